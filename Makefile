@@ -1,0 +1,56 @@
+# Everything needs only make and Python 3.11 or later: the first target that
+# needs it makes .venv and installs the project and its tools there.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup demo test lint format proto proto-check lock clean
+
+help:
+	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
+	@echo "make test                   every check and test that CI runs"
+	@echo "make lint | format          the checks alone | mend what can be mended by itself"
+	@echo "make proto                  regenerate the stubs from proto/"
+	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
+	@echo "make clean                  remove everything that make made"
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.txt scripts/setup.py
+	@$(PYTHON) scripts/setup.py $(VENV)
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),"$(PHOTOS)",)
+
+test: lint
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+
+lint: $(READY) proto-check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint proto
+
+format: $(READY)
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+proto:
+	$(PYTHON) proto/generate.py
+
+proto-check:
+	$(PYTHON) proto/generate.py --check
+
+# No index addresses: the lock must work behind any mirror.
+lock: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements.txt
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache demo

@@ -1,0 +1,1 @@
+"""What is measured, by which suite, and the report of it. Run by `lookalike bench`."""

@@ -1,0 +1,64 @@
+"""The index of a collection in this process, with nothing around it: what a service is compared with."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import faiss
+
+from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.indexing.params import search_parameters
+from lookalike_server.placement.devices import Device
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What searching batches of one size took: seconds of each call, and CPU seconds of a query."""
+
+    batch: int
+    call_s: list[float]
+    cpu_s: float
+
+    @property
+    def queries_per_s(self) -> float:
+        return self.batch * len(self.call_s) / sum(self.call_s)
+
+    @property
+    def p50_ms(self) -> float:
+        return statistics.median(self.call_s) * 1e3
+
+
+class Bare:
+    """A stored index on a device, searched with its default nprobe."""
+
+    def __init__(self, reader: CollectionReader, device: Device) -> None:
+        self.entry = reader.index()
+        stored = faiss.read_index(str(reader.storage.local(self.entry.path)))
+        self._index = device.host(stored)
+        self._parameters = search_parameters(self._index, self.entry.default_nprobe) if self.entry.nlist else None
+
+    def search(self, queries: Float32, k: int) -> None:
+        self._index.search(queries, k, params=self._parameters)
+
+    def measure(self, queries: Float32, k: int, batch: int, seconds: float, threads: int) -> Searched:
+        """Search batches of the queries in turn for so long, in so many threads."""
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(threads)
+        try:
+            return self._measured(queries, k, batch, seconds)
+        finally:
+            faiss.omp_set_num_threads(before)
+
+    def _measured(self, queries: Float32, k: int, batch: int, seconds: float) -> Searched:
+        batches = [queries[start : start + batch] for start in range(0, len(queries) - batch + 1, batch)]
+        for some in batches[:2]:
+            self.search(some, k)
+        taken: list[float] = []
+        cpu, end = time.process_time(), time.perf_counter() + seconds
+        while (began := time.perf_counter()) < end:
+            self.search(batches[len(taken) % len(batches)], k)
+            taken.append(time.perf_counter() - began)
+        return Searched(batch, taken, (time.process_time() - cpu) / (batch * len(taken)))

@@ -1,0 +1,152 @@
+"""An engine in a process of its own, as the suite of peers drives it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import psutil
+
+from lookalike_benchmarks.engines.shape import Float32, Int64
+
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+class EngineError(Exception):
+    """An engine ended, or took too long; the message is the last line that it said."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """The calls of one slice of time."""
+
+    batch: int
+    latencies_s: list[float]
+    seconds: float
+
+    @property
+    def queries_per_s(self) -> float:
+        return self.batch * len(self.latencies_s) / self.seconds
+
+
+class Contestant:
+    """A process of one engine; it ends with the block. Every task but the building has `patience` seconds."""
+
+    def __init__(self, name: str, python: Path, scratch: Path, *arguments: str, patience: float = 120) -> None:
+        self.name = name
+        self._scratch = scratch / name
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._patience = patience
+        self._numbers = itertools.count()
+        self._errors = (self._scratch / "errors").open("w+")
+        # -P: a module of the engines' folder has the name of the library that it imports.
+        self._process = subprocess.Popen(
+            [str(python), "-P", "-m", "lookalike_benchmarks.engines.process", name, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(_SOURCE), "PYTHONWARNINGS": "ignore"},
+        )
+        self._answer(patience)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # What it started is its own to end, and ours only when it does not.
+        children = self._processes()
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            self._process.wait(40)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for child in children:
+            if child.is_running():
+                child.kill()
+        if self._process.stdout:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def build(self, vectors: Path, limit_s: float) -> dict[str, Any]:
+        """Store and index the vectors of a .npy file: seconds, efforts and what the engine says of itself."""
+        folder = self._scratch / "stored"
+        folder.mkdir()
+        return self._asked({"task": "build", "vectors": str(vectors), "folder": str(folder)}, limit_s)
+
+    def find(self, queries: Float32, k: int, effort: int) -> Int64:
+        """The ids of the nearest, (n, k)."""
+        out = self._scratch / "found.npy"
+        self._asked({"task": "find", "queries": self._saved(queries), "k": k, "effort": effort, "out": str(out)})
+        found: Int64 = np.load(out)
+        return found
+
+    def time(self, queries: Path, k: int, effort: int, batch: int, callers: int, seconds: float) -> Timed:
+        """Ask for so long."""
+        task = {"task": "time", "queries": str(queries), "k": k, "effort": effort, "batch": batch}
+        answer = self._asked({**task, "callers": callers, "seconds": seconds})
+        return Timed(batch, answer["latencies_s"], answer["seconds"])
+
+    def rss_mib(self) -> float:
+        """Resident memory of its process and all that it started."""
+        return float(sum(one.memory_info().rss for one in self._processes()) / 2**20)
+
+    def disk_mib(self) -> float:
+        """What it stored."""
+        files = (path for path in (self._scratch / "stored").rglob("*") if path.is_file())
+        return sum(path.stat().st_size for path in files) / 2**20
+
+    def _processes(self) -> list[psutil.Process]:
+        try:
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            return []
+
+    def _saved(self, queries: Float32) -> str:
+        path = self._scratch / f"queries-{next(self._numbers)}.npy"
+        np.save(path, queries)
+        return str(path)
+
+    def _asked(self, task: dict[str, Any], limit_s: float = 0) -> dict[str, Any]:
+        if self._process.stdin is None:
+            raise EngineError("it has no input")
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        return self._answer(limit_s or self._patience)
+
+    def _answer(self, limit_s: float) -> dict[str, Any]:
+        late = threading.Event()
+
+        def give_up() -> None:
+            late.set()
+            self._process.kill()
+
+        alarm = threading.Timer(limit_s, give_up)
+        alarm.start()
+        try:
+            line = self._process.stdout.readline() if self._process.stdout else ""
+        finally:
+            alarm.cancel()
+        if not line:
+            self._process.wait()
+            raise EngineError(f"it did not answer within {limit_s:g} s" if late.is_set() else self._last_words())
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _last_words(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().strip().splitlines()
+        return lines[-1][:300] if lines else "it ended without a word"

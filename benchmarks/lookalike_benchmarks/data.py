@@ -1,0 +1,46 @@
+"""The vectors that a suite measures with: synthetic ones, or those of a collection of real photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import numpy as np
+
+from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.sample import choose_rows
+
+
+@dataclass(frozen=True)
+class Data:
+    """Vectors (n, dim) and queries (nq, dim) that are not among them, all of unit length; `params` say which."""
+
+    vectors: Float32
+    queries: Float32
+    params: Mapping[str, Any]
+
+
+def synthetic(rows: int, dim: int, queries: int, seed: int) -> Data:
+    made = Clustered(rows=rows, dim=dim, seed=seed)
+    said = {"data": "clustered", "clusters": made.clusters, "spread": made.spread, "seed": seed}
+    return Data(made.all(), made.queries(queries), {**said, "rows": rows, "dim": dim, "queries": queries})
+
+
+def stored(folder: str, queries: int, seed: int) -> Data:
+    """The default space of a collection; some of its images, chosen by the seed, are the queries instead."""
+    reader = CollectionReader.open(folder)
+    name, entry = reader.space()
+    if entry.rows <= queries:
+        raise click.BadParameter(f"the collection has {entry.rows} images, too few for {queries} queries.")
+    everything = prepare(np.concatenate([block for _, block in reader.stream(name)]), "cosine")
+    chosen = choose_rows(entry.rows, queries, seed)
+    kept = np.ones(entry.rows, bool)
+    kept[chosen] = False
+    model = reader.manifest.models[entry.model].spec
+    said = {"data": f"space {name}, weights {model.weights.kind}", "seed": seed}
+    shape = {"rows": entry.rows - queries, "dim": entry.dim, "queries": queries}
+    return Data(everything[kept], everything[chosen], {**said, **shape})

@@ -1,0 +1,61 @@
+"""Ours within a process: a collection's index, searched as the server searches it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+
+from lookalike_benchmarks.engines.shape import Float32, Int64
+from lookalike_benchmarks.synthetic import Given, write_collection
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.stage import run_build
+from lookalike_indexer.progress import Silent
+from lookalike_server.placement.searcher import OnDevice
+
+
+def build_collection(vectors: Float32, folder: Path, index: str) -> CollectionReader:
+    """Write a collection of the vectors and index it."""
+    root = folder / "collection"
+    write_collection(str(root), Given(vectors))
+    storage = Storage(root)
+    draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index=index), Silent())
+    return CollectionReader(storage, generations.publish(storage, draft))
+
+
+def steps(nlist: int) -> list[int]:
+    """Numbers of lists to visit: powers of two and what is halfway between; 0 for an index without lists."""
+    powers = [2**power for power in range(nlist.bit_length())]
+    return sorted({*powers, *(power * 3 // 2 for power in powers if power * 3 // 2 <= nlist)}) or [0]
+
+
+class LookalikeLocal:
+    def __init__(self, index: str = "auto") -> None:
+        self._wanted = index
+        self.efforts: Sequence[int] = [0]
+
+    def build(self, vectors: Float32, folder: Path) -> None:
+        reader = build_collection(vectors, folder, self._wanted)
+        self._entry = reader.index()
+        index = faiss.read_index(str(reader.storage.local(self._entry.path)))
+        self._searcher = OnDevice("cpu", index, self._entry.metric)
+        self.efforts = steps(self._entry.nlist)
+
+    def search(self, queries: Float32, k: int, effort: int) -> Int64:
+        return self._searcher.search(prepare(queries, self._entry.metric), k, effort)[0]
+
+    def about(self) -> dict[str, Any]:
+        return {"version": importlib.metadata.version("lookalike"), "index": self._entry.factory}
+
+    def close(self) -> None:
+        pass
+
+
+make = LookalikeLocal

@@ -1,0 +1,87 @@
+"""A process of one engine: `python -m lookalike_benchmarks.engines.process NAME [ARGUMENTS]`.
+
+Each line of its input is a task in JSON, each line of its output the answer to
+one; vectors and ids are in .npy files. It ends with its input.
+
+    {"task": "build", "vectors": FILE, "folder": FOLDER}     -> {"seconds": S, "efforts": [...], "about": {...}}
+    {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}               -> {}
+    {"task": "time", "queries": FILE, "k": K, "effort": E, "batch": B, "callers": C, "seconds": S}
+                                                             -> {"latencies_s": [...], "seconds": S}
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike_benchmarks.engines.shape import Engine, Float32
+
+
+def main() -> None:
+    # Whatever a library prints goes elsewhere: the answers have this to themselves.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    engine: Engine = importlib.import_module(f"lookalike_benchmarks.engines.{sys.argv[1]}").make(*sys.argv[2:])
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    try:
+        for line in sys.stdin:
+            print(json.dumps(_done(engine, json.loads(line))), file=answers, flush=True)
+    finally:
+        engine.close()
+
+
+def _done(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
+    if task["task"] == "build":
+        return _build(engine, task)
+    queries = np.load(task["queries"])
+    if task["task"] == "find":
+        np.save(task["out"], engine.search(queries, task["k"], task["effort"]))
+        return {}
+    return _time(engine, task, queries)
+
+
+def _build(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
+    vectors = np.load(task["vectors"])
+    began = time.perf_counter()
+    engine.build(vectors, Path(task["folder"]))
+    return {"seconds": time.perf_counter() - began, "efforts": list(engine.efforts), "about": engine.about()}
+
+
+def _time(engine: Engine, task: dict[str, Any], queries: Float32) -> dict[str, Any]:
+    batch, k, effort, callers = task["batch"], task["k"], task["effort"], task["callers"]
+    batches = [queries[start : start + batch] for start in range(0, len(queries) - batch + 1, batch)]
+    engine.search(batches[0], k, effort)
+    began = time.perf_counter()
+    latencies: list[list[float]] = [[] for _ in range(callers)]
+    failures: list[Exception] = []
+
+    def call(caller: int) -> None:
+        number = caller
+        try:
+            while (start := time.perf_counter()) < began + task["seconds"]:
+                engine.search(batches[number % len(batches)], k, effort)
+                latencies[caller].append(time.perf_counter() - start)
+                number += callers
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+    return {"latencies_s": [one for caller in latencies for one in caller], "seconds": time.perf_counter() - began}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Several processes of callers at once, and what they measured together."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_benchmarks.load.job import Job, Outcome
+
+_START_S = 60.0
+
+
+@dataclass(frozen=True)
+class Load:
+    """What all callers saw together; `all_calls` also has those of the warming up."""
+
+    calls: int
+    all_calls: int
+    seconds: float
+    latencies_ms: np.ndarray[tuple[int], np.dtype[np.float64]]
+    failures: dict[str, int]
+    replies: list[bytes]
+
+    @property
+    def calls_per_s(self) -> float:
+        return self.calls / self.seconds
+
+    def percentile_ms(self, percent: float) -> float:
+        """Such a share of the calls took no longer; NaN when none was answered."""
+        return float(np.percentile(self.latencies_ms, percent)) if self.calls else float("nan")
+
+    def measured(self) -> dict[str, float | int]:
+        """The columns that every row about load has; only when a call was answered."""
+        return {
+            "calls_per_s": self.calls_per_s,
+            "p50_ms": self.percentile_ms(50),
+            "p99_ms": self.percentile_ms(99),
+            "p99_9_ms": self.percentile_ms(99.9),
+        }
+
+    def note(self) -> str:
+        """What failed, if anything did."""
+        return ", ".join(f"{count} calls failed with {code}" for code, count in sorted(self.failures.items()))
+
+
+def ask(job: Job, processes: int = 1) -> Load:
+    """Do a job in one process, or shared among several: each has its part of the callers and of the rate.
+
+    RuntimeError: a process of callers failed.
+    """
+    jobs = [
+        dataclasses.replace(
+            job,
+            callers=job.callers // processes + (number < job.callers % processes),
+            rate=job.rate / processes,
+            first=job.first + number * 997,
+        )
+        for number in range(min(processes, job.callers))
+    ]
+    with ExitStack() as ended:
+        running = [ended.enter_context(_Process(part)) for part in jobs]
+        for process in running:
+            process.wait_ready()
+        for process in running:
+            process.begin()
+        outcomes = [process.outcome() for process in running]
+    return _together(outcomes)
+
+
+def _together(outcomes: list[Outcome]) -> Load:
+    latencies = np.array([latency for one in outcomes for latency in one.latencies_ms])
+    failures: dict[str, int] = {}
+    for one in outcomes:
+        for code, count in one.failures.items():
+            failures[code] = failures.get(code, 0) + count
+    return Load(
+        calls=len(latencies),
+        all_calls=sum(one.all_calls for one in outcomes),
+        seconds=max(1e-9, max(one.ended for one in outcomes) - min(one.began for one in outcomes)),
+        latencies_ms=latencies,
+        failures=failures,
+        replies=[bytes.fromhex(reply) for one in outcomes for reply in one.replies],
+    )
+
+
+class _Process:
+    """One process of callers; killed when the block ends before it does."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lookalike_benchmarks.load.process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> _Process:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def wait_ready(self) -> None:
+        self._say(self._job.line())
+        if not self._process.stdout or self._process.stdout.readline() != "ready\n":
+            raise RuntimeError(f"A process of callers did not start: {self._process.communicate()[1]}")
+
+    def begin(self) -> None:
+        self._say("go")
+
+    def outcome(self) -> Outcome:
+        out, errors = self._process.communicate(timeout=self._job.warm_s + self._job.seconds + 3 * _START_S)
+        if self._process.returncode:
+            raise RuntimeError(f"A process of callers failed: {errors}")
+        return Outcome.of(out)
+
+    def _say(self, line: str) -> None:
+        if self._process.stdin is None:
+            raise RuntimeError("A process of callers has no input.")
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()

@@ -1,0 +1,52 @@
+"""What one process of callers counts while it asks."""
+
+from __future__ import annotations
+
+import collections
+import time
+
+import grpc
+
+from lookalike_benchmarks.load.job import Outcome
+
+# Reading every reply would cost the callers what the server should be given.
+_KEEP_EVERY = 16
+_KEEP_MOST = 256
+
+
+class Tally:
+    """Counts calls that were meant to begin from `start` on, in the time of `time.monotonic`."""
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._latencies: list[float] = []
+        self._failures: collections.Counter[str] = collections.Counter()
+        self._replies: list[bytes] = []
+        self._ended = start
+        self._all = 0
+
+    def answered(self, meant: float, reply: bytes) -> None:
+        """A call that was meant to begin at `meant` has been answered now."""
+        now = time.monotonic()
+        self._all += 1
+        if meant < self._start:
+            return
+        if len(self._latencies) % _KEEP_EVERY == 0 and len(self._replies) < _KEEP_MOST:
+            self._replies.append(reply)
+        self._latencies.append((now - meant) * 1e3)
+        self._ended = now
+
+    def failed(self, meant: float, error: grpc.RpcError) -> None:
+        """A call has failed."""
+        if meant >= self._start:
+            self._failures[error.code().name] += 1
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            latencies_ms=self._latencies,
+            began=self._start,
+            ended=self._ended,
+            all_calls=self._all,
+            failures=dict(self._failures),
+            replies=[reply.hex() for reply in self._replies],
+        )

@@ -1,0 +1,66 @@
+"""Work in a process of its own, so that its memory is its own, and what memory it took."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import psutil
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fresh(Generic[T]):
+    """What a function returned in a fresh process, and the memory resident there, mapped files included.
+
+    Before it was called, when what it needs had been imported, and at its peak.
+    """
+
+    result: T
+    base_rss_mib: int
+    peak_rss_mib: int
+
+
+def in_fresh_process(function: Callable[..., T], *arguments: object) -> Fresh[T]:
+    """Call a module's function in a new interpreter, which inherits nothing."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_watched, function, arguments).result()
+
+
+def _watched(function: Callable[..., T], arguments: Sequence[object]) -> Fresh[T]:
+    base = _rss_mib("VmRSS")
+    result = function(*arguments)
+    return Fresh(result, base, _rss_mib("VmHWM"))
+
+
+def _rss_mib(name: str) -> int:
+    # Of this address space alone; getrusage also counts what the process was before it became this program.
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) >> 10
+
+
+def resident(command: Sequence[str], every_s: float = 0.1) -> list[tuple[int, int]]:
+    """Run a command; the resident bytes of its process and of that one's children together, many times a second.
+
+    CalledProcessError: it failed.
+    """
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    samples = []
+    while process.poll() is None:
+        try:
+            run = psutil.Process(process.pid)
+            samples.append((run.memory_info().rss, sum(child.memory_info().rss for child in run.children(True))))
+        except psutil.Error:
+            # It, or a child, has just ended.
+            continue
+        time.sleep(every_s)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    return samples

@@ -1,0 +1,183 @@
+"""What the suite scale measures at one size, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow as pa
+
+from lookalike_benchmarks import timing
+from lookalike_benchmarks.streamed import PART_ROWS, SPACE, images_table, write_collection
+from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.stage import run_build
+from lookalike_indexer.progress import Silent
+from lookalike_server.budget import ThreadBudget
+from lookalike_server.columns import NEEDED, Columns
+from lookalike_server.current import Current
+from lookalike_server.effort import Effort
+from lookalike_server.embedding import Embedder, EmbedQueue
+from lookalike_server.limits import Limits
+from lookalike_server.placement.place import Placement, choose_devices
+from lookalike_server.reload import Reloader
+from lookalike_server.snapshot import Loader, Snapshot
+
+Measured = dict[str, Any]
+_K = 10
+
+
+def write(root: str, vectors: Clustered) -> Measured:
+    """Stream a collection to the disk: what embedding does besides computing."""
+    written = write_collection(root, vectors)
+    return {
+        "write_seconds": written.write_seconds,
+        "images_per_s": vectors.rows / written.write_seconds,
+        "mib_per_s": written.bytes / written.write_seconds / 2**20,
+        "publish_seconds": written.publish_seconds,
+    }
+
+
+def build(root: str, index: str, gpus: Sequence[int]) -> Measured:
+    """Build the index and publish it."""
+    storage = Storage(root)
+    began = time.perf_counter()
+    settings = BuildSettings(index=index, gpus=tuple(gpus))
+    draft, report = run_build(storage, generations.require_latest(storage), settings, Silent())
+    built = time.perf_counter()
+    generations.publish(storage, draft)
+    recall = {} if report.recall is None else {"recall_at_10": report.recall}
+    return {
+        "build_seconds": built - began,
+        "publish_seconds": time.perf_counter() - built,
+        "index_mib": report.bytes / 2**20,
+        **recall,
+    }
+
+
+def load(root: str, gpus: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of loading a generation as the server does, and of reading its index file alone, in turn."""
+    reader, loader = CollectionReader.open(root), _loader(gpus)
+    path = str(reader.storage.local(reader.index().path))
+    calls = {"load": lambda: loader.load(reader).close(), "read": lambda: faiss.read_index(path)}
+    return timing.alternating(calls, rounds)
+
+
+def serve(root: str, gpus: int, queries: Float32) -> Measured:
+    """Search one by one as a server does within, then go on while the next generation is loaded and swapped in."""
+    return asyncio.run(_serve(root, gpus, queries))
+
+
+async def _serve(root: str, gpus: int, queries: Float32) -> Measured:
+    limits, loader = Limits(), _loader(gpus)
+    current = Current(loader.load(CollectionReader.open(root)))
+    embed_queue = EmbedQueue(_open_none, limits)
+    reloader = Reloader(root, loader, current, embed_queue, interval=1.0)
+    try:
+        await _searched(current.snapshot, queries[0], limits)  # warm: threads started
+        alone = [await _searched(current.snapshot, query, limits) for query in queries]
+        plan = current.snapshot.space().planner.plan(Effort(), limits)
+        _publish_another(root)
+        began = time.perf_counter()
+        following = asyncio.create_task(reloader.follow())
+        meanwhile: list[float] = []
+        while not following.done():
+            with current.lease() as snapshot:
+                meanwhile.append(await _searched(snapshot, queries[len(meanwhile) % len(queries)], limits))
+        swapped = time.perf_counter() - began
+        generation = current.snapshot.generation
+    finally:
+        current.close()
+        embed_queue.close()
+    return {
+        "nprobe": plan.nprobe,
+        "served_generation": generation,
+        "p50_ms": 1000 * statistics.median(alone),
+        "p99_ms": 1000 * float(np.quantile(alone, 0.99)),
+        "swap_seconds": swapped,
+        "p50_ms_meanwhile": 1000 * statistics.median(meanwhile),
+        "longest_ms_meanwhile": 1000 * max(meanwhile),
+        "searches_meanwhile": len(meanwhile),
+    }
+
+
+def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
+    """From the ids of neighbours to their keys, labels and URIs, and from keys to rows, with columns in memory."""
+    starts = range(0, rows, PART_ROWS)
+    table = pa.concat_tables(images_table(start, min(PART_ROWS, rows - start)) for start in starts)
+    began = time.perf_counter()
+    columns = Columns(table.select(NEEDED), SPACE)
+    loaded = time.perf_counter() - began
+    generator = np.random.default_rng(0)
+    told, found = [], []
+    for _ in range(rounds):
+        ids = generator.choice(rows, neighbours, replace=False)
+        began = time.perf_counter()
+        there = columns.rows_of_ids(ids)
+        keys, _, _ = columns.keys(there), columns.labels(there), columns.uris(there)
+        told.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        columns.rows_of_keys(keys)
+        found.append(time.perf_counter() - began)
+    return {
+        "ids_to_key_label_uri_ms": 1000 * statistics.median(told),
+        "ids_to_key_label_uri_p99_ms": 1000 * float(np.quantile(told, 0.99)),
+        "keys_to_rows_ms": 1000 * statistics.median(found),
+        "load_seconds": loaded,
+    }
+
+
+def placement(gpus: int) -> Placement:
+    """Where a count of GPUs puts an index here."""
+    if gpus > 1:
+        return "shard"
+    return "gpu" if gpus else "cpu"
+
+
+def _loader(gpus: int) -> Loader:
+    where = placement(gpus)
+    devices = choose_devices(where, ",".join(map(str, range(gpus))), gpus)
+    return Loader(where, devices, Limits(), ThreadBudget.here())
+
+
+async def _searched(snapshot: Snapshot, query: Float32, limits: Limits) -> float:
+    space = snapshot.space()
+    began = time.perf_counter()
+    await space.engine.search(query[None], _K, space.planner.plan(Effort(), limits), None)
+    return time.perf_counter() - began
+
+
+def _publish_another(root: str) -> None:
+    """A generation that differs in a word alone: all of it is loaded again nevertheless."""
+    storage = Storage(root)
+    draft = generations.require_latest(storage)
+    model = dataclasses.replace(draft.models[SPACE], compute="bfloat16")
+    generations.publish(storage, dataclasses.replace(draft, models={SPACE: model}))
+
+
+class _NoNetwork:
+    """Stands for the network of the space: no picture is sent here, and opening one would be in the time of a swap."""
+
+    def __init__(self, fingerprint: str, dim: int) -> None:
+        self.fingerprint = fingerprint
+        self._dim = dim
+
+    def embed(self, files: list[bytes]) -> Float32:
+        return np.empty((len(files), self._dim), np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+def _open_none(reader: CollectionReader, space: str) -> Embedder:
+    entry = reader.manifest.spaces[space]
+    return _NoNetwork(entry.fingerprint, entry.dim)

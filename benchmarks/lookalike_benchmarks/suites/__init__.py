@@ -1,0 +1,1 @@
+"""One module for each suite; each has `run(settings: Settings) -> Iterator[Row]`."""

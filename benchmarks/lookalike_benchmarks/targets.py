@@ -1,0 +1,202 @@
+"""What was aimed at, and whether the measured rows reach it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+LabelledRow = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a measured figure has to be, such as at least 0.9."""
+
+    measure: str
+    sign: Literal[">=", "<="]
+    value: float
+
+    def holds(self, figure: float) -> bool:
+        return figure >= self.value if self.sign == ">=" else figure <= self.value
+
+    def told(self) -> str:
+        return f"{self.measure} {self.sign} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """An aim: every row of `suite` whose case matches `case`, wholly, keeps all `bounds`.
+
+    `key` is the name under which the reason for missing it is kept.
+    """
+
+    key: str
+    what: str
+    suite: str
+    case: str
+    bounds: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found about a target: the row that is farthest from its first bound, or None without any row."""
+
+    target: Target
+    row: LabelledRow | None
+    met: bool
+
+    def figures(self) -> dict[str, float]:
+        """The figures that the bounds are about."""
+        if self.row is None:
+            return {}
+        return {bound.measure: self.row["measured"][bound.measure] for bound in self.target.bounds}
+
+
+def judge(target: Target, rows: Sequence[LabelledRow]) -> Verdict:
+    """Judge a target by its worst row among all rows of its suite."""
+    wanted = re.compile(target.case)
+    found = [
+        row
+        for row in rows
+        if wanted.fullmatch(row["case"]) and all(bound.measure in row["measured"] for bound in target.bounds)
+    ]
+    if not found:
+        return Verdict(target, None, False)
+    first = target.bounds[0]
+    chosen = min if first.sign == ">=" else max
+    worst = chosen(found, key=lambda row: float(row["measured"][first.measure]))
+    met = all(bound.holds(row["measured"][bound.measure]) for row in found for bound in target.bounds)
+    return Verdict(target, worst, met)
+
+
+def _at_least(measure: str, value: float) -> Bound:
+    return Bound(measure, ">=", value)
+
+
+def _at_most(measure: str, value: float) -> Bound:
+    return Bound(measure, "<=", value)
+
+
+TARGETS = (
+    Target(
+        "pipeline",
+        "pipeline images/s over bare forward images/s, CPU, best type",
+        "embed",
+        "pipeline over forward, cpu",
+        (_at_least("ratio_median", 0.90),),
+    ),
+    Target(
+        "bfloat16",
+        "bfloat16 over float32 forward, where the processor has bfloat16 matrix units",
+        "embed",
+        "bfloat16 over float32, cpu",
+        (_at_least("speedup", 2.5), _at_least("cosine_min", 0.999)),
+    ),
+    Target(
+        "cpu-of-a-call",
+        "server CPU for a single-query call at 64 callers, less bare faiss batch-64 CPU, over a bare gRPC echo's",
+        "serve",
+        "CPU of a call less its search, over a bare gRPC echo",
+        (_at_most("ratio_median", 1.3),),
+    ),
+    Target(
+        "batches",
+        "requests of 64 through gRPC over bare faiss in batches of 64, queries/s",
+        "serve",
+        "requests of 64 over bare faiss in batches of 64",
+        (_at_least("ratio_median", 0.90),),
+    ),
+    Target(
+        "one-caller",
+        "one caller: added latency over a bare faiss single query (p50)",
+        "serve",
+        "one caller's added latency over bare faiss",
+        (_at_most("added_ms", 1.0),),
+    ),
+    Target(
+        "networked-peers",
+        "served queries/s against the best networked peer at equal recall@10, 1 and 16 callers",
+        "peers",
+        r"(chroma|milvus|pgvector), recall@10 .*",
+        (_at_least("ratio_median", 2.0),),
+    ),
+    Target(
+        "embedded-peers",
+        "queries/s in a process against the best embedded peer at equal recall@10, batches of 64",
+        "peers",
+        r"(exact|hnswlib|usearch|lancedb|qdrant), recall@10 .*, batches of 64",
+        (_at_least("ratio_median", 1.0),),
+    ),
+    Target(
+        "lookup",
+        "id to key, label, uri of 1,000 neighbours at 1M images",
+        "scale",
+        "look up 1,000 neighbours of 1,000,000 images",
+        (_at_most("ids_to_key_label_uri_ms", 2.0),),
+    ),
+    Target(
+        "cold-start",
+        "start of `serve` on 100k x 2048 over reading the index file",
+        "scale",
+        r"start over reading the index file, (?:N = )?100[,_]?000.*",
+        (_at_most("ratio_median", 1.3),),
+    ),
+    Target(
+        "kmeans",
+        "k-means against scikit-learn KMeans (Lloyd), same start, N = 50k, k = 256, 20 iterations",
+        "kmeans",
+        r"lookalike over scikit-learn (?!.*Mini).*k 256",
+        (_at_least("speedup", 2.5), _at_most("inertia_ratio", 1.001)),
+    ),
+    Target(
+        "parts",
+        "index build and k-means over Parquet parts against an array in memory, time",
+        "kmeans",
+        r"(build|cluster) over Parquet parts",
+        (_at_most("ratio_median", 1.1),),
+    ),
+    Target(
+        "gpu-forward",
+        "GPU: ResNet152 bfloat16 forward, share of the measured matrix peak",
+        "embed",
+        r"forward bfloat16 batch 256, cuda:0",
+        (_at_least("share_of_matrix_peak", 0.35),),
+    ),
+    Target(
+        "gpu-pipeline",
+        "GPU: pipeline over forward",
+        "embed",
+        "pipeline over forward, cuda:0",
+        (_at_least("ratio_median", 0.90),),
+    ),
+    Target(
+        "gpu-kmeans",
+        "GPU: k-means assignment, share of the matrix peak",
+        "kmeans",
+        r"lookalike k .*, \d+ GPUs?",
+        (_at_least("share_of_float32_matrix_peak", 0.50),),
+    ),
+    Target(
+        "gpu-flat",
+        "GPU: flat fp16 search, share of the lower of memory and matrix ceilings, batch 1 and 1024",
+        "search",
+        r"flat.*ceiling.*GPU.*",
+        (_at_least("share_of_ceiling", 0.60),),
+    ),
+    Target(
+        "gpu-ivf",
+        "GPU: IVF at recall 0.95 over the 2-core CPU",
+        "search",
+        r".*GPU.* over .*CPU.*",
+        (_at_least("ratio_median", 20.0),),
+    ),
+    Target(
+        "gpu-service",
+        "GPU: service over raw batch throughput",
+        "serve",
+        "requests of 64 over bare faiss in batches of 64, one GPU",
+        (_at_least("ratio_median", 0.80),),
+    ),
+)

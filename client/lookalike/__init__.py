@@ -1,0 +1,102 @@
+"""The client of a Lookalike server: which images look like this one, and which cluster is it in?
+
+>>> import lookalike
+>>> with lookalike.Client(address) as client:
+...     near = client.search(key="dogs/01.jpg", k=3)
+...     home = client.clusters(key="dogs/01.jpg")
+>>> near.labels, home[0].cluster
+(('dogs', 'dogs', 'dogs'), 0)
+
+`lookalike.aio` has the same client for asyncio.
+"""
+
+from __future__ import annotations
+
+from lookalike import aio as aio
+from lookalike._channel import TLS
+from lookalike._collection import (
+    Clustering,
+    Collection,
+    Index,
+    RecallPoint,
+    Space,
+    StoredImage,
+    StoredImages,
+    Thumbnails,
+)
+from lookalike._errors import (
+    AuthenticationError,
+    CallCancelledError,
+    ClosedError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    GenerationChangedError,
+    InvalidArgumentError,
+    LookalikeError,
+    MessageTooLargeError,
+    NotFoundError,
+    OverloadedError,
+    ProtocolError,
+    ServerError,
+    UnavailableError,
+    UnimplementedError,
+)
+from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
+from lookalike._paging import AsyncPager, Page, Pager
+from lookalike._served import Served, Timings
+from lookalike._server import Limits, ServerInfo
+from lookalike._sync import Client
+
+__all__ = [
+    "TLS",
+    "AsyncPager",
+    "AuthenticationError",
+    "CallCancelledError",
+    "Client",
+    "ClosedError",
+    "Cluster",
+    "Clustering",
+    "Clusters",
+    "Collection",
+    "DataLossError",
+    "DeadlineExceededError",
+    "FailedPreconditionError",
+    "GenerationChangedError",
+    "Index",
+    "InvalidArgumentError",
+    "Limits",
+    "LookalikeError",
+    "Member",
+    "Members",
+    "Membership",
+    "Memberships",
+    "MembershipsBatch",
+    "MessageTooLargeError",
+    "Neighbor",
+    "Neighbors",
+    "NeighborsBatch",
+    "NotFoundError",
+    "OverloadedError",
+    "Page",
+    "Pager",
+    "ProtocolError",
+    "RecallPoint",
+    "Served",
+    "ServerError",
+    "ServerInfo",
+    "Space",
+    "StoredImage",
+    "StoredImages",
+    "Thumbnails",
+    "Timings",
+    "UnavailableError",
+    "UnimplementedError",
+    "aio",
+]
+
+# Tracebacks name an error as its users do: lookalike.NotFoundError.
+for _name in __all__:
+    if _name.endswith("Error"):
+        globals()[_name].__module__ = __name__

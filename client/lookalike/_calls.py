@@ -1,0 +1,203 @@
+"""Each remote call as a pair: the request that goes out, and how its reply is read.
+
+Nothing here waits or sends, so that the clients with and without asyncio share
+all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from google.protobuf import message, wrappers_pb2
+
+from lookalike import _replies
+from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._errors import InvalidArgumentError, ProtocolError
+from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._paging import Page
+from lookalike._queries import IdSequence, as_int, check_id, check_key, chosen, query, several
+from lookalike._server import ServerInfo
+from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
+
+Result = TypeVar("Result")
+Reply = TypeVar("Reply", bound=message.Message)
+
+_INT32_MAX = 2**31 - 1
+# SERVING of grpc.health.v1.HealthCheckResponse.ServingStatus.
+_SERVING = 1
+
+
+@dataclass(frozen=True)
+class Call(Generic[Result]):
+    """A remote call: the method's path, the request's bytes, and the reader of the reply's bytes."""
+
+    path: str
+    request: bytes
+    parse: Callable[[bytes], Result]
+
+    def read(self, reply: bytes, target: str) -> Result:
+        """The result of the reply's bytes; ProtocolError when they cannot be read."""
+        try:
+            return self.parse(reply)
+        except (message.DecodeError, ValueError) as error:
+            raise ProtocolError(
+                f"The reply of {target} cannot be read by this version of the client: {error}."
+            ) from error
+
+
+def search(
+    given: Mapping[str, Any],
+    *,
+    k: int,
+    space: str,
+    nprobe: int | None,
+    recall: float | None,
+    exact: bool,
+    include_self: bool,
+    uris: bool,
+) -> Call[NeighborsBatch | Neighbors]:
+    asked = query(given)
+    queries = _length(asked.batch)
+    fields = search_pb2.NeighborFields(keys=True, labels=True, uris=uris)
+    request = search_pb2.SearchRequest(
+        query=asked.batch, space=space, k=_count("k", k, 1), include_self=include_self, fields=fields
+    )
+    _set_effort(request, nprobe, recall, exact)
+
+    def parse(reply: search_pb2.SearchResponse) -> NeighborsBatch | Neighbors:
+        batch = _replies.neighbors(reply, queries, uris)
+        return batch[0] if asked.single else batch
+
+    return _call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
+
+
+def memberships(
+    given: Mapping[str, Any], *, clusterings: Sequence[str] | str, space: str, members: int
+) -> Call[MembershipsBatch | Memberships]:
+    asked = query(given)
+    queries = _length(asked.batch)
+    request = cluster_pb2.GetMembershipRequest(
+        query=asked.batch,
+        clusterings=[clusterings] if isinstance(clusterings, str) else list(clusterings),
+        space=space,
+        members=_count("members", members, 0),
+    )
+
+    def parse(reply: cluster_pb2.GetMembershipResponse) -> MembershipsBatch | Memberships:
+        batch = _replies.memberships(reply, queries)
+        return batch[0] if asked.single else batch
+
+    return _call("lookalike.v1.ClusterService/GetMembership", request, cluster_pb2.GetMembershipResponse, parse)
+
+
+def members_page(clustering: str, cluster: int, page_size: int, token: str) -> Call[Page[Members]]:
+    request = cluster_pb2.ListMembersRequest(
+        clustering=clustering,
+        cluster=_count("cluster", cluster, 0),
+        page_size=_count("page_size", page_size, 0),
+        page_token=token,
+    )
+    reply = cluster_pb2.ListMembersResponse
+    return _call("lookalike.v1.ClusterService/ListMembers", request, reply, _replies.members_page)
+
+
+def list_clusters(clustering: str) -> Call[Clusters]:
+    request = cluster_pb2.ListClustersRequest(clustering=clustering)
+    reply = cluster_pb2.ListClustersResponse
+    return _call(
+        "lookalike.v1.ClusterService/ListClusters", request, reply, lambda got: _replies.clusters(got, clustering)
+    )
+
+
+def info() -> Call[Collection]:
+    request, reply = collection_pb2.GetCollectionRequest(), collection_pb2.GetCollectionResponse
+    return _call("lookalike.v1.CollectionService/GetCollection", request, reply, _replies.collection)
+
+
+def lookup(given: Mapping[str, Any]) -> Call[StoredImages | StoredImage]:
+    name = chosen(given, ("key", "id", "keys", "ids"))
+    single = not name.endswith("s")
+    values = [given[name]] if single else several(name, given[name])
+    request = collection_pb2.GetImagesRequest()
+    if name in ("key", "keys"):
+        request.keys.values.extend(check_key(value) for value in values)
+    else:
+        request.ids.values.extend(check_id(value) for value in values)
+
+    def parse(reply: collection_pb2.GetImagesResponse) -> StoredImages | StoredImage:
+        found = _replies.found_images(reply, len(values))
+        return found[0] if single else found
+
+    return _call("lookalike.v1.CollectionService/GetImages", request, collection_pb2.GetImagesResponse, parse)
+
+
+def images_page(label: str, page_size: int, token: str) -> Call[Page[StoredImages]]:
+    request = collection_pb2.ListImagesRequest(
+        label=label, page_size=_count("page_size", page_size, 0), page_token=token
+    )
+    reply = collection_pb2.ListImagesResponse
+    return _call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
+
+
+def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
+    wanted = [check_id(image_id) for image_id in several("ids", ids)]
+    request = collection_pb2.GetThumbnailsRequest(ids=wanted, size=_count("size", size, 0))
+    reply = collection_pb2.GetThumbnailsResponse
+    return _call(
+        "lookalike.v1.CollectionService/GetThumbnails",
+        request,
+        reply,
+        lambda got: _replies.thumbnails(got, len(wanted)),
+    )
+
+
+def server_info() -> Call[ServerInfo]:
+    request, reply = server_pb2.GetServerInfoRequest(), server_pb2.GetServerInfoResponse
+    return _call("lookalike.v1.ServerService/GetServerInfo", request, reply, _replies.server_info)
+
+
+def health(service: str) -> Call[bool]:
+    """The standard health check.
+
+    Its messages have one field each, a string to ask and an enum to answer, and
+    are on the wire what protobuf's own wrappers are; so the client needs no
+    further package for them.
+    """
+    request, reply = wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value
+    return _call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
+
+
+def _call(method: str, request: message.Message, reply: type[Reply], parse: Callable[[Reply], Result]) -> Call[Result]:
+    return Call(f"/{method}", request.SerializeToString(), lambda data: parse(reply.FromString(data)))
+
+
+def _length(batch: Any) -> int:
+    """The number of queries of a QueryBatch."""
+    kind = batch.WhichOneof("kind")
+    if kind == "vectors":
+        return int(batch.vectors.values.shape[0])
+    return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
+
+
+def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: float | None, exact: bool) -> None:
+    if (nprobe is not None) + (recall is not None) + bool(exact) > 1:
+        raise InvalidArgumentError("At most one of nprobe=, recall= and exact= says how hard to look.")
+    if nprobe is not None:
+        request.nprobe = _count("nprobe", nprobe, 1)
+    elif recall is not None:
+        if isinstance(recall, bool) or not isinstance(recall, (int, float, np.floating)) or not 0 < recall <= 1:
+            raise InvalidArgumentError(f"recall={recall!r} must be above 0 and at most 1.")
+        request.recall = float(recall)
+    elif exact:
+        request.exact = True
+
+
+def _count(name: str, value: object, least: int) -> int:
+    number = as_int(value)
+    if number is None or not least <= number <= _INT32_MAX:
+        raise InvalidArgumentError(f"{name}={value!r} must be an integer of at least {least}.")
+    return number

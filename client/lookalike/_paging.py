@@ -1,0 +1,99 @@
+"""Lists that a server returns page by page, read as if they were one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from lookalike._columns import Columns
+from lookalike._errors import FailedPreconditionError, GenerationChangedError
+from lookalike._served import Served
+
+Row = TypeVar("Row")
+Items = TypeVar("Items", bound=Columns[Any])
+
+
+@dataclass(frozen=True)
+class Page(Generic[Items]):
+    """A page of a list: its rows as columns, and the length of the whole list.
+
+    `next_page_token` is "" on the last page.
+    """
+
+    items: Items
+    total: int
+    next_page_token: str = field(repr=False)
+    served: Served = field(repr=False)
+
+
+class Pager(Generic[Row, Items]):
+    """A list on the server, read page by page while it is iterated over.
+
+    Iteration gives rows; `pages()` gives the same as columns. Each iteration
+    starts anew. All pages are of one generation of the collection:
+    GenerationChangedError when it is replaced meanwhile.
+    """
+
+    def __init__(self, fetch: Callable[[str], Page[Items]]) -> None:
+        self._fetch = fetch
+
+    def pages(self) -> Iterator[Page[Items]]:
+        """The pages in order, each fetched when it is asked for."""
+        token, first = "", None
+        while True:
+            try:
+                page = self._fetch(token)
+            except FailedPreconditionError as error:
+                raise _stale(error, first) from error
+            first = _of_one_generation(first, page)
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    def __iter__(self) -> Iterator[Row]:
+        for page in self.pages():
+            yield from page.items
+
+
+class AsyncPager(Generic[Row, Items]):
+    """As Pager, for `async for`."""
+
+    def __init__(self, fetch: Callable[[str], Awaitable[Page[Items]]]) -> None:
+        self._fetch = fetch
+
+    async def pages(self) -> AsyncIterator[Page[Items]]:
+        """The pages in order, each fetched when it is asked for."""
+        token, first = "", None
+        while True:
+            try:
+                page = await self._fetch(token)
+            except FailedPreconditionError as error:
+                raise _stale(error, first) from error
+            first = _of_one_generation(first, page)
+            yield page
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def __aiter__(self) -> AsyncIterator[Row]:
+        async for page in self.pages():
+            for row in page.items:
+                yield row
+
+
+def _stale(error: FailedPreconditionError, first: Page[Any] | None) -> FailedPreconditionError:
+    """A refusal of a later page is one of its token; that of the first page is about something else."""
+    return error if first is None else GenerationChangedError(str(error), code=error.code)
+
+
+def _of_one_generation(first: Page[Any] | None, page: Page[Items]) -> Page[Any]:
+    if first is None:
+        return page
+    before, now = first.served.generation, page.served.generation
+    if before != now:
+        raise GenerationChangedError(
+            f"The collection went from generation {before} to {now} while its pages were being read; start again."
+        )
+    return first

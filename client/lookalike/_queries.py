@@ -1,0 +1,239 @@
+"""What is asked about, checked before it goes on the wire."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, SupportsIndex, TypeAlias, TypedDict, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike._errors import InvalidArgumentError
+from lookalike._pictures import Picture, picture_bytes
+from lookalike.v1 import types_pb2
+
+_INT64: Final = np.iinfo(np.int64)
+
+
+IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
+
+
+class OneQuery(TypedDict, total=False):
+    """Exactly one of `key`, `id`, `image` and `vector`; `fingerprint` may go with `vector`."""
+
+    key: str
+    id: SupportsIndex
+    image: Picture
+    vector: npt.ArrayLike
+    fingerprint: str
+
+
+class ManyQueries(TypedDict, total=False):
+    """Exactly one of `keys`, `ids`, `images` and `vectors`; `fingerprint` may go with `vectors`."""
+
+    keys: Sequence[str]
+    ids: IdSequence
+    images: Sequence[Picture]
+    vectors: npt.ArrayLike
+    fingerprint: str
+
+
+class OneImage(TypedDict, total=False):
+    """Exactly one of `key` and `id`."""
+
+    key: str
+    id: SupportsIndex
+
+
+class ManyImages(TypedDict, total=False):
+    """Exactly one of `keys` and `ids`."""
+
+    keys: Sequence[str]
+    ids: IdSequence
+
+
+class SearchOptions(TypedDict, total=False):
+    """What a search may be told besides the query; the clients' `search` explains each."""
+
+    k: int
+    space: str
+    nprobe: int | None
+    recall: float | None
+    exact: bool
+    include_self: bool
+    uris: bool
+
+
+class ClustersOptions(TypedDict, total=False):
+    """What a question for clusters may be told besides the query; the clients' `clusters` explains each."""
+
+    clusterings: Sequence[str] | str
+    space: str
+    members: int
+
+
+class SearchOne(OneQuery, SearchOptions, total=False):
+    """The arguments of a search that gives a single result."""
+
+
+class SearchMany(ManyQueries, SearchOptions, total=False):
+    """The arguments of a search that gives a batch of results."""
+
+
+class ClustersOne(OneQuery, ClustersOptions, total=False):
+    """The arguments of a question for the clusters of one image."""
+
+
+class ClustersMany(ManyQueries, ClustersOptions, total=False):
+    """The arguments of a question for the clusters of several images."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """A batch on the wire, and whether the caller gave a single query and wants a single result."""
+
+    batch: types_pb2.QueryBatch
+    single: bool
+
+
+def query(given: Mapping[str, Any]) -> Query:
+    """The query of the arguments `given`, which are those of OneQuery or of ManyQueries.
+
+    TypeError: an argument that there is not. InvalidArgumentError: not exactly
+    one query, or one that cannot be.
+    """
+    name = chosen({key: value for key, value in given.items() if key != "fingerprint"}, _KINDS)
+    batch = types_pb2.QueryBatch()
+    _KINDS[name](batch, given[name])
+    fingerprint = given.get("fingerprint")
+    if fingerprint:
+        if not name.startswith("vector"):
+            raise InvalidArgumentError(
+                "fingerprint= tells the space of vectors; it goes with vector= or vectors= only."
+            )
+        batch.vectors.space_fingerprint = fingerprint
+    return Query(batch, single=not name.endswith("s"))
+
+
+def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Which one of `names` is given and not None.
+
+    TypeError: an argument that is none of them. InvalidArgumentError: none or several.
+    """
+    listed = ", ".join(names)
+    for unknown in given.keys() - set(names):
+        raise TypeError(f"unexpected argument {unknown!r}; what is asked about is one of {listed}")
+    there = [name for name, value in given.items() if value is not None]
+    if len(there) != 1:
+        problem = f"not {' and '.join(there)} together" if there else "none was given"
+        raise InvalidArgumentError(f"Exactly one of {listed} says what is asked about; {problem}.")
+    return there[0]
+
+
+def check_key(key: object) -> str:
+    """A key that can be sent; InvalidArgumentError otherwise."""
+    if not isinstance(key, str):
+        raise InvalidArgumentError(f"A key must be a str, not {key!r}.")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"The key {key!r} is not valid Unicode.") from error
+    return key
+
+
+def check_id(image_id: object) -> int:
+    """An id that can be sent; InvalidArgumentError otherwise."""
+    number = as_int(image_id)
+    if number is None or not _INT64.min <= number <= _INT64.max:
+        raise InvalidArgumentError(f"An id must be a 64-bit integer, not {image_id!r}.")
+    return number
+
+
+def as_int(value: object) -> int | None:
+    """The integer that `value` is, of Python or numpy; None when it is something else, bool included."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:  # an array that has the method, and does not mean it
+        return None
+
+
+def several(name: str, values: object) -> list[Any]:
+    """The values of a plural argument; InvalidArgumentError when there are none, or it is a single one."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"{name}= takes a sequence; for a single one use {name.removesuffix('s')}=.")
+    listed = list(values)
+    if not listed:
+        raise InvalidArgumentError(f"{name}= is empty; at least one is needed.")
+    return listed
+
+
+def _add_key(batch: types_pb2.QueryBatch, key: object) -> None:
+    batch.keys.values.append(check_key(key))
+
+
+def _add_keys(batch: types_pb2.QueryBatch, keys: object) -> None:
+    batch.keys.values.extend(check_key(key) for key in several("keys", keys))
+
+
+def _add_id(batch: types_pb2.QueryBatch, image_id: object) -> None:
+    batch.ids.values.append(check_id(image_id))
+
+
+def _add_ids(batch: types_pb2.QueryBatch, ids: object) -> None:
+    batch.ids.values.extend(check_id(image_id) for image_id in several("ids", ids))
+
+
+def _add_image(batch: types_pb2.QueryBatch, image: Picture) -> None:
+    batch.images.data.append(picture_bytes(image))
+
+
+def _add_images(batch: types_pb2.QueryBatch, images: object) -> None:
+    batch.images.data.extend(picture_bytes(image) for image in several("images", images))
+
+
+def _add_vector(batch: types_pb2.QueryBatch, vector: npt.ArrayLike) -> None:
+    batch.vectors.values.CopyFrom(wire.encode(_floats("vector", vector, 1)[np.newaxis]))
+
+
+def _add_vectors(batch: types_pb2.QueryBatch, vectors: npt.ArrayLike) -> None:
+    batch.vectors.values.CopyFrom(wire.encode(_floats("vectors", vectors, 2)))
+
+
+_KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], None]]] = {
+    "key": _add_key,
+    "keys": _add_keys,
+    "id": _add_id,
+    "ids": _add_ids,
+    "image": _add_image,
+    "images": _add_images,
+    "vector": _add_vector,
+    "vectors": _add_vectors,
+}
+
+
+def _floats(name: str, values: npt.ArrayLike, dimensions: int) -> npt.NDArray[Any]:
+    """The array of `values` as float32, or as float16 when it is that; finite, and of so many dimensions."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch tensors that are elsewhere or have a gradient too
+        raise InvalidArgumentError(f"{name}= is not an array: {error}.") from error
+    if array.dtype not in (np.float16, np.float32, np.float64):
+        raise InvalidArgumentError(f"{name}= is an array of {array.dtype}; embeddings are float32, float16 or float64.")
+    if array.ndim != dimensions:
+        expected = "(dim,): for several use vectors=" if dimensions == 1 else "(n, dim): for a single one use vector="
+        raise InvalidArgumentError(f"{name}= has the shape {array.shape}; it must be {expected}.")
+    if not array.size:
+        raise InvalidArgumentError(f"{name}= is empty: it has the shape {array.shape}.")
+    if array.dtype == np.float64:
+        with np.errstate(over="ignore", under="ignore"):
+            array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        row = int(np.argwhere(~np.isfinite(array))[0][0]) if dimensions == 2 else None
+        where = "" if row is None else f" in row {row}"
+        raise InvalidArgumentError(f"{name}= has a value that is NaN, infinite or beyond float32{where}.")
+    return array

@@ -1,0 +1,236 @@
+"""Reply messages to results. ValueError where a reply contradicts itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike._collection import Clustering, Collection, Index, Metric, RecallPoint, Space, StoredImages, Thumbnails
+from lookalike._memberships import Clusters, Members, MembershipsBatch
+from lookalike._neighbors import NeighborsBatch
+from lookalike._paging import Page
+from lookalike._served import Served, Timings
+from lookalike._server import Limits, ServerInfo
+from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
+
+_METRICS: Final[dict[int, Metric]] = {
+    collection_pb2.METRIC_COSINE: "cosine",
+    collection_pb2.METRIC_L2: "l2",
+}
+
+
+def served(message: types_pb2.Served) -> Served:
+    times = message.timings
+    return Served(
+        collection=message.collection,
+        generation=message.generation,
+        space=message.space,
+        device=message.device,
+        nprobe=message.nprobe,
+        expected_recall=_shortest(message.expected_recall) or None,
+        batch_size=message.batch_size,
+        pretrained=message.pretrained,
+        timings=Timings(times.resolve_us, times.queue_us, times.search_us, times.lookup_us, times.total_us),
+    )
+
+
+def neighbors(reply: search_pb2.SearchResponse, queries: int, uris: bool) -> NeighborsBatch:
+    """The neighbours of `queries` queries; `uris` tells whether that column was asked for."""
+    columns = reply.neighbors
+    counts = np.array(columns.counts, np.int32)
+    offsets = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    counts.setflags(write=False)
+    offsets.setflags(write=False)
+    _require(len(counts) == queries, f"{queries} queries have {len(counts)} answers")
+    _require(bool((counts >= 0).all()), "a query has fewer than no neighbours")
+    total = int(offsets[-1])
+    return NeighborsBatch(
+        counts=counts,
+        offsets=offsets,
+        ids=_array(columns.ids, np.int64, (total,)),
+        keys=_texts(columns.keys, total),
+        labels=_labels(columns.labels, total),
+        distances=_array(columns.distances, np.float32, (total,)),
+        uris=_texts(columns.uris, total) if uris else None,
+        served=served(reply.served),
+    )
+
+
+def members(message: cluster_pb2.Members) -> Members:
+    ids = _array(message.ids, np.int64)
+    count = len(ids)
+    return Members(
+        ids=ids,
+        keys=_texts(message.keys, count),
+        labels=_labels(message.labels, count),
+        distances=_array(message.distances, np.float32, (count,)),
+        margins=_array(message.margins, np.float32, (count,)),
+    )
+
+
+def memberships(reply: cluster_pb2.GetMembershipResponse, queries: int) -> MembershipsBatch:
+    """The clusters of `queries` queries."""
+    answers = reply.memberships
+    nearest = [[members(entry) for entry in answer.nearest] for answer in answers]
+    for answer in nearest:
+        _require(len(answer) == queries, f"{queries} queries have {len(answer)} lists of members")
+    shape = (queries,)
+    return MembershipsBatch(
+        clusterings=tuple(answer.clustering for answer in answers),
+        clusters=_beside((_array(answer.clusters, np.int32, shape) for answer in answers), queries, np.int32),
+        distances=_beside((_array(answer.distances, np.float32, shape) for answer in answers), queries, np.float32),
+        margins=_beside((_array(answer.margins, np.float32, shape) for answer in answers), queries, np.float32),
+        sizes=_beside((_array(answer.sizes, np.int64, shape) for answer in answers), queries, np.int64),
+        nearest=tuple(tuple(answer[i] for answer in nearest) for i in range(queries)),
+        served=served(reply.served),
+    )
+
+
+def members_page(reply: cluster_pb2.ListMembersResponse) -> Page[Members]:
+    return Page(members(reply.members), reply.total, reply.next_page_token, served(reply.served))
+
+
+def clusters(reply: cluster_pb2.ListClustersResponse, clustering: str) -> Clusters:
+    sizes = _array(reply.sizes, np.int64)
+    mean_distances = _array(reply.mean_distances, np.float32, (len(sizes),))
+    return Clusters(clustering, sizes, mean_distances, served(reply.served))
+
+
+def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
+    return Collection(
+        name=reply.name,
+        generation=reply.generation,
+        images=reply.images,
+        rejects=reply.rejects,
+        labels=reply.labels,
+        default_space=reply.default_space,
+        spaces=tuple(_space(space) for space in reply.spaces),
+        clusterings=tuple(
+            Clustering(each.name, each.space, each.k, each.spherical, each.inertia, each.images)
+            for each in reply.clusterings
+        ),
+    )
+
+
+def _space(message: collection_pb2.Space) -> Space:
+    return Space(
+        name=message.name,
+        model=message.model,
+        weights=message.weights,
+        pretrained=message.pretrained,
+        layer=message.layer,
+        pooling=message.pooling,
+        dim=message.dim,
+        images=message.images,
+        fingerprint=message.fingerprint,
+        index=_index(message.index) if message.HasField("index") else None,
+    )
+
+
+def _index(message: collection_pb2.Index) -> Index:
+    return Index(
+        factory=message.factory,
+        metric=_METRICS.get(message.metric, "unknown"),
+        nlist=message.nlist,
+        default_nprobe=message.default_nprobe,
+        recall=tuple(RecallPoint(point.nprobe, _shortest(point.recall)) for point in message.recall),
+        images=message.images,
+    )
+
+
+def images(message: collection_pb2.ImageColumns) -> StoredImages:
+    ids = _array(message.ids, np.int64)
+    count = len(ids)
+    return StoredImages(
+        ids=ids,
+        keys=_texts(message.keys, count),
+        labels=_labels(message.labels, count),
+        uris=_texts(message.uris, count),
+        widths=_array(message.widths, np.int32, (count,)),
+        heights=_array(message.heights, np.int32, (count,)),
+    )
+
+
+def found_images(reply: collection_pb2.GetImagesResponse, asked: int) -> StoredImages:
+    """The `asked` images that were looked up."""
+    found = images(reply.images)
+    _require(len(found) == asked, f"{asked} images were asked for and {len(found)} came")
+    return found
+
+
+def images_page(reply: collection_pb2.ListImagesResponse) -> Page[StoredImages]:
+    return Page(images(reply.images), reply.total, reply.next_page_token, served(reply.served))
+
+
+def thumbnails(reply: collection_pb2.GetThumbnailsResponse, asked: int) -> Thumbnails:
+    """The pictures of the `asked` images."""
+    _require(len(reply.jpegs) == asked, f"{asked} pictures were asked for and {len(reply.jpegs)} came")
+    return Thumbnails(tuple(jpeg or None for jpeg in reply.jpegs), served(reply.served))
+
+
+def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
+    most = reply.limits
+    return ServerInfo(
+        version=reply.version,
+        collection=reply.collection,
+        generation=reply.generation,
+        placement=reply.placement,
+        devices=tuple(reply.devices),
+        search_threads=reply.search_threads,
+        embed_threads=reply.embed_threads,
+        limits=Limits(
+            most.max_batch,
+            most.max_k,
+            most.max_nprobe,
+            most.max_image_bytes,
+            most.max_image_pixels,
+            most.max_message_bytes,
+            most.max_page_size,
+            most.max_members,
+            most.max_queue,
+        ),
+        image_queries=reply.image_queries,
+        image_query_problem=reply.image_query_problem,
+    )
+
+
+def _array(tensor: types_pb2.Tensor, dtype: type[Any], shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:
+    """A column of `dtype`; of `shape`, or of one dimension. A tensor that is not set is an empty column."""
+    empty = not tensor.data and not tensor.shape
+    array = np.frombuffer(b"", dtype) if empty else wire.decode(tensor)
+    _require(array.dtype == dtype, f"a column of {np.dtype(dtype)} came as {array.dtype}")
+    _require(array.ndim == 1 if shape is None else array.shape == shape, f"a column has the shape {array.shape}")
+    return array
+
+
+def _beside(columns: Iterable[npt.NDArray[Any]], rows: int, dtype: type[Any]) -> npt.NDArray[Any]:
+    """The columns beside each other, shape (rows, number of columns), read-only."""
+    listed = list(columns)
+    matrix = np.stack(listed, axis=1) if listed else np.empty((rows, 0), dtype)
+    matrix.setflags(write=False)
+    return matrix
+
+
+def _texts(values: Iterable[str], count: int) -> tuple[str, ...]:
+    texts = tuple(values)
+    _require(len(texts) == count, f"{count} rows have {len(texts)} texts")
+    return texts
+
+
+def _labels(values: Iterable[str], count: int) -> tuple[str | None, ...]:
+    return tuple(label or None for label in _texts(values, count))
+
+
+def _shortest(value: float) -> float:
+    """A float32 that came as a double, as the shortest decimal that means it: 0.95, not 0.949999988."""
+    return float(str(np.float32(value)))
+
+
+def _require(condition: bool, otherwise: str) -> None:
+    if not condition:
+        raise ValueError(otherwise)

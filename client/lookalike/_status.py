@@ -1,0 +1,122 @@
+"""The one place where gRPC's errors become ours."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Protocol, cast
+
+import grpc
+from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message, message_factory
+
+from lookalike import _errors as e
+
+_CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: e.InvalidArgumentError,
+    grpc.StatusCode.OUT_OF_RANGE: e.InvalidArgumentError,
+    grpc.StatusCode.NOT_FOUND: e.NotFoundError,
+    grpc.StatusCode.FAILED_PRECONDITION: e.FailedPreconditionError,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: e.OverloadedError,
+    grpc.StatusCode.UNAVAILABLE: e.UnavailableError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: e.DeadlineExceededError,
+    grpc.StatusCode.CANCELLED: e.CallCancelledError,
+    grpc.StatusCode.UNAUTHENTICATED: e.AuthenticationError,
+    grpc.StatusCode.PERMISSION_DENIED: e.AuthenticationError,
+    grpc.StatusCode.UNIMPLEMENTED: e.UnimplementedError,
+    grpc.StatusCode.DATA_LOSS: e.DataLossError,
+    grpc.StatusCode.INTERNAL: e.ServerError,
+    grpc.StatusCode.UNKNOWN: e.ServerError,
+    grpc.StatusCode.ABORTED: e.ServerError,
+    grpc.StatusCode.ALREADY_EXISTS: e.ServerError,
+}
+
+# The words of gRPC's own library, which names no mend. Where they change, the
+# message falls back to these words themselves; the class never depends on
+# them but for MessageTooLargeError, for which gRPC has no status of its own.
+_NOT_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution failed", "Socket closed", "recvmsg:")
+_TOO_LARGE = "message larger than max"
+_TIMED_OUT = "Deadline Exceeded"
+_CANCELLED = "CANCELLED"
+
+
+class _Status(Protocol):
+    """What a failed call tells; grpc.RpcError declares none of it, but every one that a call raises has it."""
+
+    def code(self) -> grpc.StatusCode | None: ...
+    def details(self) -> str | None: ...
+    def trailing_metadata(self) -> Any: ...
+
+
+def from_rpc(error: grpc.RpcError, target: str, timeout: float | None = None) -> e.LookalikeError:
+    """Our error for a failed call to `target`, which had `timeout` seconds."""
+    status = cast("_Status", error)
+    code = status.code() or grpc.StatusCode.UNKNOWN
+    details = status.details() or ""
+    kind = _CLASSES.get(code, e.ServerError)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+        kind = e.MessageTooLargeError
+    return kind(_sentence(kind, details, code, target, timeout), code=code, retry_after=_retry_after(status))
+
+
+def _sentence(
+    kind: type[e.LookalikeError], details: str, code: grpc.StatusCode, target: str, timeout: float | None
+) -> str:
+    if kind is e.MessageTooLargeError:
+        return f"Too much for one call; ask in smaller batches. ({details})"
+    if kind is e.DeadlineExceededError and details in ("", _TIMED_OUT) and timeout is not None:
+        return f"{target} did not answer within {timeout:g} s; allow more by timeout=."
+    if kind is e.UnimplementedError:
+        return f"{target} does not know this call: it is older than this client, or no Lookalike server. ({details})"
+    if kind is e.UnavailableError and any(words in details for words in _NOT_CONNECTED):
+        return f"No server answers at {target}: is `lookalike serve` running there? ({details})"
+    if kind is e.CallCancelledError and details in ("", _CANCELLED):
+        return f"{target} cancelled the call, which a server does when it stops; ask again."
+    return details or f"{target} failed with {code.name} and gave no reason."
+
+
+def _retry_after(status: _Status) -> float | None:
+    """The seconds of google.rpc.RetryInfo in the status details, None when there is none."""
+    status_type, retry_info = _google_rpc()
+    for key, value in status.trailing_metadata() or ():
+        if key != "grpc-status-details-bin":
+            continue
+        try:
+            for detail in status_type.FromString(value).details:
+                if detail.type_url.endswith("/google.rpc.RetryInfo"):
+                    delay = retry_info.FromString(detail.value).retry_delay
+                    return float(delay.seconds + delay.nanos / 1e9)
+        except message.DecodeError:
+            return None  # an adornment of the error, which must not hide the error itself
+    return None
+
+
+@functools.cache
+def _google_rpc() -> tuple[Any, Any]:
+    """The message classes google.rpc.Status and google.rpc.RetryInfo.
+
+    They are declared here, in a pool of their own, because the package that
+    ships them is not among the client's few dependencies. The field numbers
+    are those of google/rpc/status.proto and google/rpc/error_details.proto.
+    """
+    field = descriptor_pb2.FieldDescriptorProto
+    once, many = field.LABEL_OPTIONAL, field.LABEL_REPEATED
+    file = descriptor_pb2.FileDescriptorProto(
+        name="lookalike/google_rpc.proto",
+        package="google.rpc",
+        syntax="proto3",
+        dependency=["google/protobuf/any.proto", "google/protobuf/duration.proto"],
+    )
+    status = file.message_type.add(name="Status")
+    status.field.add(name="code", number=1, type=field.TYPE_INT32, label=once)
+    status.field.add(name="message", number=2, type=field.TYPE_STRING, label=once)
+    status.field.add(name="details", number=3, type=field.TYPE_MESSAGE, label=many, type_name=".google.protobuf.Any")
+    retry_info = file.message_type.add(name="RetryInfo")
+    retry_info.field.add(
+        name="retry_delay", number=1, type=field.TYPE_MESSAGE, label=once, type_name=".google.protobuf.Duration"
+    )
+    pool = descriptor_pool.DescriptorPool()
+    for needed in (any_pb2.DESCRIPTOR, duration_pb2.DESCRIPTOR):
+        pool.AddSerializedFile(needed.serialized_pb)
+    pool.AddSerializedFile(file.SerializeToString())
+    status_class = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))
+    retry_info_class = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.RetryInfo"))
+    return status_class, retry_info_class

@@ -1,0 +1,257 @@
+"""The client for ordinary code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import grpc
+
+from lookalike import _calls
+from lookalike._calls import Call
+from lookalike._channel import TLS, Connection
+from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._errors import ClosedError, DeadlineExceededError, UnavailableError
+from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._paging import Pager
+from lookalike._queries import ClustersMany, ClustersOne, IdSequence, ManyImages, OneImage, SearchMany, SearchOne
+from lookalike._server import ServerInfo
+from lookalike._status import from_rpc
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """A client of one Lookalike server; safe to use from several threads at once.
+
+    >>> import lookalike
+    >>> with lookalike.Client(address) as client:
+    ...     near = client.search(key="dogs/01.jpg", k=3)
+    >>> near.keys
+    ('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg')
+
+    A query is exactly one of `key`, `id`, `image` (a path, the bytes of a file, or
+    a Pillow image) and `vector` (an array of shape (dim,)), which gives a single
+    result; or of `keys`, `ids`, `images` and `vectors` (an array of shape (n,
+    dim)), which gives a batch of results. Vectors are float32, float16 or float64
+    (sent as float32); with `fingerprint`, that of the space which they were
+    embedded in, a server whose space is another one refuses them.
+
+    Every method but `close` raises LookalikeError, in one of its kinds, and takes
+    the `timeout` of the call in seconds; without one, that of the client holds.
+    """
+
+    def __init__(self, target: str, *, tls: bool | TLS = False, timeout: float | None = 30.0, retries: int = 3) -> None:
+        """Prepare to call the server at `target`, such as "127.0.0.1:50051"; no call is made yet.
+
+        `tls` is True for a server with a certificate from a public authority, or
+        a TLS. `timeout` is that of each call in seconds, its retries included;
+        None waits without an end. A call that fails because no server answers is
+        repeated up to `retries` times, 0 to 4, with growing pauses.
+        """
+        self._connection = Connection.checked(target, tls, timeout, retries)
+        options = self._connection.options()
+        if self._connection.tls is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            self._channel = grpc.secure_channel(target, self._connection.tls.credentials(), options)
+        self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """End the connection. Calls that are under way are cancelled."""
+        self._closed = True
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<lookalike.Client of {self._connection.target}{', closed' if self._closed else ''}>"
+
+    @overload
+    def search(self, *, timeout: float | None = None, **ask: Unpack[SearchOne]) -> Neighbors: ...
+    @overload
+    def search(self, *, timeout: float | None = None, **ask: Unpack[SearchMany]) -> NeighborsBatch: ...
+    def search(
+        self,
+        *,
+        k: int = 10,
+        space: str = "",
+        nprobe: int | None = None,
+        recall: float | None = None,
+        exact: bool = False,
+        include_self: bool = False,
+        uris: bool = False,
+        timeout: float | None = None,
+        **query: Any,
+    ) -> Neighbors | NeighborsBatch:
+        """The `k` stored images nearest to the query, or to each query of a batch.
+
+        `space` is the collection's default one when "". At most one of `nprobe`
+        (inverted lists to visit), `recall` (as many lists as reached this recall@10
+        when the index was built, in (0, 1]) and `exact` says how hard to look. A
+        query by key or id leaves its own image out unless `include_self`. `uris`
+        asks for where each image's bytes are.
+
+        >>> near = client.search(id=2, k=2, exact=True)
+        >>> near
+        <Neighbors 2: 'dogs/01.jpg' 0.01519, 'dogs/03.jpg' 0.01519>
+        >>> near[0].label, near.served.generation, near.served.expected_recall
+        ('dogs', 1, 1.0)
+
+        >>> import numpy as np
+        >>> many = client.search(vectors=np.eye(2), k=3, recall=0.95)
+        >>> many.counts, [near.keys[0] for near in many]
+        (array([3, 3], dtype=int32), ['dogs/00.jpg', 'cats/09.jpg'])
+        """
+        call = _calls.search(
+            query,
+            k=k,
+            space=space,
+            nprobe=nprobe,
+            recall=recall,
+            exact=exact,
+            include_self=include_self,
+            uris=uris,
+        )
+        return self._send(call, timeout)
+
+    @overload
+    def clusters(self, *, timeout: float | None = None, **ask: Unpack[ClustersOne]) -> Memberships: ...
+    @overload
+    def clusters(self, *, timeout: float | None = None, **ask: Unpack[ClustersMany]) -> MembershipsBatch: ...
+    def clusters(
+        self,
+        *,
+        clusterings: Sequence[str] | str = (),
+        space: str = "",
+        members: int = 10,
+        timeout: float | None = None,
+        **query: Any,
+    ) -> Memberships | MembershipsBatch:
+        """The cluster of the query, or of each query of a batch, in each clustering.
+
+        `clusterings` names those that are asked about, as "space/name"; all that
+        can be answered when empty. Vectors and pictures are answered in the
+        clusterings of one `space`, the default one when "". `members` is how many of
+        the members nearest to the centroid come with each answer.
+
+        >>> home = client.clusters(key="cats/09.jpg", members=2)
+        >>> home["toy/halves"].cluster, home["toy/halves"].size, home["toy/halves"].nearest.keys
+        (1, 5, ('cats/07.jpg', 'cats/06.jpg'))
+        """
+        return self._send(_calls.memberships(query, clusterings=clusterings, space=space, members=members), timeout)
+
+    def members(
+        self, clustering: str, cluster: int, *, page_size: int = 0, timeout: float | None = None
+    ) -> Pager[Member, Members]:
+        """All members of a cluster, nearest to its centroid first, fetched page by page.
+
+        `page_size` is the server's default when 0; `timeout` is that of each page.
+
+        >>> [member.key for member in client.members("toy/halves", 1, page_size=2)][:3]
+        ['cats/07.jpg', 'cats/06.jpg', 'cats/08.jpg']
+        """
+        return Pager(lambda token: self._send(_calls.members_page(clustering, cluster, page_size, token), timeout))
+
+    def list_clusters(self, clustering: str, *, timeout: float | None = None) -> Clusters:
+        """The clusters of a clustering with their sizes.
+
+        >>> client.list_clusters("toy/halves").sizes
+        array([5, 5])
+        """
+        return self._send(_calls.list_clusters(clustering), timeout)
+
+    def info(self, *, timeout: float | None = None) -> Collection:
+        """The collection: its spaces, clusterings and indexes.
+
+        >>> client.info().images, client.info().default_space
+        (11, 'toy')
+        """
+        return self._send(_calls.info(), timeout)
+
+    @overload
+    def lookup(self, *, timeout: float | None = None, **which: Unpack[OneImage]) -> StoredImage: ...
+    @overload
+    def lookup(self, *, timeout: float | None = None, **which: Unpack[ManyImages]) -> StoredImages: ...
+    def lookup(self, *, timeout: float | None = None, **which: Any) -> StoredImage | StoredImages:
+        """The stored image of a `key` or an `id`, or those of several `keys` or `ids`, in the order asked for.
+
+        >>> client.lookup(key="dogs/01.jpg").id
+        1
+        >>> client.lookup(ids=[3, 8]).keys
+        ('dogs/03.jpg', 'cats/08.jpg')
+        """
+        return self._send(_calls.lookup(which), timeout)
+
+    def images(
+        self, *, label: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> Pager[StoredImage, StoredImages]:
+        """All images of the collection, or those with a label, by ascending id, fetched page by page.
+
+        `page_size` is the server's default when 0; `timeout` is that of each page.
+
+        >>> [image.key for image in client.images(label="cats")][:2]
+        ['cats/05.jpg', 'cats/06.jpg']
+        >>> [len(page.items) for page in client.images(page_size=4).pages()]
+        [4, 4, 3]
+        """
+        return Pager(lambda token: self._send(_calls.images_page(label, page_size, token), timeout))
+
+    def thumbnails(
+        self,
+        ids: IdSequence,
+        *,
+        size: int = 160,
+        timeout: float | None = None,
+    ) -> Thumbnails:
+        """Small upright JPEGs of stored images; `size` is the longer side in pixels, 16 to 512.
+
+        >>> client.thumbnails([0, 9], size=32)[0][:2].hex()
+        'ffd8'
+        """
+        return self._send(_calls.thumbnails(ids, size), timeout)
+
+    def server_info(self, *, timeout: float | None = None) -> ServerInfo:
+        """The server: its version, devices and limits.
+
+        >>> client.server_info().placement
+        'cpu'
+        """
+        return self._send(_calls.server_info(), timeout)
+
+    def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
+        """Whether the server is up and ready, by the standard health check; False also when none answers.
+
+        `service` is that of the check, "" for the server as a whole.
+
+        >>> client.is_serving()
+        True
+        """
+        try:
+            return self._send(_calls.health(service), timeout)
+        except (UnavailableError, DeadlineExceededError):
+            return False
+
+    def _send(self, call: Call[Result], timeout: float | None) -> Result:
+        target, deadline = self._connection.target, self._connection.deadline(timeout)
+        if self._closed:
+            raise ClosedError(f"The client of {target} is closed; open a new one.")
+        method = self._methods.get(call.path)
+        if method is None:
+            method = self._methods[call.path] = self._channel.unary_unary(call.path)
+        try:
+            reply = method(call.request, timeout=deadline)
+        except grpc.RpcError as error:
+            if self._closed:
+                raise ClosedError(f"The client of {target} was closed during the call.") from error
+            raise from_rpc(error, target, deadline) from error
+        return call.read(reply, target)

@@ -1,0 +1,202 @@
+"""The client for asyncio: `lookalike.aio.Client`.
+
+Its methods are those of lookalike.Client, which explains them all; here they
+are awaited, and lists are read by `async for`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack, overload
+
+import grpc
+import grpc.aio
+
+from lookalike import _calls
+from lookalike._calls import Call
+from lookalike._channel import TLS, Connection
+from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._errors import ClosedError, DeadlineExceededError, UnavailableError
+from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._paging import AsyncPager
+from lookalike._queries import (
+    ClustersMany,
+    ClustersOne,
+    IdSequence,
+    ManyImages,
+    OneImage,
+    SearchMany,
+    SearchOne,
+)
+from lookalike._server import ServerInfo
+from lookalike._status import from_rpc
+
+__all__ = ["Client"]
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """A client of one Lookalike server, to be used within one event loop.
+
+    >>> import asyncio
+    >>> import lookalike
+    >>> async def main():
+    ...     async with lookalike.aio.Client(address) as client:
+    ...         near, home = await asyncio.gather(
+    ...             client.search(key="dogs/01.jpg", k=3), client.clusters(key="dogs/01.jpg")
+    ...         )
+    ...         cats = [image.key async for image in client.images(label="cats")]
+    ...     return near.keys, home[0].cluster, len(cats)
+    >>> asyncio.run(main())
+    (('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg'), 0, 5)
+    """
+
+    def __init__(self, target: str, *, tls: bool | TLS = False, timeout: float | None = 30.0, retries: int = 3) -> None:
+        """Prepare to call the server at `target`; the arguments are those of lookalike.Client."""
+        self._connection = Connection.checked(target, tls, timeout, retries)
+        # Read here, so that a file that cannot be read is found here; the
+        # channel belongs to an event loop and is made within it.
+        self._credentials = None if self._connection.tls is None else self._connection.tls.credentials()
+        self._channel: grpc.aio.Channel | None = None
+        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._closed = False
+
+    async def close(self) -> None:
+        """End the connection. Calls that are under way are cancelled."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<lookalike.aio.Client of {self._connection.target}{', closed' if self._closed else ''}>"
+
+    @overload
+    async def search(self, *, timeout: float | None = None, **ask: Unpack[SearchOne]) -> Neighbors: ...
+    @overload
+    async def search(self, *, timeout: float | None = None, **ask: Unpack[SearchMany]) -> NeighborsBatch: ...
+    async def search(
+        self,
+        *,
+        k: int = 10,
+        space: str = "",
+        nprobe: int | None = None,
+        recall: float | None = None,
+        exact: bool = False,
+        include_self: bool = False,
+        uris: bool = False,
+        timeout: float | None = None,
+        **query: Any,
+    ) -> Neighbors | NeighborsBatch:
+        """The `k` stored images nearest to the query, or to each query of a batch."""
+        call = _calls.search(
+            query,
+            k=k,
+            space=space,
+            nprobe=nprobe,
+            recall=recall,
+            exact=exact,
+            include_self=include_self,
+            uris=uris,
+        )
+        return await self._send(call, timeout)
+
+    @overload
+    async def clusters(self, *, timeout: float | None = None, **ask: Unpack[ClustersOne]) -> Memberships: ...
+    @overload
+    async def clusters(self, *, timeout: float | None = None, **ask: Unpack[ClustersMany]) -> MembershipsBatch: ...
+    async def clusters(
+        self,
+        *,
+        clusterings: Sequence[str] | str = (),
+        space: str = "",
+        members: int = 10,
+        timeout: float | None = None,
+        **query: Any,
+    ) -> Memberships | MembershipsBatch:
+        """The cluster of the query, or of each query of a batch, in each clustering."""
+        call = _calls.memberships(query, clusterings=clusterings, space=space, members=members)
+        return await self._send(call, timeout)
+
+    def members(
+        self, clustering: str, cluster: int, *, page_size: int = 0, timeout: float | None = None
+    ) -> AsyncPager[Member, Members]:
+        """All members of a cluster, nearest to its centroid first, fetched page by page."""
+        return AsyncPager(lambda token: self._send(_calls.members_page(clustering, cluster, page_size, token), timeout))
+
+    async def list_clusters(self, clustering: str, *, timeout: float | None = None) -> Clusters:
+        """The clusters of a clustering with their sizes."""
+        return await self._send(_calls.list_clusters(clustering), timeout)
+
+    async def info(self, *, timeout: float | None = None) -> Collection:
+        """The collection: its spaces, clusterings and indexes."""
+        return await self._send(_calls.info(), timeout)
+
+    @overload
+    async def lookup(self, *, timeout: float | None = None, **which: Unpack[OneImage]) -> StoredImage: ...
+    @overload
+    async def lookup(self, *, timeout: float | None = None, **which: Unpack[ManyImages]) -> StoredImages: ...
+    async def lookup(self, *, timeout: float | None = None, **which: Any) -> StoredImage | StoredImages:
+        """The stored image of a `key` or an `id`, or those of several `keys` or `ids`, in the order asked for."""
+        return await self._send(_calls.lookup(which), timeout)
+
+    def images(
+        self, *, label: str = "", page_size: int = 0, timeout: float | None = None
+    ) -> AsyncPager[StoredImage, StoredImages]:
+        """All images of the collection, or those with a label, by ascending id, fetched page by page."""
+        return AsyncPager(lambda token: self._send(_calls.images_page(label, page_size, token), timeout))
+
+    async def thumbnails(self, ids: IdSequence, *, size: int = 160, timeout: float | None = None) -> Thumbnails:
+        """Small upright JPEGs of stored images; `size` is the longer side in pixels, 16 to 512."""
+        return await self._send(_calls.thumbnails(ids, size), timeout)
+
+    async def server_info(self, *, timeout: float | None = None) -> ServerInfo:
+        """The server: its version, devices and limits."""
+        return await self._send(_calls.server_info(), timeout)
+
+    async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
+        """Whether the server is up and ready, by the standard health check; False also when none answers."""
+        try:
+            return await self._send(_calls.health(service), timeout)
+        except (UnavailableError, DeadlineExceededError):
+            return False
+
+    async def _send(self, call: Call[Result], timeout: float | None) -> Result:
+        target, deadline = self._connection.target, self._connection.deadline(timeout)
+        if self._closed:
+            raise ClosedError(f"The client of {target} is closed; open a new one.")
+        method = self._methods.get(call.path)
+        if method is None:
+            method = self._methods[call.path] = self._open_channel().unary_unary(call.path)
+        try:
+            reply = await method(call.request, timeout=deadline)
+        except asyncio.CancelledError as error:
+            # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
+            task = asyncio.current_task()
+            cancelled = task is not None and task.cancelling() > 0
+            if not cancelled and self._closed:
+                raise ClosedError(f"The client of {target} was closed during the call.") from error
+            raise
+        except grpc.RpcError as error:
+            raise from_rpc(error, target, deadline) from error
+        return call.read(reply, target)
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._channel is None:
+            target, options = self._connection.target, self._connection.options()
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(target, options)
+            else:
+                self._channel = grpc.aio.secure_channel(target, self._credentials, options)
+        return self._channel

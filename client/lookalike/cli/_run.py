@@ -1,0 +1,57 @@
+"""Run a command, and turn whatever it raises into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+import click
+
+from lookalike._errors import InvalidArgumentError, LookalikeError, OverloadedError
+from lookalike.cli._commands import commands
+
+_FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """The exit code of a command line, `sys.argv` when None. Nothing that a user can cause is a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A key may hold any character, and a terminal may know fewer.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = commands.main(args=arguments, prog_name="lookalike", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has enough. What is left of it must not fail
+        # again when the interpreter flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+    except LookalikeError as error:
+        _say(_sentence(error))
+        return _WRONG_USAGE if isinstance(error, InvalidArgumentError) else _FAILED
+    except Exception as error:
+        if os.environ.get("LOOKALIKE_DEBUG", "0") not in ("", "0"):
+            raise
+        _say(
+            f"something went wrong that was not foreseen: {type(error).__name__}: {error}. "
+            "Run it again with LOOKALIKE_DEBUG=1 to see where."
+        )
+        return _FAILED
+    return code if isinstance(code, int) else 0
+
+
+def _sentence(error: LookalikeError) -> str:
+    if isinstance(error, OverloadedError) and error.retry_after is not None:
+        return f"{error} Try again in {error.retry_after:.3g} s."
+    return str(error)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"Error: {sentence}", err=True)

@@ -1,0 +1,67 @@
+"""What a command asks about: a picture file that is here, or the key of a stored image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from lookalike import Client, InvalidArgumentError, NotFoundError
+from lookalike._queries import OneQuery
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The argument IMAGE_OR_KEY, and which of both it is."""
+
+    text: str
+    is_file: bool
+
+    @property
+    def query(self) -> OneQuery:
+        return {"image": self.text} if self.is_file else {"key": self.text}
+
+
+def find_subject(client: Client, text: str, as_key: bool) -> Subject:
+    """A file if there is one, a key otherwise; says so on standard error where it could be either."""
+    if as_key:
+        return Subject(text, is_file=False)
+    path = Path(text)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError):  # longer than a path may be, and so on: then it is none
+        is_file = is_folder = False
+    if is_folder:
+        raise click.UsageError(f"{text!r} is a folder; name a picture file, or the key of a stored image.")
+    if is_file and _is_key(client, text):
+        click.echo(
+            f"{text} is a file here and a key of the collection: asking by the file; --key asks by key.", err=True
+        )
+    return Subject(text, is_file)
+
+
+def _is_key(client: Client, text: str) -> bool:
+    try:
+        client.lookup(key=text)
+    except (NotFoundError, InvalidArgumentError):  # also a file name that is no Unicode, which a key must be
+        return False
+    return True
+
+
+@contextmanager
+def explained(subject: Subject, as_key: bool) -> Iterator[None]:
+    """Say of a key that is not found that there is no such file either, and which file is no picture."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        # The server knows pictures by their position in the call, people by their names.
+        if not subject.is_file or not str(error).startswith("Picture 0 "):
+            raise
+        raise click.ClickException(str(error).replace("Picture 0", subject.text, 1)) from error
+    except NotFoundError as error:
+        if subject.is_file or as_key:
+            raise
+        raise click.ClickException(f"There is no file {subject.text!r} here, and as a key: {error}") from error

@@ -1,0 +1,82 @@
+"""What is printed: aligned tables, the line about what served a reply, JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from lookalike import Served
+
+
+def printable(text: str) -> str:
+    """The text without characters that would move the cursor or colour the terminal."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def width(text: str) -> int:
+    """The number of terminal columns of a printable text."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Aligned columns, numbers to the right; None is "-", floats have four decimals."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [bool(rows) and all(isinstance(row[i], (int, float)) for row in rows) for i in range(len(headers))]
+    widths = [max(map(width, column)) for column in zip(headers, *cells, strict=True)]
+    lines = []
+    for line in [list(headers), *cells]:
+        padded = [
+            " " * (wide - width(cell)) + cell if right else cell + " " * (wide - width(cell))
+            for cell, wide, right in zip(line, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:z.4f}" if math.isfinite(value) else "-"
+    return printable(str(value))
+
+
+def served_lines(served: Served) -> str:
+    """What served a reply; a second line where the network is untrained."""
+    if served.expected_recall == 1 and served.nprobe == 0:
+        effort = ["exact"]
+    elif served.nprobe:
+        recall = "" if served.expected_recall is None else f" (recall@10 {served.expected_recall:.3g})"
+        effort = [f"nprobe {served.nprobe}{recall}"]
+    else:
+        effort = []
+    space = [f"space {served.space}"] if served.space else []
+    took = f"{served.timings.total_us / 1000:.1f} ms"
+    told = [f"{served.collection} generation {served.generation}", *space, served.device, *effort, took]
+    line = "served by " + ", ".join(map(printable, told))
+    return line if served.pretrained else f"{line}\n{UNTRAINED}"
+
+
+UNTRAINED = (
+    "Untrained: the network's weights are random, so what it finds alike means nothing beyond colour and texture."
+)
+
+
+def to_json(value: object) -> str:
+    """JSON that every parser reads: NaN becomes null."""
+    return json.dumps(_without_nan(value), indent=1, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

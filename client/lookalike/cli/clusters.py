@@ -1,0 +1,112 @@
+"""`lookalike clusters`: which cluster is this image in, and who else is?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from lookalike import Client, Membership, Memberships
+from lookalike.cli._options import (
+    json_option,
+    key_option,
+    montage_option,
+    open_client,
+    server_options,
+    space_option,
+    subject_argument,
+)
+from lookalike.cli._subject import Subject, explained, find_subject
+from lookalike.cli._text import printable, served_lines, table, to_json
+
+# How many members a montage shows when --members does not say.
+_DRAWN = 11
+
+
+@click.command(short_help="Show which cluster an image is in, and who else is.")
+@subject_argument
+@server_options()
+@space_option
+@click.option("--members", type=click.IntRange(0), help="Show this many of the members nearest to the centroid.")
+@key_option
+@json_option
+@montage_option
+def clusters(
+    subject: str,
+    server: str,
+    tls: bool,
+    ca: str | None,
+    space: str,
+    members: int | None,
+    as_key: bool,
+    as_json: bool,
+    montage: str | None,
+) -> None:
+    """Show the cluster of IMAGE_OR_KEY, a picture file or a stored image's key, in each clustering."""
+    if montage is not None:
+        from lookalike.cli._montage import check_output
+
+        check_output(montage)
+    if members is None:
+        members = 0 if montage is None else _DRAWN
+    with open_client(server, tls, ca) as client:
+        asked = find_subject(client, subject, as_key)
+        with explained(asked, as_key):
+            home = client.clusters(space=space, members=members, **asked.query)
+        if montage is not None:
+            _draw(client, asked, home, montage)
+    click.echo(to_json(_as_dict(asked, home)) if as_json else _as_text(home))
+    if montage is not None:
+        click.echo(f"Wrote {montage}", err=as_json)
+
+
+def _as_dict(asked: Subject, home: Memberships) -> dict[str, Any]:
+    answers = [
+        {
+            "clustering": one.clustering,
+            "cluster": one.cluster if one.cluster >= 0 else None,
+            "distance": one.distance,
+            "margin": one.margin,
+            "size": one.size,
+            "nearest": [member._asdict() for member in one.nearest],
+        }
+        for one in home
+    ]
+    return {"query": dict(asked.query), "clusters": answers, "served": dataclasses.asdict(home.served)}
+
+
+def _as_text(home: Memberships) -> str:
+    rows = [
+        (one.clustering, one.cluster if one.cluster >= 0 else None, one.distance, one.margin, one.size) for one in home
+    ]
+    parts = [table(("clustering", "cluster", "distance", "margin", "size"), rows)]
+    for one in home:
+        if len(one.nearest):
+            members = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(one.nearest, 1)]
+            parts.append(f"\n{_title(one)}, nearest to the centroid:")
+            parts.append(table(("rank", "distance", "label", "key"), members))
+    parts.append(("\n" if len(parts) > 1 else "") + served_lines(home.served))
+    return "\n".join(parts)
+
+
+def _title(one: Membership) -> str:
+    return f"{printable(one.clustering)} cluster {one.cluster}, {one.size} member{'' if one.size == 1 else 's'}"
+
+
+def _draw(client: Client, asked: Subject, home: Memberships, path: str) -> None:
+    from lookalike.cli._montage import Tile, draw, fetch, query_tile, save
+
+    ids = [int(image_id) for one in home for image_id in one.nearest.ids]
+    pictures = fetch(client, ids) if ids else {}
+    query = query_tile(client, asked)
+    sections = []
+    for one in home:
+        place = f"cluster {one.cluster} of {one.size}" if one.cluster >= 0 else "not assigned"
+        first = dataclasses.replace(query, caption=[f"query, {one.distance:z.4f}", one.clustering, place])
+        found = [
+            Tile(pictures[each.id], [f"{rank}.  {each.distance:z.4f}", each.label or "", each.key])
+            for rank, each in enumerate(one.nearest, 1)
+        ]
+        sections.append([first, *found])
+    save(draw(sections or [[query]]), path)

@@ -1,0 +1,112 @@
+"""`lookalike info`: what is in a collection, in a folder or behind a server?
+
+Both are described by one dict: that of `dataclasses.asdict(lookalike.Collection)`,
+which a function of the entry point group "lookalike.describe" makes of a folder
+as well.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib import metadata
+from typing import Any, Final
+
+import click
+
+from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
+from lookalike.cli._text import UNTRAINED, printable, table, to_json
+
+DESCRIBE: Final = "lookalike.describe"
+
+
+@click.command(short_help="Describe a collection: a folder's or a server's.")
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
+@server_options(default=None)
+@json_option
+@click.pass_context
+def info(ctx: click.Context, folder: str | None, server: str | None, tls: bool, ca: str | None, as_json: bool) -> None:
+    """Describe the collection in DIR, or the one behind a server (127.0.0.1:50051 by default)."""
+    given = ctx.get_parameter_source("server")
+    if folder is not None and given is click.core.ParameterSource.COMMANDLINE:
+        raise click.UsageError("Name a folder or a --server, not both.")
+    described = _of_server(server or DEFAULT_SERVER, tls, ca) if folder is None else _of_folder(folder)
+    click.echo(to_json(described) if as_json else _as_text(described))
+
+
+def _of_server(address: str, tls: bool, ca: str | None) -> dict[str, Any]:
+    with open_client(address, tls, ca) as client:
+        collection, server = client.info(), client.server_info()
+    return {**dataclasses.asdict(collection), "server": {"address": address, **dataclasses.asdict(server)}}
+
+
+def _of_folder(folder: str) -> dict[str, Any]:
+    for entry in metadata.entry_points(group=DESCRIBE):
+        try:
+            described: dict[str, Any] = entry.load()(folder)
+        except ImportError as error:
+            raise click.ClickException(
+                f"Describing a folder needs {error.name}, which is not installed here: pip install 'lookalike[indexer]'"
+            ) from error
+        return described
+    raise click.ClickException("Describing a folder needs the indexer: pip install 'lookalike[indexer]'")
+
+
+def _as_text(described: dict[str, Any]) -> str:
+    rejects = f"; files that could not be read: {described['rejects']}" if described["rejects"] else ""
+    parts = [
+        f"{printable(described['name'])}, generation {described['generation']}: "
+        f"images {described['images']}, labels {described['labels']}{rejects}",
+        "",
+        _spaces(described),
+    ]
+    if described["clusterings"]:
+        parts += ["", _clusterings(described)]
+    if not all(space["pretrained"] for space in described["spaces"]):
+        parts += ["", UNTRAINED]
+    if "server" in described:
+        parts += ["", _server(described["server"])]
+    return "\n".join(parts)
+
+
+def _spaces(described: dict[str, Any]) -> str:
+    rows = [
+        (
+            space["name"] + (" (default)" if space["name"] == described["default_space"] else ""),
+            f"{space['model']}, {space['layer']}, {space['pooling']}",
+            space["weights"],
+            space["dim"],
+            space["images"],
+            _index(space["index"]),
+        )
+        for space in described["spaces"]
+    ]
+    return table(("space", "network, layer, pooling", "weights", "dim", "images", "index"), rows)
+
+
+def _index(index: dict[str, Any] | None) -> str:
+    if index is None:
+        return "none"
+    told = [index["metric"]]
+    if index["nlist"]:
+        told.append(f"nprobe {index['default_nprobe']}")
+        told += [f"recall@10 {p['recall']:.3g}" for p in index["recall"] if p["nprobe"] == index["default_nprobe"]]
+    return f"{index['factory']} ({', '.join(told)})"
+
+
+def _clusterings(described: dict[str, Any]) -> str:
+    rows = [
+        (each["name"], each["k"], each["images"], float(each["inertia"]), "yes" if each["spherical"] else "no")
+        for each in described["clusterings"]
+    ]
+    return table(("clustering", "k", "images", "inertia", "spherical"), rows)
+
+
+def _server(server: dict[str, Any]) -> str:
+    limits = server["limits"]
+    pictures = "" if server["image_queries"] else f"\nno queries by picture: {printable(server['image_query_problem'])}"
+    return (
+        f"server {server['address']}: version {server['version']}, placement {server['placement']} "
+        f"on {', '.join(server['devices'])}, search threads {server['search_threads']}\n"
+        f"limits: {limits['max_batch']} queries a call, k {limits['max_k']}, nprobe {limits['max_nprobe']}, "
+        f"pictures of {limits['max_image_bytes'] / 1e6:.3g} MB{pictures}"
+    )

@@ -1,0 +1,100 @@
+"""`lookalike search`: which stored images look like this one?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from lookalike import Client, Neighbors
+from lookalike.cli._options import (
+    json_option,
+    key_option,
+    montage_option,
+    open_client,
+    server_options,
+    space_option,
+    subject_argument,
+)
+from lookalike.cli._subject import Subject, explained, find_subject
+from lookalike.cli._text import served_lines, table, to_json
+
+
+@click.command(short_help="Show the stored images that look most like one.")
+@subject_argument
+@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many neighbours.")
+@server_options()
+@space_option
+@click.option("--nprobe", type=click.IntRange(1), help="Visit this many inverted lists.")
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Visit as many lists as this recall@10 needs."
+)
+@click.option("--exact", is_flag=True, help="Compare with every stored image.")
+@click.option("--include-self", is_flag=True, help="Do not leave out the image that a key names.")
+@key_option
+@json_option
+@montage_option
+def search(
+    subject: str,
+    k: int,
+    server: str,
+    tls: bool,
+    ca: str | None,
+    space: str,
+    nprobe: int | None,
+    recall: float | None,
+    exact: bool,
+    include_self: bool,
+    as_key: bool,
+    as_json: bool,
+    montage: str | None,
+) -> None:
+    """Show the stored images that look most like IMAGE_OR_KEY: a picture file, or a stored image's key."""
+    if (nprobe is not None) + (recall is not None) + exact > 1:
+        raise click.UsageError("Use at most one of --nprobe, --recall and --exact.")
+    if montage is not None:
+        from lookalike.cli._montage import check_output
+
+        check_output(montage)
+    with open_client(server, tls, ca) as client:
+        asked = find_subject(client, subject, as_key)
+        with explained(asked, as_key):
+            near = client.search(
+                k=k,
+                space=space,
+                nprobe=nprobe,
+                recall=recall,
+                exact=exact,
+                include_self=include_self,
+                **asked.query,
+            )
+        if montage is not None:
+            _draw(client, asked, near, montage)
+    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near))
+    if montage is not None:
+        click.echo(f"Wrote {montage}", err=as_json)
+
+
+def _as_dict(asked: Subject, near: Neighbors) -> dict[str, Any]:
+    rows = [
+        {"rank": rank, "id": each.id, "key": each.key, "label": each.label, "distance": each.distance}
+        for rank, each in enumerate(near, 1)
+    ]
+    return {"query": dict(asked.query), "neighbors": rows, "served": dataclasses.asdict(near.served)}
+
+
+def _as_text(near: Neighbors) -> str:
+    rows = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(near, 1)]
+    return f"{table(('rank', 'distance', 'label', 'key'), rows)}\n{served_lines(near.served)}"
+
+
+def _draw(client: Client, asked: Subject, near: Neighbors, path: str) -> None:
+    from lookalike.cli._montage import Tile, draw, fetch, query_tile, save
+
+    pictures = fetch(client, near.ids.tolist()) if len(near) else {}
+    found = [
+        Tile(pictures[each.id], [f"{rank}.  {each.distance:z.4f}", each.label or "", each.key])
+        for rank, each in enumerate(near, 1)
+    ]
+    save(draw([[query_tile(client, asked), *found]]), path)

@@ -1,0 +1,85 @@
+"""`lookalike build`: the index that searches ask."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lookalike_indexer.cli.build_options import build_options, build_settings
+from lookalike_indexer.cli.errors import reported
+
+if TYPE_CHECKING:
+    from lookalike_indexer.indexing.stage import BuildReport
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
+@click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
+@build_options
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option("--gpus", default="", metavar="0,1|all", help="GPUs to train on.  [default: none, the processor]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@reported
+def build(collection: str, as_json: bool, **options: Any) -> None:
+    """Build the search index of the collection in DIR and measure its recall."""
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.indexing.stage import run_build
+
+    settings = build_settings(**options)
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage):
+        draft, report = run_build(storage, generations.require_latest(storage), settings, TerminalProgress())
+        generation = generations.publish(storage, draft).generation
+    if as_json:
+        click.echo(json.dumps(as_data(report, generation)))
+    else:
+        click.echo(f"{summary(report)}\n{collection} is at generation {generation}.")
+
+
+def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
+    """The report for machines."""
+    entry = report.entry
+    return {
+        "space": entry.space,
+        "index": entry.factory,
+        "reason": report.reason,
+        "metric": entry.metric,
+        "images": entry.rows,
+        "bytes": report.bytes,
+        "nlist": entry.nlist,
+        "default_nprobe": entry.default_nprobe,
+        "recall": [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall],
+        "recall_queries": entry.recall_queries,
+        "trained_on": entry.trained_on,
+        "reused": report.reused,
+        "generation": generation,
+    }
+
+
+def summary(report: BuildReport) -> str:
+    """The report for people, with the recall ladder as a table."""
+    entry = report.entry
+    lines = [
+        f"{entry.space}: {entry.factory}, {entry.metric}, {entry.rows} images, {report.bytes / 2**20:.1f} MiB "
+        f"({report.reason})"
+    ]
+    if entry.recall_queries:
+        lines.append(f"recall@10 on {entry.recall_queries} queries that are stored images:")
+        if entry.nlist:
+            lines.append(f"  {'nprobe':>6}  recall")
+            lines += [
+                f"  {point.nprobe:>6}  {point.recall:.4f}{'  default' * (point.nprobe == entry.default_nprobe)}"
+                for point in entry.recall
+            ]
+        else:
+            lines += [f"  {point.recall:.4f}" for point in entry.recall]
+    elif entry.recall:
+        lines.append("recall@10: 1, each search is exact")
+    return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""The options that say how to build an index, for each command that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lookalike_indexer.indexing.settings import BuildSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def build_options(command: F) -> F:
+    """Add --index, --nlist, --target-recall and --train-size to a command.
+
+    The command itself has --space, --metric, --seed and --gpus, which other
+    stages share.
+    """
+    for option in reversed(
+        [
+            click.option(
+                "--index",
+                "index",
+                default="auto",
+                show_default=True,
+                metavar="auto|flat|ivf-flat|ivf-fp16|ivf-sq8|ivf-pq|FACTORY",
+                help="The kind of index, or a faiss factory string.",
+            ),
+            click.option(
+                "--nlist",
+                type=click.IntRange(min=1),
+                help="Number of inverted lists.  [default: about 4 * sqrt(images), as a power of two]",
+            ),
+            click.option(
+                "--target-recall",
+                type=float,
+                default=0.95,
+                show_default=True,
+                help="The default nprobe is the smallest that reaches this recall@10.",
+            ),
+            click.option(
+                "--train-size",
+                type=click.IntRange(min=1),
+                help="Train on a sample of at most this many images.  [default: 64 for each list]",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def build_settings(**options: Any) -> BuildSettings:
+    """The settings that the options of a command say; those that are of other stages are left alone.
+
+    `gpus` is the text of --gpus. UsageError or DeviceError: a wrong value.
+    """
+    import faiss
+
+    from lookalike_indexer.devices import parse_gpus
+    from lookalike_indexer.indexing.settings import BuildSettings
+
+    return BuildSettings(
+        space=options.get("space") or "",
+        index=options["index"],
+        nlist=options["nlist"],
+        metric=options.get("metric", "cosine"),
+        target_recall=options["target_recall"],
+        train_size=options["train_size"],
+        seed=options.get("seed", 1234),
+        gpus=tuple(parse_gpus(options.get("gpus") or "", faiss.get_num_gpus())),
+    )

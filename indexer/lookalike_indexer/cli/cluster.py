@@ -1,0 +1,79 @@
+"""`lookalike cluster`: the groups that are there."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
+from lookalike_indexer.cli.errors import reported
+
+if TYPE_CHECKING:
+    from lookalike_indexer.clustering.stage import ClusterReport
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
+@click.option("--name", metavar="NAME", help="The clustering's name.  [default: k and the number of clusters]")
+@click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
+@cluster_options
+@click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use.  [default: none, the processor]")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@reported
+def cluster(collection: str, as_json: bool, **options: Any) -> None:
+    """Group the images of the collection in DIR by k-means."""
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.clustering.stage import run_cluster
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+
+    settings = cluster_settings(**options)
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage):
+        draft, report = run_cluster(storage, generations.require_latest(storage), settings, TerminalProgress())
+        generation = generations.publish(storage, draft).generation
+    if as_json:
+        click.echo(json.dumps(as_data(report, generation)))
+    else:
+        click.echo(f"{summary(report)}\n{collection} is at generation {generation}.")
+
+
+def as_data(report: ClusterReport, generation: int) -> dict[str, Any]:
+    """The report for machines."""
+    entry = report.entry
+    return {
+        "clustering": f"{entry.space}/{entry.name}",
+        "k": entry.k,
+        "reason": report.reason,
+        "metric": entry.metric,
+        "spherical": entry.spherical,
+        "images": entry.rows,
+        "trained_on": entry.trained_on,
+        "restarts": entry.restarts,
+        "inertia": entry.inertia,
+        "sizes": report.sizes.tolist(),
+        "empty": report.empty,
+        "reused_files": report.reused,
+        "generation": generation,
+    }
+
+
+def summary(report: ClusterReport) -> str:
+    """The report for people."""
+    entry, sizes = report.entry, report.sizes
+    groups = "1 cluster" if entry.k == 1 else f"{entry.k} clusters"
+    empty = f", {report.empty} empty" if report.empty else ""
+    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} iterations"
+    return "\n".join(
+        [
+            f"{entry.space}/{entry.name}: {entry.rows} images in {groups} ({report.reason})",
+            f"sizes: {sizes.min()} to {sizes.max()}, mean {sizes.mean():.1f}{empty}",
+            f"inertia: {fell}, on {entry.trained_on} images, the best of {entry.restarts} starts",
+        ]
+    )

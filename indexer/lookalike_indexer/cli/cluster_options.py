@@ -1,0 +1,74 @@
+"""The options that say how to cluster, for each command that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from lookalike_indexer.clustering.settings import ClusterSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(command: F) -> F:
+    """Add --clusters, --spherical, --iterations, --restarts and --points-per-centroid to a command.
+
+    The command itself has --space, --metric, --seed and --gpus, which other
+    stages share, and --name where only one clustering is made.
+    """
+    for option in reversed(
+        [
+            click.option(
+                "--clusters",
+                type=click.IntRange(min=1),
+                metavar="K",
+                help="Number of clusters.  [default: the number of labels, else about sqrt(images / 2)]",
+            ),
+            click.option("--spherical", is_flag=True, help="Keep the centroids on the unit sphere."),
+            click.option(
+                "--iterations", type=click.IntRange(min=1), default=25, show_default=True, help="k-means iterations."
+            ),
+            click.option(
+                "--restarts",
+                type=click.IntRange(min=1),
+                help="Times to start k-means anew; the result with the least inertia is kept.  "
+                "[default: 10, fewer for large clusterings]",
+            ),
+            click.option(
+                "--points-per-centroid",
+                type=click.IntRange(min=1),
+                default=256,
+                show_default=True,
+                help="Train on a sample of at most this many images for each cluster.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def cluster_settings(**options: Any) -> ClusterSettings:
+    """The settings that the options of a command say; those that are of other stages are left alone.
+
+    `gpus` is the text of --gpus. UsageError or DeviceError: a wrong value.
+    """
+    import faiss
+
+    from lookalike_indexer.clustering.settings import ClusterSettings
+    from lookalike_indexer.devices import parse_gpus
+
+    return ClusterSettings(
+        space=options.get("space") or "",
+        clusters=options["clusters"],
+        name=options.get("name"),
+        metric=options.get("metric", "cosine"),
+        spherical=options["spherical"],
+        seed=options.get("seed", 1234),
+        iterations=options["iterations"],
+        restarts=options["restarts"],
+        points_per_centroid=options["points_per_centroid"],
+        gpus=tuple(parse_gpus(options.get("gpus") or "", faiss.get_num_gpus())),
+    )

@@ -1,0 +1,16 @@
+"""What `lookalike info DIR` shows of a folder: the same facts that a server tells of its collection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalike_indexer.cli.errors import reported
+
+
+@reported
+def describe_folder(path: str) -> dict[str, Any]:
+    """Describe the newest generation of the collection in `path`, in the shape of GetCollectionResponse."""
+    from lookalike_indexer.collection.description import describe
+    from lookalike_indexer.collection.reader import CollectionReader
+
+    return describe(CollectionReader.open(path))

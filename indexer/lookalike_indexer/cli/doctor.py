@@ -1,0 +1,34 @@
+"""`lookalike doctor`: what GPUs, weights and libraries were found, and what that means."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+
+
+@click.command()
+@click.option("--model", default="resnet152", show_default=True, help="Look for the weights of this model.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reported
+def doctor(model: str, as_json: bool) -> None:
+    """Tell what GPUs, weights and libraries are here, and what that means.
+
+    Exits with 1 when something is to be mended.
+    """
+    from lookalike_indexer.diagnosis import examine
+
+    findings = examine(model)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+    else:
+        width = max(len(finding.topic) for finding in findings)
+        for finding in findings:
+            mark = click.style("ok " if finding.ok else "!! ", fg="green" if finding.ok else "red")
+            meaning = f" - {finding.meaning}" if finding.meaning else ""
+            click.echo(f"{mark}{finding.topic:<{width}}  {finding.found}{meaning}")
+    if not all(finding.ok for finding in findings):
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,64 @@
+"""lookalike embed: pictures in, embeddings out."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lookalike_indexer.cli.embed_options import embed_options, embed_settings
+from lookalike_indexer.cli.errors import reported
+
+if TYPE_CHECKING:
+    from lookalike_indexer.embedding.stage import EmbedReport
+
+
+@click.command()
+@click.argument("photos", type=click.Path())
+@click.option("--collection", required=True, type=click.Path(file_okay=False), help="The collection's folder.")
+@embed_options
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@reported
+def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
+    """Embed the images of PHOTOS: a folder, a text file with one path a line, or a Parquet file of key and image.
+
+    Run again, it embeds only what is new, and goes on where a killed run stopped.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.embedding.stage import run_embed
+
+    settings = embed_settings(source=photos, **options)
+    storage = Storage(collection)
+    with writing(storage):
+        draft, report = run_embed(storage, generations.latest(storage), settings, TerminalProgress())
+        generation = generations.publish(storage, draft).generation
+    if as_json:
+        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report)}))
+    else:
+        for line in told(report):
+            click.echo(line)
+        click.echo(f"{collection} is at generation {generation}.")
+
+
+def told(report: EmbedReport) -> list[str]:
+    """What a run did, as lines for a person."""
+    untrained = "" if report.pretrained else " (UNTRAINED: neighbours mean nothing beyond colour and texture)"
+    lines = [
+        f"Embedded {report.embedded:,} images in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s) "
+        f"with {report.model}, weights {report.weights}{untrained}."
+    ]
+    counts = {
+        "were embedded before": report.skipped,
+        "could not be decoded: see the rejects table": report.rejected,
+        "are gone from the source, and kept as they were embedded": report.gone,
+        "have changed in the source, and are kept as they were embedded": report.changed,
+        "have no label in the labels file": report.without_label,
+        "keys of the labels file name no image": report.unknown_labels,
+    }
+    lines += [f"{count:,} {what}." for what, count in counts.items() if count]
+    return lines

@@ -1,0 +1,122 @@
+"""The options of every command that embeds, and the settings that they make."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lookalike_indexer.errors import UsageError
+
+if TYPE_CHECKING:
+    from lookalike_indexer.embedding.settings import EmbedSettings
+
+F = TypeVar("F", bound=Callable[..., Any])
+_POSITIVE = click.IntRange(min=1)
+_OPTIONS = [
+    click.option("--model", default="resnet152", show_default=True, help="A torchvision classification model."),
+    click.option(
+        "--weights",
+        default="imagenet",
+        show_default=True,
+        metavar="imagenet[:NAME]|untrained[:SEED]|FILE",
+        help="torchvision's published weights, none at all, or a state dict.",
+    ),
+    click.option(
+        "--preprocess",
+        default="",
+        metavar="NAME",
+        help="Use the transforms of these published weights, such as IMAGENET1K_V1. [default: those of the weights]",
+    ),
+    click.option(
+        "--layer", "layers", multiple=True, metavar="NODE", help="A node to embed as a further space; repeatable."
+    ),
+    click.option(
+        "--pool",
+        "pools",
+        multiple=True,
+        type=click.Choice(["avg", "max", "top10"]),
+        help="How the --layer of the same position is pooled, or all of them when given once. [default: avg]",
+    ),
+    click.option("--name", default="", help="What to call the model in the collection. [default: the --model]"),
+    click.option(
+        "--labels",
+        type=click.Path(),
+        default=None,
+        help="CSV or Parquet with the columns key and label, for the images that are new.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["float16", "float32"]),
+        default=None,
+        help="How embeddings are stored. [default: as before, or float32]",
+    ),
+    click.option(
+        "--compute",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="The type that the network computes in.",
+    ),
+    click.option("--batch-size", type=_POSITIVE, default=None, help="Images in a batch. [default: by device]"),
+    click.option("--part-size", type=_POSITIVE, default=1024, show_default=True, help="Images in a part."),
+    click.option("--workers", type=_POSITIVE, default=None, help="Decoding processes. [default: by processors]"),
+    click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use. [default: the first, or the CPU]"),
+    click.option(
+        "--decode-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        default=30.0,
+        show_default=True,
+        help="Seconds that one image may take to decode.",
+    ),
+]
+
+
+def embed_options(command: F) -> F:
+    """Add the options; the command takes them as **options and passes them to `embed_settings`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def embed_settings(
+    *,
+    source: str,
+    layers: tuple[str, ...],
+    pools: tuple[str, ...],
+    gpus: str,
+    **options: Any,
+) -> EmbedSettings:
+    """The settings of a run from the options of `embed_options` and the source; options of other stages are left alone.
+
+    UsageError: pools that do not go with the layers. DeviceError: a GPU that is not there.
+    """
+    from lookalike_indexer.embedding.settings import EmbedSettings
+
+    known = {field.name for field in dataclasses.fields(EmbedSettings)}
+    own = {name: value for name, value in options.items() if name in known}
+    return EmbedSettings(source=source, layers=_nodes(layers, pools), devices=_devices(gpus), **own)
+
+
+def _nodes(layers: tuple[str, ...], pools: tuple[str, ...]) -> tuple[Any, ...]:
+    from lookalike_indexer.models.network import Node
+
+    if (pools and len(pools) not in (1, len(layers))) or (pools and not layers):
+        raise UsageError(
+            f"--pool is given {len(pools)} times for {len(layers)} --layer; give it once for all, or once for each."
+        )
+    each = pools if len(pools) == len(layers) else (pools or ("avg",)) * len(layers)
+    return tuple(Node(layer, pool) for layer, pool in zip(layers, each, strict=True))  # type: ignore[arg-type]
+
+
+def _devices(gpus: str) -> tuple[str, ...]:
+    import torch
+
+    from lookalike_indexer.devices import parse_gpus
+
+    there = torch.cuda.device_count()
+    if not gpus:
+        return ("cuda:0",) if there else ("cpu",)
+    return tuple(f"cuda:{number}" for number in parse_gpus(gpus, there))

@@ -1,0 +1,1 @@
+"""k-means over a space: a sample, the training, and the assignment of every image."""

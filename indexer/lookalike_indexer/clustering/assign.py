@@ -1,0 +1,134 @@
+"""The nearest centroid of each vector, whatever batch the vector comes in.
+
+A float32 search rounds differently with the size of the batch (faiss even
+changes its algorithm at 20 queries), so that a vector between two centroids
+may go to the one or the other. Here that search only proposes candidates:
+those within its rounding error are compared again in float64, each row on its
+own, and equal distances go to the lower cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.reader import Float32, Int32, Int64
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.flat import flat_index
+from lookalike_indexer.indexing.rowwise import Float64
+
+_CANDIDATES = 8
+# Elements of the largest block of float64 distances, vectors by centroids.
+_BLOCK = 1 << 22
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """The assignment of n vectors, all of shape (n,).
+
+    `distances` are Euclidean. `margins` tell how much farther the next centroid
+    is; infinity when there is only one.
+    """
+
+    clusters: Int32
+    distances: Float32
+    margins: Float32
+
+
+def assign(vectors: Float32, centroids: Float32) -> Assigned:
+    """Assign vectors (n, dim) to centroids (k, dim), both finite and prepared for the clustering's metric.
+
+    Row by row the result is a function of that vector and the centroids alone.
+    UsageError: a vector that is not finite.
+    """
+    return Assigner(centroids).assign(vectors)
+
+
+class Assigner:
+    """Assigns many batches to the same centroids, on GPUs when their numbers are given; not for several threads."""
+
+    def __init__(self, centroids: Float32, gpus: Sequence[int] = ()) -> None:
+        self._centroids = np.ascontiguousarray(centroids, dtype=np.float32)
+        self._norms = rowwise.squared_norms(self._centroids)
+        self._longest = float(np.sqrt(self._norms.max()))
+        self._index = flat_index(self._centroids.shape[1], faiss.METRIC_L2, gpus)
+        self._index.add(self._centroids)
+
+    def assign(self, vectors: Float32) -> Assigned:
+        """See the function `assign`."""
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+        norms = np.sqrt(rowwise.squared_norms(vectors))
+        if not np.isfinite(norms).all():
+            raise UsageError(
+                f"{np.count_nonzero(~np.isfinite(norms))} of {len(vectors)} vectors hold NaN or infinite values "
+                "and belong to no cluster."
+            )
+        if len(self._centroids) == 1 or not len(vectors):
+            return self._single(vectors)
+        rows, candidates = self._candidates(vectors, norms)
+        squared = rowwise.squared_distances(vectors, rows, self._centroids, candidates)
+        # Nearest first within each row, the lower cluster first among equals.
+        order = np.lexsort((candidates, squared, rows))
+        first = np.searchsorted(rows[order], np.arange(len(vectors)))
+        best, second = order[first], order[first + 1]
+        distances = np.sqrt(squared[best])
+        margins = np.sqrt(squared[second]) - distances
+        return Assigned(candidates[best].astype(np.int32), distances.astype(np.float32), margins.astype(np.float32))
+
+    def _single(self, vectors: Float32) -> Assigned:
+        rows = np.arange(len(vectors))
+        distances = np.sqrt(rowwise.squared_distances(vectors, rows, self._centroids, np.zeros_like(rows)))
+        return Assigned(
+            np.zeros(len(vectors), np.int32),
+            distances.astype(np.float32),
+            np.full(len(vectors), np.inf, np.float32),
+        )
+
+    def _candidates(self, vectors: Float32, norms: Float64) -> tuple[Int64, Int64]:
+        """Pairs of a row and a centroid: for each row at least all that may be its nearest or its second nearest."""
+        width = min(_CANDIDATES, len(self._centroids))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found, labels = self._index.search(vectors, width)
+            limits = found[:, 1] + 2 * self._error(norms, np.float32)
+            near = found <= limits[:, None]
+            # The search went far enough when it found all centroids, or its last one is clearly out.
+            known = (labels >= 0).all(axis=1) & np.isfinite(limits)
+            if width < len(self._centroids):
+                known &= found[:, -1] > limits
+        rows, columns = np.nonzero(near & known[:, None])
+        more_rows, more = self._thorough_candidates(vectors, norms, np.flatnonzero(~known))
+        return np.concatenate([rows, more_rows]), np.concatenate([labels[rows, columns], more])
+
+    def _thorough_candidates(self, vectors: Float32, norms: Float64, rows: Int64) -> tuple[Int64, Int64]:
+        """The same by looking at all centroids in float64, for the rows that the quick search leaves open."""
+        found: list[tuple[Int64, Int64]] = []
+        step = max(1, _BLOCK // len(self._centroids))
+        centroids = self._centroids.astype(np.float64) if len(rows) else np.empty((0, 0))
+        for start in range(0, len(rows), step):
+            block = rows[start : start + step]
+            products = vectors[block].astype(np.float64) @ centroids.T
+            squared = np.square(norms[block])[:, None] + self._norms - 2 * products
+            second = np.partition(squared, 1, axis=1)[:, 1]
+            limits = second + 2 * self._error(norms[block], np.float64)
+            local, clusters = np.nonzero(squared <= limits[:, None])
+            found.append((block[local], clusters))
+        empty = np.empty(0, np.int64)
+        return (
+            np.concatenate([empty, *(pair[0] for pair in found)]),
+            np.concatenate([empty, *(pair[1] for pair in found)]),
+        )
+
+    def _error(self, norms: Float64, dtype: npt.DTypeLike) -> Float64:
+        """How wrong a squared distance may be that was computed as |x|^2 + |c|^2 - 2xc in this type.
+
+        A sum of dim products in any order is wrong by at most dim * u times the
+        sum of the products' sizes (Higham, Accuracy and Stability of Numerical
+        Algorithms, 3.1), which is at most the product of the norms.
+        """
+        unit = np.finfo(dtype).eps / 2
+        return np.asarray((self._centroids.shape[1] + 8) * unit * np.square(norms + self._longest), np.float64)

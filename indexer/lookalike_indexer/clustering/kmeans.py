@@ -1,0 +1,112 @@
+"""k-means by faiss, one iteration at a time so that each can be seen.
+
+Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
+similarity search with GPUs, 2017): random rows as the start, emptied clusters
+filled by splitting large ones. One call of faiss.Kmeans with n iterations and
+n calls with one iteration each, every call starting from the centroids of the
+last, give the same centroids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+
+from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.collection.reader import Float32
+from lookalike_indexer.indexing.flat import flat_index
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.progress import Bar, Progress
+
+# How faiss itself spaces the seeds of its restarts; kept, so that `restarts` means the same as its `nredo`.
+_RESTART_STRIDE = 15486557
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Centroids of shape (k, dim), float32, and the inertia of each iteration before its update."""
+
+    centroids: Float32
+    inertia: list[float]
+
+
+def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Trained:
+    """Train k centroids on vectors of shape (n, dim), n >= k, all finite and prepared for the metric.
+
+    The restart with the least inertia wins, the first of equal ones. Where the
+    vectors have no more than k different values, these are the centroids in the
+    order in which they first occur, and the first of them is repeated until
+    there are k: ties go to the lower cluster, so the repeated ones stay empty.
+    """
+    few = _distinct(vectors, k)
+    if few is not None:
+        return _without_training(vectors, few, k, settings)
+    restarts = settings.restarts or 1
+    with progress.stage("k-means", settings.iterations * restarts, "iteration") as bar:
+        runs = [_run(vectors, k, settings, restart, bar) for restart in range(restarts)]
+    return min(runs, key=lambda run: run.inertia[-1])
+
+
+def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
+    seed = (settings.seed + restart * _RESTART_STRIDE) % 2**31
+    centroids: Float32 = _kmeans(vectors.shape[1], k, settings, 0, seed, start=vectors).centroids
+    step = _kmeans(vectors.shape[1], k, settings, 1, seed)
+    inertia: list[float] = []
+    for done in range(settings.iterations):
+        step.train(vectors, init_centroids=centroids)
+        inertia.append(float(step.obj[-1]))
+        bar.advance()
+        bar.note(f"inertia {inertia[-1]:.6g}")
+        if np.array_equal(step.centroids, centroids):
+            # Nothing moves any more: each iteration to come would repeat this one.
+            bar.advance(settings.iterations - done - 1)
+            break
+        centroids = step.centroids
+    return Trained(centroids, inertia)
+
+
+def _kmeans(
+    dim: int, k: int, settings: ClusterSettings, iterations: int, seed: int, start: Float32 | None = None
+) -> faiss.Kmeans:
+    """A faiss.Kmeans; trained on `start` when that is given, which with 0 iterations just chooses the start."""
+    kmeans = faiss.Kmeans(
+        dim,
+        k,
+        niter=iterations,
+        seed=seed,
+        spherical=settings.spherical,
+        # The sample was drawn already, the warning about few points is not for the users of small collections,
+        # and the vectors are known to be finite.
+        min_points_per_centroid=1,
+        max_points_per_centroid=2**31 - 1,
+        check_input_data_for_NaNs=False,
+    )
+    # faiss.Kmeans takes a number of GPUs, never which ones, and for spherical centroids an index that reports
+    # similarities. This index lies where the user asked, and always reports squared distances: among unit centroids
+    # the nearest is the most similar one.
+    kmeans.index = flat_index(dim, faiss.METRIC_L2, settings.gpus if iterations else ())
+    if start is not None:
+        kmeans.train(start)
+    return kmeans
+
+
+def _distinct(vectors: Float32, k: int) -> Float32 | None:
+    """The different rows in the order in which they first occur, or None when there are more than k."""
+    first: dict[bytes, int] = {}
+    for row, vector in enumerate(vectors):
+        # Adding zero turns -0.0 into 0.0: equal values, other bytes.
+        first.setdefault((vector + 0).tobytes(), row)
+        if len(first) > k:
+            return None
+    return vectors[list(first.values())]
+
+
+def _without_training(vectors: Float32, few: Float32, k: int, settings: ClusterSettings) -> Trained:
+    centroids = np.concatenate([few, np.repeat(few[:1], k - len(few), axis=0)])
+    if settings.spherical:
+        centroids = prepare(centroids, "cosine")
+    inertia = float(np.square(assign(vectors, centroids).distances, dtype=np.float64).sum())
+    return Trained(centroids, [inertia])

@@ -1,0 +1,47 @@
+"""What a user may decide about a clustering."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import UsageError
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How to cluster a space.
+
+    `space` "" means the collection's default; None for `clusters`, `name` and
+    `restarts` means a choice by the collection, see `choice.py`. With `spherical` the centroids
+    are kept on the unit sphere. `points_per_centroid` bounds the sample that
+    is trained on. `gpus` decides where the work is done, not what comes out,
+    and so is no part of a clustering's digest. UsageError: a value out of range.
+    """
+
+    space: str = ""
+    clusters: int | None = None
+    name: str | None = None
+    metric: Metric = "cosine"
+    spherical: bool = False
+    seed: int = 1234
+    iterations: int = 25
+    restarts: int | None = None
+    points_per_centroid: int = 256
+    gpus: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.clusters is not None and self.clusters < 1:
+            raise UsageError(f"--clusters {self.clusters}: there must be at least one cluster.")
+        if self.name is not None:
+            layout.checked_name(self.name, "clustering")
+        for option, value in [
+            ("--iterations", self.iterations),
+            ("--restarts", self.restarts),
+            ("--points-per-centroid", self.points_per_centroid),
+        ]:
+            if value is not None and value < 1:
+                raise UsageError(f"{option} {value} must be at least 1.")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")

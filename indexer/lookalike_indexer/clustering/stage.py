@@ -1,0 +1,160 @@
+"""The stage that clusters a space: sample, train, assign part by part."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_indexer.clustering import tables
+from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.choice import choose_clusters, choose_name, choose_restarts
+from lookalike_indexer.clustering.kmeans import Trained, train
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
+from lookalike_indexer.collection.reader import CollectionReader, Int64
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.progress import Progress
+
+
+@dataclass(frozen=True)
+class ClusterReport:
+    """What the stage did.
+
+    `reason` says why there are this many clusters; `sizes` are the members of
+    each cluster, shape (k,); `reused` tells how many of the clustering's files
+    an earlier run had finished.
+    """
+
+    entry: ClusteringEntry
+    reason: str
+    sizes: Int64
+    reused: int
+
+    @property
+    def empty(self) -> int:
+        """Clusters without members."""
+        return int(np.count_nonzero(self.sizes == 0))
+
+
+def run_cluster(
+    storage: Storage, draft: Manifest, settings: ClusterSettings, progress: Progress
+) -> tuple[Manifest, ClusterReport]:
+    """Cluster a space of a completed draft and return the draft with the clustering in it; publishes nothing.
+
+    Files that an earlier run with the same settings and embeddings finished
+    are used as they are. NotFoundError: no such space. NotBuiltError: it is
+    empty. UsageError: more clusters than images. IndexerError: an embedding
+    that is not finite.
+    """
+    reader = CollectionReader(storage, draft)
+    space, entry = reader.space(settings.space)
+    if entry.rows == 0:
+        raise NotBuiltError(f"The space {space} has no embeddings to cluster; index a source with readable images.")
+    k, reason = choose_clusters(reader, space, settings.clusters)
+    name = choose_name(settings, k)
+    restarts = choose_restarts(_sample_size(entry.rows, k, settings), k, entry.dim, settings)
+    settings = dataclasses.replace(settings, restarts=restarts)
+    digest = _digest(draft, space, k, settings)
+    folder = layout.clustering(space, name, digest)
+
+    centroids = f"{folder}/centroids.parquet"
+    reused = int(storage.exists(centroids))
+    trained = _trained(reader, space, k, centroids, settings, progress)
+    assignments = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
+    reused += sum(storage.exists(path) for path in assignments)
+    sizes = _assign_parts(reader, space, trained, assignments, settings, progress)
+
+    clustering = ClusteringEntry(
+        space=space,
+        name=name,
+        k=k,
+        metric=settings.metric,
+        spherical=settings.spherical,
+        seed=settings.seed,
+        iterations=settings.iterations,
+        restarts=restarts,
+        trained_on=_sample_size(entry.rows, k, settings),
+        inertia=trained.inertia,
+        rows=entry.rows,
+        centroids=centroids,
+        assignments=assignments,
+        digest=digest,
+    )
+    clusterings = {**draft.clusterings, f"{space}/{name}": clustering}
+    finished = generations.complete(storage, dataclasses.replace(draft, clusterings=clusterings))
+    return finished, ClusterReport(clustering, reason, sizes, reused)
+
+
+def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> str:
+    decisive = {
+        "k": k,
+        "metric": settings.metric,
+        "spherical": settings.spherical,
+        "seed": settings.seed,
+        "iterations": settings.iterations,
+        "restarts": settings.restarts,
+        "points_per_centroid": settings.points_per_centroid,
+    }
+    return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
+
+
+def _sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
+    return min(rows, settings.points_per_centroid * k)
+
+
+def _trained(
+    reader: CollectionReader, space: str, k: int, path: str, settings: ClusterSettings, progress: Progress
+) -> Trained:
+    """The centroids that an earlier run wrote, or new ones."""
+    if not reader.storage.exists(path):
+        rows = reader.manifest.spaces[space].rows
+        # In ascending order the sample of a small space is the space itself.
+        chosen = np.sort(choose_rows(rows, _sample_size(rows, k, settings), settings.seed))
+        vectors = read_rows(reader, space, chosen, settings.metric, progress)
+        tables.write_centroids(reader.storage, path, train(vectors, k, settings, progress))
+    return tables.read_centroids(reader.storage, path)
+
+
+def _assign_parts(
+    reader: CollectionReader,
+    space: str,
+    trained: Trained,
+    assignments: list[str],
+    settings: ClusterSettings,
+    progress: Progress,
+) -> Int64:
+    """Write the parts that are not there yet; returns the size of each cluster."""
+    storage, entry = reader.storage, reader.manifest.spaces[space]
+    assigner = Assigner(trained.centroids, settings.gpus)
+    sizes = np.zeros(len(trained.centroids), np.int64)
+    with progress.stage(f"assign {space}", entry.rows, "image") as bar:
+        for source, path in zip(entry.parts, assignments, strict=True):
+            if not storage.exists(path):
+                ids, assigned = _assign_part(reader, source, assigner, settings)
+                tables.write_assignments(storage, path, ids, assigned)
+            clusters = tables.read_clusters(storage, path)
+            sizes += np.bincount(clusters, minlength=len(sizes))
+            bar.advance(len(clusters))
+    return sizes
+
+
+def _assign_part(
+    reader: CollectionReader, path: str, assigner: Assigner, settings: ClusterSettings
+) -> tuple[Int64, Assigned]:
+    ids: list[Int64] = [np.empty(0, np.int64)]
+    pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
+    for block_ids, vectors in reader.stream_part(path):
+        ids.append(block_ids)
+        pieces.append(assigner.assign(prepare(vectors, settings.metric)))
+    return np.concatenate(ids), Assigned(
+        np.concatenate([piece.clusters for piece in pieces]),
+        np.concatenate([piece.distances for piece in pieces]),
+        np.concatenate([piece.margins for piece in pieces]),
+    )

@@ -1,0 +1,64 @@
+"""The files of a clustering: centroids with how they were trained, and assignments part by part."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.kmeans import Trained
+from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.parts import open_part, read_part, write_part
+from lookalike_indexer.collection.reader import Int64, matrix
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DataLossError
+
+# The training's figures lie in the metadata of the centroids' own file: a run that was killed after it was written
+# finds there what it needs for the manifest.
+_TRAINING = b"lookalike.training"
+
+
+class _Training(msgspec.Struct, frozen=True):
+    inertia: list[float]
+
+
+def write_centroids(storage: Storage, path: str, trained: Trained) -> None:
+    """Write the centroids table with the inertia of each iteration in its metadata."""
+    k, dim = trained.centroids.shape
+    table_schema = schema.centroids(dim)
+    table = pa.table(
+        [
+            pa.array(np.arange(k, dtype=np.int32)),
+            pa.FixedSizeListArray.from_arrays(
+                pa.array(trained.centroids.ravel()), type=table_schema.field("centroid").type
+            ),
+        ],
+        schema=table_schema,
+    )
+    metadata = {_TRAINING: msgspec.json.encode(_Training(trained.inertia))}
+    write_part(storage, path, table.replace_schema_metadata(metadata))
+
+
+def read_centroids(storage: Storage, path: str) -> Trained:
+    """The centroids and their inertia; DataLossError when the file is not such a table."""
+    with open_part(storage, path) as part:
+        metadata = part.schema_arrow.metadata or {}
+        if _TRAINING not in metadata:
+            raise DataLossError(f"{storage.local(path)} is not a table of centroids; delete it and cluster again.")
+        training = msgspec.json.decode(metadata[_TRAINING], type=_Training)
+        return Trained(matrix(part.read(["centroid"]).column("centroid")), training.inertia)
+
+
+def write_assignments(storage: Storage, path: str, ids: Int64, assigned: Assigned) -> None:
+    """Write one part of assignments, in the order of the space's rows."""
+    columns = [ids, assigned.clusters, assigned.distances, assigned.margins]
+    write_part(storage, path, pa.table([pa.array(column) for column in columns], schema=schema.ASSIGNMENTS))
+
+
+def read_clusters(storage: Storage, path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
+    """The cluster of each row of a part."""
+    clusters: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = (
+        read_part(storage, path, ["cluster"]).column("cluster").to_numpy()
+    )
+    return clusters

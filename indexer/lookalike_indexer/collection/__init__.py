@@ -1,0 +1,1 @@
+"""The collection on disk: its layout, tables, manifest and generations. Knows neither torch nor faiss."""

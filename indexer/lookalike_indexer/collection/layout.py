@@ -1,0 +1,83 @@
+"""Where each file of a collection lies, relative to its root.
+
+    generations/000001.json                     manifest of a generation
+    source/part-000000.parquet                  the listing of the source: what is to be embedded
+    images/part-000000.parquet                  images that could be decoded
+    rejects/<model>/part-000000.parquet         files that could not, and why
+    embeddings/<space>/part-000000.parquet
+    predictions/<model>/part-000000.parquet
+    models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
+    clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
+    indexes/<space>/<digest>.faiss
+
+Part N of every table is about the same rows of the source listing, so that
+tables join part by part.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lookalike_indexer.errors import UsageError
+
+GENERATIONS = "generations"
+SOURCE = "source"
+IMAGES = "images"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
+
+
+def checked_name(name: str, what: str) -> str:
+    """`name` itself when it can be a folder's name; UsageError otherwise. `what` says what it names."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot be the name of a {what}: use up to 128 letters, digits and . _ - + @, "
+            "beginning with a letter or digit."
+        )
+    return name
+
+
+def part_name(part: int) -> str:
+    return f"part-{part:06d}.parquet"
+
+
+def part_number(path: str) -> int:
+    """The number in a part's file name."""
+    return int(path.rsplit("part-", 1)[1].removesuffix(".parquet"))
+
+
+def generation(number: int) -> str:
+    return f"{GENERATIONS}/{number:06d}.json"
+
+
+def source(part: int) -> str:
+    return f"{SOURCE}/{part_name(part)}"
+
+
+def images(part: int) -> str:
+    return f"{IMAGES}/{part_name(part)}"
+
+
+def rejects(model: str, part: int) -> str:
+    return f"rejects/{model}/{part_name(part)}"
+
+
+def embeddings(space: str, part: int) -> str:
+    return f"embeddings/{space}/{part_name(part)}"
+
+
+def predictions(model: str, part: int) -> str:
+    return f"predictions/{model}/{part_name(part)}"
+
+
+def model_file(model: str, file: str) -> str:
+    return f"models/{model}/{file}"
+
+
+def clustering(space: str, name: str, digest: str) -> str:
+    """The folder of a clustering."""
+    return f"clusterings/{space}/{name}/{digest[:16]}"
+
+
+def index(space: str, digest: str) -> str:
+    return f"indexes/{space}/{digest[:16]}.faiss"

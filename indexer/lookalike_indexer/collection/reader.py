@@ -1,0 +1,167 @@
+"""Reading a generation: columns of images, streams of embeddings, single stored vectors, assignments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookalike_indexer.collection import generations, schema
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, SpaceEntry
+from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
+
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """The assignment of each image of a clustering, in the order of its space's rows; all of shape (rows,)."""
+
+    ids: Int64
+    clusters: Int32
+    distances: Float32
+    margins: Float32
+
+
+class CollectionReader:
+    """One generation of a collection, for reading. It never changes, whatever is published meanwhile."""
+
+    def __init__(self, storage: Storage, manifest: Manifest) -> None:
+        self.storage = storage
+        self.manifest = manifest
+
+    @classmethod
+    def open(cls, root: str, generation: int | None = None) -> CollectionReader:
+        """Open the newest generation, or a certain one; NotFoundError when there is none."""
+        storage = Storage(root)
+        newest = generations.require_latest(storage)
+        return cls(storage, newest if generation is None else generations.read(storage, generation))
+
+    @property
+    def name(self) -> str:
+        return self.storage.root.resolve().name
+
+    def space(self, name: str = "") -> tuple[str, SpaceEntry]:
+        """A space by name, the default one for ""; NotFoundError names those that there are."""
+        name = name or self.manifest.default_space
+        if name not in self.manifest.spaces:
+            there = ", ".join(sorted(self.manifest.spaces)) or "none"
+            raise NotFoundError(f"The collection {self.name} has no space {name!r}; it has: {there}.")
+        return name, self.manifest.spaces[name]
+
+    def clustering(self, name: str) -> ClusteringEntry:
+        """A clustering by "space/name"; NotFoundError names those that there are."""
+        if name not in self.manifest.clusterings:
+            there = ", ".join(sorted(self.manifest.clusterings)) or "none"
+            raise NotFoundError(f"The collection {self.name} has no clustering {name!r}; it has: {there}.")
+        return self.manifest.clusterings[name]
+
+    def index(self, space: str = "") -> IndexEntry:
+        """The index of a space; NotBuiltError when there is none."""
+        name, _ = self.space(space)
+        if name not in self.manifest.indexes:
+            raise NotBuiltError(
+                f"The space {name} has no index; build one with: lookalike build {self.storage.root} --space {name}"
+            )
+        return self.manifest.indexes[name]
+
+    def verify(self, path: str) -> None:
+        """DataLossError unless a file's bytes are those that the manifest lists."""
+        if self.storage.digest(path) != self.manifest.files[path].sha256:
+            raise DataLossError(
+                f"{self.storage.local(path)} is not what was written: its digest differs from the manifest's."
+            )
+
+    def images(self, columns: list[str] | None = None) -> pa.Table:
+        """The images table, by ascending id."""
+        return self._table(self.manifest.images, schema.IMAGES, columns)
+
+    def rejects(self, model: str) -> pa.Table:
+        """The files that could not be decoded for a model, each with its reason."""
+        return self._table(self.manifest.models[model].rejects, schema.REJECTS)
+
+    def ids(self, space: str = "") -> Int64:
+        """The id of each row of a space, shape (rows,)."""
+        _, entry = self.space(space)
+        columns = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in entry.parts]
+        return np.concatenate(columns).astype(np.int64, copy=False) if columns else np.empty(0, np.int64)
+
+    def stream(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        """Yield (ids, embeddings) in the order of the space's rows, at most `rows` at a time.
+
+        Shapes (n,) and (n, dim); whatever the stored type, the embeddings are
+        float32. No more than one block is held at a time.
+        """
+        _, entry = self.space(space)
+        for path in entry.parts:
+            yield from self.stream_part(path, rows)
+
+    def stream_part(self, path: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing when the part is empty."""
+        with open_part(self.storage, path) as part:
+            for batch in part.iter_batches(batch_size=rows):
+                yield batch.column("id").to_numpy(zero_copy_only=False), matrix(batch.column("embedding"))
+
+    def vectors(self, space: str, rows: Int64) -> Float32:
+        """The stored embeddings of some rows of a space, shape (len(rows), dim), float32, in the order given."""
+        name, entry = self.space(space)
+        if len(rows) and not 0 <= rows.min() <= rows.max() < entry.rows:
+            raise UsageError(f"The space {name} has rows 0 to {entry.rows - 1}.")
+        out = np.empty((len(rows), entry.dim), np.float32)
+        start = 0
+        for path in entry.parts:
+            end = start + (self.manifest.files[path].rows or 0)
+            wanted = np.flatnonzero((rows >= start) & (rows < end))
+            if len(wanted):
+                out[wanted] = self._part_vectors(path, rows[wanted] - start)
+            start = end
+        return out
+
+    def _part_vectors(self, path: str, rows: Int64) -> Float32:
+        with open_part(self.storage, path) as part:
+            sizes = [part.metadata.row_group(group).num_rows for group in range(part.num_row_groups)]
+            ends = np.cumsum(sizes)
+            groups = np.searchsorted(ends, rows, side="right")
+            needed, position = np.unique(groups, return_inverse=True)
+            table = part.read_row_groups([int(group) for group in needed], columns=["embedding"])
+            offsets = np.concatenate([[0], np.cumsum([sizes[group] for group in needed])])
+            local = rows - (ends[groups] - np.asarray(sizes)[groups]) + offsets[position]
+            found: Float32 = matrix(table.column("embedding"))[local]
+            return found
+
+    def centroids(self, clustering: str) -> Float32:
+        """The centroids of a clustering, shape (k, dim), float32."""
+        entry = self.clustering(clustering)
+        return matrix(read_part(self.storage, entry.centroids, ["centroid"]).column("centroid"))
+
+    def assignments(self, clustering: str) -> Assignments:
+        """Every image's cluster, distance and margin."""
+        entry = self.clustering(clustering)
+        table = self._table(entry.assignments, schema.ASSIGNMENTS)
+        return Assignments(
+            ids=table.column("id").to_numpy(),
+            clusters=table.column("cluster").to_numpy(),
+            distances=table.column("distance").to_numpy(),
+            margins=table.column("margin").to_numpy(),
+        )
+
+    def _table(self, paths: list[str], empty: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        """The parts of a table as one; `empty` says what its columns are when it has no part."""
+        if not paths:
+            table = empty.empty_table()
+            return table if columns is None else table.select(columns)
+        return pa.concat_tables([read_part(self.storage, path, columns) for path in paths])
+
+
+def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:
+    """A fixed-size list column as a matrix, float32, contiguous."""
+    array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    return np.ascontiguousarray(values.reshape(len(array), array.type.list_size), dtype=np.float32)

@@ -1,0 +1,97 @@
+"""The columns of each table.
+
+Embeddings are fixed-size lists, which DuckDB, pandas and plain pyarrow read as
+they are. Their pages are neither compressed nor dictionary-encoded: floating
+point noise does not shrink, and decoding it would cost more than reading it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+SOURCE = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("modified_ns", pa.int64(), nullable=False),
+    ]
+)
+
+IMAGES = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        # Upright, that is after EXIF orientation has been applied.
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+    ]
+)
+
+REJECTS = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+ASSIGNMENTS = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
+        # Euclidean distance to the centroid, and how much farther the next centroid is.
+        pa.field("distance", pa.float32(), nullable=False),
+        pa.field("margin", pa.float32(), nullable=False),
+    ]
+)
+
+
+def embeddings(dim: int, dtype: str) -> pa.Schema:
+    """Columns id and embedding: a list of `dim` values of `dtype` ("float16" or "float32")."""
+    value = pa.float16() if dtype == "float16" else pa.float32()
+    # Values of a list are never null, and saying so spares readers the check.
+    vector = pa.list_(pa.field("element", value, nullable=False), dim)
+    return pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("embedding", vector, nullable=False)])
+
+
+def predictions(top: int) -> pa.Schema:
+    """The id and the `top` most probable classes, most probable first."""
+    return pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False),
+            pa.field("class_index", pa.list_(pa.int32(), top), nullable=False),
+            pa.field("class_name", pa.list_(pa.string(), top), nullable=False),
+            pa.field("probability", pa.list_(pa.float32(), top), nullable=False),
+        ]
+    )
+
+
+def centroids(dim: int) -> pa.Schema:
+    """Columns cluster and centroid, one row for each cluster in order."""
+    vector = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
+    return pa.schema(
+        [
+            pa.field("cluster", pa.int32(), nullable=False),
+            pa.field("centroid", vector, nullable=False),
+        ]
+    )
+
+
+def writer_options(schema: pa.Schema) -> dict[str, Any]:
+    """How `pyarrow.parquet.write_table` should write a table of this schema."""
+    wide = any(name in schema.names for name in ("embedding", "centroid"))
+    if wide:
+        # 256 rows of 2048 float32 are 2 MiB: one stored vector is read without
+        # reading its whole part, and a scan still reads large pieces.
+        return {"compression": "none", "use_dictionary": False, "write_statistics": False, "row_group_size": 256}
+    return {"compression": "zstd", "row_group_size": 1 << 16}

@@ -1,0 +1,91 @@
+"""What makes two embeddings comparable, as plain data: model, weights, preprocessing, layer, pooling."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+Pooling = Literal["avg", "max", "top10"]
+Metric = Literal["cosine", "l2"]
+
+
+@dataclass(frozen=True)
+class PreprocessingSpec:
+    """The transforms that torchvision's weights carry, spelled out.
+
+    `resize` is the length in pixels that the shorter side is scaled to; `crop`
+    the side of the central square; `mean` and `std` are for RGB in 0..1.
+    """
+
+    resize: int
+    crop: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    antialias: bool
+
+
+@dataclass(frozen=True)
+class WeightsSpec:
+    """Where a network's weights came from.
+
+    `kind` is "imagenet" (`name` is torchvision's name of the weights), "file"
+    (`name` is the path) or "untrained" (`name` is the seed). `digest` is the
+    SHA-256 of the file, or of the state itself when there is no file.
+    """
+
+    kind: Literal["imagenet", "file", "untrained"]
+    name: str
+    digest: str
+
+    @property
+    def pretrained(self) -> bool:
+        return self.kind != "untrained"
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A network with its weights and preprocessing; `arch` is torchvision's name of it."""
+
+    arch: str
+    classes: int
+    weights: WeightsSpec
+    preprocessing: PreprocessingSpec
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """A model's node and the pooling of its feature map: what an embedding space is."""
+
+    model: ModelSpec
+    layer: str
+    pooling: Pooling
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that decides whether two embeddings may be compared.
+
+        A weights file is known by its digest, not by where it lies.
+        """
+        model = self.model
+        identity = {
+            "arch": model.arch,
+            "classes": model.classes,
+            "weights": model.weights.digest,
+            "pretrained": model.weights.pretrained,
+            "preprocessing": model.preprocessing,
+            "layer": self.layer,
+            "pooling": self.pooling,
+        }
+        return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a value's canonical JSON: equal settings and inputs give equal digests."""
+    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()

@@ -1,0 +1,96 @@
+"""What is on this machine, and what that means for Lookalike."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.threads import processors
+
+LIBRARIES = ("torch", "torchvision", "pyarrow", "numpy", "pillow", "grpcio", "protobuf")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at: what was found, what it means, and whether something is to be mended."""
+
+    topic: str
+    found: str
+    meaning: str
+    ok: bool = True
+
+
+def examine(model: str) -> list[Finding]:
+    """Look at the interpreter, the libraries, the processor, the GPUs and the weights of `model`."""
+    return [_python(), *(_library(name) for name in LIBRARIES), _faiss(), _processor(), *_gpus(), _weights(model)]
+
+
+def _python() -> Finding:
+    return Finding("Python", platform.python_version(), "")
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _library(name: str) -> Finding:
+    version = _version(name)
+    if version is None:
+        return Finding(name, "not installed", "mend: pip install 'lookalike[all]'", ok=False)
+    return Finding(name, version, "")
+
+
+def _faiss() -> Finding:
+    for distribution in ("faiss-gpu", "faiss-gpu-cuvs", "faiss-cuda", "faiss-cpu"):
+        version = _version(distribution)
+        if version is None:
+            continue
+        if distribution == "faiss-cpu":
+            return Finding("faiss", f"{distribution} {version}", "clusters, indexes and serves on the CPU only")
+        return Finding("faiss", f"{distribution} {version}", "can use GPUs where there are any")
+    return Finding("faiss", "not installed", "mend: pip install 'lookalike[all]'", ok=False)
+
+
+def _processor() -> Finding:
+    from lookalike_indexer.models.compute import has_matrix_bfloat16
+
+    bfloat16 = has_matrix_bfloat16()
+    meaning = "embeds in bfloat16" if bfloat16 else "embeds in float32: it has no bfloat16 matrix units"
+    return Finding("processor", f"{processors()} usable cores", meaning)
+
+
+def _gpus() -> list[Finding]:
+    import faiss
+    import torch
+
+    seen_by_torch = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    seen_by_faiss = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
+    if seen_by_torch == seen_by_faiss == 0:
+        return [Finding("GPUs", "none", "everything runs on the CPU; --gpus and --placement gpu are refused")]
+    findings = []
+    for number in range(seen_by_torch):
+        gpu = torch.cuda.get_device_properties(number)
+        memory = f"{gpu.total_memory / 2**30:.0f} GiB, compute capability {gpu.major}.{gpu.minor}"
+        findings.append(Finding(f"GPU {number}", f"{gpu.name}, {memory}", "embeds images"))
+    if seen_by_faiss != seen_by_torch:
+        meaning = "torch and faiss disagree: check the CUDA versions that both were built for, and the driver"
+        findings.append(Finding("GPUs", f"torch sees {seen_by_torch}, faiss {seen_by_faiss}", meaning, ok=False))
+    return findings
+
+
+def _weights(model: str) -> Finding:
+    from lookalike_indexer.models.availability import weights_status
+
+    try:
+        path, cached = weights_status(model)
+    except IndexerError as error:
+        return Finding(f"{model} weights", "unknown", str(error), ok=False)
+    if cached:
+        return Finding(f"{model} weights", str(path), "--weights imagenet works without a network")
+    meaning = f"--weights imagenet downloads them; without a network, put the file at {path}"
+    return Finding(f"{model} weights", "not cached", meaning)

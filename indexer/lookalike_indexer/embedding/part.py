@@ -1,0 +1,187 @@
+"""The part function: a part of the source's listing in, tables out.
+
+It reads images by their URIs and writes nothing, so that it runs wherever
+there is a machine with the source and the weights: settings and a table go
+in, tables come out, and all of them can be pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.collection import schema
+from lookalike_indexer.embedding.classes import class_names
+from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.images.prepare import Prepared, Rejected
+from lookalike_indexer.images.preprocessing import Pixels
+from lookalike_indexer.images.workers import DecodePool, PoolSettings
+from lookalike_indexer.models.network import TOP, BatchResult, Float32, Network
+
+FINGERPRINT = b"lookalike.fingerprint"
+Row = dict[str, Any]
+Advance = Callable[[int], None]
+
+
+def _ignore(images: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class PartTables:
+    """What became of one part; each table's schema carries the fingerprint of what made it."""
+
+    images: pa.Table
+    rejects: pa.Table
+    predictions: pa.Table
+    embeddings: dict[str, pa.Table]
+
+
+@dataclass
+class _Collected:
+    """A part while it is being embedded."""
+
+    rows: list[Row] = field(default_factory=list)
+    rejects: list[Row] = field(default_factory=list)
+    results: list[BatchResult] = field(default_factory=list)
+    pixels: list[Pixels] = field(default_factory=list)
+
+    def add(self, row: Row, image: Prepared | Rejected) -> None:
+        if isinstance(image, Rejected):
+            self.rejects.append({**row, "reason": image.reason})
+            return
+        said = {"bytes": image.bytes, "format": image.format, "width": image.width, "height": image.height}
+        self.rows.append({**row, **said})
+        self.pixels.append(image.pixels)
+
+    def taken(self) -> list[Pixels]:
+        taken, self.pixels = self.pixels, []
+        return taken
+
+    def close(self) -> Iterator[tuple[_Collected, list[Pixels]]]:
+        if self.pixels:
+            yield self, self.taken()
+        yield self, []
+
+
+class PartEmbedder:
+    """A network and its decoding workers, for any number of parts."""
+
+    def __init__(self, plan: ModelPlan, pool: PoolSettings, device: str, network: Network | None = None) -> None:
+        self._plan = plan
+        self._pool = DecodePool(pool, plan.spec.preprocessing)
+        try:
+            self._network = network or load_network(plan, device)
+        except BaseException:
+            self._pool.close()
+            raise
+        self._names = pa.array(class_names(plan.spec))
+        # Enough for one batch under way, one being collected, and every worker busy.
+        self._ahead = 2 * plan.batch_size + 2 * pool.workers * pool.chunk
+
+    def __enter__(self) -> PartEmbedder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pool.close()
+
+    def __call__(self, part: pa.Table) -> PartTables:
+        """Embed one part: a table with the columns id, key, label and uri."""
+        return next(self.tables([part]))
+
+    def tables(self, parts: Iterable[pa.Table], advance: Advance = _ignore) -> Iterator[PartTables]:
+        """Embed parts in order; `advance` is told of images that are done.
+
+        Decoding runs ahead across the borders of parts, but batches begin anew
+        with each: what a part becomes depends on that part alone.
+        """
+        for collected, result in self._network.run(self._batches(parts)):
+            if result is not None:
+                collected.results.append(result)
+                advance(len(result.classes))
+            else:
+                advance(len(collected.rejects))
+                yield self._tables(collected)
+
+    def _batches(self, parts: Iterable[pa.Table]) -> Iterator[tuple[_Collected, list[Pixels]]]:
+        """The batches of each part, and an empty one after its last."""
+        started = 0
+
+        def images() -> Iterator[tuple[tuple[int, Row], str]]:
+            nonlocal started
+            for number, part in enumerate(parts):
+                started = number + 1
+                for row in part.to_pylist():
+                    yield (number, row), row["uri"]
+
+        current, collected = 0, _Collected()
+        for (number, row), image in self._pool.stream(images(), self._ahead):
+            while current < number:
+                yield from collected.close()
+                current, collected = current + 1, _Collected()
+            collected.add(row, image)
+            if len(collected.pixels) == self._plan.batch_size:
+                yield collected, collected.taken()
+        while current < started:
+            yield from collected.close()
+            current, collected = current + 1, _Collected()
+
+    def _tables(self, collected: _Collected) -> PartTables:
+        identity = {FINGERPRINT: self._plan.identity.encode()}
+        ids = [row["id"] for row in collected.rows]
+        return PartTables(
+            images=pa.Table.from_pylist(collected.rows, schema.IMAGES),
+            rejects=pa.Table.from_pylist(collected.rejects, schema.REJECTS.with_metadata(identity)),
+            predictions=self._predictions(ids, collected.results).replace_schema_metadata(identity),
+            embeddings={
+                space.name: embedding_table(space, ids, [result.embeddings[number] for result in collected.results])
+                for number, space in enumerate(self._plan.spaces)
+            },
+        )
+
+    def _predictions(self, ids: list[object], results: list[BatchResult]) -> pa.Table:
+        top = min(TOP, self._plan.spec.classes)
+        classes = np.concatenate([np.empty((0, top), np.int32), *(result.classes for result in results)])
+        probabilities = np.concatenate([np.empty((0, top), np.float32), *(result.probabilities for result in results)])
+        names = self._names.take(pa.array(classes.ravel()))
+        table_schema = schema.predictions(top)
+        columns = [
+            pa.array(ids, pa.int64()),
+            pa.FixedSizeListArray.from_arrays(pa.array(classes.ravel()), type=table_schema.field("class_index").type),
+            pa.FixedSizeListArray.from_arrays(names, type=table_schema.field("class_name").type),
+            pa.FixedSizeListArray.from_arrays(
+                pa.array(probabilities.ravel()), type=table_schema.field("probability").type
+            ),
+        ]
+        return pa.table(columns, table_schema)
+
+
+def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32]) -> pa.Table:
+    """A part of a space; IndexerError when the network gave values that cannot be stored."""
+    vectors = np.concatenate([np.empty((0, space.dim), np.float32), *batches])
+    with np.errstate(over="ignore"):  # checked right below
+        stored = vectors.astype(space.dtype)
+    if not np.isfinite(stored).all():
+        row = int(np.flatnonzero(~np.isfinite(stored).all(1))[0])
+        mend = "store it with --dtype float32" if np.isfinite(vectors[row]).all() else "embed with --compute float32"
+        raise IndexerError(
+            f"The embedding of image {ids[row]} in the space {space.name} is not finite in {space.dtype}; {mend}, "
+            "or use other weights."
+        )
+    table_schema = schema.embeddings(space.dim, space.dtype).with_metadata({FINGERPRINT: space.fingerprint.encode()})
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=table_schema.field("embedding").type)
+    return pa.table([pa.array(ids, pa.int64()), lists], table_schema)
+
+
+def embed_part(plan: ModelPlan, pool: PoolSettings, device: str, part: pa.Table) -> PartTables:
+    """Embed one part from nothing but its arguments: what a task of a cluster runs."""
+    with PartEmbedder(plan, pool, device) as embedder:
+        return embedder(part)

@@ -1,0 +1,88 @@
+"""What a model is and what it makes, decided once: the plan that every process of a run works by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lookalike_indexer.collection.spec import ModelSpec, SpaceSpec, WeightsSpec, digest_of
+from lookalike_indexer.embedding.settings import Dtype
+from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.models.compute import Compute
+from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.nodes import trace
+from lookalike_indexer.models.untrained import restore, state_digest, untrained
+from lookalike_indexer.models.weights import WeightsRequest, load_pretrained
+
+
+@dataclass(frozen=True)
+class SpacePlan:
+    """A space to fill: its name, node (by its full name), dimension, stored type and fingerprint."""
+
+    name: str
+    node: Node
+    dim: int
+    dtype: Dtype
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """A model as every process of a run loads it.
+
+    `alias` is its name in the collection, `statistics` the local path of its
+    batch-norm statistics ("" when it needs none).
+    """
+
+    alias: str
+    spec: ModelSpec
+    statistics: str
+    spaces: tuple[SpacePlan, ...]
+    compute: Compute
+    batch_size: int
+
+    @property
+    def identity(self) -> str:
+        return model_identity(self.spec)
+
+    @property
+    def nodes(self) -> list[Node]:
+        return [space.node for space in self.spaces]
+
+
+def model_identity(spec: ModelSpec) -> str:
+    """Digest of what a model is, wherever its weights lie."""
+    return digest_of(SpaceSpec(spec, "", "avg").fingerprint)
+
+
+def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = None) -> torch.nn.Module:
+    """The network that a spec describes, in eval mode, on the CPU.
+
+    `weights_file` says where the weights of kind "file" or "imagenet" lie
+    instead. WeightsError: they are not to be had. MismatchError: they are not
+    those of the spec.
+    """
+    weights = spec.weights
+    if weights.kind == "untrained":
+        module = untrained(spec.arch, int(weights.name))
+        if statistics:
+            restore(module, Path(statistics).read_bytes(), statistics)
+        loaded = WeightsSpec(weights.kind, weights.name, state_digest(module))
+    elif weights_file is not None:
+        module, _, loaded = load_pretrained(spec.arch, WeightsRequest("file", str(Path(weights_file).absolute())))
+    else:
+        module, _, loaded = load_pretrained(spec.arch, WeightsRequest(weights.kind, weights.name))
+    if loaded.digest != weights.digest:
+        raise MismatchError(
+            f"The weights {loaded} of {spec.arch} have the digest {loaded.digest[:16]}, but the collection was made "
+            f"with {weights} of digest {weights.digest[:16]}; give the file that it was made with."
+        )
+    return module
+
+
+def load_network(plan: ModelPlan, device: str) -> Network:
+    """The plan's network on a device."""
+    module = load_module(plan.spec, plan.statistics)
+    return Network(trace(module), plan.nodes, plan.spec.preprocessing, device, plan.compute)

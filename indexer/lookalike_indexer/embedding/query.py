@@ -1,0 +1,108 @@
+"""Embed new pictures as the collection's own were embedded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+import torch
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.plan import load_module
+from lookalike_indexer.errors import DecodeError, MismatchError
+from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
+from lookalike_indexer.images.prepare import Prepared
+from lookalike_indexer.images.workers import DecodePool, PoolSettings
+from lookalike_indexer.models.compute import resolve_compute
+from lookalike_indexer.models.network import Float32, Network, Node
+from lookalike_indexer.models.nodes import trace
+from lookalike_indexer.models.untrained import FILE
+
+_TIMEOUT_S = 10.0
+_BATCH = 32
+
+
+class QueryEmbedder:
+    """A space's network, and workers that decode untrusted pictures. Calls may come from several threads."""
+
+    def __init__(self, network: Network, workers: DecodePool, fingerprint: str, threads: int | None) -> None:
+        self._network, self._workers, self._threads = network, workers, threads
+        self._one_at_a_time = threading.Lock()
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def open(
+        cls,
+        reader: CollectionReader,
+        space: str = "",
+        *,
+        device: str = "cpu",
+        weights_file: str | None = None,
+        threads: int | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
+    ) -> QueryEmbedder:
+        """Load the network of a space, the default one for "".
+
+        `weights_file` says where the weights lie on this machine; `threads`
+        how many the network may use on the CPU. WeightsError: the weights are
+        not to be had. MismatchError: they are not those that the collection
+        was made with.
+        """
+        name, entry = reader.space(space)
+        model = reader.manifest.models[entry.model]
+        statistics = next((path for path in model.files if path.endswith(f"/{FILE}")), "")
+        if statistics:
+            reader.verify(statistics)
+            statistics = str(reader.storage.local(statistics))
+        module = load_module(model.spec, statistics, weights_file)
+        fingerprint = reader.manifest.space_spec(name).fingerprint
+        if fingerprint != entry.fingerprint:
+            raise MismatchError(
+                f"The space {name} has the fingerprint {entry.fingerprint[:16]}, its description {fingerprint[:16]}; "
+                "its manifest was changed by hand, make the collection again."
+            )
+        network = Network(
+            trace(module),
+            [Node(entry.layer, entry.pooling)],
+            model.spec.preprocessing,
+            device,
+            resolve_compute("auto", device),
+        )
+        # Somebody waits for the answer: one picture a task, and no stepping back behind others.
+        pool = PoolSettings(max(1, (threads or 2) // 2), _TIMEOUT_S, limits, chunk=1, niceness=0)
+        workers = DecodePool(pool, model.spec.preprocessing)
+        return cls(network, workers, fingerprint, threads)
+
+    def __enter__(self) -> QueryEmbedder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def embed(self, files: Sequence[bytes]) -> Float32:
+        """Embed encoded pictures: float32 of shape (n, dim), in their order.
+
+        DecodeError names the first that cannot be decoded by its position, from 0.
+        """
+        pixels = []
+        for position, image in enumerate(self._workers.prepare(list(files))):
+            if not isinstance(image, Prepared):
+                raise DecodeError(f"Picture {position} cannot be decoded: {image.reason}.")
+            pixels.append(image.pixels)
+        with self._one_at_a_time:
+            if self._threads:
+                # OpenMP keeps this for each thread, and calls come from several.
+                torch.set_num_threads(self._threads)
+            vectors = [
+                self._network.embed(pixels[start : start + _BATCH]).embeddings[0]
+                for start in range(0, len(pixels), _BATCH)
+            ]
+        return np.concatenate([np.empty((0, self._network.dims[0]), np.float32), *vectors])
+
+    def close(self) -> None:
+        """End the workers."""
+        self._workers.close()

@@ -1,0 +1,222 @@
+"""From settings to a plan: find the weights, trace the network, name the spaces, calibrate what is untrained."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan
+from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
+from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
+from lookalike_indexer.images.prepare import Prepared
+from lookalike_indexer.images.preprocessing import Pixels
+from lookalike_indexer.images.workers import DecodePool, PoolSettings
+from lookalike_indexer.models.architecture import checked_architecture
+from lookalike_indexer.models.compute import resolve_compute
+from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.nodes import TracedNetwork, trace
+from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.preset import preprocessing, published
+from lookalike_indexer.models.untrained import (
+    CLASSES,
+    FILE,
+    batch_norms,
+    calibrate,
+    restore,
+    state_digest,
+    statistics,
+    statistics_of,
+    untrained,
+)
+from lookalike_indexer.models.weights import load_pretrained, parse_weights
+
+# Enough for each channel's mean and variance: even the last maps have a thousand positions together.
+_CALIBRATION_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A plan, its network for a run on one device, and the files that the model itself needs."""
+
+    plan: ModelPlan
+    network: Network
+    files: list[str]
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    module: torch.nn.Module
+    spec: ModelSpec
+    files: list[str]
+
+
+def resolve(
+    storage: Storage, draft: Manifest | None, settings: EmbedSettings, pool: PoolSettings, listing: list[str]
+) -> Resolved:
+    """Decide what a run makes.
+
+    UsageError: an unknown model, layer or choice. WeightsError: weights that
+    are not to be had. MismatchError: a name that stands for something else.
+    """
+    loaded = _load(storage, draft, settings, pool, listing)
+    spec = loaded.spec
+    traced = trace(loaded.module)
+    nodes = _nodes(traced, settings)
+    compute = resolve_compute(settings.compute, settings.devices[0])
+    wanted = [node for _, node in nodes]
+    if len(settings.devices) == 1:
+        network = Network(traced, wanted, spec.preprocessing, settings.devices[0], compute)
+    else:
+        # Each device has a process with a network of its own; this one only tells the dimensions.
+        network = Network(traced, wanted, spec.preprocessing, "cpu", "float32")
+    spaces = tuple(
+        SpacePlan(name, node, dim, _dtype(draft, name, settings), SpaceSpec(spec, node.layer, node.pooling).fingerprint)
+        for (name, node), dim in zip(nodes, network.dims, strict=True)
+    )
+    plan = ModelPlan(
+        alias=settings.alias,
+        spec=spec,
+        statistics=str(storage.local(loaded.files[0])) if loaded.files else "",
+        spaces=spaces,
+        compute=compute,
+        batch_size=settings.images_per_batch,
+    )
+    if draft:
+        _check_names(draft, plan)
+    return Resolved(plan, network, loaded.files)
+
+
+def _load(
+    storage: Storage, draft: Manifest | None, settings: EmbedSettings, pool: PoolSettings, listing: list[str]
+) -> _Loaded:
+    """The network with its weights, and what it is."""
+    arch = checked_architecture(settings.model)
+    request = parse_weights(settings.weights)
+    transforms = preprocessing(
+        published(arch, settings.preprocess or (request.value if request.kind == "imagenet" else ""))
+    )
+    if request.kind != "untrained":
+        module, classes, weights = load_pretrained(arch, request)
+        return _Loaded(module, ModelSpec(arch, classes, weights, transforms), [])
+    module = untrained(arch, int(request.value))
+    spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
+    files = [layout.model_file(settings.alias, FILE)] if batch_norms(module) else []
+    for path in files:
+        is_published = draft is not None and path in draft.files
+        _fit_batch_norms(storage, path, is_published, module, spec, pool, listing)
+    weights = WeightsSpec("untrained", request.value, state_digest(module))
+    return _Loaded(module, dataclasses.replace(spec, weights=weights), files)
+
+
+def _nodes(traced: TracedNetwork, settings: EmbedSettings) -> list[tuple[str, Node]]:
+    """The spaces by name: the default layer's, then those asked for."""
+    named = [(settings.space_name(None), Node(traced.head_input(), "avg"))]
+    for wanted in settings.layers:
+        node = dataclasses.replace(wanted, layer=traced.resolve(wanted.layer))
+        if node not in (known for _, known in named):
+            named.append((settings.space_name(wanted), node))
+    return named
+
+
+def _dtype(draft: Manifest | None, space: str, settings: EmbedSettings) -> Dtype:
+    known = draft.spaces.get(space) if draft else None
+    if settings.dtype is None:
+        return known.dtype if known else "float32"
+    if known and known.dtype != settings.dtype:
+        raise MismatchError(
+            f"The space {space} is stored as {known.dtype}, not as {settings.dtype}; leave --dtype out, "
+            "or give a --name of its own."
+        )
+    return settings.dtype
+
+
+def _check_names(draft: Manifest, plan: ModelPlan) -> None:
+    for space in plan.spaces:
+        known = draft.spaces.get(space.name)
+        if known and known.fingerprint != space.fingerprint:
+            before = draft.models[known.model].spec
+            raise MismatchError(
+                f"The space {space.name} was made by {_told(before, known.layer)} (fingerprint "
+                f"{known.fingerprint[:16]}), not by {_told(plan.spec, space.node.layer)} ({space.fingerprint[:16]}); "
+                "use what it was made by, or give this one a --name of its own."
+            )
+    if plan.alias in draft.models:
+        before = draft.models[plan.alias].spec
+        if ModelPlan(plan.alias, before, "", (), plan.compute, 1).identity != plan.identity:
+            raise MismatchError(
+                f"The model {plan.alias} of the collection is {_told(before)}, not {_told(plan.spec)}; use what it was "
+                "made with, or give this one a --name of its own."
+            )
+
+
+def _told(spec: ModelSpec, layer: str = "") -> str:
+    digest = f" of digest {spec.weights.digest[:16]}" if spec.weights.digest else ""
+    parts = [spec.arch, f"weights {spec.weights}{digest}"]
+    parts.append(f"resize {spec.preprocessing.resize} and crop {spec.preprocessing.crop}")
+    return ", ".join([*parts, f"layer {layer}"] if layer else parts)
+
+
+def _fit_batch_norms(
+    storage: Storage,
+    path: str,
+    is_published: bool,
+    module: torch.nn.Module,
+    spec: ModelSpec,
+    pool: PoolSettings,
+    listing: list[str],
+) -> None:
+    """Restore the stored statistics, or take them from the first images that can be decoded and store them.
+
+    What a killed run stored for another network is replaced; what a
+    generation lists never is: MismatchError.
+    """
+    network, source = _told(spec), str(storage.local(path))
+    stored = statistics_of(storage.read(path), source) if storage.exists(path) else None
+    if stored is not None and stored != network and is_published:
+        raise MismatchError(
+            f"{source} is of {stored}, not of {network}; use what the collection was made with, or give this one a "
+            "--name of its own."
+        )
+    if stored != network:
+        pixels = _first_images(storage, spec.preprocessing, pool, listing)
+        images = Normaliser(spec.preprocessing, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
+        calibrate(module, module, images)
+        with storage.staged(path) as temporary:
+            temporary.write_bytes(statistics(module, network))
+    restore(module, storage.read(path), source)
+
+
+def _first_images(
+    storage: Storage, transforms: PreprocessingSpec, pool: PoolSettings, listing: list[str]
+) -> list[Pixels]:
+    """The first images that can be decoded, of the first part that has any."""
+    first: tuple[str, str] | None = None
+    with DecodePool(pool, transforms) as workers:
+        for part in listing:
+            table = read_part(storage, part, ["key", "uri"])
+            rows = zip(table.column("key").to_pylist(), table.column("uri").to_pylist(), strict=True)
+            pixels: list[Pixels] = []
+            for key, image in workers.stream(rows, _CALIBRATION_IMAGES):
+                if isinstance(image, Prepared):
+                    pixels.append(image.pixels)
+                elif first is None:
+                    first = key, image.reason
+                if len(pixels) == _CALIBRATION_IMAGES:
+                    break
+            if pixels:
+                return pixels
+    raise nothing_readable(first)
+
+
+def nothing_readable(first: tuple[str, str] | None) -> IndexerError:
+    """For a source without a single picture that can be decoded."""
+    example = f" (the first, {first[0]}: {first[1]})" if first else ""
+    return UsageError(f"None of the source's files can be decoded{example}; name a source with pictures.")

@@ -1,0 +1,78 @@
+"""What an embedding run is asked to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lookalike_indexer.collection.layout import checked_name
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.models.network import Node
+from lookalike_indexer.threads import processors
+
+Dtype = Literal["float16", "float32"]
+_CPU_BATCH, _GPU_BATCH = 32, 256
+
+
+@dataclass(frozen=True)
+class EmbedSettings:
+    """Everything that `lookalike embed` can be told.
+
+    `source` is a directory, list file or Parquet file; `labels` a table of key
+    and label. `weights` is "imagenet[:NAME]", "untrained[:SEED]" or a file;
+    `preprocess` names the published weights whose transforms to use ("" for
+    those of the weights themselves). `layers` are spaces besides the default
+    one. `name` is what the model is called in the collection, its
+    architecture when empty. `dtype` is the stored type; None keeps the
+    space's, float32 for a new one. None for `batch_size` and `workers` means
+    a choice by device. `devices` are torch's names.
+    """
+
+    source: str
+    labels: str | None = None
+    model: str = "resnet152"
+    weights: str = "imagenet"
+    preprocess: str = ""
+    layers: tuple[Node, ...] = ()
+    name: str = ""
+    dtype: Dtype | None = None
+    compute: str = "auto"
+    batch_size: int | None = None
+    part_size: int = 1024
+    workers: int | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    decode_timeout: float = 30.0
+    limits: ImageLimits = field(default_factory=ImageLimits)
+
+    def __post_init__(self) -> None:
+        checked_name(self.alias, "model")
+        for value, option in (
+            (self.batch_size, "--batch-size"),
+            (self.part_size, "--part-size"),
+            (self.workers, "--workers"),
+        ):
+            if value is not None and value < 1:
+                raise UsageError(f"{option} must be at least 1, not {value}.")
+        if not self.devices:
+            raise UsageError("At least one device is needed.")
+
+    @property
+    def alias(self) -> str:
+        """What the model is called in the collection."""
+        return self.name or self.model
+
+    @property
+    def images_per_batch(self) -> int:
+        return self.batch_size or (_CPU_BATCH if self.devices[0] == "cpu" else _GPU_BATCH)
+
+    @property
+    def workers_per_device(self) -> int:
+        """Decoding processes beside each device: as many as there are processors, shared among the devices."""
+        return self.workers or max(1, processors() // len(self.devices))
+
+    def space_name(self, node: Node | None) -> str:
+        """The space of a node, or of the default layer for None."""
+        if node is None:
+            return self.alias
+        return checked_name(f"{self.alias}.{node.layer}.{node.pooling}", "space")

@@ -1,0 +1,58 @@
+"""What can go wrong, as one tree.
+
+    IndexerError                     exit code 1
+    ├── UsageError                   a wrong argument or setting; exit code 2
+    ├── NotFoundError                no such image, space, clustering, file or folder
+    ├── NotBuiltError                the collection lacks what was asked of it
+    ├── MismatchError                two things that must agree do not; the message names both
+    ├── DataLossError                stored bytes are not what was written
+    ├── DecodeError                  a picture that cannot be read; becomes a row of rejects
+    ├── WeightsError                 weights that are missing, or do not fit the network
+    ├── DeviceError                  a device that is not there, is lost, or cannot do it
+    └── CollectionLockedError        another process is writing to the collection
+
+Each message is one sentence for the person who can mend it: it names the
+thing and says what to do.
+"""
+
+from __future__ import annotations
+
+
+class IndexerError(Exception):
+    """The root of all errors that the indexer and the server raise on purpose."""
+
+
+class UsageError(IndexerError):
+    """A wrong argument or setting."""
+
+
+class NotFoundError(IndexerError):
+    """No such image, space, clustering, file or folder."""
+
+
+class NotBuiltError(IndexerError):
+    """The collection lacks what was asked of it, such as an index."""
+
+
+class MismatchError(IndexerError):
+    """Two things that must agree do not."""
+
+
+class DataLossError(IndexerError):
+    """Stored bytes are not what was written."""
+
+
+class DecodeError(IndexerError):
+    """A picture that cannot be read."""
+
+
+class WeightsError(IndexerError):
+    """Weights that are missing, or do not fit the network."""
+
+
+class DeviceError(IndexerError):
+    """A device that is not there, is lost, or cannot do what was asked."""
+
+
+class CollectionLockedError(IndexerError):
+    """Another process is writing to the collection."""

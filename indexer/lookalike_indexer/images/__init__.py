@@ -1,0 +1,1 @@
+"""Pictures: encoded bytes to upright RGB, to thumbnails, and to what a network takes. Knows no torch."""

@@ -1,0 +1,111 @@
+"""Decode one picture to upright RGB.
+
+Decoders work on whatever bytes the world has, so that everything they raise
+becomes a DecodeError with a reason of one line.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from lookalike_indexer.errors import DecodeError, UsageError
+from lookalike_indexer.images.rgb import to_rgb
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_ORIENTATION = 0x0112
+# What brings a picture of each EXIF orientation upright.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What a picture may cost: `max_bytes` encoded, `max_pixels` decoded."""
+
+    max_bytes: int = 64 << 20
+    max_pixels: int = 128 << 20
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1 or self.max_pixels < 1:
+            raise UsageError("The limits for pictures must be at least one byte and one pixel.")
+
+
+DEFAULT_LIMITS = ImageLimits()
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as RGB, upright; `format` as Pillow names it, `width` and `height` in pixels, upright."""
+
+    image: Image.Image
+    format: str
+    width: int
+    height: int
+
+
+def decode(data: bytes, limits: ImageLimits) -> Decoded:
+    """Decode JPEG, PNG, WebP, GIF, BMP or TIFF; of several frames the first.
+
+    DecodeError: anything else, damaged or truncated data, or a picture beyond
+    the limits, which is told from its header before pixels are decoded.
+    """
+    if len(data) > limits.max_bytes:
+        raise DecodeError(f"the file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are allowed")
+    try:
+        # Pillow warns of oddities that it then reads well, and of sizes that are checked here.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, limits)
+    except DecodeError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DecodeError("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or its beginning is damaged") from error
+    except Image.DecompressionBombError as error:
+        raise DecodeError(f"the picture has more than the {limits.max_pixels:,} pixels that are allowed") from error
+    except MemoryError as error:
+        raise DecodeError("decoding needs more memory than there is") from error
+    except Exception as error:  # decoders raise nearly every type there is on damaged data
+        raise DecodeError(one_line(error)) from error
+
+
+def _decode(data: bytes, limits: ImageLimits) -> Decoded:
+    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+        # A JPEG with a second picture inside is opened as MPO.
+        name = "JPEG" if picture.format == "MPO" else picture.format or ""
+        width, height = picture.size
+        if width * height > limits.max_pixels:
+            raise DecodeError(
+                f"the picture has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed"
+            )
+        picture.load()
+        turn = _UPRIGHT.get(_orientation(picture))
+        image = to_rgb(picture)
+    if turn is not None:
+        image = image.transpose(turn)
+    return Decoded(image, name, image.width, image.height)
+
+
+def _orientation(picture: Image.Image) -> int:
+    """The EXIF orientation after loading (TIFF pictures are upright by then), 1 when it cannot be read."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # a good picture may carry damaged EXIF data, which raises anything
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of text, never empty."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:300]

@@ -1,0 +1,46 @@
+"""The geometric half of a network's transforms: resize and crop, on 8-bit pixels.
+
+The weights' own transforms resize, crop, scale to 0..1 and normalise. The
+first two are done here, in decoding workers, which therefore need no torch and
+pass on a quarter of the bytes; the other two on the network's device
+(models/normalise.py). A test holds the two halves together equal to
+torchvision's, bit by bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.errors import DecodeError
+
+Pixels = npt.NDArray[np.uint8]
+
+
+# A line of 1 x 100,000 pixels would become a ribbon of 256 x 25,600,000.
+_LARGEST_RESIZED = 1 << 26
+
+
+def geometric(image: Image.Image, spec: PreprocessingSpec) -> Pixels:
+    """Resize the shorter side and cut the central square out: uint8, shape (3, crop, crop), RGB planes.
+
+    DecodeError when the picture is so thin that it cannot sensibly be resized.
+    """
+    width, height = _resized(image.width, image.height, spec.resize)
+    if width * height > _LARGEST_RESIZED:
+        raise DecodeError(f"a picture of {image.width} x {image.height} pixels is too long and thin to be resized")
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
+    left, top = round((width - spec.crop) / 2), round((height - spec.crop) / 2)
+    # Outside of the picture, which a crop larger than the resize reaches, is black.
+    square = image.crop((left, top, left + spec.crop, top + spec.crop))
+    return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def _resized(width: int, height: int, shorter: int) -> tuple[int, int]:
+    """The size after the shorter side has been scaled to `shorter`; the longer is rounded down."""
+    if width <= height:
+        return shorter, int(shorter * height / width)
+    return int(shorter * width / height), shorter

@@ -1,0 +1,160 @@
+"""Decoding in worker processes, beside the network.
+
+A picture that crashes its worker, or takes too long, costs itself and nothing
+else: the other pictures of its chunk are tried again one by one. Results come
+in the order asked for, and no more than a bounded number is held.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from pebble import ProcessExpired, ProcessPool
+
+from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
+from lookalike_indexer.images.lifeline import end_with_parent
+from lookalike_indexer.images.prepare import Prepared, Rejected, prepare
+
+T = TypeVar("T")
+Result = Prepared | Rejected
+
+_SMALLEST_MEMORY = 4 << 30
+# RGBA, RGB, a copy of either, and 16-bit levels as float64.
+_BYTES_PER_PIXEL = 24
+
+
+@dataclass(frozen=True)
+class PoolSettings:
+    """`workers` processes; an image may take `timeout` seconds; `chunk` images make one task.
+
+    The workers are nice, by default: the threads of a network on the same
+    processors wait for each other in every layer, so that a worker which takes
+    the place of one holds up all of them.
+    """
+
+    workers: int
+    timeout: float = 30.0
+    limits: ImageLimits = DEFAULT_LIMITS
+    chunk: int = 4
+    niceness: int = 10
+
+    def __post_init__(self) -> None:
+        if self.workers < 1 or self.chunk < 1 or not self.timeout > 0:
+            raise UsageError("Decoding needs at least one worker and a time limit of more than 0 seconds.")
+
+
+@dataclass(frozen=True)
+class _Chunk(Generic[T]):
+    tags: list[T]
+    images: list[str | bytes]
+    future: Future[list[Result]]
+
+
+class DecodePool:
+    """Worker processes that prepare images for one kind of preprocessing."""
+
+    def __init__(self, settings: PoolSettings, spec: PreprocessingSpec) -> None:
+        self._settings = settings
+        self._spec = spec
+        # Spawned, not forked: the parent has threads, and the workers need neither torch nor its memory.
+        # Any: pebble's own annotations are incomplete.
+        self._pool: Any = ProcessPool(
+            max_workers=settings.workers,
+            initializer=_begin,
+            initargs=(settings.niceness, max(_SMALLEST_MEMORY, settings.limits.max_pixels * _BYTES_PER_PIXEL)),
+            context=multiprocessing.get_context("spawn"),
+        )
+
+    def __enter__(self) -> DecodePool:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the workers; what they were doing is lost."""
+        self._pool.stop()
+        self._pool.join()
+
+    def stream(self, images: Iterable[tuple[T, str | bytes]], ahead: int) -> Iterator[tuple[T, Result]]:
+        """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
+
+        An image is its URI, or its encoded bytes.
+        """
+        source = iter(images)
+        waiting: deque[_Chunk[T]] = deque()
+        chunks = max(1, ahead // self._settings.chunk)
+        try:
+            while True:
+                while len(waiting) < chunks and (taken := list(islice(source, self._settings.chunk))):
+                    waiting.append(self._submit(taken))
+                if not waiting:
+                    return
+                chunk = waiting.popleft()
+                yield from zip(chunk.tags, self._results(chunk), strict=True)
+        finally:
+            for chunk in waiting:
+                chunk.future.cancel()
+
+    def prepare(self, images: list[bytes]) -> list[Result]:
+        """Prepare a few encoded pictures, each as a task of its own."""
+        futures = [self._schedule([image]) for image in images]
+        return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
+
+    def _submit(self, taken: list[tuple[T, str | bytes]]) -> _Chunk[T]:
+        images = [image for _, image in taken]
+        return _Chunk([tag for tag, _ in taken], images, self._schedule(images))
+
+    def _schedule(self, images: list[str | bytes] | list[bytes]) -> Future[list[Result]]:
+        future: Future[list[Result]] = self._pool.schedule(
+            _prepare_all, args=(images, self._spec, self._settings.limits), timeout=self._settings.timeout
+        )
+        return future
+
+    def _results(self, chunk: _Chunk[T]) -> list[Result]:
+        try:
+            return chunk.future.result()
+        except (ProcessExpired, FutureTimeoutError):
+            if len(chunk.images) == 1:
+                return [self._one(chunk.images[0], chunk.future)]
+        # One of them is at fault; alone, each answers for itself.
+        return [self._one(image, self._schedule([image])) for image in chunk.images]
+
+    def _one(self, image: str | bytes, future: Future[list[Result]]) -> Result:
+        try:
+            return future.result()[0]
+        except ProcessExpired:
+            return Rejected("the decoder crashed")
+        except FutureTimeoutError:
+            return Rejected(f"decoding took longer than {self._settings.timeout:g} s")
+
+
+def _begin(niceness: int, memory: int) -> None:
+    end_with_parent()
+    os.nice(niceness)
+    # libtiff and its like write what they think of damaged files there; what matters comes back as a reason.
+    silent = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silent, 2)
+    os.close(silent)
+    # Damaged files can ask a decoder for any amount; beyond this it gets a MemoryError.
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    allowed = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+
+
+def _prepare_all(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
+    return [prepare(image, spec, limits) for image in images]

@@ -1,0 +1,112 @@
+"""Making, training and filling a faiss index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import faiss
+
+from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import IndexerError, UsageError
+from lookalike_indexer.indexing.flat import flat_index
+from lookalike_indexer.indexing.metric import faiss_metric, prepare
+from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.indexing.recipes import NAMES
+from lookalike_indexer.progress import Progress
+
+
+def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
+    """An untrained index whose training is decided by the seed. UsageError: faiss cannot make it."""
+    try:
+        index = faiss.index_factory(dim, factory, faiss_metric(metric))
+    except RuntimeError as error:
+        raise UsageError(
+            f"--index {factory!r}: faiss cannot make it for {dim} dimensions and {metric} ({_said(error)}); "
+            f"use {', '.join(NAMES)}, or another faiss factory string."
+        ) from error
+    if isinstance(faiss.downcast_index(index), faiss.IndexIDMap):
+        raise UsageError(f"--index {factory!r}: leave IDMap out; images are numbered by their rows.")
+    for parameters in _clustering_parameters(index):
+        parameters.seed = seed
+        # The sample was drawn already, and the warning about few points is not for the users of small collections.
+        parameters.min_points_per_centroid = 1
+        parameters.max_points_per_centroid = 2**31 - 1
+    return index
+
+
+def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int], progress: Progress) -> None:
+    """Train on vectors of shape (n, dim), prepared for the metric. UsageError: too few of them."""
+    ivf = faiss.try_extract_index_ivf(index)
+    if ivf is not None and len(sample) < ivf.nlist:
+        raise UsageError(
+            f"--index {factory!r} has {ivf.nlist} lists but {len(sample)} training vectors; ask for fewer lists, "
+            "or for more vectors with --train-size."
+        )
+    with progress.stage(f"train {factory}", None, "vector"), _clustering_on(ivf, gpus):
+        try:
+            index.train(sample)
+        except RuntimeError as error:
+            raise UsageError(
+                f"--index {factory!r} cannot be trained on {len(sample)} vectors ({_said(error)}); "
+                "choose a smaller index."
+            ) from error
+
+
+def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metric, progress: Progress) -> None:
+    """Add all rows of a space in order, one block at a time: entry i of the index is row i of the space."""
+    with progress.stage(f"fill {space}", reader.manifest.spaces[space].rows, "image") as bar, _reproducible(index):
+        for _, vectors in reader.stream(space):
+            try:
+                index.add(prepare(vectors, metric))
+            except RuntimeError as error:
+                raise IndexerError(f"faiss could not add vectors to the index ({_said(error)}).") from error
+            bar.advance(len(vectors))
+
+
+@contextmanager
+def _clustering_on(ivf: faiss.IndexIVF | None, gpus: Sequence[int]) -> Iterator[None]:
+    """Let the k-means that makes the inverted lists search on GPUs."""
+    if ivf is None or not gpus:
+        yield
+        return
+    index = flat_index(ivf.d, ivf.metric_type, gpus)
+    ivf.clustering_index = index
+    try:
+        yield
+    finally:
+        ivf.clustering_index = None
+
+
+@contextmanager
+def _reproducible(index: faiss.Index) -> Iterator[None]:
+    """Fill a graph with one thread: its links depend on the order in which the threads come."""
+    threads = faiss.omp_get_max_threads()
+    if describe(index).kind == "graph":
+        faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def _clustering_parameters(index: faiss.Index) -> Iterator[faiss.ClusteringParameters]:
+    """The parameters of each k-means within an index."""
+    index = faiss.downcast_index(index)
+    if isinstance(index, faiss.IndexPreTransform):
+        yield from _clustering_parameters(index.index)
+    elif isinstance(index, faiss.IndexRefine):
+        yield from _clustering_parameters(index.base_index)
+    else:
+        if isinstance(index, faiss.IndexIVF):
+            yield index.cp
+        if hasattr(index, "pq"):
+            yield index.pq.cp
+
+
+def _said(error: RuntimeError) -> str:
+    """What faiss said, without its function, file and line."""
+    text = re.sub(r"^.*?\.(?:cpp|h|cu):\d+: ", "", str(error), flags=re.DOTALL)
+    return re.sub(r"^Error: '(.*?)' failed(?:: )?", lambda match: "" if text[match.end() :] else match[1], text).strip()

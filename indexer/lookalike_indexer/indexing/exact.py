@@ -1,0 +1,125 @@
+"""Exact nearest neighbours by comparing with every vector, block by block.
+
+A float32 matrix product finds what may be among the k nearest; those pairs
+are compared again in float64, each on its own. So the answer does not depend
+on the size of the blocks or of the batch, and it is the one that a float64
+brute force gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.rowwise import Float64
+
+# Elements of the largest block of float32 scores, queries by rows.
+_BLOCK = 1 << 22
+
+
+def exact_search(
+    blocks: Iterable[tuple[Int64, Float32]], queries: Float32, k: int, metric: Metric
+) -> tuple[Int64, Float32]:
+    """The k nearest rows of each query: (rows int64, distances float32), both of shape (nq, k), nearest first.
+
+    A block is the rows' numbers (n,), each number once among all blocks and in
+    any order, and their vectors (n, dim), as `CollectionReader.stream` yields
+    them. Queries have shape (nq, dim). Neither need be prepared. Equal
+    distances go by ascending row. Where there are fewer than k rows the rest
+    is row -1 at distance infinity. Memory: one block and nq x k.
+    UsageError: k < 1, or a query of another dimension or not finite.
+    """
+    if k < 1:
+        raise UsageError(f"k is {k}; it must be at least 1.")
+    wanted = prepare(queries, metric)
+    if not np.isfinite(wanted).all():
+        raise UsageError("A query holds NaN or infinite values.")
+    best = _Best.none(len(wanted), k)
+    norms = np.sqrt(rowwise.squared_norms(wanted))
+    for numbers, vectors in blocks:
+        if vectors.shape[1] != wanted.shape[1]:
+            raise UsageError(f"The queries have {wanted.shape[1]} dimensions, the stored vectors {vectors.shape[1]}.")
+        rows = prepare(vectors, metric)
+        for some in _slices(len(wanted), len(rows)):
+            query_rows, candidates = _candidates(wanted[some], norms[some], rows, best.limits[some], k, metric)
+            query_rows += some.start
+            costs = _costs(wanted, query_rows, rows, candidates, metric)
+            best = best.merged(query_rows, numbers[candidates], costs, some)
+    return best.rows, _distances(best.costs, metric)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The best so far, each of shape (nq, k), nearest first. A cost is what ascends with the distance."""
+
+    rows: Int64
+    costs: Float64
+
+    @classmethod
+    def none(cls, queries: int, k: int) -> _Best:
+        return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf))
+
+    @property
+    def limits(self) -> Float64:
+        """The cost beyond which a row cannot be among the k nearest, shape (nq,)."""
+        return self.costs[:, -1]
+
+    def merged(self, query_rows: Int64, numbers: Int64, costs: Float64, some: slice) -> _Best:
+        """With more pairs of a query in `some` and a row."""
+        k = self.rows.shape[1]
+        touched = np.arange(some.start, some.stop)
+        all_queries = np.concatenate([np.repeat(touched, k), query_rows])
+        all_rows = np.concatenate([self.rows[some].ravel(), numbers])
+        all_costs = np.concatenate([self.costs[some].ravel(), costs])
+        order = np.lexsort((all_rows, all_costs, all_queries))
+        first = np.searchsorted(all_queries[order], touched)
+        kept = order[first[:, None] + np.arange(k)]
+        rows, best = self.rows.copy(), self.costs.copy()
+        rows[some], best[some] = all_rows[kept], all_costs[kept]
+        return _Best(rows, best)
+
+
+def _candidates(
+    queries: Float32, norms: Float64, rows: Float32, limits: Float64, k: int, metric: Metric
+) -> tuple[Int64, Int64]:
+    """Pairs of a query and a row of the block: at least all that may be among the k nearest."""
+    scores = queries @ rows.T
+    lengths = rowwise.squared_norms(rows) if metric == "l2" else np.ones(1)
+    longest = float(np.sqrt(lengths.max()))
+    if metric == "l2":
+        # |x|^2 - 2qx: the query's own norm is added to the limit's side instead.
+        scores *= -2
+        scores += lengths.astype(np.float32)
+        limits = limits - np.square(norms)
+    else:
+        np.negative(scores, out=scores)
+    unit = float(np.finfo(np.float32).eps) / 2
+    error = (queries.shape[1] + 8) * unit * np.square(norms + longest)
+    if len(rows) > k:
+        limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
+    query_rows, candidates = np.nonzero(scores <= (limits + error)[:, None])
+    return query_rows, candidates
+
+
+def _costs(queries: Float32, query_rows: Int64, rows: Float32, candidates: Int64, metric: Metric) -> Float64:
+    if metric == "l2":
+        return rowwise.squared_distances(queries, query_rows, rows, candidates)
+    return -rowwise.inner_products(queries, query_rows, rows, candidates)
+
+
+def _distances(costs: Float64, metric: Metric) -> Float32:
+    distances = np.sqrt(costs) if metric == "l2" else np.maximum(1 + costs, 0)
+    return distances.astype(np.float32)
+
+
+def _slices(queries: int, rows: int) -> Iterator[slice]:
+    step = max(1, _BLOCK // max(1, rows))
+    for start in range(0, queries, step):
+        yield slice(start, min(start + step, queries))

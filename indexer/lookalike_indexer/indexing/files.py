@@ -1,0 +1,66 @@
+"""Index files: written whole with a record of what they are, read only after their digest was found right."""
+
+from __future__ import annotations
+
+import faiss
+import msgspec
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DataLossError, IndexerError
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What is known of a finished index file before it is published; lies beside it."""
+
+    sha256: str
+    recall: list[RecallPoint]
+    recall_queries: int
+
+
+def write_index(storage: Storage, path: str, index: faiss.Index) -> None:
+    """Write an index that lives on the processor."""
+    with storage.staged(path) as temporary:
+        try:
+            faiss.write_index(index, str(temporary))
+        except RuntimeError as error:
+            raise IndexerError(f"{storage.local(path)} could not be written; is the disk full?") from error
+
+
+def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
+    """Read the index of a generation, onto the processor.
+
+    faiss trusts what it reads, so a file that is not byte for byte the one
+    that was published is never given to it: DataLossError.
+    """
+    reader.verify(entry.path)
+    path = reader.storage.local(entry.path)
+    try:
+        return faiss.read_index(str(path))
+    except RuntimeError as error:
+        raise DataLossError(
+            f"{path} is no index that this version of faiss reads; delete it and build again."
+        ) from error
+
+
+def write_record(storage: Storage, space: str, digest: str, record: Record) -> None:
+    with storage.staged(_record_path(space, digest)) as temporary:
+        temporary.write_bytes(msgspec.json.encode(record, order="sorted"))
+
+
+def finished(storage: Storage, space: str, digest: str) -> Record | None:
+    """The record of an index that an earlier run finished; None when there is none, or its file is not that one."""
+    path, record_path = layout.index(space, digest), _record_path(space, digest)
+    if not (storage.exists(path) and storage.exists(record_path)):
+        return None
+    try:
+        record = msgspec.json.decode(storage.read(record_path), type=Record)
+    except msgspec.DecodeError:
+        return None
+    return record if storage.digest(path) == record.sha256 else None
+
+
+def _record_path(space: str, digest: str) -> str:
+    return layout.index(space, digest).removesuffix(".faiss") + ".json"

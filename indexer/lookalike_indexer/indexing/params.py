@@ -1,0 +1,117 @@
+"""What an index is, and the parameters that travel with each search of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import faiss
+
+from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
+from lookalike_indexer.errors import NotBuiltError, UsageError
+
+Kind = Literal["flat", "ivf", "graph", "other"]
+
+
+@dataclass(frozen=True)
+class IndexTraits:
+    """`nlist` is 0 without inverted lists; `lossless` means that every search is exact."""
+
+    kind: Kind
+    nlist: int
+    lossless: bool
+
+
+def describe(index: faiss.Index) -> IndexTraits:
+    """What kind of index this is, whatever it is wrapped in, on the processor or on a GPU."""
+    index = faiss.downcast_index(index)
+    inner = _part(index)
+    if inner is not None:
+        return describe(inner)
+    wrapped = _wrapped(index)
+    if wrapped is not None:
+        return dataclasses.replace(describe(wrapped), lossless=False)
+    if isinstance(index, _types("IndexIVF", "GpuIndexIVF")):
+        return IndexTraits("ivf", int(index.nlist), False)
+    if isinstance(index, _types("IndexHNSW", "IndexNSG", "IndexNNDescent", "GpuIndexCagra")):
+        return IndexTraits("graph", 0, False)
+    if isinstance(index, _types("IndexFlat", "GpuIndexFlat")):
+        return IndexTraits("flat", 0, True)
+    return IndexTraits("other", 0, False)
+
+
+def search_parameters(index: faiss.Index, nprobe: int) -> faiss.SearchParameters | None:
+    """The parameters with which a search of this index visits `nprobe` inverted lists; None when it has none.
+
+    For `index.search(..., params=...)`: nothing of the index itself is changed,
+    so that calls with different parameters may share it.
+    """
+    index = faiss.downcast_index(index)
+    part = _part(index)
+    if part is not None:
+        return search_parameters(part, nprobe)
+    wrapped = _wrapped(index)
+    if wrapped is not None:
+        inner = search_parameters(wrapped, nprobe)
+        if inner is None:
+            return None
+        if isinstance(index, faiss.IndexPreTransform):
+            return faiss.SearchParametersPreTransform(index_params=inner)
+        return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
+    if isinstance(index, _types("IndexIVF", "GpuIndexIVF")):
+        return faiss.SearchParametersIVF(nprobe=nprobe)
+    return None
+
+
+def nprobe_for_recall(entry: IndexEntry, recall: float) -> RecallPoint:
+    """The cheapest step of the ladder that reached a recall@10 in (0, 1] when the index was built.
+
+    UsageError: not such a number. NotBuiltError: no step reached it.
+    """
+    if not 0 < recall <= 1:
+        raise UsageError(f"A recall of {recall:g} cannot be asked for; it must be above 0 and at most 1.")
+    if not entry.recall:
+        raise NotBuiltError(
+            f"The recall of the index of {entry.space} was never measured, it has too few images; "
+            "ask for an nprobe or for an exact search."
+        )
+    reached = [point for point in entry.recall if point.recall >= recall]
+    if not reached:
+        best = best_point(entry.recall)
+        effort = f" with nprobe {best.nprobe}" if best.nprobe else ""
+        raise NotBuiltError(
+            f"The index of {entry.space} ({entry.factory}) reaches a recall@10 of {best.recall:.4f}{effort} at best, "
+            f"not {recall:g}; ask for less or for an exact search, or build another index."
+        )
+    return reached[0]
+
+
+def best_point(ladder: list[RecallPoint]) -> RecallPoint:
+    """The step with the highest recall, the cheapest of equal ones."""
+    return max(ladder, key=lambda point: (point.recall, -point.nprobe))
+
+
+def default_nprobe(ladder: list[RecallPoint], target: float, nlist: int) -> int:
+    """The cheapest nprobe that reached the target, else the best one; all lists when nothing was measured."""
+    if not ladder:
+        return nlist
+    return next((point for point in ladder if point.recall >= target), best_point(ladder)).nprobe
+
+
+def _part(index: faiss.Index) -> faiss.Index | None:
+    """The first of the like parts or copies that an index over several devices consists of."""
+    several = isinstance(index, _types("IndexShards", "IndexReplicas"))
+    return index.at(0) if several and index.count() else None
+
+
+def _wrapped(index: faiss.Index) -> faiss.Index | None:
+    """The index behind a transformation of the vectors, or before a refinement of the results."""
+    if isinstance(index, faiss.IndexPreTransform):
+        return index.index
+    return index.base_index if isinstance(index, faiss.IndexRefine) else None
+
+
+def _types(*names: str) -> tuple[Any, ...]:
+    """Those classes that this build of faiss has: the one for processors lacks the GPU's."""
+    return tuple(getattr(faiss, name) for name in names if hasattr(faiss, name))

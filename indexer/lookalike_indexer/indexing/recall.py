@@ -1,0 +1,142 @@
+"""recall@10: the share of the 10 nearest that an index finds, by the number of lists it visits.
+
+The queries are stored images that the index was, where there are enough, not
+trained on; each leaves itself out. An image that is just as near as the tenth
+nearest counts as found, since duplicates may stand for one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.manifest import RecallPoint
+from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.params import describe, search_parameters
+from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.progress import Progress
+
+AT = 10
+# Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
+_PATIENCE = 2
+
+
+def measure_recall(
+    index: faiss.Index,
+    reader: CollectionReader,
+    space: str,
+    metric: Metric,
+    query_rows: Int64,
+    queries: Float32,
+    progress: Progress,
+) -> list[RecallPoint]:
+    """The recall ladder of an index over a space, by ascending nprobe 1, 2, 4, ... nlist.
+
+    `queries` (nq, dim) are prepared and are the rows `query_rows` of the space.
+    The ladder ends early when all is found or two steps brought no gain. A
+    lossless index has one point with nprobe 0 that needs no measuring, another
+    without lists one that does. Empty when there is nothing to find.
+    """
+    traits = describe(index)
+    if traits.lossless:
+        return [RecallPoint(0, 1.0)]
+    k = min(AT, reader.manifest.spaces[space].rows - 1)
+    if k < 1 or not len(queries):
+        return []
+    truth = _find_truth(reader, space, metric, query_rows, queries, k, progress)
+    points: list[RecallPoint] = []
+    steps = _steps(traits.nlist)
+    with progress.stage("measure recall", len(steps), "step") as bar:
+        for nprobe in steps:
+            labels = index.search(queries, k + 1, params=search_parameters(index, nprobe))[1]
+            found = np.take_along_axis(labels, _others(labels, query_rows, k), axis=1)
+            hits = _hits(reader, space, metric, queries, found, truth)
+            points.append(RecallPoint(nprobe, hits / (k * len(queries))))
+            bar.advance()
+            bar.note(f"nprobe {nprobe}: recall {points[-1].recall:.4f}")
+            if points[-1].recall == 1 or _stalled(points):
+                break
+    return points
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """For each query its k nearest rows (nq, k), how far the last is (nq,), whether others are as near (nq,)."""
+
+    rows: Int64
+    limits: Float64
+    tied: npt.NDArray[np.bool_]
+
+
+def _steps(nlist: int) -> list[int]:
+    """1, 2, 4, ... and nlist itself; [0] without lists."""
+    if not nlist:
+        return [0]
+    return [*(2**power for power in range((nlist - 1).bit_length())), nlist]
+
+
+def _stalled(points: list[RecallPoint]) -> bool:
+    if len(points) <= _PATIENCE:
+        return False
+    return max(point.recall for point in points[-_PATIENCE:]) <= points[-_PATIENCE - 1].recall
+
+
+def _find_truth(
+    reader: CollectionReader,
+    space: str,
+    metric: Metric,
+    query_rows: Int64,
+    queries: Float32,
+    k: int,
+    progress: Progress,
+) -> _Truth:
+    with progress.stage("exact neighbours", reader.manifest.spaces[space].rows, "image") as bar:
+
+        def numbered() -> Iterator[tuple[Int64, Float32]]:
+            start = 0
+            for ids, vectors in reader.stream(space):
+                yield np.arange(start, start + len(ids)), vectors
+                start += len(ids)
+                bar.advance(len(ids))
+
+        # One more for the query itself, and one more to see whether the k-th has an equal.
+        rows, distances = exact_search(numbered(), queries, k + 2, metric)
+    others = _others(rows, query_rows, k + 1)
+    distances = np.take_along_axis(distances, others, axis=1).astype(np.float64)
+    limits = np.multiply(distances[:, k - 1], 1 + 1e-5, dtype=np.float64) + 1e-6
+    return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], limits, distances[:, k] <= limits)
+
+
+def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
+    """The places of the first `count` rows that are not the query itself."""
+    return np.argsort(rows == query_rows[:, None], axis=1, kind="stable")[:, :count]
+
+
+def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32, found: Int64, truth: _Truth) -> int:
+    """How many of the rows found are among the nearest, or as near as those."""
+    listed = (found[:, :, None] == truth.rows[:, None, :]).any(axis=2)
+    query, place = np.nonzero(~listed & (found >= 0) & truth.tied[:, None])
+    hits = np.count_nonzero(listed)
+    # In the order of rows, and few at a time: each is read from its place in the collection.
+    order = np.argsort(found[query, place], kind="stable")
+    for start in range(0, len(order), 1024):
+        some = order[start : start + 1024]
+        vectors = prepare(reader.vectors(space, found[query[some], place[some]]), metric)
+        near = _distances(queries, query[some], vectors, metric) <= truth.limits[query[some]]
+        hits += np.count_nonzero(near)
+    return int(hits)
+
+
+def _distances(queries: Float32, query: npt.NDArray[np.intp], vectors: Float32, metric: Metric) -> Float64:
+    rows = np.arange(len(vectors))
+    if metric == "l2":
+        return np.sqrt(rowwise.squared_distances(queries, query, vectors, rows))
+    return 1 - rowwise.inner_products(queries, query, vectors, rows)

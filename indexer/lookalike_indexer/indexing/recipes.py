@@ -1,0 +1,108 @@
+"""Which index to build: the user's words, or a choice by the number of images, as a faiss factory string."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing.settings import BuildSettings
+
+NAMES = ("auto", "flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq")
+
+# Below this an exact search of 2048 dimensions takes a few milliseconds, and an index could only lose.
+_FLAT_BELOW = 20_000
+# faiss asks for 39 training vectors for each list at least.
+_POINTS_PER_LIST = 39
+_MOST_LISTS = 65_536
+# More than 64 training vectors for each list change recall little, and all of them are held in memory.
+_TRAIN_PER_LIST = 64
+_TRAIN_OTHERS = 65_536
+# The code sizes of faiss's GPU kernels, less 96: with 8-bit codes its tables are more than a kernel can share.
+_GPU_CODE_SIZES = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+RECALL_QUERIES = 500
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A faiss factory string, how many vectors to train on (0: needs none), and the reason for the choice."""
+
+    factory: str
+    train_size: int
+    reason: str
+
+
+def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
+    """The recipe for `rows` vectors of `dim` dimensions. UsageError: settings that contradict each other."""
+    name = settings.index.strip().lower()
+    reason = "as asked for"
+    if name == "auto":
+        name, reason = _automatic(rows, settings)
+    if name == "flat":
+        _refuse_nlist(settings)
+        return Recipe("Flat", 0, reason)
+    if name in NAMES:
+        nlist, nlist_reason = _lists(rows, settings)
+        factory = f"IVF{nlist},{_codes(name, dim)}"
+        return Recipe(factory, _train_size(rows, _TRAIN_PER_LIST * nlist, settings), f"{reason}; {nlist_reason}")
+    _refuse_nlist(settings)
+    return Recipe(settings.index.strip(), _train_size(rows, _TRAIN_OTHERS, settings), reason)
+
+
+def held_back(rows: int) -> int:
+    """How many vectors to keep from training, as queries that measure recall."""
+    return min(RECALL_QUERIES, math.ceil(rows / 10))
+
+
+def _automatic(rows: int, settings: BuildSettings) -> tuple[str, str]:
+    if settings.nlist is not None:
+        return "ivf-fp16", "inverted lists of float16 codes, since --nlist was given"
+    if rows < _FLAT_BELOW:
+        return "flat", f"exact search is quick enough for {rows} images, fewer than {_FLAT_BELOW}"
+    return "ivf-fp16", f"inverted lists of float16 codes for {rows} images, {_FLAT_BELOW} or more"
+
+
+def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
+    """The number of inverted lists and the reason for it."""
+    trainable = rows - held_back(rows)
+    if settings.nlist is not None:
+        if settings.nlist > rows:
+            raise UsageError(f"--nlist {settings.nlist}: there are only {rows} images; ask for at most {rows} lists.")
+        return settings.nlist, "nlist as asked for"
+    if settings.train_size is not None:
+        trainable = min(rows, settings.train_size)
+    most = min(max(1, trainable // _POINTS_PER_LIST), _MOST_LISTS)
+    wanted = 4 * math.sqrt(rows)
+    if wanted > most:
+        nlist = 2 ** math.floor(math.log2(most))
+        return nlist, f"nlist {nlist}, so that each list has {_POINTS_PER_LIST} or more training vectors"
+    nlist = 2 ** round(math.log2(wanted))
+    nlist = nlist if nlist <= most else nlist // 2
+    return nlist, f"nlist {nlist}, about 4 times the square root of {rows}"
+
+
+def _codes(name: str, dim: int) -> str:
+    if name == "ivf-pq":
+        # "np": without the annealing for polysemous search, which takes minutes and which no search here makes use of.
+        return f"PQ{_subquantizers(dim)}np"
+    return {"ivf-flat": "Flat", "ivf-fp16": "SQfp16", "ivf-sq8": "SQ8"}[name]
+
+
+def _subquantizers(dim: int) -> int:
+    """Bytes of a product-quantized vector: about a sixteenth of the dimension, of the sizes that GPUs can search."""
+    sizes = [size for size in _GPU_CODE_SIZES if dim % size == 0]
+    return max((size for size in sizes if size <= max(8, dim // 16)), default=1)
+
+
+def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
+    if settings.train_size is not None:
+        return min(rows, settings.train_size)
+    return min(default, max(1, rows - held_back(rows)))
+
+
+def _refuse_nlist(settings: BuildSettings) -> None:
+    if settings.nlist is not None:
+        raise UsageError(
+            f"--nlist {settings.nlist} goes with --index ivf-flat, ivf-fp16, ivf-sq8 or ivf-pq, not with "
+            f"{settings.index!r}."
+        )

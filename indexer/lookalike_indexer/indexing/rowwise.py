@@ -1,0 +1,55 @@
+"""Sums over the elements of rows in float64, each row on its own.
+
+A matrix product rounds differently with the shape of the batch, so whatever
+must not depend on the batch is decided by these. numpy's sum over a
+contiguous last axis is pairwise within each row and sees no other row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.reader import Float32
+
+Float64 = npt.NDArray[np.float64]
+
+# Bytes of the float64 block that is worked on at a time: small enough for a processor's cache.
+_BLOCK_BYTES = 1 << 20
+
+
+def squared_norms(rows: Float32) -> Float64:
+    """The sum of squares of each row, shape (n,)."""
+    out = np.empty(len(rows), np.float64)
+    for piece in _pieces(*rows.shape):
+        out[piece] = np.square(rows[piece], dtype=np.float64).sum(axis=1)
+    return out
+
+
+def squared_distances(
+    left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
+) -> Float64:
+    """The squared Euclidean distance of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
+    out = np.empty(len(left_rows), np.float64)
+    for piece in _pieces(len(left_rows), left.shape[1]):
+        difference = np.subtract(left[left_rows[piece]], right[right_rows[piece]], dtype=np.float64)
+        out[piece] = np.square(difference, out=difference).sum(axis=1)
+    return out
+
+
+def inner_products(
+    left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
+) -> Float64:
+    """The inner product of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
+    out = np.empty(len(left_rows), np.float64)
+    for piece in _pieces(len(left_rows), left.shape[1]):
+        out[piece] = np.multiply(left[left_rows[piece]], right[right_rows[piece]], dtype=np.float64).sum(axis=1)
+    return out
+
+
+def _pieces(rows: int, dim: int) -> Iterator[slice]:
+    step = max(1, _BLOCK_BYTES // (8 * max(1, dim)))
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))

@@ -1,0 +1,51 @@
+"""A reproducible sample of a space's rows, read in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.progress import Progress
+
+
+def choose_rows(rows: int, size: int, seed: int) -> Int64:
+    """`size` different rows of `rows` in random order (all of them when there are fewer), int64.
+
+    Uniform, and the same for the same numbers. Needs memory for the sample,
+    not for the rows.
+    """
+    picked = np.random.default_rng(seed).choice(rows, min(size, rows), replace=False)
+    return picked.astype(np.int64, copy=False)
+
+
+def read_rows(reader: CollectionReader, space: str, rows: Int64, metric: Metric, progress: Progress) -> Float32:
+    """The embeddings of some rows in the order given, prepared for the metric, shape (len(rows), dim).
+
+    Passes once over the whole space, one block at a time, and raises
+    IndexerError when any embedding in it, chosen or not, is not finite.
+    """
+    name, entry = reader.space(space)
+    order = np.argsort(rows, kind="stable")
+    ascending = rows[order]
+    out = np.empty((len(rows), entry.dim), np.float32)
+    start = bad = 0
+    first_bad: int | None = None
+    with progress.stage(f"sample {name}", entry.rows, "image") as bar:
+        for ids, vectors in reader.stream(name):
+            finite = np.isfinite(vectors).all(axis=1)
+            if not finite.all():
+                first_bad = int(ids[~finite][0]) if first_bad is None else first_bad
+                bad += int(np.count_nonzero(~finite))
+            low, high = np.searchsorted(ascending, [start, start + len(ids)])
+            out[order[low:high]] = prepare(vectors[ascending[low:high] - start], metric)
+            start += len(ids)
+            bar.advance(len(ids))
+    if bad:
+        raise IndexerError(
+            f"{bad} of {entry.rows} embeddings of the space {name} hold NaN or infinite values, the first is that of "
+            f"image {first_bad}: embed them again, with --dtype float32 in case they did not fit float16."
+        )
+    return out

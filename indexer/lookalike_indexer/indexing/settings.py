@@ -1,0 +1,41 @@
+"""What a user may decide about an index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import UsageError
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """How to index a space.
+
+    `space` "" means the collection's default. `index` is one of recipes.NAMES
+    or a faiss factory string; `nlist` and `train_size` None mean a choice by
+    the number of images. `target_recall` decides the default nprobe. `gpus`
+    decides where training is done and is no part of an index's digest.
+    UsageError: a value out of range.
+    """
+
+    space: str = ""
+    index: str = "auto"
+    nlist: int | None = None
+    metric: Metric = "cosine"
+    target_recall: float = 0.95
+    train_size: int | None = None
+    seed: int = 1234
+    gpus: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.index.strip():
+            raise UsageError("--index is empty; leave it out for a choice by the number of images.")
+        if self.nlist is not None and self.nlist < 1:
+            raise UsageError(f"--nlist {self.nlist}: there must be at least one inverted list.")
+        if self.train_size is not None and self.train_size < 1:
+            raise UsageError(f"--train-size {self.train_size}: there must be at least one vector to train on.")
+        if not 0 < self.target_recall <= 1:
+            raise UsageError(f"--target-recall {self.target_recall:g} must be above 0 and at most 1.")
+        if not 0 <= self.seed < 2**31:
+            raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")

@@ -1,0 +1,116 @@
+"""The stage that indexes a space: choose, sample, train, fill, measure recall."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.manifest import IndexEntry, Manifest
+from lookalike_indexer.collection.reader import CollectionReader, Int64
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.indexing import build
+from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
+from lookalike_indexer.indexing.params import default_nprobe, describe
+from lookalike_indexer.indexing.recall import measure_recall
+from lookalike_indexer.indexing.recipes import Recipe, choose, held_back
+from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.progress import Progress
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What the stage did: `reason` says why this index, `reused` whether an earlier run had finished its file."""
+
+    entry: IndexEntry
+    reason: str
+    bytes: int
+    reused: bool
+
+    @property
+    def recall(self) -> float | None:
+        """The recall@10 with the default nprobe; None when it was not measured."""
+        return next((point.recall for point in self.entry.recall if point.nprobe == self.entry.default_nprobe), None)
+
+
+def run_build(
+    storage: Storage, draft: Manifest, settings: BuildSettings, progress: Progress
+) -> tuple[Manifest, BuildReport]:
+    """Index a space of a completed draft and return the draft with the index in it; publishes nothing.
+
+    An index that an earlier run with the same settings and embeddings finished
+    is used as it is. NotFoundError: no such space. NotBuiltError: it is empty.
+    UsageError: an index that faiss cannot make or train. IndexerError: an
+    embedding that is not finite.
+    """
+    reader = CollectionReader(storage, draft)
+    space, entry = reader.space(settings.space)
+    if entry.rows == 0:
+        raise NotBuiltError(f"The space {space} has no embeddings to index; index a source with readable images.")
+    recipe = choose(entry.rows, entry.dim, settings)
+    digest = _digest(draft, space, recipe, settings)
+    nlist = describe(build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)).nlist
+
+    record = finished(storage, space, digest)
+    reused = record is not None
+    if record is None:
+        record = _build(reader, space, recipe, digest, settings, progress)
+    index = IndexEntry(
+        space=space,
+        factory=recipe.factory,
+        metric=settings.metric,
+        nlist=nlist,
+        default_nprobe=default_nprobe(record.recall, settings.target_recall, nlist),
+        recall=record.recall,
+        recall_queries=record.recall_queries,
+        trained_on=recipe.train_size,
+        seed=settings.seed,
+        rows=entry.rows,
+        path=layout.index(space, digest),
+        digest=digest,
+    )
+    completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, space: index}))
+    return completed, BuildReport(index, recipe.reason, storage.size(index.path), reused)
+
+
+def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:
+    decisive = {
+        "factory": recipe.factory,
+        "train_size": recipe.train_size,
+        "metric": settings.metric,
+        "seed": settings.seed,
+    }
+    return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
+
+
+def _build(
+    reader: CollectionReader, space: str, recipe: Recipe, digest: str, settings: BuildSettings, progress: Progress
+) -> Record:
+    entry = reader.manifest.spaces[space]
+    path = layout.index(space, digest)
+    index = build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)
+    train_rows, query_rows = _split(entry.rows, recipe.train_size, settings.seed)
+    sample = read_rows(reader, space, np.concatenate([query_rows, train_rows]), settings.metric, progress)
+    queries = sample[: len(query_rows)].copy()
+    if recipe.train_size:
+        build.train(index, sample[len(query_rows) :], recipe.factory, settings.gpus, progress)
+    del sample
+    build.fill(index, reader, space, settings.metric, progress)
+    write_index(reader.storage, path, index)
+    recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
+    measured = len(query_rows) if recall and not describe(index).lossless else 0
+    record = Record(reader.storage.digest(path), recall, measured)
+    write_record(reader.storage, space, digest, record)
+    return record
+
+
+def _split(rows: int, train_size: int, seed: int) -> tuple[Int64, Int64]:
+    """Rows to train on and rows to ask about, ascending; the same row is in both only when there are too few."""
+    queries = held_back(rows)
+    picked = choose_rows(rows, train_size + queries, seed)
+    return np.sort(picked[len(picked) - train_size :]), np.sort(picked[:queries])

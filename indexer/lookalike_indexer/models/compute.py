@@ -1,0 +1,51 @@
+"""In which floating-point type a network computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lookalike_indexer.errors import DeviceError, UsageError
+
+Compute = Literal["float32", "bfloat16", "float16"]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def resolve_compute(text: str, device: str) -> Compute:
+    """What "auto" means on a device, or `text` itself when the device can do it.
+
+    On GPUs that is bfloat16, float16 on those too old for it. On processors it
+    is bfloat16 only with matrix units for it (Intel AMX): measured without
+    them, with AVX-512 BF16 alone, ResNet152 is slower in bfloat16 than in float32.
+    """
+    if text not in (*_DTYPES, "auto"):
+        raise UsageError(f"--compute {text!r} is none of auto, float32, bfloat16 and float16.")
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        if text == "bfloat16" and not native:
+            raise DeviceError(f"The GPU {device} has no bfloat16; give --compute float16 or auto.")
+        fallback: Compute = "bfloat16" if native else "float16"
+    else:
+        if text == "float16":
+            raise UsageError("--compute float16 needs a GPU; on the CPU give float32, bfloat16 or auto.")
+        fallback = "bfloat16" if has_matrix_bfloat16() else "float32"
+    for known in ("float32", "bfloat16", "float16"):
+        if text == known:
+            return known
+    return fallback
+
+
+def torch_dtype(compute: Compute) -> torch.dtype:
+    return _DTYPES[compute]
+
+
+def has_matrix_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the processor multiplies bfloat16 matrices in units of their own."""
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return False
+    flags = {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split()}
+    return "amx_bf16" in flags

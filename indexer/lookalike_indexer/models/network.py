@@ -1,0 +1,194 @@
+"""One network, several embedding spaces: one forward pass gives all of them and the classifier's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import fx
+
+from lookalike_indexer.collection.spec import Pooling, PreprocessingSpec
+from lookalike_indexer.errors import DeviceError, UsageError
+from lookalike_indexer.models.compute import Compute, torch_dtype
+from lookalike_indexer.models.nodes import TracedNetwork
+from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.pooling import pooled
+
+Float32 = npt.NDArray[np.float32]
+Pixels = Sequence[npt.NDArray[np.uint8]]
+T = TypeVar("T")
+TOP = 5
+_LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a network and how its output is pooled."""
+
+    layer: str
+    pooling: Pooling
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What one batch of n images gave.
+
+    `embeddings` has an array of shape (n, dim), float32, for each node asked
+    for, in that order; `classes` (n, top), int32, the most probable first,
+    and `probabilities` (n, top), float32.
+    """
+
+    embeddings: list[Float32]
+    classes: npt.NDArray[np.int32]
+    probabilities: Float32
+
+
+class Network:
+    """A network on a device, cut so that it returns pooled nodes and logits."""
+
+    def __init__(
+        self,
+        traced: TracedNetwork,
+        nodes: Sequence[Node],
+        preprocessing: PreprocessingSpec,
+        device: str,
+        compute: Compute,
+    ) -> None:
+        """UsageError: a node whose output is no tensor that can be pooled."""
+        self._device = torch.device(device)
+        self._compute = compute
+        self._crop = preprocessing.crop
+        self._normalise = Normaliser(preprocessing, self._device)
+        cut = _cut(traced, nodes)
+        # Convolutions read pixels, not planes: on processors and on tensor cores alike.
+        self._module = cut.to(self._device).to(memory_format=torch.channels_last).eval()
+        self._nodes = list(nodes)
+        self.dims = self._measure()
+
+    @property
+    def module(self) -> fx.GraphModule:
+        """Images, normalised, to a dict of pooled nodes and logits."""
+        return self._module
+
+    def run(self, batches: Iterable[tuple[T, Pixels]]) -> Iterator[tuple[T, BatchResult | None]]:
+        """Embed tagged batches of images, each uint8 of shape (3, crop, crop); None for an empty batch.
+
+        The next batch is launched before the last one's results are fetched, so
+        that neither a GPU nor the caller waits for the other.
+        """
+        flying: tuple[T, _Flying | None] | None = None
+        for tag, batch in batches:
+            launched = self._launch(batch) if batch else None
+            if flying is not None:
+                yield flying[0], flying[1].result() if flying[1] else None
+            flying = tag, launched
+        if flying is not None:
+            yield flying[0], flying[1].result() if flying[1] else None
+
+    def embed(self, batch: Pixels) -> BatchResult:
+        """Embed one batch of at least one image."""
+        return self._launch(batch).result()
+
+    def normalised(self, images: Pixels) -> torch.Tensor:
+        """The images as the network's first layer takes them, on its device."""
+        on_gpu = self._device.type == "cuda"
+        pixels = torch.empty((len(images), 3, self._crop, self._crop), dtype=torch.uint8, pin_memory=on_gpu)
+        np.stack(images, out=pixels.numpy())
+        return self._normalise(pixels.to(self._device, non_blocking=True))
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Run normalised images, on the device, in the computing type."""
+        autocast = torch.autocast(self._device.type, torch_dtype(self._compute), enabled=self._compute != "float32")
+        with torch.inference_mode(), autocast:
+            out: dict[str, torch.Tensor] = self._module(images)
+            return out
+
+    def _launch(self, batch: Pixels) -> _Flying:
+        with _device_errors(self._device, len(batch)), torch.inference_mode():
+            out = self.forward(self.normalised(batch))
+            probabilities = out.pop(_LOGITS).float().softmax(1)
+            top = probabilities.topk(min(TOP, probabilities.shape[1]), dim=1)
+            tensors = [*(out[str(number)] for number in range(len(self._nodes))), top.indices, top.values]
+            return _Flying.of(tensors)
+
+    def _measure(self) -> list[int]:
+        """The dimension of each node's vectors, from one black image."""
+        black = np.zeros((3, self._crop, self._crop), np.uint8)
+        out = self.forward(self.normalised([black]))
+        dims = []
+        for number, node in enumerate(self._nodes):
+            vector = out[str(number)]
+            if vector.ndim != 2 or not vector.shape[1]:
+                raise UsageError(f"The layer {node.layer} gives no vector for an image; choose another layer.")
+            dims.append(int(vector.shape[1]))
+        return dims
+
+
+class _Flying:
+    """Results on their way from the device."""
+
+    def __init__(self, tensors: list[torch.Tensor], device: torch.device, arrived: torch.cuda.Event | None) -> None:
+        self._tensors, self._device, self._arrived = tensors, device, arrived
+
+    @classmethod
+    def of(cls, tensors: list[torch.Tensor]) -> _Flying:
+        device = tensors[0].device
+        if device.type != "cuda":
+            return cls(tensors, device, None)
+        host = [torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True) for tensor in tensors]
+        for here, there in zip(host, tensors, strict=True):
+            here.copy_(there, non_blocking=True)
+        return cls(host, device, torch.cuda.current_stream(device).record_event())
+
+    def result(self) -> BatchResult:
+        if self._arrived is not None:
+            with _device_errors(self._device, len(self._tensors[0])):
+                self._arrived.synchronize()
+        *embeddings, classes, probabilities = (tensor.numpy() for tensor in self._tensors)
+        return BatchResult(embeddings, classes.astype(np.int32), probabilities)
+
+
+@contextmanager
+def _device_errors(device: torch.device, batch: int) -> Iterator[None]:
+    """What torch says when a device fails, as ours."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"{device} has too little memory for batches of {batch}; give a smaller --batch-size."
+        ) from error
+    except torch.AcceleratorError as error:
+        raise DeviceError(
+            f"{device} failed ({str(error).splitlines()[0]}); run the command again to go on, or without that GPU."
+        ) from error
+
+
+def _cut(traced: TracedNetwork, nodes: Sequence[Node]) -> fx.GraphModule:
+    """The graph with each wanted node pooled right after it, and nothing that only led elsewhere.
+
+    Right after it, because later layers may change its output in place
+    (ResNet adds the shortcut so), and because feature maps are large.
+    """
+    graph = fx.Graph()
+    copied: dict[fx.Node, fx.Node] = {}
+    outputs: dict[str, fx.Node] = {}
+    wanted = {number: traced.nodes[node.layer] for number, node in enumerate(nodes)}
+    for node in traced.graph.graph.nodes:
+        if node.op == "output":
+            break
+        copied[node] = graph.node_copy(node, lambda old: copied[old])
+        for number, source in wanted.items():
+            if source is node:
+                outputs[str(number)] = graph.call_function(pooled, (copied[node], nodes[number].pooling))
+    outputs[_LOGITS] = copied[traced.nodes[traced.logits]]
+    graph.output(outputs)
+    cut = fx.GraphModule(traced.graph, graph)
+    cut.graph.eliminate_dead_code()
+    cut.delete_all_unused_submodules()
+    cut.recompile()
+    return cut

@@ -1,0 +1,88 @@
+"""`--weights`: torchvision's published ones, a file, or none at all."""
+
+from __future__ import annotations
+
+import urllib.error
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from lookalike_indexer.collection.spec import WeightsSpec
+from lookalike_indexer.errors import UsageError, WeightsError
+from lookalike_indexer.models.availability import weights_path
+from lookalike_indexer.models.preset import published
+from lookalike_indexer.models.statefile import digest, fitted, read_state
+
+
+@dataclass(frozen=True)
+class WeightsRequest:
+    """What `--weights` asks for; `value` is a name of published weights ("" for the default), a path or a seed."""
+
+    kind: Literal["imagenet", "file", "untrained"]
+    value: str
+
+
+def parse_weights(text: str) -> WeightsRequest:
+    """Parse "imagenet[:NAME]", "untrained[:SEED]" or a path; UsageError for a seed that is not a number."""
+    kind, _, value = text.partition(":")
+    if kind == "imagenet":
+        return WeightsRequest("imagenet", value)
+    if kind == "untrained":
+        seed = value or "0"
+        if not seed.isdecimal() or int(seed) >= 1 << 63:
+            raise UsageError(f"--weights {text}: the seed must be a whole number from 0 up, as in untrained:0.")
+        return WeightsRequest("untrained", str(int(seed)))
+    if not text:
+        raise UsageError("--weights is empty; give imagenet, untrained:SEED or a file.")
+    return WeightsRequest("file", str(Path(text).expanduser().absolute()))
+
+
+def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module, int, WeightsSpec]:
+    """The network with weights of a file or of torchvision, its number of classes, and what they are.
+
+    WeightsError: they are not to be had, damaged, or of another network.
+    """
+    if request.kind == "file":
+        path = Path(request.value)
+        if not path.is_file():
+            raise WeightsError(
+                f"There is no weights file {path}; give --weights a state dict of {arch}, imagenet or untrained:0."
+            )
+        name = str(path)
+    else:
+        weights = published(arch, request.value)
+        path, name = _cached(arch, weights), weights.name
+    sha256 = digest(path)
+    if request.kind == "imagenet":
+        _check_published(path, sha256)
+    module, classes = fitted(arch, read_state(path), f"The weights file {path}")
+    return module, classes, WeightsSpec(request.kind, name, sha256)
+
+
+def _cached(arch: str, weights: torch.nn.Module) -> Path:
+    """The file of published weights, downloaded when it is not there yet."""
+    path = weights_path(arch, str(weights.name))
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(str(weights.url), str(path), path.stem.rsplit("-", 1)[-1], progress=False)
+        except (urllib.error.URLError, OSError, RuntimeError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise WeightsError(
+                f"The imagenet weights of {arch} are not on this machine and cannot be downloaded ({reason}); "
+                f"get {path.name} from where torchvision publishes it and put it at {path}, "
+                "or give --weights a file of your own, or untrained:0."
+            ) from error
+    return path
+
+
+def _check_published(path: Path, sha256: str) -> None:
+    """Torchvision writes the beginning of each file's digest into its name."""
+    expected = path.stem.rsplit("-", 1)[-1]
+    if not sha256.startswith(expected):
+        raise WeightsError(
+            f"{path} is damaged or another file: its SHA-256 begins with {sha256[:8]}, not with {expected}; "
+            "delete it and get it again."
+        )

@@ -1,0 +1,167 @@
+"""Index pictures, serve them, ask, and draw the answers.
+
+    python scripts/demo.py [PHOTOS] [--out demo]
+
+Without PHOTOS it cuts the photographs that come with scikit-image into
+overlapping crops, whose label is the photograph that they come from. Every
+step is a command that is printed before it runs, so that it can be repeated by
+hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lookalike
+
+PHOTOGRAPHS = (
+    "astronaut", "brick", "camera", "cell", "chelsea", "clock", "coffee", "coins", "grass", "gravel",
+    "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
+)  # fmt: skip
+CROPS = 4  # a side: 16 crops of each photograph
+SHARE = 0.6  # of the shorter side, so that neighbouring crops overlap by more than half
+COMMAND = [sys.executable, "-m", "lookalike"]
+UNTRAINED = (
+    "The ImageNet weights of ResNet152 could not be had here, so this demo uses an UNTRAINED network: "
+    "its neighbours follow colour and texture, not meaning."
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the running server was asked, and how fast it answered."""
+
+    images: int
+    agreement: float
+    single_rate: float
+    batch_rate: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Index pictures, serve them, ask, and draw the answers.")
+    parser.add_argument("photos", nargs="?", type=Path, help="a folder of pictures; subfolders are their labels")
+    parser.add_argument("--out", type=Path, default=Path("demo"), help="where everything is written")
+    arguments = parser.parse_args()
+    weights = available_weights()
+    print(UNTRAINED if weights == "untrained" else "This demo uses ResNet152 with torchvision's ImageNet weights.")
+    out = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    # make hands ~ over as it was typed where the shell does not expand it.
+    photos = arguments.photos.expanduser() if arguments.photos else cut_crops(out / "photos")
+    if not photos.is_dir():
+        sys.exit(f"{photos} is not a folder; name one that holds pictures, or leave PHOTOS out.")
+    collection = out / "collection"
+    indexed = json.loads(run("index", photos, "--collection", collection, "--weights", weights, "--json", capture=True))
+    with serving(collection) as address:
+        with lookalike.Client(address) as client:
+            answers = ask(client)
+            key = next(iter(client.images())).key
+        run("search", key, "--server", address, "--montage", out / "neighbours.png")
+        run("clusters", key, "--server", address, "--montage", out / "cluster.png")
+    print(
+        f"\n{answers.images} images indexed at {indexed['embed']['images_per_second']:.1f} images/s; "
+        f"{answers.agreement:.0%} of the 10 nearest share the picture's label; "
+        f"{answers.single_rate:.0f} queries/s one at a time, {answers.batch_rate:.0f} in batches of 64."
+        f"\nPictures: {out / 'neighbours.png'} and {out / 'cluster.png'}."
+    )
+    if weights == "untrained":
+        print(UNTRAINED)
+
+
+def available_weights() -> str:
+    """ "imagenet" when torchvision's weights are here or can be fetched, else "untrained"."""
+    from lookalike_indexer.errors import WeightsError
+    from lookalike_indexer.models.weights import load_pretrained, parse_weights
+
+    try:
+        load_pretrained("resnet152", parse_weights("imagenet"))
+    except WeightsError:
+        return "untrained"
+    return "imagenet"
+
+
+def cut_crops(folder: Path) -> Path:
+    """Write overlapping crops of scikit-image's photographs as folder/<photograph>/<row>-<column>.jpg."""
+    import skimage.data
+    from PIL import Image
+
+    for name in PHOTOGRAPHS:
+        picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+        side = int(min(picture.size) * SHARE)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for row in range(CROPS):
+            for column in range(CROPS):
+                left = (picture.width - side) * column // (CROPS - 1)
+                top = (picture.height - side) * row // (CROPS - 1)
+                crop = picture.crop((left, top, left + side, top + side))
+                crop.save(folder / name / f"{row}-{column}.jpg", quality=90)
+    return folder
+
+
+def ask(client: lookalike.Client) -> Answers:
+    """Query every stored image for its neighbours, one at a time for a second, then in batches."""
+    client.server_info(timeout=120)  # answers when the network is open, which would slow the first queries down
+    ids = [image.id for image in client.images()]
+    labels = {image.id: image.label for image in client.images()}
+    started, singles = time.perf_counter(), 0
+    while time.perf_counter() - started < 1:
+        client.search(id=ids[singles % len(ids)], k=10)
+        singles += 1
+    single_rate = singles / (time.perf_counter() - started)
+    started = time.perf_counter()
+    same = near = 0
+    for first in range(0, len(ids), 64):
+        for id_, found in zip(ids[first : first + 64], client.search(ids=ids[first : first + 64], k=10), strict=True):
+            near += len(found)
+            same += sum(label == labels[id_] for label in found.labels)
+    return Answers(len(ids), same / max(near, 1), single_rate, len(ids) / (time.perf_counter() - started))
+
+
+def run(*arguments: str | Path, capture: bool = False) -> str:
+    """Run a lookalike command after printing it; leave with its exit code when it fails."""
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ lookalike {shlex.join(words)}", flush=True)
+    done = subprocess.run([*COMMAND, *words], stdout=subprocess.PIPE if capture else None, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout or ""
+
+
+@contextmanager
+def serving(collection: Path) -> Iterator[str]:
+    """Serve a collection on a free port until the block ends; yield its address."""
+    words = ["serve", str(collection), "--port", "0"]
+    print(f"\n$ lookalike {shlex.join(words)}", flush=True)
+    with (collection.parent / "serve.log").open("w") as log:
+        server = subprocess.Popen([*COMMAND, *words], stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        line = server.stdout.readline() if server.stdout else ""
+        if not line:
+            server.wait()
+            sys.exit((collection.parent / "serve.log").read_text())
+        print(line, end="", flush=True)
+        found = re.search(r"127\.0\.0\.1:\d+", line)
+        if found is None:
+            sys.exit(f"The server said {line!r} instead of its address.")
+        yield found.group()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=30)
+
+
+if __name__ == "__main__":
+    if shutil.which("make") is None:
+        print("Tip: `make demo` sets up what this script needs.")
+    main()

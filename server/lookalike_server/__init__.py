@@ -1,0 +1,1 @@
+"""The gRPC service: which stored images look like this one, and which cluster is it in?"""

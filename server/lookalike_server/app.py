@@ -1,0 +1,200 @@
+"""The composition root: everything a server is made of, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Sequence
+
+import faiss
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lookalike.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collection_pb2,
+    collection_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_server.budget import ThreadBudget
+from lookalike_server.current import Current
+from lookalike_server.embedding import Embedder, EmbedQueue, OpenEmbedder
+from lookalike_server.embedding_process import Opening, ProcessEmbedder
+from lookalike_server.interceptors import Errors, InFlight
+from lookalike_server.listen import new_server, open_port
+from lookalike_server.placement.devices import Device
+from lookalike_server.placement.place import choose_devices
+from lookalike_server.queries import Resolver
+from lookalike_server.reload import Reloader
+from lookalike_server.services.cluster import ClusterServicer
+from lookalike_server.services.collection import CollectionServicer
+from lookalike_server.services.search import SearchServicer
+from lookalike_server.services.server_info import ServerServicer
+from lookalike_server.settings import ServeSettings
+from lookalike_server.snapshot import Loader, Snapshot
+from lookalike_server.workers import Workers
+
+log = logging.getLogger(__name__)
+
+# How long callers are told that the server is stopping before it closes their connections.
+_REFUSING_S = 0.2
+
+SERVICES = tuple(
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (search_pb2, "SearchService"),
+        (cluster_pb2, "ClusterService"),
+        (collection_pb2, "CollectionService"),
+        (server_pb2, "ServerService"),
+    )
+)
+
+
+class App:
+    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and another embedder."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        *,
+        devices: Sequence[Device] | None = None,
+        open_embedder: OpenEmbedder | None = None,
+    ) -> None:
+        self._settings = settings
+        self._budget = ThreadBudget.here()
+        if devices is None:
+            there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
+            devices = choose_devices(settings.placement, settings.gpus, there)
+        self._loader = Loader(settings.placement, devices, settings.limits, self._budget)
+        self._open_embedder = open_embedder or _embedder_opener(settings, devices, self._budget)
+
+    async def start(self) -> None:
+        """Load the newest generation and answer calls about it.
+
+        NotFoundError: no collection there. DataLossError, DeviceError: see
+        Loader. IndexerError: the address cannot be listened on.
+        """
+        settings, limits = self._settings, self._settings.limits
+        snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
+        self.current = Current(snapshot)
+        self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
+        self._embed_queue = EmbedQueue(self._open_embedder, limits)
+        self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
+        self._in_flight = InFlight()
+        self._server = new_server(limits, [self._in_flight, Errors()])
+        self._add_services()
+        try:
+            self._port = open_port(self._server, settings.listen)
+            await self._server.start()
+        except BaseException:
+            await self._close()
+            raise
+        await self._say_serving(snapshot)
+        self._tasks = [asyncio.create_task(self._reloader.watch()), asyncio.create_task(self._warm_up())]
+        log.info("threads: %d to search, %d to embed", self._budget.search, self._budget.embed)
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that was found free when 0 was asked for."""
+        return self._settings.listen.address(self._port)
+
+    def reload(self) -> None:
+        """Look for a newer generation now."""
+        self._reloader.nudge()
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end."""
+        grace = self._settings.grace if grace is None else grace
+        await self._health.enter_graceful_shutdown()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
+        self._in_flight.refuse()
+        await asyncio.sleep(min(grace, _REFUSING_S))
+        stopping = asyncio.create_task(self._server.stop(grace))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._in_flight.wait_idle()
+        # Those who watch the health would hold the server for all of the grace.
+        await self._server.stop(0)
+        await stopping
+        await self._close()
+
+    async def _close(self) -> None:
+        self.current.close()
+        await asyncio.to_thread(self._embed_queue.close)
+        self._workers.close()
+
+    def _add_services(self) -> None:
+        limits, server = self._settings.limits, self._server
+        resolver = Resolver(limits, self._workers, self._embed_queue)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(self.current, limits, resolver), server)
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
+            ClusterServicer(self.current, limits, resolver, self._workers), server
+        )
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(
+            CollectionServicer(self.current, limits, self._workers), server
+        )
+        server_pb2_grpc.add_ServerServiceServicer_to_server(
+            ServerServicer(self.current, self._loader, self._embed_queue), server
+        )
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    async def _say_serving(self, snapshot: Snapshot) -> None:
+        for name in ("", snapshot.name, *SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _warm_up(self) -> None:
+        """Open the default space's network before somebody waits for it."""
+        with self.current.lease() as snapshot:
+            problem = await self._embed_queue.problem(snapshot)
+        if problem:
+            log.warning("queries by picture cannot be answered: %s", problem)
+
+
+async def run(settings: ServeSettings, announce: Callable[[App], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; SIGHUP looks for a new generation. `announce` is called when serving.
+
+    Errors as `App.start`. A second SIGTERM or SIGINT ends the process at once.
+    """
+    loop = asyncio.get_running_loop()
+    app = App(settings)
+    # Its default would end the process, and somebody may send it while a generation is loading.
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    await app.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, app.reload)
+    announce(app)
+    await stop.wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+    log.info("draining for up to %g s", settings.grace)
+    await app.stop()
+    log.info("stopped")
+
+
+def _embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:
+    device = "cpu" if settings.placement == "cpu" else devices[0].name
+
+    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
+
+    def open_embedder(reader: CollectionReader, space: str) -> Embedder:
+        generation = reader.manifest.generation
+        return ProcessEmbedder(
+            Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits)
+        )
+
+    return open_embedder

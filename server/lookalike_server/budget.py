@@ -1,0 +1,36 @@
+"""Who may use how many processors. Each owner of threads is told its share; none asks the machine itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import faiss
+
+from lookalike_indexer import threads
+
+
+@dataclass(frozen=True)
+class ThreadBudget:
+    """`search` for each search on the CPU, `embed` for the network, `workers` for the rest.
+
+    Searching and embedding go on at the same time, so they share the
+    processors; OpenMP teams that together are larger than the machine spin
+    against each other.
+    """
+
+    search: int
+    embed: int
+    workers: int
+
+    @classmethod
+    def of(cls, processors: int) -> ThreadBudget:
+        embed = max(1, processors // 2)
+        return cls(search=max(1, processors - embed), embed=embed, workers=min(4, max(2, processors)))
+
+    @classmethod
+    def here(cls) -> ThreadBudget:
+        return cls.of(threads.processors())
+
+    def claim_search(self) -> None:
+        """Bind the calling thread's OpenMP team to the search share: OpenMP keeps that number for each thread."""
+        faiss.omp_set_num_threads(self.search)

@@ -1,0 +1,95 @@
+"""`lookalike serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+
+
+@click.command()
+@click.argument("collection", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
+@click.option(
+    "--placement",
+    type=click.Choice(["cpu", "gpu", "shard", "replicate"]),
+    default="cpu",
+    show_default=True,
+    help="Where indexes live: the processor, one GPU, split over GPUs, or a copy on each GPU.",
+)
+@click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use; GPU 0 for gpu, else all.")
+@click.option(
+    "--weights", metavar="FILE", help="Weights to embed pictures with, if they are no longer where they were."
+)
+@click.option("--max-queue", type=int, metavar="N", help="Queries that may wait for the device.")
+@click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS.")
+@reported
+def serve(
+    collection: Path,
+    host: str,
+    port: int,
+    placement: str,
+    gpus: str,
+    weights: str | None,
+    max_queue: int | None,
+    grace: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
+) -> None:
+    """Answer queries about the collection in DIR over gRPC.
+
+    A new generation is served as soon as it is published; SIGHUP looks for one
+    at once. SIGTERM lets the calls in flight end first.
+    """
+    # Here, so that `lookalike --help` does not load faiss.
+    from lookalike_server.app import App, run
+    from lookalike_server.limits import Limits
+    from lookalike_server.placement.place import PLACEMENTS
+    from lookalike_server.settings import Listen, ServeSettings
+
+    limits = Limits() if max_queue is None else dataclasses.replace(Limits(), max_queue=max_queue)
+    settings = ServeSettings(
+        root=str(collection),
+        listen=Listen(host, port, tls_cert, tls_key, insecure),
+        placement=next(known for known in PLACEMENTS if known == placement),
+        gpus=gpus,
+        weights=weights,
+        grace=grace,
+        limits=limits,
+    )
+
+    def announce(app: App) -> None:
+        snapshot = app.current.snapshot
+        click.echo(
+            f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
+            f"{len(snapshot.columns)} images, placement {placement}"
+        )
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    asyncio.run(run(settings, announce))
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End the process at once: every call was answered, and nothing of ours is left to be written.
+
+    The interpreter's own way out would wait for a network that is still loading
+    in its process, which ends by itself when this one has.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

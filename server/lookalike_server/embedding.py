@@ -1,0 +1,153 @@
+"""Embedding the pictures that callers send: one queue, one thread, one network for each space in use."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DecodeError, IndexerError, MismatchError
+from lookalike_server.batcher import Answer, Batcher, Rules
+from lookalike_server.limits import Limits
+from lookalike_server.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+Float32 = npt.NDArray[np.float32]
+
+# A network that is still loading when the server ends is not waited for longer.
+_PATIENCE_S = 1.0
+
+
+class Embedder(Protocol):
+    """A network with its preprocessing, made for one space."""
+
+    fingerprint: str
+
+    def embed(self, files: list[bytes]) -> Float32:
+        """The embeddings of encoded pictures, (n, dim); DecodeError names the one that cannot be read."""
+        ...
+
+    def close(self) -> None: ...
+
+
+OpenEmbedder = Callable[[CollectionReader, str], Embedder]
+
+
+@dataclass(frozen=True)
+class _Work:
+    reader: CollectionReader
+    space: str
+    fingerprint: str
+    files: list[bytes]
+
+    @property
+    def key(self) -> Hashable:
+        return self.fingerprint
+
+
+class EmbedQueue:
+    """Embeds pictures in the batches that callers happen to form.
+
+    A network is opened when its space is first asked for, and kept over
+    generations for as long as its fingerprint is in use.
+    """
+
+    def __init__(self, open_embedder: OpenEmbedder, limits: Limits, batch: int = 16) -> None:
+        self._open = open_embedder
+        self._embedders: dict[str, Embedder] = {}
+        # Fingerprints; None as long as all are.
+        self._wanted: frozenset[str] | None = None
+        rules: Rules[_Work] = Rules(
+            key=lambda work: work.key,
+            size=lambda work: len(work.files),
+            max_batch=batch,
+            max_queue=limits.max_batch * 2,
+        )
+        self._batcher: Batcher[_Work, Float32] = Batcher("embedding", {"network": self._run}, rules)
+
+    async def embed(
+        self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None
+    ) -> Answer[Float32]:
+        """The embeddings of pictures in a space, (n, dim).
+
+        DecodeError: one cannot be read. WeightsError: the network's weights
+        are not here. OverloadedError, ExpiredError: see Batcher.
+        """
+        fingerprint = snapshot.reader.manifest.spaces[space].fingerprint
+        return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files), deadline)
+
+    async def problem(self, snapshot: Snapshot) -> str:
+        """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be."""
+        try:
+            space = snapshot.space()
+            if space.entry.fingerprint not in self._embedders or self._unwanted():
+                await self.embed(snapshot, space.name, [], None)
+        except IndexerError as error:
+            return str(error)
+        except Exception:
+            # Such as a library that cannot be loaded: the rest of the server goes on, and the reason is in the log.
+            log.exception("the network cannot be opened")
+            return "The network cannot be opened, for a reason that the server did not expect; its log tells more."
+        return ""
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Close, before the next batch, the networks of spaces that this generation does not have."""
+        self._wanted = frozenset(space.fingerprint for space in snapshot.reader.manifest.spaces.values())
+
+    def close(self) -> None:
+        """End the thread and close the networks. Waits for the batch that is being embedded: not for the event loop."""
+        self._batcher.close()
+        self._batcher.join(_PATIENCE_S)
+        for embedder in self._embedders.values():
+            embedder.close()
+        self._embedders.clear()
+
+    def _run(self, batch: list[_Work]) -> list[Float32 | Exception]:
+        embedder = self._embedder(batch[0])
+        files = [file for work in batch for file in work.files]
+        if not files:
+            return [np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32) for work in batch]
+        try:
+            vectors = embedder.embed(files)
+        except DecodeError as error:
+            # One caller's broken picture is no other caller's affair.
+            return [error] if len(batch) == 1 else [_alone(embedder, work) for work in batch]
+        ends = np.cumsum([len(work.files) for work in batch])
+        return [vectors[end - len(work.files) : end] for work, end in zip(batch, ends, strict=True)]
+
+    def _embedder(self, work: _Work) -> Embedder:
+        self._close_unwanted(work.fingerprint)
+        embedder = self._embedders.get(work.fingerprint)
+        if embedder is None:
+            embedder = self._open(work.reader, work.space)
+            if embedder.fingerprint != work.fingerprint:
+                embedder.close()
+                raise MismatchError(
+                    f"The network opened for the space {work.space} has fingerprint {embedder.fingerprint} and the "
+                    f"collection was embedded with {work.fingerprint}; give the same weights with --weights."
+                )
+            self._embedders[work.fingerprint] = embedder
+            log.info("opened the network of the space %s", work.space)
+        return embedder
+
+    def _unwanted(self) -> set[str]:
+        """The fingerprints of networks that are open and that no space of the newest generation has."""
+        return set() if self._wanted is None else self._embedders.keys() - self._wanted
+
+    def _close_unwanted(self, needed: str) -> None:
+        # One that a call of the older generation still needs stays until the next batch.
+        for fingerprint in self._unwanted() - {needed}:
+            self._embedders.pop(fingerprint).close()
+
+
+def _alone(embedder: Embedder, work: _Work) -> Float32 | Exception:
+    try:
+        return embedder.embed(work.files)
+    except DecodeError as error:
+        return error

@@ -1,0 +1,131 @@
+"""What can go wrong while serving, and the one table that says it in gRPC's words.
+
+IndexerError                     (lookalike_indexer.errors)
+├── UsageError
+│   └── ArgumentError            a field of a request is wrong
+├── OverloadedError              the queue is full; says when to come back
+└── ExpiredError                 the caller's deadline passed before the work began
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from lookalike_indexer.errors import (
+    DataLossError,
+    DecodeError,
+    DeviceError,
+    IndexerError,
+    MismatchError,
+    NotBuiltError,
+    NotFoundError,
+    UsageError,
+    WeightsError,
+)
+
+DOMAIN = "lookalike"
+
+# Messages travel in headers, of which gRPC takes 8 KiB: as text, where each byte beyond ASCII takes three, and twice
+# in the details, as base64. A caller's key that one quotes may be longer. In bytes.
+_LONGEST = 900
+
+
+class ArgumentError(UsageError):
+    """A field of a request is wrong; `field` is its path, such as "query.vectors"."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class OverloadedError(IndexerError):
+    """The queue is full; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ExpiredError(IndexerError):
+    """The caller's deadline passed before the work began."""
+
+
+# The first class that fits decides, so a class stands before its bases.
+TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
+    (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
+    (DecodeError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (NotBuiltError, grpc.StatusCode.FAILED_PRECONDITION),
+    (MismatchError, grpc.StatusCode.FAILED_PRECONDITION),
+    (WeightsError, grpc.StatusCode.FAILED_PRECONDITION),
+    (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (ExpiredError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (DeviceError, grpc.StatusCode.UNAVAILABLE),
+    (DataLossError, grpc.StatusCode.DATA_LOSS),
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error in gRPC's words: `details` is a serialised google.rpc.Status."""
+
+    code: grpc.StatusCode
+    message: str
+    details: bytes
+
+
+def refusal(error: Exception) -> Refusal:
+    """What the caller is told about an error.
+
+    An error that is not in the table is INTERNAL, and its text stays here: it
+    was written for whoever reads the log.
+    """
+    code = next((code for kind, code in TABLE if isinstance(error, kind)), None)
+    text = _shortened(str(error))
+    if code is None:
+        message = "The server failed in a way that it did not expect; its log tells more."
+        return Refusal(grpc.StatusCode.INTERNAL, message, _status(grpc.StatusCode.INTERNAL, message, "INTERNAL", []))
+    return Refusal(code, text, _status(code, text, _reason(error), _more(error, text)))
+
+
+def _shortened(text: str) -> str:
+    data = text.encode(errors="replace")
+    return text if len(data) <= _LONGEST else f"{data[:_LONGEST].decode(errors='ignore')}..."
+
+
+def _reason(error: Exception) -> str:
+    """NotFoundError -> "NOT_FOUND"."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()
+
+
+def _more(error: Exception, text: str) -> list[any_pb2.Any]:
+    if isinstance(error, ArgumentError):
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=text)
+        return [_packed(error_details_pb2.BadRequest(field_violations=[violation]))]
+    if isinstance(error, OverloadedError):
+        delay = duration_pb2.Duration(nanos=0)
+        delay.FromMilliseconds(math.ceil(error.retry_after * 1000))
+        return [_packed(error_details_pb2.RetryInfo(retry_delay=delay))]
+    return []
+
+
+def _status(code: grpc.StatusCode, message: str, reason: str, more: list[any_pb2.Any]) -> bytes:
+    info = _packed(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+    number: int = code.value[0]
+    data: bytes = status_pb2.Status(code=number, message=message, details=[info, *more]).SerializeToString()
+    return data
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,96 @@
+"""What every unary call passes through, outermost first: counting, then errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import grpc
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.errors import refusal
+
+log = logging.getLogger(__name__)
+
+# gRPC's types know the handlers of the synchronous server only.
+Call = Callable[[Any, Any], Awaitable[Any]]
+# Generic in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+
+# Where gRPC's rich error model looks for a google.rpc.Status.
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+class _UnaryInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each unary call; streams (health watching, reflection) pass untouched."""
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        wrapped = self.wrap(handler_call_details.method, handler.unary_unary)
+        return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def wrap(self, method: str, call: Call) -> Call:
+        raise NotImplementedError
+
+
+class InFlight(_UnaryInterceptor):
+    """Knows how many calls are being answered, so that a drain ends with the last of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._refusing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        await self._idle.wait()
+
+    def refuse(self) -> None:
+        """Answer every further call with UNAVAILABLE, which callers may send again, elsewhere or later."""
+        self._refusing = True
+
+    def wrap(self, method: str, call: Call) -> Call:
+        async def counted(request: Any, context: Any) -> Any:
+            self.count += 1
+            self._idle.clear()
+            # After the reply has been sent, not when the handler returns.
+            context.add_done_callback(lambda _: self._done())
+            if self._refusing:
+                refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
+                await context.abort(refused.code, refused.message, ((DETAILS_KEY, refused.details),))
+            return await call(request, context)
+
+        return counted
+
+    def _done(self) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self._idle.set()
+
+
+class Errors(_UnaryInterceptor):
+    """Answers every error by the table of errors.py; logs those that are the server's own."""
+
+    def wrap(self, method: str, call: Call) -> Call:
+        async def answered(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await call(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                refused = refusal(error)
+                if refused.code in _OURS:
+                    log.exception("%s failed", method)
+                await context.abort(refused.code, refused.message, ((DETAILS_KEY, refused.details),))
+
+        return answered
+
+
+_OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}

@@ -1,0 +1,32 @@
+"""What a call may ask for; published by GetServerInfo and checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """One bound for each thing that a call can make large.
+
+    `max_k` and `max_nprobe` stay below what a GPU index can do (2048 each,
+    where a query by key asks for one neighbour more than the caller did), so
+    that every placement answers the same calls. `max_batch` bounds both a call
+    and the batch that several calls are searched in; `max_queue` is in queries.
+    """
+
+    max_batch: int = 256
+    max_k: int = 1024
+    max_nprobe: int = 2048
+    max_image_bytes: int = 20 * MIB
+    max_image_pixels: int = 100_000_000
+    max_message_bytes: int = 64 * MIB
+    max_page_size: int = 1000
+    max_members: int = 100
+    max_queue: int = 1024
+    default_page_size: int = 100
+    max_thumbnail_side: int = 512
+    min_thumbnail_side: int = 16
+    default_thumbnail_side: int = 160

@@ -1,0 +1,1 @@
+"""Where an index lives. Nothing above this package asks; see `place.place`."""

@@ -1,0 +1,133 @@
+"""From a batch of queries on the wire to vectors of one space."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import types_pb2
+from lookalike_indexer.errors import MismatchError
+from lookalike_server.embedding import EmbedQueue
+from lookalike_server.errors import ArgumentError
+from lookalike_server.limits import Limits
+from lookalike_server.snapshot import Snapshot
+from lookalike_server.spaces import Space
+from lookalike_server.workers import Workers
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
+_LARGEST = 1e15
+
+_FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Vectors (n, dim) that are finite and of the right space; `own` are the ids of stored images, or None."""
+
+    vectors: Float32
+    own: Int64 | None
+    resolve_us: int
+
+
+class Resolver:
+    """Turns queries of every kind into vectors."""
+
+    def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
+        self._limits = limits
+        self._workers = workers
+        self._embed_queue = embed_queue
+
+    async def vectors(
+        self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch, deadline: float | None
+    ) -> Queries:
+        """The vectors of a batch of queries.
+
+        ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
+        unknown key or id. MismatchError: vectors of another space. DecodeError:
+        a picture that cannot be read. WeightsError: no network to embed it with.
+        """
+        started = time.perf_counter()
+        kind = self.checked_kind(batch)
+        own = None
+        if kind == "vectors":
+            vectors = _given(space, batch.vectors)
+        elif kind == "images":
+            files = list(batch.images.data)
+            vectors = (await self._embed_queue.embed(snapshot, space.name, files, deadline)).result
+        else:
+            own = self.stored_ids(snapshot, batch)
+            rows = space.rows_of_ids(own, batch.keys.values if kind == "keys" else batch.ids.values)
+            vectors = await self._workers.run(lambda: space.vectors(rows))
+        # Written so that NaN is refused as well.
+        if not (np.abs(vectors) <= _LARGEST).all():
+            raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
+        return Queries(vectors, own, round((time.perf_counter() - started) * 1e6))
+
+    def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
+        """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""
+        kind = batch.WhichOneof("kind")
+        if kind is None:
+            raise ArgumentError("query", "The call has no query; set one of vectors, images, keys and ids.")
+        count = _count(batch, kind)
+        if not 1 <= count <= self._limits.max_batch:
+            raise ArgumentError(
+                f"query.{kind}", f"The call has {count} queries; it must have 1 to {self._limits.max_batch}."
+            )
+        if kind == "images":
+            self._check_sizes(batch.images)
+        return kind
+
+    def stored_ids(self, snapshot: Snapshot, batch: types_pb2.QueryBatch) -> Int64:
+        """The ids of a batch by key or id; NotFoundError names the first that is not stored."""
+        columns = snapshot.columns
+        if batch.WhichOneof("kind") == "keys":
+            return columns.ids[columns.rows_of_keys(batch.keys.values)]
+        ids = np.array(batch.ids.values, np.int64)
+        columns.rows_of_ids(ids)
+        return ids
+
+    def _check_sizes(self, images: types_pb2.Images) -> None:
+        for position, data in enumerate(images.data):
+            if len(data) > self._limits.max_image_bytes:
+                raise ArgumentError(
+                    "query.images",
+                    f"Picture {position} has {len(data)} bytes; it may have {self._limits.max_image_bytes}.",
+                )
+
+
+def _count(batch: types_pb2.QueryBatch, kind: str) -> int:
+    if kind == "vectors":
+        shape = batch.vectors.values.shape
+        return int(shape[0]) if len(shape) else 0
+    if kind == "images":
+        return len(batch.images.data)
+    return len(batch.keys.values) if kind == "keys" else len(batch.ids.values)
+
+
+def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
+    theirs = vectors.space_fingerprint
+    if theirs and theirs != space.entry.fingerprint:
+        raise MismatchError(
+            f"The query's vectors were embedded in the space with fingerprint {theirs}; this server's space is "
+            f"{space.described} with fingerprint {space.entry.fingerprint}; "
+            "embed them with that model, or send pictures."
+        )
+    try:
+        values = wire.decode(vectors.values)
+    except ValueError as error:
+        raise ArgumentError("query.vectors.values", f"The vectors cannot be read: {error}.") from error
+    if values.dtype not in _FLOATS:
+        raise ArgumentError("query.vectors.values", f"Vectors must be float32 or float16, not {values.dtype}.")
+    if values.ndim != 2 or values.shape[1] != space.entry.dim:
+        raise ArgumentError(
+            "query.vectors.values",
+            f"The vectors have shape {values.shape}; the space {space.name} needs (n, {space.entry.dim}).",
+        )
+    return values.astype(np.float32)

@@ -1,0 +1,80 @@
+"""What replies have in common: columns of images, and what served them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_server.clusterings import Members
+from lookalike_server.columns import Columns
+from lookalike_server.snapshot import Snapshot
+from lookalike_server.spaces import Space
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass
+class Stopwatch:
+    """Times a call from its arrival in the handler; the steps are in microseconds."""
+
+    started: float = field(default_factory=time.perf_counter)
+    resolve_us: int = 0
+    queue_us: int = 0
+    search_us: int = 0
+    lookup_us: int = 0
+
+    def timings(self) -> types_pb2.Timings:
+        return types_pb2.Timings(
+            resolve_us=self.resolve_us,
+            queue_us=self.queue_us,
+            search_us=self.search_us,
+            lookup_us=self.lookup_us,
+            total_us=round((time.perf_counter() - self.started) * 1e6),
+        )
+
+
+def served(snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu") -> types_pb2.Served:
+    """Who answered. Without a space, the reply is pretrained when every space is."""
+    spaces = [space] if space else list(snapshot.spaces.values())
+    return types_pb2.Served(
+        collection=snapshot.name,
+        generation=snapshot.generation,
+        space=space.name if space else "",
+        device=device,
+        pretrained=all(one.pretrained for one in spaces),
+        timings=watch.timings(),
+    )
+
+
+def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
+    return collection_pb2.ImageColumns(
+        ids=wire.encode(columns.ids[rows]),
+        keys=columns.keys(rows),
+        labels=columns.labels(rows),
+        uris=columns.uris(rows),
+        widths=wire.encode(columns.widths(rows)),
+        heights=wire.encode(columns.heights(rows)),
+    )
+
+
+def members(columns: Columns, found: Members) -> cluster_pb2.Members:
+    rows = columns.rows_of_ids(found.ids)
+    return cluster_pb2.Members(
+        ids=wire.encode(found.ids),
+        distances=wire.encode(found.distances),
+        margins=wire.encode(found.margins),
+        keys=columns.keys(rows),
+        labels=columns.labels(rows),
+    )
+
+
+def deadline_of(context: grpc.aio.ServicerContext[object, object]) -> float | None:
+    """The caller's deadline in the time of `time.monotonic`, or None."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

@@ -1,0 +1,146 @@
+"""Which cluster an image is in, and who else is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import cluster_pb2, cluster_pb2_grpc
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_server import replies
+from lookalike_server.clusterings import Clustering
+from lookalike_server.current import Current
+from lookalike_server.errors import ArgumentError
+from lookalike_server.limits import Limits
+from lookalike_server.pages import Pager
+from lookalike_server.queries import Resolver
+from lookalike_server.replies import Stopwatch, deadline_of, served
+from lookalike_server.snapshot import Snapshot
+from lookalike_server.spaces import Space
+from lookalike_server.workers import Workers
+
+Float32 = npt.NDArray[np.float32]
+
+
+class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
+    def __init__(self, current: Current, limits: Limits, resolver: Resolver, workers: Workers) -> None:
+        self._current = current
+        self._limits = limits
+        self._resolver = resolver
+        self._workers = workers
+
+    async def GetMembership(
+        self, request: cluster_pb2.GetMembershipRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> cluster_pb2.GetMembershipResponse:
+        watch = Stopwatch()
+        if not 0 <= request.members <= self._limits.max_members:
+            raise ArgumentError("members", f"members is {request.members}; it must be 0 to {self._limits.max_members}.")
+        with self._current.lease() as snapshot:
+            if self._resolver.checked_kind(request.query) in ("keys", "ids"):
+                memberships = self._stored(snapshot, request)
+                space = None
+            else:
+                space = snapshot.space(request.space)
+                memberships = await self._new(snapshot, space, request, deadline_of(context), watch)
+            return cluster_pb2.GetMembershipResponse(memberships=memberships, served=served(snapshot, space, watch))
+
+    def _stored(self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest) -> list[cluster_pb2.Membership]:
+        ids = self._resolver.stored_ids(snapshot, request.query)
+        clusterings = _named(snapshot, request.clusterings) or list(snapshot.clusterings.values())
+        return [_membership(snapshot, one, one.stored(ids), request.members) for one in _some(snapshot, clusterings)]
+
+    async def _new(
+        self,
+        snapshot: Snapshot,
+        space: Space,
+        request: cluster_pb2.GetMembershipRequest,
+        deadline: float | None,
+        watch: Stopwatch,
+    ) -> list[cluster_pb2.Membership]:
+        clusterings = _of_space(snapshot, space, request.clusterings)
+        queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
+        watch.resolve_us = queries.resolve_us
+        found = await self._workers.run(lambda: [one.assigned(queries.vectors) for one in clusterings])
+        return [
+            _membership(snapshot, one, assigned, request.members)
+            for one, assigned in zip(clusterings, found, strict=True)
+        ]
+
+    async def ListMembers(
+        self, request: cluster_pb2.ListMembersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> cluster_pb2.ListMembersResponse:
+        watch = Stopwatch()
+        with self._current.lease() as snapshot:
+            clustering = snapshot.clustering(request.clustering)
+            if not 0 <= request.cluster < clustering.entry.k:
+                raise ArgumentError(
+                    "cluster",
+                    f"cluster is {request.cluster}; {clustering.name} has clusters 0 to {clustering.entry.k - 1}.",
+                )
+            total = int(clustering.sizes[request.cluster])
+            pager = Pager(snapshot.generation, f"members/{clustering.name}/{request.cluster}")
+            page = pager.page(request.page_token, request.page_size, total, self._limits)
+            found = clustering.members(request.cluster, page.start, page.stop)
+            return cluster_pb2.ListMembersResponse(
+                members=replies.members(snapshot.columns, found),
+                total=total,
+                next_page_token=pager.token_after(page),
+                served=served(snapshot, snapshot.space(clustering.entry.space), watch),
+            )
+
+    async def ListClusters(
+        self, request: cluster_pb2.ListClustersRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> cluster_pb2.ListClustersResponse:
+        watch = Stopwatch()
+        with self._current.lease() as snapshot:
+            clustering = snapshot.clustering(request.clustering)
+            return cluster_pb2.ListClustersResponse(
+                sizes=wire.encode(clustering.sizes),
+                mean_distances=wire.encode(clustering.mean_distances),
+                served=served(snapshot, snapshot.space(clustering.entry.space), watch),
+            )
+
+
+def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:
+    # Once each, however often it is named: what a call may cost is bounded by what there is.
+    return [snapshot.clustering(name) for name in dict.fromkeys(names)]
+
+
+def _some(snapshot: Snapshot, clusterings: list[Clustering], where: str = "") -> list[Clustering]:
+    if not clusterings:
+        raise NotBuiltError(
+            f"The collection {snapshot.name} has no clustering{where}; "
+            f"make one with: lookalike cluster {snapshot.reader.storage.root}"
+        )
+    return clusterings
+
+
+def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Clustering]:
+    """The clusterings that vectors of a space can be assigned in."""
+    named = _named(snapshot, names)
+    for one in named:
+        if one.entry.space != space.name:
+            raise ArgumentError(
+                "clusterings",
+                f"The clustering {one.name} is of the space {one.entry.space}; the query is of the space {space.name}.",
+            )
+    all_there = [one for one in snapshot.clusterings.values() if one.entry.space == space.name]
+    return _some(snapshot, named or all_there, f" in the space {space.name}")
+
+
+def _membership(snapshot: Snapshot, clustering: Clustering, assigned: Assigned, members: int) -> cluster_pb2.Membership:
+    nearest = [clustering.members(cluster, 0, members) for cluster in assigned.clusters.tolist()]
+    return cluster_pb2.Membership(
+        clustering=clustering.name,
+        clusters=wire.encode(assigned.clusters),
+        distances=wire.encode(assigned.distances),
+        margins=wire.encode(assigned.margins),
+        sizes=wire.encode(clustering.sizes_of(assigned.clusters)),
+        nearest=[replies.members(snapshot.columns, found) for found in nearest],
+    )

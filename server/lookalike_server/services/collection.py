@@ -1,0 +1,122 @@
+"""What is in the collection."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf import json_format
+
+from lookalike.v1 import collection_pb2, collection_pb2_grpc
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.images.thumbnail import thumbnail
+from lookalike_indexer.sources.fetch import fetch
+from lookalike_server import replies
+from lookalike_server.current import Current
+from lookalike_server.errors import ArgumentError
+from lookalike_server.limits import Limits
+from lookalike_server.pages import Pager
+from lookalike_server.replies import Stopwatch, served
+from lookalike_server.workers import Workers
+
+log = logging.getLogger(__name__)
+
+Int64 = npt.NDArray[np.int64]
+
+
+class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
+    def __init__(self, current: Current, limits: Limits, workers: Workers) -> None:
+        self._current = current
+        self._limits = limits
+        self._workers = workers
+
+    async def GetCollection(
+        self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> collection_pb2.GetCollectionResponse:
+        with self._current.lease() as snapshot:
+            return _described(snapshot.description)
+
+    async def GetImages(
+        self, request: collection_pb2.GetImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> collection_pb2.GetImagesResponse:
+        watch = Stopwatch()
+        kind = request.WhichOneof("which")
+        if kind is None:
+            raise ArgumentError("which", "The call names no images; set keys or ids.")
+        wanted = request.keys.values if kind == "keys" else request.ids.values
+        if not 1 <= len(wanted) <= self._limits.max_page_size:
+            raise ArgumentError(
+                kind, f"The call names {len(wanted)} images; it must name 1 to {self._limits.max_page_size}."
+            )
+        with self._current.lease() as snapshot:
+            columns = snapshot.columns
+            if kind == "keys":
+                rows = columns.rows_of_keys(request.keys.values)
+            else:
+                rows = columns.rows_of_ids(np.array(request.ids.values, np.int64))
+            return collection_pb2.GetImagesResponse(
+                images=replies.images(columns, rows), served=served(snapshot, None, watch)
+            )
+
+    async def ListImages(
+        self, request: collection_pb2.ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> collection_pb2.ListImagesResponse:
+        watch = Stopwatch()
+        with self._current.lease() as snapshot:
+            columns = snapshot.columns
+            labelled = columns.rows_with_label(request.label) if request.label else None
+            total = len(columns) if labelled is None else len(labelled)
+            pager = Pager(snapshot.generation, f"images/{request.label}")
+            page = pager.page(request.page_token, request.page_size, total, self._limits)
+            rows = np.arange(page.start, page.stop) if labelled is None else labelled[page.start : page.stop]
+            return collection_pb2.ListImagesResponse(
+                images=replies.images(columns, rows),
+                total=total,
+                next_page_token=pager.token_after(page),
+                served=served(snapshot, None, watch),
+            )
+
+    async def GetThumbnails(
+        self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> collection_pb2.GetThumbnailsResponse:
+        watch = Stopwatch()
+        limits = self._limits
+        size = request.size or limits.default_thumbnail_side
+        if not limits.min_thumbnail_side <= size <= limits.max_thumbnail_side:
+            raise ArgumentError(
+                "size", f"size is {size}; it must be {limits.min_thumbnail_side} to {limits.max_thumbnail_side}."
+            )
+        if not 1 <= len(request.ids) <= limits.max_batch:
+            raise ArgumentError(
+                "ids", f"The call names {len(request.ids)} images; it must name 1 to {limits.max_batch}."
+            )
+        with self._current.lease() as snapshot:
+            rows = snapshot.columns.rows_of_ids(np.array(request.ids, np.int64))
+            uris = snapshot.columns.uris(rows)
+            jpegs = await self._workers.run_all([functools.partial(_thumbnail, uri, size) for uri in uris])
+            return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
+
+
+def _thumbnail(uri: str, size: int) -> bytes:
+    # Not the limits of a query: what is stored was within the indexer's.
+    limits = ImageLimits()
+    try:
+        return thumbnail(fetch(uri, limits.max_bytes), size, limits)
+    except IndexerError as error:
+        log.debug("no thumbnail of %s: %s", uri, error)
+        return b""
+
+
+def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:
+    """The plain description as a message; only metrics are spelled otherwise there."""
+    spaces = [
+        {**space, "index": index and {**index, "metric": f"METRIC_{index['metric'].upper()}"}}
+        for space in description["spaces"]
+        for index in [space["index"]]
+    ]
+    return json_format.ParseDict({**description, "spaces": spaces}, collection_pb2.GetCollectionResponse())

@@ -1,0 +1,128 @@
+"""Everything that is held in memory of one generation. It never changes; a new generation is a new snapshot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from lookalike_indexer.collection.description import describe
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DataLossError, NotBuiltError
+from lookalike_server.budget import ThreadBudget
+from lookalike_server.clusterings import Clustering
+from lookalike_server.columns import NEEDED, Columns
+from lookalike_server.effort import Planner
+from lookalike_server.engine import Engine
+from lookalike_server.limits import Limits
+from lookalike_server.placement.devices import Device
+from lookalike_server.placement.place import Placement, load, place
+from lookalike_server.spaces import Space
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How generations are loaded by this server."""
+
+    placement: Placement
+    devices: Sequence[Device]
+    limits: Limits
+    budget: ThreadBudget
+
+    def load(self, reader: CollectionReader) -> Snapshot:
+        """Load a generation beside whatever is served; takes seconds, so not for the event loop.
+
+        DataLossError: stored bytes are not what was written. NotBuiltError: an
+        index lacks images that were embedded since. DeviceError: the
+        devices cannot hold an index. Nothing is left behind by a failure.
+        """
+        started = time.monotonic()
+        check_files(reader)
+        for path in reader.manifest.images:
+            reader.verify(path)
+        columns = Columns(reader.images(NEEDED), reader.name)
+        clusterings = {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
+        with ExitStack() as undo:
+            spaces: dict[str, Space] = {}
+            for name in reader.manifest.spaces:
+                spaces[name] = self._space(reader, name)
+                undo.callback(spaces[name].close)
+            snapshot = Snapshot(reader, columns, spaces, clusterings)
+            undo.pop_all()
+        log.info(
+            "loaded generation %d of %s: %d images in %.1f s",
+            reader.manifest.generation, reader.name, len(columns), time.monotonic() - started,
+        )  # fmt: skip
+        return snapshot
+
+    def _space(self, reader: CollectionReader, name: str) -> Space:
+        entry = reader.manifest.indexes.get(name)
+        ids = reader.ids(name)
+        if entry is None:
+            return Space(reader, name, ids, None)
+        if entry.rows != reader.manifest.spaces[name].rows:
+            raise NotBuiltError(
+                f"The index of the space {name} is of {entry.rows} images and the space has "
+                f"{reader.manifest.spaces[name].rows}; build it again with: "
+                f"lookalike build {reader.storage.root} --space {name}"
+            )
+        index = load(reader, entry)
+        planner = Planner.of(entry, index)
+        claim = self.budget.claim_search
+        searchers = place(index, reader.storage.local(entry.path), entry.metric, self.placement, self.devices, claim)
+        # Last, because it starts threads: whatever can fail has been done.
+        return Space(reader, name, ids, (Engine(reader, entry, searchers, self.limits, claim), planner))
+
+
+class Snapshot:
+    """One generation, loaded."""
+
+    def __init__(
+        self, reader: CollectionReader, columns: Columns, spaces: dict[str, Space], clusterings: dict[str, Clustering]
+    ) -> None:
+        self.reader = reader
+        # Once: every reply names the collection, and resolving its path asks the disk.
+        self.name = reader.name
+        self.columns = columns
+        self.spaces = spaces
+        self.clusterings = clusterings
+        self.description = describe(reader)
+
+    @property
+    def generation(self) -> int:
+        return self.reader.manifest.generation
+
+    def space(self, name: str = "") -> Space:
+        """A space by name, the default one for ""; NotFoundError names those that there are."""
+        return self.spaces[self.reader.space(name)[0]]
+
+    def clustering(self, name: str) -> Clustering:
+        """A clustering by "space/name"; NotFoundError names those that there are."""
+        self.reader.clustering(name)
+        return self.clusterings[name]
+
+    def close(self) -> None:
+        """End its threads; the memory goes with the last reference."""
+        for space in self.spaces.values():
+            space.close()
+
+
+def check_files(reader: CollectionReader) -> None:
+    """DataLossError when a file of the generation is missing or has another length.
+
+    Digests of what is held in memory are verified as it is read. Embeddings
+    stay on the disk, and hashing them would take as long as reading them all.
+    """
+    for path, entry in reader.manifest.files.items():
+        if not reader.storage.exists(path):
+            raise DataLossError(f"{reader.storage.local(path)} is missing from the collection.")
+        size = reader.storage.size(path)
+        if size != entry.bytes:
+            raise DataLossError(
+                f"{reader.storage.local(path)} has {size} bytes and the manifest says {entry.bytes}: "
+                "it is not what was written."
+            )

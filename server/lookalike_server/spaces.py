@@ -1,0 +1,67 @@
+"""One embedding space as it is served."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.manifest import SpaceEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotBuiltError, NotFoundError
+from lookalike_server.effort import Planner
+from lookalike_server.engine import Engine
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+
+class Space:
+    """A space's rows and ids, its stored vectors and, when it has an index, the engine that searches it."""
+
+    def __init__(self, reader: CollectionReader, name: str, ids: Int64, search: tuple[Engine, Planner] | None) -> None:
+        self.name = name
+        self.entry: SpaceEntry = reader.manifest.spaces[name]
+        model = reader.manifest.models[self.entry.model].spec
+        self.pretrained = model.weights.pretrained
+        self.described = f"{name} ({model.arch}, weights {model.weights}, {self.entry.layer}, {self.entry.pooling})"
+        self.ids = ids
+        self._reader = reader
+        self._search = search
+
+    @property
+    def engine(self) -> Engine:
+        """NotBuiltError when the space has no index."""
+        return self._built()[0]
+
+    @property
+    def planner(self) -> Planner:
+        """NotBuiltError when the space has no index."""
+        return self._built()[1]
+
+    def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
+        """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""
+        rows = np.searchsorted(self.ids, ids)
+        found = rows < len(self.ids)
+        found[found] = self.ids[rows[found]] == ids[found]
+        if not found.all():
+            raise NotFoundError(
+                f"The image {names[int(np.argmin(found))]!r} has no embedding in the space {self.name}; "
+                "query it by its bytes."
+            )
+        return rows.astype(np.int64, copy=False)
+
+    def vectors(self, rows: Int64) -> Float32:
+        """The stored embeddings of some rows, (n, dim). Reads from the disk: not for the event loop."""
+        return self._reader.vectors(self.name, rows)
+
+    def close(self) -> None:
+        if self._search is not None:
+            self._search[0].close()
+
+    def _built(self) -> tuple[Engine, Planner]:
+        if self._search is None:
+            self._reader.index(self.name)
+            raise NotBuiltError(f"The index of the space {self.name} is not served.")
+        return self._search

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lookalike_benchmarks import in_memory, trainers
+from lookalike_benchmarks.streamed import write_collection
+from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.clustering.kmeans import train
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.stage import run_build
+from lookalike_indexer.progress import Silent
+
+
+def test_the_libraries_start_alike_and_end_alike(bench):
+    rows = {row["case"]: row for row in bench("kmeans")}
+    names = ["lookalike", "faiss.Kmeans", "scikit-learn KMeans", "scikit-learn MiniBatchKMeans"]
+    ours, *others = (rows[f"{name} k 8"] for name in names)
+    assert {row["params"]["iterations"] for row in [ours, *others[:2]]} == {5}
+    assert others[1]["params"]["assignments"] == 6
+    for row in [ours, *others]:
+        assert (row["params"]["rows"], row["params"]["dim"], row["params"]["k"]) == (2000, 64, 8)
+        assert row["params"]["torch_threads"] >= 1
+        assert row["measured"]["seconds"] > row["measured"]["seconds_per_assignment"]
+    for row in others[:2]:
+        assert row["measured"]["inertia"] == pytest.approx(ours["measured"]["inertia"], rel=1e-3)
+    assert others[2]["measured"]["inertia"] == pytest.approx(ours["measured"]["inertia"], rel=0.1)
+    for name in names[1:]:
+        measured = rows[f"lookalike over {name} k 8"]["measured"]
+        assert measured["speedup_min"] <= measured["speedup"] <= measured["speedup_max"]
+        assert measured["inertia_ratio"] < 1.01
+
+
+def test_parts_are_measured_against_an_array(bench):
+    rows = {row["case"]: row for row in bench("kmeans", "--set", "rounds=1", "--set", "rows=500")}
+    for work in ("cluster", "build"):
+        row = rows[f"{work} over Parquet parts"]
+        measured = row["measured"]
+        assert row["params"]["rows"] == 3000
+        assert measured["ratio_median"] == pytest.approx(measured["parts_seconds"] / measured["array_seconds"])
+
+
+def test_several_k_are_several_cases(bench):
+    cases = {row["case"] for row in bench("kmeans", "--set", "k=4,6", "--set", "rounds=1", "--set", "rows=500")}
+    assert {"lookalike k 4", "lookalike k 6"} <= cases
+
+
+def test_a_count_of_gpus_that_is_not_there_is_left_out_and_said(invoke):
+    result = invoke("kmeans", "--gpus", "0,64", "--set", "rows=500", "--set", "rounds=1")
+    assert result.exit_code == 0
+    assert "64 GPUs are left out" in result.output
+    assert ", 64 GPUs:" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [("row=5", "--set row: this suite has dim, iterations, k, "), ("rows=many", "'many' is not a number from 1 up")],
+)
+def test_a_parameter_that_is_not_known_is_refused(invoke, option, said):
+    result = invoke("kmeans", "--set", option)
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_the_start_is_the_one_that_lookalike_takes():
+    vectors = Clustered(rows=600, dim=16, clusters=10).all()
+    task = trainers.Task.random(vectors, 6, 4, seed=3)
+    ours = train(vectors, 6, ClusterSettings(iterations=4, restarts=1, seed=3), Silent())
+    assert trainers.inertia(vectors, task.start) == pytest.approx(ours.inertia[0], rel=1e-5)
+    assert trainers.inertia(vectors, ours.centroids) < ours.inertia[0]
+
+
+def test_inertia_by_its_definition():
+    vectors, centroids = np.array([[0, 0], [0, 1], [4, 4]], np.float32), np.array([[0, 0], [4, 3]], np.float32)
+    assert trainers.inertia(vectors, centroids) == pytest.approx(0 + 1 + 1)
+
+
+def test_the_index_built_over_an_array_is_the_one_built_over_parts(tmp_path):
+    vectors = Clustered(rows=2500, dim=16)
+    write_collection(str(tmp_path / "collection"), vectors)
+    storage, elsewhere = Storage(tmp_path / "collection"), Storage(tmp_path / "array")
+    draft, settings = generations.require_latest(storage), BuildSettings(index="flat")
+    entry = run_build(storage, draft, settings, Silent())[1].entry
+    in_memory.build_index(in_memory.ArrayReader(elsewhere, draft, vectors.all()), settings)
+    (built,) = elsewhere.root.rglob("*.faiss")
+    assert built.read_bytes() == storage.read(entry.path)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lookalike_benchmarks.processes import in_fresh_process, resident
+
+
+def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
+    rows = {row["case"]: row for row in bench("scale", "--set", "memory=")}
+    told = "2,000 images, cpu"
+    assert list(rows) == [
+        f"write {told}",
+        f"build {told}",
+        f"load over reading the index file, {told}",
+        f"start over reading the index file, {told}, page cache warm",
+        f"start over reading the index file, {told}, page cache dropped",
+        f"search and swap {told}",
+        "look up 1,000 neighbours of 3,000 images",
+    ]
+    for case, row in rows.items():
+        if not case.startswith("start"):
+            assert row["measured"]["base_rss_mib"] <= row["measured"]["peak_rss_mib"]
+    assert 0.5 < rows[f"build {told}"]["measured"]["recall_at_10"] <= 1
+    for case in ("load", "start"):
+        assert any(row["measured"]["ratio_median"] > 0 for name, row in rows.items() if name.startswith(case))
+    served = rows[f"search and swap {told}"]
+    # Written, built, and published once more while it was searched.
+    assert served["measured"]["served_generation"] == 3
+    assert served["measured"]["longest_ms_meanwhile"] >= served["measured"]["p50_ms_meanwhile"]
+    assert served["params"]["nprobe"] >= 1
+
+
+@pytest.mark.slow
+def test_the_memory_of_embedding_is_compared(bench):
+    rows = {row["case"]: row for row in bench("scale", "--set", "sizes=", "--set", "lookups=")}
+    assert set(rows) == {
+        "memory of embedding 20 images",
+        "memory of embedding 40 images",
+        "memory of embedding, most images over fewest",
+    }
+    small, large = (rows[f"memory of embedding {images} images"]["measured"] for images in (20, 40))
+    ratio = rows["memory of embedding, most images over fewest"]["measured"]
+    assert small["with_workers_mib"] > small["own_mib"] > 100
+    assert ratio["ratio_own"] == pytest.approx(large["own_mib"] / small["own_mib"])
+
+
+def test_the_memory_of_a_fresh_process_is_its_own():
+    ours = bytearray(b"x" * (300 << 20))
+    fresh = in_fresh_process(eval, "len(b'x' * (100 << 20))")
+    assert fresh.result == 100 << 20
+    assert 95 <= fresh.peak_rss_mib - fresh.base_rss_mib < 150
+    assert fresh.base_rss_mib < len(ours) >> 20
+
+
+def test_a_command_that_fails_is_not_measured():
+    with pytest.raises(subprocess.CalledProcessError):
+        resident([sys.executable, "-c", "raise SystemExit(3)"])

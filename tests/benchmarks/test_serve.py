@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import sys
+import time
+
+import grpc
+import numpy as np
+import pytest
+
+from lookalike_benchmarks.load import echo
+from lookalike_benchmarks.load.fleet import ask
+from lookalike_benchmarks.load.job import Job, read_requests, write_requests
+from lookalike_benchmarks.serving import listening
+
+
+@pytest.fixture
+def echoing():
+    with listening([sys.executable, "-m", "lookalike_benchmarks.load.echo", "100"], r"ECHO on (\S+)") as running:
+        yield running
+
+
+@pytest.fixture
+def job(echoing, tmp_path):
+    """A job for the echo server; keywords replace its fields."""
+    path = write_requests(tmp_path / "requests", [b"one", b"another", b""])
+
+    def make(**fields):
+        return Job(
+            **{"address": echoing.address, "method": echo.METHOD, "requests": str(path)}
+            | {"callers": 1, "seconds": 0.3, "warm_s": 0.1}
+            | fields
+        )
+
+    return make
+
+
+def test_requests_are_read_as_they_were_written(tmp_path):
+    requests = [b"", b"\0" * 1000, b"text"]
+    assert read_requests(write_requests(tmp_path / "requests", requests)) == requests
+
+
+@pytest.mark.parametrize(("callers", "processes"), [(1, 1), (5, 1), (6, 2)])
+def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, processes):
+    load = ask(job(callers=callers), processes)
+    assert load.calls > callers
+    assert load.all_calls > load.calls
+    assert load.failures == {}
+    assert load.replies[0] == bytes(100)
+    assert 0.2 < load.seconds < 2
+    assert load.percentile_ms(50) <= load.percentile_ms(99) <= load.latencies_ms.max()
+
+
+def test_an_open_loop_keeps_its_rate(job):
+    load = ask(job(callers=2, rate=100.0, seconds=0.5), processes=2)
+    assert load.calls == 50
+    assert load.failures == {}
+
+
+def test_latency_in_an_open_loop_counts_from_the_intended_start(job):
+    # More than the caller itself can send: what waits to be sent must show.
+    fast = ask(job(callers=1, rate=50.0, seconds=0.3))
+    flooded = ask(job(callers=1, rate=20_000.0, seconds=0.2))
+    assert flooded.percentile_ms(50) > 10 * fast.percentile_ms(50)
+    assert flooded.percentile_ms(50) > 100
+
+
+def test_failures_are_counted_by_code(job):
+    load = ask(job(method="/no.such/Method"))
+    assert load.calls == 0
+    assert list(load.failures) == ["UNIMPLEMENTED"]
+    assert load.note().endswith("calls failed with UNIMPLEMENTED")
+
+
+def test_a_server_ends_with_its_block():
+    with listening([sys.executable, "-m", "lookalike_benchmarks.load.echo", "1"], r"ECHO on (\S+)") as running:
+        address = running.address
+        with grpc.insecure_channel(address) as channel:
+            assert channel.unary_unary(echo.METHOD)(b"x", timeout=10) == b"\0"
+        before = running.cpu_seconds()
+        assert before > 0
+        assert running.rss_mib() > 1
+    began = time.monotonic()
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
+        channel.unary_unary(echo.METHOD)(b"x", timeout=2)
+    assert time.monotonic() - began < 5
+
+
+def test_a_server_that_does_not_start_says_why():
+    with (
+        pytest.raises(RuntimeError, match="no port is free"),
+        listening([sys.executable, "-c", "raise SystemExit('no port is free')"], r"ECHO on (\S+)"),
+    ):
+        pass
+
+
+@pytest.mark.slow
+def test_the_service_is_measured_in_every_way(bench):
+    rows = {row["case"]: row for row in bench("serve")}
+    closed = {name: row for name, row in rows.items() if name.startswith("closed loop")}
+    kinds = ("vector", "key", "membership by key", "membership by vector", "picture", "batch of 64")
+    assert {row["params"]["kind"] for row in closed.values()} == set(kinds)
+    for kind in kinds:
+        assert f"closed loop by {kind}, 1 caller" in rows
+    for name, row in rows.items():
+        measured = row["measured"]
+        assert row["note"] in ("", "latency from the intended start"), (name, row["note"])
+        if "p99_ms" in measured:
+            assert measured["p50_ms"] <= measured["p99_ms"] <= measured["p99_9_ms"]
+    many = rows["closed loop by batch of 64, 1 caller"]["measured"]
+    assert many["mean_batch_size"] == 64
+    assert many["queries_per_s"] == pytest.approx(64 * many["calls_per_s"])
+    assert rows["open loop by vector, 50 % of the fastest closed loop"]["params"]["rate_per_s"] > 0
+
+    cpu = rows["CPU of a call less its search, over a bare gRPC echo"]
+    figures = cpu["measured"]
+    own = figures["server_cpu_us_per_call"] - figures["faiss_cpu_us_per_query"]
+    assert figures["ratio_median"] == pytest.approx(own / figures["echo_cpu_us_per_call"])
+    assert cpu["params"]["request_bytes"] > 512 * 4
+    batches = rows["requests of 64 over bare faiss in batches of 64"]["measured"]
+    assert batches["ratio_median"] == pytest.approx(batches["queries_per_s"] / batches["faiss_queries_per_s"])
+    alone = rows["one caller's added latency over bare faiss"]["measured"]
+    assert alone["added_ms"] == pytest.approx(alone["p50_ms"] - alone["faiss_p50_ms"])
+    assert np.isfinite(alone["added_ms"])

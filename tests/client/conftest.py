@@ -1,0 +1,533 @@
+"""A toy server: the four services over eleven images whose distances are known by geometry.
+
+Image i lies at an angle of 10 i degrees on the unit circle, so the cosine
+distance of images i and j is 1 - cos(10 (i - j) degrees). The last one lies
+opposite, has no label, belongs to no cluster, and its file is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import io
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from PIL import Image
+
+import lookalike
+from lookalike import wire
+from lookalike.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collection_pb2,
+    collection_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+    types_pb2,
+)
+
+KEYS = [f"{'dogs' if i < 5 else 'cats'}/{i:02}.jpg" for i in range(10)] + ["other/ünï 10.jpg"]
+LABELS = ["dogs"] * 5 + ["cats"] * 5 + [""]
+ANGLES = np.deg2rad([10.0 * i for i in range(10)] + [225.0])
+VECTORS = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1)
+CENTROIDS = VECTORS[[2, 7]]
+CLUSTERS = [0] * 5 + [1] * 5 + [-1]
+FINGERPRINT = "f" * 64
+MAX_MESSAGE = 16 << 20
+
+
+def colour(image_id: int) -> tuple[int, int, int]:
+    """The colour that the thumbnail of an image is filled with."""
+    return (25 * image_id, 128, 255 - 25 * image_id)
+
+
+def embed(picture: bytes) -> np.ndarray:
+    """The toy network: the redder a picture, the nearer to 90 degrees."""
+    with Image.open(io.BytesIO(picture)) as image:
+        red = np.asarray(image.convert("RGB"), np.float64)[..., 0].mean()
+    angle = np.deg2rad(90 * red / 255)
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+@dataclass
+class Fault:
+    """Answer the next `times` calls with an error."""
+
+    times: int
+    code: grpc.StatusCode
+    details: str
+    trailing: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass
+class Toy:
+    """A running toy server: what it was asked, and what it shall do."""
+
+    address: str = ""
+    generation: int = 1
+    pretrained: bool = True
+    image_queries: bool = True
+    delay: float = 0.0
+    uri_padding: int = 0
+    fault: Fault | None = None
+    change: Callable[[str, object], None] | None = None  # may alter a reply, named by its method
+    calls: list[str] = field(default_factory=list)
+    requests: list[object] = field(default_factory=list)
+
+    def reset(self) -> None:
+        fresh = Toy(address=self.address)
+        self.__dict__.update(fresh.__dict__)
+
+    def fail(self, code: grpc.StatusCode, details: str = "", times: int = 1 << 30, trailing=()) -> None:
+        self.fault = Fault(times, code, details, tuple(trailing))
+
+    def served(self, space: str = "toy", batch: int = 1, exact: bool = False, nprobe: int = 0) -> types_pb2.Served:
+        return types_pb2.Served(
+            collection="circle",
+            generation=self.generation,
+            space=space,
+            device="cpu",
+            nprobe=0 if exact else nprobe or 4,
+            expected_recall=1.0 if exact else {8: 0.99, 4: 0.95}.get(nprobe or 4, 0.0),
+            batch_size=batch,
+            pretrained=self.pretrained,
+            timings=types_pb2.Timings(resolve_us=1, queue_us=2, search_us=3, lookup_us=4, total_us=1500),
+        )
+
+
+class Watch(grpc.ServerInterceptor):
+    """Notes each call, and fails, delays or alters it as the toy says."""
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+        if handler is None:
+            return None
+        method = details.method.rpartition("/")[2]
+
+        def answer(request, context):
+            self.toy.calls.append(method)
+            self.toy.requests.append(request)
+            if self.toy.delay:
+                time.sleep(self.toy.delay)
+            fault = self.toy.fault
+            if fault is not None and fault.times > 0:
+                fault.times -= 1
+                context.set_trailing_metadata(fault.trailing)
+                context.abort(fault.code, fault.details)
+            reply = handler.unary_unary(request, context)
+            if self.toy.change is not None:
+                self.toy.change(method, reply)
+            return reply
+
+        return grpc.unary_unary_rpc_method_handler(answer, handler.request_deserializer, handler.response_serializer)
+
+
+def row_of(key: str, context: grpc.ServicerContext) -> int:
+    if key not in KEYS:
+        context.abort(grpc.StatusCode.NOT_FOUND, f"The collection circle has no image with the key {key!r}.")
+    return KEYS.index(key)
+
+
+def check_rows(ids, context) -> list[int]:
+    for image_id in ids:
+        if not 0 <= image_id < len(KEYS):
+            context.abort(grpc.StatusCode.NOT_FOUND, f"The collection circle has no image with the id {image_id}.")
+    return list(ids)
+
+
+def resolve(toy: Toy, batch: types_pb2.QueryBatch, context) -> tuple[np.ndarray, list[int | None]]:
+    """The query vectors, and the stored image of each where it is one."""
+    kind = batch.WhichOneof("kind")
+    if kind == "vectors":
+        if batch.vectors.space_fingerprint not in ("", FINGERPRINT):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The vectors are of another space.")
+        vectors = wire.decode(batch.vectors.values).astype(np.float64)
+        if vectors.shape[1] != 2:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The space toy has dimension 2, not {vectors.shape[1]}.")
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), [None] * len(vectors)
+    if kind == "images":
+        if not toy.image_queries:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Pictures cannot be embedded here.")
+        return np.stack([embed(data) for data in batch.images.data]), [None] * len(batch.images.data)
+    if kind == "keys":
+        rows = [row_of(key, context) for key in batch.keys.values]
+    else:
+        rows = check_rows(batch.ids.values, context)
+    return VECTORS[rows], list(rows)
+
+
+def page_of(rows: list[int], size: int, token: str, toy: Toy, context) -> tuple[list[int], str]:
+    size = size or 100
+    generation, start = map(int, token.split(":")) if token else (toy.generation, 0)
+    if generation != toy.generation:
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "The page token is of another generation: start again.")
+    following = f"{toy.generation}:{start + size}" if start + size < len(rows) else ""
+    return rows[start : start + size], following
+
+
+class Search(search_pb2_grpc.SearchServiceServicer):
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def Search(self, request, context):
+        vectors, own = resolve(self.toy, request.query, context)
+        if request.k > 1000:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"k is {request.k}, and may be 1000 at most.")
+        nprobe = {"nprobe": request.nprobe, "recall": 8}.get(request.WhichOneof("effort"), 0)
+        counts, rows, distances = [], [], []
+        for vector, row in zip(vectors, own, strict=True):
+            away = np.round(1 - VECTORS @ vector, 9)
+            order = [i for i in np.lexsort((np.arange(len(away)), away)) if request.include_self or i != row]
+            order = order[: request.k]
+            counts.append(len(order))
+            rows += order
+            distances += [away[i] for i in order]
+        neighbors = search_pb2.Neighbors(
+            counts=counts,
+            ids=wire.encode(np.array(rows, np.int64)),
+            distances=wire.encode(np.array(distances, np.float32)),
+            keys=[KEYS[i] for i in rows],
+            labels=[LABELS[i] for i in rows],
+            uris=[f"/photos/{KEYS[i]}" for i in rows] if request.fields.uris else [],
+        )
+        served = self.toy.served(request.space or "toy", len(vectors), request.exact, nprobe)
+        return search_pb2.SearchResponse(neighbors=neighbors, served=served)
+
+
+def members_of(rows: list[int]) -> cluster_pb2.Members:
+    apart = np.linalg.norm(VECTORS[rows][:, None] - CENTROIDS[None], axis=2).reshape(-1, 2)
+    near, far = apart.min(axis=1), apart.max(axis=1)
+    return cluster_pb2.Members(
+        ids=wire.encode(np.array(rows, np.int64)),
+        distances=wire.encode(near.astype(np.float32)),
+        margins=wire.encode((far - near).astype(np.float32)),
+        keys=[KEYS[i] for i in rows],
+        labels=[LABELS[i] for i in rows],
+    )
+
+
+def cluster_rows(cluster: int) -> list[int]:
+    rows = [i for i, c in enumerate(CLUSTERS) if c == cluster]
+    return sorted(rows, key=lambda i: (round(float(np.linalg.norm(VECTORS[i] - CENTROIDS[cluster])), 9), i))
+
+
+class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def check(self, clustering: str, context) -> None:
+        if clustering != "toy/halves":
+            context.abort(grpc.StatusCode.NOT_FOUND, f"No clustering {clustering!r}; there is: toy/halves.")
+
+    def GetMembership(self, request, context):
+        vectors, own = resolve(self.toy, request.query, context)
+        for name in request.clusterings:
+            self.check(name, context)
+        apart = np.sort(np.linalg.norm(vectors[:, None] - CENTROIDS[None], axis=2), axis=1)
+        computed = np.linalg.norm(vectors[:, None] - CENTROIDS[None], axis=2).argmin(axis=1)
+        chosen = [int(c) if row is None else CLUSTERS[row] for c, row in zip(computed, own, strict=True)]
+        gone = np.array([c < 0 for c in chosen])
+        answer = cluster_pb2.Membership(
+            clustering="toy/halves",
+            clusters=wire.encode(np.array(chosen, np.int32)),
+            distances=wire.encode(np.where(gone, np.nan, apart[:, 0]).astype(np.float32)),
+            margins=wire.encode(np.where(gone, np.nan, apart[:, 1] - apart[:, 0]).astype(np.float32)),
+            sizes=wire.encode(np.array([CLUSTERS.count(c) if c >= 0 else 0 for c in chosen], np.int64)),
+            nearest=[members_of(cluster_rows(c)[: request.members] if c >= 0 else []) for c in chosen],
+        )
+        return cluster_pb2.GetMembershipResponse(memberships=[answer], served=self.toy.served(batch=len(vectors)))
+
+    def ListMembers(self, request, context):
+        self.check(request.clustering, context)
+        rows = cluster_rows(request.cluster)
+        page, following = page_of(rows, request.page_size, request.page_token, self.toy, context)
+        return cluster_pb2.ListMembersResponse(
+            members=members_of(page), total=len(rows), next_page_token=following, served=self.toy.served()
+        )
+
+    def ListClusters(self, request, context):
+        self.check(request.clustering, context)
+        means = [np.linalg.norm(VECTORS[cluster_rows(c)] - CENTROIDS[c], axis=1).mean() for c in (0, 1)]
+        return cluster_pb2.ListClustersResponse(
+            sizes=wire.encode(np.array([5, 5], np.int64)),
+            mean_distances=wire.encode(np.array(means, np.float32)),
+            served=self.toy.served(),
+        )
+
+
+class Collection(collection_pb2_grpc.CollectionServiceServicer):
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def GetCollection(self, request, context):
+        ladder = [collection_pb2.RecallPoint(nprobe=4, recall=0.95), collection_pb2.RecallPoint(nprobe=8, recall=0.99)]
+        index = collection_pb2.Index(
+            factory="IVF8,Flat",
+            metric=collection_pb2.METRIC_COSINE,
+            nlist=8,
+            default_nprobe=4,
+            recall=ladder,
+            images=11,
+        )
+        untrained = {} if self.toy.pretrained else {"weights": "untrained:7"}
+        space = {"model": "toynet", "weights": "imagenet:V1", "pretrained": self.toy.pretrained, "layer": "avgpool"}
+        space |= {"pooling": "avg", "dim": 2, "images": 11, "fingerprint": FINGERPRINT} | untrained
+        return collection_pb2.GetCollectionResponse(
+            name="circle",
+            generation=self.toy.generation,
+            images=11,
+            rejects=1,
+            labels=2,
+            default_space="toy",
+            spaces=[
+                collection_pb2.Space(name="toy", index=index, **space),
+                collection_pb2.Space(name="toy.max", **space),
+            ],
+            clusterings=[
+                collection_pb2.Clustering(name="toy/halves", space="toy", k=2, spherical=True, inertia=1.25, images=10)
+            ],
+        )
+
+    def columns(self, rows: list[int]) -> collection_pb2.ImageColumns:
+        return collection_pb2.ImageColumns(
+            ids=wire.encode(np.array(rows, np.int64)),
+            keys=[KEYS[i] for i in rows],
+            labels=[LABELS[i] for i in rows],
+            uris=[f"/photos/{KEYS[i]}" + "x" * self.toy.uri_padding for i in rows],
+            widths=wire.encode(np.array([640 + i for i in rows], np.int32)),
+            heights=wire.encode(np.array([480 + i for i in rows], np.int32)),
+        )
+
+    def GetImages(self, request, context):
+        if request.WhichOneof("which") == "keys":
+            rows = [row_of(key, context) for key in request.keys.values]
+        else:
+            rows = check_rows(request.ids.values, context)
+        return collection_pb2.GetImagesResponse(images=self.columns(rows), served=self.toy.served(""))
+
+    def ListImages(self, request, context):
+        rows = [i for i in range(len(KEYS)) if request.label in ("", LABELS[i])]
+        page, following = page_of(rows, request.page_size, request.page_token, self.toy, context)
+        return collection_pb2.ListImagesResponse(
+            images=self.columns(page), total=len(rows), next_page_token=following, served=self.toy.served("")
+        )
+
+    def GetThumbnails(self, request, context):
+        jpegs = []
+        for row in check_rows(request.ids, context):
+            buffer = io.BytesIO()
+            size = request.size or 160
+            Image.new("RGB", (size, size * 3 // 4), colour(row)).save(buffer, format="JPEG", quality=95)
+            jpegs.append(b"" if row == 10 else buffer.getvalue())
+        return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=self.toy.served(""))
+
+
+class Server(server_pb2_grpc.ServerServiceServicer):
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def GetServerInfo(self, request, context):
+        return server_pb2.GetServerInfoResponse(
+            version="1.2.3",
+            collection="circle",
+            generation=self.toy.generation,
+            placement="cpu",
+            devices=["cpu"],
+            search_threads=2,
+            embed_threads=1,
+            limits=server_pb2.Limits(
+                max_batch=256,
+                max_k=1000,
+                max_nprobe=8,
+                max_image_bytes=20_000_000,
+                max_image_pixels=100_000_000,
+                max_message_bytes=MAX_MESSAGE,
+                max_page_size=5000,
+                max_members=100,
+                max_queue=512,
+            ),
+            image_queries=self.toy.image_queries,
+            image_query_problem="" if self.toy.image_queries else "the weights are not here",
+        )
+
+
+class Awaited:
+    """The asyncio client behind the face of the other one, so that one test holds for both."""
+
+    def __init__(self, runner: asyncio.Runner, client: Any) -> None:
+        self._runner, self._client = runner, client
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            if inspect.isawaitable(result):
+                return self._runner.run(self._wait(result))
+            return AwaitedPager(self._runner, result)
+
+        return call
+
+    @staticmethod
+    async def _wait(result: Any) -> Any:
+        return await result
+
+
+class AwaitedPager:
+    def __init__(self, runner: asyncio.Runner, pager: Any) -> None:
+        self._runner, self._pager = runner, pager
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._drain(aiter(self._pager))
+
+    def pages(self) -> Iterator[Any]:
+        return self._drain(self._pager.pages())
+
+    def _drain(self, iterator: Any) -> Iterator[Any]:
+        async def following() -> Any:
+            return await anext(iterator)
+
+        while True:
+            try:
+                item = self._runner.run(following())
+            except StopAsyncIteration:
+                return
+            yield item
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture(params=["sync", "aio"])
+def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+    """Open a client of either kind, to be used like lookalike.Client, and close it after the test."""
+    if request.param == "sync":
+        opened = []
+
+        def connect_sync(address: str, **settings: Any) -> Any:
+            opened.append(lookalike.Client(address, **settings))
+            return opened[-1]
+
+        yield connect_sync
+        for client in opened:
+            client.close()
+    else:
+        with asyncio.Runner() as runner:
+            wrapped = []
+
+            def connect_aio(address: str, **settings: Any) -> Any:
+                wrapped.append(Awaited(runner, lookalike.aio.Client(address, **settings)))
+                return wrapped[-1]
+
+            yield connect_aio
+            for client in wrapped:
+                client.close()
+
+
+@pytest.fixture
+def client(connect: Connect, toy: Toy) -> Any:
+    """A client of the toy server; each test runs with both kinds."""
+    return connect(toy.address)
+
+
+def make_server(toy: Toy) -> grpc.Server:
+    options = [("grpc.max_receive_message_length", MAX_MESSAGE), ("grpc.so_reuseport", 0)]
+    pool = futures.ThreadPoolExecutor(4)
+    server = grpc.server(pool, interceptors=[Watch(toy)], options=options)
+    search_pb2_grpc.add_SearchServiceServicer_to_server(Search(toy), server)
+    cluster_pb2_grpc.add_ClusterServiceServicer_to_server(Cluster(toy), server)
+    collection_pb2_grpc.add_CollectionServiceServicer_to_server(Collection(toy), server)
+    server_pb2_grpc.add_ServerServiceServicer_to_server(Server(toy), server)
+    checks = health.HealthServicer()
+    checks.set("", health_pb2.HealthCheckResponse.SERVING)
+    checks.set("circle", health_pb2.HealthCheckResponse.SERVING)
+    checks.set("draining", health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    return server
+
+
+@pytest.fixture(scope="session")
+def _running_toy() -> Iterator[Toy]:
+    toy = Toy()
+    server = make_server(toy)
+    toy.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    yield toy
+    server.stop(None).wait()
+
+
+@pytest.fixture
+def toy(_running_toy: Toy) -> Toy:
+    """The toy server, in its first state."""
+    _running_toy.reset()
+    return _running_toy
+
+
+@pytest.fixture(scope="session")
+def geometry() -> Callable[[float], float]:
+    """The cosine distance of two images that are so many degrees apart."""
+    return lambda degrees: 1 - float(np.cos(np.deg2rad(degrees)))
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """Paths of an authority, and of certificates and keys that it signed."""
+
+    ca: Path
+    server_cert: Path
+    server_key: Path
+    client_cert: Path
+    client_key: Path
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Certificates of a private authority, for 127.0.0.1 and for the name "lookalike.test"."""
+    folder = tmp_path_factory.mktemp("certificates")
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    try:
+        openssl("req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2", "-subj", "/CN=test ca")
+    except FileNotFoundError:
+        pytest.skip("needs the openssl command to make certificates")
+    for name in ("server", "client"):
+        openssl("req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:lookalike.test")
+        signed = ["-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
+        openssl("x509", "-req", *signed, "-out", f"{name}.pem", "-days", "2", "-extfile", "names")
+    names = ("ca.pem", "server.pem", "server.key", "client.pem", "client.key")
+    return Certificates(*(folder / name for name in names))
+
+
+@pytest.fixture(params=[True], ids=["mutual"])
+def tls_address(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[str]:
+    """A toy server with a certificate of the private authority, which asks for the client's too.
+
+    Parametrise it with False, indirectly, for one that does not ask.
+    """
+    server = make_server(Toy())
+    pair = (certificates.server_key.read_bytes(), certificates.server_cert.read_bytes())
+    authority = certificates.ca.read_bytes() if request.param else None
+    credentials = grpc.ssl_server_credentials([pair], authority, require_client_auth=request.param)
+    port = server.add_secure_port("127.0.0.1:0", credentials)
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()

@@ -1,0 +1,481 @@
+"""The command line: what it prints, what it draws, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import click
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike.cli import _commands, _text
+from lookalike.cli._run import run
+
+
+@pytest.fixture
+def cli(toy, capsys, monkeypatch, tmp_path):
+    """Run a command line against the toy server, in an empty folder: gives the exit code, output and errors."""
+    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def red(path: Path, size=(200, 100)) -> Path:
+    Image.new("RGB", size, (255, 0, 0)).save(path)
+    return path
+
+
+def test_search_prints_an_aligned_table_and_what_served_it(cli):
+    code, out, err = cli("search", "dogs/04.jpg", "-k", 3)
+    assert code == 0
+    assert err == ""
+    assert out.splitlines() == [
+        "rank  distance  label  key",
+        "   1    0.0152  dogs   dogs/03.jpg",
+        "   2    0.0152  cats   cats/05.jpg",
+        "   3    0.0603  dogs   dogs/02.jpg",
+        "served by circle generation 1, space toy, cpu, nprobe 4 (recall@10 0.95), 1.5 ms",
+    ]
+
+
+def test_search_shows_an_image_without_a_label(cli):
+    code, out, _ = cli("search", "other/ünï 10.jpg", "-k", 1, "--include-self", "--exact")
+    assert code == 0
+    assert out.splitlines()[1] == "   1    0.0000  -      other/ünï 10.jpg"
+    assert out.splitlines()[2].endswith("space toy, cpu, exact, 1.5 ms")
+
+
+def test_search_prints_json(cli, geometry):
+    code, out, _ = cli("search", "dogs/01.jpg", "-k", 2, "--json", "--recall", 0.99)
+    answer = json.loads(out)
+    assert code == 0
+    assert answer["query"] == {"key": "dogs/01.jpg"}
+    first = answer["neighbors"][0]
+    assert first == {
+        "rank": 1,
+        "id": 0,
+        "key": "dogs/00.jpg",
+        "label": "dogs",
+        "distance": pytest.approx(geometry(10), abs=1e-6),
+    }
+    assert answer["served"]["generation"] == 1
+    assert answer["served"]["nprobe"] == 8
+    assert answer["served"]["timings"]["total_us"] == 1500
+
+
+def test_a_file_that_is_here_is_searched_by_its_picture(cli, tmp_path):
+    code, out, err = cli("search", red(tmp_path / "my picture.png"), "-k", 1)
+    assert (code, err) == (0, "")
+    assert "cats/09.jpg" in out
+
+
+def test_an_argument_that_is_both_is_told_and_key_decides(cli, tmp_path):
+    (tmp_path / "dogs").mkdir()
+    red(tmp_path / "dogs" / "00.jpg")
+    code, out, err = cli("search", "dogs/00.jpg", "-k", 1)
+    assert code == 0
+    assert "cats/09.jpg" in out
+    assert err == "dogs/00.jpg is a file here and a key of the collection: asking by the file; --key asks by key.\n"
+    code, out, err = cli("search", "dogs/00.jpg", "-k", 1, "--key")
+    assert (code, err) == (0, "")
+    assert "dogs/01.jpg" in out
+
+
+def test_a_file_whose_name_is_no_text_is_searched_all_the_same(cli):
+    name = os.fsdecode(b"caf\xe9.png")
+    red(Path("plain.png")).rename(name)
+    code, out, err = cli("search", name, "-k", 1, "--json", "--montage", "near.png")
+    assert code == 0
+    assert json.loads(out)["neighbors"][0]["key"] == "cats/09.jpg"
+    assert err == "Wrote near.png\n"
+
+
+def test_an_argument_that_is_neither_is_told(cli, tmp_path):
+    code, out, err = cli("search", "nope.jpg")
+    assert (code, out) == (1, "")
+    assert err == (
+        "Error: There is no file 'nope.jpg' here, and as a key: "
+        "The collection circle has no image with the key 'nope.jpg'.\n"
+    )
+    assert cli("search", "nope.jpg", "--key")[2].startswith("Error: The collection circle has no image")
+    (tmp_path / "folder").mkdir()
+    code, _, err = cli("search", "folder")
+    assert code == 2
+    assert "'folder' is a folder; name a picture file" in err
+    assert cli("search", "x" * 5000)[0] == 1
+
+
+def test_untrained_weights_are_told_plainly(cli, toy):
+    toy.pretrained = False
+    for command in (("search", "dogs/01.jpg"), ("clusters", "dogs/01.jpg"), ("info",)):
+        code, out, _ = cli(*command)
+        assert code == 0
+        assert "Untrained: the network's weights are random" in out
+    assert json.loads(cli("search", "dogs/01.jpg", "--json")[1])["served"]["pretrained"] is False
+
+
+def test_clusters_prints_a_table_and_members_when_asked(cli):
+    code, out, _ = cli("clusters", "dogs/01.jpg")
+    assert code == 0
+    assert out.splitlines() == [
+        "clustering  cluster  distance  margin  size",
+        "toy/halves        0    0.1743  0.8257     5",
+        "served by circle generation 1, space toy, cpu, nprobe 4 (recall@10 0.95), 1.5 ms",
+    ]
+    _, out, _ = cli("clusters", "dogs/01.jpg", "--members", 2)
+    assert out.splitlines()[2:7] == [
+        "",
+        "toy/halves cluster 0, 5 members, nearest to the centroid:",
+        "rank  distance  label  key",
+        "   1    0.0000  dogs   dogs/02.jpg",
+        "   2    0.1743  dogs   dogs/01.jpg",
+    ]
+
+
+def test_clusters_prints_json_that_every_parser_reads(cli):
+    answer = json.loads(cli("clusters", "dogs/01.jpg", "--json", "--members", 1)[1])
+    (one,) = answer["clusters"]
+    assert (one["clustering"], one["cluster"], one["size"]) == ("toy/halves", 0, 5)
+    assert one["nearest"][0]["key"] == "dogs/02.jpg"
+    lone = json.loads(cli("clusters", "other/ünï 10.jpg", "--json")[1])["clusters"][0]
+    assert (lone["cluster"], lone["distance"], lone["nearest"]) == (None, None, [])
+
+
+def test_info_describes_the_collection_behind_a_server(cli, toy):
+    code, out, _ = cli("info")
+    assert code == 0
+    assert out.splitlines() == [
+        "circle, generation 1: images 11, labels 2; files that could not be read: 1",
+        "",
+        "space          network, layer, pooling  weights      dim  images  index",
+        "toy (default)  toynet, avgpool, avg     imagenet:V1    2      11  "
+        "IVF8,Flat (cosine, nprobe 4, recall@10 0.95)",
+        "toy.max        toynet, avgpool, avg     imagenet:V1    2      11  none",
+        "",
+        "clustering  k  images  inertia  spherical",
+        "toy/halves  2      10   1.2500  yes",
+        "",
+        f"server {toy.address}: version 1.2.3, placement cpu on cpu, search threads 2",
+        "limits: 256 queries a call, k 1000, nprobe 8, pictures of 20 MB",
+    ]
+    toy.image_queries = False
+    assert "no queries by picture: the weights are not here" in cli("info")[1]
+
+
+def test_info_of_a_folder_prints_the_same_by_the_same_printer(cli, monkeypatch, toy):
+    of_server = json.loads(cli("info", "--json")[1])
+    of_server.pop("server")
+
+    def entry_points(group):
+        entry = metadata.EntryPoint("folder", "described:describe", group)
+        return [entry] if group == "lookalike.describe" else []
+
+    class Described:
+        @staticmethod
+        def describe(path):
+            return {**of_server, "name": path}
+
+    monkeypatch.setitem(sys.modules, "described", Described)
+    monkeypatch.setattr("lookalike.cli.info.metadata.entry_points", entry_points)
+    code, out, _ = cli("info", "square")
+    assert code == 0
+    assert out == cli("info")[1].replace("circle,", "square,").partition("\n\nserver")[0] + "\n"
+    assert json.loads(cli("info", "square", "--json")[1]) == {**of_server, "name": "square"}
+    code, _, err = cli("info", "square", "--server", toy.address)
+    assert code == 2
+    assert "a folder or a --server, not both" in err
+
+
+def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "lookalike_indexer"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lookalike_indexer", None)
+    code, _, err = cli("info", "somewhere")
+    assert code == 1
+    assert "pip install 'lookalike[indexer]'" in err
+
+
+# Where tiles are in a montage: 160 pixels and a gap of 10, captions of 48 below.
+def centre(column: int, row: int) -> tuple[int, int]:
+    return 10 + 170 * column + 80, 10 + 218 * row + 80
+
+
+def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
+    red(tmp_path / "mine.png")
+    code, out, _ = cli("search", "mine.png", "-k", 7, "--montage", "near.png")
+    assert code == 0
+    assert out.splitlines()[-1] == "Wrote near.png"
+    with Image.open(tmp_path / "near.png") as montage:
+        assert montage.size == (10 + 6 * 170, 10 + 2 * 218)
+        pixels = np.asarray(montage.convert("RGB")).astype(int)
+    expected = [(255, 0, 0)] + [(25 * i, 128, 255 - 25 * i) for i in (9, 8, 7, 6, 5, 4, 3)]
+    for number, colour in enumerate(expected):
+        x, y = centre(number % 6, number // 6)
+        assert pixels[y, x] == pytest.approx(colour, abs=6), number
+    for number in range(8):  # each has its caption: dark ink on white paper
+        x, y = centre(number % 6, number // 6)
+        caption = pixels[y + 85 : y + 128, x - 80 : x + 80]
+        assert 40 < (caption.sum(axis=2) < 300).sum() < 2500, number
+    assert (pixels[-100:, -300:] == 255).all()  # nothing beyond the last tile
+
+
+def test_a_montage_of_a_key_shows_its_stored_picture_and_a_blank_where_there_is_none(cli, tmp_path):
+    cli("search", "dogs/03.jpg", "-k", 1000, "--montage", "near.png")
+    with Image.open(tmp_path / "near.png") as montage:
+        pixels = np.asarray(montage.convert("RGB")).astype(int)
+    x, y = centre(0, 0)
+    assert pixels[y, x] == pytest.approx((75, 128, 180), abs=6)
+    x, y = centre(10 % 6, 10 // 6)
+    assert pixels[y - 60, x].tolist() == [0xD8] * 3
+
+
+def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
+    code, out, err = cli("clusters", "cats/05.jpg", "--montage", "home.png", "--json")
+    assert code == 0
+    assert err == "Wrote home.png\n"
+    assert len(json.loads(out)["clusters"][0]["nearest"]) == 5
+    with Image.open(tmp_path / "home.png") as montage:
+        assert montage.size == (10 + 6 * 170, 10 + 218)
+        x, y = centre(1, 0)
+        assert montage.convert("RGB").getpixel((x, y)) == pytest.approx((175, 128, 80), abs=6)
+
+
+def test_an_upright_query_is_drawn_upright(cli, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying down
+    Image.new("RGB", (300, 100), (255, 0, 0)).save(tmp_path / "turned.jpg", exif=exif)
+    cli("search", "turned.jpg", "-k", 1, "--montage", "near.png")
+    with Image.open(tmp_path / "near.png") as montage:
+        pixels = np.asarray(montage.convert("RGB")).astype(int)
+    tile = (np.abs(pixels[10:170, 10:170] - (255, 0, 0)).sum(axis=2) < 30).nonzero()
+    assert np.ptp(tile[0]) > 150
+    assert np.ptp(tile[1]) < 60
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("near.txt", "cannot be written as '.txt'"),
+        ("near", "a file without suffix"),
+        ("no/near.png", "'no' does not exist"),
+    ],
+)
+def test_a_montage_that_cannot_be_written_is_refused_before_any_work(cli, toy, path, sentence):
+    code, _, err = cli("search", "dogs/01.jpg", "--montage", path)
+    assert code == 2
+    assert sentence in err
+    assert toy.calls == []
+
+
+def test_thumbnails_are_asked_for_within_the_servers_limits(cli, toy):
+    def small(method, reply):
+        if method == "GetServerInfo":
+            reply.limits.max_batch = 4
+
+    toy.change = small
+    assert cli("search", "dogs/01.jpg", "--montage", "near.png")[0] == 0
+    sizes = [len(r.ids) for m, r in zip(toy.calls, toy.requests, strict=True) if m == "GetThumbnails"]
+    assert sizes == [4, 4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("search",), "Missing argument 'IMAGE_OR_KEY'"),
+        (("search", "a", "-k", "0"), "0 is not in the range x>=1"),
+        (("search", "a", "--recall", "0"), "not in the range"),
+        (("search", "a", "--exact", "--nprobe", "3"), "at most one of --nprobe, --recall and --exact"),
+        (("search", "a", "--server", "http://here"), "'http://here'; it must be like '127.0.0.1:50051'"),
+        (("search", "dogs/01.jpg", "-k", "1001"), "k is 1001, and may be 1000 at most"),
+        (("sarch", "a"), "No such command 'sarch'"),
+        (("completion", "tcsh"), "is not one of"),
+    ],
+)
+def test_wrong_usage_exits_with_two(cli, arguments, sentence):
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+def test_no_server_exits_with_one(cli):
+    code, _, err = cli("info", "--server", "127.0.0.1:1")
+    assert code == 1
+    assert err.startswith("Error: No server answers at 127.0.0.1:1: is `lookalike serve` running there?")
+
+
+@pytest.mark.parametrize("tls_address", [False], ids=["server only"], indirect=True)
+def test_a_server_with_tls_is_asked_with_its_authority(cli, tls_address, certificates):
+    code, out, _ = cli("info", "--server", tls_address, "--ca", certificates.ca)
+    assert code == 0
+    assert out.startswith("circle, generation 1")
+    assert cli("search", "dogs/01.jpg", "--server", tls_address, "--tls")[0] == 1  # a public authority knows it not
+    code, _, err = cli("clusters", "dogs/01.jpg", "--ca", "none.pem")
+    assert code == 2
+    assert "TLS ca: 'none.pem' cannot be read" in err
+
+
+def test_the_server_is_read_from_the_environment_when_called(cli, monkeypatch):
+    monkeypatch.setenv("LOOKALIKE_SERVER", "127.0.0.1:1")
+    assert cli("search", "dogs/01.jpg")[0] == 1
+
+
+def test_a_full_server_is_told_with_when_to_come_back(cli, toy):
+    from google.protobuf import duration_pb2
+    from google.rpc import error_details_pb2, status_pb2
+
+    status = status_pb2.Status()
+    status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(nanos=250_000_000)))
+    trailing = [("grpc-status-details-bin", status.SerializeToString())]
+    toy.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "The queue is full.", trailing=trailing)
+    assert cli("search", "dogs/01.jpg")[::2] == (1, "Error: The queue is full. Try again in 0.25 s.\n")
+
+
+def test_what_was_not_foreseen_is_one_sentence_and_a_traceback_only_when_asked(cli, monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise RuntimeError("the moon is in the wrong place")
+
+    monkeypatch.setattr("lookalike.cli.search.served_lines", broken)
+    monkeypatch.delenv("LOOKALIKE_DEBUG", raising=False)
+    code, out, err = cli("search", "dogs/01.jpg")
+    assert (code, out) == (1, "")
+    assert err == (
+        "Error: something went wrong that was not foreseen: RuntimeError: the moon is in the wrong place. "
+        "Run it again with LOOKALIKE_DEBUG=1 to see where.\n"
+    )
+    monkeypatch.setenv("LOOKALIKE_DEBUG", "1")
+    with pytest.raises(RuntimeError, match="moon"):
+        cli("search", "dogs/01.jpg")
+
+
+def test_help_lists_every_command_in_the_order_of_use(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    listed = [line.split()[0] for line in out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
+    assert listed == [
+        "index",
+        "embed",
+        "cluster",
+        "build",
+        "serve",
+        "search",
+        "clusters",
+        "info",
+        "doctor",
+        "completion",
+        "bench",
+    ]
+
+
+def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own where a package is not installed."""
+    program = f"import sys; sys.modules[{module!r}] = None; from lookalike.cli import main; main()"
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_click_it_says_what_to_install():
+    done = without("click", "--help")
+    assert done.returncode == 1
+    assert done.stderr == "Error: the command line needs the package click: pip install 'lookalike[cli]'\n"
+
+
+def test_without_the_indexer_help_still_lists_its_commands_and_they_say_what_to_install():
+    listed = without("lookalike_indexer", "--help")
+    assert listed.returncode == 0
+    assert "index       (not installed: pip install 'lookalike[indexer]')" in listed.stdout
+    done = without("lookalike_indexer", "index", "photos", "--collection", "c")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: `lookalike index` needs lookalike_indexer, which is not installed here: "
+        "pip install 'lookalike[indexer]'\n"
+    )
+
+
+def test_a_package_that_is_missed_only_when_the_command_runs_is_told_too(cli, monkeypatch):
+    @click.command()
+    def embed() -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(metadata.EntryPoint, "load", lambda _entry: embed)
+    assert cli("embed")[::2] == (
+        1,
+        "Error: `lookalike embed` needs torch, which is not installed here: pip install 'lookalike[indexer]'\n",
+    )
+
+
+def test_commands_of_other_distributions_are_named_by_them():
+    entry = metadata.EntryPoint("paint", "painters.cli:paint", "lookalike.commands")
+    command = _commands._unavailable(entry, ModuleNotFoundError("No module named 'painters'", name="painters"))
+    assert command.get_short_help_str(80) == "(not installed: pip install 'painters')"
+
+
+def test_ctrl_c_ends_quietly_with_130(toy):
+    toy.delay = 3
+    command = [sys.executable, "-m", "lookalike", "info", "--server", toy.address]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(200):
+        if toy.calls:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert err.strip() == ""
+
+
+def test_a_reader_that_leaves_is_no_error(toy):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lookalike", "search", "dogs/01.jpg", "--json", "--server", toy.address]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writer)
+    assert done.returncode == 1
+    assert done.stderr == ""
+
+
+def test_a_terminal_with_few_characters_gets_escapes(toy):
+    command = [sys.executable, "-m", "lookalike", "search", "other/ünï 10.jpg", "-k", "1", "--include-self"]
+    environment = {**os.environ, "LOOKALIKE_SERVER": toy.address, "PYTHONIOENCODING": "koi8-r"}
+    done = subprocess.run(command, capture_output=True, timeout=60, check=False, env=environment)
+    assert done.returncode == 0
+    assert rb"other/\xfcn\xef 10.jpg" in done.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script_and_how_to_install_it(cli, shell, monkeypatch):
+    code, out, _ = cli("completion", shell)
+    assert code == 0
+    assert f"_LOOKALIKE_COMPLETE={shell}_complete" in out
+    assert f"lookalike completion {shell}" in out.splitlines()[-1]
+    monkeypatch.setenv("SHELL", f"/usr/bin/{shell}")
+    assert cli("completion")[1] == out
+    monkeypatch.setenv("SHELL", "/bin/ksh")
+    assert cli("completion")[0] == 2
+
+
+def test_the_shell_completes_commands_and_options(lookalike):
+    done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike cl", COMP_CWORD="1")
+    assert done.stdout.split() == ["plain,cluster", "plain,clusters"]
+    done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike search --mo", COMP_CWORD="2")
+    assert done.stdout.split() == ["plain,--montage"]
+
+
+def test_tables_align_wide_characters_and_show_no_control_characters():
+    text = _text.table(("label", "n"), [("猫", 1), ("é", 22), ("a\x1b[31m\nb", 3)])
+    lines = text.splitlines()
+    assert lines == ["label          n", "猫             1", "é             22", r"a\x1b[31m\nb   3"]
+    assert {_text.width(line) for line in lines} == {16}

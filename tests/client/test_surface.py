@@ -1,0 +1,75 @@
+"""What the package shows, and what it loads."""
+
+import inspect
+import subprocess
+import sys
+
+import lookalike
+
+PUBLIC = """
+TLS AsyncPager AuthenticationError CallCancelledError Client ClosedError Cluster Clustering Clusters Collection
+DataLossError DeadlineExceededError FailedPreconditionError GenerationChangedError Index InvalidArgumentError Limits
+LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
+NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError RecallPoint Served ServerError ServerInfo Space
+StoredImage StoredImages Thumbnails Timings UnavailableError UnimplementedError aio
+"""
+
+
+def test_the_surface_is_what_all_says():
+    shown = {name for name in vars(lookalike) if not name.startswith("_")}
+    modules = {"annotations", "cli", "v1", "wire"}  # submodules that something imported, and the future import
+    assert shown - modules == set(lookalike.__all__) == set(PUBLIC.split())
+    assert lookalike.aio.__all__ == ["Client"]
+
+
+def test_everything_public_has_a_docstring():
+    for name in lookalike.__all__:
+        assert getattr(lookalike, name).__doc__, name
+    for client in (lookalike.Client, lookalike.aio.Client):
+        for name, value in vars(client).items():
+            if callable(value) and not name.startswith("_"):
+                assert value.__doc__, name
+
+
+def test_both_clients_have_the_same_methods_with_the_same_arguments():
+    names = {name for name in vars(lookalike.Client) if not name.startswith("_")}
+    assert names == {name for name in vars(lookalike.aio.Client) if not name.startswith("_")}
+    for name in names | {"__init__"}:
+        ours = inspect.signature(getattr(lookalike.Client, name)).parameters
+        theirs = inspect.signature(getattr(lookalike.aio.Client, name)).parameters
+        assert list(ours.values()) == list(theirs.values()), name
+
+
+def test_every_error_is_a_lookalike_error_and_named_so():
+    errors = [getattr(lookalike, name) for name in lookalike.__all__ if name.endswith("Error")]
+    assert len(errors) == 16
+    for error in errors:
+        assert issubclass(error, lookalike.LookalikeError)
+        assert error.__module__ == "lookalike"
+
+
+def test_importing_the_client_loads_its_three_dependencies_and_nothing_else():
+    program = (
+        "import sys; before = set(sys.modules)\n"
+        "import lookalike, lookalike.aio, lookalike.wire\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names\n"
+        "print(*sorted(name for name in loaded if not name.startswith('_')))\n"
+        "print('google.rpc' in sys.modules, 'lookalike.cli' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    loaded, others = done.stdout.splitlines()
+    # grpc loads those of its sister packages that happen to be installed, and what it is itself built on.
+    of_grpc = {"grpc_health", "grpc_reflection", "grpc_status", "grpc_tools", "cython_runtime", "typing_extensions"}
+    assert set(loaded.split()) - of_grpc == {"google", "grpc", "lookalike", "numpy"}
+    assert others == "False False"
+
+
+def test_the_client_covers_every_method_of_the_services():
+    from lookalike import _calls
+    from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
+
+    source = inspect.getsource(_calls)
+    for file in (search_pb2, cluster_pb2, collection_pb2, server_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                assert f'"{service.full_name}/{method.name}"' in source

@@ -1,0 +1,87 @@
+"""Fixtures that every part of the tests shares: real photographs, real weights, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# Photographs and weights lie beside the checkout, never in it; their licences
+# allow tests but not redistribution.
+DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _folder(name: str) -> Path:
+    folder = DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"needs the test data in {folder} (set LOOKALIKE_TEST_DATA to where it is)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photos_dir() -> Path:
+    """Labelled photographs: caltech101, imagenette, imagenet100, cifar10."""
+    return _folder("photos")
+
+
+@pytest.fixture(scope="session")
+def weights_dir() -> Path:
+    """Compressed real weights and decode.py, which expands them."""
+    return _folder("weights")
+
+
+@pytest.fixture(scope="session")
+def odd_dir() -> Path:
+    """Files that are hard to decode."""
+    return _folder("odd")
+
+
+@pytest.fixture(scope="session")
+def resnet50_weights(weights_dir: Path) -> Path:
+    """A plain state dict of a real ImageNet ResNet-50, expanded once and kept in a cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    expanded = cache / "resnet50_pqf_large.pth"
+    if not expanded.exists():
+        partial = expanded.with_suffix(f".{os.getpid()}.tmp")
+        command = [sys.executable, "decode.py", "pqf/resnet50_large.pth", "resnet50", str(partial)]
+        subprocess.run(command, cwd=weights_dir, check=True, capture_output=True, timeout=240)
+        partial.replace(expanded)
+    return expanded
+
+
+@pytest.fixture
+def lookalike() -> Run:
+    """Run the command line in a process of its own: `lookalike("info", folder)`."""
+
+    def run(*arguments: object, timeout: float = 240, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lookalike", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **environment},
+            check=False,
+        )
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked gpu where faiss or torch sees none."""
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import faiss
+    import torch
+
+    if faiss.get_num_gpus() == 0 or not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU that both faiss and torch can see"))

@@ -1,0 +1,62 @@
+"""The network lives in a process of its own: it may die, and searches never wait for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import lookalike as lookalike_client
+
+pytestmark = pytest.mark.xdist_group("e2e")
+
+
+@pytest.fixture
+def server(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of its own, and where it listens."""
+    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().split(" on ")[1].split(": ")[0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+
+
+def embedding_process(server: subprocess.Popen[str]) -> psutil.Process:
+    """The child that has children of its own, which decode."""
+    return next(child for child in psutil.Process(server.pid).children() if child.children())
+
+
+def test_searches_are_answered_while_the_network_is_loading(server: tuple[subprocess.Popen[str], str]) -> None:
+    process, address = server
+    with lookalike_client.Client(address) as client:
+        for _ in range(20):
+            assert len(client.search(key="red/00.png", k=3, timeout=5)) == 3
+        assert "torch" not in " ".join(mapped.path for mapped in psutil.Process(process.pid).memory_maps())
+
+
+def test_another_network_is_started_when_its_process_dies(
+    server: tuple[subprocess.Popen[str], str], pictures: Path
+) -> None:
+    process, address = server
+    with lookalike_client.Client(address, timeout=120) as client:
+        assert client.search(image=pictures / "red" / "05.png", k=1).keys == ("red/05.png",)
+        embedding_process(process).kill()
+        # The client tries again what is UNAVAILABLE, so that nobody notices.
+        assert client.search(image=pictures / "blue" / "07.png", k=1).keys == ("blue/07.png",)
+
+
+def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Popen[str], str], pictures: Path) -> None:
+    process, address = server
+    with lookalike_client.Client(address, timeout=120) as client:
+        client.search(image=pictures / "red" / "05.png", k=1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    process.kill()
+    assert not psutil.wait_procs(children, timeout=20)[1]

@@ -1,0 +1,41 @@
+"""The README's Python runs as it stands, on the pictures that are here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+pytestmark = pytest.mark.xdist_group("e2e")
+README = Path(__file__).resolve().parent.parent.parent / "README.md"
+SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[0])
+def test_a_snippet_of_the_readme_runs(snippet: str, collection: Path, pictures: Path, address: str, capsys) -> None:
+    here = {
+        "127.0.0.1:50051": address,
+        "dogs/0017.jpg": "red/01.png",
+        "my.jpg": str(pictures / "blue" / "01.png"),
+        "pictures/": f"{collection}/",
+        "resnet152": "resnet18",
+    }
+    for written, real in here.items():
+        snippet = snippet.replace(written, real)
+    stored = np.stack(pq.read_table(collection / "embeddings" / "resnet18").column("embedding").to_numpy())
+    names: dict[str, object] = {"vectors": stored[:3]}
+    exec(snippet, names)  # noqa: S102 - our own README
+    if "many" in names:
+        assert len(names["many"]) == 3
+        assert "red/" in capsys.readouterr().out
+    elif "images" in names:
+        assert len(names["images"]) == len(names["vectors"]) == 60
+    else:
+        assert "red" in capsys.readouterr().out
+
+
+def test_the_readme_has_the_client_and_the_tables() -> None:
+    assert len(SNIPPETS) == 3

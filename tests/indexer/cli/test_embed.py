@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lookalike_indexer.cli.embed import embed
+from lookalike_indexer.cli.embed_options import embed_settings
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.models.network import Node
+
+SMALL = ["--model", "squeezenet1_1", "--weights", "untrained:4", "--workers", "1"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    (tmp_path / "photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 20), (number * 80, 0, 0)).save(tmp_path / "photos" / f"{number}.png")
+    (tmp_path / "photos" / "bad.png").write_bytes(b"bad")
+    return tmp_path / "photos"
+
+
+def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
+    collection = ["--collection", str(tmp_path / "c")]
+    first = CliRunner().invoke(embed, [str(photos), *collection, *SMALL])
+    assert first.exit_code == 0, first.output
+    assert "Embedded 3 images in" in first.stdout
+    assert "weights untrained:4 (UNTRAINED" in first.stdout
+    assert "1 could not be decoded: see the rejects table" in first.stdout
+    assert first.stderr == ""
+    second = CliRunner().invoke(embed, [str(photos), *collection, *SMALL, "--json"])
+    report = json.loads(second.stdout)
+    assert (report["generation"], report["images"], report["skipped"], report["embedded"]) == (1, 3, 4, 0)
+    assert report["pretrained"] is False
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--weights", "untrained:x"], 2, "the seed must be a whole number"),
+        (["--weights", "none.pth"], 1, "There is no weights file"),
+        (["--model", "resnet999"], 2, "no classification model 'resnet999'"),
+        (["--pool", "max"], 2, "--pool is given 1 times for 0 --layer"),
+        (["--layer", "features", "--pool", "middle"], 2, "'middle' is not one of"),
+        (["--labels", "none.csv"], 1, "There is no labels file none.csv"),
+        (["--gpus", "x"], 2, "neither 'all' nor GPU numbers"),
+        (["--batch-size", "0"], 2, "0 is not in the range"),
+        (["--decode-timeout", "0"], 2, "0.0 is not in the range"),
+        (["--name", "../up"], 2, "cannot be the name of a model"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_a_code(photos: Path, tmp_path: Path, options, code: int, message: str):
+    result = CliRunner().invoke(embed, [str(photos), "--collection", str(tmp_path / "c"), *SMALL, *options])
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_missing_folder_fails(tmp_path: Path):
+    result = CliRunner().invoke(embed, [str(tmp_path / "none"), "--collection", str(tmp_path / "c"), *SMALL])
+    assert result.exit_code == 1
+    assert "There is no folder, list file or Parquet file" in result.stderr
+
+
+def settings(**changes: object):
+    options = {"source": "x", "layers": (), "pools": (), "gpus": "", "model": "resnet18"}
+    return embed_settings(**{**options, **changes})
+
+
+def test_each_layer_has_its_pooling():
+    assert settings(layers=("a", "b")).layers == (Node("a", "avg"), Node("b", "avg"))
+    assert settings(layers=("a", "b"), pools=("max",)).layers == (Node("a", "max"), Node("b", "max"))
+    assert settings(layers=("a", "b"), pools=("max", "top10")).layers == (Node("a", "max"), Node("b", "top10"))
+    with pytest.raises(UsageError, match="--pool is given 2 times for 3 --layer"):
+        settings(layers=("a", "b", "c"), pools=("max", "avg"))
+
+
+def test_two_models_can_be_told_apart_by_name():
+    assert settings().alias == "resnet18"
+    assert settings(name="mine").space_name(Node("layer4", "max")) == "mine.layer4.max"

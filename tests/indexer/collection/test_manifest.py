@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from lookalike_indexer.collection import manifest
+from lookalike_indexer.collection.manifest import (
+    ClusteringEntry,
+    FileEntry,
+    IndexEntry,
+    Manifest,
+    ModelEntry,
+    RecallPoint,
+    SourceEntry,
+    SpaceEntry,
+)
+from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
+from lookalike_indexer.errors import DataLossError, MismatchError
+
+GOLDEN = Path(__file__).with_name("golden_manifest.json")
+
+
+def preprocessing():
+    return PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
+
+
+def model(**changes):
+    weights = WeightsSpec("imagenet", "ResNet152_Weights.IMAGENET1K_V2", "ab" * 32)
+    return dataclasses.replace(ModelSpec("resnet152", 1000, weights, preprocessing()), **changes)
+
+
+def full():
+    """A manifest with something in every place."""
+    spec = model()
+    part = "embeddings/resnet152/part-000000.parquet"
+    assignments = ["clusterings/resnet152/k2/0123456789abcdef/assignments/part-000000.parquet"]
+    return Manifest(
+        format=1,
+        generation=7,
+        source=SourceEntry("directory", "/pictures/été 🐈"),
+        files={
+            part: FileEntry(8192, "cd" * 32, 1),
+            "indexes/resnet152/fedcba9876543210.faiss": FileEntry(99, "ef" * 32),
+        },
+        listing=["source/part-000000.parquet"],
+        images=["images/part-000000.parquet"],
+        models={"resnet152": ModelEntry(spec, "cpu bfloat16", ["predictions/p"], ["rejects/r"], ["models/m"])},
+        spaces={
+            "resnet152": SpaceEntry(
+                "resnet152", "avgpool", "avg", 2048, "float16", SpaceSpec(spec, "avgpool", "avg").fingerprint, 1, [part]
+            )
+        },
+        clusterings={
+            "resnet152/k2": ClusteringEntry(
+                "resnet152", "k2", 2, "cosine", True, 1234, 25, 3, 512, [10.5, 9.25], 1,
+                "clusterings/resnet152/k2/0123456789abcdef/centroids.parquet", assignments, "01" * 32,
+            )
+        },
+        indexes={
+            "resnet152": IndexEntry(
+                "resnet152", "IVF256,SQfp16", "cosine", 256, 8, [RecallPoint(1, 0.5), RecallPoint(8, 0.953)],
+                500, 9984, 1234, 1, "indexes/resnet152/fedcba9876543210.faiss", "fe" * 32,
+            )
+        },
+        default_space="resnet152",
+    )  # fmt: skip
+
+
+def test_written_and_read_it_is_the_same():
+    assert manifest.decode(manifest.encode(full()), "it") == full()
+
+
+def test_the_bytes_of_format_1_never_change():
+    """A change here needs a new format number: servers and older versions read these bytes."""
+    assert manifest.encode(full()) == GOLDEN.read_bytes()
+    assert manifest.decode(GOLDEN.read_bytes(), "golden") == full()
+
+
+def test_equal_manifests_give_equal_bytes_whatever_the_order():
+    backwards = dataclasses.replace(full(), files=dict(reversed(full().files.items())))
+    assert manifest.encode(backwards) == manifest.encode(full())
+
+
+def test_another_format_is_refused_with_both_named():
+    data = manifest.encode(dataclasses.replace(full(), format=2))
+    with pytest.raises(MismatchError, match=r"here\.json has collection format 2, .* reads format 1"):
+        manifest.decode(data, "here.json")
+
+
+def test_a_format_to_come_is_refused_before_its_fields_are_looked_at():
+    with pytest.raises(MismatchError, match="format 3"):
+        manifest.decode(b'{"format": 3, "everything": "else"}', "here.json")
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])
+def test_what_is_no_manifest_is_a_loss_of_data(data):
+    with pytest.raises(DataLossError, match=r"here\.json is not a readable manifest"):
+        manifest.decode(data, "here.json")
+
+
+def test_every_cut_of_a_manifest_is_noticed():
+    data = manifest.encode(full()).rstrip()
+    for length in range(0, len(data), 97):
+        with pytest.raises((DataLossError, MismatchError)):
+            manifest.decode(data[:length], "cut")
+
+
+def test_the_fingerprint_is_that_of_what_makes_embeddings_comparable():
+    base = SpaceSpec(model(), "avgpool", "avg")
+    elsewhere = model(weights=WeightsSpec("imagenet", "the same bytes by another name", "ab" * 32))
+    assert SpaceSpec(elsewhere, "avgpool", "avg").fingerprint == base.fingerprint
+    others = [
+        SpaceSpec(model(), "layer4", "avg"),
+        SpaceSpec(model(), "avgpool", "max"),
+        SpaceSpec(model(arch="resnet101"), "avgpool", "avg"),
+        SpaceSpec(model(weights=WeightsSpec("imagenet", "x", "ba" * 32)), "avgpool", "avg"),
+        SpaceSpec(model(weights=WeightsSpec("untrained", "x", "ab" * 32)), "avgpool", "avg"),
+        SpaceSpec(model(preprocessing=dataclasses.replace(preprocessing(), resize=256)), "avgpool", "avg"),
+    ]
+    assert len({base.fingerprint, *(other.fingerprint for other in others)}) == 7
+
+
+def test_the_spec_of_a_space_is_put_together():
+    assert full().space_spec("resnet152").fingerprint == full().spaces["resnet152"].fingerprint

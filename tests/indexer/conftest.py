@@ -1,0 +1,116 @@
+"""Small published collections with embeddings made up for a test, without any image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pytest
+
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
+from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
+from lookalike_indexer.collection.storage import Storage
+
+MakeCollection = Callable[..., Storage]
+
+
+@pytest.fixture
+def make_collection(tmp_path: Path) -> MakeCollection:
+    """Make a collection of some vectors (n, dim): row i has the id 3 * i + 1, so that ids are never mistaken for rows.
+
+    `labels` are those of the rows; `part_rows` is the size of a part, or the
+    sizes of all of them.
+    """
+
+    def make(
+        vectors: npt.NDArray[Any],
+        labels: Sequence[str | None] | None = None,
+        part_rows: int | Sequence[int] = 100,
+        dtype: str = "float32",
+        name: str = "collection",
+        space: str = "tiny",
+    ) -> Storage:
+        storage = Storage(tmp_path / name)
+        rows, dim = vectors.shape
+        sizes = [part_rows] * (-(-rows // part_rows)) if isinstance(part_rows, int) else part_rows
+        ends = np.minimum(np.cumsum(sizes), rows).astype(int)
+        pieces = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        ids = np.arange(rows, dtype=np.int64) * 3 + 1
+        labels = labels or [None] * rows
+        for part, piece in enumerate(pieces):
+            write_images(storage, part, ids[piece], labels[piece])
+            write_embeddings(storage, layout.embeddings(space, part), ids[piece], vectors[piece], dtype)
+        spec = ModelSpec(
+            "squeezenet1_1",
+            1000,
+            WeightsSpec("untrained", "7", "0" * 64),
+            PreprocessingSpec(64, 64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear", True),
+        )
+        entry = SpaceEntry(
+            model="tiny",
+            layer="flatten",
+            pooling="avg",
+            dim=dim,
+            dtype="float16" if dtype == "float16" else "float32",
+            fingerprint=SpaceSpec(spec, "flatten", "avg").fingerprint,
+            rows=rows,
+            parts=[layout.embeddings(space, part) for part in range(len(pieces))],
+        )
+        draft = Manifest(
+            format=FORMAT,
+            generation=0,
+            source=SourceEntry("directory", "/pictures"),
+            files={},
+            listing=[layout.source(part) for part in range(len(pieces))],
+            images=[layout.images(part) for part in range(len(pieces))],
+            models={"tiny": ModelEntry(spec, "cpu float32", [], [])},
+            spaces={space: entry},
+            default_space=space,
+        )
+        generations.publish(storage, draft)
+        return storage
+
+    return make
+
+
+def write_images(storage: Storage, part: int, ids: npt.NDArray[np.int64], labels: Sequence[str | None]) -> None:
+    keys = [f"{number:05d}.jpg" for number in ids]
+    uris = [f"/pictures/{key}" for key in keys]
+    count = len(keys)
+    source = [ids, keys, labels, uris, [10] * count, [0] * count]
+    write_part(storage, layout.source(part), table(source, schema.SOURCE))
+    images = [ids, keys, labels, uris, [10] * count, ["JPEG"] * count, [64] * count, [64] * count]
+    write_part(storage, layout.images(part), table(images, schema.IMAGES))
+
+
+def write_embeddings(
+    storage: Storage, path: str, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Any], dtype: str
+) -> None:
+    part_schema = schema.embeddings(vectors.shape[1], dtype)
+    values = pa.array(np.ascontiguousarray(vectors, dtype).ravel())
+    lists = pa.FixedSizeListArray.from_arrays(values, type=part_schema.field("embedding").type)
+    write_part(storage, path, pa.table([pa.array(ids), lists], schema=part_schema))
+
+
+def table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, table_schema, strict=True)]
+    return pa.table(arrays, schema=table_schema)
+
+
+@pytest.fixture
+def clustered() -> Callable[..., npt.NDArray[np.float32]]:
+    """Vectors around `groups` centres: shape (rows, dim), row i belonging to group i % groups."""
+
+    def make(rows: int, dim: int, groups: int, spread: float = 0.1, seed: int = 0) -> npt.NDArray[np.float32]:
+        generator = np.random.default_rng(seed)
+        centres = generator.standard_normal((groups, dim))
+        noise = spread * generator.standard_normal((rows, dim))
+        return (centres[np.arange(rows) % groups] + noise).astype(np.float32)
+
+    return make

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.spec import WeightsSpec
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.distributor import distribute
+from lookalike_indexer.embedding.resolve import resolve
+from lookalike_indexer.embedding.settings import EmbedSettings
+from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.errors import DeviceError, MismatchError
+from lookalike_indexer.images.workers import PoolSettings
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.sources.listing import update_listing
+from lookalike_indexer.sources.open import open_source
+
+
+@pytest.mark.slow
+def test_two_devices_make_what_one_makes(
+    tmp_path: Path, settings: EmbedSettings, contents: Callable[[Storage], dict[str, bytes]]
+):
+    made = []
+    for devices in (("cpu",), ("cpu", "cpu")):
+        storage = Storage(tmp_path / f"on-{len(devices)}")
+        draft, report = run_embed(storage, None, dataclasses.replace(settings, devices=devices), Silent())
+        generations.publish(storage, draft)
+        assert (report.embedded, report.rejected) == (20, 3)
+        made.append(contents(storage))
+    assert made[0] == made[1]
+
+
+@pytest.mark.slow
+def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settings: EmbedSettings):
+    listing = update_listing(storage, open_source(settings.source), None, 7, Silent())
+    plan = resolve(storage, None, settings, PoolSettings(1), listing.parts).plan
+    other = dataclasses.replace(plan, spec=dataclasses.replace(plan.spec, weights=WeightsSpec("untrained", "1", "00")))
+    with pytest.raises(MismatchError, match="the collection was made with untrained:1 of digest 00"):
+        list(distribute(storage, other, PoolSettings(1), ["cpu", "cpu"], [0, 1], lambda images: None))
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_started_them(tmp_path: Path, photos: Path):
+    script = """
+import sys
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.settings import EmbedSettings
+from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.progress import Silent
+if __name__ == "__main__":
+    settings = EmbedSettings(sys.argv[1], model="squeezenet1_1", weights="untrained", devices=("cpu", "cpu"))
+    run_embed(Storage(sys.argv[2]), None, settings, Silent())
+"""
+    # Nobody writes into the pipe: the run does not end by itself.
+    (photos / "a" / "00.png").unlink()
+    os.mkfifo(photos / "a" / "00.png")
+    parent = subprocess.Popen([sys.executable, "-c", script, str(photos), str(tmp_path / "collection")])
+    try:
+        with (photos / "a" / "00.png").open("wb"):
+            children = psutil.Process(parent.pid).children(recursive=True)
+            assert len(children) >= 4
+            parent.kill()
+            parent.wait()
+            assert psutil.wait_procs(children, timeout=30)[1] == []
+    finally:
+        parent.kill()
+        parent.wait()
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, settings: EmbedSettings, photos: Path):
+    listing = update_listing(storage, open_source(settings.source), None, 7, Silent())
+    plan = resolve(storage, None, settings, PoolSettings(1), listing.parts).plan
+    # The first part is not done before somebody writes into this pipe.
+    (photos / "a" / "00.png").unlink()
+    os.mkfifo(photos / "a" / "00.png")
+
+    def kill_a_process() -> None:
+        with (photos / "a" / "00.png").open("wb"):
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+
+    killer = threading.Thread(target=kill_a_process)
+    killer.start()
+    with pytest.raises(DeviceError, match=r"The process for cpu ended with code -9; run the command again"):
+        list(distribute(storage, plan, PoolSettings(1, timeout=100), ["cpu", "cpu"], [0, 1, 2], lambda images: None))
+    killer.join()
+    assert multiprocessing.active_children() == []

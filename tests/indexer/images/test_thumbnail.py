@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from PIL import Image
+
+from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.images.thumbnail import thumbnail
+
+
+@pytest.mark.parametrize(("size", "expected"), [((400, 200), (160, 80)), ((30, 60), (80, 160)), ((1000, 1), (160, 1))])
+def test_the_longer_side_has_the_size_asked_for(encode, size: tuple[int, int], expected: tuple[int, int]):
+    data = encode(Image.new("RGBA", size, (10, 200, 10, 255)), "PNG")
+    with Image.open(io.BytesIO(thumbnail(data, 160, ImageLimits()))) as small:
+        assert small.format == "JPEG"
+        assert small.size == expected
+
+
+def test_is_upright(encode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(Image.new("RGB", (400, 200)), "JPEG", exif=exif)
+    with Image.open(io.BytesIO(thumbnail(data, 100, ImageLimits()))) as small:
+        assert small.size == (50, 100)
+        assert not small.getexif()
+
+
+def test_what_cannot_be_decoded_has_none():
+    with pytest.raises(DecodeError):
+        thumbnail(b"nothing", 100, ImageLimits())

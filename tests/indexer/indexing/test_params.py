@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import faiss
+import numpy as np
+import pytest
+
+from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.indexing.build import empty_index
+from lookalike_indexer.indexing.params import default_nprobe, describe, nprobe_for_recall, search_parameters
+
+DIM = 32
+IVF = [
+    "IVF16,Flat",
+    "IVF16,SQfp16",
+    "IVF16,SQ8",
+    "IVF16,PQ8x4np",
+    "IVF16,PQ8x4fs",
+    "IVF16,RaBitQ",
+    "IVF16_HNSW8,Flat",
+    "PCA16,IVF16,Flat",
+    "L2norm,IVF16,SQ8",
+    "IVF16,SQ8,RFlat",
+    "PCA16,IVF16,SQ8,RFlat",
+]
+OTHERS = {
+    "Flat": ("flat", True),
+    "SQfp16": ("other", False),
+    "PQ8x4np": ("other", False),
+    "PCA16,Flat": ("flat", False),
+    "HNSW8": ("graph", False),
+}
+
+
+def built(factory, rows=1000):
+    vectors = np.random.default_rng(0).standard_normal((rows, DIM)).astype(np.float32)
+    index = empty_index(factory, DIM, "cosine", 1234)
+    index.train(vectors)
+    index.add(vectors)
+    return index, vectors
+
+
+@pytest.mark.parametrize("factory", IVF)
+def test_parameters_decide_how_many_lists_a_call_visits(factory):
+    index, vectors = built(factory)
+    ivf = faiss.extract_index_ivf(index)
+    queries = vectors[:50]
+    results = {}
+    for nprobe in (1, 4, 16):
+        results[nprobe] = index.search(queries, 10, params=search_parameters(index, nprobe))[1]
+    assert ivf.nprobe == 1, "the shared index was changed"
+    for nprobe, found in results.items():
+        ivf.nprobe = nprobe
+        np.testing.assert_array_equal(found, index.search(queries, 10)[1])
+    assert not np.array_equal(results[1], results[16])
+    assert describe(index) == describe(index).__class__("ivf", 16, False)
+
+
+@pytest.mark.parametrize("factory", OTHERS)
+def test_indexes_without_lists_need_no_parameters(factory):
+    index, _ = built(factory)
+    kind, lossless = OTHERS[factory]
+    assert search_parameters(index, 8) is None
+    assert (describe(index).kind, describe(index).nlist, describe(index).lossless) == (kind, 0, lossless)
+
+
+@pytest.mark.parametrize("several", [faiss.IndexShards, faiss.IndexReplicas])
+def test_an_index_over_several_devices_is_described_by_its_parts(several):
+    parts = [built("IVF16,Flat")[0], built("IVF16,Flat")[0]]
+    whole = several(DIM)
+    for part in parts:
+        whole.add_shard(part) if several is faiss.IndexShards else whole.add_replica(part)
+    assert describe(whole).nlist == 16
+    assert search_parameters(whole, 5).nprobe == 5
+
+
+def test_shards_search_with_the_parameters_of_the_call():
+    parts = [built("IVF16,Flat")[0], built("IVF16,Flat")[0]]
+    whole = faiss.IndexShards(DIM, False, True)
+    for part in parts:
+        whole.add_shard(part)
+    queries = np.random.default_rng(1).standard_normal((20, DIM)).astype(np.float32)
+    few = whole.search(queries, 10, params=search_parameters(whole, 1))[0]
+    many = whole.search(queries, 10, params=search_parameters(whole, 16))[0]
+    assert many.sum() > few.sum()
+
+
+def test_calls_with_different_parameters_may_share_an_index():
+    index, vectors = built("IVF16,Flat", rows=4000)
+    expected = {nprobe: index.search(vectors, 10, params=search_parameters(index, nprobe))[1] for nprobe in (1, 3, 16)}
+
+    def ask(nprobe):
+        return nprobe, index.search(vectors, 10, params=search_parameters(index, nprobe))[1]
+
+    with ThreadPoolExecutor(6) as pool:
+        for nprobe, found in pool.map(ask, [1, 3, 16] * 6):
+            np.testing.assert_array_equal(found, expected[nprobe])
+
+
+def entry(ladder):
+    return IndexEntry("tiny", "IVF8,PQ4", "cosine", 8, 2, ladder, 100, 500, 1234, 900, "indexes/tiny/a.faiss", "a")
+
+
+LADDER = [RecallPoint(1, 0.5), RecallPoint(2, 0.8), RecallPoint(4, 0.79), RecallPoint(8, 0.93)]
+
+
+@pytest.mark.parametrize(("recall", "nprobe"), [(0.1, 1), (0.5, 1), (0.51, 2), (0.8, 2), (0.81, 8), (0.93, 8)])
+def test_a_recall_is_reached_by_the_cheapest_step_that_did(recall, nprobe):
+    assert nprobe_for_recall(entry(LADDER), recall).nprobe == nprobe
+
+
+def test_a_recall_out_of_reach_names_the_best_there_is():
+    with pytest.raises(NotBuiltError, match=r"tiny \(IVF8,PQ4\) reaches a recall@10 of 0.9300 with nprobe 8 at best"):
+        nprobe_for_recall(entry(LADDER), 0.95)
+    with pytest.raises(NotBuiltError, match=r"reaches a recall@10 of 0.7000 at best, not 0.95"):
+        nprobe_for_recall(entry([RecallPoint(0, 0.7)]), 0.95)
+
+
+@pytest.mark.parametrize("recall", [0, -0.5, 1.01, float("nan")])
+def test_what_is_no_recall_is_refused(recall):
+    with pytest.raises(UsageError, match="must be above 0 and at most 1"):
+        nprobe_for_recall(entry(LADDER), recall)
+
+
+def test_a_recall_that_was_never_measured():
+    with pytest.raises(NotBuiltError, match="was never measured"):
+        nprobe_for_recall(entry([]), 0.5)
+
+
+def test_an_exact_index_reaches_any_recall():
+    assert nprobe_for_recall(entry([RecallPoint(0, 1.0)]), 1).nprobe == 0
+
+
+@pytest.mark.parametrize(("target", "nprobe"), [(0.4, 1), (0.75, 2), (0.93, 8), (0.99, 8)])
+def test_the_default_is_the_cheapest_that_reaches_the_target_or_the_best(target, nprobe):
+    assert default_nprobe(LADDER, target, 8) == nprobe
+
+
+def test_the_default_visits_all_lists_when_nothing_was_measured():
+    assert default_nprobe([], 0.95, 8) == 8

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.errors import DeviceError, UsageError
+from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.nodes import trace
+from lookalike_indexer.models.normalise import Normaliser
+from lookalike_indexer.models.pooling import pooled
+from lookalike_indexer.models.untrained import calibrate, untrained
+
+
+@pytest.fixture(scope="module")
+def pixels() -> list[np.ndarray]:
+    generator = np.random.default_rng(3)
+    return [generator.integers(0, 256, (3, 64, 64), np.uint8) for _ in range(5)]
+
+
+@pytest.fixture(scope="module")
+def resnet(pixels: list[np.ndarray]) -> torch.nn.Module:
+    module = untrained("resnet18", 0)
+    spec = PreprocessingSpec(64, 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
+    calibrate(module, module, Normaliser(spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels))))
+    return module
+
+
+def network(module: torch.nn.Module, spec: PreprocessingSpec, *nodes: Node, compute: str = "float32") -> Network:
+    return Network(trace(module), nodes, spec, "cpu", compute)  # type: ignore[arg-type]
+
+
+def test_several_spaces_and_the_classifier_from_one_pass(resnet, plain_spec, pixels):
+    # bn2's output is changed in place by the addition after it; what is wanted is what bn2 gave.
+    nodes = [
+        Node("flatten", "avg"),
+        Node("layer4.1.bn2", "max"),
+        Node("conv1", "top10"),
+        Node("layer3.1.relu_1", "avg"),
+    ]
+    seen = {}
+    hooks = [
+        resnet.get_submodule(name).register_forward_hook(
+            lambda part, given, out, name=name: seen.__setitem__(name, out.clone())
+        )
+        for name in ("layer4.1.bn2", "conv1", "layer3")
+    ]
+    images = Normaliser(plain_spec, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
+    with torch.inference_mode():
+        logits = resnet(images)
+    for hook in hooks:
+        hook.remove()
+    cut = network(resnet, plain_spec, *nodes)
+    result = cut.embed(pixels)
+    assert cut.dims == [512, 512, 64, 256]
+    assert [vectors.dtype for vectors in result.embeddings] == [np.float32] * 4
+    expected = [
+        None,
+        seen["layer4.1.bn2"].amax((2, 3)),
+        seen["conv1"].flatten(2).sort(2).values[:, :, -math.ceil(32 * 32 / 10) :].mean(2),
+        seen["layer3"].mean((2, 3)),
+    ]
+    for vectors, reference in zip(result.embeddings[1:], expected[1:], strict=True):
+        np.testing.assert_allclose(vectors, reference.numpy(), rtol=2e-4, atol=2e-5)
+    head = torch.from_numpy(result.embeddings[0]) @ resnet.fc.weight.detach().T + resnet.fc.bias.detach()
+    torch.testing.assert_close(head, logits, rtol=1e-4, atol=1e-4)
+    top = logits.softmax(1).topk(5, dim=1)
+    assert np.array_equal(result.classes, top.indices.numpy())
+    np.testing.assert_allclose(result.probabilities, top.values.numpy(), rtol=1e-3)
+
+
+def test_an_image_has_the_same_embedding_in_any_place_of_a_batch(resnet, plain_spec, pixels):
+    cut = network(resnet, plain_spec, Node("flatten", "avg"))
+    together = cut.embed(pixels).embeddings[0]
+    turned = cut.embed(pixels[::-1]).embeddings[0][::-1]
+    np.testing.assert_allclose(turned, together, rtol=1e-4, atol=1e-5)
+
+
+def test_run_keeps_tags_and_order_and_passes_empty_batches_through(resnet, plain_spec, pixels):
+    cut = network(resnet, plain_spec, Node("flatten", "avg"))
+    results = list(cut.run([("a", pixels[:2]), ("b", []), ("c", pixels[2:]), ("d", [])]))
+    assert [tag for tag, _ in results] == ["a", "b", "c", "d"]
+    assert [None if result is None else len(result.classes) for _, result in results] == [2, None, 3, None]
+
+
+def test_bfloat16_is_close_to_float32(resnet, plain_spec, pixels):
+    exact = network(resnet, plain_spec, Node("flatten", "avg")).embed(pixels).embeddings[0]
+    rough = network(resnet, plain_spec, Node("flatten", "avg"), compute="bfloat16").embed(pixels).embeddings[0]
+    assert rough.dtype == np.float32
+    cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    assert 1e-9 < 1 - cosine.min() < 2e-3
+
+
+def test_few_classes_give_all_of_them(plain_spec, pixels):
+    module = untrained("squeezenet1_1", 0)
+    module.classifier[1] = torch.nn.Conv2d(512, 3, 1)
+    result = network(module, plain_spec, Node("features.12.cat", "avg")).embed(pixels)
+    assert result.classes.shape == result.probabilities.shape == (5, 3)
+    np.testing.assert_allclose(result.probabilities.sum(1), 1, rtol=1e-5)
+
+
+def test_a_node_that_gives_no_vector_is_refused(plain_spec):
+    traced = trace(untrained("shufflenet_v2_x0_5", 0))
+    number = next(name for name in traced.nodes if name.endswith(("getattr", "floordiv")))
+    with pytest.raises(UsageError, match="choose another layer"):
+        Network(traced, [Node(number, "avg")], plain_spec, "cpu", "float32")
+
+
+def test_too_little_memory_names_the_batch_size(resnet, plain_spec, pixels, monkeypatch):
+    cut = network(resnet, plain_spec, Node("flatten", "avg"))
+
+    def refuse(images: torch.Tensor) -> dict[str, torch.Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(cut, "forward", refuse)
+    with pytest.raises(DeviceError, match="too little memory for batches of 5; give a smaller --batch-size"):
+        cut.embed(pixels)
+
+
+def test_pooling_by_its_definition():
+    maps = torch.arange(2 * 3 * 5 * 5, dtype=torch.float32).reshape(2, 3, 5, 5)
+    assert torch.equal(pooled(maps, "avg"), maps.mean((2, 3)))
+    assert torch.equal(pooled(maps, "max"), maps.amax((2, 3)))
+    # The highest tenth of 25 positions, rounded up, is 3 of them.
+    assert torch.equal(pooled(maps, "top10")[0, 0], torch.tensor(23.0))
+    tokens = maps.flatten(2).transpose(1, 2)
+    for pooling in ("avg", "max", "top10"):
+        torch.testing.assert_close(pooled(tokens, pooling), pooled(maps, pooling))
+    vectors = torch.ones(2, 4, dtype=torch.bfloat16)
+    assert pooled(vectors, "max").dtype == torch.float32
+    with pytest.raises(UsageError, match="cannot be pooled"):
+        pooled(torch.zeros(3), "avg")
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_cpu(resnet, plain_spec, pixels):
+    nodes = [Node("flatten", "avg")]
+    here = network(resnet, plain_spec, *nodes)
+    there = Network(trace(resnet), nodes, plain_spec, "cuda:0", "bfloat16")
+    batches = [("a", pixels[:3]), ("b", []), ("c", pixels[3:])]
+    for (tag, mine), (other, theirs) in zip(here.run(batches), there.run(batches), strict=True):
+        assert tag == other
+        if mine is not None:
+            assert theirs is not None
+            cosine = np.sum(mine.embeddings[0] * theirs.embeddings[0], axis=1) / (
+                np.linalg.norm(mine.embeddings[0], axis=1) * np.linalg.norm(theirs.embeddings[0], axis=1)
+            )
+            assert cosine.min() > 0.998

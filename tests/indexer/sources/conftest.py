@@ -1,0 +1,23 @@
+"""Small pictures in folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+MakePicture = Callable[..., Path]
+
+
+@pytest.fixture
+def make_picture() -> MakePicture:
+    """Write a picture of one colour, by default JPEG whatever the name."""
+
+    def make(path: Path, colour: tuple[int, int, int] = (200, 30, 30), kind: str = "JPEG") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 6), colour).save(path, kind)
+        return path
+
+    return make

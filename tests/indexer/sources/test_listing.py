@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import MismatchError, UsageError
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.sources.labels import Labels
+from lookalike_indexer.sources.listing import ListingReport, update_listing
+from lookalike_indexer.sources.open import open_source
+
+
+@pytest.fixture
+def photos(tmp_path: Path, make_picture) -> Path:
+    for number in range(7):
+        make_picture(tmp_path / "photos" / f"{number}.jpg")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path / "collection")
+
+
+def listed(storage: Storage, source: Path, labels: Path | None = None, part_size: int = 3) -> ListingReport:
+    return update_listing(storage, open_source(str(source)), Labels(labels) if labels else None, part_size, Silent())
+
+
+def keys(storage: Storage, report: ListingReport) -> list[list[str]]:
+    return [read_part(storage, part).column("key").to_pylist() for part in report.parts]
+
+
+def test_gives_ids_in_order_in_parts_of_bounded_size(photos: Path, storage: Storage):
+    report = listed(storage, photos)
+    assert keys(storage, report) == [["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], ["6.jpg"]]
+    ids = [read_part(storage, part).column("id").to_pylist() for part in report.parts]
+    assert ids == [[0, 1, 2], [3, 4, 5], [6]]
+    assert (report.rows, report.new, report.gone, report.changed) == (7, 7, 0, 0)
+
+
+def test_appends_what_is_new_and_counts_what_went_or_changed(photos: Path, storage: Storage, make_picture):
+    before = listed(storage, photos)
+    bytes_before = [storage.read(part) for part in before.parts]
+    make_picture(photos / "00.jpg")
+    make_picture(photos / "7.jpg")
+    (photos / "3.jpg").unlink()
+    (photos / "1.jpg").write_bytes(b"changed")
+    os.utime(photos / "2.jpg", ns=(1, 1))
+    report = listed(storage, photos)
+    assert (report.rows, report.new, report.gone, report.changed) == (9, 2, 1, 2)
+    assert keys(storage, report)[3:] == [["00.jpg", "7.jpg"]]
+    assert read_part(storage, report.parts[3]).column("id").to_pylist() == [7, 8]
+    assert [storage.read(part) for part in before.parts] == bytes_before
+
+
+def test_nothing_new_writes_nothing(photos: Path, storage: Storage):
+    before = listed(storage, photos)
+    report = listed(storage, photos)
+    assert (report.parts, report.new) == (before.parts, 0)
+
+
+def test_a_listing_that_was_cut_short_goes_on_with_the_same_bytes(photos: Path, storage: Storage):
+    whole = [storage.read(part) for part in listed(storage, photos).parts]
+    storage.local("source/part-000002.parquet").unlink()
+    storage.local("source/part-000001.parquet").unlink()
+    assert [storage.read(part) for part in listed(storage, photos).parts] == whole
+
+
+def test_another_source_is_refused_and_both_are_named(photos: Path, storage: Storage, tmp_path: Path, make_picture):
+    listed(storage, photos)
+    make_picture(tmp_path / "others" / "a.jpg")
+    with pytest.raises(MismatchError, match=r"made from the directory .*photos, not from the directory .*others"):
+        listed(storage, tmp_path / "others")
+
+
+def test_an_empty_source_is_refused(tmp_path: Path, storage: Storage):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="empty has no pictures"):
+        listed(storage, tmp_path / "empty")
+    assert storage.list("source") == []
+
+
+def test_a_key_that_comes_twice_is_named_before_anything_is_written(tmp_path: Path, storage: Storage):
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n./a.jpg\n")
+    with pytest.raises(UsageError, match=r"has the key 'a\.jpg' twice \(rows 1 and 3\)"):
+        listed(storage, tmp_path / "list.txt")
+    pq.write_table(pa.table({"key": ["x", "x"], "image": [b"1", b"2"]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"has the key 'x' twice \(rows 1 and 2\)"):
+        listed(storage, tmp_path / "a.parquet")
+    assert storage.list("source") == []
+
+
+def test_a_labels_file_replaces_folders_and_what_does_not_fit_is_counted(
+    photos: Path, storage: Storage, tmp_path: Path
+):
+    (tmp_path / "labels.csv").write_text("key,label\n0.jpg,null\n6.jpg,six\nx.jpg,y\nz.jpg,y\n")
+    report = listed(storage, photos, tmp_path / "labels.csv")
+    labels = [label for part in report.parts for label in read_part(storage, part).column("label").to_pylist()]
+    assert labels == ["null", None, None, None, None, None, "six"]
+    assert (report.without_label, report.unknown_labels) == (5, 2)

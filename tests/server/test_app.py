@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import subprocess
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from lookalike.v1 import server_pb2, types_pb2
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
+from lookalike_server.app import SERVICES, App
+from lookalike_server.limits import Limits
+from lookalike_server.settings import Listen, ServeSettings
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class TestServerInfo:
+    async def test_tells_limits_threads_and_devices(self, make_toy, serve, make_embedder) -> None:
+        toy = make_toy()
+        limits = Limits(max_k=99, max_queue=7)
+        async with serve(toy, limits=limits, open_embedder=lambda reader, space: make_embedder(toy)) as served:
+            info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+        assert (info.collection, info.generation, info.placement, list(info.devices)) == ("toys", 1, "cpu", ["cpu"])
+        assert info.version
+        assert info.search_threads >= 1
+        assert info.embed_threads >= 1
+        assert (info.image_queries, info.image_query_problem) == (True, "")
+        for field in server_pb2.Limits.DESCRIPTOR.fields:
+            assert getattr(info.limits, field.name) == getattr(limits, field.name), field.name
+
+    async def test_tells_why_pictures_cannot_be_embedded(self, make_toy, serve) -> None:
+        async with serve(make_toy()) as served:
+            info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+        assert info.image_queries is False
+        assert info.image_query_problem == "The weights are not here; put them there."
+
+
+class TestHealth:
+    async def test_everything_serves_and_unknown_names_do_not(self, make_toy, serve) -> None:
+        async with serve(make_toy()) as served:
+            stub = health_pb2_grpc.HealthStub(served.channel)
+            for name in ("", "toys", *SERVICES):
+                assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.Check(health_pb2.HealthCheckRequest(service="other"))
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+    async def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(self, make_toy, serve) -> None:
+        async with serve(make_toy()) as served:
+            stub = health_pb2_grpc.HealthStub(served.channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest(service="toys"))
+            assert (await watch.read()).status == SERVING
+            async with asyncio.timeout(3):
+                stopping = asyncio.ensure_future(served.app.stop(grace=30))
+                assert (await watch.read()).status == NOT_SERVING
+                await stopping
+
+
+async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -> None:
+    codes: list[grpc.StatusCode] = []
+
+    async def caller(served: Any) -> None:
+        query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5]))
+        while True:
+            try:
+                await served.neighbors(query, 3)
+            except grpc.aio.AioRpcError as error:
+                codes.append(error.code())
+                return
+
+    async with serve(make_toy()) as served:
+        callers = [asyncio.ensure_future(caller(served)) for _ in range(30)]
+        await asyncio.sleep(0.2)
+        assert not codes
+        await served.app.stop(grace=5)
+        await asyncio.gather(*callers)
+    # Any other code tells the client not to try again.
+    assert codes == [grpc.StatusCode.UNAVAILABLE] * 30
+
+
+async def test_tls(make_toy, serve, tmp_path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make a certificate")
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    toy = make_toy()
+    app = App(ServeSettings(str(toy.root), Listen("localhost", 0, cert, key)))
+    await app.start()
+    try:
+        trusted = grpc.ssl_channel_credentials(cert.read_bytes())
+        async with grpc.aio.secure_channel(app.address, trusted) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            assert (await stub.Check(health_pb2.HealthCheckRequest(service="toys"))).status == SERVING
+        async with grpc.aio.insecure_channel(app.address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+    finally:
+        await app.stop(grace=1)
+
+
+async def test_reflection_lists_the_services(make_toy, serve) -> None:
+    async with serve(make_toy()) as served:
+        stub = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+        calls = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+        [reply] = [reply async for reply in calls]
+    listed = {service.name for service in reply.list_services_response.service}
+    assert {*SERVICES, "grpc.health.v1.Health"} <= listed
+    assert len(SERVICES) == 4
+
+
+async def test_an_answer_larger_than_grpcs_default_comes_through(make_toy, serve) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        from lookalike.v1 import search_pb2, types_pb2
+
+        query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5] * 256))
+        fields = search_pb2.NeighborFields(keys=True, labels=True, uris=True)
+        request = search_pb2.SearchRequest(query=query, k=499, fields=fields)
+        options = [("grpc.max_receive_message_length", Limits().max_message_bytes)]
+        async with grpc.aio.insecure_channel(served.app.address, options=options) as channel:
+            from lookalike.v1 import search_pb2_grpc
+
+            reply = await search_pb2_grpc.SearchServiceStub(channel).Search(request)
+    assert reply.ByteSize() > 4 << 20
+
+
+class TestRefusals:
+    async def start(self, root: object, **listen: object) -> None:
+        app = App(ServeSettings(str(root), Listen(**{"port": 0, **listen})))
+        await app.start()
+        await app.stop()
+
+    async def test_no_collection(self, tmp_path) -> None:
+        with pytest.raises(NotFoundError, match="holds no collection"):
+            await self.start(tmp_path)
+
+    async def test_a_corrupt_index_is_data_loss(self, make_toy) -> None:
+        toy = make_toy()
+        reader = CollectionReader.open(str(toy.root))
+        path = reader.storage.local(reader.index().path)
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(DataLossError, match="digest"):
+            await self.start(toy.root)
+
+    async def test_missing_and_cut_files_are_data_loss(self, make_toy) -> None:
+        toy = make_toy()
+        part = next((toy.root / "embeddings" / "tiny").iterdir())
+        data = part.read_bytes()
+        part.write_bytes(data[:-1])
+        with pytest.raises(DataLossError, match="bytes and the manifest says"):
+            await self.start(toy.root)
+        part.unlink()
+        with pytest.raises(DataLossError, match="missing"):
+            await self.start(toy.root)
+
+    async def test_a_port_in_use(self, make_toy, serve) -> None:
+        toy = make_toy()
+        async with serve(toy) as served:
+            port = int(served.app.address.rsplit(":", 1)[1])
+            with pytest.raises(IndexerError, match=f"{port} cannot be listened on .*in use.*--port"):
+                await self.start(toy.root, port=port)
+
+    async def test_a_host_that_is_not_here(self, make_toy) -> None:
+        with pytest.raises(IndexerError, match="cannot be listened on"):
+            await self.start(make_toy().root, host="192.0.2.1", insecure=True)
+
+    def test_other_machines_only_with_tls_or_on_purpose(self, tmp_path) -> None:
+        for host in ("0.0.0.0", "::", "example.org", "192.168.1.5"):
+            with pytest.raises(UsageError, match="--insecure"):
+                Listen(host)
+            Listen(host, insecure=True)
+            Listen(host, tls_cert=tmp_path / "a", tls_key=tmp_path / "b")
+        for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1"):
+            Listen(host)
+
+    def test_settings_that_make_no_sense(self, tmp_path) -> None:
+        with pytest.raises(UsageError, match="--port 70000"):
+            Listen(port=70000)
+        with pytest.raises(UsageError, match="go together"):
+            Listen(tls_cert=tmp_path / "a")
+        with pytest.raises(UsageError, match="--max-queue 0"):
+            ServeSettings("x", limits=Limits(max_queue=0))
+        with pytest.raises(UsageError, match="--grace -1"):
+            ServeSettings("x", grace=-1)
+
+    async def test_tls_files_that_cannot_be_used(self, make_toy, tmp_path) -> None:
+        toy = make_toy()
+        with pytest.raises(UsageError, match="--tls-key"):
+            await self.start(toy.root, tls_cert=tmp_path / "no.pem", tls_key=tmp_path / "no.key")
+        (tmp_path / "junk.pem").write_text("junk")
+        with pytest.raises(IndexerError, match="TLS"):
+            await self.start(toy.root, tls_cert=tmp_path / "junk.pem", tls_key=tmp_path / "junk.pem")

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.batcher import Batcher, Rules
+from lookalike_server.errors import ExpiredError, OverloadedError
+
+
+class Device:
+    """Takes words, gives them back in capitals; stands still while `gate` is closed."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)
+        self.batches: list[list[str]] = []
+
+    def __call__(self, batch: list[str]) -> list[str | Exception]:
+        self.batches.append(batch)
+        self.entered.release()
+        assert self.gate.wait(10)
+        if "raise" in batch:
+            raise ZeroDivisionError("broken")
+        return [ValueError(word) if word == "bad" else word.upper() for word in batch]
+
+
+RULES: Rules[str] = Rules(key=lambda word: len(word) // 10, size=lambda word: 1, max_batch=4, max_queue=6)
+
+
+@pytest.fixture
+def device() -> Iterator[Device]:
+    device = Device()
+    yield device
+    device.gate.set()
+
+
+@pytest.fixture
+def batcher(device: Device) -> Iterator[Batcher[str, str]]:
+    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+    yield batcher
+    device.gate.set()
+    batcher.close()
+    batcher.join(5)
+
+
+async def occupy(batcher: Batcher[str, str], device: Device) -> asyncio.Future[object]:
+    """Submit one work and wait until the device is busy with it and stands still."""
+    device.gate.clear()
+    first = asyncio.ensure_future(batcher.submit("first"))
+    while not device.entered.acquire(blocking=False):
+        await asyncio.sleep(0.001)
+    return first
+
+
+def submit_all(batcher: Batcher[str, str], words: list[str]) -> list[asyncio.Future[object]]:
+    return [asyncio.ensure_future(batcher.submit(word)) for word in words]
+
+
+async def test_an_idle_device_takes_one_at_once(batcher, device) -> None:
+    answer = await batcher.submit("a")
+    assert (answer.result, answer.worker, answer.size) == ("A", "only", 1)
+    assert answer.queue_us < 100_000
+
+
+async def test_what_queued_while_busy_goes_together_up_to_the_maximum(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, list("abcdef"))
+    await asyncio.sleep(0.01)
+    device.gate.set()
+    answers = await asyncio.gather(first, *rest)
+    assert [answer.result for answer in answers] == ["FIRST", *"ABCDEF"]
+    assert device.batches == [["first"], list("abcd"), list("ef")]
+    assert [answer.size for answer in answers] == [1, 4, 4, 4, 4, 2, 2]
+
+
+async def test_only_what_fits_together_shares_a_batch_and_the_oldest_goes_first(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, ["a", "long word number one", "b", "long word number two"])
+    await asyncio.sleep(0.01)
+    device.gate.set()
+    await asyncio.gather(first, *rest)
+    assert device.batches[1:] == [["a", "b"], ["long word number one", "long word number two"]]
+
+
+async def test_a_full_queue_refuses_and_frees_as_it_empties(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, list("abcdef"))
+    await asyncio.sleep(0.01)
+    assert batcher.waiting == 6
+    with pytest.raises(OverloadedError) as caught:
+        await batcher.submit("g")
+    assert caught.value.retry_after >= 0.05
+    device.gate.set()
+    await asyncio.gather(first, *rest)
+    assert batcher.waiting == 0
+    assert (await batcher.submit("g")).result == "G"
+
+
+async def test_cancelling_leaves_the_queue_at_once(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, list("abcdef"))
+    await asyncio.sleep(0.01)
+    for waiter in rest[1:]:
+        waiter.cancel()
+    await asyncio.sleep(0.01)
+    assert batcher.waiting == 1
+    device.gate.set()
+    await asyncio.gather(first, rest[0])
+    assert device.batches == [["first"], ["a"]]
+
+
+async def test_cancelling_what_is_being_run_harms_nobody(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    first.cancel()
+    second = asyncio.ensure_future(batcher.submit("a"))
+    await asyncio.sleep(0.01)
+    device.gate.set()
+    assert (await second).result == "A"
+    assert batcher.waiting == 0
+
+
+async def test_the_expired_are_dropped_and_told(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    late = asyncio.ensure_future(batcher.submit("late", time.monotonic() + 0.02))
+    in_time = asyncio.ensure_future(batcher.submit("a", time.monotonic() + 60))
+    await asyncio.sleep(0.05)
+    device.gate.set()
+    with pytest.raises(ExpiredError):
+        await late
+    assert (await in_time).result == "A"
+    await first
+    assert device.batches == [["first"], ["a"]]
+
+
+async def test_only_the_expired_waiting_wakes_nobody_wrongly(batcher, device) -> None:
+    with pytest.raises(ExpiredError):
+        await batcher.submit("late", time.monotonic() - 1)
+    assert device.batches == []
+    assert (await batcher.submit("a")).result == "A"
+
+
+async def test_a_failing_batch_answers_all_its_waiters_and_the_thread_lives_on(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, ["a", "raise", "b"])
+    await asyncio.sleep(0.01)
+    device.gate.set()
+    results = await asyncio.gather(first, *rest, return_exceptions=True)
+    assert [type(result) for result in results[1:]] == [ZeroDivisionError] * 3
+    assert (await batcher.submit("c")).result == "C"
+
+
+async def test_one_result_can_be_an_error(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    rest = submit_all(batcher, ["a", "bad"])
+    await asyncio.sleep(0.01)
+    device.gate.set()
+    _, good, bad = await asyncio.gather(first, *rest, return_exceptions=True)
+    assert good.result == "A"
+    assert isinstance(bad, ValueError)
+
+
+async def test_a_wrong_number_of_results_is_an_error_for_all() -> None:
+    batcher: Batcher[str, str] = Batcher("word", {"only": lambda batch: []}, RULES)
+    with pytest.raises(RuntimeError, match="0 results"):
+        await batcher.submit("a")
+    batcher.close()
+
+
+async def test_several_workers_share_one_queue() -> None:
+    devices = [Device(), Device()]
+    batcher: Batcher[str, str] = Batcher("word", {"one": devices[0], "two": devices[1]}, RULES)
+    for device in devices:
+        device.gate.clear()
+    works = submit_all(batcher, ["a", "long word number one"])
+    for device in devices:
+        while not device.entered.acquire(blocking=False):
+            await asyncio.sleep(0.001)
+    for device in devices:
+        device.gate.set()
+    assert {answer.worker for answer in await asyncio.gather(*works)} == {"one", "two"}
+    batcher.close()
+
+
+async def test_closing_refuses_what_waits_and_what_comes(batcher, device) -> None:
+    first = await occupy(batcher, device)
+    waiting = asyncio.ensure_future(batcher.submit("a"))
+    await asyncio.sleep(0.01)
+    batcher.close()
+    device.gate.set()
+    assert (await first).result == "FIRST"
+    with pytest.raises(DeviceError):
+        await waiting
+    with pytest.raises(DeviceError):
+        await batcher.submit("b")
+    batcher.join(5)
+
+
+async def test_a_closed_batcher_holds_nothing() -> None:
+    device = Device()
+    seen = weakref.ref(device)
+    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+    await batcher.submit("a")
+    batcher.close()
+    batcher.join(5)
+    del batcher, device
+    gc.collect()
+    assert seen() is None
+
+
+async def test_a_work_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
+    device = Device()
+    rules: Rules[str] = Rules(key=lambda word: 0, size=len, max_batch=4, max_queue=6)
+    batcher: Batcher[str, str] = Batcher("word", {"only": device}, rules)
+    assert (await batcher.submit("x" * 50)).result == "X" * 50
+    batcher.close()
+
+
+async def test_each_owner_thread_is_prepared_once() -> None:
+    prepared: list[str] = []
+    batcher: Batcher[str, str] = Batcher(
+        "word", {"only": Device()}, RULES, lambda: prepared.append(threading.current_thread().name)
+    )
+    await batcher.submit("a")
+    await batcher.submit("b")
+    batcher.close()
+    assert prepared == ["word/only"]
+
+
+def test_an_answer_for_a_loop_that_is_gone_does_not_end_the_thread() -> None:
+    device = Device()
+    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+
+    async def leave() -> None:
+        (await occupy(batcher, device)).cancel()
+
+    asyncio.run(leave())
+    device.gate.set()
+    assert asyncio.run(batcher.submit("a")).result == "A"
+    batcher.close()

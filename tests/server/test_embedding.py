@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.errors import DecodeError, WeightsError
+from lookalike_server.embedding import EmbedQueue
+from lookalike_server.limits import Limits
+
+
+def snapshot(*fingerprints: str) -> Any:
+    """As much of a snapshot as an embedder's queue reads: space s0, s1, ... with these fingerprints."""
+    spaces = {f"s{n}": SimpleNamespace(fingerprint=one, dim=16) for n, one in enumerate(fingerprints)}
+    reader = SimpleNamespace(manifest=SimpleNamespace(spaces=spaces))
+    return SimpleNamespace(reader=reader, space=lambda: SimpleNamespace(name="s0", entry=spaces["s0"]))
+
+
+class Gate:
+    """Lets the embedder's thread through only when told."""
+
+    def __init__(self, embedder: Any) -> None:
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self._embed = embedder.embed
+        embedder.embed = self
+
+    def __call__(self, files: list[bytes]) -> Any:
+        self.entered.set()
+        assert self.open.wait(10)
+        return self._embed(files)
+
+
+async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedder) -> None:
+    toy = make_toy()
+    embedder = make_embedder(toy)
+    gate = Gate(embedder)
+    queue = EmbedQueue(lambda reader, space: embedder, Limits())
+    one = snapshot(toy.fingerprint)
+    first = asyncio.ensure_future(queue.embed(one, "s0", [b"1"], None))
+    await asyncio.to_thread(gate.entered.wait, 5)
+    others = [
+        asyncio.ensure_future(queue.embed(one, "s0", files, None)) for files in ([b"2", b"3"], [b"4", b"junk"], [b"5"])
+    ]
+    await asyncio.sleep(0.02)
+    gate.open.set()
+    results = await asyncio.gather(first, *others, return_exceptions=True)
+    queue.close()
+    np.testing.assert_array_equal(results[1].result, toy.vectors[[2, 3]])
+    assert isinstance(results[2], DecodeError)
+    assert "Picture 1" in str(results[2]), "counted within the caller's own call"
+    np.testing.assert_array_equal(results[3].result, toy.vectors[[5]])
+    assert embedder.batches == [1, 5, 2, 2, 1]
+
+
+async def test_networks_are_opened_once_and_closed_when_no_generation_wants_them(make_toy, make_embedder) -> None:
+    toy = make_toy()
+    opened: list[tuple[str, Any]] = []
+
+    def open_embedder(reader: Any, space: str) -> Any:
+        embedder = make_embedder(toy)
+        embedder.fingerprint = reader.manifest.spaces[space].fingerprint
+        opened.append((space, embedder))
+        return embedder
+
+    queue = EmbedQueue(open_embedder, Limits())
+    old, new = snapshot("one", "two"), snapshot("two", "three")
+    for space in ("s0", "s1", "s0"):
+        await queue.embed(old, space, [b"1"], None)
+    assert [space for space, _ in opened] == ["s0", "s1"]
+    queue.keep(new)
+    await queue.embed(new, "s0", [b"1"], None)
+    assert [embedder.closed for _, embedder in opened] == [True, False]
+    await queue.embed(new, "s1", [b"1"], None)
+    assert len(opened) == 3
+    queue.close()
+    assert all(embedder.closed for _, embedder in opened)
+
+
+async def test_a_network_that_a_late_call_of_the_old_generation_used_is_closed_after_it(
+    make_toy, make_embedder
+) -> None:
+    toy = make_toy()
+    opened: dict[str, Any] = {}
+
+    def open_embedder(reader: Any, space: str) -> Any:
+        embedder = make_embedder(toy)
+        embedder.fingerprint = reader.manifest.spaces[space].fingerprint
+        opened[embedder.fingerprint] = embedder
+        return embedder
+
+    queue = EmbedQueue(open_embedder, Limits())
+    old, new = snapshot("one"), snapshot("two")
+    await queue.embed(old, "s0", [b"1"], None)
+    queue.keep(new)
+    await queue.embed(old, "s0", [b"1"], None)
+    assert not opened["one"].closed
+    assert await queue.problem(new) == ""
+    assert opened["one"].closed
+    assert not opened["two"].closed
+    queue.close()
+
+
+async def test_an_unforeseen_failure_is_a_problem_too(make_toy) -> None:
+    def open_embedder(reader: Any, space: str) -> Any:
+        raise ImportError("libcudart.so is missing")
+
+    queue = EmbedQueue(open_embedder, Limits())
+    assert "its log tells more" in await queue.problem(snapshot(make_toy().fingerprint))
+    queue.close()
+
+
+async def test_a_problem_is_told_until_it_is_mended(make_toy, make_embedder) -> None:
+    toy = make_toy()
+    there: list[Any] = []
+
+    def open_embedder(reader: Any, space: str) -> Any:
+        if not there:
+            raise WeightsError("Put the weights there.")
+        return there[0]
+
+    queue = EmbedQueue(open_embedder, Limits())
+    assert await queue.problem(snapshot(toy.fingerprint)) == "Put the weights there."
+    with pytest.raises(WeightsError):
+        await queue.embed(snapshot(toy.fingerprint), "s0", [b"1"], None)
+    there.append(make_embedder(toy))
+    assert await queue.problem(snapshot(toy.fingerprint)) == ""
+    assert there[0].batches == []
+    queue.close()

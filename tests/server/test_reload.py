@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from lookalike import wire
+from lookalike.v1 import search_pb2
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DataLossError
+
+
+def vectors(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, 16)).astype(np.float32)
+
+
+async def until(condition, seconds: float = 10) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_generations_change_under_load_without_a_failed_or_mixed_reply(make_toy, serve, by_vector) -> None:
+    toys = {1: make_toy(vectors(300, 1), clusters=3)}
+    asked = vectors(40, 99)
+    replies: list[tuple[int, search_pb2.SearchResponse]] = []
+    done = False
+
+    async with serve(toys[1]) as served:
+
+        async def caller(number: int) -> None:
+            position = number
+            while not done:
+                position = (position + 1) % len(asked)
+                fields = search_pb2.NeighborFields(keys=True)
+                reply = await served.neighbors(by_vector(asked[[position]]), 5, fields=fields)
+                replies.append((position, reply))
+
+        callers = [asyncio.ensure_future(caller(number)) for number in range(16)]
+        for generation in (2, 3, 4):
+            await asyncio.sleep(0.1)
+            index = "IVF8,Flat" if generation == 3 else "Flat"
+            rows = 200 + 50 * generation
+            toys[generation] = make_toy(vectors(rows, generation), index=index, default_nprobe=8, clusters=2)
+            await until(lambda wanted=generation: served.app.current.snapshot.generation == wanted)
+        await asyncio.sleep(0.1)
+        done = True
+        await asyncio.gather(*callers)
+        assert served.app.current.generations == [4]
+
+    seen = {reply.served.generation for _, reply in replies}
+    assert seen == {1, 2, 3, 4}
+    truth = {generation: toy.brute_force(asked, 5) for generation, toy in toys.items()}
+    for position, reply in replies:
+        ids, distances = truth[reply.served.generation]
+        np.testing.assert_array_equal(wire.decode(reply.neighbors.ids), ids[position])
+        np.testing.assert_allclose(wire.decode(reply.neighbors.distances), distances[position], atol=2e-6)
+        assert list(reply.neighbors.keys) == [toys[1].key(one) for one in ids[position]]
+
+
+async def test_the_old_generation_is_freed_after_its_last_call(make_toy, serve, by_vector) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        await served.neighbors(by_vector(vectors(1, 5)), 3)
+        old = weakref.ref(served.app.current.snapshot)
+        columns = weakref.ref(served.app.current.snapshot.columns)
+        with served.app.current.lease() as leased:
+            make_toy(vectors(50, 7))
+            await served.app._reloader.follow()
+            assert served.app.current.generations == [1, 2]
+            answer = await leased.space().engine.search(
+                vectors(1, 5), 3, leased.space().planner.plan(_no_effort(), served.app._settings.limits), None
+            )
+            assert answer.result.rows.shape == (1, 3)
+            del answer, leased
+        assert served.app.current.generations == [2]
+        for _ in range(50):
+            gc.collect()
+            if old() is None and columns() is None:
+                break
+            await asyncio.sleep(0.02)
+        assert old() is None
+        assert columns() is None
+        reply = await served.neighbors(by_vector(vectors(1, 5)), 3)
+        assert reply.served.generation == 2
+
+
+def _no_effort():
+    from lookalike_server.effort import Effort
+
+    return Effort()
+
+
+async def test_the_old_network_is_closed_and_the_new_one_opened_before_anybody_asks(
+    make_toy, serve, make_embedder
+) -> None:
+    toy = make_toy()
+    opened = []
+
+    def open_embedder(reader, space):
+        embedder = make_embedder(toy)
+        embedder.fingerprint = reader.manifest.spaces[space].fingerprint
+        opened.append(embedder)
+        return embedder
+
+    async with serve(toy, open_embedder=open_embedder):
+        await until(lambda: len(opened) == 1)
+        publish_changed(toy, lambda manifest: with_space(manifest, fingerprint="f" * 64))
+        await until(lambda: len(opened) == 2)
+        assert opened[0].closed
+        assert opened[1].fingerprint == "f" * 64
+        assert not opened[1].closed
+
+
+def publish_changed(toy, change) -> None:
+    reader = CollectionReader.open(str(toy.root))
+    generations.publish(toy.storage, change(reader.manifest))
+
+
+def with_space(manifest, **changes):
+    space = dataclasses.replace(manifest.spaces["tiny"], **changes)
+    return dataclasses.replace(manifest, spaces={"tiny": space})
+
+
+def with_newer_embeddings(manifest):
+    """As after `embed` alone: the space has an image more than its index."""
+    return with_space(manifest, rows=manifest.spaces["tiny"].rows + 1)
+
+
+async def test_embedding_alone_leaves_the_old_generation_until_the_index_follows(
+    make_toy, serve, by_vector, caplog
+) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        publish_changed(toy, with_newer_embeddings)
+        await until(lambda: "generation 2 cannot be served" in caplog.text)
+        assert "index of the space tiny is of 500 images and the space has 501" in caplog.text
+        assert "lookalike build" in caplog.text
+        assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
+        make_toy(vectors(100, 3))
+        await until(lambda: served.app.current.snapshot.generation == 3)
+
+
+async def test_a_failed_load_leaves_no_thread(make_toy, serve, monkeypatch) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        before = engine_threads()
+        assert before >= 2
+
+        def unreadable(reader, space=""):
+            raise DataLossError("The part cannot be read.")
+
+        monkeypatch.setattr(CollectionReader, "ids", unreadable)
+        with pytest.raises(DataLossError):
+            await asyncio.to_thread(served.app._loader.load, CollectionReader.open(str(toy.root)))
+        assert engine_threads() == before
+
+
+def engine_threads() -> int:
+    return sum(thread.name.startswith(("search/", "scan/")) for thread in threading.enumerate())
+
+
+async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, serve, by_vector, caplog) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        make_toy(vectors(100, 3))
+        reader = CollectionReader.open(str(toy.root))
+        path = reader.storage.local(reader.index().path)
+        good = path.read_bytes()
+        path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        # The watcher may have seen it before it was damaged; what matters is what is served from here on.
+        if served.app.current.snapshot.generation == 1:
+            await until(lambda: "generation 2 cannot be served" in caplog.text)
+            await asyncio.sleep(0.2)
+            assert caplog.text.count("generation 2 cannot be served") == 1
+            assert "digest" in caplog.text
+            assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
+            path.write_bytes(good)
+            served.app.reload()
+        await until(lambda: served.app.current.snapshot.generation == 2)
+        assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2

@@ -1,0 +1,107 @@
+"""`lookalike serve` as a process of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+import numpy as np
+
+from lookalike import wire
+from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run `lookalike serve`; yields the process and its address once it serves."""
+    command = [sys.executable, "-m", "lookalike", "serve", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("SERVING "), line + process.communicate(timeout=20)[1]
+        yield process, line.split(" on ")[1].split(":")[0] + ":" + line.split(" on ")[1].split(":")[1]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def scan_request(count: int) -> search_pb2.SearchRequest:
+    values = np.random.default_rng(0).standard_normal((count, 128)).astype(np.float32)
+    query = types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(values)))
+    return search_pb2.SearchRequest(query=query, k=200, exact=True)
+
+
+def test_sigterm_lets_calls_in_flight_end_and_refuses_new_ones(make_toy) -> None:
+    vectors = np.random.default_rng(1).standard_normal((20_000, 128)).astype(np.float32)
+    toy = make_toy(vectors, index="IVF16,SQ8", part_rows=5000)
+    with serving(toy.root, "--port", 0, "--grace", 30) as (process, address), grpc.insecure_channel(address) as channel:
+        stub = search_pb2_grpc.SearchServiceStub(channel)
+        stub.Search(scan_request(1), timeout=30)
+        # An exact search of a compressed index reads every embedding: long enough to be in flight.
+        calls = [stub.Search.future(scan_request(200), timeout=60) for _ in range(2)]
+        time.sleep(0.3)
+        assert not any(call.done() for call in calls)
+        process.send_signal(signal.SIGTERM)
+        replies = [call.result() for call in calls]
+        assert all(list(reply.neighbors.counts) == [200] * 200 for reply in replies)
+        assert process.wait(timeout=20) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_sighup_serves_the_new_generation(make_toy) -> None:
+    toy = make_toy()
+    with serving(toy.root, "--port", 0) as (process, address), grpc.insecure_channel(address) as channel:
+        stub = search_pb2_grpc.SearchServiceStub(channel)
+        request = search_pb2.SearchRequest(query=types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5])), k=3)
+        assert stub.Search(request, timeout=20).served.generation == 1
+        make_toy(np.random.default_rng(3).standard_normal((100, 16)).astype(np.float32))
+        process.send_signal(signal.SIGHUP)
+        ended = threading.Event()
+        for _ in range(100):
+            if stub.Search(request, timeout=20).served.generation == 2:
+                ended.set()
+                break
+            time.sleep(0.05)
+        assert ended.is_set()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+
+
+def test_embeddings_that_the_index_lacks_are_one_sentence(make_toy, lookalike) -> None:
+    toy = make_toy()
+    manifest = CollectionReader.open(str(toy.root)).manifest
+    # As after `embed` alone with a new photograph.
+    space = dataclasses.replace(manifest.spaces["tiny"], rows=manifest.spaces["tiny"].rows + 1)
+    generations.publish(toy.storage, dataclasses.replace(manifest, spaces={"tiny": space}))
+    done = lookalike("serve", toy.root, "--port", 0)
+    assert done.returncode == 1
+    assert f"build it again with: lookalike build {toy.root} --space tiny" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_mistakes_are_one_sentence(make_toy, tmp_path, lookalike) -> None:
+    toy = make_toy()
+    for arguments, code, said in (
+        ((tmp_path / "nothing",), 1, "holds no collection"),
+        ((toy.root, "--host", "0.0.0.0"), 2, "--insecure"),
+        ((toy.root, "--gpus", "0"), 2, "placement is cpu"),
+        ((toy.root, "--placement", "moon"), 2, "moon"),
+        ((toy.root, "--max-queue", "0"), 2, "--max-queue 0"),
+    ):
+        done = lookalike("serve", *arguments)
+        assert done.returncode == code, done.stderr
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
