@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import grpc
@@ -85,10 +86,26 @@ class Toy:
     change: Callable[[str, object], None] | None = None  # may alter a reply, named by its method
     calls: list[str] = field(default_factory=list)
     requests: list[object] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock, repr=False)
 
     def reset(self) -> None:
         fresh = Toy(address=self.address)
-        self.__dict__.update(fresh.__dict__)
+        with self.lock:
+            self.__dict__.update(fresh.__dict__)
+
+    def take(self, method: str, request: object) -> tuple[float, Fault | None]:
+        """Note a call; returns how long it waits, and how it fails, if it does.
+
+        Both are decided as it begins: a call that outlives its test must not
+        use up the faults of the next.
+        """
+        with self.lock:
+            self.calls.append(method)
+            self.requests.append(request)
+            if self.fault is None or self.fault.times == 0:
+                return self.delay, None
+            self.fault.times -= 1
+            return self.delay, self.fault
 
     def fail(self, code: grpc.StatusCode, details: str = "", times: int = 1 << 30, trailing=()) -> None:
         self.fault = Fault(times, code, details, tuple(trailing))
@@ -120,13 +137,11 @@ class Watch(grpc.ServerInterceptor):
         method = details.method.rpartition("/")[2]
 
         def answer(request, context):
-            self.toy.calls.append(method)
-            self.toy.requests.append(request)
-            if self.toy.delay:
-                time.sleep(self.toy.delay)
-            fault = self.toy.fault
-            if fault is not None and fault.times > 0:
-                fault.times -= 1
+            if not context.is_active():  # of a test that is over
+                context.abort(grpc.StatusCode.CANCELLED, "The caller has left.")
+            delay, fault = self.toy.take(method, request)
+            time.sleep(delay)
+            if fault is not None:
                 context.set_trailing_metadata(fault.trailing)
                 context.abort(fault.code, fault.details)
             reply = handler.unary_unary(request, context)

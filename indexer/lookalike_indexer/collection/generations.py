@@ -80,4 +80,6 @@ def _named(draft: Manifest) -> set[str]:
     for clustering in draft.clusterings.values():
         paths.update(clustering.assignments, [clustering.centroids])
     paths.update(index.path for index in draft.indexes.values())
+    for result in draft.results.values():
+        paths.update(result.tables.values())
     return paths

@@ -9,6 +9,7 @@
     models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
     indexes/<space>/<digest>.faiss
+    results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
 
 Part N of every table is about the same rows of the source listing, so that
 tables join part by part.
@@ -81,3 +82,7 @@ def clustering(space: str, name: str, digest: str) -> str:
 
 def index(space: str, digest: str) -> str:
     return f"indexes/{space}/{digest[:16]}.faiss"
+
+
+def result(kind: str, name: str, digest: str, table: str) -> str:
+    return f"results/{kind}/{name}/{digest[:16]}/{table}.parquet"

@@ -111,9 +111,33 @@ class IndexEntry:
     digest: str
 
 
+Setting = str | int | float | bool | None | list[str] | list[int]
+
+
+@dataclass(frozen=True)
+class ResultEntry:
+    """An experiment's stored outcome: its tables, by a short name, with its figures and findings.
+
+    `inputs` is the digest of the files that the collection had when it was
+    made; another one than the generation's own says that it is out of date.
+    """
+
+    kind: str
+    name: str
+    settings: dict[str, Setting]
+    figures: dict[str, float]
+    findings: list[str]
+    tables: dict[str, str]
+    inputs: str
+
+
 @dataclass(frozen=True)
 class Manifest:
-    """A generation. Keys of `clusterings` are "space/name", of `indexes` the space's name."""
+    """A generation.
+
+    Keys of `clusterings` are "space/name", of `indexes` the space's name, of
+    `results` "kind/name".
+    """
 
     format: int
     generation: int
@@ -125,6 +149,7 @@ class Manifest:
     spaces: dict[str, SpaceEntry] = field(default_factory=dict)
     clusterings: dict[str, ClusteringEntry] = field(default_factory=dict)
     indexes: dict[str, IndexEntry] = field(default_factory=dict)
+    results: dict[str, ResultEntry] = field(default_factory=dict)
     default_space: str = ""
 
     def rows(self, paths: list[str]) -> int:

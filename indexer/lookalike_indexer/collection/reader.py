@@ -87,6 +87,16 @@ class CollectionReader:
         """The files that could not be decoded for a model, each with its reason."""
         return self._table(self.manifest.models[model].rejects, schema.REJECTS)
 
+    def predictions(self, model: str) -> pa.Table:
+        """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
+        if model not in self.manifest.models:
+            there = ", ".join(sorted(self.manifest.models)) or "none"
+            raise NotFoundError(f"The collection {self.name} has no model {model!r}; it has: {there}.")
+        paths = self.manifest.models[model].predictions
+        if not paths:
+            raise NotBuiltError(f"The collection {self.name} keeps no predictions of the model {model}.")
+        return self._table(paths, schema.predictions(5))
+
     def ids(self, space: str = "") -> Int64:
         """The id of each row of a space, shape (rows,)."""
         _, entry = self.space(space)

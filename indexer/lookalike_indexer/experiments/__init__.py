@@ -1,0 +1,1 @@
+"""What people ask of a clustered collection: one file an experiment, each a function from a view to a result."""

@@ -1,0 +1,63 @@
+"""Results kept in the collection: tables as Parquet, figures and findings in the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.manifest import Manifest, ResultEntry
+from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.errors import MismatchError, NotFoundError
+from lookalike_indexer.experiments.result import Result
+
+
+def inputs(manifest: Manifest) -> str:
+    """The digest of everything that experiments read: all files but the results themselves."""
+    tables = {path for result in manifest.results.values() for path in result.tables.values()}
+    return digest_of({path: entry.sha256 for path, entry in manifest.files.items() if path not in tables})
+
+
+def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
+    """Store a result made from this generation as "kind/name", and publish the generation that has it.
+
+    A result of the same settings and inputs that is there already is used as
+    it is. MismatchError: the collection was changed since the result was made.
+    """
+    layout.checked_name(name, "result")
+    with writing(reader.storage):
+        newest = generations.require_latest(reader.storage)
+        made_from = inputs(reader.manifest)
+        if inputs(newest) != made_from:
+            raise MismatchError(
+                f"{reader.storage.root} was changed while {result.kind} was made; run the command again."
+            )
+        digest = digest_of([result.kind, dict(result.settings), made_from])
+        tables = {table: layout.result(result.kind, name, digest, table) for table in result.tables}
+        for table, path in tables.items():
+            if not reader.storage.exists(path):
+                write_part(reader.storage, path, result.tables[table])
+        # JSON has no NaN.
+        figures = {figure: value for figure, value in result.figures.items() if math.isfinite(value)}
+        entry = ResultEntry(result.kind, name, dict(result.settings), figures, list(result.findings), tables, made_from)
+        draft = dataclasses.replace(newest, results={**newest.results, f"{result.kind}/{name}": entry})
+        return generations.publish(reader.storage, draft)
+
+
+def load(reader: CollectionReader, name: str) -> Result:
+    """A stored result by "kind/name"; NotFoundError names those that there are."""
+    results = reader.manifest.results
+    if name not in results:
+        there = ", ".join(sorted(results)) or "none"
+        raise NotFoundError(f"The collection {reader.name} has no stored result {name!r}; it has: {there}.")
+    entry = results[name]
+    tables = {table: read_part(reader.storage, path) for table, path in entry.tables.items()}
+    return Result(entry.kind, entry.settings, tables, entry.figures, tuple(entry.findings))
+
+
+def out_of_date(manifest: Manifest, name: str) -> bool:
+    """Whether the collection has other images, embeddings or clusterings than when the result was made."""
+    return manifest.results[name].inputs != inputs(manifest)

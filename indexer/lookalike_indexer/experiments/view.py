@@ -1,0 +1,209 @@
+"""The columns that experiments work on, aligned by image: read once, then held.
+
+One row for each image of the collection, by ascending id; 24 bytes an image
+and some more for each clustering and model that is asked for. Embeddings are
+never held: they are streamed, or read by row.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.collection.manifest import ClusteringEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotBuiltError, NotFoundError
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in none."""
+
+    entry: ClusteringEntry
+    clusters: Int32
+    distances: Float32
+    margins: Float32
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A model's most probable classes, most probable first.
+
+    `classes` int32 and `probabilities` float32, both of shape (images, top);
+    class -1 and NaN where the model did not see the image. `names` gives the
+    name of each class that occurs, by its index.
+    """
+
+    classes: Int32
+    probabilities: Float32
+    names: dict[int, str]
+
+
+class View:
+    """One generation's images with what is known of each."""
+
+    def __init__(self, reader: CollectionReader) -> None:
+        self.reader = reader
+        self._assigned: dict[str, Assigned] = {}
+        self._predicted: dict[str, Predicted] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @functools.cached_property
+    def _images(self) -> pa.Table:
+        return self.reader.images(["id", "key", "label", "uri"]).combine_chunks()
+
+    @functools.cached_property
+    def ids(self) -> Int64:
+        """int64 (images,), ascending."""
+        ids: Int64 = self._images.column("id").to_numpy()
+        return ids
+
+    @functools.cached_property
+    def _encoded(self) -> tuple[Int32, list[str]]:
+        names = sorted(pc.unique(self._images.column("label")).drop_null().to_pylist())
+        codes = pc.index_in(self._images.column("label"), pa.array(names, pa.string()), skip_nulls=True)
+        return codes.fill_null(-1).to_numpy().astype(np.int32), names
+
+    @property
+    def labels(self) -> Int32:
+        """int32 (images,): the label of each image as a position in `label_names`; -1 where it has none."""
+        return self._encoded[0]
+
+    @property
+    def label_names(self) -> list[str]:
+        """The labels that occur, sorted."""
+        return self._encoded[1]
+
+    def require_labels(self) -> None:
+        """NotBuiltError when no image has a label."""
+        if not self.label_names:
+            raise NotBuiltError(
+                f"No image of the collection {self.reader.name} has a label; index a folder with one subfolder for "
+                "each class, or give --labels FILE."
+            )
+
+    def label_code(self, label: str) -> int:
+        """The position of a label in `label_names`; NotFoundError when no image has it."""
+        self.require_labels()
+        if label not in self.label_names:
+            raise NotFoundError(
+                f"No image of the collection {self.reader.name} has the label {label!r}; "
+                f"it has {some(self.label_names)}."
+            )
+        return self.label_names.index(label)
+
+    def keys(self, rows: Int64) -> list[str]:
+        """The keys of some rows."""
+        return self._taken("key", rows)
+
+    def uris(self, rows: Int64) -> list[str]:
+        """Where the files of some rows lie."""
+        return self._taken("uri", rows)
+
+    def label_texts(self, rows: Int64) -> list[str]:
+        """The labels of some rows; "" where an image has none."""
+        names = [*self.label_names, ""]
+        return [names[code] for code in self.labels[rows].tolist()]
+
+    def _taken(self, column: str, rows: Int64) -> list[str]:
+        taken: list[str] = self._images.column(column).take(pa.array(rows)).to_pylist()
+        return taken
+
+    @functools.cached_property
+    def _row_by_key(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self._images.column("key").to_pylist())}
+
+    def row_of_key(self, key: str) -> int:
+        """The row of an image by key; NotFoundError when there is none."""
+        row = self._row_by_key.get(key)
+        if row is None:
+            raise NotFoundError(
+                f"The collection {self.reader.name} has no image with key {key!r}; "
+                "keys are paths relative to the source, with /."
+            )
+        return row
+
+    def row_of_id(self, image_id: int) -> int:
+        """The row of an image by id; NotFoundError when there is none."""
+        row = int(np.searchsorted(self.ids, image_id))
+        if row == len(self.ids) or self.ids[row] != image_id:
+            raise NotFoundError(f"The collection {self.reader.name} has no image with id {image_id}.")
+        return row
+
+    def clustering_name(self, name: str = "", space: str = "") -> str:
+        """The clustering meant: by "space/name", or for "" the first one of a space; NotBuiltError when it has none."""
+        if name:
+            self.reader.clustering(name)
+            return name
+        space, _ = self.reader.space(space)
+        for found, entry in sorted(self.reader.manifest.clusterings.items()):
+            if entry.space == space:
+                return found
+        raise NotBuiltError(
+            f"The space {space} has no clustering; make one with: "
+            f"lookalike cluster {self.reader.storage.root} --space {space}"
+        )
+
+    def assigned(self, clustering: str) -> Assigned:
+        """A clustering by "space/name", aligned to the images."""
+        if clustering not in self._assigned:
+            entry = self.reader.clustering(clustering)
+            stored = self.reader.assignments(clustering)
+            rows = self.rows_of_ids(stored.ids)
+            clusters = np.full(len(self), -1, np.int32)
+            distances = np.full(len(self), np.nan, np.float32)
+            margins = np.full(len(self), np.nan, np.float32)
+            clusters[rows], distances[rows], margins[rows] = stored.clusters, stored.distances, stored.margins
+            self._assigned[clustering] = Assigned(entry, clusters, distances, margins)
+        return self._assigned[clustering]
+
+    def predicted(self, model: str) -> Predicted:
+        """A model's predictions, aligned to the images; NotFoundError, NotBuiltError when there are none."""
+        if model not in self._predicted:
+            self._predicted[model] = self._read_predictions(model)
+        return self._predicted[model]
+
+    def _read_predictions(self, model: str) -> Predicted:
+        table = self.reader.predictions(model)
+        top = table.schema.field("class_index").type.list_size
+        rows = self.rows_of_ids(table.column("id").to_numpy())
+        classes = np.full((len(self), top), -1, np.int32)
+        probabilities = np.full((len(self), top), np.nan, np.float32)
+        indexes = table.column("class_index").combine_chunks().flatten()
+        classes[rows] = indexes.to_numpy().reshape(-1, top)
+        probabilities[rows] = table.column("probability").combine_chunks().flatten().to_numpy().reshape(-1, top)
+        texts = table.column("class_name").combine_chunks().flatten()
+        first = pa.table({"index": indexes, "name": texts}).group_by("index").aggregate([("name", "min")])
+        names = dict(zip(first.column("index").to_pylist(), first.column("name_min").to_pylist(), strict=True))
+        return Predicted(classes, probabilities, names)
+
+    def rows_of_ids(self, ids: Int64) -> Int64:
+        """The rows of ids that are all there."""
+        return np.searchsorted(self.ids, ids).astype(np.int64, copy=False)
+
+    def space_rows(self, space: str) -> Int64:
+        """int64 (rows of the space,): the image row of each row of a space."""
+        return self.rows_of_ids(self.reader.ids(space))
+
+    def stream(self, space: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        """Yield (image rows, embeddings as stored) in the order of the space, at most `rows` at a time."""
+        for ids, vectors in self.reader.stream(space, rows):
+            yield self.rows_of_ids(ids), vectors
+
+
+def some(names: list[str], most: int = 12) -> str:
+    """A list of names for a sentence, shortened."""
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
