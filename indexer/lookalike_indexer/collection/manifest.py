@@ -111,7 +111,7 @@ class IndexEntry:
     digest: str
 
 
-Setting = str | int | float | bool | None | list[str] | list[int]
+Setting = str | int | float | bool | None | list[str | int]
 
 
 @dataclass(frozen=True)

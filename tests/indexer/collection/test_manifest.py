@@ -13,6 +13,7 @@ from lookalike_indexer.collection.manifest import (
     Manifest,
     ModelEntry,
     RecallPoint,
+    ResultEntry,
     SourceEntry,
     SpaceEntry,
 )
@@ -62,6 +63,13 @@ def full():
             "resnet152": IndexEntry(
                 "resnet152", "IVF256,SQfp16", "cosine", 256, 8, [RecallPoint(1, 0.5), RecallPoint(8, 0.953)],
                 500, 9984, 1234, 1, "indexes/resnet152/fedcba9876543210.faiss", "fe" * 32,
+            )
+        },
+        results={
+            "matrix/classes": ResultEntry(
+                "matrix", "classes", {"clustering": "resnet152/k2", "limit": 5, "models": ["resnet152"]},
+                {"purity": 0.75}, ["Cats and dogs share a cluster."],
+                {"counts": "results/matrix/classes/0011223344556677/counts.parquet"}, "0f" * 32,
             )
         },
         default_space="resnet152",
