@@ -15,6 +15,7 @@ from torch import fx
 from lookalike_indexer.collection.spec import Pooling, PreprocessingSpec
 from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_indexer.models.compute import Compute, torch_dtype
+from lookalike_indexer.models.layout import channel_axes
 from lookalike_indexer.models.nodes import TracedNetwork
 from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.pooling import pooled
@@ -59,12 +60,12 @@ class Network:
         device: str,
         compute: Compute,
     ) -> None:
-        """UsageError: a node whose output is no tensor that can be pooled."""
+        """UsageError: a node whose output is no tensor that can be pooled to a vector for each image."""
         self._device = torch.device(device)
         self._compute = compute
         self._crop = preprocessing.crop
         self._normalise = Normaliser(preprocessing, self._device)
-        cut = _cut(traced, nodes)
+        cut = _cut(traced, nodes, _channel_axes(traced, nodes, preprocessing.crop))
         # Convolutions read pixels, not planes: on processors and on tensor cores alike.
         self._module = cut.to(self._device).to(memory_format=torch.channels_last).eval()
         self._nodes = list(nodes)
@@ -120,13 +121,7 @@ class Network:
         """The dimension of each node's vectors, from one black image."""
         black = np.zeros((3, self._crop, self._crop), np.uint8)
         out = self.forward(self.normalised([black]))
-        dims = []
-        for number, node in enumerate(self._nodes):
-            vector = out[str(number)]
-            if vector.ndim != 2 or not vector.shape[1]:
-                raise UsageError(f"The layer {node.layer} gives no vector for an image; choose another layer.")
-            dims.append(int(vector.shape[1]))
-        return dims
+        return [int(out[str(number)].shape[1]) for number in range(len(self._nodes))]
 
 
 class _Flying:
@@ -168,7 +163,20 @@ def _device_errors(device: torch.device, batch: int) -> Iterator[None]:
         ) from error
 
 
-def _cut(traced: TracedNetwork, nodes: Sequence[Node]) -> fx.GraphModule:
+def _channel_axes(traced: TracedNetwork, nodes: Sequence[Node], crop: int) -> list[int]:
+    """The axis that each wanted node's output has its channels on; UsageError when one cannot be pooled."""
+    wanted = [traced.nodes[node.layer] for node in nodes]
+    axes = channel_axes(traced.graph, crop, wanted)
+    for node, source in zip(nodes, wanted, strict=True):
+        if source not in axes:
+            raise UsageError(
+                f"The layer {node.layer} gives neither vectors, maps nor tokens whose channels can be told apart from "
+                "their positions; choose another layer."
+            )
+    return [axes[source] for source in wanted]
+
+
+def _cut(traced: TracedNetwork, nodes: Sequence[Node], axes: Sequence[int]) -> fx.GraphModule:
     """The graph with each wanted node pooled right after it, and nothing that only led elsewhere.
 
     Right after it, because later layers may change its output in place
@@ -184,7 +192,7 @@ def _cut(traced: TracedNetwork, nodes: Sequence[Node]) -> fx.GraphModule:
         copied[node] = graph.node_copy(node, lambda old: copied[old])
         for number, source in wanted.items():
             if source is node:
-                outputs[str(number)] = graph.call_function(pooled, (copied[node], nodes[number].pooling))
+                outputs[str(number)] = graph.call_function(pooled, (copied[node], nodes[number].pooling, axes[number]))
     outputs[_LOGITS] = copied[traced.nodes[traced.logits]]
     graph.output(outputs)
     cut = fx.GraphModule(traced.graph, graph)

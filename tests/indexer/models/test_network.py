@@ -120,19 +120,36 @@ def test_too_little_memory_names_the_batch_size(resnet, plain_spec, pixels, monk
         cut.embed(pixels)
 
 
+def test_maps_with_channels_last_are_pooled_over_their_positions(plain_spec, pixels):
+    module = untrained("swin_t", 0)
+    seen = {}
+    cut = network(module, plain_spec, Node("features.7.1.add_1", "max"), Node("permute", "avg"), Node("norm", "avg"))
+    hook = module.features.register_forward_hook(lambda part, given, out: seen.setdefault("maps", out.clone()))
+    with torch.inference_mode():
+        logits = module(cut.normalised(pixels))
+    hook.remove()
+    result = cut.embed(pixels)
+    assert seen["maps"].shape == (5, 2, 2, 768)
+    assert cut.dims == [768, 768, 768]
+    torch.testing.assert_close(torch.from_numpy(result.embeddings[0]), seen["maps"].amax((1, 2)))
+    # The same maps with the channels moved to the front have the same means.
+    torch.testing.assert_close(result.embeddings[1], result.embeddings[2])
+    assert result.classes[:, 0].tolist() == logits.argmax(1).tolist()
+
+
 def test_pooling_by_its_definition():
     maps = torch.arange(2 * 3 * 5 * 5, dtype=torch.float32).reshape(2, 3, 5, 5)
-    assert torch.equal(pooled(maps, "avg"), maps.mean((2, 3)))
-    assert torch.equal(pooled(maps, "max"), maps.amax((2, 3)))
+    assert torch.equal(pooled(maps, "avg", 1), maps.mean((2, 3)))
+    assert torch.equal(pooled(maps, "max", 1), maps.amax((2, 3)))
     # The highest tenth of 25 positions, rounded up, is 3 of them.
-    assert torch.equal(pooled(maps, "top10")[0, 0], torch.tensor(23.0))
-    tokens = maps.flatten(2).transpose(1, 2)
+    assert torch.equal(pooled(maps, "top10", 1)[0, 0], torch.tensor(23.0))
     for pooling in ("avg", "max", "top10"):
-        torch.testing.assert_close(pooled(tokens, pooling), pooled(maps, pooling))
+        expected = pooled(maps, pooling, 1)
+        torch.testing.assert_close(pooled(maps.permute(0, 2, 3, 1), pooling, 3), expected)
+        torch.testing.assert_close(pooled(maps.flatten(2), pooling, 1), expected)
+        torch.testing.assert_close(pooled(maps.flatten(2).transpose(1, 2), pooling, 2), expected)
     vectors = torch.ones(2, 4, dtype=torch.bfloat16)
-    assert pooled(vectors, "max").dtype == torch.float32
-    with pytest.raises(UsageError, match="cannot be pooled"):
-        pooled(torch.zeros(3), "avg")
+    assert pooled(vectors, "max", 1).dtype == torch.float32
 
 
 @pytest.mark.gpu
