@@ -4,22 +4,28 @@ Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
 similarity search with GPUs, 2017): random rows as the start, emptied clusters
 filled by splitting large ones. One call of faiss.Kmeans with n iterations and
 n calls with one iteration each, every call starting from the centroids of the
-last, give the same centroids.
+last, give the same centroids. On processors that multiply bfloat16 faster, the
+larger of these tasks go another way; see `bfloat16.py`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 
 from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.clustering.bfloat16 import Bfloat16Step, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.indexing.flat import flat_index
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Bar, Progress
+
+# From centroids of shape (k, dim) to those after one update, and the inertia before it.
+Step = Callable[[Float32], tuple[Float32, float]]
 
 # How faiss itself spaces the seeds of its restarts; kept, so that `restarts` means the same as its `nredo`.
 _RESTART_STRIDE = 15486557
@@ -53,19 +59,31 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
 def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
     seed = (settings.seed + restart * _RESTART_STRIDE) % 2**31
     centroids: Float32 = _kmeans(vectors.shape[1], k, settings, 0, seed, start=vectors).centroids
-    step = _kmeans(vectors.shape[1], k, settings, 1, seed)
+    step = _step(vectors, k, settings, seed)
     inertia: list[float] = []
     for done in range(settings.iterations):
-        step.train(vectors, init_centroids=centroids)
-        inertia.append(float(step.obj[-1]))
+        updated, before = step(centroids)
+        inertia.append(before)
         bar.advance()
-        bar.note(f"inertia {inertia[-1]:.6g}")
-        if np.array_equal(step.centroids, centroids):
+        bar.note(f"inertia {before:.6g}")
+        if np.array_equal(updated, centroids):
             # Nothing moves any more: each iteration to come would repeat this one.
             bar.advance(settings.iterations - done - 1)
             break
-        centroids = step.centroids
+        centroids = updated
     return Trained(centroids, inertia)
+
+
+def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Step:
+    if not settings.gpus and worthwhile(len(vectors), k, vectors.shape[1]):
+        return Bfloat16Step(vectors, settings.spherical)
+    kmeans = _kmeans(vectors.shape[1], k, settings, 1, seed)
+
+    def step(centroids: Float32) -> tuple[Float32, float]:
+        kmeans.train(vectors, init_centroids=centroids)
+        return kmeans.centroids, float(kmeans.obj[-1])
+
+    return step
 
 
 def _kmeans(

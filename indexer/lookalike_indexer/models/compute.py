@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from lookalike_indexer.errors import DeviceError, UsageError
+from lookalike_indexer.processor import CPUINFO, flags
 
 Compute = Literal["float32", "bfloat16", "float16"]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -41,11 +42,6 @@ def torch_dtype(compute: Compute) -> torch.dtype:
     return _DTYPES[compute]
 
 
-def has_matrix_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+def has_matrix_bfloat16(cpuinfo: Path = CPUINFO) -> bool:
     """Whether the processor multiplies bfloat16 matrices in units of their own."""
-    try:
-        text = cpuinfo.read_text()
-    except OSError:
-        return False
-    flags = {flag for line in text.splitlines() if line.startswith("flags") for flag in line.split()}
-    return "amx_bf16" in flags
+    return "amx_bf16" in flags(cpuinfo)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.clustering import bfloat16, kmeans
+from lookalike_indexer.clustering.bfloat16 import Bfloat16Step
+from lookalike_indexer.clustering.kmeans import train
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.processor import flags
+from lookalike_indexer.progress import Silent
+
+
+def exact_step(vectors, centroids):
+    """One update and the inertia before it, all in float64."""
+    squared = np.square(vectors[:, None, :].astype(np.float64) - centroids[None]).sum(axis=2)
+    nearest = squared.argmin(axis=1)
+    updated = np.stack([vectors[nearest == c].mean(axis=0, dtype=np.float64) for c in range(len(centroids))])
+    return updated, squared.min(axis=1).sum()
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Take the bfloat16 way whatever the size and the processor: torch can do it anywhere, if slowly."""
+    monkeypatch.setattr(kmeans, "worthwhile", lambda rows, k, dim: True)
+
+
+def test_a_step_is_that_of_float64_where_groups_are_apart(clustered):
+    vectors = clustered(2500, 64, 12)
+    start = vectors[:12].copy()
+    updated, inertia = Bfloat16Step(vectors, spherical=False)(start)
+    expected, expected_inertia = exact_step(vectors, start)
+    np.testing.assert_allclose(updated, expected, atol=1e-5)
+    assert inertia == pytest.approx(expected_inertia, rel=1e-5)
+
+
+def test_near_ties_are_decided_in_float32():
+    """Centroids that bfloat16 cannot tell apart: 1 and 1 + 1/1024 are one number there."""
+    centroids = np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32)
+    vectors = np.repeat(np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32), [30, 50, 20], axis=0)
+    updated, inertia = Bfloat16Step(vectors, spherical=False)(centroids)
+    np.testing.assert_array_equal(updated, centroids)
+    assert inertia == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.usefixtures("always")
+def test_training_ends_with_the_inertia_of_faiss():
+    vectors = prepare(np.random.default_rng(3).standard_normal((4000, 48)).astype(np.float32), "cosine")
+    settings = ClusterSettings(iterations=20, restarts=1, seed=5)
+    found = train(vectors, 30, settings, Silent())
+    assert all(after <= before * (1 + 1e-5) for before, after in zip(found.inertia, found.inertia[1:], strict=False))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kmeans, "worthwhile", lambda rows, k, dim: False)
+        expected = train(vectors, 30, settings, Silent())
+    assert found.inertia[0] == pytest.approx(expected.inertia[0], rel=1e-4)
+    assert found.inertia[-1] == pytest.approx(expected.inertia[-1], rel=5e-3)
+
+
+@pytest.mark.usefixtures("always")
+def test_the_seed_decides():
+    vectors = np.random.default_rng(3).standard_normal((3000, 32)).astype(np.float32)
+    first, again = (train(vectors, 20, ClusterSettings(iterations=5, restarts=1), Silent()) for _ in range(2))
+    assert first.centroids.tobytes() == again.centroids.tobytes()
+    assert first.inertia == again.inertia
+
+
+def test_spherical_centroids_have_length_one(clustered):
+    vectors = prepare(clustered(900, 16, 5), "cosine")
+    updated, _ = Bfloat16Step(vectors, spherical=True)(vectors[:5].copy())
+    np.testing.assert_allclose(np.linalg.norm(updated, axis=1), 1, atol=1e-6)
+
+
+def test_an_empty_cluster_takes_half_of_the_largest():
+    vectors = np.repeat(np.array([[1, 0], [0, 1]], np.float32), [60, 40], axis=0)
+    far = np.array([[1, 0], [0, 1], [-50, -50]], np.float32)
+    updated, _ = Bfloat16Step(vectors, spherical=False)(far)
+    np.testing.assert_allclose(updated[1], [0, 1])
+    np.testing.assert_allclose([updated[0], updated[2]], [[1, 0], [1, 0]], atol=2e-3)
+    assert updated[0, 0] != updated[2, 0]
+
+
+def test_small_tasks_stay_with_faiss(monkeypatch):
+    monkeypatch.setattr(bfloat16, "flags", lambda path: frozenset({"avx512_bf16"}))
+    assert bfloat16.worthwhile(50_000, 256, 2048)
+    assert not bfloat16.worthwhile(1_000, 10, 2048)
+    monkeypatch.setattr(bfloat16, "flags", lambda path: frozenset({"avx512f"}))
+    assert not bfloat16.worthwhile(50_000, 256, 2048)
+
+
+def test_the_processor_names_its_features(tmp_path):
+    listed = tmp_path / "cpuinfo"
+    listed.write_text("processor\t: 0\nflags\t\t: fpu amx_bf16 sse\n\nprocessor\t: 1\nflags\t\t: fpu\n")
+    assert flags(listed) == {"fpu", "amx_bf16", "sse"}
+    assert flags(tmp_path / "absent") == frozenset()
