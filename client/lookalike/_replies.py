@@ -193,6 +193,8 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
             most.max_page_size,
             most.max_members,
             most.max_queue,
+            most.max_experiments,
+            most.max_table_rows,
         ),
         image_queries=reply.image_queries,
         image_query_problem=reply.image_query_problem,

@@ -11,7 +11,8 @@ class Limits:
 
     Queries in a call, neighbours of a query, inverted lists visited, bytes and
     pixels of one picture, bytes of one message, rows of one page, members
-    returned with a membership, queries waiting for the device.
+    returned with a membership, queries waiting for the device, experiments
+    waiting to be run, rows of one table of an experiment.
     """
 
     max_batch: int
@@ -23,6 +24,8 @@ class Limits:
     max_page_size: int
     max_members: int
     max_queue: int
+    max_experiments: int
+    max_table_rows: int
 
 
 @dataclass(frozen=True)

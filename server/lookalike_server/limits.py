@@ -15,6 +15,9 @@ class Limits:
     where a query by key asks for one neighbour more than the caller did), so
     that every placement answers the same calls. `max_batch` bounds both a call
     and the batch that several calls are searched in; `max_queue` is in queries.
+    `max_experiments` is what may wait for the one that runs; `max_table_rows`
+    bounds each table of an experiment's reply, which has to stay within
+    `max_message_bytes` besides.
     """
 
     max_batch: int = 256
@@ -26,6 +29,8 @@ class Limits:
     max_page_size: int = 1000
     max_members: int = 100
     max_queue: int = 1024
+    max_experiments: int = 8
+    max_table_rows: int = 200_000
     default_page_size: int = 100
     max_thumbnail_side: int = 512
     min_thumbnail_side: int = 16

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from lookalike import wire
 from lookalike.v1 import types_pb2
 
-DTYPES = ("float32", "float16", "int64", "int32")
+DTYPES = ("float32", "float16", "int64", "int32", "float64", "bool")
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
 
 
@@ -41,7 +41,7 @@ def test_the_bytes_are_little_endian_and_row_major():
     assert tensor.element_type == types_pb2.ELEMENT_TYPE_INT32
 
 
-@pytest.mark.parametrize("dtype", ["float64", "uint8", "bool", "complex64", "object", "U3", "datetime64[s]"])
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "complex64", "object", "U3", "datetime64[s]"])
 def test_other_types_are_refused_by_name(dtype):
     array = np.zeros(2, dtype)
     with pytest.raises(ValueError, match=f"an array of {array.dtype} cannot be sent".replace("[", r"\[")):
@@ -50,7 +50,7 @@ def test_other_types_are_refused_by_name(dtype):
 
 @given(
     st.lists(st.integers(-2, 2**62), max_size=4),
-    st.integers(0, 6),
+    st.integers(0, 8),
     st.binary(max_size=64),
 )
 def test_a_tensor_is_decoded_or_refused_never_anything_else(shape, element_type, data):

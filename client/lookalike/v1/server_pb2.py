@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/server.proto\x12\x0clookalike.v1\"\x16\n\x14GetServerInfoRequest\"\xcb\x01\n\x06Limits\x12\x11\n\tmax_batch\x18\x01 \x01(\x05\x12\r\n\x05max_k\x18\x02 \x01(\x05\x12\x12\n\nmax_nprobe\x18\x03 \x01(\x05\x12\x17\n\x0fmax_image_bytes\x18\x04 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x03\x12\x15\n\rmax_page_size\x18\x07 \x01(\x05\x12\x13\n\x0bmax_members\x18\x08 \x01(\x05\x12\x11\n\tmax_queue\x18\t \x01(\x05\"\xfd\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x16\n\x0esearch_threads\x18\x06 \x01(\x05\x12\x15\n\rembed_threads\x18\x07 \x01(\x05\x12$\n\x06limits\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Limits\x12\x15\n\rimage_queries\x18\t \x01(\x08\x12\x1b\n\x13image_query_problem\x18\n \x01(\t2i\n\rServerService\x12X\n\rGetServerInfo\x12\".lookalike.v1.GetServerInfoRequest\x1a#.lookalike.v1.GetServerInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/server.proto\x12\x0clookalike.v1\"\x16\n\x14GetServerInfoRequest\"\xfc\x01\n\x06Limits\x12\x11\n\tmax_batch\x18\x01 \x01(\x05\x12\r\n\x05max_k\x18\x02 \x01(\x05\x12\x12\n\nmax_nprobe\x18\x03 \x01(\x05\x12\x17\n\x0fmax_image_bytes\x18\x04 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x03\x12\x15\n\rmax_page_size\x18\x07 \x01(\x05\x12\x13\n\x0bmax_members\x18\x08 \x01(\x05\x12\x11\n\tmax_queue\x18\t \x01(\x05\x12\x17\n\x0fmax_experiments\x18\n \x01(\x05\x12\x16\n\x0emax_table_rows\x18\x0b \x01(\x05\"\xfd\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x16\n\x0esearch_threads\x18\x06 \x01(\x05\x12\x15\n\rembed_threads\x18\x07 \x01(\x05\x12$\n\x06limits\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Limits\x12\x15\n\rimage_queries\x18\t \x01(\x08\x12\x1b\n\x13image_query_problem\x18\n \x01(\t2i\n\rServerService\x12X\n\rGetServerInfo\x12\".lookalike.v1.GetServerInfoRequest\x1a#.lookalike.v1.GetServerInfoResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.server_pb2', globals())
@@ -23,9 +23,9 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _GETSERVERINFOREQUEST._serialized_start=43
   _GETSERVERINFOREQUEST._serialized_end=65
   _LIMITS._serialized_start=68
-  _LIMITS._serialized_end=271
-  _GETSERVERINFORESPONSE._serialized_start=274
-  _GETSERVERINFORESPONSE._serialized_end=527
-  _SERVERSERVICE._serialized_start=529
-  _SERVERSERVICE._serialized_end=634
+  _LIMITS._serialized_end=320
+  _GETSERVERINFORESPONSE._serialized_start=323
+  _GETSERVERINFORESPONSE._serialized_end=576
+  _SERVERSERVICE._serialized_start=578
+  _SERVERSERVICE._serialized_end=683
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,8 @@ class Limits(google.protobuf.message.Message):
     MAX_PAGE_SIZE_FIELD_NUMBER: builtins.int
     MAX_MEMBERS_FIELD_NUMBER: builtins.int
     MAX_QUEUE_FIELD_NUMBER: builtins.int
+    MAX_EXPERIMENTS_FIELD_NUMBER: builtins.int
+    MAX_TABLE_ROWS_FIELD_NUMBER: builtins.int
     max_batch: builtins.int
     """Queries in a call."""
     max_k: builtins.int
@@ -57,6 +59,10 @@ class Limits(google.protobuf.message.Message):
     """Members returned with a membership."""
     max_queue: builtins.int
     """Queries waiting for the device."""
+    max_experiments: builtins.int
+    """Experiments waiting to be run."""
+    max_table_rows: builtins.int
+    """Rows of one table of an experiment's reply."""
     def __init__(
         self,
         *,
@@ -69,8 +75,10 @@ class Limits(google.protobuf.message.Message):
         max_page_size: builtins.int = ...,
         max_members: builtins.int = ...,
         max_queue: builtins.int = ...,
+        max_experiments: builtins.int = ...,
+        max_table_rows: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_queue", b"max_queue"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_queue", b"max_queue", "max_table_rows", b"max_table_rows"]) -> None: ...
 
 global___Limits = Limits
 

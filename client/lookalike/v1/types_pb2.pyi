@@ -37,6 +37,10 @@ class _ElementTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """Two's complement, 64 bits."""
     ELEMENT_TYPE_INT32: _ElementType.ValueType  # 4
     """Two's complement, 32 bits."""
+    ELEMENT_TYPE_FLOAT64: _ElementType.ValueType  # 5
+    """IEEE 754 binary64."""
+    ELEMENT_TYPE_BOOL: _ElementType.ValueType  # 6
+    """One byte each: 0 for no, 1 for yes."""
 
 class ElementType(_ElementType, metaclass=_ElementTypeEnumTypeWrapper):
     """The element type of a Tensor."""
@@ -51,6 +55,10 @@ ELEMENT_TYPE_INT64: ElementType.ValueType  # 3
 """Two's complement, 64 bits."""
 ELEMENT_TYPE_INT32: ElementType.ValueType  # 4
 """Two's complement, 32 bits."""
+ELEMENT_TYPE_FLOAT64: ElementType.ValueType  # 5
+"""IEEE 754 binary64."""
+ELEMENT_TYPE_BOOL: ElementType.ValueType  # 6
+"""One byte each: 0 for no, 1 for yes."""
 global___ElementType = ElementType
 
 @typing.final
