@@ -375,6 +375,8 @@ class Server(server_pb2_grpc.ServerServiceServicer):
                 max_page_size=5000,
                 max_members=100,
                 max_queue=512,
+                max_experiments=8,
+                max_table_rows=1000,
             ),
             image_queries=self.toy.image_queries,
             image_query_problem="" if self.toy.image_queries else "the weights are not here",
