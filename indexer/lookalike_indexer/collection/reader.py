@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection import generations, schema
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, SpaceEntry
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
@@ -56,6 +56,13 @@ class CollectionReader:
             raise NotFoundError(f"The collection {self.name} has no space {name!r}; it has: {there}.")
         return name, self.manifest.spaces[name]
 
+    def model(self, name: str) -> ModelEntry:
+        """A model by name; NotFoundError names those that there are."""
+        if name not in self.manifest.models:
+            there = ", ".join(sorted(self.manifest.models)) or "none"
+            raise NotFoundError(f"The collection {self.name} has no model {name!r}; it has: {there}.")
+        return self.manifest.models[name]
+
     def clustering(self, name: str) -> ClusteringEntry:
         """A clustering by "space/name"; NotFoundError names those that there are."""
         if name not in self.manifest.clusterings:
@@ -89,10 +96,7 @@ class CollectionReader:
 
     def predictions(self, model: str) -> pa.Table:
         """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
-        if model not in self.manifest.models:
-            there = ", ".join(sorted(self.manifest.models)) or "none"
-            raise NotFoundError(f"The collection {self.name} has no model {model!r}; it has: {there}.")
-        paths = self.manifest.models[model].predictions
+        paths = self.model(model).predictions
         if not paths:
             raise NotBuiltError(f"The collection {self.name} keeps no predictions of the model {model}.")
         return self._table(paths, schema.predictions(5))

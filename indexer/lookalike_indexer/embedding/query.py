@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.plan import load_module
+from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
 from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.prepare import Prepared
@@ -18,7 +18,6 @@ from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Float32, Network, Node
 from lookalike_indexer.models.nodes import trace
-from lookalike_indexer.models.untrained import FILE
 
 _TIMEOUT_S = 10.0
 _BATCH = 32
@@ -52,11 +51,7 @@ class QueryEmbedder:
         """
         name, entry = reader.space(space)
         model = reader.manifest.models[entry.model]
-        statistics = next((path for path in model.files if path.endswith(f"/{FILE}")), "")
-        if statistics:
-            reader.verify(statistics)
-            statistics = str(reader.storage.local(statistics))
-        module = load_module(model.spec, statistics, weights_file)
+        module = stored_module(reader, entry.model, weights_file)
         fingerprint = reader.manifest.space_spec(name).fingerprint
         if fingerprint != entry.fingerprint:
             raise MismatchError(

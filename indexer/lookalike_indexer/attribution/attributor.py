@@ -1,0 +1,91 @@
+"""Grad-CAM and guided backpropagation of a picture, as float maps over it."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from captum.attr import GuidedBackprop, LayerAttribution, LayerGradCam
+
+from lookalike_indexer.attribution.graph import gradient_graph
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.images.preprocessing import Pixels
+from lookalike_indexer.models.nodes import TracedNetwork, trace
+from lookalike_indexer.models.normalise import Normaliser
+
+Method = Literal["cam", "gbp"]
+METHODS: tuple[Method, ...] = ("cam", "gbp")
+Float32 = npt.NDArray[np.float32]
+
+
+class Attributor:
+    """A network, read for what in a picture speaks for a class. Calls may come from several threads, one at a time."""
+
+    def __init__(self, traced: TracedNetwork, model: str, preprocessing: PreprocessingSpec, classes: int) -> None:
+        """`model` is what messages call the network."""
+        self.model, self.preprocessing, self.classes = model, preprocessing, classes
+        self._graph = gradient_graph(traced, preprocessing.crop)
+        self._normalise = Normaliser(preprocessing, torch.device("cpu"))
+        # captum's hooks are part of the network while it runs.
+        self._one_at_a_time = threading.Lock()
+
+    @classmethod
+    def open(cls, reader: CollectionReader, model: str, weights_file: str | None = None) -> Attributor:
+        """Load the network of a model of the collection.
+
+        `weights_file` says where its weights lie on this machine. WeightsError:
+        they are not to be had. MismatchError: they are not those that the
+        collection was made with.
+        """
+        spec = reader.model(model).spec
+        module = stored_module(reader, model, weights_file)
+        return cls(trace(module), model, spec.preprocessing, spec.classes)
+
+    def attribution(self, pixels: Pixels, class_index: int, method: Method) -> Float32:
+        """How much each pixel speaks for a class: float32 of shape (crop, crop), from 0 to 1 at the strongest.
+
+        `pixels` is a prepared picture, uint8 of shape (3, crop, crop). "cam" is
+        Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on the last feature
+        maps, interpolated; "gbp" guided backpropagation (Springenberg et al.
+        2014, arXiv:1412.6806), the greatest magnitude of the three colours. All
+        0 when nothing speaks for the class. UsageError: no such class.
+        NotBuiltError: the network has not what the method needs.
+        """
+        if not 0 <= class_index < self.classes:
+            raise UsageError(f"The model {self.model} has the classes 0 to {self.classes - 1}, not {class_index}.")
+        image = self._normalise(torch.from_numpy(np.ascontiguousarray(pixels))[None])
+        with self._one_at_a_time, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # captum tells of each hook that it sets
+            found = self._cam(image, class_index) if method == "cam" else self._gbp(image, class_index)
+        strongest = float(found.max())
+        return found / strongest if strongest > 0 else found
+
+    def _cam(self, image: torch.Tensor, class_index: int) -> Float32:
+        if self._graph.maps is None:
+            raise NotBuiltError(
+                f"The model {self.model} has no feature maps that its classifier reads, which Grad-CAM is drawn from; "
+                "explain the image with a convolutional model of the collection."
+            )
+        maps = LayerGradCam(self._graph.module, self._graph.maps).attribute(
+            image, target=class_index, relu_attributions=True
+        )
+        full = LayerAttribution.interpolate(maps, tuple(image.shape[2:]), interpolate_mode="bilinear")
+        found: Float32 = full[0, 0].detach().numpy().astype(np.float32)
+        return found
+
+    def _gbp(self, image: torch.Tensor, class_index: int) -> Float32:
+        if not self._graph.relus:
+            raise NotBuiltError(
+                f"The model {self.model} has no ReLU, which guided backpropagation works by; "
+                "explain the image with a model that has, such as a ResNet."
+            )
+        gradients = GuidedBackprop(self._graph.module).attribute(image, target=class_index)
+        found: Float32 = gradients[0].abs().amax(0).detach().numpy().astype(np.float32)
+        return found

@@ -1,0 +1,25 @@
+"""The network of a collection's model, as the collection was made with it."""
+
+from __future__ import annotations
+
+import torch
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.plan import load_module
+from lookalike_indexer.models.untrained import FILE
+
+
+def stored_module(reader: CollectionReader, model: str, weights_file: str | None = None) -> torch.nn.Module:
+    """The network of a model of the collection, in eval mode, on the CPU.
+
+    `weights_file` says where the weights lie on this machine, when not where
+    they were. NotFoundError: no such model. WeightsError: the weights are not
+    to be had. MismatchError: they are not those that the collection was made
+    with. DataLossError: its own files were changed.
+    """
+    entry = reader.model(model)
+    statistics = next((path for path in entry.files if path.endswith(f"/{FILE}")), "")
+    if statistics:
+        reader.verify(statistics)
+        statistics = str(reader.storage.local(statistics))
+    return load_module(entry.spec, statistics, weights_file)

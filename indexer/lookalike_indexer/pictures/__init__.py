@@ -1,0 +1,1 @@
+"""Drawing: results of experiments and thumbnails to pictures, by Pillow and matplotlib."""

@@ -1,0 +1,38 @@
+"""An attribution over the picture that it is of."""
+
+from __future__ import annotations
+
+import io
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lookalike_indexer.images.preprocessing import Pixels
+
+_COLOURS = {"cam": "turbo", "gbp": "inferno"}
+# How much of the picture stays where the attribution is 0; it is grey there, so that colour means attribution.
+_BACKGROUND = {"cam": 0.75, "gbp": 0.35}
+_STRONGEST = {"cam": 0.6, "gbp": 1.0}
+# Guided backpropagation has a few very bright pixels that would leave the rest dark.
+_WHITE_POINT = {"cam": 100.0, "gbp": 99.5}
+
+
+def overlay(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -> Image.Image:
+    """Draw an attribution (height, width), 0 to 1, of the method "cam" or "gbp" over its picture (3, height, width)."""
+    picture = pixels.transpose(1, 2, 0).astype(np.float32) / 255
+    grey = picture @ np.array([0.299, 0.587, 0.114], np.float32)
+    white = float(np.percentile(attribution, _WHITE_POINT[method])) or 1.0
+    strength = np.clip(attribution / white, 0, 1)
+    colours = matplotlib.colormaps[_COLOURS[method]](strength)[..., :3]
+    share = (_STRONGEST[method] * np.sqrt(strength))[..., None]
+    mixed = share * colours + (1 - share) * (_BACKGROUND[method] * grey)[..., None]
+    return Image.fromarray((np.clip(mixed, 0, 1) * 255).round().astype(np.uint8))
+
+
+def overlay_png(pixels: Pixels, attribution: npt.NDArray[np.float32], method: str) -> bytes:
+    """`overlay` as a PNG file."""
+    out = io.BytesIO()
+    overlay(pixels, attribution, method).save(out, "PNG", optimize=True)
+    return out.getvalue()
