@@ -1,0 +1,108 @@
+"""Which of a model's classes a label of the collection stands for."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.embedding.classes import class_names
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.experiments.view import View, some
+
+Bool = npt.NDArray[np.bool_]
+Int32 = npt.NDArray[np.int32]
+_WNID = re.compile(r"^n\d{8}[_ -]+")
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """A label may stand for several classes, and for none.
+
+    `accepts` is bool, of shape (labels, classes), by the view's label codes;
+    `names` are the model's classes; `unmapped` the labels that stand for none.
+    """
+
+    accepts: Bool
+    names: list[str]
+    unmapped: list[str]
+
+    def classes_of(self, label_code: int) -> list[int]:
+        """The classes that a label stands for; none for an image without one."""
+        return np.flatnonzero(self.accepts[label_code]).tolist() if label_code >= 0 else []
+
+    def labels_of(self, class_index: int) -> list[int]:
+        """The codes of the labels that stand for a class."""
+        return np.flatnonzero(self.accepts[:, class_index]).tolist()
+
+    def hits(self, labels: Int32, classes: Int32) -> Bool:
+        """Whether each of some classes (n, top) is one that the image's label (n,) stands for; -1 never is."""
+        known = (labels[:, None] >= 0) & (classes >= 0)
+        hits: Bool = self.accepts[np.maximum(labels, 0)[:, None], np.maximum(classes, 0)] & known
+        return hits
+
+
+def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | None = None) -> ClassMap:
+    """Map the labels of a view to the classes of a model.
+
+    By name: the same one, or else the same but for case, spaces, hyphens and
+    underscores and a leading WordNet number ("n02979186_cassette_player" is
+    "cassette player"). `written` names the classes of some labels, by name or
+    index, and goes before that. NotFoundError: no such model, or `written`
+    names a class that the model does not have.
+    """
+    names = class_names(view.reader.model(model).spec)
+    exact: dict[str, list[int]] = {}
+    loose: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        exact.setdefault(name, []).append(index)
+        loose.setdefault(_loose(name), []).append(index)
+    accepts = np.zeros((len(view.label_names), len(names)), bool)
+    for code, label in enumerate(view.label_names):
+        if written is not None and label in written:
+            found = [index for name in written[label] for index in _named(model, name, names, exact, loose)]
+        else:
+            found = exact.get(label) or loose.get(_loose(label), [])
+        accepts[code, found] = True
+    unmapped = [label for label, row in zip(view.label_names, accepts, strict=True) if not row.any()]
+    return ClassMap(accepts, names, unmapped)
+
+
+def read_class_map(path: Path) -> dict[str, list[str]]:
+    """A CSV file with the columns label and class; a label with several classes has several rows.
+
+    UsageError: it cannot be read as that.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file)
+            if not {"label", "class"} <= set(rows.fieldnames or []):
+                raise UsageError(f"The class map {path} must be a CSV file with the columns label and class.")
+            written: dict[str, list[str]] = {}
+            for row in rows:
+                if not row["label"] or not row["class"]:
+                    raise UsageError(f"The class map {path} has a line {rows.line_num} without a label or a class.")
+                written.setdefault(row["label"], []).append(row["class"])
+            return written
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"The class map {path} cannot be read as CSV: {error}.") from error
+
+
+def _named(
+    model: str, name: str, names: list[str], exact: dict[str, list[int]], loose: dict[str, list[int]]
+) -> list[int]:
+    if name.isdecimal() and int(name) < len(names):
+        return [int(name)]
+    found = exact.get(name) or loose.get(_loose(name))
+    if not found:
+        raise NotFoundError(f"The model {model} has no class {name!r}; it has {some(names)}.")
+    return found
+
+
+def _loose(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", _WNID.sub("", name, count=1).strip().casefold()))

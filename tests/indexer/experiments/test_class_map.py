@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.experiments.class_map import class_map, read_class_map
+from lookalike_indexer.experiments.view import View
+
+LABELS = ["n02979186_cassette_player", "Cardigan", "crane", "french-horn", "gnu", None]
+
+
+@pytest.fixture
+def view(make_collection) -> View:
+    """One image for each label, of a model that tells ImageNet's classes apart."""
+    storage = make_collection(np.eye(6, dtype=np.float32), labels=LABELS)
+    manifest = generations.require_latest(storage)
+    return View(CollectionReader(storage, trained(manifest)))
+
+
+def trained(manifest: Manifest) -> Manifest:
+    import dataclasses
+
+    entry = manifest.models["tiny"]
+    weights = dataclasses.replace(entry.spec.weights, kind="file")
+    spec = dataclasses.replace(entry.spec, weights=weights)
+    return dataclasses.replace(manifest, models={"tiny": dataclasses.replace(entry, spec=spec)})
+
+
+def test_labels_are_classes_of_the_same_name(view):
+    found = class_map(view, "tiny")
+    classes = {name: found.classes_of(code) for code, name in enumerate(view.label_names)}
+    assert classes == {
+        "n02979186_cassette_player": [482],
+        "Cardigan": [264],  # the dog; the garment is "cardigan"
+        "crane": [517],  # the machine
+        "french-horn": [566],
+        "gnu": [],
+    }
+    assert found.unmapped == ["gnu"]
+    assert [view.label_names[code] for code in found.labels_of(517)] == ["crane"]
+    assert found.classes_of(-1) == []
+
+
+def test_hits_know_images_without_label_and_models_that_saw_nothing(view):
+    found = class_map(view, "tiny")
+    crane = view.label_code("crane")
+    labels = np.array([crane, crane, -1], np.int32)
+    classes = np.array([[1, 517], [-1, -1], [517, 0]], np.int32)
+    assert found.hits(labels, classes).tolist() == [[False, True], [False, False], [False, False]]
+
+
+def test_what_is_written_goes_before_names(view, tmp_path: Path):
+    path = tmp_path / "map.csv"
+    path.write_text("label,class\ngnu,hartebeest\ngnu,344\ncrane,134\n")
+    found = class_map(view, "tiny", read_class_map(path))
+    assert found.classes_of(view.label_code("gnu")) == [344, 351]
+    assert found.classes_of(view.label_code("crane")) == [134]
+    assert found.unmapped == []
+
+
+def test_mistakes_in_a_class_map_are_named(view, tmp_path: Path):
+    path = tmp_path / "map.csv"
+    with pytest.raises(NotFoundError, match="The model tiny has no class 'wildebeest'"):
+        class_map(view, "tiny", {"gnu": ["wildebeest"]})
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_class_map(path)
+    path.write_text("name,class\na,b\n")
+    with pytest.raises(UsageError, match="the columns label and class"):
+        read_class_map(path)
+    path.write_text("label,class\ngnu,\n")
+    with pytest.raises(UsageError, match="line 2 without a label or a class"):
+        read_class_map(path)
