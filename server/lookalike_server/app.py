@@ -17,6 +17,8 @@ from lookalike.v1 import (
     cluster_pb2_grpc,
     collection_pb2,
     collection_pb2_grpc,
+    experiment_pb2,
+    experiment_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
     server_pb2,
@@ -28,7 +30,9 @@ from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current
 from lookalike_server.embedding import Embedder, EmbedQueue, OpenEmbedder
 from lookalike_server.embedding_process import Opening, ProcessEmbedder
+from lookalike_server.experiments import ExperimentQueue
 from lookalike_server.interceptors import Errors, InFlight
+from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
 from lookalike_server.listen import new_server, open_port
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
@@ -36,6 +40,7 @@ from lookalike_server.queries import Resolver
 from lookalike_server.reload import Reloader
 from lookalike_server.services.cluster import ClusterServicer
 from lookalike_server.services.collection import CollectionServicer
+from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
 from lookalike_server.settings import ServeSettings
@@ -53,13 +58,14 @@ SERVICES = tuple(
         (search_pb2, "SearchService"),
         (cluster_pb2, "ClusterService"),
         (collection_pb2, "CollectionService"),
+        (experiment_pb2, "ExperimentService"),
         (server_pb2, "ServerService"),
     )
 )
 
 
 class App:
-    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and another embedder."""
+    """A server: `start` it, ask `address`, `stop` it. Tests give other devices, another embedder and laboratory."""
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class App:
         *,
         devices: Sequence[Device] | None = None,
         open_embedder: OpenEmbedder | None = None,
+        laboratory: Laboratory | None = None,
     ) -> None:
         self._settings = settings
         self._budget = ThreadBudget.here()
@@ -75,6 +82,10 @@ class App:
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._loader = Loader(settings.placement, devices, settings.limits, self._budget)
         self._open_embedder = open_embedder or _embedder_opener(settings, devices, self._budget)
+        # Half of the processors, as the network has: searches keep the rest.
+        self._laboratory = laboratory or ProcessLaboratory(
+            Equipment(settings.root, settings.weights, self._budget.embed, settings.limits)
+        )
 
     async def start(self) -> None:
         """Load the newest generation and answer calls about it.
@@ -87,6 +98,7 @@ class App:
         self.current = Current(snapshot)
         self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
         self._embed_queue = EmbedQueue(self._open_embedder, limits)
+        self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
         self._server = new_server(limits, [self._in_flight, Errors()])
@@ -131,7 +143,7 @@ class App:
 
     async def _close(self) -> None:
         self.current.close()
-        await asyncio.to_thread(self._embed_queue.close)
+        await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
         self._workers.close()
 
     def _add_services(self) -> None:
@@ -143,6 +155,9 @@ class App:
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(
             CollectionServicer(self.current, limits, self._workers), server
+        )
+        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(
+            ExperimentServicer(self.current, limits, self._experiments, self._workers), server
         )
         server_pb2_grpc.add_ServerServiceServicer_to_server(
             ServerServicer(self.current, self._loader, self._embed_queue), server

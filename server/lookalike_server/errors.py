@@ -73,11 +73,12 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error in gRPC's words: `details` is a serialised google.rpc.Status."""
+    """An error in gRPC's words: `details` is a serialised google.rpc.Status, `reason` that of its ErrorInfo."""
 
     code: grpc.StatusCode
     message: str
     details: bytes
+    reason: str
 
 
 def refusal(error: Exception) -> Refusal:
@@ -90,8 +91,10 @@ def refusal(error: Exception) -> Refusal:
     text = _shortened(str(error))
     if code is None:
         message = "The server failed in a way that it did not expect; its log tells more."
-        return Refusal(grpc.StatusCode.INTERNAL, message, _status(grpc.StatusCode.INTERNAL, message, "INTERNAL", []))
-    return Refusal(code, text, _status(code, text, _reason(error), _more(error, text)))
+        details = _status(grpc.StatusCode.INTERNAL, message, "INTERNAL", [])
+        return Refusal(grpc.StatusCode.INTERNAL, message, details, "INTERNAL")
+    reason = _reason(error)
+    return Refusal(code, text, _status(code, text, reason, _more(error, text)), reason)
 
 
 def _shortened(text: str) -> str:

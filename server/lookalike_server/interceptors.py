@@ -1,16 +1,17 @@
-"""What every unary call passes through, outermost first: counting, then errors."""
+"""What every unary call passes through after observe/interceptor.py, outermost first: counting, then errors."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.errors import refusal
+from lookalike_server.errors import Refusal, refusal
+from lookalike_server.observe import record
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,16 @@ Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler
 DETAILS_KEY = "grpc-status-details-bin"
 
 
-class _UnaryInterceptor(grpc.aio.ServerInterceptor):
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -> NoReturn:
+    """End a call with an error. What was to go back with the reply, such as the request's id, goes with the error."""
+    call = record.current()
+    if call is not None:
+        call.cause = refused.reason
+    trailing = context.trailing_metadata() or ()
+    await context.abort(refused.code, refused.message, (*trailing, (DETAILS_KEY, refused.details)))
+
+
+class UnaryInterceptor(grpc.aio.ServerInterceptor):
     """Wraps each unary call; streams (health watching, reflection) pass untouched."""
 
     async def intercept_service(
@@ -40,7 +50,7 @@ class _UnaryInterceptor(grpc.aio.ServerInterceptor):
         raise NotImplementedError
 
 
-class InFlight(_UnaryInterceptor):
+class InFlight(UnaryInterceptor):
     """Knows how many calls are being answered, so that a drain ends with the last of them."""
 
     def __init__(self) -> None:
@@ -64,7 +74,7 @@ class InFlight(_UnaryInterceptor):
             context.add_done_callback(lambda _: self._done())
             if self._refusing:
                 refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
-                await context.abort(refused.code, refused.message, ((DETAILS_KEY, refused.details),))
+                await abort(context, refused)
             return await call(request, context)
 
         return counted
@@ -75,7 +85,7 @@ class InFlight(_UnaryInterceptor):
             self._idle.set()
 
 
-class Errors(_UnaryInterceptor):
+class Errors(UnaryInterceptor):
     """Answers every error by the table of errors.py; logs those that are the server's own."""
 
     def wrap(self, method: str, call: Call) -> Call:
@@ -88,7 +98,7 @@ class Errors(_UnaryInterceptor):
                 refused = refusal(error)
                 if refused.code in _OURS:
                     log.exception("%s failed", method)
-                await context.abort(refused.code, refused.message, ((DETAILS_KEY, refused.details),))
+                await abort(context, refused)
 
         return answered
 

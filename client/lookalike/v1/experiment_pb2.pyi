@@ -393,26 +393,34 @@ class GetImageClustersResponse(google.protobuf.message.Message):
 global___GetImageClustersResponse = GetImageClustersResponse
 
 @typing.final
+class LabelClasses(google.protobuf.message.Message):
+    """The classes that a label stands for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    label: builtins.str
+    """The label."""
+    @property
+    def classes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The models' names of the classes, or their indexes as decimal numbers."""
+
+    def __init__(
+        self,
+        *,
+        label: builtins.str = ...,
+        classes: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "label", b"label"]) -> None: ...
+
+global___LabelClasses = LabelClasses
+
+@typing.final
 class GetClassAccuraciesRequest(google.protobuf.message.Message):
     """Asks how often models are right."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    @typing.final
-    class ClassMapEntry(google.protobuf.message.Message):
-        DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
-        def __init__(
-            self,
-            *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
-        ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
 
     MODELS_FIELD_NUMBER: builtins.int
     METRIC_FIELD_NUMBER: builtins.int
@@ -427,8 +435,8 @@ class GetClassAccuraciesRequest(google.protobuf.message.Message):
         """The models; all that have predictions when empty."""
 
     @property
-    def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """The models' class for a label, where its name is not the label's own."""
+    def class_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelClasses]:
+        """The classes that labels stand for, where not those of the same name."""
 
     def __init__(
         self,
@@ -436,7 +444,7 @@ class GetClassAccuraciesRequest(google.protobuf.message.Message):
         models: collections.abc.Iterable[builtins.str] | None = ...,
         metric: global___AccuracyMetric.ValueType = ...,
         best: builtins.int = ...,
-        class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["best", b"best", "class_map", b"class_map", "metric", b"metric", "models", b"models"]) -> None: ...
 
@@ -789,7 +797,7 @@ class GetAttributionResponse(google.protobuf.message.Message):
     class_name: builtins.str
     """The name of the class."""
     probability: builtins.float
-    """The probability that the model gives it."""
+    """The probability that the model gives it; NaN where that was not kept."""
     @property
     def served(self) -> lookalike.v1.types_pb2.Served:
         """What served the reply."""

@@ -22,6 +22,22 @@ def read_part(storage: Storage, path: str, columns: list[str] | None = None) -> 
         return file.read(columns=columns)
 
 
+def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:
+    """Rows `start` to before `stop` of a part, those of them that there are, without reading all row groups."""
+    with open_part(storage, path) as file:
+        groups: list[int] = []
+        begin = first = 0
+        for group in range(file.num_row_groups):
+            end = begin + file.metadata.row_group(group).num_rows
+            if begin < stop and end > start:
+                first = first if groups else begin
+                groups.append(group)
+            begin = end
+        if not groups:
+            return file.schema_arrow.empty_table()
+        return file.read_row_groups(groups).slice(start - first, stop - start)
+
+
 def open_part(storage: Storage, path: str) -> pq.ParquetFile:
     """Open a part for reading row groups; DataLossError when it is not a readable Parquet file."""
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.manifest import Manifest, ResultEntry
-from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.collection.parts import read_part, read_rows, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import MismatchError, NotFoundError
@@ -47,15 +48,27 @@ def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
         return generations.publish(reader.storage, draft)
 
 
-def load(reader: CollectionReader, name: str) -> Result:
-    """A stored result by "kind/name"; NotFoundError names those that there are."""
+def entry(reader: CollectionReader, name: str) -> ResultEntry:
+    """What the manifest says of a stored result, by "kind/name"; NotFoundError names those that there are."""
     results = reader.manifest.results
     if name not in results:
         there = ", ".join(sorted(results)) or "none"
         raise NotFoundError(f"The collection {reader.name} has no stored result {name!r}; it has: {there}.")
-    entry = results[name]
-    tables = {table: read_part(reader.storage, path) for table, path in entry.tables.items()}
-    return Result(entry.kind, entry.settings, tables, entry.figures, tuple(entry.findings))
+    return results[name]
+
+
+def load(reader: CollectionReader, name: str) -> Result:
+    """A stored result by "kind/name"; errors as `entry`."""
+    found = entry(reader, name)
+    tables = {table: read_part(reader.storage, path) for table, path in found.tables.items()}
+    return Result(found.kind, found.settings, tables, found.figures, tuple(found.findings))
+
+
+def load_rows(reader: CollectionReader, name: str, tables: Collection[str], start: int, stop: int) -> Result:
+    """A stored result with rows `start` to before `stop` of some of its tables; no more is read than holds them."""
+    found = entry(reader, name)
+    rows = {table: read_rows(reader.storage, found.tables[table], start, stop) for table in tables}
+    return Result(found.kind, found.settings, rows, found.figures, tuple(found.findings))
 
 
 def out_of_date(manifest: Manifest, name: str) -> bool:

@@ -1,0 +1,73 @@
+"""Attribution pictures of stored images, drawn in the process that runs experiments."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from lookalike.v1 import experiment_pb2
+from lookalike_indexer.attribution.attributor import Attributor, Method
+from lookalike_indexer.embedding.classes import class_names
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.images.prepare import Prepared, prepare
+from lookalike_indexer.pictures.overlay import overlay_png
+
+
+class Attributions:
+    """The network used last; another model's takes its place."""
+
+    def __init__(self, weights: str | None, threads: int) -> None:
+        """`weights` is a file that takes the place of the manifest's, where it is the model's."""
+        self._weights = weights
+        self._held: tuple[Any, Attributor] | None = None
+        torch.set_num_threads(threads)
+
+    def attribution(
+        self, view: View, row: int, model: str, method: Method, class_index: int | None = None
+    ) -> experiment_pb2.GetAttributionResponse:
+        """The attribution of an image's class, the most probable one when None; without what served it.
+
+        NotFoundError: no such model, or the image's file is gone. NotBuiltError:
+        no predictions are kept, and no class was given. WeightsError: the
+        model's weights are not here. UsageError: no such class.
+        """
+        spec = view.reader.model(model).spec
+        chosen, probability = _class(view, row, model, class_index)
+        names = class_names(spec)
+        if not 0 <= chosen < len(names):
+            raise UsageError(f"The model {model} has the classes 0 to {len(names) - 1}, not {chosen}.")
+        image = prepare(view.uris(np.array([row]))[0], spec.preprocessing, ImageLimits())
+        if not isinstance(image, Prepared):
+            raise NotFoundError(f"The picture {view.keys(np.array([row]))[0]} cannot be read any more: {image.reason}.")
+        found = self._attributor(view, model).attribution(image.pixels, chosen, method)
+        return experiment_pb2.GetAttributionResponse(
+            png=overlay_png(image.pixels, found, method),
+            class_index=chosen,
+            class_name=names[chosen],
+            probability=probability,
+        )
+
+    def _attributor(self, view: View, model: str) -> Attributor:
+        spec = view.reader.model(model).spec
+        if self._held is None or self._held[0] != spec:
+            self._held = None
+            self._held = (spec, Attributor.open(view.reader, model, self._weights))
+        return self._held[1]
+
+
+def _class(view: View, row: int, model: str, class_index: int | None) -> tuple[int, float]:
+    """The class meant and its probability, NaN where that was not kept."""
+    if class_index is not None and not view.reader.model(model).predictions:
+        return class_index, math.nan
+    predicted = view.predicted(model)
+    classes = predicted.classes[row].tolist()
+    if class_index is None and classes[0] < 0:
+        raise NotFoundError(f"The model {model} did not see the image {view.keys(np.array([row]))[0]}; name a class.")
+    chosen = classes[0] if class_index is None else class_index
+    place = classes.index(chosen) if chosen in classes else -1
+    return chosen, float(predicted.probabilities[row, place]) if place >= 0 else math.nan

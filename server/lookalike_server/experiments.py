@@ -1,0 +1,84 @@
+"""The queue before the laboratory: one experiment runs at a time, and equal calls are answered by one run."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from lookalike_server.batcher import Answer, Batcher, Rules
+from lookalike_server.laboratory import Asked, Laboratory
+from lookalike_server.limits import MIB, Limits
+
+# A run that the server's end overtakes is not waited for longer.
+_PATIENCE_S = 1.0
+_KEPT_BYTES = 64 * MIB
+
+
+class ExperimentQueue:
+    """Answers of experiments; those that were given before, from memory."""
+
+    def __init__(self, laboratory: Laboratory, limits: Limits, kept_bytes: int = _KEPT_BYTES) -> None:
+        self._laboratory = laboratory
+        self._kept = Kept(kept_bytes)
+        rules: Rules[Asked] = Rules(
+            key=lambda asked: asked,
+            # Callers who ask the same cost one run, but each has a place of its own in the queue.
+            size=lambda asked: 1,
+            max_batch=limits.max_experiments,
+            max_queue=limits.max_experiments,
+        )
+        self._batcher: Batcher[Asked, bytes] = Batcher("experiments", {"laboratory": self._run}, rules)
+
+    async def answer(self, asked: Asked, deadline: float | None) -> Answer[bytes]:
+        """A serialised message; see Laboratory. `deadline` is in the time of `time.monotonic`.
+
+        OverloadedError, ExpiredError: see Batcher. Otherwise what the experiment failed with.
+        """
+        kept = self._kept.get(asked)
+        if kept is not None:
+            return Answer(kept, "laboratory", 1, 0, 0)
+        return await self._batcher.submit(asked, deadline)
+
+    def close(self) -> None:
+        """End the thread and the laboratory. May wait for what runs: not for the event loop."""
+        self._batcher.close()
+        self._batcher.join(_PATIENCE_S)
+        self._laboratory.close()
+
+    def _run(self, batch: list[Asked]) -> list[bytes | Exception]:
+        # Of equal calls, one that waited behind another finds its answer kept.
+        answer = self._kept.get(batch[0]) or self._laboratory.answer(batch[0])
+        self._kept.add(batch[0], answer)
+        return [answer] * len(batch)
+
+
+class Kept:
+    """The answers used last of one generation, as many as fit into `most` bytes. For several threads."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._generation = 0
+        self._size = 0
+        self._answers: OrderedDict[Asked, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, asked: Asked) -> bytes | None:
+        """The answer, or None."""
+        with self._lock:
+            if asked in self._answers:
+                self._answers.move_to_end(asked)
+            return self._answers.get(asked)
+
+    def add(self, asked: Asked, answer: bytes) -> None:
+        """Keep an answer; a newer generation's drives out all others, and an older one's is not kept."""
+        with self._lock:
+            if asked.generation > self._generation:
+                self._answers.clear()
+                self._generation, self._size = asked.generation, 0
+            if asked.generation < self._generation or asked in self._answers:
+                return
+            self._answers[asked] = answer
+            self._size += len(answer)
+            while self._size > self._most:
+                _, dropped = self._answers.popitem(last=False)
+                self._size -= len(dropped)

@@ -1,0 +1,135 @@
+"""Experiments in a process of their own.
+
+They import and run Python code that holds the interpreter's lock, with as many
+threads as their libraries like; in the server's own process every search would
+wait for that. The process steps back behind searches, and ends with the server.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import threadpoolctl
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import View
+from lookalike_server import tables
+from lookalike_server.child import Child, Role
+from lookalike_server.limits import Limits
+
+# The modules are imported when they are first asked for: scikit-learn takes a second.
+EXPERIMENTS: Final = {
+    "image_clusters": "lookalike_indexer.experiments.image_clusters",
+    "class_accuracies": "lookalike_indexer.experiments.classes",
+    "class_matrix": "lookalike_indexer.experiments.matrix",
+    "oddballs": "lookalike_indexer.experiments.oddballs",
+    "split_label": "lookalike_indexer.experiments.split",
+    "interpret_clusters": "lookalike_indexer.experiments.interpret",
+    "explain": "lookalike_indexer.experiments.explain",
+}
+ATTRIBUTION: Final = "attribution"
+_NICENESS = 10
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be found out of a generation: equal ones have equal answers.
+
+    `name` is a function of EXPERIMENTS, or ATTRIBUTION; `arguments` are those
+    that it is called with, a mapping as its items.
+    """
+
+    generation: int
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+
+
+class Laboratory(Protocol):
+    """Runs experiments, one at a time."""
+
+    def answer(self, asked: Asked) -> bytes:
+        """A serialised ExperimentResult, or GetAttributionResponse. Errors are those of the experiment."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the process needs to know: the collection's folder, where weights lie if not where they were, threads."""
+
+    root: str
+    weights: str | None
+    threads: int
+    limits: Limits
+
+
+class LocalLaboratory:
+    """Runs experiments where it is; to be used by one thread.
+
+    One generation's columns are held; those of another take their place.
+    """
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._equipment = equipment
+        self._held: tuple[int, View] | None = None
+        self._attributions: Any = None
+
+    def answer(self, asked: Asked) -> bytes:
+        """Errors: see Laboratory."""
+        view, arguments = self._view_of(asked.generation), dict(asked.arguments)
+        if asked.name == ATTRIBUTION:
+            return self._attribution(view, arguments)
+        if "class_map" in arguments:
+            arguments["class_map"] = dict(arguments["class_map"])
+        module = importlib.import_module(EXPERIMENTS[asked.name])
+        experiment: Callable[..., Result] = getattr(module, asked.name)
+        with threadpoolctl.threadpool_limits(self._equipment.threads):
+            result = experiment(view, **arguments)
+        answer: bytes = tables.checked(result, self._equipment.limits).SerializeToString()
+        return answer
+
+    def _attribution(self, view: View, arguments: dict[str, Any]) -> bytes:
+        if self._attributions is None:
+            # Here, because it loads torch.
+            from lookalike_server.attribution import Attributions
+
+            self._attributions = Attributions(self._equipment.weights, self._equipment.threads)
+        answer: bytes = self._attributions.attribution(view, **arguments).SerializeToString()
+        return answer
+
+    def close(self) -> None:
+        """Nothing has to be ended."""
+
+    def _view_of(self, generation: int) -> View:
+        if self._held is None or self._held[0] != generation:
+            # First let go of the other one's columns.
+            self._held = None
+            self._held = (generation, View(CollectionReader.open(self._equipment.root, generation)))
+        return self._held[1]
+
+
+class ProcessLaboratory:
+    """A laboratory in another process, started when it is first asked; to be used by one thread."""
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._child = Child(Role("experiments", "runs experiments", _opened, equipment, _NICENESS))
+
+    def answer(self, asked: Asked) -> bytes:
+        """Errors: see Laboratory. DeviceError: the process ended; the next call starts another."""
+        answer: bytes = self._child.ask(asked)
+        return answer
+
+    def close(self) -> None:
+        """End the process; what it was doing is lost."""
+        self._child.close()
+
+
+@contextmanager
+def _opened(equipment: Equipment) -> Iterator[Callable[[Asked], bytes]]:
+    yield LocalLaboratory(equipment).answer
