@@ -1,0 +1,1 @@
+"""What a server tells about itself: measurements, logs, traces, and the recall that its callers really get."""

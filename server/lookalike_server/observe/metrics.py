@@ -1,0 +1,89 @@
+"""What is measured while calls are answered, for Prometheus.
+
+Names, labels and meanings are listed in docs/observability.md; a test holds
+the two together. Labels have few values, all of them ours: nothing that a
+caller sends becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from lookalike_server.observe.record import CallRecord
+
+# From a quarter of a millisecond, which is less than a call costs, to the longest deadlines.
+_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """The measurements of one server, in a registry of its own. A Sink of calls and an observer of batches."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._calls = Histogram(
+            "lookalike_call_seconds", "Calls by RPC and gRPC code, from arrival to reply.", ("rpc", "code"),
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._rejected = Counter(
+            "lookalike_rejected", "Calls that were refused or failed, by cause.", ("cause",), registry=registry
+        )
+        self._stages = Histogram(
+            "lookalike_stage_seconds", "Time that a call spent in each stage.", ("stage",),
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._sizes = Histogram(
+            "lookalike_batch_size", "Queries that were run together.", ("lane",), buckets=_SIZES, registry=registry
+        )
+        self._waits = Histogram(
+            "lookalike_queue_wait_seconds", "Time from queueing to the start of the batch.", ("lane",),
+            buckets=_SECONDS, registry=registry,
+        )  # fmt: skip
+        self._runs = Histogram(
+            "lookalike_batch_seconds", "Time that a batch ran.", ("lane",), buckets=_SECONDS, registry=registry
+        )
+        # Looking a label up costs as much as observing; each is looked up once.
+        self._by_call: dict[tuple[str, str], Histogram] = {}
+        self._by_stage: dict[str, Histogram] = {}
+
+    def ended(self, call: CallRecord) -> None:
+        """Count a call that was answered."""
+        key = (call.rpc, call.code)
+        seconds = self._by_call.get(key)
+        if seconds is None:
+            seconds = self._by_call[key] = self._calls.labels(*key)
+        seconds.observe(call.seconds)
+        if call.code != "OK":
+            self._rejected.labels(call.cause or call.code).inc()
+        for step in call.stages:
+            if step.name != "queue":
+                self._stage(step.name).observe(step.seconds)
+
+    def lane(self, name: str) -> Lane:
+        """The observer of one queue's batches."""
+        return Lane(self._sizes.labels(name), self._waits.labels(name), self._runs.labels(name))
+
+    def _stage(self, name: str) -> Histogram:
+        found = self._by_stage.get(name)
+        if found is None:
+            found = self._by_stage[name] = self._stages.labels(name)
+        return found
+
+
+class Lane:
+    """Measures the batches of one queue; called by the threads that run them."""
+
+    def __init__(self, sizes: Histogram, waits: Histogram, runs: Histogram) -> None:
+        self._sizes, self._waits, self._runs = sizes, waits, runs
+
+    def __call__(self, size: int, waits: Sequence[float], seconds: float) -> None:
+        self._sizes.observe(size)
+        self._runs.observe(seconds)
+        for wait in waits:
+            self._waits.observe(wait)

@@ -1,0 +1,85 @@
+"""What is known of the call that is being answered: one record, written along its way and read at its end.
+
+Services say which stages a call went through and know nothing of who listens;
+the interceptor hands the finished record to measurements, log and traces.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+REQUEST_ID = "x-request-id"
+TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
+
+Step = Literal["queue", "decode", "embed", "read", "search", "lookup"]
+
+# What a caller names goes into logs and back into headers.
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+class Stage(NamedTuple):
+    """A step of a call: `started` in the time of `time.perf_counter`, both in seconds."""
+
+    name: Step
+    started: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo."""
+
+    rpc: str
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    stages: list[Stage] = field(default_factory=list)
+    traceparent: str = ""
+    tracestate: str = ""
+    code: str = "OK"
+    cause: str = ""
+    seconds: float = 0.0
+
+
+class Sink(Protocol):
+    """Somebody who wants to know of every call that has been answered. Runs in the event loop: it must be quick."""
+
+    def ended(self, call: CallRecord) -> None: ...
+
+
+_CURRENT: ContextVar[CallRecord | None] = ContextVar("lookalike_call", default=None)
+
+
+def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]]) -> CallRecord:
+    """A record for the call that this task answers; the request's id is the caller's, or a new one."""
+    given = {key: value for key, value in metadata if key in _TAKEN and isinstance(value, str)}
+    request_id = given.get(REQUEST_ID, "")
+    if not _REQUEST_ID.fullmatch(request_id):
+        request_id = secrets.token_hex(8)
+    call = CallRecord(
+        rpc, request_id, traceparent=given.get(TRACEPARENT, ""), tracestate=given.get(TRACESTATE, "")
+    )
+    _CURRENT.set(call)
+    return call
+
+
+_TAKEN = frozenset({REQUEST_ID, TRACEPARENT, TRACESTATE})
+
+
+def current() -> CallRecord | None:
+    """The record of the call that is being answered here, None outside of calls."""
+    return _CURRENT.get()
+
+
+def stage(name: Step, started: float, seconds: float) -> float:
+    """Note a step of the current call, if there is one; returns when the step ended."""
+    call = _CURRENT.get()
+    if call is not None:
+        call.stages.append(Stage(name, started, seconds))
+    return started + seconds
