@@ -1,0 +1,227 @@
+"""How spaces change over the checkpoints of one model: clusters, neighbours, classes, single images."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.following import Followed, churn, common_rows, follow
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.steps import Step, steps_of
+from lookalike_indexer.experiments.view import View
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+_NAN = float("nan")
+
+
+def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, seed: int = 1234) -> Result:
+    """Follow the clusterings of a model's checkpoints from step to step.
+
+    Clusters of successive steps are matched so that as many images as can be
+    stay together (Kuhn 1955, the Hungarian method); matched clusters are one
+    track, and an image whose track changes has moved. Churn@k is the share of
+    an image's k nearest neighbours (cosine, among the sample) that it did not
+    have at the step before. Maps are two principal components, aligned to the
+    step before by Procrustes analysis. A label's purity is the share of its
+    images that lie in a cluster whose most frequent label it is.
+
+    Tables: steps, clusters, labels (when there are any), images, map (of at
+    most `sample` images, drawn by `seed`). NotBuiltError: fewer than two
+    checkpoints, or one without clustering. UsageError: k or sample out of range.
+    """
+    steps = steps_of(view, model)
+    rows = common_rows(view, steps)
+    if not 1 <= k < min(sample, len(rows)):
+        raise UsageError(
+            f"-k {k} must be at least 1 and less than the {min(sample, len(rows))} images that are compared."
+        )
+    sampled = np.sort(np.random.default_rng(seed).choice(len(rows), min(sample, len(rows)), replace=False))
+    followed = follow(view, steps, rows, sampled, k)
+    labels = view.labels[rows]
+    tables = {
+        "steps": _steps_table(followed, labels),
+        "clusters": _clusters_table(view, followed, labels),
+        "images": _images_table(view, rows, followed),
+        "map": _map_table(view, rows[sampled], followed),
+    }
+    if (labels >= 0).any():
+        tables["labels"] = _labels_table(view, followed, labels)
+    settings: dict[str, Setting] = {
+        "model": steps[0].model.split("@", 1)[0],
+        "k": k,
+        "sample": len(sampled),
+        "seed": seed,
+        "steps": [step.name for step in steps],
+    }
+    findings = _findings(tables, len(rows), len(sampled))
+    return Result("evolution", settings, tables, _figures(tables, len(rows)), findings)
+
+
+def trace(view: View, result: Result, row: int) -> pa.Table:
+    """One image through the steps of a result: step, cluster, track, the cluster's main label, class, probability."""
+    clusters = result.tables["clusters"].to_pylist()
+    by_place = {(line["step"], line["cluster"]): line for line in clusters}
+    lines = []
+    for step in steps_of(view, str(result.settings["model"])):
+        cluster = int(view.assigned(step.clustering).clusters[row])
+        place = by_place.get((step.name, cluster), {"track": -1, "main_label": ""})
+        line = {"step": step.name, "cluster": cluster, "track": place["track"], "main_label": place["main_label"]}
+        lines.append({**line, **_prediction(view, step, row)})
+    return pa.Table.from_pylist(lines)
+
+
+def _prediction(view: View, step: Step, row: int) -> dict[str, object]:
+    try:
+        predicted = view.predicted(step.model)
+    except NotBuiltError:
+        return {"prediction": "", "probability": _NAN}
+    return {
+        "prediction": predicted.names.get(int(predicted.classes[row, 0]), ""),
+        "probability": float(predicted.probabilities[row, 0]),
+    }
+
+
+def _steps_table(followed: list[Followed], labels: Int32) -> pa.Table:
+    known = labels >= 0
+    lines = []
+    for before, now in zip([None, *followed], followed, strict=False):
+        line: dict[str, object] = {
+            "step": now.step.name,
+            "space": now.step.space,
+            "clustering": now.step.clustering,
+            "clusters": len(now.track_of),
+            "purity": float(_pure(now, labels)[known].mean()) if known.any() else _NAN,
+            "nmi": float(normalized_mutual_info_score(labels[known], now.clusters[known])) if known.any() else _NAN,
+            "ari_before": _NAN,
+            "moved": _NAN,
+            "churn": _NAN,
+            "predictions_changed": _NAN,
+            "disparity": now.disparity,
+        }
+        if before:
+            both = (before.predictions >= 0) & (now.predictions >= 0)
+            changed = (before.predictions != now.predictions)[both]
+            line |= {
+                "ari_before": float(adjusted_rand_score(before.clusters, now.clusters)),
+                "moved": float((before.tracks != now.tracks).mean()),
+                "churn": churn(before.neighbours, now.neighbours),
+                "predictions_changed": float(changed.mean()) if both.any() else _NAN,
+            }
+        lines.append(line)
+    return pa.Table.from_pylist(lines)
+
+
+def _main_labels(clusters: Int32, labels: Int32, count: int) -> Int32:
+    """The most frequent label of each cluster, the first by code among equals; -1 for those without labels."""
+    known = labels >= 0
+    codes = int(labels.max(initial=0)) + 1
+    counts = np.bincount(clusters[known].astype(np.int64) * codes + labels[known], minlength=count * codes)
+    counts = counts.reshape(count, codes)
+    return np.where(counts.any(1), counts.argmax(1), -1).astype(np.int32)
+
+
+def _pure(now: Followed, labels: Int32) -> npt.NDArray[np.bool_]:
+    """Whether each image's label is the most frequent one of its cluster."""
+    main = _main_labels(now.clusters, labels, len(now.track_of))
+    pure: npt.NDArray[np.bool_] = (labels >= 0) & (main[now.clusters] == labels)
+    return pure
+
+
+def _clusters_table(view: View, followed: list[Followed], labels: Int32) -> pa.Table:
+    tables = []
+    for before, now in zip([None, *followed], followed, strict=False):
+        count = len(now.track_of)
+        stayed = now.clusters[before.tracks == now.tracks] if before else now.clusters[:0]
+        names = [*view.label_names, ""]
+        columns = {
+            "step": [now.step.name] * count,
+            "cluster": np.arange(count, dtype=np.int32),
+            "track": now.track_of,
+            "size": np.bincount(now.clusters, minlength=count),
+            "stayed": np.bincount(stayed, minlength=count),
+            "main_label": [names[code] for code in _main_labels(now.clusters, labels, count).tolist()],
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def _labels_table(view: View, followed: list[Followed], labels: Int32) -> pa.Table:
+    images = np.bincount(labels[labels >= 0], minlength=len(view.label_names))
+    there = np.flatnonzero(images)
+    tables = []
+    for now in followed:
+        pure = np.bincount(labels[_pure(now, labels)], minlength=len(images))
+        columns = {
+            "step": [now.step.name] * len(there),
+            "label": [view.label_names[code] for code in there.tolist()],
+            "images": images[there],
+            "purity": pure[there] / images[there],
+        }
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def _images_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table:
+    names = np.array([now.step.name for now in followed])
+    columns: dict[str, object] = {"id": view.ids[rows]}
+    for what, values in (
+        ("cluster", [now.tracks for now in followed]),
+        ("prediction", [now.predictions for now in followed]),
+    ):
+        flipped = np.stack([before != now for before, now in itertools.pairwise(values)])
+        # The last step that changed it; the first one for what never changed.
+        last = np.where(flipped.any(0), len(flipped) - flipped[::-1].argmax(0), 0)
+        columns |= {f"{what}_flips": flipped.sum(0), f"{what}_settled": names[last].tolist()}
+    return pa.table(columns)
+
+
+def _map_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table:
+    return pa.table(
+        {
+            "step": np.repeat([now.step.name for now in followed], len(rows)).tolist(),
+            "id": np.tile(view.ids[rows], len(followed)),
+            "label": view.label_texts(rows) * len(followed),
+            "x": np.concatenate([now.positions[:, 0] for now in followed]),
+            "y": np.concatenate([now.positions[:, 1] for now in followed]),
+        }
+    )
+
+
+def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
+    steps = tables["steps"].to_pylist()
+    figures = {"images": float(images), "steps": float(len(steps))}
+    for name in ("purity", "nmi"):
+        figures |= {f"{name}_first": steps[0][name], f"{name}_last": steps[-1][name]}
+    for name in ("moved", "churn", "predictions_changed"):
+        figures[f"{name}_last"] = steps[-1][name]
+    return figures
+
+
+def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[str, ...]:
+    steps = tables["steps"].to_pylist()
+    largest = max(range(1, len(steps)), key=lambda number: steps[number]["moved"])
+    found = [
+        f"Most images changed clusters at step {steps[largest]['step']}: {steps[largest]['moved']:.1%} of {images:,}; "
+        f"at the last step, {steps[-1]['step']}, {steps[-1]['moved']:.1%}."
+    ]
+    if "labels" in tables:
+        found.append(f"Purity went from {steps[0]['purity']:.3f} to {steps[-1]['purity']:.3f}.")
+        by_label: dict[str, list[float]] = {}
+        for line in tables["labels"].to_pylist():
+            by_label.setdefault(line["label"], []).append(line["purity"])
+        gained = max(by_label, key=lambda label: by_label[label][-1] - by_label[label][0])
+        lost = min(by_label, key=lambda label: by_label[label][-1] - by_label[label][0])
+        for label, what in {gained: "gained", lost: "lost"}.items():
+            first, last = by_label[label][0], by_label[label][-1]
+            if (last > first) == (what == "gained") and last != first:
+                found.append(f"{label} {what} most: its purity went from {first:.2f} to {last:.2f}.")
+    if sampled < images:
+        found.append(f"Churn and maps are those of a random sample of {sampled:,} images.")
+    return tuple(found)

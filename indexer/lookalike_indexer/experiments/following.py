@@ -1,0 +1,122 @@
+"""The checkpoints of a model one after another: tracks of clusters, neighbours and aligned positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial import procrustes
+from sklearn.decomposition import PCA
+from sklearn.neighbors import NearestNeighbors
+
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.steps import Step
+from lookalike_indexer.experiments.view import View
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Float32 = npt.NDArray[np.float32]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A step over the images that all steps have.
+
+    `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,),
+    `track_of` of shape (clusters,). `neighbours` (sample, k) are positions in
+    the sample, `positions` (sample, 2) the map; `disparity` is what
+    Procrustes analysis left, NaN at the first step.
+    """
+
+    step: Step
+    clusters: Int32
+    tracks: Int32
+    track_of: Int32
+    predictions: Int32
+    neighbours: Int64
+    positions: Float64
+    disparity: float
+
+
+def common_rows(view: View, steps: Sequence[Step]) -> Int64:
+    """The images that every step has embedded and clustered."""
+    there = np.ones(len(view), bool)
+    for step in steps:
+        there &= view.assigned(step.clustering).clusters >= 0
+    return np.flatnonzero(there)
+
+
+def follow(view: View, steps: Sequence[Step], rows: Int64, sampled: Int64, k: int) -> list[Followed]:
+    """Each step over some images; `sampled` are the positions among them that are compared by neighbours and maps."""
+    followed: list[Followed] = []
+    for step in steps:
+        followed.append(_followed(view, step, rows, sampled, k, followed[-1] if followed else None))
+    return followed
+
+
+def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, before: Followed | None) -> Followed:
+    clusters = view.assigned(step.clustering).clusters[rows]
+    count = view.reader.clustering(step.clustering).k
+    track_of = matched(before.tracks, clusters, count) if before else np.arange(count, dtype=np.int32)
+    vectors = _unit_vectors(view, step.space, rows[sampled])
+    nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(vectors)
+    positions, disparity = _aligned(PCA(2, svd_solver="full").fit_transform(vectors), before)
+    return Followed(
+        step=step,
+        clusters=clusters,
+        tracks=track_of[clusters],
+        track_of=track_of,
+        predictions=_predictions(view, step.model, rows),
+        neighbours=nearest.kneighbors(return_distance=False),
+        positions=positions,
+        disparity=disparity,
+    )
+
+
+def matched(before: Int32, clusters: Int32, count: int) -> Int32:
+    """The track of each of `count` clusters, given the images' tracks before and their clusters now, both (images,).
+
+    A cluster without a partner begins a track of its own.
+    """
+    tracks = int(before.max()) + 1
+    together = np.bincount(clusters.astype(np.int64) * tracks + before, minlength=count * tracks)
+    mine, theirs = linear_sum_assignment(together.reshape(count, tracks), maximize=True)
+    found = np.full(count, -1, np.int32)
+    found[mine] = theirs
+    new = np.flatnonzero(found < 0)
+    found[new] = tracks + np.arange(len(new))
+    return found
+
+
+def churn(before: Int64, now: Int64) -> float:
+    """The share of neighbours (images, k), distinct in each row, that were not there before."""
+    kept = (now[:, :, None] == before[:, None, :]).any(2)
+    return float(1 - kept.mean())
+
+
+def _unit_vectors(view: View, space: str, rows: Int64) -> Float32:
+    vectors = view.reader.vectors(space, np.searchsorted(view.space_rows(space), rows))
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Float32 = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+    return unit
+
+
+def _predictions(view: View, model: str, rows: Int64) -> Int32:
+    try:
+        first: Int32 = view.predicted(model).classes[rows, 0]
+    except NotBuiltError:
+        return np.full(len(rows), -1, np.int32)
+    return first
+
+
+def _aligned(positions: Float64, before: Followed | None) -> tuple[Float64, float]:
+    """Positions turned, mirrored and scaled onto those before, and what distance is left."""
+    try:
+        first, second, disparity = procrustes(before.positions if before else positions, positions)
+    except ValueError:  # all images in one place
+        return np.zeros_like(positions), float("nan")
+    return (second, float(disparity)) if before else (first, float("nan"))

@@ -1,0 +1,50 @@
+"""The checkpoints of one model in a collection: models of one name, each with "@" and its step behind it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.view import View
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A checkpoint: its name, and the model, space and clustering ("space/name") that it became."""
+
+    name: str
+    model: str
+    space: str
+    clustering: str
+
+
+def natural(text: str) -> tuple[tuple[int, int | str], ...]:
+    """A key that sorts names by the numbers in them: step9 before step10."""
+    return tuple((0, int(piece)) if piece.isdecimal() else (1, piece) for piece in _DIGITS.split(text) if piece)
+
+
+def checkpoint_alias(model: str, step: str) -> str:
+    """What the checkpoint of a model is called in a collection."""
+    return f"{model}@{step}"
+
+
+def steps_of(view: View, model: str = "") -> list[Step]:
+    """The steps of a model in their order, "" for the first model that has any.
+
+    NotBuiltError: there are fewer than two, or one has no clustering.
+    """
+    there = [name for name in view.reader.manifest.models if "@" in name]
+    model = model or (sorted(there)[0].split("@", 1)[0] if there else "")
+    names = sorted((name.split("@", 1)[1] for name in there if name.startswith(f"{model}@")), key=natural)
+    if len(names) < 2:
+        raise NotBuiltError(
+            f"The collection {view.reader.name} has {len(names)} checkpoints{f' of {model}' if model else ''}, and an "
+            "evolution needs two; make them with: lookalike evolution --checkpoints 'step*.pth' --model ARCH"
+        )
+    aliases = [checkpoint_alias(model, name) for name in names]
+    return [
+        Step(name, alias, alias, view.clustering_name(space=alias)) for name, alias in zip(names, aliases, strict=True)
+    ]

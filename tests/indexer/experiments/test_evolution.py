@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.stage import run_cluster
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.evolution import evolution, trace
+from lookalike_indexer.experiments.following import churn, matched
+from lookalike_indexer.experiments.steps import natural
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.progress import Silent
+
+Checkpoints = Callable[..., View]
+
+
+@pytest.fixture
+def checkpoints(make_collection) -> Checkpoints:
+    """A collection of the spaces net@NAME, each of the vectors given and clustered in two."""
+
+    def make(vectors: dict[str, np.ndarray], labels: Sequence[str | None], clusters: int = 2) -> View:
+        spaces, models = {}, {}
+        for name, matrix in vectors.items():
+            storage = make_collection(matrix, labels=labels, space=f"net@{name}")
+            made = generations.require_latest(storage)
+            spaces[f"net@{name}"] = dataclasses.replace(made.spaces[f"net@{name}"], model=f"net@{name}")
+            models[f"net@{name}"] = made.models["tiny"]
+        draft = dataclasses.replace(generations.require_latest(storage), spaces=spaces, models=models)
+        draft = generations.complete(storage, draft)
+        for space in spaces:
+            draft, _ = run_cluster(storage, draft, ClusterSettings(space, clusters, restarts=3), Silent())
+        return View(CollectionReader(storage, generations.publish(storage, draft)))
+
+    return make
+
+
+def two_groups(second: Sequence[int]) -> np.ndarray:
+    """Twelve vectors near two axes; those named lie near the second one."""
+    vectors = np.random.default_rng(5).uniform(0, 0.1, (12, 4)).astype(np.float32)
+    vectors[:, 0] += 1
+    vectors[list(second), :2] += (-1, 1)
+    return vectors
+
+
+def test_an_image_that_changes_sides_is_found_with_its_step(checkpoints):
+    late = [6, 7, 8, 9, 10]
+    view = checkpoints(
+        {"step1": two_groups(late), "step2": two_groups(late), "step10": two_groups([*late, 11])},
+        ["a"] * 6 + ["b"] * 6,
+    )
+    found = evolution(view, k=3)
+    assert found.settings["steps"] == ["step1", "step2", "step10"]
+    steps = found.tables["steps"].to_pydict()
+    np.testing.assert_allclose(steps["moved"], [np.nan, 0, 1 / 12])
+    np.testing.assert_allclose(steps["purity"], [11 / 12, 11 / 12, 1])
+    np.testing.assert_allclose(steps["ari_before"][1], 1)
+    images = found.tables["images"].to_pydict()
+    assert images["cluster_flips"] == [0] * 11 + [1]
+    assert images["cluster_settled"] == ["step1"] * 11 + ["step10"]
+    labels = found.tables["labels"].to_pylist()
+    assert [(line["step"], line["label"], round(line["purity"], 4)) for line in labels] == [
+        ("step1", "a", 1.0),
+        ("step1", "b", 0.8333),
+        ("step2", "a", 1.0),
+        ("step2", "b", 0.8333),
+        ("step10", "a", 1.0),
+        ("step10", "b", 1.0),
+    ]
+    path = trace(view, found, 11).to_pydict()
+    assert path["main_label"] == ["a", "a", "b"]
+    assert path["track"][0] == path["track"][1] != path["track"][2]
+    assert "Most images changed clusters at step step10: 8.3% of 12" in found.findings[0]
+    assert "b gained most: its purity went from 0.83 to 1.00." in found.findings
+
+
+def test_maps_of_a_turned_space_lie_on_each_other(checkpoints):
+    vectors = np.random.default_rng(0).standard_normal((30, 3)).astype(np.float32)
+    turned = vectors[:, [2, 0, 1]] * np.array([1, -1, 1], np.float32)
+    view = checkpoints({"1": vectors, "2": turned}, [None] * 30)
+    found = evolution(view, k=5)
+    steps = found.tables["steps"].to_pydict()
+    assert steps["disparity"][1] < 1e-9
+    assert steps["churn"][1] == 0
+    places = found.tables["map"].to_pydict()
+    xy = np.array([places["x"], places["y"]]).T.reshape(2, 30, 2)
+    np.testing.assert_allclose(xy[0], xy[1], atol=1e-5)
+    assert "labels" not in found.tables
+
+
+def test_a_sample_is_said_and_the_same_by_seed(checkpoints):
+    view = checkpoints({"1": two_groups([3]), "2": two_groups([4])}, [None] * 12)
+    one, two = evolution(view, k=2, sample=6), evolution(view, k=2, sample=6)
+    assert one.tables["map"].equals(two.tables["map"])
+    assert one.tables["map"].num_rows == 12
+    assert "a random sample of 6 images" in one.findings[-1]
+    with pytest.raises(UsageError, match="-k 6 must be at least 1 and less than the 6 images"):
+        evolution(view, k=6, sample=6)
+
+
+def test_clusters_are_matched_so_that_most_images_stay():
+    before = np.array([0, 0, 0, 1, 1, 2, 2, 2], np.int32)
+    now = np.array([3, 3, 0, 0, 0, 1, 1, 2], np.int32)
+    # Cluster 2 has no partner left, and begins the track 3.
+    assert matched(before, now, 4).tolist() == [1, 2, 3, 0]
+
+
+def test_churn_counts_new_neighbours_whatever_their_order():
+    before = np.array([[1, 2], [0, 2]])
+    assert churn(before, np.array([[2, 1], [2, 3]])) == 0.25
+
+
+def test_steps_go_by_their_numbers():
+    assert sorted(["step100", "step9", "final", "step10"], key=natural) == ["final", "step9", "step10", "step100"]
+
+
+def test_without_checkpoints_the_mend_is_named(make_collection):
+    storage = make_collection(two_groups([1]))
+    with pytest.raises(NotBuiltError, match=r"0 checkpoints.*lookalike evolution --checkpoints"):
+        evolution(View(CollectionReader.open(str(storage.root))))
