@@ -19,6 +19,7 @@ from lookalike_benchmarks.vectors import Clustered, Float32
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
@@ -171,8 +172,8 @@ class _NoNetwork:
         self.fingerprint = fingerprint
         self._dim = dim
 
-    def embed(self, files: list[bytes]) -> Float32:
-        return np.empty((len(files), self._dim), np.float32)
+    def embed(self, files: list[bytes]) -> Embedded:
+        return Embedded(np.empty((len(files), self._dim), np.float32))
 
     def close(self) -> None:
         pass

@@ -33,6 +33,8 @@ R = TypeVar("R")
 
 # Takes the works of a batch and returns a result, or an error, for each.
 Run = Callable[[list[W]], Sequence[R | Exception]]
+# Is told of each batch that was run: its size, how long each work waited for it and how long it took, in seconds.
+Observe = Callable[[int, Sequence[float], float], None]
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,20 @@ class _Entry(Generic[W, R]):
 class Batcher(Generic[W, R]):
     """A queue and one owner thread for each of `workers`, which maps a worker's name to what it runs.
 
-    `prepare` runs once in each owner thread, before its first batch.
+    `prepare` runs once in each owner thread, before its first batch; `observe`
+    after each batch, in the thread that ran it.
     """
 
     def __init__(
-        self, name: str, workers: Mapping[str, Run[W, R]], rules: Rules[W], prepare: Callable[[], None] | None = None
+        self,
+        name: str,
+        workers: Mapping[str, Run[W, R]],
+        rules: Rules[W],
+        prepare: Callable[[], None] | None = None,
+        observe: Observe | None = None,
     ) -> None:
         self._name = name
+        self._observe = observe
         self._rules = rules
         self._prepare = prepare
         self._queue: dict[int, _Entry[W, R]] = {}
@@ -215,6 +224,9 @@ class Batcher(Generic[W, R]):
                 for entry, result in zip(batch, results, strict=True)
             ]
         )
+        if self._observe:
+            # After the answers: nobody waits for the measuring.
+            self._observe(size, [started - entry.queued for entry in batch], ended - started)
 
 
 def _settle(outcomes: Sequence[tuple[_Entry[W, R], Answer[R] | Exception]]) -> None:

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError, IndexerError, MismatchError
-from lookalike_server.batcher import Answer, Batcher, Rules
+from lookalike_server.batcher import Answer, Batcher, Observe, Rules
 from lookalike_server.limits import Limits
 from lookalike_server.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
-
-Float32 = npt.NDArray[np.float32]
 
 # A network that is still loading when the server ends is not waited for longer.
 _PATIENCE_S = 1.0
@@ -29,8 +27,8 @@ class Embedder(Protocol):
 
     fingerprint: str
 
-    def embed(self, files: list[bytes]) -> Float32:
-        """The embeddings of encoded pictures, (n, dim); DecodeError names the one that cannot be read."""
+    def embed(self, files: list[bytes]) -> Embedded:
+        """The embeddings of encoded pictures; DecodeError names the one that cannot be read."""
         ...
 
     def close(self) -> None: ...
@@ -58,7 +56,9 @@ class EmbedQueue:
     generations for as long as its fingerprint is in use.
     """
 
-    def __init__(self, open_embedder: OpenEmbedder, limits: Limits, batch: int = 16) -> None:
+    def __init__(
+        self, open_embedder: OpenEmbedder, limits: Limits, batch: int = 16, observe: Observe | None = None
+    ) -> None:
         self._open = open_embedder
         self._embedders: dict[str, Embedder] = {}
         # Fingerprints; None as long as all are.
@@ -69,18 +69,23 @@ class EmbedQueue:
             max_batch=batch,
             max_queue=limits.max_batch * 2,
         )
-        self._batcher: Batcher[_Work, Float32] = Batcher("embedding", {"network": self._run}, rules)
+        self._batcher: Batcher[_Work, Embedded] = Batcher("embedding", {"network": self._run}, rules, observe=observe)
 
     async def embed(
         self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None
-    ) -> Answer[Float32]:
-        """The embeddings of pictures in a space, (n, dim).
+    ) -> Answer[Embedded]:
+        """The embeddings of pictures in a space.
 
         DecodeError: one cannot be read. WeightsError: the network's weights
         are not here. OverloadedError, ExpiredError: see Batcher.
         """
         fingerprint = snapshot.reader.manifest.spaces[space].fingerprint
         return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files), deadline)
+
+    @property
+    def waiting(self) -> int:
+        """The pictures that wait."""
+        return self._batcher.waiting
 
     async def problem(self, snapshot: Snapshot) -> str:
         """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be."""
@@ -108,18 +113,18 @@ class EmbedQueue:
             embedder.close()
         self._embedders.clear()
 
-    def _run(self, batch: list[_Work]) -> list[Float32 | Exception]:
+    def _run(self, batch: list[_Work]) -> list[Embedded | Exception]:
         embedder = self._embedder(batch[0])
         files = [file for work in batch for file in work.files]
         if not files:
-            return [np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32) for work in batch]
+            return [Embedded(np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32)) for work in batch]
         try:
-            vectors = embedder.embed(files)
+            embedded = embedder.embed(files)
         except DecodeError as error:
             # One caller's broken picture is no other caller's affair.
             return [error] if len(batch) == 1 else [_alone(embedder, work) for work in batch]
         ends = np.cumsum([len(work.files) for work in batch])
-        return [vectors[end - len(work.files) : end] for work, end in zip(batch, ends, strict=True)]
+        return [embedded.rows(end - len(work.files), end) for work, end in zip(batch, ends, strict=True)]
 
     def _embedder(self, work: _Work) -> Embedder:
         self._close_unwanted(work.fingerprint)
@@ -146,7 +151,7 @@ class EmbedQueue:
             self._embedders.pop(fingerprint).close()
 
 
-def _alone(embedder: Embedder, work: _Work) -> Float32 | Exception:
+def _alone(embedder: Embedder, work: _Work) -> Embedded | Exception:
     try:
         return embedder.embed(work.files)
     except DecodeError as error:

@@ -12,14 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.images.decode import ImageLimits
 from lookalike_server.child import Child, Role
-
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -43,14 +39,14 @@ class ProcessEmbedder:
         self._child = Child(Role("embedding", "embeds pictures", _opened, opening))
         self.fingerprint: str = self._child.ask(None)
 
-    def embed(self, files: list[bytes]) -> Float32:
-        """The embeddings of encoded pictures, (n, dim).
+    def embed(self, files: list[bytes]) -> Embedded:
+        """The embeddings of encoded pictures.
 
         DecodeError names the one that cannot be read. DeviceError: the process
         ended; the next call starts another.
         """
-        vectors: Float32 = self._child.ask(files)
-        return vectors
+        embedded: Embedded = self._child.ask(files)
+        return embedded
 
     def close(self) -> None:
         """End the process; what it was doing is lost."""
@@ -71,4 +67,4 @@ def _opened(opening: Opening) -> Iterator[Callable[[list[bytes] | None], Any]]:
         limits=opening.limits,
     )
     with embedder:
-        yield lambda files: embedder.fingerprint if files is None else embedder.embed(files)
+        yield lambda files: embedder.fingerprint if files is None else embedder.timed(files)

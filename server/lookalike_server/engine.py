@@ -16,7 +16,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
-from lookalike_server.batcher import Answer, Batcher, Rules, Run
+from lookalike_server.batcher import Answer, Batcher, Observe, Rules, Run
 from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
 from lookalike_server.placement.searcher import Searcher
@@ -63,6 +63,7 @@ class Engine:
         searchers: Sequence[Searcher],
         limits: Limits,
         prepare_thread: Callable[[], None] | None = None,
+        observe: Callable[[str], Observe | None] = lambda lane: None,
     ) -> None:
         self.entry = entry
         self._searchers = searchers
@@ -73,8 +74,8 @@ class Engine:
             max_queue=limits.max_queue,
         )
         workers: dict[str, Run[_Work, Hits]] = {searcher.name: _Indexed(searcher, entry) for searcher in searchers}
-        self._indexed = Batcher("search", workers, rules, prepare_thread)
-        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry)}, rules, prepare_thread)
+        self._indexed = Batcher("search", workers, rules, prepare_thread, observe("search"))
+        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry)}, rules, prepare_thread, observe("scan"))
 
     async def search(self, vectors: Float32, k: int, plan: Plan, deadline: float | None) -> Answer[Hits]:
         """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared.
@@ -84,6 +85,11 @@ class Engine:
         work = _Work(vectors, k, plan.nprobe)
         lane = self._scanned if plan.scan else self._indexed
         return await lane.submit(work, deadline)
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """The queries that wait, by lane."""
+        return {"search": self._indexed.waiting, "scan": self._scanned.waiting}
 
     def close(self) -> None:
         self._indexed.close()

@@ -14,6 +14,7 @@ from lookalike_indexer.errors import MismatchError
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
+from lookalike_server.observe import record
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -60,15 +61,25 @@ class Resolver:
             vectors = _given(space, batch.vectors)
         elif kind == "images":
             files = list(batch.images.data)
-            vectors = (await self._embed_queue.embed(snapshot, space.name, files, deadline)).result
+            vectors = await self._embedded(snapshot, space, files, deadline)
         else:
             own = self.stored_ids(snapshot, batch)
             rows = space.rows_of_ids(own, batch.keys.values if kind == "keys" else batch.ids.values)
+            reading = time.perf_counter()
             vectors = await self._workers.run(lambda: space.vectors(rows))
+            record.stage("read", reading, time.perf_counter() - reading)
         # Written so that NaN is refused as well.
         if not (np.abs(vectors) <= _LARGEST).all():
             raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
         return Queries(vectors, own, round((time.perf_counter() - started) * 1e6))
+
+    async def _embedded(self, snapshot: Snapshot, space: Space, files: list[bytes], deadline: float | None) -> Float32:
+        asked = time.perf_counter()
+        answer = await self._embed_queue.embed(snapshot, space.name, files, deadline)
+        taken = record.stage("queue", asked, answer.queue_us / 1e6)
+        decoded = record.stage("decode", taken, answer.result.decode_s)
+        record.stage("embed", decoded, answer.result.network_s)
+        return answer.result.vectors
 
     def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
         """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""

@@ -42,6 +42,7 @@ from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError, WeightsError
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_server.app import App
@@ -261,12 +262,12 @@ class FakeEmbedder:
         self.closed = False
         self._vectors = vectors
 
-    def embed(self, files: list[bytes]) -> Float32:
+    def embed(self, files: list[bytes]) -> Embedded:
         self.batches.append(len(files))
         for position, file in enumerate(files):
             if not file.isdigit():
                 raise DecodeError(f"Picture {position} is not a picture that can be read.")
-        return self._vectors[[int(file) for file in files]]
+        return Embedded(self._vectors[[int(file) for file in files]])
 
     def close(self) -> None:
         self.closed = True

@@ -50,10 +50,10 @@ async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedde
     gate.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
     queue.close()
-    np.testing.assert_array_equal(results[1].result, toy.vectors[[2, 3]])
+    np.testing.assert_array_equal(results[1].result.vectors, toy.vectors[[2, 3]])
     assert isinstance(results[2], DecodeError)
     assert "Picture 1" in str(results[2]), "counted within the caller's own call"
-    np.testing.assert_array_equal(results[3].result, toy.vectors[[5]])
+    np.testing.assert_array_equal(results[3].result.vectors, toy.vectors[[5]])
     assert embedder.batches == [1, 5, 2, 2, 1]
 
 

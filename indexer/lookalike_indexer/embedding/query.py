@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
 from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
@@ -83,11 +85,17 @@ class QueryEmbedder:
 
         DecodeError names the first that cannot be decoded by its position, from 0.
         """
+        return self.timed(files).vectors
+
+    def timed(self, files: Sequence[bytes]) -> Embedded:
+        """What `embed` gives, and how long its steps took."""
+        started = time.perf_counter()
         pixels = []
         for position, image in enumerate(self._workers.prepare(list(files))):
             if not isinstance(image, Prepared):
                 raise DecodeError(f"Picture {position} cannot be decoded: {image.reason}.")
             pixels.append(image.pixels)
+        decoded = time.perf_counter()
         with self._one_at_a_time:
             if self._threads:
                 # OpenMP keeps this for each thread, and calls come from several.
@@ -96,7 +104,8 @@ class QueryEmbedder:
                 self._network.embed(pixels[start : start + _BATCH]).embeddings[0]
                 for start in range(0, len(pixels), _BATCH)
             ]
-        return np.concatenate([np.empty((0, self._network.dims[0]), np.float32), *vectors])
+        joined = np.concatenate([np.empty((0, self._network.dims[0]), np.float32), *vectors])
+        return Embedded(joined, decoded - started, time.perf_counter() - decoded)
 
     def close(self) -> None:
         """End the workers."""

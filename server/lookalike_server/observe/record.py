@@ -62,9 +62,7 @@ def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]]) -> CallRecord:
     request_id = given.get(REQUEST_ID, "")
     if not _REQUEST_ID.fullmatch(request_id):
         request_id = secrets.token_hex(8)
-    call = CallRecord(
-        rpc, request_id, traceparent=given.get(TRACEPARENT, ""), tracestate=given.get(TRACESTATE, "")
-    )
+    call = CallRecord(rpc, request_id, traceparent=given.get(TRACEPARENT, ""), tracestate=given.get(TRACESTATE, ""))
     _CURRENT.set(call)
     return call
 

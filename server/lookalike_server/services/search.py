@@ -16,6 +16,7 @@ from lookalike_server.effort import Effort
 from lookalike_server.engine import Hits
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
+from lookalike_server.observe import record
 from lookalike_server.queries import Resolver
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.snapshot import Snapshot
@@ -46,11 +47,16 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         plan = space.planner.plan(_effort(request), self._limits)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         own = None if request.include_self else queries.own
+        asked = time.perf_counter()
         answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline)
+        taken = record.stage("queue", asked, answer.queue_us / 1e6)
+        record.stage("search", taken, answer.run_us / 1e6)
         looked_up = time.perf_counter()
         neighbors = _neighbors(snapshot, _Columns.of(answer.result, space.ids, own, request.k), request.fields)
         watch.resolve_us, watch.queue_us, watch.search_us = queries.resolve_us, answer.queue_us, answer.run_us
-        watch.lookup_us = round((time.perf_counter() - looked_up) * 1e6)
+        lookup = time.perf_counter() - looked_up
+        record.stage("lookup", looked_up, lookup)
+        watch.lookup_us = round(lookup * 1e6)
         reply = served(snapshot, space, watch, answer.worker)
         reply.nprobe = 0 if plan.exact else plan.nprobe
         reply.expected_recall = plan.expected_recall
