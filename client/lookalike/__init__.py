@@ -42,6 +42,7 @@ from lookalike._errors import (
     UnavailableError,
     UnimplementedError,
 )
+from lookalike._experiments import Attribution, Experiment, StoredResult, Table
 from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
 from lookalike._paging import AsyncPager, Page, Pager
@@ -52,6 +53,7 @@ from lookalike._sync import Client
 __all__ = [
     "TLS",
     "AsyncPager",
+    "Attribution",
     "AuthenticationError",
     "CallCancelledError",
     "Client",
@@ -62,6 +64,7 @@ __all__ = [
     "Collection",
     "DataLossError",
     "DeadlineExceededError",
+    "Experiment",
     "FailedPreconditionError",
     "GenerationChangedError",
     "Index",
@@ -89,6 +92,8 @@ __all__ = [
     "Space",
     "StoredImage",
     "StoredImages",
+    "StoredResult",
+    "Table",
     "Thumbnails",
     "Timings",
     "UnavailableError",

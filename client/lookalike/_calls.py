@@ -64,7 +64,7 @@ def search(
     queries = _length(asked.batch)
     fields = search_pb2.NeighborFields(keys=True, labels=True, uris=uris)
     request = search_pb2.SearchRequest(
-        query=asked.batch, space=space, k=_count("k", k, 1), include_self=include_self, fields=fields
+        query=asked.batch, space=space, k=as_count("k", k, 1), include_self=include_self, fields=fields
     )
     _set_effort(request, nprobe, recall, exact)
 
@@ -72,7 +72,7 @@ def search(
         batch = _replies.neighbors(reply, queries, uris)
         return batch[0] if asked.single else batch
 
-    return _call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
+    return make_call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
 
 
 def memberships(
@@ -84,38 +84,38 @@ def memberships(
         query=asked.batch,
         clusterings=[clusterings] if isinstance(clusterings, str) else list(clusterings),
         space=space,
-        members=_count("members", members, 0),
+        members=as_count("members", members, 0),
     )
 
     def parse(reply: cluster_pb2.GetMembershipResponse) -> MembershipsBatch | Memberships:
         batch = _replies.memberships(reply, queries)
         return batch[0] if asked.single else batch
 
-    return _call("lookalike.v1.ClusterService/GetMembership", request, cluster_pb2.GetMembershipResponse, parse)
+    return make_call("lookalike.v1.ClusterService/GetMembership", request, cluster_pb2.GetMembershipResponse, parse)
 
 
 def members_page(clustering: str, cluster: int, page_size: int, token: str) -> Call[Page[Members]]:
     request = cluster_pb2.ListMembersRequest(
         clustering=clustering,
-        cluster=_count("cluster", cluster, 0),
-        page_size=_count("page_size", page_size, 0),
+        cluster=as_count("cluster", cluster, 0),
+        page_size=as_count("page_size", page_size, 0),
         page_token=token,
     )
     reply = cluster_pb2.ListMembersResponse
-    return _call("lookalike.v1.ClusterService/ListMembers", request, reply, _replies.members_page)
+    return make_call("lookalike.v1.ClusterService/ListMembers", request, reply, _replies.members_page)
 
 
 def list_clusters(clustering: str) -> Call[Clusters]:
     request = cluster_pb2.ListClustersRequest(clustering=clustering)
     reply = cluster_pb2.ListClustersResponse
-    return _call(
+    return make_call(
         "lookalike.v1.ClusterService/ListClusters", request, reply, lambda got: _replies.clusters(got, clustering)
     )
 
 
 def info() -> Call[Collection]:
     request, reply = collection_pb2.GetCollectionRequest(), collection_pb2.GetCollectionResponse
-    return _call("lookalike.v1.CollectionService/GetCollection", request, reply, _replies.collection)
+    return make_call("lookalike.v1.CollectionService/GetCollection", request, reply, _replies.collection)
 
 
 def lookup(given: Mapping[str, Any]) -> Call[StoredImages | StoredImage]:
@@ -132,22 +132,22 @@ def lookup(given: Mapping[str, Any]) -> Call[StoredImages | StoredImage]:
         found = _replies.found_images(reply, len(values))
         return found[0] if single else found
 
-    return _call("lookalike.v1.CollectionService/GetImages", request, collection_pb2.GetImagesResponse, parse)
+    return make_call("lookalike.v1.CollectionService/GetImages", request, collection_pb2.GetImagesResponse, parse)
 
 
 def images_page(label: str, page_size: int, token: str) -> Call[Page[StoredImages]]:
     request = collection_pb2.ListImagesRequest(
-        label=label, page_size=_count("page_size", page_size, 0), page_token=token
+        label=label, page_size=as_count("page_size", page_size, 0), page_token=token
     )
     reply = collection_pb2.ListImagesResponse
-    return _call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
+    return make_call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
 
 
 def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
     wanted = [check_id(image_id) for image_id in several("ids", ids)]
-    request = collection_pb2.GetThumbnailsRequest(ids=wanted, size=_count("size", size, 0))
+    request = collection_pb2.GetThumbnailsRequest(ids=wanted, size=as_count("size", size, 0))
     reply = collection_pb2.GetThumbnailsResponse
-    return _call(
+    return make_call(
         "lookalike.v1.CollectionService/GetThumbnails",
         request,
         reply,
@@ -157,7 +157,7 @@ def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
 
 def server_info() -> Call[ServerInfo]:
     request, reply = server_pb2.GetServerInfoRequest(), server_pb2.GetServerInfoResponse
-    return _call("lookalike.v1.ServerService/GetServerInfo", request, reply, _replies.server_info)
+    return make_call("lookalike.v1.ServerService/GetServerInfo", request, reply, _replies.server_info)
 
 
 def health(service: str) -> Call[bool]:
@@ -168,10 +168,13 @@ def health(service: str) -> Call[bool]:
     further package for them.
     """
     request, reply = wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value
-    return _call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
+    return make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
 
 
-def _call(method: str, request: message.Message, reply: type[Reply], parse: Callable[[Reply], Result]) -> Call[Result]:
+def make_call(
+    method: str, request: message.Message, reply: type[Reply], parse: Callable[[Reply], Result]
+) -> Call[Result]:
+    """The call of a method, "package.Service/Method", whose reply of type `reply` is read by `parse`."""
     return Call(f"/{method}", request.SerializeToString(), lambda data: parse(reply.FromString(data)))
 
 
@@ -187,7 +190,7 @@ def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: f
     if (nprobe is not None) + (recall is not None) + bool(exact) > 1:
         raise InvalidArgumentError("At most one of nprobe=, recall= and exact= says how hard to look.")
     if nprobe is not None:
-        request.nprobe = _count("nprobe", nprobe, 1)
+        request.nprobe = as_count("nprobe", nprobe, 1)
     elif recall is not None:
         if isinstance(recall, bool) or not isinstance(recall, (int, float, np.floating)) or not 0 < recall <= 1:
             raise InvalidArgumentError(f"recall={recall!r} must be above 0 and at most 1.")
@@ -196,7 +199,8 @@ def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: f
         request.exact = True
 
 
-def _count(name: str, value: object, least: int) -> int:
+def as_count(name: str, value: object, least: int) -> int:
+    """The integer; InvalidArgumentError, naming the argument, when it is none or below `least`."""
     number = as_int(value)
     if number is None or not least <= number <= _INT32_MAX:
         raise InvalidArgumentError(f"{name}={value!r} must be an integer of at least {least}.")

@@ -19,11 +19,12 @@ from lookalike._paging import Pager
 from lookalike._queries import ClustersMany, ClustersOne, IdSequence, ManyImages, OneImage, SearchMany, SearchOne
 from lookalike._server import ServerInfo
 from lookalike._status import from_rpc
+from lookalike._sync_experiments import Experiments
 
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(Experiments):
     """A client of one Lookalike server; safe to use from several threads at once.
 
     >>> import lookalike

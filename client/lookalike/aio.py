@@ -15,6 +15,7 @@ import grpc
 import grpc.aio
 
 from lookalike import _calls
+from lookalike._aio_experiments import Experiments
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
@@ -39,7 +40,7 @@ __all__ = ["Client"]
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(Experiments):
     """A client of one Lookalike server, to be used within one event loop.
 
     >>> import asyncio

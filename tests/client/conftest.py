@@ -1,4 +1,4 @@
-"""A toy server: the four services over eleven images whose distances are known by geometry.
+"""A toy server: the services over eleven images whose distances are known by geometry.
 
 Image i lies at an angle of 10 i degrees on the unit circle, so the cosine
 distance of images i and j is 1 - cos(10 (i - j) degrees). The last one lies
@@ -32,6 +32,8 @@ from lookalike.v1 import (
     cluster_pb2_grpc,
     collection_pb2,
     collection_pb2_grpc,
+    experiment_pb2,
+    experiment_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
     server_pb2,
@@ -352,6 +354,142 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
         return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=self.toy.served(""))
 
 
+def echoed(method: str, request) -> experiment_pb2.ExperimentResult:
+    """A result whose settings are the fields of the request, as text."""
+    told = [(each.name, str(getattr(request, each.name)).strip()) for each, _ in request.ListFields()]
+    settings = [experiment_pb2.Setting(name=n, value=experiment_pb2.SettingValue(text=t)) for n, t in told]
+    return experiment_pb2.ExperimentResult(kind=method, settings=settings)
+
+
+def numbers(name: str, values, **more) -> experiment_pb2.Column:
+    return experiment_pb2.Column(name=name, numbers=wire.encode(np.array(values)), **more)
+
+
+def texts(name: str, values, **more) -> experiment_pb2.Column:
+    return experiment_pb2.Column(name=name, texts=experiment_pb2.Texts(values=values), **more)
+
+
+def map_tables(rows: list[int]) -> list[experiment_pb2.Table]:
+    """Tables of a stored map; of those points that are in `rows`."""
+    missing = [place for place, row in enumerate(rows) if not LABELS[row]]
+    nulls = {"nulls": wire.encode(np.array(missing, np.int64))} if missing else {}
+    near = [[other for other in range(row) if other >= row - 2] for row in rows]
+    offsets = wire.encode(np.cumsum([0, *map(len, near)]).astype(np.int64))
+    points = [
+        numbers("id", np.array(rows, np.int64)),
+        numbers("x", np.array(rows, np.float64) / 2),
+        numbers("xy", np.array([[row, -row] for row in rows], np.float32).reshape(-1, 2)),
+        texts("label", [LABELS[row] for row in rows], **nulls),
+        numbers("cluster", np.array([max(0, CLUSTERS[row]) for row in rows], np.int32), **nulls),
+        numbers("odd", np.array([row % 2 == 1 for row in rows], bool)),
+        numbers("near", np.array([each for one in near for each in one], np.int64), offsets=offsets),
+        texts("near_keys", [KEYS[each] for one in near for each in one], offsets=offsets),
+    ]
+    axes = [row for row in rows if row < 2]
+    return [
+        experiment_pb2.Table(name="points", rows=len(rows), columns=points),
+        experiment_pb2.Table(name="axes", rows=len(axes), columns=[texts("axis", ["xy"[row] for row in axes])]),
+    ]
+
+
+class Experiments(experiment_pb2_grpc.ExperimentServiceServicer):
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+
+    def GetClassMatrix(self, request, context):
+        columns = [texts("label", ["dogs", "cats"]), numbers("images", [5, 5]), numbers("cluster", [0, 1])]
+        result = experiment_pb2.ExperimentResult(
+            kind="class_matrix",
+            settings=[experiment_pb2.Setting(name="clustering", value=value(request.clustering or "toy/halves"))],
+            tables=[experiment_pb2.Table(name="counts", rows=2, columns=columns)],
+            figures=[
+                experiment_pb2.Figure(name="purity", value=1.0),
+                experiment_pb2.Figure(name="nmi", value=0.9999999999),
+            ],
+            findings=["Every label has a cluster of its own."],
+        )
+        return experiment_pb2.GetClassMatrixResponse(result=result, served=self.toy.served())
+
+    def GetAttribution(self, request, context):
+        row = row_of(request.image.key, context) if request.image.key else request.image.id
+        buffer = io.BytesIO()
+        Image.new("RGB", (8, 8), colour(row)).save(buffer, format="PNG")
+        chosen = request.class_index if request.HasField("class_index") else 256
+        return experiment_pb2.GetAttributionResponse(
+            png=buffer.getvalue(),
+            class_index=chosen,
+            class_name="Newfoundland" if chosen == 256 else f"class {chosen}",
+            probability=0.75 if chosen == 256 else float("nan"),
+            served=self.toy.served(),
+        )
+
+    def ListResults(self, request, context):
+        settings = {"perplexity": 30.5, "seed": 1234, "whiten": True, "color": None, "labels": ["dogs", 7]}
+        stored = experiment_pb2.StoredResult(
+            name="map/toy",
+            result=experiment_pb2.ExperimentResult(
+                kind="map",
+                settings=[experiment_pb2.Setting(name=name, value=value(each)) for name, each in settings.items()],
+                figures=[experiment_pb2.Figure(name="kept", value=0.25)],
+                findings=["Two arcs."],
+            ),
+            tables=[
+                experiment_pb2.TableLength(name="points", rows=11),
+                experiment_pb2.TableLength(name="axes", rows=2),
+            ],
+            out_of_date=self.toy.generation > 1,
+        )
+        return experiment_pb2.ListResultsResponse(results=[stored], served=self.toy.served(""))
+
+    def GetResult(self, request, context):
+        if request.name != "map/toy":
+            context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"The collection circle has no stored result {request.name!r}; it has: map/toy.",
+            )
+        page, following = page_of(
+            list(range(len(KEYS))), min(request.page_size or 4, 4), request.page_token, self.toy, context
+        )
+        tables = [table for table in map_tables(page) if not request.tables or table.name in request.tables]
+        return experiment_pb2.GetResultResponse(
+            result=experiment_pb2.ExperimentResult(kind="map", tables=tables, findings=["Two arcs."]),
+            total=len(KEYS),
+            next_page_token=following,
+            out_of_date=self.toy.generation > 1,
+            served=self.toy.served(""),
+        )
+
+
+def value(setting: object) -> experiment_pb2.SettingValue:
+    """A setting on the wire."""
+    if isinstance(setting, list):
+        values = experiment_pb2.SettingValues(values=[value(each) for each in setting])
+        return experiment_pb2.SettingValue(list=values)
+    kind = {bool: "flag", int: "integer", float: "number", str: "text"}.get(type(setting))
+    return experiment_pb2.SettingValue(**({kind: setting} if kind else {}))
+
+
+def echo(method: str):
+    """A handler that answers with `echoed`."""
+    reply = getattr(experiment_pb2, f"{method}Response")
+
+    def answer(self, request, context):
+        return reply(result=echoed(method, request), served=self.toy.served())
+
+    return answer
+
+
+for _method in (
+    "GetImageClusters",
+    "GetClassAccuracies",
+    "ListOddballs",
+    "SplitLabel",
+    "InterpretClusters",
+    "ExplainImage",
+):
+    setattr(Experiments, _method, echo(_method))
+
+
 class Server(server_pb2_grpc.ServerServiceServicer):
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
@@ -469,6 +607,7 @@ def make_server(toy: Toy) -> grpc.Server:
     search_pb2_grpc.add_SearchServiceServicer_to_server(Search(toy), server)
     cluster_pb2_grpc.add_ClusterServiceServicer_to_server(Cluster(toy), server)
     collection_pb2_grpc.add_CollectionServiceServicer_to_server(Collection(toy), server)
+    experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(Experiments(toy), server)
     server_pb2_grpc.add_ServerServiceServicer_to_server(Server(toy), server)
     checks = health.HealthServicer()
     checks.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -7,7 +7,11 @@ import pytest
 import lookalike
 
 
-@pytest.mark.parametrize("module", [lookalike, lookalike._sync, lookalike.aio], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module",
+    [lookalike, lookalike._sync, lookalike._sync_experiments, lookalike.aio],
+    ids=lambda module: module.__name__,
+)
 def test_examples_give_what_they_say(module, toy):
     with lookalike.Client(toy.address) as client:
         names = {"client": client, "address": toy.address}

@@ -7,11 +7,12 @@ import sys
 import lookalike
 
 PUBLIC = """
-TLS AsyncPager AuthenticationError CallCancelledError Client ClosedError Cluster Clustering Clusters Collection
-DataLossError DeadlineExceededError FailedPreconditionError GenerationChangedError Index InvalidArgumentError Limits
-LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
-NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError RecallPoint Served ServerError ServerInfo Space
-StoredImage StoredImages Thumbnails Timings UnavailableError UnimplementedError aio
+TLS AsyncPager Attribution AuthenticationError CallCancelledError Client ClosedError Cluster Clustering Clusters
+Collection DataLossError DeadlineExceededError Experiment FailedPreconditionError GenerationChangedError Index
+InvalidArgumentError Limits LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError
+Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError RecallPoint Served
+ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError
+UnimplementedError aio
 """
 
 
@@ -26,14 +27,14 @@ def test_everything_public_has_a_docstring():
     for name in lookalike.__all__:
         assert getattr(lookalike, name).__doc__, name
     for client in (lookalike.Client, lookalike.aio.Client):
-        for name, value in vars(client).items():
-            if callable(value) and not name.startswith("_"):
+        for name, value in inspect.getmembers(client, callable):
+            if not name.startswith("_"):
                 assert value.__doc__, name
 
 
 def test_both_clients_have_the_same_methods_with_the_same_arguments():
-    names = {name for name in vars(lookalike.Client) if not name.startswith("_")}
-    assert names == {name for name in vars(lookalike.aio.Client) if not name.startswith("_")}
+    names = {name for name in dir(lookalike.Client) if not name.startswith("_")}
+    assert names == {name for name in dir(lookalike.aio.Client) if not name.startswith("_")}
     for name in names | {"__init__"}:
         ours = inspect.signature(getattr(lookalike.Client, name)).parameters
         theirs = inspect.signature(getattr(lookalike.aio.Client, name)).parameters
@@ -65,11 +66,11 @@ def test_importing_the_client_loads_its_three_dependencies_and_nothing_else():
 
 
 def test_the_client_covers_every_method_of_the_services():
-    from lookalike import _calls
-    from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
+    from lookalike import _calls, _experiment_calls
+    from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2, server_pb2
 
-    source = inspect.getsource(_calls)
-    for file in (search_pb2, cluster_pb2, collection_pb2, server_pb2):
+    source = inspect.getsource(_calls) + inspect.getsource(_experiment_calls)
+    for file in (search_pb2, cluster_pb2, collection_pb2, experiment_pb2, server_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 assert f'"{service.full_name}/{method.name}"' in source

@@ -1,0 +1,99 @@
+"""The part of the client for asyncio that looks into the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, Unpack
+
+from lookalike import _experiment_calls as calls
+from lookalike._calls import Call
+from lookalike._experiment_calls import Method, Metric
+from lookalike._experiment_replies import joined
+from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._paging import AsyncPager
+from lookalike._queries import OneImage
+
+Result = TypeVar("Result")
+
+
+class Experiments:
+    """As in the client for ordinary code, which explains them all."""
+
+    async def _send(self, call: Call[Result], timeout: float | None) -> Result:
+        raise NotImplementedError
+
+    async def image_clusters(
+        self, *, members: int = 0, timeout: float | None = None, **image: Unpack[OneImage]
+    ) -> Experiment:
+        """The cluster of an image, by `key` or `id`, in every clustering, with `members` fellow members of each."""
+        return await self._send(calls.image_clusters(image, members), timeout)
+
+    async def class_accuracies(
+        self,
+        models: Sequence[str] | str = (),
+        *,
+        metric: Metric = "top1",
+        best: int = 0,
+        class_map: Mapping[str, Sequence[str] | str] | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """How often each of `models`, all when empty, is right about each class, and the `best` classes of all."""
+        return await self._send(calls.class_accuracies(models, metric, best, class_map), timeout)
+
+    async def class_matrix(self, clustering: str = "", *, timeout: float | None = None) -> Experiment:
+        """The images of each label in each cluster, with purity, NMI, ARI and V-measure."""
+        return await self._send(calls.class_matrix(clustering), timeout)
+
+    async def oddballs(
+        self, clustering: str = "", *, label: str = "", limit: int = 0, timeout: float | None = None
+    ) -> Experiment:
+        """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
+        return await self._send(calls.oddballs(clustering, label, limit), timeout)
+
+    async def split_label(
+        self, label: str, *, space: str = "", k: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """The clusters among the images of one label: `k` of them, or as many as silhouette says when 0."""
+        return await self._send(calls.split_label(label, space, k, seed), timeout)
+
+    async def interpret_clusters(
+        self, clustering: str = "", *, samples: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """What each cluster is about: `samples` from its centre, its border and at random, and a suggested name."""
+        return await self._send(calls.interpret_clusters(clustering, samples, seed), timeout)
+
+    async def explain(
+        self, *, space: str = "", neighbours: int = 0, timeout: float | None = None, **image: Unpack[OneImage]
+    ) -> Experiment:
+        """The predictions about an image, by `key` or `id`, against its label, with the nearest of either class."""
+        return await self._send(calls.explain(image, space, neighbours), timeout)
+
+    async def attribution(
+        self,
+        *,
+        model: str = "",
+        method: Method = "cam",
+        class_index: int | None = None,
+        timeout: float | None = None,
+        **image: Unpack[OneImage],
+    ) -> Attribution:
+        """Which part of an image, by `key` or `id`, speaks for a class, drawn by the server."""
+        return await self._send(calls.attribution(image, model, method, class_index), timeout)
+
+    async def results(self, *, timeout: float | None = None) -> tuple[StoredResult, ...]:
+        """The results that are stored in the collection, by name."""
+        return await self._send(calls.results(), timeout)
+
+    async def result(
+        self,
+        name: str,
+        *,
+        tables: Sequence[str] | str = (),
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """A stored result by name, with those of its `tables` that are wanted, all when empty."""
+        pages: AsyncPager[Any, Any] = AsyncPager(
+            lambda token: self._send(calls.result_page(name, tables, page_size, token), timeout)
+        )
+        return joined([page async for page in pages.pages()])

@@ -1,0 +1,139 @@
+"""The remote calls about experiments, as in _calls.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+from lookalike import _experiment_replies as replies
+from lookalike._calls import Call, as_count, make_call
+from lookalike._errors import InvalidArgumentError
+from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._paging import Page
+from lookalike._queries import as_int, check_id, check_key, chosen
+from lookalike.v1 import experiment_pb2
+
+Metric: TypeAlias = Literal["top1", "top5"]
+Method: TypeAlias = Literal["cam", "gbp"]
+
+_METRICS: Final = {
+    "top1": experiment_pb2.ACCURACY_METRIC_TOP1,
+    "top5": experiment_pb2.ACCURACY_METRIC_TOP5,
+}
+_METHODS: Final = {
+    "cam": experiment_pb2.ATTRIBUTION_METHOD_CAM,
+    "gbp": experiment_pb2.ATTRIBUTION_METHOD_GUIDED_BACKPROP,
+}
+
+
+def image_clusters(given: Mapping[str, Any], members: int) -> Call[Experiment]:
+    request = experiment_pb2.GetImageClustersRequest(image=_image(given), members=as_count("members", members, 0))
+    return _experiment(
+        "lookalike.v1.ExperimentService/GetImageClusters", request, experiment_pb2.GetImageClustersResponse
+    )
+
+
+def class_accuracies(
+    models: Sequence[str] | str, metric: Metric, best: int, class_map: Mapping[str, Sequence[str] | str] | None
+) -> Call[Experiment]:
+    request = experiment_pb2.GetClassAccuraciesRequest(
+        models=_names(models),
+        metric=_METRICS[_one_of("metric", metric, _METRICS)],
+        best=as_count("best", best, 0),
+        class_map=[
+            experiment_pb2.LabelClasses(label=label, classes=_names(classes))
+            for label, classes in (class_map or {}).items()
+        ],
+    )
+    return _experiment(
+        "lookalike.v1.ExperimentService/GetClassAccuracies", request, experiment_pb2.GetClassAccuraciesResponse
+    )
+
+
+def class_matrix(clustering: str) -> Call[Experiment]:
+    request = experiment_pb2.GetClassMatrixRequest(clustering=clustering)
+    return _experiment("lookalike.v1.ExperimentService/GetClassMatrix", request, experiment_pb2.GetClassMatrixResponse)
+
+
+def oddballs(clustering: str, label: str, limit: int) -> Call[Experiment]:
+    request = experiment_pb2.ListOddballsRequest(clustering=clustering, label=label, limit=as_count("limit", limit, 0))
+    return _experiment("lookalike.v1.ExperimentService/ListOddballs", request, experiment_pb2.ListOddballsResponse)
+
+
+def split_label(label: str, space: str, k: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.SplitLabelRequest(label=label, space=space, k=as_count("k", k, 0), seed=_seed(seed))
+    return _experiment("lookalike.v1.ExperimentService/SplitLabel", request, experiment_pb2.SplitLabelResponse)
+
+
+def interpret_clusters(clustering: str, samples: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.InterpretClustersRequest(
+        clustering=clustering, samples=as_count("samples", samples, 0), seed=_seed(seed)
+    )
+    return _experiment(
+        "lookalike.v1.ExperimentService/InterpretClusters", request, experiment_pb2.InterpretClustersResponse
+    )
+
+
+def explain(given: Mapping[str, Any], space: str, neighbours: int) -> Call[Experiment]:
+    request = experiment_pb2.ExplainImageRequest(
+        image=_image(given), space=space, neighbours=as_count("neighbours", neighbours, 0)
+    )
+    return _experiment("lookalike.v1.ExperimentService/ExplainImage", request, experiment_pb2.ExplainImageResponse)
+
+
+def attribution(given: Mapping[str, Any], model: str, method: Method, class_index: int | None) -> Call[Attribution]:
+    request = experiment_pb2.GetAttributionRequest(
+        image=_image(given),
+        model=model,
+        method=_METHODS[_one_of("method", method, _METHODS)],
+        class_index=None if class_index is None else as_count("class_index", class_index, 0),
+    )
+    return make_call(
+        "lookalike.v1.ExperimentService/GetAttribution",
+        request,
+        experiment_pb2.GetAttributionResponse,
+        replies.attribution,
+    )
+
+
+def results() -> Call[tuple[StoredResult, ...]]:
+    request, reply = experiment_pb2.ListResultsRequest(), experiment_pb2.ListResultsResponse
+    return make_call("lookalike.v1.ExperimentService/ListResults", request, reply, replies.stored)
+
+
+def result_page(name: str, tables: Sequence[str] | str, page_size: int, token: str) -> Call[Page[Any]]:
+    request = experiment_pb2.GetResultRequest(
+        name=name, tables=_names(tables), page_size=as_count("page_size", page_size, 0), page_token=token
+    )
+    return make_call(
+        "lookalike.v1.ExperimentService/GetResult", request, experiment_pb2.GetResultResponse, replies.result_page
+    )
+
+
+def _experiment(method: str, request: Any, reply: Any) -> Call[Experiment]:
+    return make_call(method, request, reply, lambda got: replies.experiment(got.result, got.served))
+
+
+def _image(given: Mapping[str, Any]) -> experiment_pb2.ImageName:
+    if chosen(given, ("key", "id")) == "key":
+        return experiment_pb2.ImageName(key=check_key(given["key"]))
+    return experiment_pb2.ImageName(id=check_id(given["id"]))
+
+
+def _names(names: Sequence[str] | str) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
+
+
+def _one_of(name: str, value: str, known: Mapping[str, Any]) -> str:
+    if value not in known:
+        raise InvalidArgumentError(f"{name}={value!r} must be {' or '.join(map(repr, known))}.")
+    return value
+
+
+def _seed(seed: int | None) -> int | None:
+    if seed is None:
+        return None
+    number = as_int(seed)
+    if number is None or not 0 <= number < 1 << 32:
+        raise InvalidArgumentError(f"seed={seed!r} must be an integer from 0 to {(1 << 32) - 1}.")
+    return number

@@ -1,0 +1,141 @@
+"""The part of the client for ordinary code that looks into the collection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, Unpack
+
+from lookalike import _experiment_calls as calls
+from lookalike._calls import Call
+from lookalike._experiment_calls import Method, Metric
+from lookalike._experiment_replies import joined
+from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._paging import Pager
+from lookalike._queries import OneImage
+
+Result = TypeVar("Result")
+
+
+class Experiments:
+    """What the client asks about experiments; a number that is 0 is the server's default.
+
+    The server runs one experiment at a time, and gives OverloadedError when too
+    many wait. FailedPreconditionError: the collection lacks labels, predictions
+    or clusterings that it needs.
+    """
+
+    def _send(self, call: Call[Result], timeout: float | None) -> Result:
+        raise NotImplementedError
+
+    def image_clusters(
+        self, *, members: int = 0, timeout: float | None = None, **image: Unpack[OneImage]
+    ) -> Experiment:
+        """The cluster of an image, by `key` or `id`, in every clustering, with `members` fellow members of each.
+
+        It also has the models' predictions, and how far the spaces agree.
+        """
+        return self._send(calls.image_clusters(image, members), timeout)
+
+    def class_accuracies(
+        self,
+        models: Sequence[str] | str = (),
+        *,
+        metric: Metric = "top1",
+        best: int = 0,
+        class_map: Mapping[str, Sequence[str] | str] | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """How often each of `models`, all when empty, is right about each class, and the `best` classes of all.
+
+        `metric` "top5" also takes the second to fifth most probable class.
+        `class_map` gives the classes that labels stand for, by name or index,
+        where they are not those of the same name.
+        """
+        return self._send(calls.class_accuracies(models, metric, best, class_map), timeout)
+
+    def class_matrix(self, clustering: str = "", *, timeout: float | None = None) -> Experiment:
+        """The images of each label in each cluster, with purity, NMI, ARI and V-measure.
+
+        `clustering` is "space/name", the first one of the default space when "".
+
+        >>> matrix = client.class_matrix("toy/halves")
+        >>> matrix.tables["counts"]["label"], matrix.tables["counts"]["images"]
+        (('dogs', 'cats'), array([5, 5]))
+        >>> matrix.figures["purity"], matrix.findings
+        (1.0, ('Every label has a cluster of its own.',))
+        """
+        return self._send(calls.class_matrix(clustering), timeout)
+
+    def oddballs(
+        self, clustering: str = "", *, label: str = "", limit: int = 0, timeout: float | None = None
+    ) -> Experiment:
+        """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
+        return self._send(calls.oddballs(clustering, label, limit), timeout)
+
+    def split_label(
+        self, label: str, *, space: str = "", k: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """The clusters among the images of one label: `k` of them, or as many as silhouette says when 0."""
+        return self._send(calls.split_label(label, space, k, seed), timeout)
+
+    def interpret_clusters(
+        self, clustering: str = "", *, samples: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """What each cluster is about: `samples` from its centre, its border and at random, and a suggested name."""
+        return self._send(calls.interpret_clusters(clustering, samples, seed), timeout)
+
+    def explain(
+        self, *, space: str = "", neighbours: int = 0, timeout: float | None = None, **image: Unpack[OneImage]
+    ) -> Experiment:
+        """The predictions about an image, by `key` or `id`, against its label, with the nearest of either class."""
+        return self._send(calls.explain(image, space, neighbours), timeout)
+
+    def attribution(
+        self,
+        *,
+        model: str = "",
+        method: Method = "cam",
+        class_index: int | None = None,
+        timeout: float | None = None,
+        **image: Unpack[OneImage],
+    ) -> Attribution:
+        """Which part of an image, by `key` or `id`, speaks for a class, drawn by the server.
+
+        `method` is "cam" (Grad-CAM) or "gbp" (guided backpropagation), `model` one
+        of the collection's, that of its default space when "". The class is the
+        most probable one when `class_index` is None. FailedPreconditionError: the
+        model's weights are not on the server.
+
+        >>> client.attribution(key="dogs/01.jpg").class_name
+        'Newfoundland'
+        """
+        return self._send(calls.attribution(image, model, method, class_index), timeout)
+
+    def results(self, *, timeout: float | None = None) -> tuple[StoredResult, ...]:
+        """The results that are stored in the collection, by name.
+
+        >>> [(one.name, one.tables, one.out_of_date) for one in client.results()]
+        [('map/toy', {'points': 11, 'axes': 2}, False)]
+        """
+        return self._send(calls.results(), timeout)
+
+    def result(
+        self,
+        name: str,
+        *,
+        tables: Sequence[str] | str = (),
+        page_size: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """A stored result by name, with those of its `tables` that are wanted, all when empty.
+
+        Long tables are fetched in pages of `page_size` rows, and `timeout` is that
+        of each. GenerationChangedError: the collection was replaced meanwhile.
+
+        >>> client.result("map/toy", tables="points").tables["points"]["x"][:2]
+        array([0. , 0.5])
+        """
+        pages: Pager[Any, Any] = Pager(
+            lambda token: self._send(calls.result_page(name, tables, page_size, token), timeout)
+        )
+        return joined(pages.pages())

@@ -1,0 +1,172 @@
+"""Experiments: what goes out, and how tables, settings and pages are read."""
+
+import grpc
+import numpy as np
+import pytest
+
+import lookalike
+from lookalike import wire
+from lookalike.v1 import experiment_pb2
+
+
+def test_an_experiment_has_tables_figures_findings_and_settings(client):
+    matrix = client.class_matrix()
+    assert matrix.kind == "class_matrix"
+    assert matrix.settings == {"clustering": "toy/halves"}
+    counts = matrix.tables["counts"]
+    assert list(counts) == ["label", "images", "cluster"]
+    assert counts.rows == 2
+    assert counts["label"] == ("dogs", "cats")
+    assert counts["images"].dtype == np.int64
+    assert counts.records()[1] == {"label": "cats", "images": 5, "cluster": 1}
+    assert matrix.figures == {"purity": 1.0, "nmi": 0.9999999999}
+    assert matrix.findings == ("Every label has a cluster of its own.",)
+    assert matrix.served.generation == 1
+    assert repr(matrix) == "<Experiment class_matrix: counts (2), purity 1, nmi 1>"
+    assert repr(counts) == "<Table of 2 rows: label, images, cluster>"
+    with pytest.raises(KeyError, match="the columns are label, images, cluster"):
+        counts["lable"]
+
+
+@pytest.mark.parametrize(
+    ("ask", "method", "told"),
+    [
+        (lambda c: c.image_clusters(key="dogs/01.jpg", members=7), "GetImageClusters", {"members": "7"}),
+        (lambda c: c.class_accuracies("alexnet", metric="top5", best=3), "GetClassAccuracies",
+         {"models": "['alexnet']", "metric": "2", "best": "3"}),
+        (lambda c: c.class_matrix("toy/halves"), None, {"clustering": "toy/halves"}),
+        (lambda c: c.oddballs("toy/halves", label="dogs", limit=5), "ListOddballs",
+         {"clustering": "toy/halves", "label": "dogs", "limit": "5"}),
+        (lambda c: c.split_label("dogs", space="toy", k=2, seed=0), "SplitLabel",
+         {"label": "dogs", "space": "toy", "k": "2", "seed": "0"}),
+        (lambda c: c.split_label("dogs"), "SplitLabel", {"label": "dogs"}),
+        (lambda c: c.interpret_clusters(samples=4), "InterpretClusters", {"samples": "4"}),
+        (lambda c: c.explain(id=3, space="toy", neighbours=2), "ExplainImage", {"space": "toy", "neighbours": "2"}),
+    ],
+)  # fmt: skip
+def test_arguments_arrive(client, ask, method, told):
+    found = ask(client)
+    assert method is None or found.kind == method
+    assert told.items() <= dict(found.settings).items()
+
+
+def test_an_image_is_named_by_key_or_id(client, toy):
+    client.explain(key="cats/07.jpg")
+    client.image_clusters(id=0)
+    assert toy.requests[0].image.key == "cats/07.jpg"
+    assert toy.requests[1].image.WhichOneof("name") == "id"
+    for wrong in ({}, {"key": "x", "id": 1}):
+        with pytest.raises(lookalike.InvalidArgumentError, match="key"):
+            client.explain(**wrong)
+
+
+def test_a_class_map_names_one_class_or_several(client, toy):
+    client.class_accuracies(class_map={"dogs": ["beagle", "pug"], "cats": "tabby"})
+    mapped = {entry.label: list(entry.classes) for entry in toy.requests[0].class_map}
+    assert mapped == {"dogs": ["beagle", "pug"], "cats": ["tabby"]}
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda c: c.class_accuracies(metric="top3"), "metric='top3' must be 'top1' or 'top5'"),
+        (lambda c: c.attribution(key="x", method="lime"), "method='lime' must be 'cam' or 'gbp'"),
+        (lambda c: c.attribution(key="x", class_index=-1), "class_index=-1 must be"),
+        (lambda c: c.oddballs(limit=1.5), "limit=1.5 must be an integer"),
+        (lambda c: c.split_label("dogs", seed=-1), "seed=-1 must be an integer"),
+    ],
+)
+def test_wrong_arguments_are_found_before_the_call(client, toy, ask, said):
+    with pytest.raises(lookalike.InvalidArgumentError, match=said):
+        ask(client)
+    assert toy.calls == []
+
+
+def test_an_attribution_is_a_picture_of_a_class(client):
+    found = client.attribution(key="dogs/01.jpg", method="gbp")
+    assert found.png.startswith(b"\x89PNG")
+    assert (found.class_index, found.class_name, found.probability) == (256, "Newfoundland", 0.75)
+    assert client.attribution(id=1, class_index=0).probability is None
+
+
+def test_stored_results_are_listed_with_settings_of_every_kind(client, toy):
+    [one] = client.results()
+    assert (one.name, one.kind, one.tables) == ("map/toy", "map", {"points": 11, "axes": 2})
+    assert one.settings == {"perplexity": 30.5, "seed": 1234, "whiten": True, "color": None, "labels": ["dogs", 7]}
+    assert (one.figures, one.findings, one.out_of_date) == ({"kept": 0.25}, ("Two arcs.",), False)
+    toy.generation = 2
+    assert client.results()[0].out_of_date
+    assert client.result("map/toy").out_of_date
+
+
+def test_the_pages_of_a_stored_result_become_whole_tables(client, toy):
+    found = client.result("map/toy")
+    assert toy.calls == ["GetResult"] * 3
+    points, axes = found.tables["points"], found.tables["axes"]
+    assert (points.rows, axes.rows, axes["axis"]) == (11, 2, ("x", "y"))
+    assert points["id"].tolist() == list(range(11))
+    assert points["x"].dtype == np.float64
+    assert points["x"].tolist() == [row / 2 for row in range(11)]
+    assert points["xy"].tolist() == [[row, -row] for row in range(11)]
+    assert points["odd"].dtype == np.bool_
+    assert points["id"][points["odd"]].tolist() == [1, 3, 5, 7, 9]
+    assert [near.tolist() for near in points["near"][:4]] == [[], [0], [0, 1], [1, 2]]
+    assert points["near_keys"][1] == ("dogs/00.jpg",)
+    assert points.records()[3]["near"] == [1, 2]
+    assert not points["x"].flags.writeable
+
+
+def test_what_is_missing_is_none_or_nan(client):
+    points = client.result("map/toy").tables["points"]
+    assert points["label"][9:] == ("cats", None)
+    assert points["cluster"].dtype == np.float64
+    assert np.isnan(points["cluster"]).tolist() == [False] * 10 + [True]
+    assert points.records()[10]["cluster"] is None
+
+
+def test_some_tables_in_pages_of_a_size(client, toy):
+    found = client.result("map/toy", tables="axes", page_size=3)
+    assert list(found.tables) == ["axes"]
+    assert [request.page_size for request in toy.requests] == [3] * 4
+
+
+def test_a_new_generation_between_pages_is_an_error(client, toy):
+    def newer(method, reply):
+        toy.generation = 2
+
+    toy.change = newer
+    with pytest.raises(lookalike.GenerationChangedError):
+        client.result("map/toy")
+
+
+def test_errors_of_the_server_are_ours(client, toy):
+    with pytest.raises(lookalike.NotFoundError, match="it has: map/toy"):
+        client.result("map/other")
+    toy.fail(grpc.StatusCode.FAILED_PRECONDITION, "No image has a label.", times=1)
+    with pytest.raises(lookalike.FailedPreconditionError, match="No image has a label") as caught:
+        client.class_matrix()
+    assert not isinstance(caught.value, lookalike.GenerationChangedError)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        experiment_pb2.Column(name="c"),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(3))),
+        experiment_pb2.Column(name="c", texts=experiment_pb2.Texts(values=["a"])),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros((2, 1, 1)))),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), nulls=wire.encode(np.array([2]))),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), nulls=wire.encode(np.array([-1]))),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), offsets=wire.encode(np.array([0, 1]))),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), offsets=wire.encode(np.array([0, 2, 1]))),
+        experiment_pb2.Column(name="c", numbers=wire.encode(np.zeros(2)), offsets=wire.encode(np.array([0, 3, 2]))),
+    ],
+)  # fmt: skip
+def test_a_column_that_contradicts_itself_is_a_protocol_error(client, toy, column):
+    def spoil(method, reply):
+        del reply.result.tables[0].columns[:]
+        reply.result.tables[0].columns.append(column)
+
+    toy.change = spoil
+    with pytest.raises(lookalike.ProtocolError, match="cannot be read"):
+        client.class_matrix()
