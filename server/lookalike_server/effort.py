@@ -72,7 +72,9 @@ class Planner:
         return self._by_nprobe(effort.nprobe or self.entry.default_nprobe, limits)
 
     def _by_nprobe(self, wanted: int, limits: Limits) -> Plan:
-        nprobe = min(wanted, self.entry.nlist, limits.max_nprobe)
+        # A graph has no lists: its effort is bounded by the limit alone. Other indexes know none at all.
+        most = self.entry.nlist or (limits.max_nprobe if self.entry.default_nprobe else 0)
+        nprobe = min(wanted, most, limits.max_nprobe)
         measured = {point.nprobe: point.recall for point in self.entry.recall}
         return Plan(scan=False, nprobe=nprobe, exact=False, expected_recall=measured.get(nprobe, 0))
 

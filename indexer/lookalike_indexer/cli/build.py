@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
+    from lookalike_indexer.collection.manifest import Candidate
     from lookalike_indexer.indexing.stage import BuildReport
 
 
@@ -58,6 +60,8 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
         "recall": [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall],
         "recall_queries": entry.recall_queries,
         "trained_on": entry.trained_on,
+        "candidates": [dataclasses.asdict(candidate) for candidate in entry.candidates],
+        "sampled": entry.sampled,
         "reused": report.reused,
         "generation": generation,
     }
@@ -70,9 +74,12 @@ def summary(report: BuildReport) -> str:
         f"{entry.space}: {entry.factory}, {entry.metric}, {entry.rows} images, {report.bytes / 2**20:.1f} MiB "
         f"({report.reason})"
     ]
+    if entry.candidates:
+        lines.append(f"kinds tried on {entry.sampled} images, queries a second of one thread in batches of 64:")
+        lines += tried(entry.candidates)
     if entry.recall_queries:
         lines.append(f"recall@10 on {entry.recall_queries} queries that are stored images:")
-        if entry.nlist:
+        if entry.default_nprobe:
             lines.append(f"  {'nprobe':>6}  recall")
             lines += [
                 f"  {point.nprobe:>6}  {point.recall:.4f}{'  default' * (point.nprobe == entry.default_nprobe)}"
@@ -83,3 +90,14 @@ def summary(report: BuildReport) -> str:
     elif entry.recall:
         lines.append("recall@10: 1, each search is exact")
     return "\n".join(lines)
+
+
+def tried(candidates: list[Candidate]) -> list[str]:
+    """The kinds of index that were tried, a line each."""
+    lines = [f"  {'kind':<10}  {'nprobe':>6}  recall  {'queries/s':>9}  {'bytes/image':>11}"]
+    lines += [
+        f"  {each.index:<10}  {each.nprobe:>6}  {each.recall:.4f}  {each.queries_per_second:>9.0f}  "
+        f"{each.bytes_per_image:>11.0f}  {each.verdict}"
+        for each in candidates
+    ]
+    return lines

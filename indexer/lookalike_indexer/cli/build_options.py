@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lookalike_indexer.cli.bytes import Bytes
+
 if TYPE_CHECKING:
     from lookalike_indexer.indexing.settings import BuildSettings
 
@@ -14,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def build_options(command: F) -> F:
-    """Add --index, --nlist, --target-recall and --train-size to a command.
+    """Add --index, --nlist, --target-recall, --max-memory and --train-size to a command.
 
     The command itself has --space, --metric, --seed and --gpus, which other
     stages share.
@@ -26,8 +28,9 @@ def build_options(command: F) -> F:
                 "index",
                 default="auto",
                 show_default=True,
-                metavar="auto|flat|ivf-flat|ivf-fp16|ivf-sq8|ivf-pq|FACTORY",
-                help="The kind of index, or a faiss factory string.",
+                metavar="KIND|FACTORY",
+                help="auto, flat, ivf-flat, ivf-fp16, ivf-sq8, ivf-pq, ivf-pqfs, ivf-rabitq, hnsw, or a faiss factory "
+                "string. auto tries several on a sample of large collections, and takes the fastest.",
             ),
             click.option(
                 "--nlist",
@@ -39,7 +42,13 @@ def build_options(command: F) -> F:
                 type=float,
                 default=0.95,
                 show_default=True,
-                help="The default nprobe is the smallest that reaches this recall@10.",
+                help="The default nprobe is the smallest that reaches this recall@10; auto takes an index that does.",
+            ),
+            click.option(
+                "--max-memory",
+                type=Bytes(),
+                metavar="SIZE",
+                help="auto takes an index no larger than this, such as 8GB or 500MiB.",
             ),
             click.option(
                 "--train-size",
@@ -68,6 +77,7 @@ def build_settings(**options: Any) -> BuildSettings:
         nlist=options["nlist"],
         metric=options.get("metric", "cosine"),
         target_recall=options["target_recall"],
+        max_memory=options["max_memory"],
         train_size=options["train_size"],
         seed=options.get("seed", 1234),
         gpus=tuple(parse_gpus(options.get("gpus") or "", faiss.get_num_gpus())),

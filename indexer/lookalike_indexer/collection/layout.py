@@ -8,7 +8,8 @@
     predictions/<model>/part-000000.parquet
     models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
-    indexes/<space>/<digest>.faiss
+    indexes/<space>/<digest>.faiss               and .json, what was measured of it
+    indexes/<space>/<digest>.choice.json         kinds of index that were tried
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
 
 Part N of every table is about the same rows of the source listing, so that
@@ -82,6 +83,15 @@ def clustering(space: str, name: str, digest: str) -> str:
 
 def index(space: str, digest: str) -> str:
     return f"indexes/{space}/{digest[:16]}.faiss"
+
+
+def choice(space: str, digest: str) -> str:
+    return f"indexes/{space}/{digest[:16]}.choice.json"
+
+
+def index_record(index: str) -> str:
+    """What is known of an index before it is published; lies beside it."""
+    return index.removesuffix(".faiss") + ".json"
 
 
 def result(kind: str, name: str, digest: str, table: str) -> str:

@@ -6,6 +6,7 @@ settings give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +16,9 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 from lookalike_indexer.errors import DataLossError, MismatchError
 
 FORMAT = 1
+
+_OPENING = b"{\n"
+_CHECKSUM = b' "checksum": "%s",\n'
 
 
 @dataclass(frozen=True)
@@ -87,15 +91,37 @@ class ClusteringEntry:
 
 @dataclass(frozen=True)
 class RecallPoint:
-    """recall@10 as measured at build time with `nprobe` lists visited."""
+    """recall@10 as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
 
     nprobe: int
     recall: float
 
 
 @dataclass(frozen=True)
+class Candidate:
+    """A kind of index that was tried on a sample of a space, when the kind was to be chosen.
+
+    `nprobe` is the least that reached the target, with `recall`; at it, one
+    thread answered `queries_per_second` in batches of 64. `verdict` says why
+    it was taken, or was not.
+    """
+
+    index: str
+    factory: str
+    nprobe: int
+    recall: float
+    queries_per_second: float
+    bytes_per_image: float
+    verdict: str
+
+
+@dataclass(frozen=True)
 class IndexEntry:
-    """A faiss index over a space's rows in order: entry i of the index is row i of the space."""
+    """A faiss index over a space's rows in order: entry i of the index is row i of the space.
+
+    `candidates` were tried on `sampled` images before; `choice` is the digest
+    of what decides such a trial, so that it is not made again.
+    """
 
     space: str
     factory: str
@@ -109,6 +135,9 @@ class IndexEntry:
     rows: int
     path: str
     digest: str
+    candidates: list[Candidate] = field(default_factory=list)
+    sampled: int = 0
+    choice: str = ""
 
 
 Setting = str | int | float | bool | None | list[str | int]
@@ -162,25 +191,47 @@ class Manifest:
 
 
 def encode(manifest: Manifest) -> bytes:
-    """Canonical JSON: equal manifests give equal bytes."""
-    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
+    """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
+    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
+    return _OPENING + _CHECKSUM % hashlib.sha256(data).hexdigest().encode() + data.removeprefix(_OPENING)
 
 
 def decode(data: bytes, name: str) -> Manifest:
     """Parse a manifest; `name` is for the message of the error.
 
-    MismatchError: a format that this version does not know. DataLossError: not a manifest.
+    MismatchError: a format that this version does not know. DataLossError: not
+    a manifest, or not as it was written.
     """
     try:
         head = msgspec.json.decode(data, type=_Head)
-        if head.format != FORMAT:
-            raise MismatchError(
-                f"{name} has collection format {head.format}, this version of Lookalike reads format {FORMAT}: "
-                "use the version that wrote it, or index into a new folder."
-            )
+        if head.format != FORMAT and _checksum_fits(data) is not False:
+            raise MismatchError(_another_format(name, head.format))
+        if not _checksum_fits(data):
+            raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
         return msgspec.json.decode(data, type=Manifest)
     except msgspec.DecodeError as error:
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
+
+
+def _checksum_fits(data: bytes) -> bool | None:
+    """Whether a manifest is what was written; None when it begins with no checksum."""
+    line = len(_OPENING), len(_OPENING) + len(_CHECKSUM % (b"0" * 64))
+    said = data[slice(*line)]
+    if not data.startswith(_OPENING) or not said.startswith(_CHECKSUM[:10]):
+        return None
+    return said == _CHECKSUM % hashlib.sha256(_OPENING + data[line[1] :]).hexdigest().encode()
+
+
+def _another_format(name: str, found: int) -> str:
+    if found > FORMAT:
+        return (
+            f"{name} has collection format {found} and this version of Lookalike reads format {FORMAT}: a newer one "
+            "wrote it; get that with: pip install --upgrade 'lookalike[all]'"
+        )
+    return (
+        f"{name} has collection format {found} and this version of Lookalike reads format {FORMAT}: an older one "
+        "wrote it; make the collection again with: lookalike index PHOTOS --collection NEW_FOLDER"
+    )
 
 
 @dataclass(frozen=True)

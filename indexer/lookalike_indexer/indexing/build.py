@@ -17,6 +17,9 @@ from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recipes import NAMES
 from lookalike_indexer.progress import Progress
 
+# Candidates that an index which refines its results looks at again, for each that is asked for.
+_REFINED = 16
+
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
     """An untrained index whose training is decided by the seed. UsageError: faiss cannot make it."""
@@ -27,7 +30,10 @@ def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Inde
             f"--index {factory!r}: faiss cannot make it for {dim} dimensions and {metric} ({_said(error)}); "
             f"use {', '.join(NAMES)}, or another faiss factory string."
         ) from error
-    if isinstance(faiss.downcast_index(index), faiss.IndexIDMap):
+    kind = faiss.downcast_index(index)
+    if isinstance(kind, faiss.IndexRefine):
+        kind.k_factor = _REFINED
+    if isinstance(kind, faiss.IndexIDMap):
         raise UsageError(f"--index {factory!r}: leave IDMap out; images are numbered by their rows.")
     for parameters in _clustering_parameters(index):
         parameters.seed = seed

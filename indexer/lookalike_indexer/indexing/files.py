@@ -9,7 +9,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import DataLossError, IndexerError
+from lookalike_indexer.errors import DataLossError
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -22,11 +22,9 @@ class Record(msgspec.Struct, frozen=True):
 
 def write_index(storage: Storage, path: str, index: faiss.Index) -> None:
     """Write an index that lives on the processor."""
-    with storage.staged(path) as temporary:
-        try:
-            faiss.write_index(index, str(temporary))
-        except RuntimeError as error:
-            raise IndexerError(f"{storage.local(path)} could not be written; is the disk full?") from error
+    # Not by name: faiss passes over the error when the last of its buffers does not fit on the disk.
+    with storage.staged(path) as temporary, temporary.open("wb") as file:
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
 
 def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
@@ -63,4 +61,4 @@ def finished(storage: Storage, space: str, digest: str) -> Record | None:
 
 
 def _record_path(space: str, digest: str) -> str:
-    return layout.index(space, digest).removesuffix(".faiss") + ".json"
+    return layout.index_record(layout.index(space, digest))

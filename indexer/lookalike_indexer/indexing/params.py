@@ -25,18 +25,19 @@ class IndexTraits:
 
 def describe(index: faiss.Index) -> IndexTraits:
     """What kind of index this is, whatever it is wrapped in, on the processor or on a GPU."""
-    index = faiss.downcast_index(index)
-    inner = _part(index)
+    # By another name: the caller's may be the only thing that owns the index.
+    kind = faiss.downcast_index(index)
+    inner = _part(kind)
     if inner is not None:
         return describe(inner)
-    wrapped = _wrapped(index)
+    wrapped = _wrapped(kind)
     if wrapped is not None:
         return dataclasses.replace(describe(wrapped), lossless=False)
-    if isinstance(index, _types("IndexIVF", "GpuIndexIVF")):
-        return IndexTraits("ivf", int(index.nlist), False)
-    if isinstance(index, _types("IndexHNSW", "IndexNSG", "IndexNNDescent", "GpuIndexCagra")):
+    if isinstance(kind, _types("IndexIVF", "GpuIndexIVF")):
+        return IndexTraits("ivf", int(kind.nlist), False)
+    if isinstance(kind, _types("IndexHNSW", "IndexNSG", "IndexNNDescent", "GpuIndexCagra")):
         return IndexTraits("graph", 0, False)
-    if isinstance(index, _types("IndexFlat", "GpuIndexFlat")):
+    if isinstance(kind, _types("IndexFlat", "GpuIndexFlat")):
         return IndexTraits("flat", 0, True)
     return IndexTraits("other", 0, False)
 
@@ -44,23 +45,27 @@ def describe(index: faiss.Index) -> IndexTraits:
 def search_parameters(index: faiss.Index, nprobe: int) -> faiss.SearchParameters | None:
     """The parameters with which a search of this index visits `nprobe` inverted lists; None when it has none.
 
+    Of an HNSW graph `nprobe` is the efSearch, the number of candidates that are kept.
+
     For `index.search(..., params=...)`: nothing of the index itself is changed,
     so that calls with different parameters may share it.
     """
-    index = faiss.downcast_index(index)
-    part = _part(index)
+    kind = faiss.downcast_index(index)
+    part = _part(kind)
     if part is not None:
         return search_parameters(part, nprobe)
-    wrapped = _wrapped(index)
+    wrapped = _wrapped(kind)
     if wrapped is not None:
         inner = search_parameters(wrapped, nprobe)
         if inner is None:
             return None
-        if isinstance(index, faiss.IndexPreTransform):
+        if isinstance(kind, faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=inner)
-        return faiss.IndexRefineSearchParameters(k_factor=index.k_factor, base_index_params=inner)
-    if isinstance(index, _types("IndexIVF", "GpuIndexIVF")):
+        return faiss.IndexRefineSearchParameters(k_factor=kind.k_factor, base_index_params=inner)
+    if isinstance(kind, _types("IndexIVF", "GpuIndexIVF")):
         return faiss.SearchParametersIVF(nprobe=nprobe)
+    if nprobe and isinstance(kind, _types("IndexHNSW")):
+        return faiss.SearchParametersHNSW(efSearch=nprobe)
     return None
 
 

@@ -27,6 +27,7 @@ from lookalike_indexer.progress import Progress
 AT = 10
 # Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
 _PATIENCE = 2
+_GRAPH_STEPS = (16, 32, 64, 128, 256, 512)
 
 
 def measure_recall(
@@ -53,7 +54,7 @@ def measure_recall(
         return []
     truth = _find_truth(reader, space, metric, query_rows, queries, k, progress)
     points: list[RecallPoint] = []
-    steps = _steps(traits.nlist)
+    steps = efforts(index)
     with progress.stage("measure recall", len(steps), "step") as bar:
         for nprobe in steps:
             labels = index.search(queries, k + 1, params=search_parameters(index, nprobe))[1]
@@ -76,10 +77,13 @@ class _Truth:
     tied: npt.NDArray[np.bool_]
 
 
-def _steps(nlist: int) -> list[int]:
-    """1, 2, 4, ... and nlist itself; [0] without lists."""
-    if not nlist:
+def efforts(index: faiss.Index) -> list[int]:
+    """The steps of an index's ladder: 1, 2, 4, ... and nlist itself; of a graph its efSearch; [0] of others."""
+    if search_parameters(index, 1) is None:
         return [0]
+    nlist = describe(index).nlist
+    if not nlist:
+        return list(_GRAPH_STEPS)
     return [*(2**power for power in range((nlist - 1).bit_length())), nlist]
 
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.settings import BuildSettings
 
-NAMES = ("auto", "flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq")
+NAMES = ("auto", "flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "ivf-pqfs", "ivf-rabitq", "hnsw")
 
 # Below this an exact search of 2048 dimensions takes a few milliseconds, and an index could only lose.
 _FLAT_BELOW = 20_000
+_GRAPH_UP_TO = 300_000
 # faiss asks for 39 training vectors for each list at least.
 _POINTS_PER_LIST = 39
 _MOST_LISTS = 65_536
@@ -41,12 +42,22 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
     if name == "flat":
         _refuse_nlist(settings)
         return Recipe("Flat", 0, reason)
+    if name == "hnsw":
+        _refuse_nlist(settings)
+        return Recipe("HNSW32,SQ8", _train_size(rows, _TRAIN_OTHERS, settings), reason)
     if name in NAMES:
         nlist, nlist_reason = _lists(rows, settings)
         factory = f"IVF{nlist},{_codes(name, dim)}"
         return Recipe(factory, _train_size(rows, _TRAIN_PER_LIST * nlist, settings), f"{reason}; {nlist_reason}")
     _refuse_nlist(settings)
     return Recipe(settings.index.strip(), _train_size(rows, _TRAIN_OTHERS, settings), reason)
+
+
+def candidates(rows: int) -> list[str]:
+    """The kinds of index that are worth trying for `rows` images on a processor."""
+    # A graph is filled by one thread, so that it can be made again: a million images would take hours.
+    graph = ["hnsw"] if rows <= _GRAPH_UP_TO else []
+    return ["flat", "ivf-fp16", "ivf-sq8", "ivf-rabitq", "ivf-pqfs", *graph]
 
 
 def held_back(rows: int) -> int:
@@ -59,7 +70,12 @@ def _automatic(rows: int, settings: BuildSettings) -> tuple[str, str]:
         return "ivf-fp16", "inverted lists of float16 codes, since --nlist was given"
     if rows < _FLAT_BELOW:
         return "flat", f"exact search is quick enough for {rows} images, fewer than {_FLAT_BELOW}"
-    return "ivf-fp16", f"inverted lists of float16 codes for {rows} images, {_FLAT_BELOW} or more"
+    return "ivf-fp16", f"inverted lists of float16 codes for {rows} images, which GPUs can hold"
+
+
+def worth_trying(rows: int, settings: BuildSettings) -> bool:
+    """Whether "auto" leaves the kind open, so that candidates are to be tried."""
+    return settings.index.strip().lower() == "auto" and settings.nlist is None and rows >= _FLAT_BELOW
 
 
 def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
@@ -85,13 +101,21 @@ def _codes(name: str, dim: int) -> str:
     if name == "ivf-pq":
         # "np": without the annealing for polysemous search, which takes minutes and which no search here makes use of.
         return f"PQ{_subquantizers(dim)}np"
-    return {"ivf-flat": "Flat", "ivf-fp16": "SQfp16", "ivf-sq8": "SQ8"}[name]
+    if name == "ivf-pqfs":
+        # Found quickly by 4-bit codes that stay in registers (Andre et al., Quicker ADC, 2019), then put in order
+        # by finer ones.
+        return f"PQ{_largest_divisor(dim, dim // 16)}x4fs,Refine(SQ8)"
+    return {"ivf-flat": "Flat", "ivf-fp16": "SQfp16", "ivf-sq8": "SQ8", "ivf-rabitq": "RaBitQ,Refine(SQ8)"}[name]
 
 
 def _subquantizers(dim: int) -> int:
     """Bytes of a product-quantized vector: about a sixteenth of the dimension, of the sizes that GPUs can search."""
     sizes = [size for size in _GPU_CODE_SIZES if dim % size == 0]
     return max((size for size in sizes if size <= max(8, dim // 16)), default=1)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+    return next(size for size in range(max(1, most), 0, -1) if number % size == 0)
 
 
 def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
@@ -103,6 +127,6 @@ def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
 def _refuse_nlist(settings: BuildSettings) -> None:
     if settings.nlist is not None:
         raise UsageError(
-            f"--nlist {settings.nlist} goes with --index ivf-flat, ivf-fp16, ivf-sq8 or ivf-pq, not with "
+            f"--nlist {settings.nlist} goes with the kinds of --index that begin with ivf-, not with "
             f"{settings.index!r}."
         )

@@ -14,7 +14,8 @@ class BuildSettings:
 
     `space` "" means the collection's default. `index` is one of recipes.NAMES
     or a faiss factory string; `nlist` and `train_size` None mean a choice by
-    the number of images. `target_recall` decides the default nprobe. `gpus`
+    the number of images. `target_recall` decides the default nprobe, and with
+    `max_memory`, in bytes, which kind "auto" takes. `gpus`
     decides where training is done and is no part of an index's digest.
     UsageError: a value out of range.
     """
@@ -24,6 +25,7 @@ class BuildSettings:
     nlist: int | None = None
     metric: Metric = "cosine"
     target_recall: float = 0.95
+    max_memory: int | None = None
     train_size: int | None = None
     seed: int = 1234
     gpus: tuple[int, ...] = ()
@@ -37,5 +39,7 @@ class BuildSettings:
             raise UsageError(f"--train-size {self.train_size}: there must be at least one vector to train on.")
         if not 0 < self.target_recall <= 1:
             raise UsageError(f"--target-recall {self.target_recall:g} must be above 0 and at most 1.")
+        if self.max_memory is not None and self.index.strip().lower() != "auto":
+            raise UsageError(f"--max-memory goes with --index auto, not with {self.index!r}.")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")

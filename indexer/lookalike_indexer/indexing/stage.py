@@ -14,10 +14,11 @@ from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
+from lookalike_indexer.indexing.choice import pick
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
 from lookalike_indexer.indexing.params import default_nprobe, describe
 from lookalike_indexer.indexing.recall import measure_recall
-from lookalike_indexer.indexing.recipes import Recipe, choose, held_back
+from lookalike_indexer.indexing.recipes import Recipe, held_back
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Progress
@@ -52,7 +53,8 @@ def run_build(
     space, entry = reader.space(settings.space)
     if entry.rows == 0:
         raise NotBuiltError(f"The space {space} has no embeddings to index; index a source with readable images.")
-    recipe = choose(entry.rows, entry.dim, settings)
+    chosen = pick(reader, space, settings, progress)
+    recipe = chosen.recipe
     digest = _digest(draft, space, recipe, settings)
     nlist = describe(build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)).nlist
 
@@ -73,6 +75,9 @@ def run_build(
         rows=entry.rows,
         path=layout.index(space, digest),
         digest=digest,
+        candidates=chosen.candidates,
+        sampled=chosen.sampled,
+        choice=chosen.digest,
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, space: index}))
     return completed, BuildReport(index, recipe.reason, storage.size(index.path), reused)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 
+import msgspec
 import pytest
 
-from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.lock import OWNER, Owner, owner, writing
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, IndexerError
 
@@ -36,13 +41,62 @@ def holder(storage):
         process.kill()
 
 
-def test_another_process_is_told_and_does_not_wait(storage, holder):
-    with pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection; wait until"):
+def test_another_process_is_told_who_holds_it_and_does_not_wait(storage, holder):
+    with pytest.raises(CollectionLockedError) as refused:
+        writing(storage).__enter__()
+    assert re.fullmatch(
+        rf"Another process is writing to {storage.root}: 'lookalike .*', process {holder.pid} on "
+        rf"{re.escape(socket.gethostname())}, for \d+ s; wait until it has finished, then run the command again\.",
+        str(refused.value),
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(90, "1 minute"), (7300, "2 hours"), (86400 * 3, "3 days"), (0.2, "0 s"), (-500, "0 s")]
+)
+def test_the_owner_is_told_with_its_age(storage, holder, seconds, told):
+    sign(storage, since=time.time() - seconds)
+    with pytest.raises(CollectionLockedError, match=f"'lookalike index', process 77 on far, for {told}; wait"):
         writing(storage).__enter__()
 
 
+def test_an_owner_on_another_machine_may_be_gone_for_good(storage, holder):
+    sign(storage)
+    with pytest.raises(CollectionLockedError, match=r"if far is gone for good, remove .*/\.lock\)"):
+        writing(storage).__enter__()
+
+
+@pytest.mark.parametrize("note", [b"", b"[1, 2]", b'{"pid": "x"}', b"\xff", None])
+def test_a_lock_without_a_readable_note_is_a_lock_nevertheless(storage, holder, note):
+    path = storage.local(OWNER)
+    path.unlink() if note is None else path.write_bytes(note)
+    with pytest.raises(CollectionLockedError, match="Another process is writing to .*collection; wait until"):
+        writing(storage).__enter__()
+
+
+def test_the_note_goes_with_the_lock_and_a_dead_owners_is_replaced(storage):
+    storage.root.mkdir()
+    sign(storage)
+    with writing(storage):
+        assert owner(storage).pid == os.getpid()
+        assert owner(storage).since == pytest.approx(time.time(), abs=60)
+    assert owner(storage) is None
+    assert [path.name for path in storage.root.iterdir()] == [".lock"]
+
+
+def test_the_lock_can_be_taken_without_sweeping(storage):
+    storage.root.mkdir()
+    (storage.root / ".tmp-0a0b0c0d-part").write_bytes(b"half")
+    with writing(storage, sweep=False):
+        assert (storage.root / ".tmp-0a0b0c0d-part").exists()
+
+
+def sign(storage, since=0.0):
+    storage.local(OWNER).write_bytes(msgspec.json.encode(Owner(77, "far", "lookalike index", since)))
+
+
 def test_leftovers_of_a_writer_at_work_are_not_swept(storage, holder):
-    leftover = storage.root / ".tmp-0a-part"
+    leftover = storage.root / ".tmp-0a0b0c0d-part"
     leftover.write_bytes(b"half")
     with pytest.raises(CollectionLockedError):
         writing(storage).__enter__()
@@ -50,7 +104,7 @@ def test_leftovers_of_a_writer_at_work_are_not_swept(storage, holder):
 
 
 def test_a_killed_writer_blocks_nobody_and_what_it_left_is_swept(storage, holder):
-    leftover = storage.root / ".tmp-0a-part"
+    leftover = storage.root / ".tmp-0a0b0c0d-part"
     leftover.write_bytes(b"half")
     holder.send_signal(signal.SIGKILL)
     holder.wait()

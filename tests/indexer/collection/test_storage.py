@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -57,7 +58,9 @@ def test_the_systems_errors_become_one_sentence(storage):
         with storage.staged("file.bin"):
             raise OSError(28, os.strerror(28))
 
-    with pytest.raises(IndexerError, match=r"file\.bin could not be written: No space left on device\."):
+    with pytest.raises(
+        IndexerError, match=r"file\.bin could not be written: No space left on device; free some space, then"
+    ):
         fill_the_disk()
     assert files(storage) == []
 
@@ -115,7 +118,7 @@ def test_publishing_twice_says_what_to_do(storage):
 
 def test_sweeping_removes_what_killed_writers_left_and_nothing_else(storage):
     write(storage, "embeddings/tiny/part-000000.parquet", b"x")
-    for leftover in ("embeddings/tiny/.tmp-0a-part-000001.parquet", "generations/.tmp-0b-000001.json"):
+    for leftover in ("embeddings/tiny/.tmp-0a0b0c0d-part-000001.parquet", "generations/.tmp-0badcafe-000001.json"):
         storage.local(leftover).parent.mkdir(exist_ok=True)
         storage.local(leftover).write_bytes(b"half")
     assert storage.sweep() == 2
@@ -150,3 +153,108 @@ def test_a_killed_writer_leaves_the_old_file_or_the_new_one(storage):
         assert data in (b"a" * 500_000, b"b" * 500_000)
         storage.sweep()
         assert files(storage) == ["file.bin"]
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS])
+def test_publishing_without_hard_links(storage, monkeypatch, number):
+    def no_links(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    storage.publish("generations/000001.json", b"first")
+    with pytest.raises(CollectionLockedError, match=r"000001\.json was published by another process"):
+        storage.publish("generations/000001.json", b"second")
+    assert storage.read("generations/000001.json") == b"first"
+    assert files(storage) == ["000001.json"]
+
+
+def test_a_link_that_was_made_and_made_again_is_ours(storage, monkeypatch):
+    """As a network file system does when its answer is lost."""
+    link = os.link
+
+    def twice(*names):
+        link(*names)
+        link(*names)
+
+    monkeypatch.setattr(os, "link", twice)
+    storage.publish("generations/000001.json", b"first")
+    assert storage.read("generations/000001.json") == b"first"
+
+
+def failing(number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_step_that_fails_leaves_the_old_file(storage, monkeypatch, step):
+    write(storage, "file.bin", b"before")
+    monkeypatch.setattr(os, step, failing(errno.EIO))
+    with pytest.raises(IndexerError, match=r"file\.bin could not be written: Input/output error\."):
+        write(storage, "file.bin", b"after")
+    monkeypatch.undo()
+    assert storage.read("file.bin") == b"before"
+    assert files(storage) == ["file.bin"]
+
+
+def test_the_first_error_is_told_when_clearing_up_fails_too(storage, monkeypatch):
+    monkeypatch.setattr(os, "fsync", failing(errno.ENOSPC))
+    monkeypatch.setattr(os, "unlink", failing(errno.EROFS))
+    with pytest.raises(IndexerError, match="No space left on device"):
+        write(storage, "file.bin", b"x")
+
+
+def test_a_disk_that_cannot_read_is_a_loss_of_data_and_no_right_to_read_is_not(storage, monkeypatch):
+    write(storage, "file.bin", b"x")
+    asks = (storage.read, storage.digest, storage.size, storage.exists)
+    for number, kind in ((errno.EIO, DataLossError), (errno.EACCES, IndexerError)):
+        monkeypatch.setattr("io.open", failing(number))
+        monkeypatch.setattr(os, "stat", failing(number))
+        for ask in asks:
+            with pytest.raises(kind, match=r"file\.bin cannot be read: ") as raised:
+                ask("file.bin")
+            assert type(raised.value) is kind
+        monkeypatch.undo()
+
+
+def test_every_folder_above_a_file_is_synced(storage, monkeypatch):
+    write(storage, "a/b/c.bin", b"x")
+    write(storage, "a/d.bin", b"x")
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")) or fsync(number)
+    )
+    storage.settle(["a/b/c.bin", "a/d.bin"])
+    root = str(storage.root)
+    assert synced == [f"{root}/a/b", f"{root}/a", root]
+
+
+def test_removing_takes_the_folders_that_become_empty(storage):
+    write(storage, "a/b/c.bin", b"x")
+    write(storage, "a/d.bin", b"x")
+    storage.remove("a/b/c.bin")
+    assert not storage.local("a/b").exists()
+    storage.remove("a/d.bin")
+    storage.remove("a/d.bin")
+    assert list(storage.root.iterdir()) == []
+
+
+def test_another_file_under_the_same_name_has_another_stamp(storage):
+    write(storage, "file.bin", b"one")
+    stamps = {storage.stamp("file.bin"), storage.stamp("file.bin")}
+    write(storage, "file.bin", b"two")
+    stamps.add(storage.stamp("file.bin"))
+    assert len(stamps) == 2
+    assert storage.stamp("file.bin").bytes == 3
+    with pytest.raises(NotFoundError):
+        storage.stamp("gone.bin")
+
+
+def test_walking_finds_every_complete_file(storage):
+    write(storage, "a/b/c.bin", b"x")
+    write(storage, "d.bin", b"x")
+    (storage.root / "a" / ".tmp-0a0b0c0d-e.bin").write_bytes(b"half")
+    assert sorted(storage.walk()) == ["a/b/c.bin", "d.bin"]

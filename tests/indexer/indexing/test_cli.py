@@ -62,7 +62,7 @@ def test_json_for_machines(make_collection, clustered):
     ("arguments", "code", "message"),
     [
         (["--index", "Bogus"], 2, "--index 'Bogus': faiss cannot make it for 8 dimensions and cosine"),
-        (["--index", "flat", "--nlist", "4"], 2, "--nlist 4 goes with --index ivf-flat"),
+        (["--index", "flat", "--nlist", "4"], 2, "--nlist 4 goes with the kinds of --index"),
         (["--index", "ivf-pq"], 2, "cannot be trained on"),
         (["--target-recall", "2"], 2, "--target-recall 2 must be"),
         (["--space", "huge"], 1, "no space 'huge'; it has: tiny"),
@@ -95,7 +95,7 @@ def test_another_writer_is_waited_for_by_the_person(make_collection, clustered):
 
 def test_settings_of_a_command_with_other_stages_options():
     options = {
-        "index": "ivf-sq8", "nlist": 9, "target_recall": 0.8, "train_size": 77,
+        "index": "ivf-sq8", "nlist": 9, "target_recall": 0.8, "max_memory": None, "train_size": 77,
         "clusters": 5, "model": "resnet152", "metric": "l2", "seed": 3, "gpus": "",
     }  # fmt: skip
     assert build_settings(**options) == BuildSettings(

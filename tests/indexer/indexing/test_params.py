@@ -62,8 +62,20 @@ def test_parameters_decide_how_many_lists_a_call_visits(factory):
 def test_indexes_without_lists_need_no_parameters(factory):
     index, _ = built(factory)
     kind, lossless = OTHERS[factory]
-    assert search_parameters(index, 8) is None
+    assert kind == "graph" or search_parameters(index, 8) is None
     assert (describe(index).kind, describe(index).nlist, describe(index).lossless) == (kind, 0, lossless)
+
+
+def test_parameters_decide_how_many_candidates_a_graph_keeps():
+    index, vectors = built("HNSW8", 3000)
+    exact = faiss.IndexFlat(DIM, faiss.METRIC_INNER_PRODUCT)
+    exact.add(vectors)
+    truth = exact.search(vectors[:100], 10)[1]
+    recall = []
+    for candidates in (10, 40, 400):
+        found = index.search(vectors[:100], 10, params=search_parameters(index, candidates))[1]
+        recall.append(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)]))
+    assert recall[0] < recall[1] < recall[2]
 
 
 @pytest.mark.parametrize("several", [faiss.IndexShards, faiss.IndexReplicas])

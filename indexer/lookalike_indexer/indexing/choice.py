@@ -1,0 +1,134 @@
+"""Which kind of index, by trial: candidates are built over a sample, and the fastest that finds enough is taken.
+
+Times differ from run to run, so a choice is written down once and then kept:
+the same command makes the same index again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import faiss
+import msgspec
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import Candidate
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.indexing.recipes import RECALL_QUERIES, Recipe, candidates, choose, worth_trying
+from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.trial import Trial
+from lookalike_indexer.progress import Progress
+
+# Enough for lists and graphs to show what they are worth, and tried in a minute or two.
+_SAMPLE = 30_000
+_TAKEN = "taken: "
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, and what was tried on `sampled` images before it was chosen; nothing where no trial was needed."""
+
+    recipe: Recipe
+    candidates: list[Candidate] = field(default_factory=list)
+    sampled: int = 0
+    digest: str = ""
+
+
+def pick(reader: CollectionReader, space: str, settings: BuildSettings, progress: Progress) -> Choice:
+    """The index to build over a space, tried out where the settings leave the kind open.
+
+    Trials are made for processors: where there are GPUs, the kind is one that
+    they can hold. UsageError: settings that contradict each other.
+    IndexerError: an embedding that is not finite.
+    """
+    entry = reader.manifest.spaces[space]
+    if not worth_trying(entry.rows, settings) or settings.gpus or faiss.get_num_gpus():
+        return Choice(choose(entry.rows, entry.dim, settings))
+    digest = _digest(reader, space, settings)
+    tried, sampled = _known(reader, space, digest) or _try(reader, space, settings, digest, progress)
+    best = next(candidate for candidate in tried if candidate.verdict.startswith(_TAKEN))
+    recipe = choose(entry.rows, entry.dim, dataclasses.replace(settings, index=best.index, max_memory=None))
+    reason = f"{best.verdict}, of {len(tried)} kinds tried on {sampled} images"
+    return Choice(dataclasses.replace(recipe, reason=f"{reason}; {recipe.reason}"), tried, sampled, digest)
+
+
+class _Record(msgspec.Struct, frozen=True):
+    candidates: list[Candidate]
+    sampled: int
+
+
+def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> str:
+    decisive = {
+        "target_recall": settings.target_recall,
+        "max_memory": settings.max_memory,
+        "train_size": settings.train_size,
+        "metric": settings.metric,
+        "seed": settings.seed,
+    }
+    return digest_of([decisive, [reader.manifest.files[path].sha256 for path in reader.manifest.spaces[space].parts]])
+
+
+def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Candidate], int] | None:
+    """The trial as the last generation or a run that was killed left it."""
+    entry = reader.manifest.indexes.get(space)
+    if entry is not None and entry.choice == digest:
+        return entry.candidates, entry.sampled
+    path = layout.choice(space, digest)
+    if not reader.storage.exists(path):
+        return None
+    try:
+        record = msgspec.json.decode(reader.storage.read(path), type=_Record)
+    except msgspec.DecodeError:
+        return None
+    return record.candidates, record.sampled
+
+
+def _try(
+    reader: CollectionReader, space: str, settings: BuildSettings, digest: str, progress: Progress
+) -> tuple[list[Candidate], int]:
+    rows = reader.manifest.spaces[space].rows
+    picked = choose_rows(rows, min(rows, _SAMPLE + RECALL_QUERIES), settings.seed)
+    vectors = read_rows(reader, space, picked, settings.metric, progress)
+    trial = Trial(vectors[RECALL_QUERIES:], vectors[:RECALL_QUERIES], settings)
+    tried: list[Candidate] = []
+    kinds = candidates(rows)
+    with progress.stage("try kinds of index", len(kinds), "kind") as bar:
+        for kind in kinds:
+            tried.append(trial.candidate(kind))
+            bar.advance()
+            bar.note(f"{kind}: recall {tried[-1].recall:.3f}, {tried[-1].queries_per_second:.0f} queries/s")
+    judged = _judged(tried, rows, settings)
+    with reader.storage.staged(layout.choice(space, digest)) as temporary:
+        temporary.write_bytes(msgspec.json.encode(_Record(judged, len(trial.vectors)), order="sorted"))
+    return judged, len(trial.vectors)
+
+
+def _judged(tried: list[Candidate], rows: int, settings: BuildSettings) -> list[Candidate]:
+    """The candidates with their verdicts, just one of which begins with "taken"."""
+    room = settings.max_memory
+    fits = [room is None or candidate.bytes_per_image * rows <= room for candidate in tried]
+    # Where nothing fits, the smallest comes closest to it.
+    able = [c for c, fit in zip(tried, fits, strict=True) if fit] or [min(tried, key=lambda c: c.bytes_per_image)]
+    reaching = [candidate for candidate in able if candidate.recall >= settings.target_recall]
+    if reaching:
+        best = max(reaching, key=lambda candidate: candidate.queries_per_second)
+        why = f"the fastest that reached a recall of {settings.target_recall:g}"
+    else:
+        best = max(able, key=lambda candidate: candidate.recall)
+        why = f"none reached a recall of {settings.target_recall:g}, and this came closest"
+    if not any(fits):
+        why = "none fits in --max-memory, and this is the smallest"
+    judged = []
+    for candidate, fit in zip(tried, fits, strict=True):
+        needed = f"{candidate.bytes_per_image * rows / 2**20:.0f} MiB"
+        if candidate is best:
+            verdict = f"{_TAKEN}{why}"
+        elif not fit:
+            verdict = f"needs {needed}"
+        else:
+            verdict = "slower" if candidate.recall >= settings.target_recall else "finds too little"
+        judged.append(dataclasses.replace(candidate, verdict=verdict))
+    return judged
