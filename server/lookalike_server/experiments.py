@@ -39,6 +39,11 @@ class ExperimentQueue:
             return Answer(kept, "laboratory", 1, 0, 0)
         return await self._batcher.submit(asked, deadline)
 
+    @property
+    def waiting(self) -> int:
+        """The experiments that wait."""
+        return self._batcher.waiting
+
     def close(self) -> None:
         """End the thread and the laboratory. May wait for what runs: not for the event loop."""
         self._batcher.close()
@@ -75,7 +80,7 @@ class Kept:
             if asked.generation > self._generation:
                 self._answers.clear()
                 self._generation, self._size = asked.generation, 0
-            if asked.generation < self._generation or asked in self._answers:
+            if asked.generation < self._generation or asked in self._answers or len(answer) > self._most:
                 return
             self._answers[asked] = answer
             self._size += len(answer)

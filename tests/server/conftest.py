@@ -22,6 +22,7 @@ from lookalike import wire
 from lookalike.v1 import (
     cluster_pb2_grpc,
     collection_pb2_grpc,
+    experiment_pb2_grpc,
     search_pb2,
     search_pb2_grpc,
     server_pb2_grpc,
@@ -284,6 +285,7 @@ class Served:
         self.search = search_pb2_grpc.SearchServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.collection = collection_pb2_grpc.CollectionServiceStub(self.channel)
+        self.experiment = experiment_pb2_grpc.ExperimentServiceStub(self.channel)
         self.server = server_pb2_grpc.ServerServiceStub(self.channel)
 
     async def neighbors(self, query: types_pb2.QueryBatch, k: int, **parameters: Any) -> search_pb2.SearchResponse:
@@ -304,6 +306,7 @@ def serve() -> Serve:
         limits: Limits | None = None,
         devices: Sequence[Any] | None = None,
         open_embedder: Callable[[CollectionReader, str], Any] | None = None,
+        laboratory: Any = None,
         **settings: Any,
     ) -> AsyncIterator[Served]:
         def no_weights(reader: CollectionReader, space: str) -> Any:
@@ -313,6 +316,7 @@ def serve() -> Serve:
             ServeSettings(str(toy.root), Listen(port=0), limits=limits or Limits(), watch=0.05, **settings),
             devices=devices,
             open_embedder=open_embedder or no_weights,
+            laboratory=laboratory,
         )
         await app.start()
         try:

@@ -1,0 +1,143 @@
+"""The queue before the laboratory: what is run, what is not, and what is kept."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from lookalike_indexer.errors import NotFoundError
+from lookalike_server.errors import ExpiredError, OverloadedError
+from lookalike_server.experiments import ExperimentQueue, Kept
+from lookalike_server.laboratory import Asked
+from lookalike_server.limits import Limits
+
+
+class Gated:
+    """A laboratory whose runs wait for `open`."""
+
+    def __init__(self) -> None:
+        self.ran: list[Asked] = []
+        self.open = threading.Event()
+        self.closed = False
+
+    def answer(self, asked: Asked) -> bytes:
+        self.ran.append(asked)
+        assert self.open.wait(60)
+        if asked.name == "wrong":
+            raise NotFoundError("There is no such thing.")
+        return f"{asked.name} of {asked.generation}".encode()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@contextmanager
+def queue_of(laboratory: Gated, **limits: int) -> Iterator[ExperimentQueue]:
+    queue = ExperimentQueue(laboratory, Limits(**limits))
+    try:
+        yield queue
+    finally:
+        laboratory.open.set()
+        queue.close()
+    assert laboratory.closed
+
+
+async def until(condition) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_equal_calls_are_answered_by_one_run() -> None:
+    laboratory = Gated()
+    with queue_of(laboratory) as queue:
+        first = asyncio.ensure_future(queue.answer(Asked(1, "slow"), None))
+        await until(lambda: laboratory.ran)
+        equal = [asyncio.ensure_future(queue.answer(Asked(1, "matrix", (("k", 2),)), None)) for _ in range(4)]
+        other = asyncio.ensure_future(queue.answer(Asked(1, "matrix", (("k", 3),)), None))
+        await until(lambda: queue.waiting == 5)
+        laboratory.open.set()
+        answers = await asyncio.gather(first, *equal, other)
+    assert [answer.result for answer in answers] == [b"slow of 1"] + [b"matrix of 1"] * 5
+    assert laboratory.ran == [Asked(1, "slow"), Asked(1, "matrix", (("k", 2),)), Asked(1, "matrix", (("k", 3),))]
+
+
+async def test_a_call_equal_to_the_one_that_runs_waits_for_it_alone() -> None:
+    laboratory = Gated()
+    with queue_of(laboratory) as queue:
+        first = asyncio.ensure_future(queue.answer(Asked(1, "matrix"), None))
+        await until(lambda: laboratory.ran)
+        second = asyncio.ensure_future(queue.answer(Asked(1, "matrix"), None))
+        await until(lambda: queue.waiting == 1)
+        laboratory.open.set()
+        assert [answer.result for answer in await asyncio.gather(first, second)] == [b"matrix of 1"] * 2
+    assert len(laboratory.ran) == 1
+
+
+async def test_more_than_may_wait_are_refused_at_once() -> None:
+    laboratory = Gated()
+    with queue_of(laboratory, max_experiments=2) as queue:
+        running = asyncio.ensure_future(queue.answer(Asked(1, "a"), None))
+        await until(lambda: laboratory.ran)
+        waiting = [asyncio.ensure_future(queue.answer(Asked(1, name), None)) for name in "bc"]
+        await until(lambda: queue.waiting == 2)
+        with pytest.raises(OverloadedError, match="experiments queue is full") as caught:
+            await queue.answer(Asked(1, "d"), None)
+        assert caught.value.retry_after > 0
+        laboratory.open.set()
+        await asyncio.gather(running, *waiting)
+        assert (await queue.answer(Asked(1, "d"), None)).result == b"d of 1"
+
+
+async def test_what_expired_or_was_cancelled_while_it_waited_is_never_run() -> None:
+    laboratory = Gated()
+    with queue_of(laboratory) as queue:
+        running = asyncio.ensure_future(queue.answer(Asked(1, "a"), None))
+        await until(lambda: laboratory.ran)
+        late = asyncio.ensure_future(queue.answer(Asked(1, "late"), time.monotonic() - 1))
+        gone = asyncio.ensure_future(queue.answer(Asked(1, "gone"), None))
+        await until(lambda: queue.waiting == 2)
+        gone.cancel()
+        await asyncio.wait([gone])
+        laboratory.open.set()
+        with pytest.raises(ExpiredError):
+            await late
+        await running
+    assert laboratory.ran == [Asked(1, "a")]
+
+
+async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
+    laboratory = Gated()
+    laboratory.open.set()
+    with queue_of(laboratory) as queue:
+        for _ in range(2):
+            with pytest.raises(NotFoundError, match="no such thing"):
+                await queue.answer(Asked(1, "wrong"), None)
+        assert (await queue.answer(Asked(1, "right"), None)).result == b"right of 1"
+    assert [asked.name for asked in laboratory.ran] == ["wrong", "wrong", "right"]
+
+
+async def test_what_was_answered_is_answered_again_until_the_next_generation() -> None:
+    laboratory = Gated()
+    laboratory.open.set()
+    with queue_of(laboratory) as queue:
+        for generation in (1, 1, 2, 2, 1):
+            answer = await queue.answer(Asked(generation, "matrix"), None)
+            assert answer.result == f"matrix of {generation}".encode()
+    assert [asked.generation for asked in laboratory.ran] == [1, 2, 1]
+
+
+def test_no_more_bytes_are_kept_than_may_be() -> None:
+    kept = Kept(10)
+    for name in "abc":
+        kept.add(Asked(1, name), b"1234")
+        kept.get(Asked(1, "a"))
+    assert [kept.get(Asked(1, name)) is not None for name in "abc"] == [True, False, True]
+    kept.add(Asked(1, "large"), b"x" * 11)
+    assert kept.get(Asked(1, "large")) is None
+    assert kept.get(Asked(1, "a")) is not None
