@@ -34,6 +34,7 @@ from lookalike_server.experiments import ExperimentQueue
 from lookalike_server.interceptors import Errors, InFlight
 from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
 from lookalike_server.listen import new_server, open_port
+from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
 from lookalike_server.queries import Resolver
@@ -80,7 +81,8 @@ class App:
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
-        self._loader = Loader(settings.placement, devices, settings.limits, self._budget)
+        self._observatory = Observatory(settings.observe)
+        self._loader = Loader(settings.placement, devices, settings.limits, self._budget, self._observatory.lane)
         self._open_embedder = open_embedder or _embedder_opener(settings, devices, self._budget)
         # Half of the processors, as the network has: searches keep the rest.
         self._laboratory = laboratory or ProcessLaboratory(
@@ -97,13 +99,14 @@ class App:
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
         self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
-        self._embed_queue = EmbedQueue(self._open_embedder, limits)
+        self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
-        self._server = new_server(limits, [self._in_flight, Errors()])
+        self._server = new_server(limits, [self._observatory.interceptor, self._in_flight, Errors()])
         self._add_services()
         try:
+            self._observatory.open(self, self._loader.devices)
             self._port = open_port(self._server, settings.listen)
             await self._server.start()
         except BaseException:
@@ -117,6 +120,26 @@ class App:
     def address(self) -> str:
         """host:port, with the port that was found free when 0 was asked for."""
         return self._settings.listen.address(self._port)
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that measurements are read at, None when there is none."""
+        return self._observatory.metrics_port
+
+    @property
+    def calls_in_flight(self) -> int:
+        return self._in_flight.count
+
+    def queues(self) -> dict[str, int]:
+        """What waits, by queue. From any thread."""
+        snapshot = self.current.snapshot
+        return {
+            "search": snapshot.waiting("search"),
+            "scan": snapshot.waiting("scan"),
+            "embedding": self._embed_queue.waiting,
+            "experiments": self._experiments.waiting,
+            "workers": self._workers.waiting,
+        }
 
     def reload(self) -> None:
         """Look for a newer generation now."""
@@ -142,6 +165,7 @@ class App:
         await self._close()
 
     async def _close(self) -> None:
+        await asyncio.to_thread(self._observatory.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
         self._workers.close()
@@ -149,7 +173,9 @@ class App:
     def _add_services(self) -> None:
         limits, server = self._settings.limits, self._server
         resolver = Resolver(limits, self._workers, self._embed_queue)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(self.current, limits, resolver), server)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(
+            SearchServicer(self.current, limits, resolver, self._observatory.audit), server
+        )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
             ClusterServicer(self.current, limits, resolver, self._workers), server
         )

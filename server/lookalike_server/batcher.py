@@ -35,6 +35,8 @@ R = TypeVar("R")
 Run = Callable[[list[W]], Sequence[R | Exception]]
 # Is told of each batch that was run: its size, how long each work waited for it and how long it took, in seconds.
 Observe = Callable[[int, Sequence[float], float], None]
+# By a queue's name, what is to be told of its batches.
+ObserveLane = Callable[[str], Observe | None]
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,18 @@ class Rules(Generic[W]):
     """What may share a batch, and how much.
 
     Works with equal `key` can share a call; `size` is what a work counts
-    against `max_batch` (of one batch) and `max_queue` (of all that wait).
+    against `max_batch` (of one batch) and `max_queue` (of all that wait),
+    `weight` its bytes against `max_weight` (of all that wait). What has waited
+    for more than `max_age` seconds is refused instead of run.
     """
 
     key: Callable[[W], Hashable]
     size: Callable[[W], int]
     max_batch: int
     max_queue: int
+    weight: Callable[[W], int] = lambda work: 0
+    max_weight: int = 0
+    max_age: float = math.inf
 
 
 @dataclass(eq=False)

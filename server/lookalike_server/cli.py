@@ -8,11 +8,16 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from lookalike_indexer.cli.errors import reported
+from lookalike_server.observe.options import observe_options
+
+if TYPE_CHECKING:
+    from lookalike_server.observe.logs import LogFormat
+    from lookalike_server.observe.settings import ObserveSettings
 
 
 @click.command()
@@ -36,6 +41,7 @@ from lookalike_indexer.cli.errors import reported
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
 @click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS.")
 @reported
+@observe_options
 def serve(
     collection: Path,
     host: str,
@@ -48,6 +54,8 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure: bool,
+    observe: ObserveSettings,
+    log_format: LogFormat,
 ) -> None:
     """Answer queries about the collection in DIR over gRPC.
 
@@ -57,6 +65,7 @@ def serve(
     # Here, so that `lookalike --help` does not load faiss.
     from lookalike_server.app import App, run
     from lookalike_server.limits import Limits
+    from lookalike_server.observe.logs import configure
     from lookalike_server.placement.place import PLACEMENTS
     from lookalike_server.settings import Listen, ServeSettings
 
@@ -69,6 +78,7 @@ def serve(
         weights=weights,
         grace=grace,
         limits=limits,
+        observe=observe,
     )
 
     def announce(app: App) -> None:
@@ -77,8 +87,10 @@ def serve(
             f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
             f"{len(snapshot.columns)} images, placement {placement}"
         )
+        if app.metrics_port is not None:
+            click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(log_format)
     asyncio.run(run(settings, announce))
     _leave()
 

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
-from lookalike_server.batcher import Answer, Batcher, Observe, Rules, Run
+from lookalike_server.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
 from lookalike_server.placement.searcher import Searcher
@@ -63,7 +63,7 @@ class Engine:
         searchers: Sequence[Searcher],
         limits: Limits,
         prepare_thread: Callable[[], None] | None = None,
-        observe: Callable[[str], Observe | None] = lambda lane: None,
+        observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
         self._searchers = searchers

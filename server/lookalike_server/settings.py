@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lookalike_indexer.errors import UsageError
 from lookalike_server.limits import Limits
+from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.placement.place import Placement
 
 
@@ -55,6 +56,7 @@ class ServeSettings:
     grace: float = 10.0
     watch: float = 1.0
     limits: Limits = field(default_factory=Limits)
+    observe: ObserveSettings = field(default_factory=ObserveSettings)
 
     def __post_init__(self) -> None:
         if self.limits.max_queue < 1:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal
 
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, NotBuiltError
+from lookalike_server.batcher import ObserveLane
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.clusterings import Clustering
 from lookalike_server.columns import NEEDED, Columns
@@ -32,6 +34,7 @@ class Loader:
     devices: Sequence[Device]
     limits: Limits
     budget: ThreadBudget
+    observe: ObserveLane = lambda lane: None
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
@@ -75,7 +78,7 @@ class Loader:
         claim = self.budget.claim_search
         searchers = place(index, reader.storage.local(entry.path), entry.metric, self.placement, self.devices, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        return Space(reader, name, ids, (Engine(reader, entry, searchers, self.limits, claim), planner))
+        return Space(reader, name, ids, (Engine(reader, entry, searchers, self.limits, claim, self.observe), planner))
 
 
 class Snapshot:
@@ -104,6 +107,10 @@ class Snapshot:
         """A clustering by "space/name"; NotFoundError names those that there are."""
         self.reader.clustering(name)
         return self.clusterings[name]
+
+    def waiting(self, lane: Literal["search", "scan"]) -> int:
+        """The queries that wait in one of the lanes of all spaces."""
+        return sum(space.engine.waiting[lane] for space in self.spaces.values() if space.searchable)
 
     def close(self) -> None:
         """End its threads; the memory goes with the last reference."""

@@ -31,6 +31,11 @@ class Space:
         self._search = search
 
     @property
+    def searchable(self) -> bool:
+        """Whether it has an index."""
+        return self._search is not None
+
+    @property
     def engine(self) -> Engine:
         """NotBuiltError when the space has no index."""
         return self._built()[0]

@@ -20,6 +20,11 @@ class Workers:
         self._max_queue = max_queue
         self._pending = 0
 
+    @property
+    def waiting(self) -> int:
+        """The pieces of work that wait or are being done."""
+        return self._pending
+
     async def run(self, work: Callable[[], T]) -> T:
         """Run `work` off the event loop; OverloadedError when too much waits already."""
         return (await self.run_all([work]))[0]

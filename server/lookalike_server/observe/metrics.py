@@ -48,6 +48,10 @@ class Metrics:
         self._runs = Histogram(
             "lookalike_batch_seconds", "Time that a batch ran.", ("lane",), buckets=_SECONDS, registry=registry
         )
+        self._audited = Counter(
+            "lookalike_recall_audits", "Live queries taken for the recall audit, by outcome.", ("outcome",),
+            registry=registry,
+        )  # fmt: skip
         # Looking a label up costs as much as observing; each is looked up once.
         self._by_call: dict[tuple[str, str], Histogram] = {}
         self._by_stage: dict[str, Histogram] = {}
@@ -64,6 +68,10 @@ class Metrics:
         for step in call.stages:
             if step.name != "queue":
                 self._stage(step.name).observe(step.seconds)
+
+    def audited(self, outcome: str, queries: int) -> None:
+        """Count queries that the recall audit searched, or dropped."""
+        self._audited.labels(outcome).inc(queries)
 
     def lane(self, name: str) -> Lane:
         """The observer of one queue's batches."""

@@ -12,22 +12,25 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import search_pb2, search_pb2_grpc
 from lookalike_server.current import Current
-from lookalike_server.effort import Effort
+from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.observe import record
+from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.snapshot import Snapshot
+from lookalike_server.spaces import Space
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
-    def __init__(self, current: Current, limits: Limits, resolver: Resolver) -> None:
+    def __init__(self, current: Current, limits: Limits, resolver: Resolver, audit: RecallAudit | None = None) -> None:
         self._current = current
+        self._audit = audit
         self._limits = limits
         self._resolver = resolver
 
@@ -49,6 +52,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         own = None if request.include_self else queries.own
         asked = time.perf_counter()
         answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline)
+        if self._audit and not plan.exact:
+            self._offer(self._audit, snapshot, space, queries.vectors, answer.result, request, plan)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         record.stage("search", taken, answer.run_us / 1e6)
         looked_up = time.perf_counter()
@@ -62,6 +67,26 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         reply.expected_recall = plan.expected_recall
         reply.batch_size = answer.size
         return search_pb2.SearchResponse(neighbors=neighbors, served=reply)
+
+    def _offer(
+        self,
+        audit: RecallAudit,
+        snapshot: Snapshot,
+        space: Space,
+        vectors: Float32,
+        hits: Hits,
+        request: search_pb2.SearchRequest,
+        plan: Plan,
+    ) -> None:
+        """Let the audit choose one of the queries of a call."""
+        chosen = audit.chosen(len(vectors))
+        if chosen is not None:
+            kind = request.WhichOneof("effort")
+            effort: AuditEffort = "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
+            sample = Sample(
+                snapshot.reader, space.engine.entry, vectors[chosen], hits.rows[chosen], effort, plan.expected_recall
+            )
+            audit.offer(sample)
 
 
 def _effort(request: search_pb2.SearchRequest) -> Effort:

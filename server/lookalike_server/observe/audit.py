@@ -1,0 +1,234 @@
+"""The recall that callers really get: a small share of live queries is searched again, exactly, in idle time.
+
+What was measured when an index was built holds for the stored images. Those
+who ask may ask otherwise, and only their own queries can tell. An audit is
+never in anybody's way: it reads the stored embeddings block by block, waits
+before each block until no call is in flight, and gives up when all of it
+takes too long. What it holds is bounded: `_PENDING` queries, one block, and the
+last `_WINDOW` results of each kind.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.indexing.exact import exact_search
+
+log = logging.getLogger(__name__)
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+AuditEffort = Literal["default", "nprobe", "recall"]
+Outcome = Literal["searched", "dropped"]
+
+_PENDING = 32
+_WINDOW = 1000
+_NICENESS = 19
+# How often an audit looks whether the server is idle, and how long it may take in all.
+_LOOK_S = 0.01
+_PATIENCE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Audited:
+    """The mean recall@k of the last `queries` audited ones of a space, by what the caller asked for.
+
+    `expected` is the mean of what the index promised for them; None where
+    nothing was measured when it was built.
+    """
+
+    space: str
+    effort: AuditEffort
+    queries: int
+    recall: float
+    expected: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A live query (dim,) and the rows (k,) that it was answered with."""
+
+    reader: CollectionReader
+    entry: IndexEntry
+    query: Float32
+    rows: Int64
+    effort: AuditEffort
+    expected: float
+
+
+class RecallAudit:
+    """Takes samples of live searches and audits them in a thread of its own.
+
+    `share` is the part of the queries to audit, `idle` tells whether nobody is
+    being served, `count` is told of each outcome.
+    """
+
+    def __init__(
+        self,
+        share: float,
+        idle: Callable[[], bool],
+        count: Callable[[Outcome, int], None] = lambda outcome, queries: None,
+        patience: float = _PATIENCE_S,
+        seed: int | None = None,
+    ) -> None:
+        self._share = share
+        self._idle = idle
+        self._count = count
+        self._patience = patience
+        self._random = random.Random(seed)  # noqa: S311 - it chooses samples, not secrets
+        self._pending: deque[Sample] = deque()
+        self._indexes: dict[str, _Index] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._working = False
+        self._started = False
+
+    def chosen(self, queries: int) -> int | None:
+        """The position of the query to audit among those of a call; None mostly. At most one of a call is."""
+        if self._random.random() >= self._share * queries:
+            return None
+        return self._random.randrange(queries)
+
+    def offer(self, sample: Sample) -> None:
+        """Audit a sample when there is time; it is dropped when too many wait."""
+        with self._changed:
+            if len(self._pending) < _PENDING:
+                self._pending.append(sample)
+                self._start()
+                self._changed.notify_all()
+                return
+        self._count("dropped", 1)
+
+    def _start(self) -> None:
+        """Start the thread with the first sample: a server that nobody asks needs none."""
+        if not self._started:
+            self._started = True
+            threading.Thread(target=self._work, name="audit", daemon=True).start()
+
+    def results(self) -> list[Audited]:
+        """What was found so far, of each space and effort."""
+        with self._changed:
+            return [one for space, index in sorted(self._indexes.items()) for one in index.means(space)]
+
+    def wait_until_done(self, timeout: float) -> bool:
+        """Wait until every sample that was taken is audited or dropped; False when that took longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._pending and not self._working, timeout)
+
+    def close(self) -> None:
+        """End the thread after the block that it is reading."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        # Linux counts this for each thread.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        while batch := self._taken():
+            try:
+                found = self._searched(batch)
+            except _OutOfTimeError:
+                self._count("dropped", len(batch))
+            except Exception:
+                log.exception("%d queries could not be audited", len(batch))
+                self._count("dropped", len(batch))
+            else:
+                self._note(batch, found)
+                self._count("searched", len(batch))
+            with self._changed:
+                self._working = False
+                self._changed.notify_all()
+
+    def _taken(self) -> list[Sample]:
+        """The samples that one pass over the embeddings can audit; none when closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._pending)
+            if self._closed:
+                return []
+            first = self._pending[0]
+            batch = [one for one in self._pending if one.entry is first.entry]
+            self._pending = deque(one for one in self._pending if one.entry is not first.entry)
+            self._working = True
+            return batch
+
+    def _searched(self, batch: list[Sample]) -> Int64:
+        queries = np.stack([one.query for one in batch])
+        k = max(len(one.rows) for one in batch)
+        entry = batch[0].entry
+        rows, _ = exact_search(self._blocks(batch[0].reader, entry.space), queries, k, entry.metric)
+        return rows
+
+    def _blocks(self, reader: CollectionReader, space: str) -> Iterator[tuple[Int64, Float32]]:
+        patience = time.monotonic() + self._patience
+        start = 0
+        for ids, vectors in reader.stream(space):
+            while not (idle := self._idle()) and not self._over(patience):
+                time.sleep(_LOOK_S)
+            if not idle or self._over(patience):
+                raise _OutOfTimeError
+            yield np.arange(start, start + len(ids), dtype=np.int64), vectors
+            start += len(ids)
+
+    def _over(self, patience: float) -> bool:
+        return self._closed or time.monotonic() > patience
+
+    def _note(self, batch: list[Sample], exact: Int64) -> None:
+        with self._changed:
+            for sample, rows in zip(batch, exact, strict=True):
+                space = sample.entry.space
+                known = self._indexes.get(space)
+                if known is None or known.replaced_by(sample):
+                    known = self._indexes[space] = _Index.of(sample)
+                if known.path == sample.entry.path:
+                    known.add(sample.effort, recall(sample.rows, rows), sample.expected)
+
+
+class _OutOfTimeError(Exception):
+    """The server was not idle for long enough, or the space is too large to be read in that time."""
+
+
+class _Index:
+    """What was found about one index; another one of the same space begins anew."""
+
+    def __init__(self, path: str, generation: int) -> None:
+        self.path = path
+        self._generation = generation
+        self._values: dict[AuditEffort, deque[tuple[float, float]]] = {}
+
+    @classmethod
+    def of(cls, sample: Sample) -> _Index:
+        return cls(sample.entry.path, sample.reader.manifest.generation)
+
+    def replaced_by(self, sample: Sample) -> bool:
+        """Whether a sample is of a later index; those of an earlier one may still come for a while."""
+        return sample.entry.path != self.path and sample.reader.manifest.generation > self._generation
+
+    def add(self, effort: AuditEffort, recall: float, expected: float) -> None:
+        self._values.setdefault(effort, deque(maxlen=_WINDOW)).append((recall, expected))
+
+    def means(self, space: str) -> Iterator[Audited]:
+        for effort, values in sorted(self._values.items()):
+            recalls, expected = np.array(values).T
+            known = expected[expected > 0]
+            mean = float(known.mean()) if len(known) else None
+            yield Audited(space, effort, len(recalls), float(recalls.mean()), mean)
+
+
+def recall(found: Int64, exact: Int64) -> float:
+    """recall@k of one query: the part of the k nearest rows, or of all where there are fewer, that was found."""
+    wanted = exact[: len(found)]
+    wanted = wanted[wanted >= 0]
+    return float(np.isin(wanted, found).mean()) if len(wanted) else 1.0

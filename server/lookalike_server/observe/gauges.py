@@ -1,0 +1,95 @@
+"""What is true at the moment of a scrape: read from the server then, and kept nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from lookalike_server.current import Current
+from lookalike_server.observe.audit import Audited, RecallAudit
+from lookalike_server.placement.devices import Device
+from lookalike_server.placement.memory import device_memory
+
+
+class Watched(Protocol):
+    """What a server lets be seen of itself, at any time and from any thread."""
+
+    @property
+    def current(self) -> Current: ...
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    def queues(self) -> Mapping[str, int]:
+        """What waits, by queue."""
+        ...
+
+
+class Gauges(Collector):
+    """Generation, sizes, queues, device memory and recall."""
+
+    def __init__(self, watched: Watched, devices: Sequence[Device], audit: RecallAudit | None) -> None:
+        self._watched, self._devices, self._audit = watched, devices, audit
+
+    def describe(self) -> list[Metric]:
+        """Nothing in advance: registering this must not read the server."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        watched = self._watched
+        snapshot = watched.current.snapshot
+        manifest = snapshot.reader.manifest
+        yield GaugeMetricFamily("lookalike_generation", "The generation that is served.", snapshot.generation)
+        yield GaugeMetricFamily("lookalike_images", "Images of the generation that is served.", len(snapshot.columns))
+        yield GaugeMetricFamily(
+            "lookalike_generations_held", "Generations in memory: 2 while a swap is under way.",
+            len(watched.current.generations),
+        )  # fmt: skip
+        rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space"])
+        size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space"])
+        for space, entry in manifest.indexes.items():
+            rows.add_metric([space], entry.rows)
+            size.add_metric([space], manifest.files[entry.path].bytes)
+        yield from (rows, size)
+        yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
+        yield _labelled("lookalike_queue_length", "What waits in each queue.", "lane", watched.queues())
+        yield from self._memory()
+        if self._audit:
+            yield from _recall(self._audit.results())
+
+    def _memory(self) -> Iterator[Metric]:
+        used = GaugeMetricFamily("lookalike_device_memory_used_bytes", "Memory in use on a GPU.", labels=["device"])
+        total = GaugeMetricFamily("lookalike_device_memory_bytes", "Memory of a GPU.", labels=["device"])
+        for device in self._devices:
+            memory = device_memory(device.name)
+            if memory is not None:
+                used.add_metric([device.name], memory.total - memory.free)
+                total.add_metric([device.name], memory.total)
+        yield from (used, total)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _recall(audited: Iterable[Audited]) -> Iterator[Metric]:
+    labels = ["space", "effort"]
+    recall = GaugeMetricFamily("lookalike_recall_at_k", "Mean recall@k of audited live queries.", labels=labels)
+    expected = GaugeMetricFamily(
+        "lookalike_recall_expected", "Recall that was measured at build time for the same queries' nprobe.",
+        labels=labels,
+    )  # fmt: skip
+    queries = GaugeMetricFamily("lookalike_recall_queries", "Queries that the recall is the mean of.", labels=labels)
+    for one in audited:
+        key = [one.space, one.effort]
+        recall.add_metric(key, one.recall)
+        queries.add_metric(key, one.queries)
+        if one.expected is not None:
+            expected.add_metric(key, one.expected)
+    yield from (recall, expected, queries)

@@ -1,0 +1,68 @@
+"""All that watches a server, as it was asked for: measurements and their port, recall audit, log of calls, traces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lookalike_server.batcher import Observe
+from lookalike_server.observe.audit import RecallAudit
+from lookalike_server.observe.exposition import MetricsPort
+from lookalike_server.observe.gauges import Gauges, Watched
+from lookalike_server.observe.interceptor import Observed
+from lookalike_server.observe.logs import CallLog
+from lookalike_server.observe.metrics import Metrics
+from lookalike_server.observe.record import Sink
+from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.observe.tracing import Tracing, open_tracing
+from lookalike_server.placement.devices import Device
+
+
+class Observatory:
+    """Made before the server, because what serves is given its parts; `open` when there is something to see."""
+
+    def __init__(self, settings: ObserveSettings) -> None:
+        """UsageError: tracing was asked for and OpenTelemetry is not installed."""
+        self._settings = settings
+        self._metrics = None if settings.metrics_port is None else Metrics()
+        self._tracing: Tracing | None = open_tracing() if settings.tracing else None
+        self._watched: Watched | None = None
+        self._port: MetricsPort | None = None
+        self.audit: RecallAudit | None = None
+        if self._metrics and settings.audit_share:
+            self.audit = RecallAudit(settings.audit_share, self._idle, self._metrics.audited)
+
+    @property
+    def interceptor(self) -> Observed:
+        """The outermost of the server's interceptors."""
+        log = CallLog() if self._settings.log_calls else None
+        sinks: list[Sink] = [sink for sink in (self._metrics, log, self._tracing) if sink is not None]
+        return Observed(sinks)
+
+    def lane(self, name: str) -> Observe | None:
+        """What is to be told of each batch of a queue."""
+        return self._metrics.lane(name) if self._metrics else None
+
+    def open(self, watched: Watched, devices: Sequence[Device]) -> None:
+        """Begin to answer scrapes; IndexerError when the port cannot be listened on."""
+        self._watched = watched
+        if self._metrics and self._settings.metrics_port is not None:
+            self._metrics.registry.register(Gauges(watched, devices, self.audit))
+            self._port = MetricsPort(self._settings.metrics_host, self._settings.metrics_port, self._metrics.registry)
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that measurements are read at, None when there is none."""
+        return self._port.port if self._port else None
+
+    def close(self) -> None:
+        """End the threads and send the last spans; may wait for a moment, so not for the event loop."""
+        if self.audit:
+            self.audit.close()
+        if self._port:
+            self._port.close()
+        if self._tracing:
+            self._tracing.close()
+
+    def _idle(self) -> bool:
+        watched = self._watched
+        return watched is not None and watched.calls_in_flight == 0

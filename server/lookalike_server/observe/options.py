@@ -1,0 +1,60 @@
+"""The options of `lookalike serve` that say how it is to be observed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option("--metrics-port", type=int, metavar="N", help="Port for Prometheus to read; 0 for any free one."),
+    click.option(
+        "--metrics-host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Address of that port, which has neither encryption nor tokens.",
+    ),
+    click.option(
+        "--audit-share",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="0..1",
+        help="Share of the live queries that are searched again, exactly, in idle time, to measure their recall.",
+    ),
+    click.option(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
+    ),
+    click.option("--log-calls", is_flag=True, help="Log a line for each call."),
+    click.option("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+)
+
+
+def observe_options(command: F) -> F:
+    """Add the options; the command gets them as `observe`, an ObserveSettings, and `log_format`."""
+
+    @functools.wraps(command)
+    def run(
+        *arguments: Any,
+        metrics_port: int | None,
+        metrics_host: str,
+        audit_share: float,
+        log_calls: bool,
+        tracing: bool,
+        **others: Any,
+    ) -> Any:
+        # Here, so that `lookalike --help` stays quick.
+        from lookalike_server.observe.settings import ObserveSettings
+
+        observe = ObserveSettings(metrics_port, metrics_host, audit_share, log_calls, tracing)
+        return command(*arguments, observe=observe, **others)
+
+    wrapped: Any = run
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    result: F = wrapped
+    return result
