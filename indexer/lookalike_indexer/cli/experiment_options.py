@@ -1,0 +1,128 @@
+"""What all commands for experiments share: the collection, what is printed, where pictures go, what is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from lookalike_indexer.text import aligned, printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lookalike_indexer.experiments.result import Result
+    from lookalike_indexer.experiments.view import View
+
+F = TypeVar("F", bound=Callable[..., Any])
+ENVIRONMENT = "LOOKALIKE_COLLECTION"
+
+
+def _given(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if not value and not context.resilient_parsing:
+        raise click.UsageError(f"Name the collection's folder: --collection DIR, or set {ENVIRONMENT}.")
+    return value
+
+
+collection_option = click.option(
+    "--collection",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    envvar=ENVIRONMENT,
+    show_envvar=True,
+    callback=_given,
+    help="The collection's folder.",
+)
+clustering_option = click.option(
+    "--clustering",
+    default="",
+    metavar="SPACE/NAME",
+    help="The clustering.  [default: the first one of the default space]",
+)
+space_option = click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the default]")
+seed_option = click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1234, show_default=True, help="Decides all that is random."
+)
+out_option = click.option(
+    "--out",
+    type=click.Path(),
+    metavar="DIR",
+    help="Draw pictures into this folder, which is made if need be; earlier pictures of the same names are replaced.",
+)
+keep_option = click.option(
+    "--keep", metavar="NAME", help="Store the result in the collection under this name, as a new generation."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def experiment_options(command: F) -> F:
+    """Add --collection, --out and --json, which every experiment with pictures has."""
+    for option in (json_option, out_option, collection_option):
+        command = option(command)
+    return command
+
+
+def open_view(collection: str) -> View:
+    """The newest generation of a collection; NotFoundError when there is none."""
+    from lookalike_indexer.collection.reader import CollectionReader
+    from lookalike_indexer.experiments.view import View
+
+    return View(CollectionReader.open(collection))
+
+
+def keep_result(view: View, result: Result, name: str | None, as_json: bool = False) -> None:
+    """Store a result when it has a name, and say where; see `stored.keep`."""
+    if name is None:
+        return
+    from lookalike_indexer.experiments import stored
+
+    generation = stored.keep(view.reader, name, result).generation
+    click.echo(f"Kept as {result.kind}/{name} in generation {generation}.", err=as_json)
+
+
+def as_data(result: Result) -> dict[str, Any]:
+    """A result for machines: tables are lists of rows; what is not finite is null."""
+    return {
+        "kind": result.kind,
+        "settings": dict(result.settings),
+        "figures": plain(dict(result.figures)),
+        "findings": list(result.findings),
+        "tables": {name: plain(table.to_pylist()) for name, table in result.tables.items()},
+    }
+
+
+def to_json(result: Result) -> str:
+    """`as_data` as JSON that every parser reads."""
+    return json.dumps(as_data(result), indent=1, allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """A value with None in place of every float that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def findings(result: Result) -> str:
+    """What was found, a sentence a line."""
+    return "\n".join(printable(finding) for finding in result.findings)
+
+
+def shown(table: pa.Table, columns: Sequence[str], most: int = 30) -> str:
+    """Some columns of a table's first rows, aligned, for people; a last line says how many rows are left out."""
+    rows = table.slice(0, most).select(list(columns)).to_pydict()
+    text = aligned(list(columns), list(zip(*rows.values(), strict=True)))
+    left = table.num_rows - most
+    return text if left <= 0 else f"{text}\n... and {left} more; --json has all."
+
+
+def told(*parts: str) -> None:
+    """Print parts with an empty line between them; empty ones are left out."""
+    click.echo("\n\n".join(part for part in parts if part))

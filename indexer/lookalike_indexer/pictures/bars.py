@@ -1,0 +1,67 @@
+"""Bar charts: one horizontal bar, or group of bars, for each name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from lookalike_indexer.pictures.figures import short
+
+# More bars than this could not be read.
+MOST = 120
+
+
+@dataclass(frozen=True)
+class BarStyle:
+    """What is written on a chart; `stacked` puts the series behind each other, else they stand side by side."""
+
+    title: str = ""
+    values: str = ""
+    names: str = ""
+    stacked: bool = False
+    most: float | None = None
+
+
+def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: BarStyle | None = None) -> Figure:
+    """Draw the values of each series for each name, the first name on top; NaN has no bar.
+
+    Only the first 120 names are drawn, and the title says so. A series named
+    "other" is grey.
+    """
+    style = style or BarStyle()
+    shown = min(len(names), MOST)
+    title = style.title + (f" (the first {shown} of {len(names)})" if shown < len(names) else "")
+    together = 1 if style.stacked else max(1, len(series))
+    figure = Figure(figsize=(9, 1.6 + 0.17 * shown * max(1.3, 0.8 * together)), layout="constrained")
+    axis = figure.subplots()
+    places = np.arange(shown)
+    thickness = 0.8 / together
+    start = np.zeros(shown)
+    colours = _colours(list(series))
+    for number, (name, values) in enumerate(series.items()):
+        lengths = np.nan_to_num(np.asarray(values[:shown], np.float64))
+        offset = 0.0 if style.stacked else (number - (together - 1) / 2) * thickness
+        left = start if style.stacked else None
+        # A leading underscore would leave the name out of the legend; a space before it does not show.
+        axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {short(name)}")
+        start = start + lengths
+    axis.set_yticks(places, [short(name) for name in names[:shown]], fontsize=8)
+    axis.set_ylim(shown - 0.4, -0.6)
+    axis.set(title=short(title, 120), xlabel=style.values, ylabel=style.names)
+    if style.most is not None:
+        axis.set_xlim(0, style.most)
+    if len(series) > 1:
+        figure.legend(loc="outside right upper", fontsize=8)
+    axis.grid(axis="x", alpha=0.3)
+    axis.set_axisbelow(True)
+    return figure
+
+
+def _colours(names: list[str]) -> list[object]:
+    palette = matplotlib.colormaps["tab10" if len(names) <= 11 else "tab20"]
+    named = iter(range(len(names)))
+    return ["0.8" if name == "other" else palette(next(named) % palette.N) for name in names]

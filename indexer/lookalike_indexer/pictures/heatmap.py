@@ -1,0 +1,69 @@
+"""A matrix of numbers as colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lookalike_indexer.pictures.figures import short
+
+# More names than this could not be read; more numbers than this in the cells neither.
+_NAMES, _NUMBERS = 150, 30
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What is written on a heatmap. With `vmax` None colours reach to the highest value."""
+
+    title: str = ""
+    rows: str = ""
+    columns: str = ""
+    values: str = ""
+    vmin: float = 0.0
+    vmax: float | None = None
+    number: str = "{:.0f}"
+
+
+def heatmap(
+    matrix: npt.ArrayLike, row_names: Sequence[str], column_names: Sequence[str], axes: Axes | None = None
+) -> Figure:
+    """Draw a matrix of shape (rows, columns); cells have their numbers where there are few, NaN is white."""
+    values = np.asarray(matrix, np.float64)
+    axes = axes or Axes()
+    rows, columns = values.shape
+    width = float(np.clip(2.8 + 0.24 * columns, 6, 22))
+    height = float(np.clip(1.9 + 0.24 * rows, 4, 22))
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axis = figure.subplots()
+    image = axis.imshow(values, cmap="viridis", aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
+    figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8)
+    _name(axis.yaxis, row_names, rows)
+    _name(axis.xaxis, column_names, columns)
+    axis.tick_params(axis="x", rotation=90 if max(map(len, column_names), default=0) > 2 else 0)
+    axis.set(title=short(axes.title, 120), ylabel=axes.rows, xlabel=axes.columns)
+    if rows <= _NUMBERS and columns <= _NUMBERS:
+        _write_numbers(axis, image, values, axes.number)
+    return figure
+
+
+def _name(axis: object, names: Sequence[str], count: int) -> None:
+    size = float(np.clip(900 / max(count, 1), 4, 9))
+    if count <= _NAMES:
+        axis.set_ticks(range(count), [short(name) for name in names], fontsize=size)  # type: ignore[attr-defined]
+    else:
+        axis.set_major_locator(MaxNLocator(10, integer=True))  # type: ignore[attr-defined]
+
+
+def _write_numbers(axis: object, image: object, values: npt.NDArray[np.float64], number: str) -> None:
+    for row, column in np.argwhere(np.isfinite(values)):
+        value = values[row, column]
+        if value == 0:
+            continue
+        shade = np.mean(image.cmap(image.norm(value))[:3])  # type: ignore[attr-defined]
+        colour = "white" if shade < 0.55 else "black"
+        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=7, color=colour)  # type: ignore[attr-defined]

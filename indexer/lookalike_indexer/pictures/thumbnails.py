@@ -1,0 +1,52 @@
+"""Small pictures of stored images, read from the collection's source."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
+from lookalike_indexer.images.thumbnail import thumbnail
+from lookalike_indexer.sources.fetch import fetch
+
+# Enough for one montage and the next, which shows many of the same images.
+_KEPT = 2048
+
+
+class Thumbnails:
+    """Thumbnails of a view's images, by row; the longer side has `size` pixels. The last ones are kept as JPEG."""
+
+    def __init__(self, view: View, size: int = 160, limits: ImageLimits = DEFAULT_LIMITS) -> None:
+        self._view, self._size, self._limits = view, size, limits
+        self._read = functools.lru_cache(_KEPT)(self._read_uncached)
+
+    def jpeg(self, row: int) -> bytes | None:
+        """An image's thumbnail as a JPEG file; None where its file is gone, was changed into none, or is too large."""
+        return self._read(row)
+
+    def picture(self, row: int) -> Image.Image | None:
+        """An image's thumbnail as RGB, or None as above."""
+        data = self._read(row)
+        return None if data is None else Image.open(io.BytesIO(data)).convert("RGB")
+
+    def pictures(self, rows: Sequence[int]) -> list[Image.Image | None]:
+        """The thumbnails of some rows, in the order given."""
+        return [self.picture(row) for row in rows]
+
+    def pictures_of_ids(self, ids: Sequence[int]) -> list[Image.Image | None]:
+        """The thumbnails of images by id; they must be there."""
+        return self.pictures(self._view.rows_of_ids(np.asarray(ids, np.int64)).tolist())
+
+    def _read_uncached(self, row: int) -> bytes | None:
+        (uri,) = self._view.uris(np.array([row]))
+        try:
+            return thumbnail(fetch(uri, self._limits.max_bytes), self._size, self._limits)
+        except DecodeError:
+            # The source may have changed since; what was found is still true of what it was.
+            return None

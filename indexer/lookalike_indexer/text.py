@@ -1,0 +1,55 @@
+"""Text for terminals and pictures: names from anywhere made harmless, tables aligned."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Sequence
+
+
+def printable(text: str) -> str:
+    """The text on one line, without characters that would move a cursor or colour a terminal."""
+    line = " ".join(text.split())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def columns(text: str) -> int:
+    """The number of terminal columns of a printable text."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+def aligned(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of aligned columns, numbers to the right; None and NaN are "-", floats have three decimals."""
+    cells = [[cell(value) for value in row] for row in rows]
+    numeric = [
+        any(_number(row[at]) for row in rows) and all(row[at] is None or _number(row[at]) for row in rows)
+        for at in range(len(headers))
+    ]
+    widths = [max(map(columns, column)) for column in zip(headers, *cells, strict=True)]
+    lines = []
+    for line in [list(headers), *cells]:
+        padded = [
+            " " * (wide - columns(text)) + text if right else text + " " * (wide - columns(text))
+            for text, wide, right in zip(line, widths, numeric, strict=True)
+        ]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def cell(value: object) -> str:
+    """A value as a short printable text."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:z.3f}" if math.isfinite(value) else "-"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(each) for each in value)
+    return printable(str(value))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lookalike_indexer.pictures.bars import BarStyle, bars
+from lookalike_indexer.pictures.figures import png, short
+from lookalike_indexer.pictures.heatmap import Axes, heatmap
+
+AWKWARD = ["$x$ and \\alpha", "日本語", "_hidden", "a\nb", "y" * 300]
+
+
+def pixels(figure: object) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png(figure, dpi=50))).convert("RGB"))
+
+
+def test_the_same_matrix_gives_the_same_bytes():
+    matrix = np.arange(12).reshape(3, 4)
+    drawn = [png(heatmap(matrix, list("abc"), list("wxyz"), Axes("counts", "label", "cluster"))) for _ in range(2)]
+    assert drawn[0] == drawn[1]
+
+
+def test_higher_values_have_other_colours():
+    low, high = (pixels(heatmap([[0, 0], [0, value]], "ab", "cd", Axes(vmax=9))) for value in (0, 9))
+    assert (low != high).any(axis=2).mean() > 0.05
+
+
+@pytest.mark.parametrize("size", [1, 31, 200])
+def test_matrices_of_any_size_fit(size: int):
+    names = [f"name {number}" for number in range(size)]
+    drawn = pixels(heatmap(np.eye(size), names, names))
+    assert max(drawn.shape) <= 22 * 50
+
+
+def test_names_are_taken_literally():
+    pixels(heatmap(np.eye(5), AWKWARD, AWKWARD, Axes(AWKWARD[0])))
+    pixels(bars(AWKWARD, {name: range(5) for name in AWKWARD}, BarStyle(AWKWARD[1])))
+    assert short("$x$") == r"\$x\$"
+    assert len(short("y" * 300)) == 32
+
+
+def test_bars_stand_side_by_side_or_behind_each_other():
+    series = {"first": [1, 2], "other": [3, float("nan")]}
+    beside = bars(["a", "b"], series).axes[0].patches
+    assert [(bar.get_x(), bar.get_width()) for bar in beside] == [(0, 1), (0, 2), (0, 3), (0, 0)]
+    behind = bars(["a", "b"], series, BarStyle(stacked=True)).axes[0].patches
+    assert [(bar.get_x(), bar.get_width()) for bar in behind] == [(0, 1), (0, 2), (1, 3), (2, 0)]
+    assert len({bar.get_y() for bar in beside}) == 4
+    assert len({bar.get_y() for bar in behind}) == 2
+
+
+def test_more_bars_than_can_be_read_are_cut_and_it_is_said():
+    figure = bars([f"name {number}" for number in range(300)], {"n": range(300)}, BarStyle("Sizes"))
+    assert len(figure.axes[0].patches) == 120
+    assert figure.axes[0].get_title() == "Sizes (the first 120 of 300)"
