@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +27,8 @@ class Data:
 
 def synthetic(rows: int, dim: int, queries: int, seed: int) -> Data:
     made = Clustered(rows=rows, dim=dim, seed=seed)
-    said = {"data": "clustered", "clusters": made.clusters, "spread": made.spread, "seed": seed}
-    return Data(made.all(), made.queries(queries), {**said, "rows": rows, "dim": dim, "queries": queries})
+    said = {"data": "clustered", **dataclasses.asdict(made)}
+    return Data(made.all(), made.queries(queries), {**said, "queries": queries})
 
 
 def stored(folder: str, queries: int, seed: int) -> Data:

@@ -13,7 +13,7 @@ import numpy as np
 from lookalike_benchmarks.forward import Setup
 from lookalike_benchmarks.options import threads
 from lookalike_benchmarks.results import Row
-from lookalike_benchmarks.streamed import PART_ROWS, embeddings_table
+from lookalike_benchmarks.synthetic import PART_ROWS, embeddings_table
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_benchmarks import timing
-from lookalike_benchmarks.streamed import PART_ROWS, SPACE, images_table, write_collection
+from lookalike_benchmarks.synthetic import PART_ROWS, SPACE, images_table, write_collection
 from lookalike_benchmarks.vectors import Clustered, Float32
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader

@@ -1,10 +1,12 @@
-"""A collection of synthetic vectors on the disk, written part by part as the indexer writes its own."""
+"""Collections of synthetic vectors, written as an embedding run writes them: part by part, never held whole."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,19 +19,18 @@ from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, Spac
 from lookalike_indexer.collection.storage import Storage
 
 SPACE = "synthetic"
-# A block of the generator.
-PART_ROWS = 4096
+# As `lookalike embed` writes them by default.
+PART_ROWS = 1024
+_PREPROCESSING = PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)
 # Of no network: these vectors come from no picture.
-_MODEL = ModelSpec(
-    "resnet50",
-    1000,
-    WeightsSpec("untrained", "0", "0" * 64),
-    PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True),
+_MODEL = ModelEntry(
+    ModelSpec("resnet152", 1000, WeightsSpec("untrained", "0", "0" * 64), _PREPROCESSING), "cpu float32", [], []
 )
+_PICTURES = Path("/mnt/pictures")
 
 
 class Blocks(Protocol):
-    """Vectors of `dim`, part by part, such as `Clustered`."""
+    """Vectors of `dim`, block by block, such as `Clustered`."""
 
     @property
     def dim(self) -> int: ...
@@ -48,22 +49,32 @@ class Given:
         return int(self.vectors.shape[1])
 
     def blocks(self) -> Iterator[Float32]:
-        for start in range(0, len(self.vectors), PART_ROWS):
-            yield self.vectors[start : start + PART_ROWS]
+        yield self.vectors
 
 
-def write_collection(root: str, vectors: Blocks, model: ModelEntry | None = None, layer: str = "flatten") -> None:
-    """Write the images and embeddings of all vectors and publish them as generation 1, without index or clustering.
+@dataclass(frozen=True)
+class Written:
+    """A published collection: seconds of writing the parts, without making their vectors, and of publishing them."""
 
-    Ids are row numbers. `model` is the network whose `layer` they are said to
-    come from, when a server is to embed pictures with it.
+    write_seconds: float
+    publish_seconds: float
+    bytes: int
+
+
+def write_collection(root: str, vectors: Blocks, model: ModelEntry = _MODEL, layer: str = "flatten") -> Written:
+    """Stream vectors into a new collection and publish it, without index or clustering; ids are row numbers.
+
+    `model` is the network whose `layer` they are said to come from, when a
+    server is to embed pictures with it.
     """
-    storage, model = Storage(root), model or ModelEntry(_MODEL, "cpu float32", [], [])
-    first, parts = 0, 0
-    for block in vectors.blocks():
-        write_part(storage, layout.images(parts), images_table(first, len(block)))
-        write_part(storage, layout.embeddings(SPACE, parts), embeddings_table(first, block))
-        first, parts = first + len(block), parts + 1
+    storage = Storage(root)
+    seconds, rows, parts = 0.0, 0, 0
+    for block in _parts(vectors):
+        began = time.perf_counter()
+        write_part(storage, layout.images(parts), images_table(rows, len(block)))
+        write_part(storage, layout.embeddings(SPACE, parts), embeddings_table(rows, block))
+        seconds += time.perf_counter() - began
+        rows, parts = rows + len(block), parts + 1
     space = SpaceEntry(
         model=SPACE,
         layer=layer,
@@ -71,48 +82,56 @@ def write_collection(root: str, vectors: Blocks, model: ModelEntry | None = None
         dim=vectors.dim,
         dtype="float32",
         fingerprint=SpaceSpec(model.spec, layer, "avg").fingerprint,
-        rows=first,
-        parts=[layout.embeddings(SPACE, part) for part in range(parts)],
+        rows=rows,
+        parts=[layout.embeddings(SPACE, number) for number in range(parts)],
     )
     draft = Manifest(
         format=FORMAT,
         generation=0,
-        source=SourceEntry("directory", str(storage.root.absolute())),
+        source=SourceEntry("directory", str(_PICTURES)),
         files={},
         listing=[],
-        images=[layout.images(part) for part in range(parts)],
+        images=[layout.images(number) for number in range(parts)],
         models={SPACE: model},
         spaces={SPACE: space},
         default_space=SPACE,
     )
-    generations.publish(storage, draft)
+    began = time.perf_counter()
+    manifest = generations.publish(storage, draft)
+    published = time.perf_counter() - began
+    return Written(seconds, published, sum(file.bytes for file in manifest.files.values()))
 
 
 def key(row: int) -> str:
     """The key of a row's image, as long as real ones are."""
-    return f"synthetic/{row // 1000:05d}/image-{row:08d}.jpg"
+    return f"folder-{row // 500:05d}/picture-{row:08d}.jpg"
 
 
-def images_table(first: int, count: int) -> pa.Table:
-    """The images of `count` rows from `first` on."""
-    rows = range(first, first + count)
-    keys = [key(row) for row in rows]
-    columns: list[list[Any]] = [
-        list(rows),
-        keys,
-        [f"label-{row % 100:02d}" for row in rows],
-        keys,
-        [0] * count,
-        ["JPEG"] * count,
-        [500] * count,
-        [375] * count,
-    ]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema.IMAGES, strict=True)]
-    return pa.table(arrays, schema=schema.IMAGES)
+def images_table(start: int, rows: int) -> pa.Table:
+    """The images `start` to `start + rows`, with keys, labels and URIs of usual lengths."""
+    numbers = range(start, start + rows)
+    keys = [key(number) for number in numbers]
+    columns = {
+        "id": pa.array(numbers, pa.int64()),
+        "key": keys,
+        "label": [f"label {number % 1000}" for number in numbers],
+        "uri": [str(_PICTURES / name) for name in keys],
+        "bytes": pa.array(np.full(rows, 50_000)),
+        "format": ["JPEG"] * rows,
+        "width": pa.array(np.full(rows, 500, np.int32)),
+        "height": pa.array(np.full(rows, 375, np.int32)),
+    }
+    return pa.table(columns, schema.IMAGES)
 
 
-def embeddings_table(first: int, vectors: Float32) -> pa.Table:
-    """The embeddings (n, dim) of the rows from `first` on."""
-    embeddings = schema.embeddings(vectors.shape[1], "float32")
-    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=embeddings.field("embedding").type)
-    return pa.table([pa.array(np.arange(first, first + len(vectors))), lists], schema=embeddings)
+def embeddings_table(start: int, vectors: Float32) -> pa.Table:
+    """The part of a space that holds these vectors, float32."""
+    kind = schema.embeddings(vectors.shape[1], "float32")
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=kind.field("embedding").type)
+    return pa.table([pa.array(np.arange(start, start + len(vectors))), lists], kind)
+
+
+def _parts(vectors: Blocks) -> Iterator[Float32]:
+    for block in vectors.blocks():
+        for first in range(0, len(block), PART_ROWS):
+            yield block[first : first + PART_ROWS]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike_benchmarks import in_memory, trainers
-from lookalike_benchmarks.streamed import write_collection
+from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings

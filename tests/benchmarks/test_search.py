@@ -5,7 +5,7 @@ import pytest
 
 from lookalike_benchmarks.peak import Ceiling
 from lookalike_benchmarks.searching import speed
-from lookalike_benchmarks.streamed import write_collection
+from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.vectors import Clustered
 
 INDEXES = ["flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "HNSW32,SQ8", "IVF64,RaBitQ,Refine(SQ8)"]

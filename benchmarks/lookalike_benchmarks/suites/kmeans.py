@@ -14,7 +14,7 @@ from lookalike_benchmarks import data, in_memory, timing
 from lookalike_benchmarks.options import Options, left_out, threads, torch_devices
 from lookalike_benchmarks.peak import matrix_peak, matrix_size
 from lookalike_benchmarks.results import Row, Settings
-from lookalike_benchmarks.streamed import write_collection
+from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.trainers import Task, Trained, has_sklearn, inertia, trainers
 from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.clustering.settings import ClusterSettings
