@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.stage import run_cluster
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.explain import explain
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.progress import Silent
+
+# Tenches and goldfish, one of them where the others are, and taken for one of them; and a ray.
+LABELS = ["tench"] * 4 + ["goldfish"] * 4 + [None, "tench"]
+TENCH, GOLDFISH, RAY = 0, 1, 6
+TOP = [[TENCH, GOLDFISH]] * 4 + [[GOLDFISH, TENCH]] * 4 + [[RAY, TENCH], [GOLDFISH, RAY]]
+Explained = Callable[..., View]
+
+
+@pytest.fixture
+def explained(make_collection) -> Explained:
+    """The collection of LABELS, with the predictions given."""
+
+    def make(top: list[list[int]] = TOP, predictions: bool = True) -> View:
+        angles = np.array([0.00, 0.02, 0.04, 0.06, 1.00, 1.02, 1.04, 1.06, 2.5, 0.98])
+        storage = make_collection(np.stack([np.cos(angles), np.sin(angles)], 1), labels=LABELS)
+        manifest = generations.require_latest(storage)
+        entry = manifest.models["tiny"]
+        spec = dataclasses.replace(entry.spec, weights=dataclasses.replace(entry.spec.weights, kind="file"))
+        path = layout.predictions("tiny", 0)
+        names = {TENCH: "tench", GOLDFISH: "goldfish", RAY: "stingray", 2: "great white shark"}
+        classes = pa.array(np.array(top, np.int32).ravel())
+        columns = [classes, pa.array([names[index] for index in classes.to_pylist()])]
+        columns.append(pa.array(np.tile(np.array([0.75, 0.25], np.float32), len(top))))
+        types = schema.predictions(2)
+        lists = [
+            pa.FixedSizeListArray.from_arrays(column, type=types.field(place).type)
+            for place, column in enumerate(columns, 1)
+        ]
+        write_part(storage, path, pa.table([pa.array(np.arange(10) * 3 + 1), *lists], types))
+        models = {"tiny": dataclasses.replace(entry, spec=spec, predictions=[path] if predictions else [])}
+        draft = generations.complete(storage, dataclasses.replace(manifest, models=models))
+        draft, _ = run_cluster(storage, draft, ClusterSettings(clusters=3, restarts=3), Silent())
+        return View(CollectionReader(storage, generations.publish(storage, draft)))
+
+    return make
+
+
+def test_a_misclassified_image_lies_among_those_that_it_is_taken_for(explained):
+    found = explain(explained(), 9, neighbours=2)
+    nearest = found.tables["nearest"].to_pydict()
+    assert nearest["group"] == ["own", "own", "rival", "rival"]
+    assert nearest["key"] == ["00010.jpg", "00007.jpg", "00013.jpg", "00016.jpg"]
+    angles = np.array([0.92, 0.94, 0.02, 0.04])
+    np.testing.assert_allclose(nearest["distance"], 1 - np.cos(angles), atol=1e-6)
+    np.testing.assert_allclose(found.figures["rival_distance"], 1 - np.cos(0.02), atol=1e-6)
+    (line,) = found.tables["clusters"].to_pylist()
+    assert (line["size"], line["main_label"], line["main_share"], line["own_share"]) == (5, "goldfish", 0.8, 0.2)
+    assert nearest["cluster"][2:] == [line["cluster"]] * 2 != nearest["cluster"][:2]
+    predictions = found.tables["predictions"].to_pylist()
+    assert [(one["rank"], one["class"], one["of_label"]) for one in predictions] == [
+        (1, "goldfish", False),
+        (2, "stingray", False),
+    ]
+    assert found.findings[:2] == (
+        "tiny takes it for goldfish (75%); its label tench is not among the 2 most probable classes.",
+        "Its nearest image of tench is at 0.394, its nearest of goldfish at 0.000.",
+    )
+    assert "of which 80% are goldfish and 20% tench." in found.findings[2]
+
+
+def test_an_image_that_was_classified_right_is_compared_with_the_next_class(explained):
+    found = explain(explained(), 0)
+    assert found.settings["rival"] == "goldfish"
+    assert found.findings[0] == "tiny takes it for tench (75%), as its label tench says; the next is goldfish."
+    # The image itself is no neighbour of its own.
+    assert "00001.jpg" not in found.tables["nearest"].column("key").to_pylist()
+
+
+def test_an_image_without_label_has_only_a_rival(explained):
+    found = explain(explained(), 8)
+    assert set(found.tables["nearest"].column("group").to_pylist()) == {"rival"}
+    assert found.findings[0].endswith("; it has no label.")
+
+
+def test_a_class_that_no_label_stands_for_is_stood_for_by_others_taken_for_it(explained):
+    found = explain(explained([*TOP[:7], [RAY, TENCH], *TOP[8:9], [RAY, GOLDFISH]]), 9)
+    assert found.settings["rival_by"] == "prediction"
+    assert found.tables["nearest"].filter(pc.field("group") == "rival").column("key").to_pylist() == [
+        "00022.jpg",
+        "00025.jpg",
+    ]
+    assert "No label of the collection stands for stingray; beside it are images that tiny takes for it too." in (
+        found.findings
+    )
+    alone = explain(explained([*TOP[:9], [2, TENCH]]), 9)
+    assert alone.settings["rival_by"] == "other"
+    rivals = alone.tables["nearest"].filter(pc.field("group") == "rival").column("label").to_pylist()
+    assert rivals == ["goldfish"] * 4 + [""]
+
+
+def test_a_class_map_says_what_a_label_stands_for(explained):
+    found = explain(explained(), 9, class_names={"tench": ["goldfish"]})
+    assert found.findings[0] == "tiny takes it for goldfish (75%), as its label tench says; the next is stingray."
+
+
+def test_without_predictions_there_is_nothing_to_explain(explained):
+    with pytest.raises(NotBuiltError, match="keeps no predictions of the model tiny"):
+        explain(explained(predictions=False), 0)
