@@ -13,7 +13,7 @@ from lookalike_indexer.collection import layout, manifest
 from lookalike_indexer.collection.manifest import FileEntry, Manifest
 from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import NotFoundError
+from lookalike_indexer.errors import DataLossError, NotFoundError
 
 
 def numbers(storage: Storage) -> list[int]:
@@ -23,9 +23,17 @@ def numbers(storage: Storage) -> list[int]:
 
 
 def read(storage: Storage, number: int) -> Manifest:
-    """A published generation's manifest."""
+    """A published generation's manifest.
+
+    NotFoundError: there is none of that number. DataLossError,
+    MismatchError: see manifest.decode.
+    """
     path = layout.generation(number)
-    return manifest.decode(storage.read(path), str(storage.local(path)))
+    name = str(storage.local(path))
+    found = manifest.decode(storage.read(path), name)
+    if found.generation != number:
+        raise DataLossError(f"{name} is the manifest of generation {found.generation}; it was renamed.")
+    return found
 
 
 def latest(storage: Storage) -> Manifest | None:
@@ -58,7 +66,10 @@ def publish(storage: Storage, draft: Manifest) -> Manifest:
     if finished == before:
         return before
     finished = dataclasses.replace(finished, generation=number + 1)
-    storage.publish(layout.generation(number + 1), manifest.encode(finished))
+    path = layout.generation(number + 1)
+    storage.settle(finished.files)
+    storage.publish(path, manifest.encode(finished))
+    storage.settle([path])
     return finished
 
 

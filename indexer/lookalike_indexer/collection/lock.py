@@ -1,36 +1,97 @@
-"""One writer at a time: a lock file beside the collection's tables."""
+"""One writer at a time: a lock file beside the collection's tables, and a note of who holds it."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import os
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import filelock
+import msgspec
 
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, IndexerError
 
+LOCK = ".lock"
+# Apart from the lock itself, which those who try to take it may truncate.
+OWNER = ".lock-owner.json"
+
+
+class Owner(msgspec.Struct, frozen=True):
+    """Who writes: process, machine, command, and since when (seconds since 1970)."""
+
+    pid: int
+    host: str
+    command: str
+    since: float
+
 
 @contextmanager
-def writing(storage: Storage) -> Iterator[None]:
-    """Hold the collection for writing, and clear away what killed runs left.
+def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
+    """Hold the collection for writing, and clear away what killed runs left unless `sweep` is false.
 
     The operating system drops the lock with the process that holds it, so a
     killed writer never blocks the next. CollectionLockedError when another
-    process holds it.
+    process holds it, which the message names.
     """
     try:
         storage.root.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(storage.root / ".lock")
+        lock = filelock.FileLock(storage.root / LOCK)
         lock.acquire(timeout=0)
     except filelock.Timeout as error:
-        raise CollectionLockedError(
-            f"Another process is writing to {storage.root}; wait until it has finished, then run the command again."
-        ) from error
+        raise CollectionLockedError(_refusal(storage)) from error
     except OSError as error:
         raise IndexerError(f"{storage.root} cannot be written to: {error.strerror or error}.") from error
     try:
-        storage.sweep()
+        _sign(storage)
+        if sweep:
+            storage.sweep()
         yield
     finally:
+        # Only while the lock is held: later it may be another's.
+        with contextlib.suppress(OSError):
+            storage.local(OWNER).unlink(missing_ok=True)
         lock.release()
+
+
+def owner(storage: Storage) -> Owner | None:
+    """What the last one to take the lock wrote of itself; None when there is no such note."""
+    try:
+        return msgspec.json.decode(storage.local(OWNER).read_bytes(), type=Owner)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _sign(storage: Storage) -> None:
+    command = " ".join(["lookalike", *sys.argv[1:3]])
+    note = Owner(os.getpid(), socket.gethostname(), command, datetime.datetime.now(datetime.UTC).timestamp())
+    # The note helps people; whether it can be written decides nothing.
+    with contextlib.suppress(OSError):
+        storage.local(OWNER).write_bytes(msgspec.json.encode(note))
+
+
+def _refusal(storage: Storage) -> str:
+    holder = owner(storage)
+    if holder is None:
+        return f"Another process is writing to {storage.root}; wait until it has finished, then run the command again."
+    since = datetime.datetime.fromtimestamp(holder.since, datetime.UTC)
+    age = _age((datetime.datetime.now(datetime.UTC) - since).total_seconds())
+    gone = ""
+    if holder.host != socket.gethostname():
+        gone = f" (or, if {holder.host} is gone for good, remove {storage.local(LOCK)})"
+    return (
+        f"Another process is writing to {storage.root}: {holder.command!r}, process {holder.pid} on {holder.host}, "
+        f"for {age}; wait until it has finished{gone}, then run the command again."
+    )
+
+
+def _age(seconds: float) -> str:
+    for length, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' * (count != 1)}"
+    return f"{max(0, round(seconds))} s"

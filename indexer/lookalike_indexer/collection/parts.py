@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -38,9 +41,17 @@ def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:
         return file.read_row_groups(groups).slice(start - first, stop - start)
 
 
-def open_part(storage: Storage, path: str) -> pq.ParquetFile:
-    """Open a part for reading row groups; DataLossError when it is not a readable Parquet file."""
+@contextmanager
+def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
+    """Open a part for reading row groups; DataLossError when it, or what is read of it, is not readable Parquet.
+
+    Each page is read only if its checksum fits, so that a disk which forgets
+    bits cannot change an answer without a word. Not memory-mapped: a page that
+    the disk cannot read would end the process, where a read gives an error.
+    """
+    local = storage.local(path)
     try:
-        return pq.ParquetFile(storage.local(path), memory_map=True)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise DataLossError(f"{storage.local(path)} cannot be read as Parquet: {error}") from error
+        with pq.ParquetFile(local, page_checksum_verification=True) as file:
+            yield file
+    except (OSError, pa.ArrowException) as error:
+        raise DataLossError(f"{local} cannot be read as Parquet: {error}") from error

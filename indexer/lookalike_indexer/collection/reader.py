@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection import generations, schema
+from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.storage import Storage
@@ -39,10 +40,15 @@ class CollectionReader:
 
     @classmethod
     def open(cls, root: str, generation: int | None = None) -> CollectionReader:
-        """Open the newest generation, or a certain one; NotFoundError when there is none."""
+        """Open the newest generation, or a certain one; NotFoundError when there is none.
+
+        As long as this reader lives, `lookalike gc` leaves its generation alone.
+        """
         storage = Storage(root)
         newest = generations.require_latest(storage)
-        return cls(storage, newest if generation is None else generations.read(storage, generation))
+        reader = cls(storage, newest if generation is None else generations.read(storage, generation))
+        hold(storage, reader.manifest.generation, reader)
+        return reader
 
     @property
     def name(self) -> str:

@@ -89,9 +89,13 @@ def centroids(dim: int) -> pa.Schema:
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
     """How `pyarrow.parquet.write_table` should write a table of this schema."""
+    how: dict[str, Any]
     wide = any(name in schema.names for name in ("embedding", "centroid"))
     if wide:
         # 256 rows of 2048 float32 are 2 MiB: one stored vector is read without
         # reading its whole part, and a scan still reads large pieces.
-        return {"compression": "none", "use_dictionary": False, "write_statistics": False, "row_group_size": 256}
-    return {"compression": "zstd", "row_group_size": 1 << 16}
+        how = {"compression": "none", "use_dictionary": False, "write_statistics": False, "row_group_size": 256}
+    else:
+        how = {"compression": "zstd", "row_group_size": 1 << 16}
+    # Readers that know them notice a damaged page; see parts.open_part.
+    return {**how, "write_page_checksum": True}

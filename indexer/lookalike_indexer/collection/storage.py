@@ -8,21 +8,41 @@ rename-like step that can happen only once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError
 
 _TEMPORARY = ".tmp-"
+_LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{8}-.+")
 _CHUNK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# What file systems without hard links answer, such as exFAT and some network mounts.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+class Stamp(NamedTuple):
+    """What a file system tells of a file; another one under the same name has another stamp."""
+
+    inode: int
+    bytes: int
+    modified_ns: int
 
 
 class Storage:
-    """A collection's files on a local disk."""
+    """A collection's files on a local disk.
+
+    DataLossError when a disk cannot read what it holds, IndexerError when the
+    system refuses to read or write.
+    """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
@@ -32,28 +52,38 @@ class Storage:
         return self.root / PurePosixPath(path)
 
     def exists(self, path: str) -> bool:
-        return self.local(path).is_file()
+        with _reading(self.local(path)) as local:
+            return local.is_file()
 
     def size(self, path: str) -> int:
         """The length of a file in bytes; NotFoundError when there is none."""
-        try:
-            return self.local(path).stat().st_size
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{self.local(path)} is missing from the collection.") from error
+        return self.stamp(path).bytes
+
+    def stamp(self, path: str) -> Stamp:
+        """Tells a file from others that bear its name later; NotFoundError when there is none."""
+        with _reading(self.local(path)) as local:
+            found = local.stat()
+        return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
     def list(self, folder: str) -> list[str]:
         """The names of the complete files directly in a folder, sorted."""
         try:
-            names = [entry.name for entry in os.scandir(self.local(folder)) if entry.is_file()]
-        except FileNotFoundError:
+            with _reading(self.local(folder)) as local:
+                names = [entry.name for entry in os.scandir(local) if entry.is_file()]
+        except NotFoundError:
             return []
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
+    def walk(self) -> Iterator[str]:
+        """The paths of all complete files, whoever wrote them, in no particular order."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if not name.startswith(_TEMPORARY):
+                    yield (Path(folder) / name).relative_to(self.root).as_posix()
+
     def read(self, path: str) -> bytes:
-        try:
-            return self.local(path).read_bytes()
-        except FileNotFoundError as error:
-            raise NotFoundError(f"{self.local(path)} is missing from the collection.") from error
+        with _reading(self.local(path)) as local:
+            return local.read_bytes()
 
     @contextmanager
     def staged(self, path: str) -> Iterator[Path]:
@@ -74,32 +104,50 @@ class Storage:
         with _temporary(final) as temporary:
             temporary.write_bytes(data)
             _sync_file(temporary)
-            try:
-                # A hard link, unlike a rename, fails when the name is taken: of two
-                # writers only one can publish a generation.
-                os.link(temporary, final)
-            except FileExistsError as error:
+            if not _linked(temporary, final):
                 raise CollectionLockedError(
                     f"{final} was published by another process meanwhile; run the command again."
-                ) from error
+                )
             _sync_folder(final.parent)
 
+    def settle(self, paths: Iterable[str]) -> None:
+        """Make sure that the names of these files survive a loss of power.
+
+        A file is synced with the folder that it lies in; this adds the folders
+        above, which may be new as well, and those that a failed run left unsynced.
+        """
+        folders = {self.root / folder for path in paths for folder in PurePosixPath(path).parents}
+        with _writing(self.root):
+            # Deepest first, so that nothing is found by a name whose own folder is not on the disk yet.
+            for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
+                _sync_folder(folder)
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there, and the folders that are empty without it."""
+        local = self.local(path)
+        with _writing(local, "removed"):
+            local.unlink(missing_ok=True)
+            for folder in local.parents:
+                if folder == self.root or not _removed(folder):
+                    break
+
     def digest(self, path: str) -> str:
-        """The SHA-256 of a file, in hexadecimal."""
+        """The SHA-256 of a file, in hexadecimal; DataLossError when it is missing."""
         digest = hashlib.sha256()
         try:
-            with self.local(path).open("rb") as file:
+            with _reading(self.local(path)) as local, local.open("rb") as file:
                 while chunk := file.read(_CHUNK):
                     digest.update(chunk)
-        except FileNotFoundError as error:
-            raise DataLossError(f"{self.local(path)} is missing from the collection.") from error
+        except NotFoundError as error:
+            raise DataLossError(str(error)) from error
         return digest.hexdigest()
 
     def sweep(self) -> int:
         """Remove the temporary files that killed runs left; returns how many. Only a writer may call it."""
-        leftovers = list(self.root.rglob(f"{_TEMPORARY}*")) if self.root.is_dir() else []
-        for leftover in leftovers:
-            leftover.unlink(missing_ok=True)
+        with _writing(self.root, "cleared of what a killed run left"):
+            leftovers = [path for path in self.root.rglob(f"{_TEMPORARY}*") if _LEFTOVER.fullmatch(path.name)]
+            for leftover in leftovers:
+                leftover.unlink(missing_ok=True)
         return len(leftovers)
 
 
@@ -107,14 +155,70 @@ class Storage:
 def _temporary(final: Path) -> Iterator[Path]:
     """A name beside `final` that nothing is left under; what the system refuses becomes an IndexerError."""
     temporary = final.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{final.name}")
-    try:
+    with _writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
         finally:
-            temporary.unlink(missing_ok=True)
+            # If this fails, too, the error that led here says more, and the next writer sweeps.
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def _linked(temporary: Path, final: Path) -> bool:
+    """Give a file its final name, unless that is taken."""
+    try:
+        # A hard link, unlike a rename, fails when the name is taken: of two
+        # writers only one can publish a generation.
+        os.link(temporary, final)
+    except FileExistsError:
+        # A network file system may have done what it was asked, and then have been asked again.
+        return temporary.samefile(final)
     except OSError as error:
-        raise IndexerError(f"{final} could not be written: {error.strerror or error}.") from error
+        if error.errno not in _NO_LINKS:
+            raise
+        # Here only the collection's lock keeps two writers apart.
+        if final.exists():
+            return False
+        os.replace(temporary, final)
+    return True
+
+
+def _removed(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+            return False
+        raise
+    return True
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} is missing from the collection.") from error
+    except OSError as error:
+        kind = DataLossError if error.errno == errno.EIO else IndexerError
+        raise kind(f"{path} cannot be read: {_reason(error)}.") from error
+
+
+@contextmanager
+def _writing(path: Path, what: str = "written") -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        mend = "; free some space, then run the command again" if error.errno in _FULL else ""
+        raise IndexerError(f"{path} could not be {what}: {_reason(error)}{mend}.") from error
+
+
+def _reason(error: OSError) -> str:
+    # pyarrow puts its own sentences where others have the system's.
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _sync_file(path: Path) -> None:

@@ -70,7 +70,7 @@ def test_an_owner_on_another_machine_may_be_gone_for_good(storage, holder):
 def test_a_lock_without_a_readable_note_is_a_lock_nevertheless(storage, holder, note):
     path = storage.local(OWNER)
     path.unlink() if note is None else path.write_bytes(note)
-    with pytest.raises(CollectionLockedError, match="Another process is writing to .*collection; wait until"):
+    with pytest.raises(CollectionLockedError, match=r"Another process is writing to .*collection; wait until"):
         writing(storage).__enter__()
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -225,11 +226,10 @@ def test_every_folder_above_a_file_is_synced(storage, monkeypatch):
     synced = []
     fsync = os.fsync
     monkeypatch.setattr(
-        os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")) or fsync(number)
+        os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()) or fsync(number)
     )
     storage.settle(["a/b/c.bin", "a/d.bin"])
-    root = str(storage.root)
-    assert synced == [f"{root}/a/b", f"{root}/a", root]
+    assert synced == [storage.root / "a/b", storage.root / "a", storage.root]
 
 
 def test_removing_takes_the_folders_that_become_empty(storage):

@@ -1,0 +1,128 @@
+"""Removing what no kept generation names.
+
+Only files whose paths have the form of a collection's own are ever removed.
+The order makes a collection out of every moment at which this may be killed:
+manifests first, the oldest first, so that none names a file that is gone; then
+what was made of something before that of which it was made, and the listing
+backwards, so that nothing left over can be mistaken for a later listing's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.hold import claimed
+from lookalike_indexer.collection.lock import LOCK, OWNER
+from lookalike_indexer.collection.storage import Storage
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]*"
+_PART = r"part-\d{6,}\.parquet"
+_DIGEST = r"[0-9a-f]{16}"
+# In the order of removal.
+_OWN = [
+    re.compile(pattern)
+    for pattern in (
+        rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
+        rf"indexes/{_NAME}/{_DIGEST}\.(?:json|faiss)",
+        rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
+        rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/centroids\.parquet",
+        rf"embeddings/{_NAME}/{_PART}",
+        rf"predictions/{_NAME}/{_PART}",
+        rf"images/{_PART}",
+        rf"rejects/{_NAME}/{_PART}",
+        rf"models/{_NAME}/{_NAME}",
+        rf"source/{_PART}",
+    )
+]
+_MANIFEST = re.compile(r"generations/\d{6,}\.json")
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection of garbage did, or would do.
+
+    `kept` and `removed` are numbers of generations; `in_use` are those kept
+    only because somebody reads them. `files` are the paths that were removed,
+    manifests among them, `bytes` their length; `foreign` are files that are
+    none of the collection's own, which stay.
+    """
+
+    kept: list[int]
+    removed: list[int]
+    in_use: list[int]
+    files: list[str]
+    bytes: int
+    foreign: list[str]
+
+
+def collect(storage: Storage, keep: int, *, dry_run: bool = False) -> Collected:
+    """Keep the newest generations, and those that are being read; remove what only the others name.
+
+    The caller holds the collection's lock. Unfinished work of a killed run is
+    removed as well: no generation names it. NotFoundError: no collection
+    there. DataLossError, MismatchError: a kept manifest cannot be read, and
+    then nothing is removed of what it may name.
+    """
+    generations.require_latest(storage)
+    numbers = generations.numbers(storage)
+    kept, old = numbers[-keep:], numbers[:-keep]
+    for number in kept:
+        generations.read(storage, number)
+    in_use: list[int] = []
+    removed: list[str] = []
+    size = 0
+    for number in old:
+        path = layout.generation(number)
+        with claimed(storage, number) as free:
+            if free:
+                size += storage.size(path)
+                removed.append(path)
+                if not dry_run:
+                    storage.remove(path)
+            else:
+                in_use.append(number)
+    if not dry_run and removed:
+        storage.settle([layout.generation(numbers[-1])])
+    named: set[str] = set()
+    for number in [*in_use, *kept]:
+        named |= _needed(storage, number)
+    unnamed, foreign = _unnamed(storage, named)
+    for path in unnamed:
+        size += storage.size(path)
+        if not dry_run:
+            storage.remove(path)
+    return Collected(
+        kept=sorted([*in_use, *kept]),
+        removed=[int(PurePosixPath(path).stem) for path in removed],
+        in_use=in_use,
+        files=[*removed, *unnamed],
+        bytes=size,
+        foreign=foreign,
+    )
+
+
+def _needed(storage: Storage, number: int) -> set[str]:
+    """The files of a generation, and the records that let its indexes be found again."""
+    manifest = generations.read(storage, number)
+    return {*manifest.files, *(layout.index_record(index.path) for index in manifest.indexes.values())}
+
+
+def _unnamed(storage: Storage, named: set[str]) -> tuple[list[str], list[str]]:
+    """Files of the collection's own form that are not named, in the order of removal; and foreign files."""
+    own: list[tuple[int, str]] = []
+    foreign = []
+    for path in storage.walk():
+        if path in named or path in (LOCK, OWNER) or _MANIFEST.fullmatch(path):
+            continue
+        rank = next((rank for rank, pattern in enumerate(_OWN) if pattern.fullmatch(path)), None)
+        if rank is None:
+            foreign.append(path)
+        else:
+            own.append((rank, path))
+    # Within one rank the last part goes first.
+    own.sort(key=lambda one: one[1], reverse=True)
+    own.sort(key=lambda one: one[0])
+    return [path for _, path in own], sorted(foreign)

@@ -1,0 +1,69 @@
+"""Generations in use: whoever reads one holds its manifest by a shared lock, and `gc` leaves that generation alone.
+
+The operating system drops such a lock with its process. It is no more than
+that file's `flock`, so a reader needs no right to write; where the file system
+has none, nothing is held, and `gc --keep` is what protects old readers.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError, NotFoundError
+
+
+def hold(storage: Storage, number: int, holder: object) -> None:
+    """Keep a generation from being removed for as long as `holder` lives.
+
+    NotFoundError: it is not there, or is being removed right now.
+    """
+    path = storage.local(layout.generation(number))
+    descriptor = _opened(path)
+    weakref.finalize(holder, os.close, descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise NotFoundError(f"{path} is being removed from the collection.") from error
+    except OSError:
+        return  # no such locks here
+    if not path.exists():
+        raise NotFoundError(f"{path} is missing from the collection.")
+
+
+@contextmanager
+def claimed(storage: Storage, number: int) -> Iterator[bool]:
+    """Whether nobody holds a generation; if so, nobody can begin to as long as the block runs.
+
+    True where the file system cannot tell.
+    """
+    descriptor = _opened(storage.local(layout.generation(number)))
+    try:
+        yield _is_free(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_free(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"{path} is missing from the collection.") from error
+    except OSError as error:
+        raise IndexerError(f"{path} cannot be read: {error.strerror}.") from error

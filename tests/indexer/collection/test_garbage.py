@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import dataclasses
+import gc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.garbage import collect
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.manifest import (
+    FORMAT,
+    ClusteringEntry,
+    IndexEntry,
+    Manifest,
+    ModelEntry,
+    ResultEntry,
+    SourceEntry,
+    SpaceEntry,
+)
+from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, WeightsSpec
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DataLossError, NotFoundError
+
+FOREIGN = ["notes.txt", "images/cat.jpg", "embeddings/part-000000.parquet", "indexes/s/not-a-digest.faiss", "source/x"]
+SPEC = ModelSpec(
+    "squeezenet1_1",
+    1000,
+    WeightsSpec("untrained", "7", "0" * 64),
+    PreprocessingSpec(64, 64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear", True),
+)
+
+
+def snapshot(storage):
+    return {path: storage.read(path) for path in storage.walk() if not path.startswith(".lock")}
+
+
+def run(storage, keep, **options):
+    with writing(storage):
+        return collect(storage, keep, **options)
+
+
+def put(storage, path, data=b"x"):
+    with storage.staged(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@pytest.fixture
+def storage(make_collection):
+    """Three generations, each with a space of its own beside the first."""
+    storage = make_collection(np.ones((250, 4), np.float32))
+    first = generations.require_latest(storage)
+    for number in (2, 3):
+        path = layout.embeddings(f"extra{number}", 0)
+        ids = pa.array(np.arange(4) + number)
+        values = pa.FixedSizeListArray.from_arrays(
+            pa.array(np.ones(16, np.float32)), type=schema.embeddings(4, "float32").field("embedding").type
+        )
+        write_part(storage, path, pa.table([ids, values], schema=schema.embeddings(4, "float32")))
+        space = dataclasses.replace(first.spaces["tiny"], parts=[path], rows=4)
+        spaces = {"tiny": first.spaces["tiny"], f"extra{number}": space}
+        generations.publish(storage, dataclasses.replace(first, spaces=spaces))
+    return storage
+
+
+def test_what_only_older_generations_name_goes_and_their_manifests_with_it(storage):
+    before = snapshot(storage)
+    done = run(storage, 1)
+    gone = {"generations/000001.json", "generations/000002.json", "embeddings/extra2/part-000000.parquet"}
+    assert set(done.files) == gone
+    assert (done.kept, done.removed, done.in_use) == ([3], [1, 2], [])
+    assert done.bytes == sum(len(before[path]) for path in gone)
+    assert snapshot(storage) == {path: data for path, data in before.items() if path not in gone}
+    assert not storage.local("embeddings/extra2").exists()
+    assert run(storage, 1).files == []
+
+
+def test_a_dry_run_tells_the_same_and_changes_nothing(storage):
+    put(storage, "embeddings/tiny/part-000009.parquet")
+    before = snapshot(storage)
+    said = run(storage, 1, dry_run=True)
+    assert snapshot(storage) == before
+    done = run(storage, 1)
+    assert said == done
+    assert len(done.files) == 4
+
+
+def test_foreign_files_stay_and_are_told(storage):
+    for path in FOREIGN:
+        put(storage, path)
+    done = run(storage, 1)
+    assert done.foreign == sorted(FOREIGN)
+    assert all(storage.exists(path) for path in FOREIGN)
+
+
+def test_what_is_read_stays_until_its_reader_ends(storage):
+    readers = [CollectionReader.open(str(storage.root), 1)]
+    done = run(storage, 1)
+    assert (done.kept, done.removed, done.in_use) == ([1, 3], [2], [1])
+    assert len(readers[0].ids()) == 250
+    readers.clear()
+    gc.collect()
+    assert run(storage, 1).removed == [1]
+
+
+def test_what_was_left_unfinished_goes_in_an_order_that_may_be_cut_anywhere(storage):
+    left = ["source/part-000003.parquet", "source/part-000004.parquet", "images/part-000003.parquet"]
+    left += ["embeddings/tiny/part-000003.parquet", "rejects/tiny/part-000003.parquet", "models/tiny/batchnorm.npz"]
+    for path in left:
+        put(storage, path)
+    assert run(storage, 3).files == [left[3], left[2], left[4], left[5], left[1], left[0]]
+
+
+def test_nothing_is_removed_while_a_kept_manifest_cannot_be_read(storage):
+    path = storage.local("generations/000003.json")
+    path.write_bytes(path.read_bytes().replace(b"tiny", b"tyny", 1))
+    before = snapshot(storage)
+    with pytest.raises(DataLossError, match=r"000003\.json is not what was written"):
+        run(storage, 1)
+    assert snapshot(storage) == before
+
+
+def test_an_empty_place_is_refused(tmp_path):
+    with pytest.raises(NotFoundError, match="holds no collection"):
+        collect(Storage(tmp_path), 1)
+
+
+# A history is a list of generations, each a set of numbers of things that it has; things with the same number are the
+# same files. Part counts only grow, as listings do.
+HISTORIES = st.lists(
+    st.tuples(st.integers(0, 2), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3)), st.sets(st.integers(0, 3))),
+    min_size=1,
+    max_size=6,
+)
+
+
+def publish(storage: Storage, parts: int, spaces: set[int], clusterings: set[int], results: set[int]) -> None:
+    """A generation whose files hold their own names: what matters here is which are named."""
+
+    def named(*paths: str) -> list[str]:
+        for path in paths:
+            if not storage.exists(path):
+                write_part(storage, path, pa.table({"path": [path]}))
+        return list(paths)
+
+    count = range(parts)
+    draft = Manifest(
+        format=FORMAT,
+        generation=0,
+        source=SourceEntry("directory", "/pictures"),
+        files={},
+        listing=named(*(layout.source(part) for part in count)),
+        images=named(*(layout.images(part) for part in count)),
+        models={"m": ModelEntry(SPEC, "float32", [], named(*(layout.rejects("m", part) for part in count)))},
+    )
+    for number in spaces:
+        paths = named(*(layout.embeddings(f"s{number}", part) for part in count))
+        draft.spaces[f"s{number}"] = SpaceEntry("m", "l", "avg", 4, "float32", "f", parts, paths)
+        index = layout.index(f"s{number}", f"{parts:016x}")
+        put(storage, index, index.encode())
+        put(storage, layout.index_record(index), b"{}")
+        draft.indexes[f"s{number}"] = IndexEntry(
+            f"s{number}", "Flat", "l2", 0, 0, [], 0, 0, 1, parts, index, f"{parts:016x}"
+        )
+    for number in clusterings:
+        folder = layout.clustering("s0", f"k{number}", f"{parts:016x}")
+        assignments = named(*(f"{folder}/assignments/{layout.part_name(part)}" for part in count))
+        [centroids] = named(f"{folder}/centroids.parquet")
+        draft.clusterings[f"s0/k{number}"] = ClusteringEntry(
+            "s0", f"k{number}", 2, "l2", False, 1, 1, 1, 3, [1.0], parts, centroids, assignments, "d"
+        )
+    for number in results:
+        [path] = named(layout.result("matrix", f"r{number}", f"{parts:016x}", "counts"))
+        draft.results[f"matrix/r{number}"] = ResultEntry("matrix", f"r{number}", {}, {}, [], {"counts": path}, "i")
+    generations.publish(storage, draft)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(history=HISTORIES, keep=st.integers(1, 4), leftovers=st.integers(0, 3))
+def test_after_any_history_the_kept_generations_are_whole_and_nothing_else_of_the_collection_is_left(
+    tmp_path_factory, history, keep, leftovers
+):
+    storage = Storage(tmp_path_factory.mktemp("history") / "collection")
+    parts = 1
+    for more, *things in history:
+        parts += more
+        publish(storage, parts, *things)
+    for number in range(leftovers):
+        put(storage, layout.embeddings("s9", number))
+    for path in FOREIGN:
+        put(storage, path)
+    numbers = generations.numbers(storage)
+    before = snapshot(storage)
+
+    said = run(storage, keep, dry_run=True)
+    assert snapshot(storage) == before
+    done = run(storage, keep)
+    assert said == done
+    after = snapshot(storage)
+    assert done.kept == generations.numbers(storage) == numbers[-keep:]
+    assert done.bytes == sum(len(before[path]) for path in done.files)
+    assert {path: before[path] for path in after} == after
+    assert set(before) - set(after) == set(done.files)
+    needed = {layout.generation(number) for number in done.kept}
+    for number in done.kept:
+        reader = CollectionReader.open(str(storage.root), number)
+        for path in reader.manifest.files:
+            reader.verify(path)
+        needed |= {*reader.manifest.files}
+        needed |= {layout.index_record(index.path) for index in reader.manifest.indexes.values()}
+    assert set(after) == needed | set(FOREIGN)
+    assert all(any(folder.iterdir()) for folder in storage.root.rglob("*") if folder.is_dir())

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import gc
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.collection.hold import claimed, hold
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotFoundError
+
+READ = """
+import sys
+from lookalike_indexer.collection.reader import CollectionReader
+reader = CollectionReader.open(sys.argv[1])
+print("reading", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def storage(make_collection):
+    return make_collection(np.ones((10, 4), np.float32))
+
+
+def is_free(storage):
+    with claimed(storage, 1) as free:
+        return free
+
+
+def test_a_generation_is_held_as_long_as_its_reader_lives(storage):
+    assert is_free(storage)
+    first, second = (CollectionReader.open(str(storage.root)) for _ in range(2))
+    assert not is_free(storage)
+    del first
+    gc.collect()
+    assert not is_free(storage)
+    assert len(second.ids()) == 10
+    del second
+    gc.collect()
+    assert is_free(storage)
+
+
+def test_a_reader_in_another_process_holds_it_until_it_dies(storage):
+    reader = subprocess.Popen(
+        [sys.executable, "-c", READ, str(storage.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with reader:
+        assert reader.stdout.readline() == b"reading\n"
+        assert not is_free(storage)
+        reader.send_signal(signal.SIGKILL)
+        reader.wait()
+    assert is_free(storage)
+
+
+def test_nobody_can_begin_to_read_what_is_being_removed(storage):
+    with claimed(storage, 1) as free:
+        assert free
+        with pytest.raises(NotFoundError, match=r"000001\.json is being removed"):
+            CollectionReader.open(str(storage.root))
+    assert len(CollectionReader.open(str(storage.root)).ids()) == 10
+
+
+def test_what_was_removed_between_opening_and_holding_is_not_held(storage, monkeypatch):
+    flock = fcntl.flock
+
+    def removed_meanwhile(descriptor, how):
+        storage.local("generations/000001.json").unlink()
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    with pytest.raises(NotFoundError, match=r"000001\.json is missing"):
+        hold(storage, 1, object.__new__(type("Holder", (), {})))
+
+
+def test_a_file_system_without_such_locks_can_be_read(storage, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    reader = CollectionReader.open(str(storage.root))
+    assert len(reader.ids()) == 10
+    assert is_free(storage)
