@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack
 
 from lookalike import _experiment_calls as calls
 from lookalike._calls import Call
-from lookalike._experiment_calls import Method, Metric
+from lookalike._experiment_calls import ClassMap, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
 from lookalike._paging import AsyncPager
@@ -34,7 +34,7 @@ class Experiments:
         *,
         metric: Metric = "top1",
         best: int = 0,
-        class_map: Mapping[str, Sequence[str] | str] | None = None,
+        class_map: ClassMap | None = None,
         timeout: float | None = None,
     ) -> Experiment:
         """How often each of `models`, all when empty, is right about each class, and the `best` classes of all."""
@@ -63,10 +63,16 @@ class Experiments:
         return await self._send(calls.interpret_clusters(clustering, samples, seed), timeout)
 
     async def explain(
-        self, *, space: str = "", neighbours: int = 0, timeout: float | None = None, **image: Unpack[OneImage]
+        self,
+        *,
+        space: str = "",
+        neighbours: int = 0,
+        class_map: ClassMap | None = None,
+        timeout: float | None = None,
+        **image: Unpack[OneImage],
     ) -> Experiment:
         """The predictions about an image, by `key` or `id`, against its label, with the nearest of either class."""
-        return await self._send(calls.explain(image, space, neighbours), timeout)
+        return await self._send(calls.explain(image, space, neighbours, class_map), timeout)
 
     async def attribution(
         self,

@@ -15,6 +15,7 @@ from lookalike.v1 import experiment_pb2
 
 Metric: TypeAlias = Literal["top1", "top5"]
 Method: TypeAlias = Literal["cam", "gbp"]
+ClassMap: TypeAlias = Mapping[str, Sequence[str] | str]
 
 _METRICS: Final = {
     "top1": experiment_pb2.ACCURACY_METRIC_TOP1,
@@ -34,16 +35,13 @@ def image_clusters(given: Mapping[str, Any], members: int) -> Call[Experiment]:
 
 
 def class_accuracies(
-    models: Sequence[str] | str, metric: Metric, best: int, class_map: Mapping[str, Sequence[str] | str] | None
+    models: Sequence[str] | str, metric: Metric, best: int, class_map: ClassMap | None
 ) -> Call[Experiment]:
     request = experiment_pb2.GetClassAccuraciesRequest(
         models=_names(models),
         metric=_METRICS[_one_of("metric", metric, _METRICS)],
         best=as_count("best", best, 0),
-        class_map=[
-            experiment_pb2.LabelClasses(label=label, classes=_names(classes))
-            for label, classes in (class_map or {}).items()
-        ],
+        class_map=_class_map(class_map),
     )
     return _experiment(
         "lookalike.v1.ExperimentService/GetClassAccuracies", request, experiment_pb2.GetClassAccuraciesResponse
@@ -74,9 +72,12 @@ def interpret_clusters(clustering: str, samples: int, seed: int | None) -> Call[
     )
 
 
-def explain(given: Mapping[str, Any], space: str, neighbours: int) -> Call[Experiment]:
+def explain(given: Mapping[str, Any], space: str, neighbours: int, class_map: ClassMap | None) -> Call[Experiment]:
     request = experiment_pb2.ExplainImageRequest(
-        image=_image(given), space=space, neighbours=as_count("neighbours", neighbours, 0)
+        image=_image(given),
+        space=space,
+        neighbours=as_count("neighbours", neighbours, 0),
+        class_map=_class_map(class_map),
     )
     return _experiment("lookalike.v1.ExperimentService/ExplainImage", request, experiment_pb2.ExplainImageResponse)
 
@@ -122,6 +123,10 @@ def _image(given: Mapping[str, Any]) -> experiment_pb2.ImageName:
 
 def _names(names: Sequence[str] | str) -> list[str]:
     return [names] if isinstance(names, str) else list(names)
+
+
+def _class_map(classes: ClassMap | None) -> list[experiment_pb2.LabelClasses]:
+    return [experiment_pb2.LabelClasses(label=label, classes=_names(names)) for label, names in (classes or {}).items()]
 
 
 def _one_of(name: str, value: str, known: Mapping[str, Any]) -> str:

@@ -33,6 +33,8 @@ EXPERIMENTS: Final = {
     "explain": "lookalike_indexer.experiments.explain",
 }
 ATTRIBUTION: Final = "attribution"
+# Arguments that are mappings; as items they can be compared and hashed.
+_MAPPINGS: Final = {"class_map", "class_names"}
 _NICENESS = 10
 
 
@@ -85,8 +87,8 @@ class LocalLaboratory:
         view, arguments = self._view_of(asked.generation), dict(asked.arguments)
         if asked.name == ATTRIBUTION:
             return self._attribution(view, arguments)
-        if "class_map" in arguments:
-            arguments["class_map"] = dict(arguments["class_map"])
+        for name in arguments.keys() & _MAPPINGS:
+            arguments[name] = dict(arguments[name])
         module = importlib.import_module(EXPERIMENTS[asked.name])
         experiment: Callable[..., Result] = getattr(module, asked.name)
         with threadpoolctl.threadpool_limits(self._equipment.threads):

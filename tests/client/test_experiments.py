@@ -64,6 +64,8 @@ def test_a_class_map_names_one_class_or_several(client, toy):
     client.class_accuracies(class_map={"dogs": ["beagle", "pug"], "cats": "tabby"})
     mapped = {entry.label: list(entry.classes) for entry in toy.requests[0].class_map}
     assert mapped == {"dogs": ["beagle", "pug"], "cats": ["tabby"]}
+    client.explain(id=1, class_map={"dogs": "pug"})
+    assert [list(entry.classes) for entry in toy.requests[1].class_map] == [["pug"]]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,19 @@ import click
 
 COMMANDS: Final = "lookalike.commands"
 # The order of the help page: first what makes a collection, then what asks it.
-_ORDER: Final = ("index", "embed", "cluster", "build", "serve", "search", "clusters", "info", "doctor", "completion")
+_ORDER: Final = (
+    "index",
+    "embed",
+    "cluster",
+    "build",
+    "serve",
+    "search",
+    "clusters",
+    "results",
+    "info",
+    "doctor",
+    "completion",
+)
 # How to get what a command needs, by the package of its entry point.
 _INSTALL: Final = {
     "lookalike_indexer": "pip install 'lookalike[indexer]'",

@@ -698,6 +698,7 @@ class ExplainImageRequest(google.protobuf.message.Message):
     IMAGE_FIELD_NUMBER: builtins.int
     SPACE_FIELD_NUMBER: builtins.int
     NEIGHBOURS_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; the collection's default when empty."""
     neighbours: builtins.int
@@ -706,15 +707,20 @@ class ExplainImageRequest(google.protobuf.message.Message):
     def image(self) -> global___ImageName:
         """The image."""
 
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelClasses]:
+        """The classes that labels stand for, where not those of the same name."""
+
     def __init__(
         self,
         *,
         image: global___ImageName | None = ...,
         space: builtins.str = ...,
         neighbours: builtins.int = ...,
+        class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["image", b"image", "neighbours", b"neighbours", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "image", b"image", "neighbours", b"neighbours", "space", b"space"]) -> None: ...
 
 global___ExplainImageRequest = ExplainImageRequest
 

@@ -113,7 +113,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def ExplainImage(
         self, request: experiment_pb2.ExplainImageRequest, context: Context
     ) -> experiment_pb2.ExplainImageResponse:
-        given = _count("neighbours", request.neighbours, self._limits.max_members)
+        given: dict[str, Any] = _count("neighbours", request.neighbours, self._limits.max_members)
+        given |= _set(class_names=_class_map(request))
         with self._current.lease() as snapshot:
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
             reply = await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
@@ -192,7 +193,10 @@ def _seed(request: experiment_pb2.SplitLabelRequest | experiment_pb2.InterpretCl
     return {"seed": request.seed}
 
 
-def _class_map(request: experiment_pb2.GetClassAccuraciesRequest) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _class_map(
+    request: experiment_pb2.GetClassAccuraciesRequest | experiment_pb2.ExplainImageRequest,
+) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The classes of labels as items, which can be compared and hashed."""
     for entry in request.class_map:
         if not entry.classes:
             raise ArgumentError("class_map", f"class_map names no class for the label {entry.label!r}.")

@@ -1,0 +1,139 @@
+"""`lookalike results`: what was found before, in a folder or behind a server.
+
+Both give the same dicts: a function of the entry point group
+"lookalike.results" makes them of a folder.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any, Final
+
+import click
+
+from lookalike import Client, Experiment
+from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
+from lookalike.cli._text import printable, table, to_json
+
+RESULTS: Final = "lookalike.results"
+
+
+@click.command(short_help="List the stored results of experiments, or show one.")
+@click.argument("name", metavar="[KIND/NAME]", default="")
+@click.option(
+    "--collection", type=click.Path(file_okay=False), metavar="DIR", envvar="LOOKALIKE_COLLECTION", show_envvar=True,
+    help="The collection's folder, in place of a server.",
+)  # fmt: skip
+@server_options(default=None)
+@click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of each table to print.")
+@json_option
+@click.pass_context
+def results(
+    ctx: click.Context,
+    name: str,
+    collection: str | None,
+    server: str | None,
+    tls: bool,
+    ca: str | None,
+    rows: int,
+    as_json: bool,
+) -> None:
+    """List the results that are stored in a collection, or show the one called KIND/NAME.
+
+    The collection is that in DIR, or the one behind a server (127.0.0.1:50051
+    by default). Experiments store their result when they are given --keep.
+    """
+    by_hand = [
+        option for option in ("collection", "server")
+        if ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+    ]  # fmt: skip
+    if len(by_hand) == 2:
+        raise click.UsageError("Name a --collection or a --server, not both.")
+    if collection and by_hand != ["server"]:
+        found = _of_folder(collection, name)
+    else:
+        with open_client(server or DEFAULT_SERVER, tls, ca) as client:
+            found = _of_server(client, name)
+    if as_json:
+        click.echo(to_json(found))
+    else:
+        click.echo(_shown(found, rows) if name else _listed(found))
+
+
+def _of_folder(folder: str, name: str) -> Any:
+    for entry in metadata.entry_points(group=RESULTS):
+        try:
+            return entry.load()(folder, name)
+        except ImportError as error:
+            raise click.ClickException(
+                f"Reading a folder needs {error.name}, which is not installed here: pip install 'lookalike[indexer]'"
+            ) from error
+    raise click.ClickException("Reading a folder needs the indexer: pip install 'lookalike[indexer]'")
+
+
+def _of_server(client: Client, name: str) -> Any:
+    if name:
+        return _as_data(name, client.result(name))
+    return [
+        {
+            "name": one.name,
+            "kind": one.kind,
+            "settings": dict(one.settings),
+            "figures": dict(one.figures),
+            "findings": list(one.findings),
+            "tables": dict(one.tables),
+            "out_of_date": one.out_of_date,
+        }
+        for one in client.results()
+    ]
+
+
+def _as_data(name: str, found: Experiment) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": found.kind,
+        "settings": dict(found.settings),
+        "figures": dict(found.figures),
+        "findings": list(found.findings),
+        "tables": {table: columns.records() for table, columns in found.tables.items()},
+        "out_of_date": found.out_of_date,
+    }
+
+
+def _listed(found: list[dict[str, Any]]) -> str:
+    if not found:
+        return "No result is stored; experiments store theirs with --keep NAME."
+    rows = [
+        (one["name"], ", ".join(f"{name} {length}" for name, length in one["tables"].items()), _state(one))
+        for one in found
+    ]
+    return table(("result", "rows of its tables", "state"), rows)
+
+
+def _shown(found: dict[str, Any], rows: int) -> str:
+    settings = ", ".join(f"{name} {_text(value)}" for name, value in found["settings"].items())
+    parts = [f"{printable(found['name'])} ({settings or 'no settings'}): {_state(found)}"]
+    if found["findings"]:
+        parts.append("\n".join(map(printable, found["findings"])))
+    if found["figures"]:
+        parts.append(table(("figure", "value"), list(found["figures"].items())))
+    for name, records in found["tables"].items():
+        parts.append(f"{printable(name)}, {len(records)} row{'' if len(records) == 1 else 's'}:")
+        if records and rows:
+            cells = [[_text(value) for value in record.values()] for record in records[:rows]]
+            parts[-1] += "\n" + table(tuple(records[0]), cells)
+        if len(records) > rows:
+            parts[-1] += f"\n... and {len(records) - rows} more; --rows and --json show them."
+    return "\n\n".join(parts)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+
+
+def _state(one: dict[str, Any]) -> str:
+    return "out of date: the collection has changed since" if one["out_of_date"] else "up to date"

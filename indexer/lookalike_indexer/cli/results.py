@@ -1,0 +1,33 @@
+"""The results that are stored in a folder, for `lookalike results`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lookalike_indexer.cli.errors import reported
+
+
+@reported
+def stored_results(folder: str, name: str = "") -> Any:
+    """All stored results of a collection as dicts, with the length of each table; or one of them with its rows."""
+    from lookalike_indexer.cli.experiment_options import as_data, plain
+    from lookalike_indexer.collection.reader import CollectionReader
+    from lookalike_indexer.experiments import stored
+
+    reader = CollectionReader.open(folder)
+    if name:
+        found = as_data(stored.load(reader, name))
+        return {"name": name, **found, "out_of_date": stored.out_of_date(reader.manifest, name)}
+    fresh = stored.inputs(reader.manifest)
+    return [
+        {
+            "name": name,
+            "kind": entry.kind,
+            "settings": dict(entry.settings),
+            "figures": plain(dict(entry.figures)),
+            "findings": list(entry.findings),
+            "tables": {table: reader.manifest.files[path].rows or 0 for table, path in entry.tables.items()},
+            "out_of_date": entry.inputs != fresh,
+        }
+        for name, entry in sorted(reader.manifest.results.items())
+    ]
