@@ -38,14 +38,14 @@ class Pager(Generic[Row, Items]):
     def __init__(self, fetch: Callable[[str], Page[Items]]) -> None:
         self._fetch = fetch
 
-    def pages(self) -> Iterator[Page[Items]]:
-        """The pages in order, each fetched when it is asked for."""
-        token, first = "", None
+    def pages(self, start: str = "") -> Iterator[Page[Items]]:
+        """The pages in order, each fetched when it is asked for; from the page of a `next_page_token` on, if given."""
+        token, first = start, None
         while True:
             try:
                 page = self._fetch(token)
             except FailedPreconditionError as error:
-                raise _stale(error, first) from error
+                raise _stale(error, token) from error
             first = _of_one_generation(first, page)
             yield page
             token = page.next_page_token
@@ -63,14 +63,14 @@ class AsyncPager(Generic[Row, Items]):
     def __init__(self, fetch: Callable[[str], Awaitable[Page[Items]]]) -> None:
         self._fetch = fetch
 
-    async def pages(self) -> AsyncIterator[Page[Items]]:
-        """The pages in order, each fetched when it is asked for."""
-        token, first = "", None
+    async def pages(self, start: str = "") -> AsyncIterator[Page[Items]]:
+        """The pages in order, each fetched when it is asked for; from the page of a `next_page_token` on, if given."""
+        token, first = start, None
         while True:
             try:
                 page = await self._fetch(token)
             except FailedPreconditionError as error:
-                raise _stale(error, first) from error
+                raise _stale(error, token) from error
             first = _of_one_generation(first, page)
             yield page
             token = page.next_page_token
@@ -83,9 +83,9 @@ class AsyncPager(Generic[Row, Items]):
                 yield row
 
 
-def _stale(error: FailedPreconditionError, first: Page[Any] | None) -> FailedPreconditionError:
+def _stale(error: FailedPreconditionError, token: str) -> FailedPreconditionError:
     """A refusal of a later page is one of its token; that of the first page is about something else."""
-    return error if first is None else GenerationChangedError(str(error), code=error.code)
+    return error if not token else GenerationChangedError(str(error), code=error.code)
 
 
 def _of_one_generation(first: Page[Any] | None, page: Page[Items]) -> Page[Any]:

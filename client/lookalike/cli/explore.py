@@ -1,0 +1,52 @@
+"""`lookalike explore`: a page to look at a collection with, in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from lookalike.cli._options import server_options
+
+
+@click.command(short_help="Serve a page to look at a collection with.")
+@server_options()
+@click.option("--http", "port", default=8080, show_default=True, metavar="PORT", type=int, help="Port; 0 for any free.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address that browsers come to.")
+@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="The page's certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key, PEM.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to come without TLS and without tokens.")
+@click.option("--no-browser", is_flag=True, help="Do not open a browser.")
+@click.option("--while-stdin", is_flag=True, hidden=True, help="End when standard input does.")
+def explore(
+    server: str,
+    tls: bool,
+    ca: str | None,
+    port: int,
+    host: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure: bool,
+    no_browser: bool,
+    while_stdin: bool,
+) -> None:
+    """Serve a page that searches and shows the collection behind a server, for a browser."""
+    # Here, so that `lookalike --help` does not load a web server.
+    from lookalike import TLS
+    from lookalike.explorer.run import open_browser, run
+    from lookalike.explorer.settings import Listen, Upstream
+
+    listen = Listen(host, port, tls_cert, tls_key, insecure)
+    upstream = Upstream(server, tls if ca is None else TLS(ca=ca))
+
+    def announce(url: str) -> None:
+        click.echo(f"EXPLORER of {server} on {url}")
+        if no_browser or while_stdin or open_browser(url):
+            return
+        if "SSH_CONNECTION" in os.environ and listen.loopback:
+            bound = url.rstrip("/").rpartition(":")[2]
+            click.echo(f"From your own machine: ssh -L {bound}:{listen.host}:{bound} HOST, then open {url}")
+
+    asyncio.run(run(upstream, listen, announce, while_stdin=while_stdin))

@@ -1,0 +1,44 @@
+"""The clusters of a clustering, and the members of one."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lookalike import NotFoundError
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.api_collection import clustering_of, number, served
+
+_PAGE = 200
+
+
+async def get_clusters(request: Request) -> Response:
+    """The clusters of a `clustering` with their sizes and mean distances."""
+    client: Client = request.app.state.callers.require(request)
+    name = clustering_of(await client.info(), asked.text(request, "clustering", ""))
+    if not name:
+        raise NotFoundError("This collection has no clustering yet; make one with: lookalike cluster DIR")
+    found = await client.list_clusters(name)
+    rows = [{"cluster": each.cluster, "size": each.size, "mean_distance": number(each.mean_distance)} for each in found]
+    return JSONResponse({"clustering": name, "clusters": rows, **served(found.served)})
+
+
+async def get_members(request: Request) -> Response:
+    """A page of a cluster's members, nearest to its centroid first; `token` goes on after an earlier page."""
+    client: Client = request.app.state.callers.require(request)
+    clustering = asked.text(request, "clustering")
+    cluster = asked.integer(request, "cluster", None, 0, 2**31 - 1)
+    pager = client.members(clustering, cluster, page_size=asked.integer(request, "limit", 60, 1, _PAGE))
+    page = await anext(pager.pages(asked.text(request, "token", "")))
+    rows = [
+        {
+            "id": each.id,
+            "key": each.key,
+            "label": each.label,
+            "distance": number(each.distance),
+            "margin": number(each.margin),
+        }
+        for each in page.items
+    ]
+    return JSONResponse({"members": rows, "total": page.total, "next": page.next_page_token, **served(page.served)})

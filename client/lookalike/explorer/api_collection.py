@@ -1,0 +1,104 @@
+"""What there is to look at: the collection and its images."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lookalike import Collection, Served, StoredImages
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.thumbnails import SIZES, tag_of
+
+_PAGE = 200
+
+
+async def get_collection(request: Request) -> Response:
+    """The collection, the server with its limits, and the tag for thumbnails' addresses."""
+    client = request.app.state.callers.require(request)
+    collection, server = await asyncio.gather(client.info(), client.server_info())
+    return JSONResponse(
+        {
+            "collection": dataclasses.asdict(collection),
+            "server": dataclasses.asdict(server),
+            "address": request.app.state.upstream.server,
+            "tag": tag_of(collection),
+            "sizes": SIZES,
+        }
+    )
+
+
+async def get_health(request: Request) -> Response:
+    """Whether the server answers; needs no login, so that the page can wait for the server without one."""
+    return JSONResponse({"serving": await request.app.state.health.is_serving(timeout=5)})
+
+
+async def get_images(request: Request) -> Response:
+    """A page of the images, all or those with a `label`."""
+    client = request.app.state.callers.require(request)
+    size = asked.integer(request, "limit", 60, 1, _PAGE)
+    pager = client.images(label=asked.text(request, "label", ""), page_size=size)
+    page = await anext(pager.pages(asked.text(request, "token", "")))
+    return JSONResponse(
+        {"images": image_rows(page.items), "total": page.total, "next": page.next_page_token, **served(page.served)}
+    )
+
+
+async def get_image(request: Request) -> Response:
+    """One image by `id` or `key`, with its cluster in every clustering."""
+    client: Client = request.app.state.callers.require(request)
+    if "key" in request.query_params:
+        image = await client.lookup(key=asked.text(request, "key"))
+    else:
+        image = await client.lookup(id=asked.image_id(request))
+    memberships = await _memberships(client, image.id, asked.integer(request, "members", 9, 0, 60))
+    return JSONResponse({"image": image._asdict(), "memberships": memberships})
+
+
+async def _memberships(client: Client, image_id: int, members: int) -> list[dict[str, Any]]:
+    collection = await client.info()
+    if not collection.clusterings:
+        return []
+    names = [each.name for each in collection.clusterings]
+    found = await client.clusters(id=image_id, clusterings=names, members=members)
+    return [
+        {
+            "clustering": each.clustering,
+            "cluster": each.cluster,
+            "distance": number(each.distance),
+            "margin": number(each.margin),
+            "size": each.size,
+            "nearest": [
+                {"id": one.id, "key": one.key, "label": one.label, "distance": number(one.distance)}
+                for one in each.nearest
+            ],
+        }
+        for each in found
+    ]
+
+
+def image_rows(images: StoredImages) -> list[dict[str, Any]]:
+    """Images as the page shows them."""
+    return [{"id": each.id, "key": each.key, "label": each.label} for each in images]
+
+
+def number(value: float) -> float | None:
+    """A number for JSON, which has no NaN and no infinity."""
+    return value if abs(value) < float("inf") else None
+
+
+def served(what: Served) -> dict[str, Any]:
+    """What served a reply, as the page's small print shows it."""
+    return {"served": dataclasses.asdict(what)}
+
+
+def clustering_of(collection: Collection, name: str) -> str:
+    """The clustering meant: by name, or for "" the first one of the default space, or of any; "" when there is none."""
+    if name:
+        return name
+    ordered = sorted(collection.clusterings, key=lambda each: (each.space != collection.default_space, each.name))
+    return ordered[0].name if ordered else ""

@@ -1,0 +1,96 @@
+"""Experiments that the server runs for the page, and the results that are stored in the collection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Literal, get_args
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lookalike import Experiment, InvalidArgumentError, NotFoundError
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.api_collection import number, served
+
+Method = Literal["cam", "gbp"]
+Ask = Callable[[Client, Request, float], Awaitable[Experiment]]
+
+
+async def _matrix(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.class_matrix(asked.text(request, "clustering", ""), timeout=timeout)
+
+
+async def _oddballs(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.oddballs(
+        asked.text(request, "clustering", ""),
+        label=asked.text(request, "label", ""),
+        limit=asked.integer(request, "limit", 60, 1, 500),
+        timeout=timeout,
+    )
+
+
+async def _interpret(client: Client, request: Request, timeout: float) -> Experiment:
+    samples = asked.integer(request, "samples", 5, 1, 20)
+    return await client.interpret_clusters(asked.text(request, "clustering", ""), samples=samples, timeout=timeout)
+
+
+async def _explain(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.explain(
+        id=asked.image_id(request),
+        space=asked.text(request, "space", ""),
+        neighbours=asked.integer(request, "neighbours", 6, 1, 30),
+        timeout=timeout,
+    )
+
+
+_EXPERIMENTS: Final[Mapping[str, Ask]] = {
+    "matrix": _matrix,
+    "oddballs": _oddballs,
+    "interpret": _interpret,
+    "explain": _explain,
+}
+
+
+async def get_experiment(request: Request) -> Response:
+    """One of the experiments by name, with its tables as columns."""
+    client: Client = request.app.state.callers.require(request)
+    name = request.path_params["name"]
+    if name not in _EXPERIMENTS:
+        raise NotFoundError(f"The page knows no experiment {name!r}; it knows {', '.join(_EXPERIMENTS)}.")
+    found = await _EXPERIMENTS[name](client, request, request.app.state.bounds.experiment_s)
+    return JSONResponse({**experiment(found), **served(found.served)})
+
+
+async def get_attribution(request: Request) -> Response:
+    """What in a picture speaks for a class, as a PNG; `method` is "cam" or "gbp"."""
+    client: Client = request.app.state.callers.require(request)
+    given = asked.text(request, "method", "cam")
+    method: Method | None = next((known for known in get_args(Method) if known == given), None)
+    if method is None:
+        raise InvalidArgumentError(f"method={given!r} must be cam or gbp.")
+    found = await client.attribution(
+        id=asked.image_id(request),
+        model=asked.text(request, "model", ""),
+        method=method,
+        timeout=request.app.state.bounds.experiment_s,
+    )
+    return Response(found.png, media_type="image/png", headers={"Cache-Control": "private, max-age=3600"})
+
+
+async def get_results(request: Request) -> Response:
+    """The stored results without their rows."""
+    client: Client = request.app.state.callers.require(request)
+    return JSONResponse({"results": [dataclasses.asdict(each) for each in await client.results()]})
+
+
+def experiment(found: Experiment) -> dict[str, Any]:
+    """An experiment for JSON, its tables as rows."""
+    return {
+        "kind": found.kind,
+        "settings": dict(found.settings),
+        "figures": {name: number(value) for name, value in found.figures.items()},
+        "findings": list(found.findings),
+        "tables": {name: table.records() for name, table in found.tables.items()},
+    }

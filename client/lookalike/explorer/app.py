@@ -1,0 +1,99 @@
+"""The composition root of the page: its addresses, and what stands before them, in order."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import lookalike
+from lookalike.explorer import api_clusters, api_collection, api_experiments, api_map, api_search, errors
+from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
+from lookalike.explorer.guard import Guard
+from lookalike.explorer.pictures import Pictures, get_picture, post_picture
+from lookalike.explorer.settings import Bounds, Listen, Upstream
+from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
+
+STATIC: Final = Path(__file__).parent / "static"
+VIEWS: Final = ("/", "/search", "/image", "/clusters", "/map", "/login")
+# What a page reached by this machine's own address may be called; any other
+# name is one that another site had pointed here.
+_OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None) -> Starlette:
+    """The page as an ASGI application."""
+    bounds = bounds or Bounds()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        everyone_logs_in = not (listen.loopback or listen.insecure)
+        app.state.callers = Callers(upstream, bounds, everyone_logs_in, secure=listen.encrypted)
+        app.state.health = open_client(upstream, bounds, None)
+        app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
+        app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
+        try:
+            yield
+        finally:
+            await app.state.callers.close()
+            await app.state.health.close()
+
+    app = Starlette(
+        routes=_routes(),
+        middleware=[
+            Middleware(Guard),
+            Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(listen), www_redirect=False),
+            Middleware(GZipMiddleware, minimum_size=2048, compresslevel=4),
+        ],
+        exception_handlers={
+            lookalike.LookalikeError: errors.on_lookalike_error,
+            HTTPException: errors.on_http_error,
+        },
+        lifespan=lifespan,
+    )
+    app.state.upstream = upstream
+    app.state.bounds = bounds
+    return app
+
+
+def _routes() -> list[BaseRoute]:
+    return [
+        *(Route(path, get_page) for path in VIEWS),
+        Route("/api/health", api_collection.get_health),
+        Route("/api/login", post_login, methods=["POST"]),
+        Route("/api/logout", post_logout, methods=["POST"]),
+        Route("/api/collection", api_collection.get_collection),
+        Route("/api/images", api_collection.get_images),
+        Route("/api/image", api_collection.get_image),
+        Route("/api/pictures", post_picture, methods=["POST"]),
+        Route("/api/pictures/{name}", get_picture),
+        Route("/api/search", api_search.get_search),
+        Route("/api/clusters", api_clusters.get_clusters),
+        Route("/api/members", api_clusters.get_members),
+        Route("/api/experiments/{name}", api_experiments.get_experiment),
+        Route("/api/attribution", api_experiments.get_attribution),
+        Route("/api/results", api_experiments.get_results),
+        Route("/api/map", api_map.get_map),
+        Route("/thumbnails/{tag}/{id:int}/{size:int}.jpg", get_thumbnail),
+        Mount("/static", StaticFiles(directory=STATIC), name="static"),
+    ]
+
+
+def _hosts(listen: Listen) -> list[str]:
+    return list(_OWN_NAMES) if listen.loopback else ["*"]
+
+
+async def get_page(request: Request) -> Response:
+    """The page itself; which view it shows is read from the address, in the browser."""
+    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

@@ -1,0 +1,61 @@
+"""What a request asks for, checked before any work. Every mistake is an InvalidArgumentError of one sentence."""
+
+from __future__ import annotations
+
+import math
+
+from starlette.requests import Request
+
+from lookalike import InvalidArgumentError
+
+_LONGEST = 1024
+
+
+def text(request: Request, name: str, default: str | None = None) -> str:
+    """A parameter of the address; `default` None means that it must be there."""
+    value = request.query_params.get(name, default)
+    if value is None:
+        raise InvalidArgumentError(f"The parameter {name} is missing.")
+    if len(value) > _LONGEST:
+        raise InvalidArgumentError(f"The parameter {name} has {len(value)} characters; {_LONGEST} is the most.")
+    return value
+
+
+def integer(request: Request, name: str, default: int | None, low: int, high: int) -> int:
+    """A whole number from low to high."""
+    value = request.query_params.get(name)
+    if value in (None, "") and default is not None:
+        return default
+    return checked_integer(name, text(request, name), low, high)
+
+
+def checked_integer(name: str, value: str, low: int, high: int) -> int:
+    """The number that `value` spells, from low to high."""
+    # int() would also take 1_000, and digits of other scripts.
+    if not (value.isascii() and value.removeprefix("-").isdigit() and len(value) < 20 and low <= int(value) <= high):
+        raise InvalidArgumentError(f"{name}={value!r} must be a whole number from {low} to {high}.")
+    return int(value)
+
+
+def share(request: Request, name: str) -> float | None:
+    """A number above 0 and up to 1; None when it is not given."""
+    value = request.query_params.get(name, "")
+    if not value:
+        return None
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1:
+        raise InvalidArgumentError(f"{name}={value!r} must be a number above 0 and at most 1.")
+    return number
+
+
+def flag(request: Request, name: str) -> bool:
+    """Whether a parameter is "1"."""
+    return request.query_params.get(name, "") == "1"
+
+
+def image_id(request: Request) -> int:
+    """The parameter `id`."""
+    return integer(request, "id", None, -(2**63), 2**63 - 1)

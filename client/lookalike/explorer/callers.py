@@ -1,0 +1,124 @@
+"""Who may look: everyone who reaches the page, or those who logged in with a token of the server.
+
+The page has no users of its own. On loopback the server decides alone: where it
+asks for a token, one that the page was started with is used, or the one that
+somebody logs in with. Beyond loopback everyone logs in. A login is a random
+name in a cookie that scripts cannot read; the token stays here.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lookalike import AuthenticationError, InvalidArgumentError
+from lookalike.aio import Client
+from lookalike.explorer.settings import Bounds, Upstream
+
+COOKIE: Final = "lookalike-session"
+_LOGIN_BYTES: Final = 8192
+_ASK: Final = "This server asks for a token: log in with one."
+
+
+@dataclass
+class _Session:
+    client: Client
+    used: float
+
+
+class Callers:
+    """The client of each caller; `everyone_logs_in` refuses those without a session."""
+
+    def __init__(self, upstream: Upstream, bounds: Bounds, everyone_logs_in: bool, secure: bool) -> None:
+        self._upstream = upstream
+        self._bounds = bounds
+        self._everyone_logs_in = everyone_logs_in
+        self.secure = secure
+        self._own = open_client(upstream, bounds, upstream.token)
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._closing: list[Client] = []
+
+    def require(self, request: Request) -> Client:
+        """The client that asks on behalf of a request; AuthenticationError when it must log in first."""
+        session = self._sessions.get(_session_name(request))
+        if session is not None and time.monotonic() - session.used < self._bounds.session_s:
+            session.used = time.monotonic()
+            self._sessions.move_to_end(_session_name(request))
+            return session.client
+        self.forget(request)
+        if self._everyone_logs_in:
+            raise AuthenticationError(_ASK)
+        return self._own
+
+    def forget(self, request: Request) -> None:
+        """End the session of a request, if it has one."""
+        session = self._sessions.pop(_session_name(request), None)
+        if session is not None:
+            self._closing.append(session.client)
+
+    async def log_in(self, token: str) -> str:
+        """The name of a new session; errors as Client.info, AuthenticationError when the server refuses the token."""
+        client = open_client(self._upstream, self._bounds, token)
+        try:
+            await client.info()
+        except BaseException:
+            await client.close()
+            raise
+        name = secrets.token_urlsafe(32)
+        self._sessions[name] = _Session(client, time.monotonic())
+        while len(self._sessions) > self._bounds.sessions:
+            self._closing.append(self._sessions.popitem(last=False)[1].client)
+        await self._close_ended()
+        return name
+
+    async def close(self) -> None:
+        """End all connections."""
+        self._closing += [self._own, *(session.client for session in self._sessions.values())]
+        self._sessions.clear()
+        await self._close_ended()
+
+    async def _close_ended(self) -> None:
+        ended, self._closing = self._closing, []
+        for client in ended:
+            await client.close()
+
+
+def open_client(upstream: Upstream, bounds: Bounds, token: str | None) -> Client:
+    """A client of the server that shows a token, if there is one."""
+    return Client(upstream.server, tls=upstream.tls, timeout=bounds.call_s, retries=1)
+
+
+def _session_name(request: Request) -> str:
+    return request.cookies.get(COOKIE, "")
+
+
+async def post_login(request: Request) -> Response:
+    """Log in with {"token": ...}; the session's name is set as a cookie."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LOGIN_BYTES:
+            raise InvalidArgumentError("No token is that long.")
+    token = body.decode("utf-8", "replace").strip()
+    if not token:
+        raise InvalidArgumentError("The token is empty.")
+    callers: Callers = request.app.state.callers
+    callers.forget(request)
+    name = await callers.log_in(token)
+    reply = JSONResponse({"logged_in": True})
+    reply.set_cookie(COOKIE, name, httponly=True, samesite="strict", secure=callers.secure)
+    return reply
+
+
+async def post_logout(request: Request) -> Response:
+    """End the session."""
+    request.app.state.callers.forget(request)
+    reply = JSONResponse({"logged_in": False})
+    reply.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.app.state.callers.secure)
+    return reply

@@ -1,0 +1,49 @@
+"""The one place where errors become HTTP replies: a status, and a sentence for the page to show."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+import lookalike
+
+# The first class that fits counts; `kind` tells the page what to do about it.
+_STATUS: tuple[tuple[type[lookalike.LookalikeError], int, str], ...] = (
+    (lookalike.MessageTooLargeError, 413, "wrong"),
+    (lookalike.InvalidArgumentError, 400, "wrong"),
+    (lookalike.NotFoundError, 404, "missing"),
+    (lookalike.GenerationChangedError, 409, "changed"),
+    (lookalike.FailedPreconditionError, 409, "not-built"),
+    (lookalike.UnimplementedError, 501, "not-built"),
+    (lookalike.OverloadedError, 429, "busy"),
+    (lookalike.AuthenticationError, 401, "login"),
+    (lookalike.UnavailableError, 503, "gone"),
+    (lookalike.DeadlineExceededError, 504, "slow"),
+    (lookalike.CallCancelledError, 503, "gone"),
+)
+
+
+def to_response(error: lookalike.LookalikeError) -> JSONResponse:
+    """The reply for a failed call."""
+    status, kind = next(((code, name) for cls, code, name in _STATUS if isinstance(error, cls)), (502, "failed"))
+    headers = {"Retry-After": f"{max(1, round(error.retry_after))}"} if error.retry_after is not None else None
+    return JSONResponse({"error": str(error), "kind": kind}, status, headers)
+
+
+async def on_lookalike_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's handler for what the client raises."""
+    if not isinstance(error, lookalike.LookalikeError):
+        raise error
+    if isinstance(error, lookalike.AuthenticationError):
+        request.app.state.callers.forget(request)
+    return to_response(error)
+
+
+async def on_http_error(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's handler for unknown addresses and methods."""
+    if not isinstance(error, HTTPException):
+        raise error
+    sentence = error.detail if error.detail.endswith(".") else f"{request.url.path}: {error.detail}."
+    kind = "missing" if error.status_code == 404 else "wrong"
+    return JSONResponse({"error": sentence, "kind": kind}, error.status_code, error.headers)

@@ -1,0 +1,95 @@
+"""Serve the page until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+import webbrowser
+from collections.abc import Callable
+
+import uvicorn
+
+from lookalike import AuthenticationError, InvalidArgumentError, LookalikeError
+from lookalike.explorer.app import create_app
+from lookalike.explorer.callers import open_client
+from lookalike.explorer.settings import Bounds, Listen, Upstream
+
+
+async def run(upstream: Upstream, listen: Listen, announce: Callable[[str], None], *, while_stdin: bool) -> None:
+    """Serve until SIGTERM or SIGINT, or, with `while_stdin`, until standard input ends; `announce` gets the address.
+
+    InvalidArgumentError: the address cannot be listened on, or is open to
+    others while the server asks nobody for a token.
+    """
+    if not (listen.loopback or listen.insecure):
+        await _require_tokens(upstream, listen)
+    listening = _open_socket(listen)
+    port = listening.getsockname()[1]
+    config = uvicorn.Config(
+        create_app(upstream, listen),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+        ssl_certfile=listen.tls_cert,
+        ssl_keyfile=listen.tls_key,
+        lifespan="on",
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    if while_stdin:
+        asyncio.get_running_loop().run_in_executor(None, _wait_for_end_of_input)
+    announce(listen.url(port))
+    await serving
+
+
+def _open_socket(listen: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((listen.host, listen.port))
+    except OSError as error:
+        listening.close()
+        raise InvalidArgumentError(
+            f"The page cannot be served on {listen.host} port {listen.port}: {error.strerror or error}. "
+            "Give another port with --http, or 0 for any free one."
+        ) from error
+    # Browsers that come at once wait here until the server takes them.
+    listening.listen(128)
+    listening.set_inheritable(False)
+    return listening
+
+
+async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
+    """The page beyond loopback has the server's own lock or none; refuse none."""
+    client = open_client(upstream, Bounds(), None)
+    try:
+        await client.info()
+    except AuthenticationError:
+        return
+    except LookalikeError as error:
+        raise InvalidArgumentError(
+            f"Whether the server asks for tokens cannot be told, so --host {listen.host} is refused: {error}"
+        ) from error
+    finally:
+        await client.close()
+    raise InvalidArgumentError(
+        f"--host {listen.host} can be reached from other machines, and the server at {upstream.server} asks nobody "
+        "for a token: start it with --tokens FILE, or give --insecure if the network is trusted."
+    )
+
+
+def _wait_for_end_of_input() -> None:
+    """The process that started this one holds the other end, and lets go of it however it ends."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(0)
+
+
+def open_browser(url: str) -> bool:
+    """Open the page in a browser where there is a display; whether that was tried."""
+    here = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
+    return here and "SSH_CONNECTION" not in os.environ and webbrowser.open(url)

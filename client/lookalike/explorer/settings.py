@@ -1,0 +1,85 @@
+"""How the page was asked to be served; made at the command line and passed whole."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lookalike import TLS, InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where browsers come in. Port 0: any free one. InvalidArgumentError when that would be unsafe by oversight."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise InvalidArgumentError(f"--http {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidArgumentError("--tls-cert and --tls-key go together; give both or neither.")
+        for file in (self.tls_cert, self.tls_key):
+            if file is not None and not file.is_file():
+                raise InvalidArgumentError(f"There is no file {file}; it should hold a PEM certificate or key.")
+        if not (self.encrypted or self.insecure or self.loopback):
+            raise InvalidArgumentError(
+                f"--host {self.host} can be reached from other machines, and tokens would cross the network readable; "
+                "give --tls-cert and --tls-key, or --insecure if the network is trusted."
+            )
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the page."""
+        return is_loopback(self.host)
+
+    @property
+    def encrypted(self) -> bool:
+        return self.tls_cert is not None
+
+    def url(self, port: int) -> str:
+        """The address to open in a browser, with the brackets that an IPv6 address needs."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'https' if self.encrypted else 'http'}://{host}:{port}/"
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The gRPC server that is asked. `token` is used for everyone who opens the page, so only on loopback."""
+
+    server: str = "127.0.0.1:50051"
+    tls: bool | TLS = False
+    token: str | None = None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the page may hold and wait for.
+
+    Bytes of thumbnails and of dropped pictures in memory, bytes of one dropped
+    picture, people logged in, the seconds that a login lasts unused, and the
+    seconds that a call may take; experiments may take longer.
+    """
+
+    thumbnail_bytes: int = 64 << 20
+    picture_bytes: int = 64 << 20
+    one_picture_bytes: int = 20 << 20
+    sessions: int = 256
+    session_s: float = 12 * 3600.0
+    call_s: float = 30.0
+    experiment_s: float = 120.0
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,51 @@
+// Elements, made by code: the page has no markup of others, so nothing that a collection holds can become one.
+
+/** An element; `on*` properties are listeners, `data`, `aria` and `style` are objects, null children are left out. */
+export function h(name, properties = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "data") Object.assign(element.dataset, value);
+    else if (key === "style") for (const [rule, text] of Object.entries(value)) element.style.setProperty(rule, text);
+    else if (key === "aria") for (const [aria, text] of Object.entries(value)) element.setAttribute(`aria-${aria}`, text);
+    else if (key === "class") element.className = value;
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Tell people who hear the page instead of seeing it. */
+export function say(sentence) {
+  document.getElementById("said").textContent = sentence;
+}
+
+/** "1,234 images", "1 image". */
+export function count(number, one, many = `${one}s`) {
+  return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+}
+
+/** A distance or share with so many digits; a dash for none. */
+export function digits(value, places = 3) {
+  return value === null || value === undefined ? "–" : value.toFixed(places);
+}
+
+/** A label, or the name of its absence. */
+export function labelled(label) {
+  return label ? label.replaceAll("_", " ") : "no label";
+}
+
+/** Call `then` once when an element comes near the window. Returns what stops watching. */
+export function whenNear(element, then, margin = "600px") {
+  const watcher = new IntersectionObserver(
+    (entries) => {
+      if (!entries.some((entry) => entry.isIntersecting)) return;
+      watcher.disconnect();
+      then();
+    },
+    { rootMargin: margin },
+  );
+  watcher.observe(element);
+  return () => watcher.disconnect();
+}

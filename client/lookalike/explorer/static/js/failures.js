@@ -1,0 +1,47 @@
+// What the page shows in the place of what could not be had: what happened, and what to do.
+import { h } from "./dom.js";
+import { go } from "./address.js";
+
+const TITLES = {
+  wrong: "That cannot be asked",
+  missing: "Not here",
+  "not-built": "Not made yet",
+  changed: "The collection has changed",
+  busy: "The server is busy",
+  gone: "The server is away",
+  offline: "The server is away",
+  slow: "No answer in time",
+  failed: "Something went wrong",
+};
+const HINTS = {
+  gone: "This page tries again by itself, and goes on where it was.",
+  offline: "This page tries again by itself, and goes on where it was. Is `lookalike explore` still running?",
+  busy: "Try again in a moment.",
+  slow: "The server may be reading a large space. Try again, or ask for less.",
+  changed: "Load it again to see the new generation.",
+};
+const RETRIED = new Set(["busy", "slow", "failed", "changed"]);
+
+/** A panel about a Failure; `again` is offered where that may help. */
+export function failure(error, again, { inline = false } = {}) {
+  const kind = error.kind ?? "failed";
+  return h(
+    "section",
+    { class: inline ? "notice inline" : "notice", role: "alert", data: { kind } },
+    inline ? null : h("h1", { tabindex: "-1" }, TITLES[kind] ?? TITLES.failed),
+    h("p", {}, sentence(error.message)),
+    HINTS[kind] ? h("p", { class: "muted small" }, sentence(HINTS[kind])) : null,
+    h(
+      "div",
+      { class: "row" },
+      RETRIED.has(kind) && again ? h("button", { type: "button", onclick: again }, "Try again") : null,
+      !inline && (kind === "missing" || kind === "wrong") ? h("button", { type: "button", onclick: () => go("/search") }, "Start anew") : null,
+    ),
+  );
+}
+
+/** A sentence whose command is set as one. */
+export function sentence(text) {
+  const parts = text.split(/`([^`]+)`|((?:^|(?<=: ))lookalike [^.;]*(?:\.\w[^.;]*)*)/);
+  return h("span", {}, parts.map((part, at) => (part === undefined ? null : at % 3 ? h("code", {}, part) : part)));
+}

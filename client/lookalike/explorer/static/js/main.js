@@ -1,0 +1,128 @@
+// The page: which view the address asks for, and what all views share.
+import { Failure, sendPicture } from "./api.js";
+import { go, link, read } from "./address.js";
+import { watch } from "./connection.js";
+import { count, say } from "./dom.js";
+import { failure } from "./failures.js";
+
+const VIEWS = {
+  search: () => import("./views/search.js"),
+  image: () => import("./views/image.js"),
+  clusters: () => import("./views/clusters.js"),
+  map: () => import("./views/map.js"),
+  login: () => import("./views/login.js"),
+};
+const SLOW_MS = 150;
+
+const main = document.getElementById("view");
+const progress = document.getElementById("progress");
+let shown = new AbortController();
+let showing = "";
+
+/** Show what the address asks for. What is there stays until the new view has its answer. */
+async function show() {
+  const { view, asked } = read();
+  shown.abort();
+  const mine = (shown = new AbortController());
+  mark(view);
+  main.setAttribute("aria-busy", "true");
+  const slow = setTimeout(() => (progress.hidden = false), SLOW_MS);
+  let made;
+  try {
+    const module = await (VIEWS[view] ?? VIEWS.search)();
+    if (showing !== view && module.waiting && !mine.signal.aborted) main.replaceChildren(module.waiting());
+    made = await module.view(asked, mine.signal);
+  } catch (error) {
+    if (mine.signal.aborted || error.name === "AbortError") return;
+    if (!(error instanceof Failure)) console.error(error);
+    if (error.kind === "login") {
+      go(link("login", { next: location.pathname + location.search }), { replace: true });
+      return;
+    }
+    made = { element: failure(error, show), title: error.message };
+  } finally {
+    clearTimeout(slow);
+    if (shown === mine) progress.hidden = true;
+  }
+  if (mine.signal.aborted) return;
+  showing = view;
+  main.replaceChildren(made.element);
+  main.classList.toggle("whole", Boolean(made.whole));
+  main.setAttribute("aria-busy", "false");
+  document.title = `${made.title} · Lookalike`;
+  say(made.title);
+  scrollTo(0, history.state?.scroll ?? 0);
+  if (!main.contains(document.activeElement)) main.querySelector("h1")?.focus({ preventScroll: true });
+  made.ready?.();
+}
+
+function mark(view) {
+  for (const anchor of document.querySelectorAll(".top nav a")) {
+    if (anchor.dataset.view === view) anchor.setAttribute("aria-current", "page");
+    else anchor.removeAttribute("aria-current");
+  }
+}
+
+/** Search with a picture that was dropped, pasted or chosen. */
+async function searchWith(file) {
+  if (!file) return;
+  progress.hidden = false;
+  try {
+    const picture = await sendPicture(file);
+    const { view, asked } = read();
+    const kept = view === "search" ? { ...asked, id: undefined } : {};
+    go(link("search", { ...kept, picture }));
+  } catch (error) {
+    progress.hidden = true;
+    if (error.kind === "login") go(link("login", { next: location.pathname + location.search }));
+    else main.replaceChildren(failure(error, () => searchWith(file)));
+  }
+}
+
+function picturesIn(transfer) {
+  return [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/") || !file.type);
+}
+
+addEventListener("click", (event) => {
+  const anchor = event.target.closest?.("a[href]");
+  if (!anchor || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  if (anchor.origin !== location.origin || anchor.hash || anchor.target) return;
+  event.preventDefault();
+  go(anchor.pathname + anchor.search);
+});
+addEventListener("popstate", show);
+addEventListener("address", show);
+
+const drop = document.getElementById("drop");
+let over = 0;
+addEventListener("dragenter", (event) => {
+  if (![...(event.dataTransfer?.types ?? [])].includes("Files")) return;
+  event.preventDefault();
+  over += 1;
+  drop.hidden = false;
+});
+addEventListener("dragleave", () => {
+  over = Math.max(0, over - 1);
+  drop.hidden = over === 0;
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  over = 0;
+  drop.hidden = true;
+  searchWith(picturesIn(event.dataTransfer));
+});
+addEventListener("paste", (event) => searchWith(picturesIn(event.clipboardData)));
+addEventListener("change", (event) => {
+  if (event.target.type !== "file") return;
+  searchWith(event.target.files[0]);
+  event.target.value = "";
+});
+addEventListener("collection", ({ detail: { collection } }) => {
+  document.getElementById("collection").textContent =
+    `${collection.name} · ${count(collection.images, "image")} · generation ${collection.generation}`;
+});
+
+history.scrollRestoration = "manual";
+watch(show);
+show();

@@ -1,0 +1,70 @@
+// Where one stands over the map: its middle in map units, and the pixels that a unit has.
+
+const NEAREST = 4000;
+
+export class Camera {
+  constructor(points) {
+    this.box = bounds(points);
+    this.x = (this.box.left + this.box.right) / 2;
+    this.y = (this.box.bottom + this.box.top) / 2;
+    this.scale = 1;
+    this.fitted = 1;
+    this.width = this.height = 1;
+  }
+
+  /** Take the size of the window in pixels; the first time, and by `fit`, all of the map is shown. */
+  resize(width, height, fit = false) {
+    const zoom = this.scale / this.fitted;
+    this.width = width;
+    this.height = height;
+    const wide = Math.max(this.box.right - this.box.left, 1e-9);
+    const high = Math.max(this.box.top - this.box.bottom, 1e-9);
+    this.fitted = 0.92 * Math.min(width / wide, height / high);
+    this.scale = fit ? this.fitted : zoom * this.fitted;
+  }
+
+  /** How near one is: 1 when all of the map is shown. */
+  get zoom() {
+    return this.scale / this.fitted;
+  }
+
+  toScreen(x, y) {
+    return [this.width / 2 + (x - this.x) * this.scale, this.height / 2 - (y - this.y) * this.scale];
+  }
+
+  toMap(left, top) {
+    return [this.x + (left - this.width / 2) / this.scale, this.y - (top - this.height / 2) / this.scale];
+  }
+
+  /** Move by pixels. */
+  pan(right, down) {
+    this.x -= right / this.scale;
+    this.y += down / this.scale;
+    this.x = Math.min(Math.max(this.x, this.box.left), this.box.right);
+    this.y = Math.min(Math.max(this.y, this.box.bottom), this.box.top);
+  }
+
+  /** Come nearer by a factor, so that the point under (left, top) stays there. */
+  zoomAt(factor, left, top) {
+    const [x, y] = this.toMap(left, top);
+    const scale = Math.min(Math.max(this.scale * factor, this.fitted * 0.5), this.fitted * NEAREST);
+    this.x = x - (left - this.width / 2) / scale;
+    this.y = y + (top - this.height / 2) / scale;
+    this.scale = scale;
+  }
+
+  copy() {
+    return Object.assign(Object.create(Camera.prototype), this);
+  }
+}
+
+function bounds({ x, y }) {
+  let [left, right, bottom, top] = [Infinity, -Infinity, Infinity, -Infinity];
+  for (let at = 0; at < x.length; at++) {
+    if (x[at] < left) left = x[at];
+    if (x[at] > right) right = x[at];
+    if (y[at] < bottom) bottom = y[at];
+    if (y[at] > top) top = y[at];
+  }
+  return { left, right, bottom, top };
+}

@@ -1,0 +1,60 @@
+// Thumbnails of the points that one is near to, without overlap.
+import { h } from "../dom.js";
+import { link } from "../address.js";
+import { thumbnail } from "../collection.js";
+
+const SIDE = 76;
+const MOST = 90;
+const FEW = 700;
+
+export class Near {
+  constructor(box) {
+    this.box = box;
+    this.shown = new Map();
+    this.at = null;
+  }
+
+  /** Move what is shown with the camera, until `settle` chooses anew. */
+  follow(camera) {
+    if (!this.at) return;
+    const ratio = camera.scale / this.at.scale;
+    const [left, top] = camera.toScreen(this.at.x, this.at.y);
+    this.box.style.transform = `translate(${left - (camera.width / 2) * ratio}px, ${top - (camera.height / 2) * ratio}px) scale(${ratio})`;
+  }
+
+  /** Choose which points have room for a picture: `candidates` within the window, `point(at)` their place and id. */
+  settle(camera, candidates, place) {
+    const taken = new Set();
+    const chosen = new Map();
+    if (candidates.length <= FEW) {
+      for (const at of candidates) {
+        const { x, y, id, label } = place(at);
+        const [left, top] = camera.toScreen(x, y);
+        const column = Math.floor(left / (SIDE + 6));
+        const row = Math.floor(top / (SIDE + 6));
+        const around = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].map((dy) => chosen.get(`${column + dx},${row + dy}`))).filter(Boolean);
+        if (chosen.size >= MOST || around.some((other) => Math.abs(other.left - left) < SIDE + 4 && Math.abs(other.top - top) < SIDE + 4)) continue;
+        chosen.set(`${column},${row}`, { left, top, id, label });
+        taken.add(id);
+      }
+    }
+    for (const [id, element] of this.shown) {
+      if (taken.has(id)) continue;
+      element.remove();
+      this.shown.delete(id);
+    }
+    for (const { left, top, id, label } of chosen.values()) {
+      let element = this.shown.get(id);
+      if (!element) {
+        element = h("a", { class: "near", href: link("image", { id }), tabindex: "-1", aria: { label: label || `image ${id}` } }, h("img", { src: thumbnail(id, 160), alt: "", draggable: "false" }));
+        this.shown.set(id, element);
+        this.box.append(element);
+      }
+      element.style.left = `${left - SIDE / 2}px`;
+      element.style.top = `${top - SIDE / 2}px`;
+    }
+    this.at = { x: camera.x, y: camera.y, scale: camera.scale };
+    this.box.style.transform = "none";
+    return taken.size;
+  }
+}

@@ -1,0 +1,106 @@
+// Pictures in a grid, that can be walked by the arrow keys.
+import { count, h, labelled, whenNear } from "./dom.js";
+import { thumbnail } from "./collection.js";
+
+/** A picture that loads when it comes near the window; a gap with a word where its file is lost. */
+export function frame(id, { alt = "", size = 160, eager = false, source = null } = {}) {
+  const image = h("img", {
+    src: source ?? thumbnail(id, size),
+    alt,
+    loading: eager ? "eager" : "lazy",
+    decoding: "async",
+    draggable: "false",
+    onerror: () => {
+      box.classList.add("lost");
+      box.replaceChildren("picture not available");
+    },
+  });
+  const box = h("span", { class: "frame" }, image);
+  return box;
+}
+
+/** A tile: {id, key, label}, where it leads, and what stands under it. */
+export function tile(image, { href, value = "", more = null, title = null, other = false, size = 320, eager = false, valueTitle = null }) {
+  const name = labelled(image.label);
+  return h(
+    "li",
+    { class: "tile", data: { id: image.id } },
+    h("a", { href, title: image.key, aria: { label: title ?? `${name}, ${image.key}` } }, frame(image.id, { size, eager })),
+    h(
+      "div",
+      { class: "caption" },
+      h("a", { class: other ? "label other" : "label", href: `/image?id=${image.id}`, title: `${image.key}: all about this picture`, tabindex: "-1" }, name),
+      value ? h("span", { class: "value", title: valueTitle }, value) : null,
+      more ? h("span", { class: "more" }, more) : null,
+    ),
+  );
+}
+
+/** A list of tiles. Arrow keys walk it, i opens the page of the picture in focus. */
+export function grid(tiles, { strip = false, label = "Pictures" } = {}) {
+  return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { label }, onkeydown: walk }, tiles);
+}
+
+/** As many empty frames, for the time of waiting. */
+export function waiting(number, strip = false) {
+  const empty = Array.from({ length: number }, () => h("li", { class: "tile waiting" }, h("span", { class: "frame" })));
+  return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { hidden: "true" } }, empty);
+}
+
+function walk(event) {
+  const links = [...event.currentTarget.querySelectorAll(".tile > a")];
+  const at = links.indexOf(document.activeElement);
+  if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "i") {
+    links[at].parentElement.querySelector(".label").click();
+    return;
+  }
+  const top = (link) => link.getBoundingClientRect().top;
+  const firstRow = links.filter((link) => Math.abs(top(link) - top(links[0])) < 4).length;
+  const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: firstRow, ArrowUp: -firstRow }[event.key];
+  const to = event.key === "Home" ? 0 : event.key === "End" ? links.length - 1 : step === undefined ? null : at + step;
+  if (to === null || !links[to]) return;
+  event.preventDefault();
+  links[to].focus();
+}
+
+/**
+ * A grid that loads on as one scrolls. `next(token)` resolves to {tiles, next, total}; the first page must be given.
+ * `signal` ends it.
+ */
+export function endless(first, next, { label, signal, noun = "picture" }) {
+  const list = grid(first.tiles, { label });
+  const foot = h("div", { class: "loadmore" });
+  let token = first.next;
+  let shown = first.tiles.length;
+
+  const state = () => `${count(shown, noun)} of ${first.total.toLocaleString("en")}`;
+  const arm = () => {
+    if (!token) {
+      foot.replaceChildren(h("p", { class: "print" }, shown > 24 ? `All ${count(shown, noun)}` : ""));
+      return;
+    }
+    foot.replaceChildren(h("button", { type: "button", onclick: load }, `Show more: ${state()}`));
+    const stop = whenNear(foot, load);
+    signal?.addEventListener("abort", stop, { once: true });
+  };
+  let loading = false;
+  const load = async () => {
+    if (loading) return;
+    loading = true;
+    try {
+      const page = await next(token);
+      list.append(...page.tiles);
+      shown += page.tiles.length;
+      token = page.next;
+      loading = false;
+      arm();
+    } catch (error) {
+      loading = false;
+      if (error.name === "AbortError") return;
+      foot.replaceChildren(h("p", { class: "remark" }, error.message), h("button", { type: "button", onclick: load }, "Try again"));
+    }
+  };
+  arm();
+  return h("div", {}, list, foot);
+}

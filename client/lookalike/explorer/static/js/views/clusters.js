@@ -1,0 +1,141 @@
+// The clusters of a clustering: all of them, one, against the classes, and what is odd.
+import { ask } from "../api.js";
+import { go, link } from "../address.js";
+import { clusterings, collection, noticed } from "../collection.js";
+import { count, digits, h, labelled, whenNear } from "../dom.js";
+import { endless, frame, tile } from "../tiles.js";
+import { matrix } from "./matrix.js";
+import { oddballs } from "./oddballs.js";
+
+const PARTS = { sheet: "All clusters", matrix: "Classes × clusters", oddballs: "Oddballs" };
+const SAMPLES = 5;
+
+export async function view(asked, signal) {
+  const found = await collection();
+  const clustering = asked.clustering || clusterings(found)[0] || "";
+  const part = PARTS[asked.show] ? asked.show : "sheet";
+  const own = { ...asked, clustering };
+  if (!clustering) return (await ask("clusters", {}, { signal }), null);
+  if (asked.cluster !== undefined) return one(own, signal);
+  const make = { sheet, matrix, oddballs }[part];
+  const { element, title } = await make(own, signal);
+  const whole = h(
+    "div",
+    {},
+    h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, title), choice(own, clusterings(found))),
+    h(
+      "nav",
+      { class: "tabs", aria: { label: "About the clusters" } },
+      Object.entries(PARTS).map(([name, text]) =>
+        h("a", { href: link("clusters", { clustering: asked.clustering, show: name === "sheet" ? "" : name }), aria: name === part ? { current: "page" } : {} }, text),
+      ),
+    ),
+    element,
+  );
+  return { element: whole, title: `${title}: ${PARTS[part]}` };
+}
+
+function choice(asked, names) {
+  if (names.length < 2) return h("p", { class: "print" }, names[0]);
+  const select = h(
+    "select",
+    { id: "clustering", onchange: () => go(link("clusters", { clustering: select.value, show: asked.show })) },
+    names.map((name) => h("option", { value: name, selected: name === asked.clustering }, name)),
+  );
+  return h("div", { class: "pick" }, h("div", { class: "field" }, h("label", { for: "clustering" }, "Clustering"), select));
+}
+
+async function sheet(asked, signal) {
+  const { clusters, served } = await ask("clusters", { clustering: asked.clustering }, { signal });
+  noticed(served);
+  const ordered = clusters.filter((each) => each.size).sort((a, b) => b.size - a.size);
+  const names = interpreted(asked.clustering, signal);
+  const cards = ordered.map((each) => card(each, asked.clustering, names, signal));
+  const empty = clusters.length - ordered.length;
+  const element = h(
+    "div",
+    {},
+    h("ul", { class: "sheet" }, cards),
+    empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image`) : null,
+  );
+  return { element, title: count(clusters.length, "cluster") };
+}
+
+/** The suggested name and the purity of each cluster by number; none where the server cannot tell. */
+async function interpreted(clustering, signal) {
+  try {
+    const { tables } = await ask("experiments/interpret", { clustering, samples: SAMPLES }, { signal });
+    return new Map((tables.clusters ?? []).map((row) => [row.cluster, row]));
+  } catch {
+    return new Map();
+  }
+}
+
+function card({ cluster, size, mean_distance: mean }, clustering, names, signal) {
+  const mosaic = h("span", { class: "mosaic waiting", aria: { hidden: "true" } });
+  const title = h("h2", {}, `Cluster ${cluster}`);
+  const print = h("span", { class: "print" }, `mean distance ${digits(mean, 2)}`);
+  const item = h(
+    "li",
+    { class: "card", data: { cluster } },
+    h(
+      "a",
+      { href: link("clusters", { clustering, cluster }) },
+      mosaic,
+      h("span", { class: "title" }, title, h("span", { class: "print" }, count(size, "image"))),
+      print,
+    ),
+  );
+  const fill = async () => {
+    const { members } = await ask("members", { clustering, cluster, limit: SAMPLES }, { signal }).catch(() => ({ members: [] }));
+    mosaic.classList.remove("waiting");
+    mosaic.append(...members.map((each, at) => frame(each.id, { size: at ? 160 : 320 })));
+  };
+  signal.addEventListener("abort", whenNear(item, fill), { once: true });
+  names.then((rows) => {
+    const row = rows.get(cluster);
+    if (!row) return;
+    const name = suggested(row);
+    if (name) title.textContent = name;
+    const purity = row.purity ?? row.share;
+    print.textContent = [name ? `cluster ${cluster}` : null, purity === null || purity === undefined ? null : `purity ${digits(purity, 2)}`, `mean distance ${digits(mean, 2)}`].filter(Boolean).join(" · ");
+  });
+  return item;
+}
+
+function suggested(row) {
+  const name = row.name ?? row.suggested_name ?? row.interpretation ?? "";
+  return name ? labelled(name) : "";
+}
+
+async function one(asked, signal) {
+  const { clustering, cluster } = asked;
+  const page = (token) => ask("members", { clustering, cluster, token, limit: 60 }, { signal });
+  const first = await page("");
+  noticed(first.served);
+  const toTiles = ({ members, next, total }) => ({
+    tiles: members.map((each) =>
+      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: "distance to the centroid", title: `${labelled(each.label)}, distance to the centroid ${digits(each.distance)}, ${each.key}` }),
+    ),
+    next,
+    total,
+  });
+  const title = h("h1", { tabindex: "-1" }, `Cluster ${cluster}`);
+  const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first`);
+  interpreted(clustering, signal).then((rows) => {
+    const row = rows.get(Number(cluster));
+    const name = row ? suggested(row) : "";
+    if (name) title.textContent = name;
+    if (row?.purity !== undefined && row.purity !== null) about.textContent += ` · purity ${digits(row.purity, 2)}`;
+  });
+  const element = h(
+    "div",
+    {},
+    h("p", { class: "small" }, h("a", { href: link("clusters", { clustering }) }, `← All clusters of ${clustering}`)),
+    h("div", { class: "heading" }, title, about),
+    first.total
+      ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: `Members of cluster ${cluster}`, signal, noun: "member" })
+      : h("p", { class: "notice" }, "This cluster is empty: k-means found no image nearest to its centroid."),
+  );
+  return { element, title: `Cluster ${cluster} of ${clustering}` };
+}

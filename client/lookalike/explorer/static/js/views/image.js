@@ -1,0 +1,161 @@
+// One picture: what it looks like, where it is at home, what the networks take it for, and why.
+import { ask } from "../api.js";
+import { link } from "../address.js";
+import { collection, noticed } from "../collection.js";
+import { count, digits, h, labelled, whenNear } from "../dom.js";
+import { failure } from "../failures.js";
+import { frame, grid, tile, waiting as frames } from "../tiles.js";
+
+const NEAR = 12;
+const OTHERS = 6;
+const LOOKED_AT = 200;
+
+export function waiting() {
+  return frames(12);
+}
+
+export async function view(asked, signal) {
+  const found = await collection();
+  const { image, memberships } = await ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
+  // Asked further than is shown: the nearest of another class may be far down.
+  const near = await ask("search", { id: image.id, k: Math.min(LOOKED_AT, found.server.limits.max_k), space: asked.space }, { signal });
+  noticed(near.served);
+  const name = labelled(image.label ?? image.key);
+  const others = image.label ? near.neighbors.filter((each) => each.label && each.label !== image.label) : [];
+  const element = h(
+    "div",
+    { class: "beside" },
+    h("aside", { class: "asked" }, portrait(image, found, signal)),
+    h(
+      "div",
+      {},
+      h("h1", { tabindex: "-1" }, name),
+      section("Looks like", strip(near.neighbors.slice(0, NEAR), image), h("a", { class: "small", href: link("search", { id: image.id }) }, "Search from here")),
+      image.label ? section("Nearest of another class", others.length ? strip(others.slice(0, OTHERS), image) : h("p", { class: "muted small" }, `All of its ${near.neighbors.length} nearest have its label.`)) : null,
+      predictions(image, asked, signal),
+      homes(image, memberships),
+    ),
+  );
+  return { element, title: name };
+}
+
+function section(title, ...content) {
+  const [body, aside] = content;
+  return h("section", { class: "section" }, h("div", { class: "heading" }, h("h2", {}, title), aside ?? null), body);
+}
+
+function strip(images, subject) {
+  const tiles = images.map((each) =>
+    tile(each, {
+      href: link("image", { id: each.id }),
+      value: digits(each.distance),
+      other: Boolean(subject.label) && each.label !== subject.label,
+      size: 160,
+      title: `${labelled(each.label)}, distance ${digits(each.distance)}, ${each.key}`,
+    }),
+  );
+  return grid(tiles, { strip: true });
+}
+
+function portrait(image, found, signal) {
+  const picture = frame(image.id, { alt: `${labelled(image.label)}: ${image.key}`, size: 512, eager: true });
+  const note = h("div", {});
+  const models = [...new Set(found.collection.spaces.map((space) => space.model))];
+  const model = models.length > 1 ? h("select", { aria: { label: "Model" } }, models.map((name) => h("option", { value: name }, name))) : null;
+  const buttons = Object.entries({ cam: "Class activation (CAM)", gbp: "Guided backprop" }).map(([method, text]) =>
+    h("button", { type: "button", aria: { pressed: "false" }, data: { method }, onclick: (event) => draw(event.currentTarget, method) }, text),
+  );
+  let drawn = null;
+
+  async function draw(button, method) {
+    const was = button.getAttribute("aria-pressed") === "true";
+    for (const each of buttons) each.setAttribute("aria-pressed", "false");
+    drawn?.remove();
+    drawn = null;
+    note.replaceChildren();
+    if (was) return;
+    button.setAttribute("aria-pressed", "true");
+    note.replaceChildren(h("p", { class: "print" }, "Asking the network …"));
+    try {
+      const query = new URLSearchParams({ id: image.id, method, ...(model ? { model: model.value } : {}) });
+      const reply = await fetch(`/api/attribution?${query}`, { signal });
+      if (!reply.ok) throw Object.assign(new Error((await reply.json()).error), { kind: "inline" });
+      const source = URL.createObjectURL(await reply.blob());
+      drawn = frame(image.id, { alt: `${button.textContent} of ${image.key}`, source, eager: true });
+      drawn.querySelector("img").addEventListener("load", () => URL.revokeObjectURL(source), { once: true });
+      picture.after(drawn);
+      note.replaceChildren(h("p", { class: "print" }, "What the network saw, and what of it speaks for its first guess."));
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      button.setAttribute("aria-pressed", "false");
+      note.replaceChildren(failure(error, null, { inline: true }));
+    }
+  }
+
+  return [
+    picture,
+    h("div", { class: "row" }, model, buttons),
+    note,
+    h(
+      "dl",
+      { class: "facts" },
+      h("dt", {}, "Key"),
+      h("dd", {}, image.key),
+      h("dt", {}, "Label"),
+      h("dd", {}, image.label ? h("a", { href: link("search", { label: image.label }) }, labelled(image.label)) : "none"),
+      h("dt", {}, "Size"),
+      h("dd", {}, `${image.width} × ${image.height}`),
+      h("dt", {}, "Id"),
+      h("dd", {}, String(image.id)),
+    ),
+  ];
+}
+
+function predictions(image, asked, signal) {
+  const body = h("div", {}, h("p", { class: "print" }, "…"));
+  const part = section("What the networks take it for", body);
+  const load = async () => {
+    try {
+      const { tables, findings } = await ask("experiments/explain", { id: image.id, space: asked.space }, { signal });
+      const models = Map.groupBy(tables.predictions ?? [], (row) => row.model);
+      body.replaceChildren(
+        findings.length ? h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))) : "",
+        ...[...models].map(([model, rows]) => h("div", {}, models.size > 1 ? h("p", { class: "print" }, model) : null, h("ul", { class: "bars", aria: { label: `Predictions of ${model}` } }, rows.map(bar)))),
+      );
+    } catch (error) {
+      if (error.name !== "AbortError") body.replaceChildren(failure(error, load, { inline: true }));
+    }
+  };
+  load();
+  return part;
+}
+
+function bar(row) {
+  return h(
+    "li",
+    { class: "bar" },
+    h("span", {}, labelled(row.class)),
+    h("meter", { min: 0, max: 1, value: row.probability, aria: { hidden: "true" } }),
+    h("span", { class: "value" }, `${(100 * row.probability).toFixed(1)} %`),
+  );
+}
+
+function homes(image, memberships) {
+  if (!memberships.length) return section("Its cluster", h("p", { class: "muted small" }, "This collection has no clustering yet; make one with: ", h("code", {}, "lookalike cluster DIR")));
+  const rows = memberships.map((each) => {
+    const about = each.cluster < 0 ? h("p", { class: "muted small" }, "In none of its clusters.") : null;
+    return h(
+      "div",
+      { class: "home" },
+      h(
+        "div",
+        {},
+        h("h3", {}, each.cluster < 0 ? each.clustering : h("a", { href: link("clusters", { clustering: each.clustering, cluster: each.cluster }) }, `Cluster ${each.cluster}`)),
+        h("p", { class: "print" }, each.clustering),
+        about ?? h("p", { class: "print" }, `${count(each.size, "image")} · distance ${digits(each.distance)} · margin ${digits(each.margin)}`),
+      ),
+      strip(each.nearest, image),
+    );
+  });
+  return section(memberships.length > 1 ? "Its cluster in every clustering" : "Its cluster", h("div", {}, rows));
+}

@@ -1,0 +1,38 @@
+// The server asks for a token.
+import { ask } from "../api.js";
+import { go } from "../address.js";
+import { h } from "../dom.js";
+import { forget } from "../collection.js";
+
+export async function view(asked) {
+  const problem = h("p", { class: "remark", role: "alert", hidden: true });
+  const token = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true, autofocus: true });
+  const form = h(
+    "form",
+    { class: "login", onsubmit: submit },
+    h("h1", { tabindex: "-1" }, "Log in"),
+    h("p", { class: "muted" }, "This server shows its pictures to those who have one of its tokens."),
+    h("div", { class: "field" }, h("label", { for: "token" }, "Token"), token),
+    problem,
+    h("button", { type: "submit", class: "button strong" }, "Log in"),
+  );
+
+  async function submit(event) {
+    event.preventDefault();
+    problem.hidden = true;
+    try {
+      await ask("login", {}, { method: "POST", body: token.value });
+    } catch (error) {
+      problem.textContent = error.message;
+      problem.hidden = false;
+      token.focus();
+      return;
+    }
+    forget();
+    // Only an address of this page, whatever the link said.
+    const next = asked.next ?? "";
+    go(/^\/[a-z]*(\?|$)/.test(next) ? next : "/search", { replace: true });
+  }
+
+  return { element: form, title: "Log in", ready: () => token.focus() };
+}

@@ -1,0 +1,307 @@
+// The collection as a map: what is alike lies together.
+import { askBytes } from "../api.js";
+import { go, link, note } from "../address.js";
+import { collection } from "../collection.js";
+import { count, h, labelled, say } from "../dom.js";
+import { Camera } from "../map/camera.js";
+import { read, within } from "../map/columns.js";
+import { Near } from "../map/near.js";
+import { paint } from "../map/palette.js";
+import { Points } from "../map/points.js";
+import { listen } from "../map/stage.js";
+import { frame, grid, tile } from "../tiles.js";
+import KDBush from "../../vendor/kdbush.js";
+
+const LEGEND = 14;
+const LISTED = 60;
+const REACH = 9;
+const SETTLE_MS = 130;
+const PLACES = new Set(["x", "y", "id", "step"]);
+
+export async function view(asked, signal) {
+  const [, bytes] = await Promise.all([collection(), askBytes("map", { name: asked.name }, { signal })]);
+  const found = read(bytes);
+  const map = new MapView(found, asked, signal);
+  return { element: map.element, title: "Map", whole: true, ready: () => map.start() };
+}
+
+class MapView {
+  constructor(found, asked, signal) {
+    this.found = found;
+    this.asked = asked;
+    this.signal = signal;
+    this.steps = found.categories.step ?? [];
+    this.colours = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
+    this.colour = this.colours.includes(asked.colour) ? asked.colour : (this.colours[0] ?? "");
+    this.hidden = new Set();
+    this.lasso = false;
+    this.take(Math.max(0, this.steps.indexOf(asked.step ?? this.steps.at(-1))));
+    this.build();
+  }
+
+  /** The points of a step, or all where there are no steps. */
+  take(step) {
+    const { columns } = this.found;
+    this.step = step;
+    const rows = this.steps.length ? columns.x.length / this.steps.length : columns.x.length;
+    const cut = (values) => values.subarray(step * rows, (step + 1) * rows);
+    this.points = Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, cut(values)]));
+    this.index = new KDBush(rows, 64, Float32Array);
+    for (let at = 0; at < rows; at++) this.index.add(this.points.x[at], this.points.y[at]);
+    this.index.finish();
+  }
+
+  name(column, code) {
+    const names = this.found.categories[column];
+    if (names) return labelled(names[code]);
+    return code < 0 ? `no ${column}` : `${column} ${code}`;
+  }
+
+  build() {
+    this.canvas = h("canvas", { class: "points", aria: { hidden: "true" } });
+    this.nearby = h("div", { class: "nearby" });
+    this.outline = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    this.outline.setAttribute("class", "outline");
+    this.tip = h("div", { class: "tip", hidden: true });
+    this.box = h(
+      "div",
+      { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus come nearer and go farther, 0 shows all, Enter opens the image in the middle.` } },
+      this.canvas,
+      this.nearby,
+      this.outline,
+      this.tip,
+    );
+    this.legend = h("ul", { class: "legend" });
+    this.list = h("section", { class: "chosen", hidden: true, aria: { label: "Chosen images" } });
+    this.lassoButton = h("button", { type: "button", aria: { pressed: "false" }, onclick: () => this.setLasso(!this.lasso) }, "Lasso");
+    this.element = h("div", { class: "map" }, this.box, h("aside", { class: "panel" }, ...this.panel()), this.list);
+  }
+
+  panel() {
+    const { maps, name, settings, out_of_date: stale } = this.found;
+    const select = (text, id, options, chosen, then) =>
+      h("div", { class: "field" }, h("label", { for: id }, text), h("select", { id, onchange: (event) => then(event.target.value) }, options.map(([value, shown]) => h("option", { value, selected: value === chosen }, shown))));
+    const method = [settings.method, settings.space].filter(Boolean).join(" of ");
+    return [
+      h("h1", { tabindex: "-1" }, "Map"),
+      h("p", { class: "print" }, `${count(this.points.x.length, "image")}${method ? ` by ${method}` : ""}`),
+      stale ? h("p", { class: "remark" }, "The collection has changed since this map was made; make it again with lookalike map.") : null,
+      maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
+      this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each]), this.colour, (value) => this.setColour(value)) : null,
+      this.steps.length ? this.slider() : null,
+      h("div", { class: "row" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
+      this.legend,
+    ];
+  }
+
+  zoomer(text, factor, label) {
+    return h("button", { type: "button", aria: { label }, onclick: () => (this.camera.zoomAt(factor, this.camera.width / 2, this.camera.height / 2), this.moved()) }, text);
+  }
+
+  slider() {
+    const output = h("output", { class: "print" }, this.steps[this.step]);
+    const input = h("input", {
+      id: "step", type: "range", min: 0, max: this.steps.length - 1, step: 1, value: this.step,
+      oninput: () => {
+        this.take(Number(input.value));
+        output.textContent = this.steps[this.step];
+        input.setAttribute("aria-valuetext", this.steps[this.step]);
+        this.drawing.move(this.points);
+        this.setColour(this.colour);
+        this.moved();
+      },
+    });
+    return h("div", { class: "field" }, h("label", { for: "step" }, "Checkpoint"), input, output);
+  }
+
+  start() {
+    this.camera = new Camera(this.found.columns);
+    try {
+      this.drawing = new Points(this.canvas, this.points);
+    } catch (error) {
+      this.box.replaceChildren(h("p", { class: "notice", role: "alert" }, error.message));
+      return;
+    }
+    this.near = new Near(this.nearby);
+    const size = (fit) => {
+      this.camera.resize(this.box.clientWidth, this.box.clientHeight, fit);
+      this.moved();
+    };
+    size(true);
+    if (this.asked.zoom) {
+      this.camera.x = Number(this.asked.x) || 0;
+      this.camera.y = Number(this.asked.y) || 0;
+      this.camera.scale = this.camera.fitted * Math.min(4000, Math.max(0.5, Number(this.asked.zoom) || 1));
+    }
+    const watcher = new ResizeObserver(() => size(false));
+    watcher.observe(this.box);
+    const dark = matchMedia("(prefers-color-scheme: dark)");
+    dark.addEventListener("change", () => this.setColour(this.colour), { signal: this.signal });
+    this.signal.addEventListener("abort", () => {
+      watcher.disconnect();
+      clearTimeout(this.settling);
+      cancelAnimationFrame(this.frame);
+      this.drawing.close();
+    });
+    listen(this.box, this.camera, {
+      lasso: () => this.lasso,
+      moved: () => this.moved(),
+      clicked: (left, top) => this.clicked(left, top),
+      hovered: (left, top) => this.hovered(left, top),
+      drawing: (corners) => this.showOutline(corners),
+      drew: (corners) => this.choose(corners),
+      signal: this.signal,
+    });
+    this.setColour(this.colour);
+    this.box.dataset.ready = "true";
+  }
+
+  moved() {
+    if (!this.drawing) return;
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.drawing.show(this.camera);
+      this.near.follow(this.camera);
+    });
+    clearTimeout(this.settling);
+    this.settling = setTimeout(() => this.settle(), SETTLE_MS);
+  }
+
+  /** What only changes when one stands still: the pictures of what is near, and the address. */
+  settle() {
+    const { camera } = this;
+    const [left, bottom] = camera.toMap(0, camera.height);
+    const [right, top] = camera.toMap(camera.width, 0);
+    const codes = this.points[this.colour];
+    const inside = this.index.range(left, bottom, right, top).filter((at) => !codes || !this.hidden.has(codes[at]));
+    this.box.dataset.pictures = this.near.settle(camera, inside, (at) => this.place(at));
+    this.box.dataset.inside = inside.length;
+    this.box.dataset.zoom = camera.zoom.toFixed(3);
+    note(link("map", { ...this.asked, name: this.found.maps.length > 1 ? this.found.name : "", colour: this.colour === this.colours[0] ? "" : this.colour, step: this.steps[this.step], ...(Math.abs(camera.zoom - 1) > 0.01 ? { x: camera.x.toPrecision(6), y: camera.y.toPrecision(6), zoom: camera.zoom.toPrecision(4) } : { x: "", y: "", zoom: "" }) }));
+  }
+
+  place(at) {
+    const { x, y, id, label } = this.points;
+    return { x: x[at], y: y[at], id: id[at], label: label ? this.name("label", label[at]) : "" };
+  }
+
+  fit() {
+    this.camera = Object.assign(this.camera, new Camera(this.found.columns));
+    this.camera.resize(this.box.clientWidth, this.box.clientHeight, true);
+    this.moved();
+  }
+
+  setColour(colour) {
+    if (colour !== this.colour) this.hidden.clear();
+    this.colour = colour;
+    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const codes = this.points[colour] ?? new Int32Array(this.points.x.length);
+    const { bytes, legend } = paint(codes, dark, this.hidden);
+    this.drawing.colour(bytes);
+    this.showLegend(colour ? legend : []);
+    this.moved();
+  }
+
+  showLegend(entries) {
+    const toggle = (code) => {
+      if (this.hidden.has(code)) this.hidden.delete(code);
+      else this.hidden.add(code);
+      this.setColour(this.colour);
+    };
+    const rows = entries.slice(0, this.allShown ? entries.length : LEGEND).map(({ code, count: images, colour }) =>
+      h(
+        "li",
+        {},
+        h(
+          "button",
+          { type: "button", aria: { pressed: String(!this.hidden.has(code)) }, title: "Show or hide", onclick: () => toggle(code) },
+          h("span", { class: "dot", style: { background: colour } }),
+          h("span", { class: "what" }, this.name(this.colour, code)),
+          h("span", { class: "print" }, images.toLocaleString("en")),
+        ),
+      ),
+    );
+    const rest = entries.length - rows.length;
+    const more = rest > 0 ? h("li", {}, h("button", { type: "button", class: "more", onclick: () => ((this.allShown = true), this.showLegend(entries)) }, `${rest} more`)) : null;
+    this.legend.replaceChildren(...rows, ...(more ? [more] : []));
+  }
+
+  nearest(left, top) {
+    const [x, y] = this.camera.toMap(left, top);
+    const codes = this.points[this.colour];
+    const reach = this.index.within(x, y, REACH / this.camera.scale).filter((at) => !codes || !this.hidden.has(codes[at]));
+    const away = (at) => Math.hypot(this.points.x[at] - x, this.points.y[at] - y);
+    return reach.length ? reach.reduce((best, at) => (away(at) < away(best) ? at : best)) : null;
+  }
+
+  clicked(left, top) {
+    const at = this.nearest(left, top);
+    if (at !== null) go(link("image", { id: this.points.id[at] }));
+  }
+
+  hovered(left, top) {
+    const at = left === null || this.lasso ? null : this.nearest(left, top);
+    this.box.classList.toggle("over", at !== null);
+    this.tip.hidden = at === null;
+    if (at === null) return;
+    const { id } = this.place(at);
+    const [right, down] = this.camera.toScreen(this.points.x[at], this.points.y[at]);
+    this.tip.style.left = `${Math.min(Math.max(right, 76), this.camera.width - 76)}px`;
+    this.tip.style.top = `${down}px`;
+    this.tip.classList.toggle("below", down < 190);
+    if (this.tip.dataset.id === String(id)) return;
+    this.tip.dataset.id = id;
+    const words = this.colours.map((name) => this.name(name, this.points[name][at]));
+    this.tip.replaceChildren(frame(id, { eager: true }), h("p", {}, words.join(" · ")));
+  }
+
+  setLasso(on) {
+    this.lasso = on;
+    this.lassoButton.setAttribute("aria-pressed", String(on));
+    this.box.classList.toggle("lasso", on);
+    if (on) say("Draw around the images that you want as a list.");
+  }
+
+  showOutline(corners) {
+    this.outline.replaceChildren();
+    if (!corners) return;
+    const shape = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+    shape.setAttribute("points", corners.map((each) => each.map(Math.round).join(",")).join(" "));
+    this.outline.append(shape);
+  }
+
+  async choose(corners) {
+    const polygon = corners.map(([left, top]) => this.camera.toMap(left, top));
+    const codes = this.points[this.colour];
+    const inside = within(polygon, this.points, this.index).filter((at) => !codes || !this.hidden.has(codes[at]));
+    this.setLasso(false);
+    const close = h("button", { type: "button", onclick: () => ((this.list.hidden = true), this.box.focus()) }, "Close");
+    const words = `${count(inside.length, "image")} chosen`;
+    const body = h("div", {});
+    const title = h("h2", { tabindex: "-1" }, words);
+    this.list.hidden = false;
+    this.list.replaceChildren(h("div", { class: "heading" }, title, this.summary(inside), close), body);
+    say(words);
+    title.focus({ preventScroll: true });
+    let from = 0;
+    const tiles = grid([], { label: words });
+    const more = h("button", { type: "button", onclick: () => add() }, "Show more");
+    const add = () => {
+      tiles.append(...inside.slice(from, from + LISTED).map((at) => tile({ ...this.place(at), key: `image ${this.points.id[at]}` }, { href: link("image", { id: this.points.id[at] }), size: 160 })));
+      from += LISTED;
+      more.hidden = from >= inside.length;
+    };
+    add();
+    body.append(tiles, h("div", { class: "loadmore" }, more));
+    this.list.scrollIntoView({ block: "nearest" });
+  }
+
+  summary(inside) {
+    const codes = this.points[this.colour];
+    if (!codes || !inside.length) return null;
+    const counts = new Map();
+    for (const at of inside) counts.set(codes[at], (counts.get(codes[at]) ?? 0) + 1);
+    const most = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 4);
+    return h("p", { class: "muted small" }, most.map(([code, images]) => `${images} ${this.name(this.colour, code)}`).join(", ") + (counts.size > 4 ? ` and ${count(counts.size - 4, "other")}` : ""));
+  }
+}

@@ -1,0 +1,82 @@
+// How many images of each class are in each cluster; a cell opens them.
+import { ask } from "../api.js";
+import { link } from "../address.js";
+import { count, digits, h, labelled } from "../dom.js";
+import { tile, endless } from "../tiles.js";
+
+const FIGURES = { purity: "Purity", nmi: "NMI", ari: "ARI", v_measure: "V-measure" };
+
+export async function matrix(asked, signal) {
+  if (asked.label !== undefined && asked.in !== undefined) return cell(asked, signal);
+  const { tables, figures, findings } = await ask("experiments/matrix", { clustering: asked.clustering }, { signal });
+  const counts = (tables.counts ?? tables.matrix ?? Object.values(tables)[0]).filter((row) => row.cluster >= 0 && row.count > 0);
+  const element = h("div", {}, summary(figures, findings), table(asked, counts));
+  return { element, title: "Classes and clusters" };
+}
+
+function summary(figures, findings) {
+  const shown = Object.entries(FIGURES).filter(([name]) => figures[name] !== undefined);
+  return h(
+    "div",
+    {},
+    h("dl", { class: "figures" }, shown.map(([name, text]) => h("div", {}, h("dt", {}, text), h("dd", {}, digits(figures[name]))))),
+    findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 6).map((each) => h("li", {}, each))) : null,
+  );
+}
+
+function table(asked, counts) {
+  const sizes = new Map();
+  const main = new Map();
+  for (const { cluster, count: images, label } of counts) {
+    sizes.set(label, (sizes.get(label) ?? 0) + images);
+    const best = main.get(cluster);
+    if (!best || images > best.images) main.set(cluster, { images, label });
+  }
+  const labels = [...sizes.keys()].sort();
+  // Each cluster stands under its main class, so that what is alike lies on the diagonal.
+  const order = [...main].sort(([, a], [, b]) => labels.indexOf(a.label) - labels.indexOf(b.label) || b.images - a.images).map(([cluster]) => cluster);
+  const byCell = new Map(counts.map((row) => [`${row.label}\n${row.cluster}`, row.count]));
+  const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Class")), order.map((cluster) => h("th", { scope: "col" }, h("a", { href: link("clusters", { clustering: asked.clustering, cluster }), title: `Cluster ${cluster}` }, String(cluster)))));
+  const rows = labels.map((label) =>
+    h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, labelled(label)),
+      order.map((cluster) => {
+        const images = byCell.get(`${label}\n${cluster}`) ?? 0;
+        if (!images) return h("td", {}, h("span", {}));
+        const share = images / sizes.get(label);
+        const to = link("clusters", { clustering: asked.clustering, show: "matrix", label, in: cluster });
+        const text = `${count(images, "image")} of ${labelled(label)} in cluster ${cluster}`;
+        return h("td", {}, h("a", { href: to, title: text, class: "heat", data: { heat: Math.min(4, Math.floor(share * 5)) }, aria: { label: text } }, String(images)));
+      }),
+    ),
+  );
+  return h("div", { class: "heatmap", tabindex: "0", role: "region", aria: { label: "Images of each class in each cluster" } }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
+}
+
+/** The images of a class in a cluster: its members with that label, found page by page. */
+async function cell(asked, signal) {
+  const { clustering, label } = asked;
+  const cluster = asked.in;
+  const page = async (token) => {
+    const tiles = [];
+    let next = token;
+    let total = 0;
+    do {
+      const found = await ask("members", { clustering, cluster, token: next, limit: 200 }, { signal });
+      const own = found.members.filter((each) => (each.label ?? "") === label);
+      tiles.push(...own.map((each) => tile(each, { href: link("image", { id: each.id }), value: digits(each.distance) })));
+      ({ next, total } = found);
+    } while (next && tiles.length < 40);
+    return { tiles, next, total };
+  };
+  const first = await page("");
+  const element = h(
+    "div",
+    {},
+    h("p", { class: "small" }, h("a", { href: link("clusters", { clustering, show: "matrix" }) }, "← All classes and clusters"), " · ", h("a", { href: link("clusters", { clustering, cluster }) }, `All of cluster ${cluster}`)),
+    endless(first, page, { label: `${labelled(label)} in cluster ${cluster}`, signal }),
+  );
+  return { element, title: `${labelled(label)} in cluster ${cluster}` };
+}

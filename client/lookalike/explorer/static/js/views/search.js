@@ -1,0 +1,183 @@
+// Which stored images look like this one?
+import { ask, sendAgain } from "../api.js";
+import { go, link } from "../address.js";
+import { clusterings, collection, noticed } from "../collection.js";
+import { count, digits, h, labelled, say } from "../dom.js";
+import { endless, frame, grid, tile, waiting as frames } from "../tiles.js";
+
+const K = 24;
+const RECALLS = [0.8, 0.9, 0.95, 0.99];
+
+export function waiting() {
+  return frames(18);
+}
+
+export async function view(asked, signal) {
+  return asked.id === undefined && asked.picture === undefined ? start(asked, signal) : results(asked, signal);
+}
+
+async function start(asked, signal) {
+  const page = (token) => ask("images", { label: asked.label, token, limit: 60 }, { signal });
+  const [found, first] = await Promise.all([collection(), page("")]);
+  const toTiles = ({ images, next, total }) => ({
+    tiles: images.map((image) => tile(image, { href: link("search", { id: image.id }) })),
+    next,
+    total,
+  });
+  const filter = h("input", { id: "only", placeholder: "any label", value: asked.label ?? "", spellcheck: "false" });
+  const form = h(
+    "form",
+    { class: "pick", onsubmit: (event) => (event.preventDefault(), go(link("search", { label: filter.value.trim() }))) },
+    h("div", { class: "field" }, h("label", { for: "only" }, "Only images with the label"), filter),
+    h("button", { type: "submit" }, "Show"),
+  );
+  const { collection: all } = found;
+  const element = h(
+    "div",
+    {},
+    h(
+      "section",
+      { class: "hero" },
+      h("h1", { tabindex: "-1" }, "What does your picture look like?"),
+      h("p", {}, `Drop a picture here, paste one, or choose one below. Its nearest of ${count(all.images, "image")} are a moment away.`),
+      found.server.image_queries ? null : h("p", { class: "remark" }, `Pictures of your own cannot be searched with here: ${found.server.image_query_problem}`),
+      untrained(all),
+    ),
+    h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labelled ${labelled(asked.label)}` : "In this collection"), form),
+    first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked.label, all),
+  );
+  return { element, title: asked.label ? `Images labelled ${asked.label}` : all.name };
+}
+
+function empty(label, all) {
+  const what = label ? `No image has the label ${label}.` : "This collection has no images yet.";
+  const todo = label ? "Labels are matched whole, with capitals." : h("span", {}, "Add some with ", h("code", {}, `lookalike index PHOTOS --collection ${all.name}`), ".");
+  return h("div", { class: "notice" }, h("p", {}, what), h("p", { class: "muted small" }, todo));
+}
+
+async function results(asked, signal) {
+  const found = await collection();
+  const began = performance.now();
+  const query = { k: K, ...asked };
+  const question = () => ask("search", query, { signal });
+  const about = asked.id === undefined ? null : ask("image", { id: asked.id, members: 0 }, { signal });
+  about?.catch(() => {});
+  const near = await question().catch(async (error) => {
+    if (error.kind === "missing" && asked.picture && (await sendAgain(asked.picture))) return question();
+    throw error;
+  });
+  const subject = about ? (await about).image : { key: "Your picture", label: null };
+  const seen = performance.now() - began;
+  noticed(near.served);
+  const keep = (change) => link("search", { ...asked, ...change });
+  const tiles = near.neighbors.map((each, rank) =>
+    tile(each, {
+      href: keep({ id: each.id, picture: undefined }),
+      value: digits(each.distance),
+      valueTitle: "distance",
+      more: each.cluster === null ? null : `cluster ${each.cluster}`,
+      title: `${rank + 1}: ${labelled(each.label)}, distance ${digits(each.distance)}, ${each.key}`,
+      other: Boolean(subject.label) && each.label !== subject.label,
+      eager: rank < 12,
+    }),
+  );
+  const name = asked.id === undefined ? "your picture" : labelled(subject.label ?? subject.key);
+  const same = subject.label ? near.neighbors.filter((each) => each.label === subject.label).length : null;
+  const element = h(
+    "div",
+    { class: "beside" },
+    h("aside", { class: "asked" }, queried(asked, subject), controls(asked, found, near)),
+    h(
+      "section",
+      {},
+      h(
+        "div",
+        { class: "heading" },
+        h("h1", { tabindex: "-1" }, `Looks like ${name}`),
+        same === null ? null : h("p", { class: "muted small" }, `${same} of ${near.neighbors.length} share its label`),
+      ),
+      near.served.pretrained ? null : untrained(found.collection),
+      near.looked_at === null ? null : filtered(asked.label, near),
+      grid(tiles, { label: "Neighbours, nearest first" }),
+      h("p", { class: "print section", id: "served" }, smallPrint(near.served, seen)),
+    ),
+  );
+  const ready = () => say(`${count(near.neighbors.length, "neighbour")} of ${name}`);
+  return { element, title: `Like ${name}`, ready };
+}
+
+function queried(asked, subject) {
+  const source = asked.id === undefined ? `/api/pictures/${encodeURIComponent(asked.picture)}` : null;
+  return h(
+    "div",
+    { class: "row" },
+    frame(asked.id, { alt: `What is asked about: ${subject.key}`, size: 320, eager: true, source }),
+    h(
+      "div",
+      {},
+      h("p", { class: "name" }, subject.label ? labelled(subject.label) : subject.key),
+      subject.label ? h("p", { class: "print" }, subject.key) : null,
+      asked.id === undefined ? null : h("p", { class: "small" }, h("a", { href: link("image", { id: asked.id }) }, "All about this picture")),
+    ),
+  );
+}
+
+function filtered(label, { neighbors, looked_at: among }) {
+  const sentence = `The label filter works on this page: of the ${count(among, "nearest image", "nearest images")}, ${neighbors.length} with the label ${labelled(label)} are shown.`;
+  return h("p", { class: neighbors.length ? "muted small" : "remark" }, neighbors.length ? sentence : `${sentence} Others may be farther away.`);
+}
+
+function untrained(all) {
+  if (all.spaces.every((space) => space.pretrained)) return null;
+  return h("p", { class: "remark" }, "A network here is untrained: its neighbours follow colour and texture, not meaning.");
+}
+
+function controls(asked, found, near) {
+  const { collection: all, server } = found;
+  const id = (name) => `control-${name}`;
+  const field = (name, text, control) => h("div", { class: "field" }, h("label", { for: id(name) }, text), control);
+  const select = (name, options, chosen) =>
+    h("select", { id: id(name), name }, options.map(([value, text]) => h("option", { value, selected: String(value) === String(chosen ?? "") }, text)));
+  const labels = [...new Set(near.neighbors.map((each) => each.label).filter(Boolean))].sort();
+  const names = clusterings(found);
+  const most = Math.min(200, server.limits.max_k, Math.max(1, all.images));
+  const form = h(
+    "form",
+    { onchange: submit, onsubmit: submit },
+    field("k", "How many (k)", h("input", { id: id("k"), name: "k", type: "number", min: 1, max: most, value: asked.k ?? K })),
+    field(
+      "effort",
+      "How hard to look",
+      select("effort", [["", "as the index is set"], ...RECALLS.map((recall) => [recall, `recall at least ${recall}`]), ["exact", "exact"]], asked.exact ? "exact" : asked.recall),
+    ),
+    field("space", "Space", select("space", [["", `${all.default_space} (default)`], ...all.spaces.filter((each) => each.name !== all.default_space).map((each) => [each.name, each.name])], asked.space)),
+    names.length > 1 ? field("clustering", "Clusters of", select("clustering", names.map((name, at) => [at ? name : "", name]), asked.clustering)) : null,
+    field("label", "Only the label", h("input", { id: id("label"), name: "label", list: "labels", value: asked.label ?? "", placeholder: "any", spellcheck: "false", autocomplete: "off" })),
+    h("datalist", { id: "labels" }, labels.map((value) => h("option", { value }))),
+  );
+
+  function submit(event) {
+    event.preventDefault();
+    if (!form.reportValidity()) return;
+    const given = Object.fromEntries(new FormData(form));
+    const { effort, k, ...rest } = given;
+    const next = { ...asked, ...rest, k: Number(k) === K ? undefined : k, exact: effort === "exact", recall: effort === "exact" ? undefined : effort };
+    go(link("search", next), { replace: false });
+  }
+
+  const wide = matchMedia("(min-width: 60.01rem)").matches;
+  return h("details", { class: "controls", open: wide }, h("summary", {}, "Search settings"), form);
+}
+
+function smallPrint(served, seen) {
+  const { timings } = served;
+  const ms = (us) => `${(us / 1000).toFixed(us < 10000 ? 1 : 0)} ms`;
+  const effort = served.nprobe ? `nprobe ${served.nprobe}` : "every image compared";
+  const recall = served.expected_recall === null ? "" : `, recall ${served.expected_recall.toFixed(2)}`;
+  return [
+    `${served.space} on ${served.device}, ${effort}${recall}`,
+    `vector ${ms(timings.resolve_us)}, queue ${ms(timings.queue_us)}, search ${ms(timings.search_us)}, names ${ms(timings.lookup_us)}, ${ms(timings.total_us)} in all`,
+    `here after ${seen.toFixed(0)} ms`,
+    `generation ${served.generation}`,
+  ].join(" · ");
+}

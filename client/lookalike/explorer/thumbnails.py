@@ -1,0 +1,115 @@
+"""Small pictures of stored images: each made once, held up to a bound, cached by the browser.
+
+A page asks for dozens of them at the same moment, each by a request of its
+own. Those that arrive together go to the server in one call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lookalike import Collection, LookalikeError, NotFoundError
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.held import Held
+
+SIZES: Final = (64, 160, 320, 512)
+# Long enough for the requests of one page to arrive, too short to be seen.
+_GATHER_S: Final = 0.003
+_BATCH: Final = 32
+
+Wanted = tuple[str, int, int]  # the collection's tag, the image's id, the size
+
+
+def tag_of(collection: Collection) -> str:
+    """A name for a collection in the state it is in, for addresses that may be cached."""
+    spaces = ",".join(space.fingerprint for space in collection.spaces)
+    state = f"{collection.name}\n{collection.generation}\n{collection.images}\n{spaces}"
+    return hashlib.sha256(state.encode()).hexdigest()[:12]
+
+
+class Thumbnails:
+    """The thumbnails of one server."""
+
+    def __init__(self, bound: int) -> None:
+        self._held: Held[Wanted] = Held(bound)
+        self._under_way: dict[Wanted, asyncio.Future[bytes]] = {}
+        self._waiting: dict[tuple[Client, int], list[Wanted]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def get(self, client: Client, tag: str, image_id: int, size: int) -> bytes:
+        """A JPEG, b"" where its source can no longer be read; errors as Client.thumbnails."""
+        wanted = (tag, image_id, size)
+        held = self._held.get(wanted)
+        if held is not None:
+            return held
+        future = self._under_way.get(wanted)
+        if future is None:
+            future = self._under_way[wanted] = asyncio.get_running_loop().create_future()
+            self._enqueue(client, wanted)
+        # One who leaves must not cancel what others wait for.
+        return await asyncio.shield(future)
+
+    def _enqueue(self, client: Client, wanted: Wanted) -> None:
+        group = (client, wanted[2])
+        waiting = self._waiting.setdefault(group, [])
+        waiting.append(wanted)
+        if len(waiting) == 1:
+            task = asyncio.create_task(self._gather(group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _gather(self, group: tuple[Client, int]) -> None:
+        await asyncio.sleep(_GATHER_S)
+        wanted = self._waiting.pop(group)
+        batches = [wanted[first : first + _BATCH] for first in range(0, len(wanted), _BATCH)]
+        await asyncio.gather(*(self._fetch(*group, batch) for batch in batches))
+
+    async def _fetch(self, client: Client, size: int, batch: list[Wanted]) -> None:
+        try:
+            made = await client.thumbnails([image_id for _, image_id, _ in batch], size=size)
+        except NotFoundError as error:
+            if len(batch) == 1:
+                self._fail(batch, error)
+            else:  # one id that there is not must not take the others with it
+                await asyncio.gather(*(self._fetch(client, size, [each]) for each in batch))
+        except (LookalikeError, asyncio.CancelledError) as error:
+            self._fail(batch, error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        else:
+            for wanted, jpeg in zip(batch, made.jpegs, strict=True):
+                if jpeg:  # a source that cannot be read may come back
+                    self._held.put(wanted, jpeg)
+                self._under_way.pop(wanted).set_result(jpeg or b"")
+
+    def _fail(self, batch: list[Wanted], error: BaseException) -> None:
+        for wanted in batch:
+            future = self._under_way.pop(wanted)
+            if isinstance(error, asyncio.CancelledError):
+                future.cancel()
+            else:
+                future.set_exception(error)
+                future.exception()  # seen, even when everyone who waited has left
+
+
+async def get_thumbnail(request: Request) -> Response:
+    """The thumbnail /thumbnails/{tag}/{id}/{size}.jpg; the tag changes whenever the collection does."""
+    client = request.app.state.callers.require(request)
+    tag = request.path_params["tag"]
+    image_id, size = request.path_params["id"], request.path_params["size"]
+    if size not in SIZES:
+        asked.checked_integer("size", str(size), *SIZES[:1] * 2)
+    etag = f'"{tag}-{image_id}-{size}"'
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, stale-while-revalidate=604800"}
+    if etag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):
+        return Response(status_code=304, headers=headers)
+    jpeg = await request.app.state.thumbnails.get(client, tag, image_id, size)
+    if not jpeg:
+        raise NotFoundError(f"The file of image {image_id} can no longer be read.")
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
