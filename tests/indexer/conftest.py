@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.kmeans import Trained
+from lookalike_indexer.clustering.tables import write_assignments, write_centroids
 from lookalike_indexer.collection import generations, layout, schema
-from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
+from lookalike_indexer.collection.manifest import (
+    FORMAT,
+    ClusteringEntry,
+    Manifest,
+    ModelEntry,
+    SourceEntry,
+    SpaceEntry,
+)
 from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 
@@ -114,3 +126,82 @@ def clustered() -> Callable[..., npt.NDArray[np.float32]]:
         return (centres[np.arange(rows) % groups] + noise).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def publish_clustering() -> Callable[..., CollectionReader]:
+    """Publish a clustering that was decided by hand: one cluster for each row; centroids are the members' means."""
+
+    def publish(
+        storage: Storage, clusters: Sequence[int], space: str = "", name: str = "made", k: int = 0
+    ) -> CollectionReader:
+        reader = CollectionReader.open(str(storage.root))
+        space, entry = reader.space(space)
+        codes = np.asarray(clusters, np.int32)
+        k = k or int(codes.max()) + 1
+        ids = reader.ids(space)
+        vectors = reader.vectors(space, np.arange(entry.rows))
+        centroids = np.zeros((k, entry.dim), np.float32)
+        for cluster in np.unique(codes):
+            centroids[cluster] = vectors[codes == cluster].mean(axis=0)
+        apart = np.linalg.norm(vectors[:, None] - centroids, axis=2).astype(np.float32)
+        distances = apart[np.arange(entry.rows), codes]
+        apart[np.arange(entry.rows), codes] = np.inf
+        margins = apart.min(axis=1) - distances
+        folder = layout.clustering(space, name, "0" * 64)
+        write_centroids(storage, f"{folder}/centroids.parquet", Trained(centroids, [1.0]))
+        write_assignments(
+            storage, f"{folder}/assignments/part-000000.parquet", ids, Assigned(codes, distances, margins)
+        )
+        made = ClusteringEntry(
+            space=space,
+            name=name,
+            k=k,
+            metric="l2",
+            spherical=False,
+            seed=0,
+            iterations=1,
+            restarts=1,
+            trained_on=entry.rows,
+            inertia=[1.0],
+            rows=entry.rows,
+            centroids=f"{folder}/centroids.parquet",
+            assignments=[f"{folder}/assignments/part-000000.parquet"],
+            digest="0" * 64,
+        )
+        draft = dataclasses.replace(
+            reader.manifest, clusterings={**reader.manifest.clusterings, f"{space}/{name}": made}
+        )
+        generations.publish(storage, generations.complete(storage, draft))
+        return CollectionReader.open(str(storage.root))
+
+    return publish
+
+
+@pytest.fixture
+def publish_predictions() -> Callable[..., CollectionReader]:
+    """Publish predictions of a model that were decided by hand: the class names of each row, most probable first."""
+
+    def publish(storage: Storage, names: Sequence[Sequence[str]], model: str = "tiny") -> CollectionReader:
+        reader = CollectionReader.open(str(storage.root))
+        classes = sorted({name for row in names for name in row})
+        top = len(names[0])
+        types = schema.predictions(top)
+        probability = np.tile(np.linspace(0.9, 0.1, top) / top, len(names)).astype(np.float32)
+        flat = [
+            pa.array([classes.index(name) for row in names for name in row], pa.int32()),
+            pa.array([name for row in names for name in row], pa.string()),
+            pa.array(probability),
+        ]
+        lists = [
+            pa.FixedSizeListArray.from_arrays(column, type=types.field(place).type)
+            for place, column in enumerate(flat, 1)
+        ]
+        path = layout.predictions(model, 0)
+        write_part(storage, path, pa.table([pa.array(reader.images(["id"]).column("id").to_numpy()), *lists], types))
+        entry = dataclasses.replace(reader.manifest.models[model], predictions=[path])
+        draft = dataclasses.replace(reader.manifest, models={**reader.manifest.models, model: entry})
+        generations.publish(storage, generations.complete(storage, draft))
+        return CollectionReader.open(str(storage.root))
+
+    return publish

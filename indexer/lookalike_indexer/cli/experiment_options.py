@@ -27,6 +27,17 @@ def _given(context: click.Context, option: click.Parameter, value: str | None) -
     return value
 
 
+def _fit(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A name that a result can have, checked before any work."""
+    from lookalike_indexer.collection.layout import checked_name
+    from lookalike_indexer.errors import UsageError
+
+    try:
+        return None if value is None else checked_name(value, "result")
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+
+
 collection_option = click.option(
     "--collection",
     type=click.Path(file_okay=False),
@@ -53,7 +64,10 @@ out_option = click.option(
     help="Draw pictures into this folder, which is made if need be; earlier pictures of the same names are replaced.",
 )
 keep_option = click.option(
-    "--keep", metavar="NAME", help="Store the result in the collection under this name, as a new generation."
+    "--keep",
+    metavar="NAME",
+    callback=_fit,
+    help="Store the result in the collection under this name, as a new generation.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 

@@ -1,0 +1,54 @@
+"""`lookalike matrix`: which classes are in which clusters."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    clustering_option,
+    experiment_options,
+    findings,
+    keep_option,
+    keep_result,
+    open_view,
+    shown,
+    to_json,
+    told,
+)
+
+
+@click.command()
+@clustering_option
+@keep_option
+@experiment_options
+@reported
+def matrix(collection: str, clustering: str, keep: str | None, out: str | None, as_json: bool) -> None:
+    """Count the images of each class in each cluster, with purity, NMI, ARI and V-measure.
+
+    Says the main clusters of each class, which classes straddle clusters and
+    which share one. --out draws a heatmap and two bar charts.
+    """
+    from lookalike_indexer.cli.out_folder import open_out
+    from lookalike_indexer.experiments.matrix import class_matrix
+
+    view, folder = open_view(collection), open_out(out)
+    result = class_matrix(view, clustering)
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        labels, clusters = result.tables["labels"], result.tables["clusters"]
+        told(
+            findings(result),
+            shown(labels.sort_by("share"), ["label", "images", "main_clusters", "share", "spread", "shares_with"]),
+            shown(clusters.sort_by("position"), ["cluster", "size", "label", "purity", "labels"]),
+            f"V-measure {result.figures['v_measure']:.3f}, homogeneity {result.figures['homogeneity']:.3f}, "
+            f"completeness {result.figures['completeness']:.3f}",
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.matrix import matrix_figures
+
+        for name, figure in matrix_figures(result).items():
+            folder.save(name, figure)
+        folder.tell(as_json)
+    keep_result(view, result, keep, as_json)

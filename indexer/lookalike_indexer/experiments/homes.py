@@ -1,0 +1,94 @@
+"""Where the images of each label are: its main clusters, the labels of a cluster, an order that shows both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.experiments.metrics import Contingency
+
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+# The main clusters of a label hold at least this share of its images together.
+MAIN_SHARE = 0.5
+# Ordering by similarity looks at all pairs of labels; beyond this they stay in the order of their names.
+_ORDERED = 1000
+
+
+@dataclass(frozen=True)
+class Cells:
+    """The cells of a table by row, the highest count first, equal ones by column.
+
+    All of shape (cells,): `place` counts from 0 within the row, `before` is the
+    share of the row's images in the cells before this one, `share` in this one.
+    """
+
+    rows: Int64
+    columns: Int64
+    counts: Int64
+    place: Int64
+    before: npt.NDArray[np.float64]
+    share: npt.NDArray[np.float64]
+
+    @property
+    def is_main(self) -> Bool:
+        """Cells of the smallest set of columns that holds at least half of the row, the largest first."""
+        # Shares are sums of fractions: half of the images must be half, whatever their last digit.
+        return self.before < MAIN_SHARE - 1e-9
+
+
+def ranked(table: Contingency) -> Cells:
+    """The cells of a table in this order; its rows are labels, its columns clusters, or the other way round."""
+    order = np.lexsort((table.columns, -table.counts, table.rows))
+    rows, columns, counts = table.rows[order], table.columns[order], table.counts[order]
+    starts = np.searchsorted(rows, rows)
+    ends = np.cumsum(counts)
+    counted_before = ends - counts
+    within = counted_before - counted_before[starts] if len(rows) else counted_before
+    sums = table.row_sums[rows]
+    return Cells(rows, columns, counts, np.arange(len(rows)) - starts, within / sums, counts / sums)
+
+
+def turned(table: Contingency) -> Contingency:
+    """The table with rows and columns exchanged."""
+    order = np.lexsort((table.rows, table.columns))
+    return Contingency(
+        table.columns[order], table.rows[order], table.counts[order], (table.shape[1], table.shape[0]), table.left_out
+    )
+
+
+def order_rows(table: Contingency) -> Int64:
+    """Rows so that those with similar shares of the columns stand together; empty ones last. int64 (rows,).
+
+    Average linkage over the cosine distances of the rows' shares, its leaves in
+    the order in which neighbours are most alike (Bar-Joseph, Gifford, Jaakkola,
+    2001), by SciPy; beyond 1,000 rows in their own order.
+    """
+    full = np.flatnonzero(table.row_sums)
+    empty = np.flatnonzero(table.row_sums == 0)
+    if 3 <= len(full) <= _ORDERED:
+        from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+        from scipy.spatial.distance import squareform
+        from sklearn.metrics.pairwise import cosine_distances
+
+        apart = cosine_distances(table.sparse()[full])
+        condensed = squareform(apart, checks=False)
+        tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+        full = full[leaves_list(tree)]
+    return np.concatenate([full, empty]).astype(np.int64)
+
+
+def order_columns(table: Contingency, row_order: Int64) -> Int64:
+    """Columns so that each stands where the row of its highest count does; empty ones last. int64 (columns,)."""
+    places = np.empty(table.shape[0], np.int64)
+    places[row_order] = np.arange(len(row_order))
+    cells = ranked(turned(table))
+    first = cells.place == 0
+    place = np.full(table.shape[1], table.shape[0], np.int64)
+    highest = np.zeros(table.shape[1], np.int64)
+    place[cells.rows[first]] = places[cells.columns[first]]
+    highest[cells.rows[first]] = cells.counts[first]
+    return np.lexsort((-highest, place)).astype(np.int64)
