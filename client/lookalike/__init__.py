@@ -46,6 +46,7 @@ from lookalike._experiments import Attribution, Experiment, StoredResult, Table
 from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
 from lookalike._paging import AsyncPager, Page, Pager
+from lookalike._request import request_id
 from lookalike._served import Served, Timings
 from lookalike._server import Limits, ServerInfo
 from lookalike._sync import Client
@@ -99,6 +100,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "aio",
+    "request_id",
 ]
 
 # Tracebacks name an error as its users do: lookalike.NotFoundError.

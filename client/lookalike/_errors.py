@@ -31,12 +31,21 @@ class LookalikeError(Exception):
 
     `code` is the gRPC status that the error came from, None when no server was
     asked. `retry_after` is in seconds, None when the server named no delay.
+    `request_id` is what the server's log calls the call, None when none answered.
     """
 
-    def __init__(self, message: str, *, code: grpc.StatusCode | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: grpc.StatusCode | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_after = retry_after
+        self.request_id = request_id
 
 
 class InvalidArgumentError(LookalikeError, ValueError):

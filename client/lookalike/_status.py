@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message, message_factory
 
 from lookalike import _errors as e
+from lookalike._request import HEADER
 
 _CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: e.InvalidArgumentError,
@@ -54,7 +55,8 @@ def from_rpc(error: grpc.RpcError, target: str, timeout: float | None = None) ->
     kind = _CLASSES.get(code, e.ServerError)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
         kind = e.MessageTooLargeError
-    return kind(_sentence(kind, details, code, target, timeout), code=code, retry_after=_retry_after(status))
+    sentence = _sentence(kind, details, code, target, timeout)
+    return kind(sentence, code=code, retry_after=_retry_after(status), request_id=_request_id(status))
 
 
 def _sentence(
@@ -71,6 +73,10 @@ def _sentence(
     if kind is e.CallCancelledError and details in ("", _CANCELLED):
         return f"{target} cancelled the call, which a server does when it stops; ask again."
     return details or f"{target} failed with {code.name} and gave no reason."
+
+
+def _request_id(status: _Status) -> str | None:
+    return next((value for key, value in status.trailing_metadata() or () if key == HEADER), None)
 
 
 def _retry_after(status: _Status) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 import grpc
 
-from lookalike import _calls
+from lookalike import _calls, _request
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
@@ -250,7 +250,7 @@ class Client(Experiments):
         if method is None:
             method = self._methods[call.path] = self._channel.unary_unary(call.path)
         try:
-            reply = method(call.request, timeout=deadline)
+            reply = method(call.request, timeout=deadline, metadata=_request.metadata())
         except grpc.RpcError as error:
             if self._closed:
                 raise ClosedError(f"The client of {target} was closed during the call.") from error

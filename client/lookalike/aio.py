@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
-from lookalike import _calls
+from lookalike import _calls, _request
 from lookalike._aio_experiments import Experiments
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
@@ -181,7 +181,7 @@ class Client(Experiments):
         if method is None:
             method = self._methods[call.path] = self._open_channel().unary_unary(call.path)
         try:
-            reply = await method(call.request, timeout=deadline)
+            reply = await method(call.request, timeout=deadline, metadata=_request.metadata())
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()

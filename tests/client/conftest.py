@@ -88,6 +88,7 @@ class Toy:
     change: Callable[[str, object], None] | None = None  # may alter a reply, named by its method
     calls: list[str] = field(default_factory=list)
     requests: list[object] = field(default_factory=list)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock, repr=False)
 
     def reset(self) -> None:
@@ -141,6 +142,7 @@ class Watch(grpc.ServerInterceptor):
         def answer(request, context):
             if not context.is_active():  # of a test that is over
                 context.abort(grpc.StatusCode.CANCELLED, "The caller has left.")
+            self.toy.metadata.append(dict(context.invocation_metadata()))
             delay, fault = self.toy.take(method, request)
             time.sleep(delay)
             if fault is not None:

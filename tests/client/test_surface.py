@@ -12,7 +12,7 @@ Collection DataLossError DeadlineExceededError Experiment FailedPreconditionErro
 InvalidArgumentError Limits LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError
 Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError RecallPoint Served
 ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError
-UnimplementedError aio
+UnimplementedError aio request_id
 """
 
 

@@ -61,7 +61,8 @@ class JsonFormatter(logging.Formatter):
         fields |= getattr(line, "fields", {})
         if line.exc_info:
             fields["exception"] = self.formatException(line.exc_info)
-        return json.dumps(fields, ensure_ascii=False)
+        # ASCII: a name may hold what cannot be encoded, or what moves the reader's cursor.
+        return json.dumps(fields)
 
 
 class CallLog:

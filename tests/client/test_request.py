@@ -1,0 +1,69 @@
+"""Request ids: what the caller's block gives, and what an error brings back."""
+
+import asyncio
+import threading
+
+import grpc
+import pytest
+
+import lookalike
+
+
+def sent(toy):
+    return [metadata.get("x-request-id") for metadata in toy.metadata]
+
+
+def test_calls_within_the_block_carry_its_id(toy):
+    with lookalike.Client(toy.address) as client:
+        client.info()
+        with lookalike.request_id("order-17"):
+            client.info()
+            with lookalike.request_id("order-17/2"):
+                client.search(key="dogs/01.jpg", k=1)
+            client.info()
+        client.info()
+    assert sent(toy) == [None, "order-17", "order-17/2", "order-17", None]
+
+
+async def test_tasks_have_ids_of_their_own(toy):
+    async with lookalike.aio.Client(toy.address) as client:
+
+        async def work(name: str) -> None:
+            with lookalike.request_id(name):
+                await asyncio.sleep(0)
+                await client.info()
+                await client.info()
+
+        await asyncio.gather(*[work(f"task-{number}") for number in range(8)])
+    assert sorted(sent(toy)) == sorted([f"task-{number}" for number in range(8)] * 2)
+
+
+def test_threads_have_ids_of_their_own(toy):
+    with lookalike.Client(toy.address) as client, lookalike.request_id("mine"):
+        other = threading.Thread(target=client.info)
+        other.start()
+        other.join()
+    assert sent(toy) == [None]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a" * 129, "é", "a\nb", None])
+def test_other_names_are_refused_before_any_call(client, toy, name):
+    with (
+        pytest.raises(lookalike.InvalidArgumentError, match="visible ASCII characters"),
+        lookalike.request_id(name),
+    ):
+        client.info()
+    assert toy.metadata == []
+
+
+def test_an_error_says_what_the_server_calls_the_call(connect, toy):
+    toy.fail(grpc.StatusCode.INTERNAL, "No.", trailing=[("x-request-id", "1f2e3d")])
+    with pytest.raises(lookalike.ServerError) as caught:
+        connect(toy.address, retries=0).info()
+    assert caught.value.request_id == "1f2e3d"
+
+
+def test_an_error_of_no_server_has_none(connect):
+    with pytest.raises(lookalike.UnavailableError) as caught:
+        connect("127.0.0.1:1", retries=0).info()
+    assert caught.value.request_id is None
