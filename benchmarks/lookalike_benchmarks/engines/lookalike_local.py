@@ -9,9 +9,10 @@ from typing import Any
 
 import faiss
 
-from lookalike_benchmarks.engines.shape import Float32, Int64
+from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, Float32, Int64
 from lookalike_benchmarks.synthetic import Given, write_collection
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing.metric import prepare
@@ -30,10 +31,12 @@ def build_collection(vectors: Float32, folder: Path, index: str) -> CollectionRe
     return CollectionReader(storage, generations.publish(storage, draft))
 
 
-def steps(nlist: int) -> list[int]:
-    """Numbers of lists to visit: powers of two and what is halfway between; 0 for an index without lists."""
-    powers = [2**power for power in range(nlist.bit_length())]
-    return sorted({*powers, *(power * 3 // 2 for power in powers if power * 3 // 2 <= nlist)}) or [0]
+def steps(entry: IndexEntry) -> Sequence[int]:
+    """Numbers of lists to visit: powers of two and what is halfway between; of a graph its efforts; 0 for the rest."""
+    if not entry.nlist:
+        return GRAPH_EFFORTS if entry.default_nprobe else [0]
+    powers = [2**power for power in range(entry.nlist.bit_length())]
+    return sorted({*powers, *(power * 3 // 2 for power in powers if power * 3 // 2 <= entry.nlist)})
 
 
 class LookalikeLocal:
@@ -46,7 +49,7 @@ class LookalikeLocal:
         self._entry = reader.index()
         index = faiss.read_index(str(reader.storage.local(self._entry.path)))
         self._searcher = OnDevice("cpu", index, self._entry.metric)
-        self.efforts = steps(self._entry.nlist)
+        self.efforts = steps(self._entry)
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
         return self._searcher.search(prepare(queries, self._entry.metric), k, effort)[0]

@@ -25,7 +25,7 @@ class LookalikeServed:
     def build(self, vectors: Float32, folder: Path) -> None:
         reader = build_collection(vectors, folder, self._wanted)
         self._entry = reader.index()
-        self.efforts = steps(self._entry.nlist)
+        self.efforts = steps(self._entry)
         server = self._open.enter_context(serving(reader.storage.root))
         self._client = self._open.enter_context(lookalike.Client(server.address))
 
