@@ -56,7 +56,7 @@ def test_an_unknown_peer_is_refused(invoke):
 
 def test_every_peer_has_a_driver():
     folder = Path(__file__).parents[2] / "benchmarks" / "lookalike_benchmarks" / "engines"
-    for name, peer in PEERS.items():
+    for name in PEERS:
         assert (folder / f"{name}.py").is_file()
 
 
