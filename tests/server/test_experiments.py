@@ -1,0 +1,229 @@
+"""Experiments over a real server: answers are those of the functions, each mistake has its code and sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from typing import Any
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from lookalike import wire
+from lookalike.v1 import experiment_pb2 as pb
+from lookalike.v1 import types_pb2
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.explain import explain
+from lookalike_indexer.experiments.matrix import class_matrix
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import View
+from lookalike_server import tables
+from lookalike_server.laboratory import Equipment, LocalLaboratory
+from lookalike_server.limits import Limits
+
+CODE = grpc.StatusCode
+
+
+def laboratory(toy: Any, limits: Limits | None = None) -> LocalLaboratory:
+    return LocalLaboratory(Equipment(str(toy.root), None, 1, limits or Limits()))
+
+
+def view_of(toy: Any) -> View:
+    return View(CollectionReader.open(str(toy.root)))
+
+
+@pytest.fixture
+def toy(make_toy):
+    """500 images in 5 clusters, two thirds of them labelled, with predictions of an untrained network."""
+    made = make_toy(clusters=5)
+    storage = made.storage
+    draft = generations.require_latest(storage)
+    random = np.random.default_rng(1)
+    classes = np.argsort(random.random((len(made.ids), 1000)), axis=1)[:, :5].astype(np.int32)
+    columns = [
+        made.ids.tolist(),
+        classes.tolist(),
+        [[f"class {one}" for one in row] for row in classes.tolist()],
+        np.sort(random.random((len(made.ids), 5)), axis=1)[:, ::-1].tolist(),
+    ]
+    kind = schema.predictions(5)
+    table = pa.table([pa.array(values, field.type) for values, field in zip(columns, kind, strict=True)], kind)
+    write_part(storage, layout.predictions("tiny", 0), table)
+    model = dataclasses.replace(draft.models["tiny"], predictions=[layout.predictions("tiny", 0)])
+    generations.publish(storage, dataclasses.replace(draft, models={"tiny": model}))
+    return made
+
+
+def same(message: pb.ExperimentResult, result: Result) -> None:
+    assert message == tables.encoded(result)
+
+
+async def test_the_matrix_is_that_of_the_function(toy, serve) -> None:
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        reply = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
+        by_default = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
+    same(reply.result, class_matrix(view_of(toy), "tiny/k5"))
+    assert by_default.result == reply.result
+    assert (reply.served.generation, reply.served.space, reply.served.pretrained) == (2, "tiny", False)
+    assert reply.served.timings.search_us > 0
+    [counts] = [table for table in reply.result.tables if table.name == "counts"]
+    columns = {column.name: column for column in counts.columns}
+    # Every image but the last, which has no embedding, and those whose id is divisible by 3, which have no label.
+    assert wire.decode(columns["count"].numbers).sum() == np.count_nonzero(toy.ids % 3)
+
+
+async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
+    image_id = int(toy.ids[30])
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        by_id = await served.experiment.ExplainImage(
+            pb.ExplainImageRequest(image=pb.ImageName(id=image_id), neighbours=3)
+        )
+        by_key = await served.experiment.ExplainImage(
+            pb.ExplainImageRequest(image=pb.ImageName(key=toy.key(image_id)), neighbours=3)
+        )
+        mapped = await served.experiment.ExplainImage(
+            pb.ExplainImageRequest(
+                image=pb.ImageName(id=image_id), class_map=[pb.LabelClasses(label="label1", classes=["7", "class 8"])]
+            )
+        )
+    same(by_id.result, explain(view_of(toy), 30, neighbours=3))
+    assert by_key.result == by_id.result
+    same(mapped.result, explain(view_of(toy), 30, class_names={"label1": ["7", "class 8"]}))
+
+
+async def test_the_same_question_is_answered_from_memory_until_the_next_generation(toy, serve) -> None:
+    class Counting(LocalLaboratory):
+        asked = 0
+
+        def answer(self, asked):
+            self.asked += 1
+            return super().answer(asked)
+
+    counting = Counting(Equipment(str(toy.root), None, 1, Limits()))
+    async with serve(toy, laboratory=counting) as served:
+        first = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
+        again = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
+        assert counting.asked == 1
+        assert again.result == first.result
+        storage = toy.storage
+        latest = generations.require_latest(storage)
+        generations.publish(storage, dataclasses.replace(latest, clusterings={}))
+        await served.app._reloader.follow()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
+    assert caught.value.code() == CODE.FAILED_PRECONDITION
+
+
+async def test_searches_are_answered_while_an_experiment_runs(toy, serve) -> None:
+    started, release = threading.Event(), threading.Event()
+
+    class Slow(LocalLaboratory):
+        def answer(self, asked):
+            started.set()
+            assert release.wait(60)
+            return super().answer(asked)
+
+    slow = Slow(Equipment(str(toy.root), None, 1, Limits()))
+    async with serve(toy, laboratory=slow) as served:
+        running = asyncio.ensure_future(served.experiment.GetClassMatrix(pb.GetClassMatrixRequest()))
+        assert await asyncio.to_thread(started.wait, 60)
+        query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5]))
+        for _ in range(20):
+            assert list((await served.neighbors(query, 3)).neighbors.counts) == [3]
+        assert not running.done()
+        release.set()
+        assert (await running).result.kind == "class_matrix"
+
+
+WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
+    ("GetClassMatrix", pb.GetClassMatrixRequest(clustering="tiny/k9"), CODE.NOT_FOUND, "it has: tiny/k5"),
+    ("ListOddballs", pb.ListOddballsRequest(clustering="k5"), CODE.NOT_FOUND, "no clustering 'k5'"),
+    ("ListOddballs", pb.ListOddballsRequest(limit=1001), CODE.INVALID_ARGUMENT, "limit is 1001; it must be 0 to 1000"),
+    ("ListOddballs", pb.ListOddballsRequest(limit=-1), CODE.INVALID_ARGUMENT, "limit is -1"),
+    ("SplitLabel", pb.SplitLabelRequest(), CODE.INVALID_ARGUMENT, "names no label"),
+    ("SplitLabel", pb.SplitLabelRequest(label="label1", k=-2), CODE.INVALID_ARGUMENT, "k is -2"),
+    ("SplitLabel", pb.SplitLabelRequest(label="label1", space="big"), CODE.NOT_FOUND, "no space 'big'; it has: tiny"),
+    ("SplitLabel", pb.SplitLabelRequest(label="label1", seed=-1), CODE.INVALID_ARGUMENT, "seed is -1"),
+    ("InterpretClusters", pb.InterpretClustersRequest(samples=101), CODE.INVALID_ARGUMENT, "samples is 101"),
+    ("GetImageClusters", pb.GetImageClustersRequest(), CODE.INVALID_ARGUMENT, "names no image"),
+    ("GetImageClusters", pb.GetImageClustersRequest(image=pb.ImageName(id=6)), CODE.NOT_FOUND, "no image with id 6"),
+    (
+        "GetImageClusters",
+        pb.GetImageClustersRequest(image=pb.ImageName(id=5), members=101),
+        CODE.INVALID_ARGUMENT,
+        "members is 101",
+    ),
+    ("ExplainImage", pb.ExplainImageRequest(image=pb.ImageName(key="x")), CODE.NOT_FOUND, "no image with key 'x'"),
+    ("GetClassAccuracies", pb.GetClassAccuraciesRequest(metric=9), CODE.INVALID_ARGUMENT, "metric is 9"),
+    (
+        "GetClassAccuracies",
+        pb.GetClassAccuraciesRequest(class_map=[pb.LabelClasses(label="label1")]),
+        CODE.INVALID_ARGUMENT,
+        "names no class for the label 'label1'",
+    ),
+    (
+        "GetAttribution",
+        pb.GetAttributionRequest(image=pb.ImageName(id=5), model="vgg"),
+        CODE.NOT_FOUND,
+        "no model 'vgg'; it has: tiny",
+    ),
+    ("GetAttribution", pb.GetAttributionRequest(method=7), CODE.INVALID_ARGUMENT, "method is 7"),
+]
+
+
+async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> None:
+    class Idle(LocalLaboratory):
+        def answer(self, asked):
+            raise AssertionError(f"{asked} was run")
+
+    async with serve(toy, laboratory=Idle(Equipment(str(toy.root), None, 1, Limits()))) as served:
+        for method, request, code, said in WRONG:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await getattr(served.experiment, method)(request)
+            found = refused(caught.value)
+            assert (found.code, said in found.message) == (code, True), (method, found.message)
+
+
+async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, serve, refused) -> None:
+    bare = make_toy(np.eye(4, dtype=np.float32), name="bare")
+    by_id = pb.ImageName(id=5)
+    async with serve(bare, laboratory=laboratory(bare)) as served:
+        for method, request, said in (
+            ("GetClassMatrix", pb.GetClassMatrixRequest(), "The space tiny has no clustering; make one with"),
+            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(), "keeps no predictions of any model"),
+            ("ExplainImage", pb.ExplainImageRequest(image=by_id), "keeps no predictions of the model tiny"),
+            ("GetAttribution", pb.GetAttributionRequest(image=by_id), "keeps no predictions of the model tiny"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await getattr(served.experiment, method)(request)
+            found = refused(caught.value)
+            assert (found.code, said in found.message) == (CODE.FAILED_PRECONDITION, True), (method, found.message)
+
+
+async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, serve, refused) -> None:
+    by_id = pb.ImageName(id=5)
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        for request, code, said in (
+            (pb.GetAttributionRequest(image=by_id, class_index=1000), CODE.INVALID_ARGUMENT, "classes 0 to 999"),
+            (pb.GetAttributionRequest(image=pb.ImageName(id=7)), CODE.NOT_FOUND, "cannot be read any more"),
+            # The toy's weights are said to be of another digest.
+            (pb.GetAttributionRequest(image=by_id), CODE.FAILED_PRECONDITION, "weights"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.experiment.GetAttribution(request)
+            found = refused(caught.value)
+            assert (found.code, said in found.message) == (code, True), found.message
+
+
+async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> None:
+    limits = Limits(max_table_rows=4)
+    async with serve(toy, laboratory=laboratory(toy, limits), limits=limits) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
+    assert refused(caught.value).code == CODE.INVALID_ARGUMENT
+    assert "a reply may have 4" in refused(caught.value).message
