@@ -16,7 +16,7 @@ import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lookalike import NotFoundError
+from lookalike import NotFoundError, ProtocolError
 from lookalike.aio import Client
 from lookalike.explorer import asked
 
@@ -52,23 +52,36 @@ async def get_map(request: Request) -> Response:
 
 
 def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, list[str]]]:
-    """The columns of a map's points for the page: numbers as they are, texts as codes into `categories`."""
+    """The columns of a map's points for the page; ProtocolError when they have no places.
+
+    x, y: float32; id: float64, which is exact up to 2**53; other numbers, such
+    as clusters: int32, -1 where there is none; texts: int32 codes into the
+    returned categories, in the order in which they occur, which is that of the
+    steps of an evolution. Columns of anything else are left out.
+    """
+    if not {"id", "x", "y"} <= set(table):
+        raise ProtocolError(f"This map has no places that can be drawn; its columns are {', '.join(table)}.")
     columns: dict[str, Array] = {}
     categories: dict[str, list[str]] = {}
     for name, values in table.items():
-        array = np.asarray(values)
-        if array.dtype.kind in "iu":
-            # Ids above 2**53 are beyond a page's numbers; those of a collection count from 0.
-            columns[name] = array.astype(np.float64 if array.dtype.itemsize == 8 else np.int32)
-        elif array.dtype.kind == "f":
-            columns[name] = array.astype(np.float32)
-        else:
-            # In the order in which they occur, which is that of the steps of an evolution.
+        if name in ("id", "x", "y"):
+            columns[name] = np.asarray(values, np.float64 if name == "id" else np.float32)
+        elif isinstance(values, np.ndarray):
+            if values.ndim == 1 and (whole := _whole(values)) is not None:
+                columns[name] = whole
+        elif all(each is None or isinstance(each, str) for each in values):
             codes: dict[str, int] = {}
-            texts = ["" if each is None else str(each) for each in values]
-            columns[name] = np.array([codes.setdefault(text, len(codes)) for text in texts], np.int32)
+            columns[name] = np.array([codes.setdefault(each or "", len(codes)) for each in values], np.int32)
             categories[name] = list(codes)
     return columns, categories
+
+
+def _whole(values: Array) -> npt.NDArray[np.int32] | None:
+    """Whole numbers as int32, -1 for NaN; None where they are measures rather than names."""
+    there = np.isfinite(values)
+    if (values[there] != np.round(values[there])).any() or (np.abs(values[there]) >= 2**31).any():
+        return None
+    return np.where(there, values, -1).astype(np.int32)
 
 
 def pack(header: Mapping[str, Any], columns: Mapping[str, Array]) -> bytes:

@@ -65,9 +65,9 @@ async function sheet(asked, signal) {
 async function interpreted(clustering, signal) {
   try {
     const { tables } = await ask("experiments/interpret", { clustering, samples: SAMPLES }, { signal });
-    return new Map((tables.clusters ?? []).map((row) => [row.cluster, row]));
+    return new Map(tables.clusters.map((row) => [row.cluster, row]));
   } catch {
-    return new Map();
+    return new Map(); // such as without labels and predictions: the clusters are shown by their numbers
   }
 }
 

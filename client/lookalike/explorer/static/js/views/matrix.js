@@ -4,13 +4,13 @@ import { link } from "../address.js";
 import { count, digits, h, labelled } from "../dom.js";
 import { tile, endless } from "../tiles.js";
 
+const MOST = 120;
 const FIGURES = { purity: "Purity", nmi: "NMI", ari: "ARI", v_measure: "V-measure" };
 
 export async function matrix(asked, signal) {
   if (asked.label !== undefined && asked.in !== undefined) return cell(asked, signal);
   const { tables, figures, findings } = await ask("experiments/matrix", { clustering: asked.clustering }, { signal });
-  const counts = (tables.counts ?? tables.matrix ?? Object.values(tables)[0]).filter((row) => row.cluster >= 0 && row.count > 0);
-  const element = h("div", {}, summary(figures, findings), table(asked, counts));
+  const element = h("div", {}, summary(figures, findings), table(asked, tables));
   return { element, title: "Classes and clusters" };
 }
 
@@ -24,20 +24,16 @@ function summary(figures, findings) {
   );
 }
 
-function table(asked, counts) {
-  const sizes = new Map();
-  const main = new Map();
-  for (const { cluster, count: images, label } of counts) {
-    sizes.set(label, (sizes.get(label) ?? 0) + images);
-    const best = main.get(cluster);
-    if (!best || images > best.images) main.set(cluster, { images, label });
-  }
-  const labels = [...sizes.keys()].sort();
-  // Each cluster stands under its main class, so that what is alike lies on the diagonal.
-  const order = [...main].sort(([, a], [, b]) => labels.indexOf(a.label) - labels.indexOf(b.label) || b.images - a.images).map(([cluster]) => cluster);
+function table(asked, { counts, labels, clusters }) {
+  const byPosition = (a, b) => a.position - b.position;
+  const rows = [...labels].sort(byPosition);
+  const columns = clusters.filter((each) => each.labelled).sort(byPosition);
+  const shownRows = rows.slice(0, MOST);
+  const order = columns.slice(0, MOST).map((each) => each.cluster);
+  const sizes = new Map(labels.map((each) => [each.label, each.images]));
   const byCell = new Map(counts.map((row) => [`${row.label}\n${row.cluster}`, row.count]));
   const head = h("tr", {}, h("th", { scope: "col" }, h("span", { class: "unseen" }, "Class")), order.map((cluster) => h("th", { scope: "col" }, h("a", { href: link("clusters", { clustering: asked.clustering, cluster }), title: `Cluster ${cluster}` }, String(cluster)))));
-  const rows = labels.map((label) =>
+  const lines = shownRows.map(({ label }) =>
     h(
       "tr",
       {},
@@ -52,7 +48,10 @@ function table(asked, counts) {
       }),
     ),
   );
-  return h("div", { class: "heatmap", tabindex: "0", role: "region", aria: { label: "Images of each class in each cluster" } }, h("table", {}, h("thead", {}, head), h("tbody", {}, rows)));
+  const cut = rows.length > MOST || columns.length > MOST;
+  const note = cut ? h("p", { class: "print section" }, "Only the first ", String(MOST), " classes and clusters are drawn; all of them: ", h("code", {}, "lookalike matrix --collection DIR")) : null;
+  const drawn = h("div", { class: "heatmap", tabindex: "0", role: "region", aria: { label: "Images of each class in each cluster" } }, h("table", {}, h("thead", {}, head), h("tbody", {}, lines)));
+  return h("div", {}, drawn, note);
 }
 
 /** The images of a class in a cluster: its members with that label, found page by page. */

@@ -1,0 +1,171 @@
+"""What the page's server answers, over a collection whose distances are known by geometry."""
+
+import grpc
+import pytest
+
+
+def test_the_collection_is_told_with_the_server_and_its_limits(page):
+    told = page.get("/api/collection").json()
+    assert told["collection"]["name"] == "circle"
+    assert told["collection"]["images"] == 11
+    assert told["server"]["limits"]["max_k"] > 0
+    assert len(told["tag"]) == 12
+
+
+def test_neighbours_come_with_label_distance_and_cluster(page, geometry):
+    found = page.get("/api/search", params={"id": 0, "k": 3}).json()
+    assert [each["id"] for each in found["neighbors"]] == [1, 2, 3]
+    assert [each["label"] for each in found["neighbors"]] == ["dogs"] * 3
+    assert [each["cluster"] for each in found["neighbors"]] == [0, 0, 0]
+    assert found["neighbors"][1]["distance"] == pytest.approx(geometry(20), abs=1e-6)
+    assert found["served"]["timings"]["total_us"] == 1500
+    assert found["looked_at"] is None
+
+
+def test_an_image_without_a_cluster_has_none(page):
+    found = page.get("/api/search", params={"id": 9, "k": 10}).json()
+    clusters = {each["id"]: each["cluster"] for each in found["neighbors"]}
+    assert clusters[10] is None
+    assert clusters[5] == 1
+
+
+def test_the_effort_travels_with_the_search(page, toy):
+    page.get("/api/search", params={"id": 0, "exact": "1"})
+    page.get("/api/search", params={"id": 0, "recall": "0.9"})
+    exact, recall = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
+    assert exact.exact
+    assert recall.recall == pytest.approx(0.9)
+
+
+def test_a_label_is_looked_for_among_more_neighbours_and_the_reply_says_so(page, toy):
+    found = page.get("/api/search", params={"id": 0, "k": 2, "label": "cats"}).json()
+    assert [each["id"] for each in found["neighbors"]] == [5, 6]
+    assert found["looked_at"] == 10
+    asked = next(each for each in toy.requests if type(each).__name__ == "SearchRequest")
+    assert asked.k == 11  # not 500: there are no more images
+
+
+def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
+    name = page.post("/api/pictures", content=red_png).json()["picture"]
+    again = page.post("/api/pictures", content=red_png).json()["picture"]
+    assert name == again
+    found = page.get("/api/search", params={"picture": name, "k": 1}).json()
+    assert found["neighbors"][0]["id"] == 9  # the reddest is at 90 degrees
+    shown = page.get(f"/api/pictures/{name}")
+    assert shown.content == red_png
+    assert shown.headers["content-type"] == "image/png"
+    assert "sandbox" in shown.headers["content-security-policy"]
+
+
+def test_an_image_comes_with_its_clusters(page):
+    told = page.get("/api/image", params={"id": 3}).json()
+    assert told["image"]["key"] == "dogs/03.jpg"
+    (home,) = told["memberships"]
+    assert (home["clustering"], home["cluster"], home["size"]) == ("toy/halves", 0, 5)
+    assert home["nearest"][0]["id"] == 2
+    by_key = page.get("/api/image", params={"key": "dogs/03.jpg"}).json()
+    assert by_key == told
+
+
+def test_the_members_of_a_cluster_go_on_where_a_page_ended(page):
+    first = page.get("/api/members", params={"clustering": "toy/halves", "cluster": 0, "limit": 3}).json()
+    assert first["members"][0]["id"] == 2
+    assert first["total"] == 5
+    rest = page.get(
+        "/api/members", params={"clustering": "toy/halves", "cluster": 0, "limit": 3, "token": first["next"]}
+    ).json()
+    together = [each["id"] for each in first["members"] + rest["members"]]
+    assert sorted(together) == [0, 1, 2, 3, 4]
+    assert rest["next"] == ""
+
+
+def test_images_are_listed_by_label_page_by_page(page):
+    first = page.get("/api/images", params={"label": "cats", "limit": 4}).json()
+    rest = page.get("/api/images", params={"label": "cats", "limit": 4, "token": first["next"]}).json()
+    assert [each["id"] for each in first["images"] + rest["images"]] == [5, 6, 7, 8, 9]
+    assert first["total"] == 5
+
+
+def test_a_page_of_an_older_generation_is_said_to_be_one(page, toy):
+    first = page.get("/api/images", params={"limit": 4}).json()
+    toy.generation = 2
+    reply = page.get("/api/images", params={"limit": 4, "token": first["next"]})
+    assert (reply.status_code, reply.json()["kind"]) == (409, "changed")
+
+
+def test_clusters_are_those_of_the_only_clustering_when_none_is_named(page):
+    told = page.get("/api/clusters").json()
+    assert told["clustering"] == "toy/halves"
+    assert [each["size"] for each in told["clusters"]] == [5, 5]
+
+
+def test_an_experiment_comes_as_rows(page):
+    told = page.get("/api/experiments/matrix").json()
+    assert told["tables"]["counts"][0] == {"label": "dogs", "images": 5, "cluster": 0}
+    assert told["figures"]["purity"] == 1.0
+    assert told["findings"] == ["Every label has a cluster of its own."]
+
+
+def test_an_unknown_experiment_is_missing(page):
+    assert page.get("/api/experiments/magic").status_code == 404
+
+
+def test_an_attribution_is_a_picture(page):
+    reply = page.get("/api/attribution", params={"id": 3, "method": "gbp"})
+    assert reply.headers["content-type"] == "image/png"
+    assert reply.content.startswith(b"\x89PNG")
+    assert page.get("/api/attribution", params={"id": 3, "method": "x"}).status_code == 400
+
+
+def test_stored_results_are_listed_without_rows(page):
+    (result,) = page.get("/api/results").json()["results"]
+    assert (result["name"], result["tables"]["points"]) == ("map/toy", 11)
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/api/search", "Exactly one"),
+        ("/api/search?id=0&picture=x", "Exactly one"),
+        ("/api/search?id=0&k=0", "k='0'"),
+        ("/api/search?id=0&k=1_0", "k='1_0'"),
+        ("/api/search?id=0&k=100000", "k='100000'"),
+        ("/api/search?id=0&recall=2", "recall='2'"),
+        ("/api/search?id=0&recall=nan", "recall='nan'"),
+        ("/api/image?id=", "id=''"),
+        ("/api/members?clustering=toy/halves", "cluster is missing"),
+        ("/api/search?id=0&label=" + "x" * 2000, "2000 characters"),
+    ],
+)
+def test_a_wrong_question_is_one_sentence(page, path, named):
+    reply = page.get(path)
+    assert reply.status_code == 400
+    assert named in reply.json()["error"]
+    assert reply.json()["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        (grpc.StatusCode.NOT_FOUND, 404, "missing"),
+        (grpc.StatusCode.FAILED_PRECONDITION, 409, "not-built"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, 429, "busy"),
+        (grpc.StatusCode.UNAUTHENTICATED, 401, "login"),
+        (grpc.StatusCode.UNAVAILABLE, 503, "gone"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, 504, "slow"),
+        (grpc.StatusCode.INTERNAL, 502, "failed"),
+        (grpc.StatusCode.UNIMPLEMENTED, 501, "not-built"),
+    ],
+)
+def test_each_error_of_the_server_has_its_status_and_kind(page, toy, code, status, kind):
+    toy.fail(code, "The server says why.")
+    reply = page.get("/api/clusters")
+    assert (reply.status_code, reply.json()["kind"]) == (status, kind)
+    assert reply.json()["error"]
+
+
+def test_the_health_tells_whether_the_server_is_there(page, serve):
+    assert page.get("/api/health").json() == {"serving": True}
+    with serve("127.0.0.1:1") as lonely:
+        assert lonely.get("/api/health").json() == {"serving": False}
+        assert lonely.get("/api/collection").json()["kind"] == "gone"
