@@ -128,14 +128,17 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
     straddling = sorted((row for row in labels if row["straddles"]), key=lambda row: row["share"])
     if straddling:
         each = [f"{row['label']} ({', '.join(map(str, row['main_clusters'][:_NAMED]))})" for row in straddling]
-        told.append(f"Straddling several clusters, {len(each)} of {len(labels)} classes: {some(each, _NAMED)}; {_RULE}.")
+        told.append(
+            f"Straddling several clusters, {len(each)} of {len(labels)} classes: {some(each, _NAMED)}; {_RULE}."
+        )
     else:
         told.append(f"No class straddles clusters: each has one that holds at least half of its images ({_RULE}).")
-    shared = [row for row in tables["clusters"].to_pylist() if len(row["labels"]) > 1]
+    clusters = tables["clusters"].to_pylist()
+    shared = [row for row in clusters if len(row["labels"]) > 1]
     shared.sort(key=lambda row: (-len(row["labels"]), row["cluster"]))
     if shared:
         each = [f"{row['cluster']} ({some(row['labels'], _NAMED)})" for row in shared]
-        told.append(f"Main cluster of several classes, {len(each)} of {tables['clusters'].num_rows} clusters: {some(each, _NAMED)}.")
+        told.append(f"Main clusters of several classes, {len(each)} of {len(clusters)}: {some(each, _NAMED)}.")
     else:
         told.append("No two classes share a main cluster.")
     together = sorted(labels, key=lambda row: -row["share"])[:_NAMED]

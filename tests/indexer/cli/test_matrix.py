@@ -27,7 +27,7 @@ def test_people_read_findings_and_tables(root: str):
     told = run(root)
     assert told.exit_code == 0, told.output
     assert "tiny/made: purity 0.667, NMI 0.734, ARI 0.522 over 12 images of 3 classes in 2 clusters." in told.output
-    assert "Main cluster of several classes, 1 of 2 clusters: 1 (cow, dog)." in told.output
+    assert "Main clusters of several classes, 1 of 2: 1 (cow, dog)." in told.output
     assert ["cat", "4", "0", "1.000", "1"] in [line.split() for line in told.output.splitlines()]
 
 
