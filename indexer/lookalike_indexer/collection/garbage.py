@@ -26,7 +26,7 @@ _OWN = [
     re.compile(pattern)
     for pattern in (
         rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
-        rf"indexes/{_NAME}/{_DIGEST}\.(?:json|faiss)",
+        rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss)",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/centroids\.parquet",
         rf"embeddings/{_NAME}/{_PART}",
@@ -105,9 +105,11 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False) -> Collected:
 
 
 def _needed(storage: Storage, number: int) -> set[str]:
-    """The files of a generation, and the records that let its indexes be found again."""
+    """The files of a generation, and what lies beside its indexes so that they need not be made again."""
     manifest = generations.read(storage, number)
-    return {*manifest.files, *(layout.index_record(index.path) for index in manifest.indexes.values())}
+    beside = {layout.index_record(index.path) for index in manifest.indexes.values()}
+    beside |= {layout.choice(index.space, index.choice) for index in manifest.indexes.values() if index.choice}
+    return {*manifest.files, *beside}
 
 
 def _unnamed(storage: Storage, named: set[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -54,4 +55,11 @@ def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(local, page_checksum_verification=True) as file:
             yield file
     except (OSError, pa.ArrowException) as error:
-        raise DataLossError(f"{local} cannot be read as Parquet: {error}") from error
+        raise DataLossError(f"{local} cannot be read as Parquet: {_said(error)}.") from error
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    # pyarrow explains itself in lines of which the first one tells what is wrong.
+    return str(error).partition("\n")[0].rstrip(". ") or type(error).__name__

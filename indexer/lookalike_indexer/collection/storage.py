@@ -76,10 +76,11 @@ class Storage:
 
     def walk(self) -> Iterator[str]:
         """The paths of all complete files, whoever wrote them, in no particular order."""
-        for folder, _, names in os.walk(self.root):
-            for name in names:
-                if not name.startswith(_TEMPORARY):
-                    yield (Path(folder) / name).relative_to(self.root).as_posix()
+        with _reading(self.root):
+            for folder, _, names in os.walk(self.root, onerror=_raise):
+                for name in names:
+                    if not name.startswith(_TEMPORARY):
+                        yield (Path(folder) / name).relative_to(self.root).as_posix()
 
     def read(self, path: str) -> bytes:
         with _reading(self.local(path)) as local:
@@ -214,6 +215,10 @@ def _writing(path: Path, what: str = "written") -> Iterator[None]:
     except OSError as error:
         mend = "; free some space, then run the command again" if error.errno in _FULL else ""
         raise IndexerError(f"{path} could not be {what}: {_reason(error)}{mend}.") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _reason(error: OSError) -> str:

@@ -1,0 +1,74 @@
+"""`lookalike gc`: remove what no kept generation names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.collection.garbage import Collected
+
+_SHOWN = 10
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    metavar="N",
+    help="Keep the newest N generations.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reported
+def gc(collection: str, keep: int, dry_run: bool, as_json: bool) -> None:
+    """Remove old generations of the collection in DIR, and the files that no other generation needs.
+
+    Generations that a server or another command reads are kept as well. What a
+    killed run left unfinished is removed; files that are not the collection's
+    own are left alone and named.
+    """
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.garbage import collect
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage, sweep=not dry_run):
+        done = collect(storage, keep, dry_run=dry_run)
+    if as_json:
+        click.echo(json.dumps({"dry_run": dry_run, **dataclasses.asdict(done)}))
+    else:
+        click.echo("\n".join(told(done, dry_run)))
+
+
+def told(done: Collected, dry_run: bool) -> list[str]:
+    """What was done, as lines for a person."""
+    did = "would remove" if dry_run else "removed"
+    lines = [
+        f"{did} {_counted(len(done.removed), 'generation')}, {_counted(len(done.files), 'file')} in all, "
+        f"{done.bytes / 2**20:.1f} MiB; kept generations {', '.join(map(str, done.kept))}"
+    ]
+    if done.in_use:
+        lines.append(f"generations {', '.join(map(str, done.in_use))} are being read and were kept for that")
+    if dry_run:
+        lines += _some(done.files, "  ")
+    if done.foreign:
+        lines.append(f"{_counted(len(done.foreign), 'file')} that are not the collection's own were left alone:")
+        lines += _some(done.foreign, "  ")
+    return lines
+
+
+def _some(paths: list[str], indent: str) -> list[str]:
+    more = [f"{indent}and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else []
+    return [f"{indent}{path}" for path in paths[:_SHOWN]] + more
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"

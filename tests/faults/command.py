@@ -1,0 +1,108 @@
+"""The command line of the harness. Exits with 1 when a promise was broken."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import json
+import shutil
+import time
+
+import click
+
+# Besides what is used here, all that the commands load: once, for all children.
+import pandas  # noqa: F401
+import torch
+from PIL import Image
+from tests.faults import kinds
+from tests.faults.harness import Harness, Trial, trials, working_folder
+from tests.faults.scenarios import decoding_inline
+
+import lookalike_indexer.cli.progress
+import lookalike_indexer.clustering.stage
+import lookalike_indexer.devices
+import lookalike_indexer.embedding.stage
+import lookalike_indexer.experiments.stored
+import lookalike_indexer.indexing.stage  # noqa: F401
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description="Inject faults and tell what became of the collections."
+    )
+    parser.add_argument("--count", type=int, default=500, help="faults to inject")
+    parser.add_argument("--seed", type=int, default=1, help="decides all that is random")
+    parser.add_argument("--scenario", action="append", help="only these commands")
+    parser.add_argument("--kind", action="append", choices=kinds.KINDS, help="only these kinds of fault")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    Image.init()
+    work = working_folder()
+    began = time.monotonic()
+    try:
+        with decoding_inline():
+            harness = Harness(work)
+            if not harness.can_mount:
+                click.echo(f"not root: no disks of its own, so none of: {', '.join(kinds.NEEDS_ROOT)}", err=True)
+            done = trials(
+                harness,
+                arguments.count,
+                arguments.seed,
+                _told,
+                arguments.scenario or harness.names,
+                arguments.kind or list(kinds.KINDS),
+            )
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    figures = _figures(done, time.monotonic() - began)
+    click.echo(json.dumps(figures) if arguments.json else _table(figures))
+    return 1 if figures["broken"] else 0
+
+
+def _told(number: int, trial: Trial) -> None:
+    told = f"{number}: {trial.scenario}, {trial.kind}, {trial.where}: exit {trial.code}"
+    if trial.problems:
+        click.echo(f"BROKEN {told}: {'; '.join(trial.problems)}\n  it said: {trial.said}", err=True)
+    elif number % 50 == 0:
+        click.echo(told, err=True)
+
+
+def _figures(done: list[Trial], seconds: float) -> dict[str, object]:
+    by_kind = collections.defaultdict(list)
+    for trial in done:
+        by_kind[trial.kind].append(trial)
+    return {
+        "faults": len(done),
+        "broken": sum(bool(trial.problems) for trial in done),
+        "killed": sum(trial.code == -9 for trial in done),
+        "refused": sum(trial.code == 1 for trial in done),
+        "absorbed": sum(trial.code == 0 for trial in done),
+        "published": sum(trial.published for trial in done),
+        "seconds": round(seconds),
+        "scenarios": dict(collections.Counter(trial.scenario for trial in done)),
+        "kinds": {
+            kind: {
+                "faults": len(of_it),
+                "killed": sum(trial.code == -9 for trial in of_it),
+                "refused": sum(trial.code == 1 for trial in of_it),
+                "absorbed": sum(trial.code == 0 for trial in of_it),
+            }
+            for kind, of_it in sorted(by_kind.items())
+        },
+        "sentences": dict(collections.Counter(_shape(trial.said) for trial in done if trial.code == 1).most_common()),
+    }
+
+
+def _shape(sentence: str) -> str:
+    """A sentence without its path, so that equal ones can be counted."""
+    return " ".join("PATH" if "/" in word else word for word in sentence.split())
+
+
+def _table(figures: dict[str, object]) -> str:
+    lines = [f"{name}: {value}" for name, value in figures.items() if not isinstance(value, dict)]
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            lines.append(f"{name}:")
+            lines += [f"  {key}: {inner}" for key, inner in value.items()]
+    return "\n".join(lines)
