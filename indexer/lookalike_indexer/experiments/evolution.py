@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.following import Followed, churn, common_rows, follow
+from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.steps import Step, steps_of
 from lookalike_indexer.experiments.view import View
@@ -89,16 +89,16 @@ def _prediction(view: View, step: Step, row: int) -> dict[str, object]:
 
 
 def _steps_table(followed: list[Followed], labels: Int32) -> pa.Table:
-    known = labels >= 0
     lines = []
     for before, now in zip([None, *followed], followed, strict=False):
+        against = agreement(contingency(labels, now.clusters))
         line: dict[str, object] = {
             "step": now.step.name,
             "space": now.step.space,
             "clustering": now.step.clustering,
             "clusters": len(now.track_of),
-            "purity": float(_pure(now, labels)[known].mean()) if known.any() else _NAN,
-            "nmi": float(normalized_mutual_info_score(labels[known], now.clusters[known])) if known.any() else _NAN,
+            "purity": against.purity,
+            "nmi": against.nmi,
             "ari_before": _NAN,
             "moved": _NAN,
             "churn": _NAN,
@@ -109,7 +109,7 @@ def _steps_table(followed: list[Followed], labels: Int32) -> pa.Table:
             both = (before.predictions >= 0) & (now.predictions >= 0)
             changed = (before.predictions != now.predictions)[both]
             line |= {
-                "ari_before": float(adjusted_rand_score(before.clusters, now.clusters)),
+                "ari_before": agreement(contingency(before.clusters, now.clusters)).ari,
                 "moved": float((before.tracks != now.tracks).mean()),
                 "churn": churn(before.neighbours, now.neighbours),
                 "predictions_changed": float(changed.mean()) if both.any() else _NAN,
@@ -208,8 +208,8 @@ def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[s
     steps = tables["steps"].to_pylist()
     largest = max(range(1, len(steps)), key=lambda number: steps[number]["moved"])
     found = [
-        f"Most images changed clusters at step {steps[largest]['step']}: {steps[largest]['moved']:.1%} of {images:,}; "
-        f"at the last step, {steps[-1]['step']}, {steps[-1]['moved']:.1%}."
+        f"Most images changed clusters at {steps[largest]['step']}: {steps[largest]['moved']:.1%} of {images:,}; "
+        f"at the end, {steps[-1]['step']}, {steps[-1]['moved']:.1%}."
     ]
     if "labels" in tables:
         found.append(f"Purity went from {steps[0]['purity']:.3f} to {steps[-1]['purity']:.3f}.")

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap, class_map
@@ -64,7 +65,7 @@ def explain(
     own = view.labels == view.labels[row] if label else np.zeros(len(view), bool)
     nearest = _nearest(view, row, space, metric, {"own": own, "rival": rival.images}, neighbours)
     tables = {
-        "predictions": _predictions(view, row, class_names),
+        "predictions": _predictions(view, row, entry.model, class_names),
         "nearest": nearest,
         "clusters": _clusters(view, row, space),
     }
@@ -109,10 +110,10 @@ def _rival(view: View, row: int, model: str, mapping: ClassMap) -> _Rival:
     return _Rival(index, name, view.labels != view.labels[row], "other")
 
 
-def _predictions(view: View, row: int, class_names: Mapping[str, Sequence[str]] | None) -> pa.Table:
-    """The most probable classes of each model of the collection, most probable first."""
+def _predictions(view: View, row: int, first: str, class_names: Mapping[str, Sequence[str]] | None) -> pa.Table:
+    """The most probable classes of each model of the collection, of the `first` one first; most probable first."""
     lines = []
-    for model in sorted(view.reader.manifest.models):
+    for model in sorted(view.reader.manifest.models, key=lambda name: (name != first, natural(name))):
         try:
             predicted = view.predicted(model)
         except NotBuiltError:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from lookalike_indexer.collection.checkpoints import checkpoint_alias, natural
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -19,16 +17,6 @@ class Step:
     model: str
     space: str
     clustering: str
-
-
-def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts names by the numbers in them: step9 before step10."""
-    return tuple((0, int(piece)) if piece.isdecimal() else (1, piece) for piece in _DIGITS.split(text) if piece)
-
-
-def checkpoint_alias(model: str, step: str) -> str:
-    """What the checkpoint of a model is called in a collection."""
-    return f"{model}@{step}"
 
 
 def steps_of(view: View, model: str = "") -> list[Step]:

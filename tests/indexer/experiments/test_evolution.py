@@ -9,11 +9,11 @@ import pytest
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.evolution import evolution, trace
 from lookalike_indexer.experiments.following import churn, matched
-from lookalike_indexer.experiments.steps import natural
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Silent
 
@@ -75,7 +75,7 @@ def test_an_image_that_changes_sides_is_found_with_its_step(checkpoints):
     path = trace(view, found, 11).to_pydict()
     assert path["main_label"] == ["a", "a", "b"]
     assert path["track"][0] == path["track"][1] != path["track"][2]
-    assert "Most images changed clusters at step step10: 8.3% of 12" in found.findings[0]
+    assert "Most images changed clusters at step10: 8.3% of 12" in found.findings[0]
     assert "b gained most: its purity went from 0.83 to 1.00." in found.findings
 
 

@@ -1,0 +1,77 @@
+"""A chart of a model's evolution: its measures by step, and its aligned maps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from lookalike_indexer.experiments.result import Result
+
+_LINES = {
+    "purity": "purity of the clusters",
+    "nmi": "NMI of clusters and labels",
+    "moved": "images that changed clusters",
+    "churn": "new among the nearest neighbours",
+    "predictions_changed": "images whose top class changed",
+}
+_MAPS = 6
+_COLOURED = 10
+
+
+def evolution_chart(result: Result) -> Figure:
+    """Draw an evolution: lines by step above, at most six maps, of equally spaced steps, below."""
+    steps = result.tables["steps"].to_pydict()
+    names = steps["step"]
+    shown = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(_MAPS, len(names))).tolist()})
+    columns = min(3, len(shown))
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(10, 3.6 + 3.1 * rows), layout="constrained")
+    lines, maps = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.6, 3.1 * rows])[:, 0]
+    _draw_lines(lines.subplots(), steps, str(result.settings["model"]))
+    axes = maps.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.set_axis_off()
+    _draw_maps(maps, axes, result, [names[place] for place in shown])
+    return figure
+
+
+def _draw_lines(axis: Any, steps: dict[str, list[Any]], model: str) -> None:
+    places = range(len(steps["step"]))
+    for column, told in _LINES.items():
+        values = steps[column]
+        if any(math.isfinite(value) for value in values):
+            dashed = column in ("moved", "churn", "predictions_changed")
+            axis.plot(places, values, marker="o", markersize=4, label=told, linestyle="--" if dashed else "-")
+    axis.set_xticks(places, steps["step"], rotation=30 if len(steps["step"]) > 8 else 0)
+    axis.set_ylim(0, 1.02)
+    axis.set_title(f"{model} over its checkpoints; dashed: against the step before", fontsize=10)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+
+def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str]) -> None:
+    places = result.tables["map"].to_pydict()
+    step, label = np.array(places["step"]), np.array(places["label"])
+    x, y = np.array(places["x"]), np.array(places["y"])
+    first = label[step == names[0]]
+    found, counts = np.unique(first[first != ""], return_counts=True)
+    # The most frequent labels have a colour each; among equals the first by name.
+    coloured = found[np.lexsort((found, -counts))][:_COLOURED].tolist()
+    palette = matplotlib.colormaps["tab10"]
+    for axis, name in zip(axes, names, strict=False):
+        here = step == name
+        other = here & ~np.isin(label, coloured)
+        axis.scatter(x[other], y[other], s=5, color="0.7", linewidths=0, label="other" if coloured else None)
+        for number, text in enumerate(sorted(coloured)):
+            own = here & (label == text)
+            axis.scatter(x[own], y[own], s=7, color=palette(number), linewidths=0, label=text)
+        axis.set_title(name, fontsize=9)
+        axis.set_axis_on()
+        axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
+    if coloured:
+        handles, texts = axes[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside right upper", fontsize=8, markerscale=2)
