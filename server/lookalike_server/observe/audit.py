@@ -105,7 +105,7 @@ class RecallAudit:
     def offer(self, sample: Sample) -> None:
         """Audit a sample when there is time; it is dropped when too many wait."""
         with self._changed:
-            if len(self._pending) < _PENDING:
+            if len(self._pending) < _PENDING and not self._closed:
                 self._pending.append(sample)
                 self._start()
                 self._changed.notify_all()
@@ -129,9 +129,10 @@ class RecallAudit:
             return self._changed.wait_for(lambda: not self._pending and not self._working, timeout)
 
     def close(self) -> None:
-        """End the thread after the block that it is reading."""
+        """End the thread after the block that it is reading; what waits is forgotten."""
         with self._changed:
             self._closed = True
+            self._pending.clear()
             self._changed.notify_all()
 
     def _work(self) -> None:
