@@ -3,9 +3,11 @@ import { h } from "../dom.js";
 import { link } from "../address.js";
 import { thumbnail } from "../collection.js";
 
-const SIDE = 76;
 const MOST = 90;
+// Pictures cover points, so they come only when one is near, or there are few points in all.
 const FEW = 700;
+const NEAR_ZOOM = 1.8;
+const FEW_IN_ALL = 60;
 
 export class Near {
   constructor(box) {
@@ -22,19 +24,20 @@ export class Near {
     this.box.style.transform = `translate(${left - (camera.width / 2) * ratio}px, ${top - (camera.height / 2) * ratio}px) scale(${ratio})`;
   }
 
-  /** Choose which points have room for a picture: `candidates` within the window, `point(at)` their place and id. */
+  /** Choose which points have room for a picture: `candidates` within the window, `place(at)` tells where and what each is. */
   settle(camera, candidates, place) {
+    const side = camera.width < 600 ? 56 : 76;
     const taken = new Set();
     const chosen = new Map();
-    if (candidates.length <= FEW) {
+    if (candidates.length <= FEW && (camera.zoom >= NEAR_ZOOM || candidates.length <= FEW_IN_ALL)) {
       for (const at of candidates) {
-        const { x, y, id, label } = place(at);
+        const { x, y, id, label, colour } = place(at);
         const [left, top] = camera.toScreen(x, y);
-        const column = Math.floor(left / (SIDE + 6));
-        const row = Math.floor(top / (SIDE + 6));
+        const column = Math.floor(left / (side + 6));
+        const row = Math.floor(top / (side + 6));
         const around = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].map((dy) => chosen.get(`${column + dx},${row + dy}`))).filter(Boolean);
-        if (chosen.size >= MOST || around.some((other) => Math.abs(other.left - left) < SIDE + 4 && Math.abs(other.top - top) < SIDE + 4)) continue;
-        chosen.set(`${column},${row}`, { left, top, id, label });
+        if (chosen.size >= MOST || around.some((other) => Math.abs(other.left - left) < side + 4 && Math.abs(other.top - top) < side + 4)) continue;
+        chosen.set(`${column},${row}`, { left, top, id, label, colour });
         taken.add(id);
       }
     }
@@ -43,15 +46,17 @@ export class Near {
       element.remove();
       this.shown.delete(id);
     }
-    for (const { left, top, id, label } of chosen.values()) {
+    for (const { left, top, id, label, colour } of chosen.values()) {
       let element = this.shown.get(id);
       if (!element) {
         element = h("a", { class: "near", href: link("image", { id }), tabindex: "-1", aria: { label: label || `image ${id}` } }, h("img", { src: thumbnail(id, 160), alt: "", draggable: "false" }));
         this.shown.set(id, element);
         this.box.append(element);
       }
-      element.style.left = `${left - SIDE / 2}px`;
-      element.style.top = `${top - SIDE / 2}px`;
+      element.style.left = `${left - side / 2}px`;
+      element.style.width = element.style.height = `${side}px`;
+      element.style.borderColor = colour;
+      element.style.top = `${top - side / 2}px`;
     }
     this.at = { x: camera.x, y: camera.y, scale: camera.scale };
     this.box.style.transform = "none";

@@ -25,7 +25,7 @@ void main() {
   gl_PointSize = color.a > 0.0 ? size : 0.0;
 }`;
 const FRAGMENT = `#version 300 es
-precision mediump float;
+precision highp float;
 in vec4 shade;
 uniform float alpha;
 uniform float size;
@@ -44,6 +44,7 @@ export class Points {
     const gl = (this.gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true, preserveDrawingBuffer: false }));
     if (!gl) throw new Error("This browser has no WebGL 2, which draws the map.");
     this.program = twgl.createProgramInfo(gl, [VERTEX, FRAGMENT]);
+    if (!this.program) throw new Error("The browser could not prepare drawing the map.");
     this.count = x.length;
     // Near the middle of the map, so that 32 bits are enough when one is near.
     this.origin = [mean(x), mean(y)];

@@ -15,7 +15,7 @@ export async function view(asked, signal) {
   const clustering = asked.clustering || clusterings(found)[0] || "";
   const part = PARTS[asked.show] ? asked.show : "sheet";
   const own = { ...asked, clustering };
-  if (!clustering) return (await ask("clusters", {}, { signal }), null);
+  if (!clustering) await ask("clusters", {}, { signal }); // says with which command to make one
   if (asked.cluster !== undefined) return one(own, signal);
   const make = { sheet, matrix, oddballs }[part];
   const { element, title } = await make(own, signal);
@@ -82,8 +82,7 @@ function card({ cluster, size, mean_distance: mean }, clustering, names, signal)
       "a",
       { href: link("clusters", { clustering, cluster }) },
       mosaic,
-      h("span", { class: "title" }, title, h("span", { class: "print" }, count(size, "image"))),
-      print,
+      h("span", { class: "words" }, h("span", { class: "title" }, title, h("span", { class: "print" }, count(size, "image"))), print),
     ),
   );
   const fill = async () => {

@@ -14,6 +14,7 @@ import KDBush from "../../vendor/kdbush.js";
 
 const LEGEND = 14;
 const LISTED = 60;
+// How far from a point, in pixels, still counts as on it.
 const REACH = 9;
 const SETTLE_MS = 130;
 const PLACES = new Set(["x", "y", "id", "step"]);
@@ -89,7 +90,7 @@ class MapView {
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
       this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each]), this.colour, (value) => this.setColour(value)) : null,
       this.steps.length ? this.slider() : null,
-      h("div", { class: "row" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
+      h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
       this.legend,
     ];
   }
@@ -182,7 +183,8 @@ class MapView {
 
   place(at) {
     const { x, y, id, label } = this.points;
-    return { x: x[at], y: y[at], id: id[at], label: label ? this.name("label", label[at]) : "" };
+    const shade = this.shades.get(this.points[this.colour]?.[at]);
+    return { x: x[at], y: y[at], id: id[at], label: label ? this.name("label", label[at]) : "", colour: shade };
   }
 
   fit() {
@@ -197,6 +199,7 @@ class MapView {
     const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const codes = this.points[colour] ?? new Int32Array(this.points.x.length);
     const { bytes, legend } = paint(codes, dark, this.hidden);
+    this.shades = new Map(legend.map(({ code, colour: shade }) => [code, shade]));
     this.drawing.colour(bytes);
     this.showLegend(colour ? legend : []);
     this.moved();

@@ -110,7 +110,7 @@ function queried(asked, subject) {
   const source = asked.id === undefined ? `/api/pictures/${encodeURIComponent(asked.picture)}` : null;
   return h(
     "div",
-    { class: "row" },
+    { class: "about" },
     frame(asked.id, { alt: `What is asked about: ${subject.key}`, size: 320, eager: true, source }),
     h(
       "div",
