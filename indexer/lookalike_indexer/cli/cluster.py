@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
-@click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
+@click.option(
+    "--space",
+    default="",
+    metavar="NAME|all",
+    help="The embedding space, or all of them.  [default: the collection's default]",
+)
 @click.option("--name", metavar="NAME", help="The clustering's name.  [default: k and the number of clusters]")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
@@ -32,16 +38,22 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
 
-    settings = cluster_settings(**options)
+    settings, progress = cluster_settings(**options), TerminalProgress()
     storage = Storage(collection)
     generations.require_latest(storage)
     with writing(storage):
-        draft, report = run_cluster(storage, generations.require_latest(storage), settings, TerminalProgress())
+        draft = generations.require_latest(storage)
+        every = settings.space == "all" and "all" not in draft.spaces
+        reports = []
+        for space in sorted(draft.spaces) if every else [settings.space]:
+            draft, report = run_cluster(storage, draft, dataclasses.replace(settings, space=space), progress)
+            reports.append(report)
         generation = generations.publish(storage, draft).generation
     if as_json:
-        click.echo(json.dumps(as_data(report, generation)))
+        data = [as_data(report, generation) for report in reports]
+        click.echo(json.dumps(data if every else data[0]))
     else:
-        click.echo(f"{summary(report)}\n{collection} is at generation {generation}.")
+        click.echo("\n".join([*map(summary, reports), f"{collection} is at generation {generation}."]))
 
 
 def as_data(report: ClusterReport, generation: int) -> dict[str, Any]:

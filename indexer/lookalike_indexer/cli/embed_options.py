@@ -14,6 +14,22 @@ if TYPE_CHECKING:
     from lookalike_indexer.embedding.settings import EmbedSettings
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Listed(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
+    """One or several values, separated by commas."""
+
+    name = "list"
+
+    def __init__(self, each: click.ParamType[Any] = click.STRING) -> None:
+        self._each = each
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        return tuple(self._each.convert(part.strip(), param, ctx) for part in value.split(","))
+
+
 _POSITIVE = click.IntRange(min=1)
 _OPTIONS = [
     click.option("--model", default="resnet152", show_default=True, help="A torchvision classification model."),
@@ -31,14 +47,21 @@ _OPTIONS = [
         help="Use the transforms of these published weights, such as IMAGENET1K_V1. [default: those of the weights]",
     ),
     click.option(
-        "--layer", "layers", multiple=True, metavar="NODE", help="A node to embed as a further space; repeatable."
+        "--layer",
+        "layers",
+        multiple=True,
+        type=_Listed(),
+        metavar="NODE,...",
+        help="Nodes to embed as further spaces, such as layer3 or, in AlexNet, conv1,conv2; repeatable.",
     ),
     click.option(
         "--pool",
         "pools",
         multiple=True,
-        type=click.Choice(["avg", "max", "top10"]),
-        help="How the --layer of the same position is pooled, or all of them when given once. [default: avg]",
+        type=_Listed(click.Choice(["avg", "max", "top10"])),
+        metavar="avg,max,top10",
+        help="How the --layer of the same position is pooled, or all of them when given once; each way that is listed "
+        "makes a space. [default: avg]",
     ),
     click.option("--name", default="", help="What to call the model in the collection. [default: the --model]"),
     click.option(
@@ -84,8 +107,8 @@ def embed_options(command: F) -> F:
 def embed_settings(
     *,
     source: str,
-    layers: tuple[str, ...],
-    pools: tuple[str, ...],
+    layers: tuple[tuple[str, ...], ...],
+    pools: tuple[tuple[str, ...], ...],
     gpus: str,
     **options: Any,
 ) -> EmbedSettings:
@@ -100,15 +123,17 @@ def embed_settings(
     return EmbedSettings(source=source, layers=_nodes(layers, pools), devices=_devices(gpus), **own)
 
 
-def _nodes(layers: tuple[str, ...], pools: tuple[str, ...]) -> tuple[Any, ...]:
+def _nodes(layers: tuple[tuple[str, ...], ...], pools: tuple[tuple[str, ...], ...]) -> tuple[Any, ...]:
     from lookalike_indexer.models.network import Node
 
     if (pools and len(pools) not in (1, len(layers))) or (pools and not layers):
         raise UsageError(
             f"--pool is given {len(pools)} times for {len(layers)} --layer; give it once for all, or once for each."
         )
-    each = pools if len(pools) == len(layers) else (pools or ("avg",)) * len(layers)
-    return tuple(Node(layer, pool) for layer, pool in zip(layers, each, strict=True))  # type: ignore[arg-type]
+    each = pools if len(pools) == len(layers) else (pools or (("avg",),)) * len(layers)
+    pairs = zip(layers, each, strict=True)
+    nodes = (Node(layer, pool) for some, how in pairs for layer in some for pool in how)  # type: ignore[arg-type]
+    return tuple(dict.fromkeys(nodes))
 
 
 def _devices(gpus: str) -> tuple[str, ...]:

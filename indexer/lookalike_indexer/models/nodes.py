@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +27,11 @@ class TracedNetwork:
         return list(self.nodes)[-1]
 
     def resolve(self, name: str) -> str:
-        """The node of that name, or the last node of the module of that name.
+        """The node of that name, the last node of the module of that name, or an activation of a convolution.
 
+        Networks that number their layers only (AlexNet, VGG, SqueezeNet) have
+        no "conv5"; it then stands for the fifth convolution that is executed,
+        with the ReLU where one follows it directly, as in Caffe.
         UsageError names close ones. A network has hundreds: all of them are
         listed by torchvision's get_graph_node_names.
         """
@@ -36,8 +40,24 @@ class TracedNetwork:
         inside = [node for node in self.nodes if node.startswith(f"{name}.")]
         if inside:
             return inside[-1]
+        if _CONVOLUTION.fullmatch(name):
+            return self._convolution(name)
         close = difflib.get_close_matches(name, self.nodes, n=3) or list(self.nodes)[-4:-1]
         raise UsageError(f"The model has no layer {name!r}; did you mean {', '.join(close)}?")
+
+    def _convolution(self, name: str) -> str:
+        """The activations of the convolution of a number."""
+        convolutions = [node for node, made in self.nodes.items() if isinstance(self._module(made), torch.nn.Conv2d)]
+        number = int(name.removeprefix("conv"))
+        if not 1 <= number <= len(convolutions):
+            raise UsageError(
+                f"The model has no layer {name!r}: it has {len(convolutions)} convolutions, from conv1 on."
+            )
+        found = convolutions[number - 1]
+        users = list(self.nodes[found].users)
+        after = next((node for node, made in self.nodes.items() if users[:1] == [made]), None)
+        is_relu = after is not None and isinstance(self._module(self.nodes[after]), torch.nn.ReLU)
+        return after if after is not None and is_relu else found
 
     def head_input(self) -> str:
         """The node that the classifier's last layer with weights reads, dropout skipped: the usual embedding."""
@@ -54,6 +74,7 @@ class TracedNetwork:
         return self.graph.get_submodule(str(node.target)) if node.op == "call_module" else None
 
 
+_CONVOLUTION = re.compile(r"conv\d+")
 _HEADS = (torch.nn.Linear, torch.nn.Conv2d)
 
 

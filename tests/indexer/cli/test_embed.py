@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.embed import embed
 from lookalike_indexer.cli.embed_options import embed_settings
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models.network import Node
 
@@ -45,7 +47,8 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
         (["--weights", "none.pth"], 1, "There is no weights file"),
         (["--model", "resnet999"], 2, "no classification model 'resnet999'"),
         (["--pool", "max"], 2, "--pool is given 1 times for 0 --layer"),
-        (["--layer", "features", "--pool", "middle"], 2, "'middle' is not one of"),
+        (["--layer", "conv99"], 2, "it has 26 convolutions, from conv1 on"),
+        (["--layer", "features", "--pool", "avg,middle"], 2, "'middle' is not one of"),
         (["--labels", "none.csv"], 1, "There is no labels file none.csv"),
         (["--gpus", "x"], 2, "neither 'all' nor GPU numbers"),
         (["--batch-size", "0"], 2, "0 is not in the range"),
@@ -72,11 +75,38 @@ def settings(**changes: object):
 
 
 def test_each_layer_has_its_pooling():
-    assert settings(layers=("a", "b")).layers == (Node("a", "avg"), Node("b", "avg"))
-    assert settings(layers=("a", "b"), pools=("max",)).layers == (Node("a", "max"), Node("b", "max"))
-    assert settings(layers=("a", "b"), pools=("max", "top10")).layers == (Node("a", "max"), Node("b", "top10"))
+    avg, most, top = ("avg",), ("max",), ("top10",)
+    a, b, c = ("a",), ("b",), ("c",)
+    assert settings(layers=(a, b)).layers == (Node("a", "avg"), Node("b", "avg"))
+    assert settings(layers=(a, b), pools=(most,)).layers == (Node("a", "max"), Node("b", "max"))
+    assert settings(layers=(a, b), pools=(most, top)).layers == (Node("a", "max"), Node("b", "top10"))
     with pytest.raises(UsageError, match="--pool is given 2 times for 3 --layer"):
-        settings(layers=("a", "b", "c"), pools=("max", "avg"))
+        settings(layers=(a, b, c), pools=(most, avg))
+
+
+def test_one_forward_pass_fills_a_space_for_each_layer_and_pooling(photos: Path, tmp_path: Path):
+    collection = str(tmp_path / "c")
+    options = ["--model", "alexnet", "--weights", "untrained:1", "--workers", "1"]
+    layers = ["--layer", "conv1,conv2,conv3,conv4,conv5", "--pool", "avg, max,top10"]
+    made = CliRunner().invoke(embed, [str(photos), "--collection", collection, *options, *layers])
+    assert made.exit_code == 0, made.output
+    spaces = CollectionReader.open(collection).manifest.spaces
+    del spaces["alexnet"]
+    channels = {"conv1": 64, "conv2": 192, "conv3": 384, "conv4": 256, "conv5": 256}
+    assert {name: space.dim for name, space in spaces.items()} == {
+        f"alexnet.{layer}.{pool}": dim for layer, dim in channels.items() for pool in ("avg", "max", "top10")
+    }
+    assert {space.layer for space in spaces.values()} == {f"features.{number}" for number in (1, 4, 7, 9, 11)}
+    # Activations after the ReLU: never negative, and their highest tenth lies between mean and maximum.
+    by_pool = {pool: vectors(collection, f"alexnet.conv3.{pool}") for pool in ("avg", "top10", "max")}
+    assert (by_pool["avg"] >= 0).all()
+    assert (by_pool["avg"] <= by_pool["top10"] + 1e-6).all()
+    assert (by_pool["top10"] <= by_pool["max"] + 1e-6).all()
+
+
+def vectors(collection: str, space: str):
+    reader = CollectionReader.open(collection)
+    return reader.vectors(space, np.arange(3))
 
 
 def test_two_models_can_be_told_apart_by_name():

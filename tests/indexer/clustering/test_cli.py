@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -44,6 +45,18 @@ def test_running_again_publishes_nothing(make_collection, clustered):
     assert json.loads(again.stdout)["generation"] == 2
     assert json.loads(again.stdout)["reused_files"] == 2
     assert generations.numbers(storage) == [1, 2]
+
+
+def test_all_spaces_are_clustered_as_one_generation(make_collection, clustered):
+    storage = make_collection(clustered(60, 8, 4))
+    made = generations.require_latest(storage)
+    spaces = {**made.spaces, "again": made.spaces["tiny"]}
+    generations.publish(storage, dataclasses.replace(made, spaces=spaces))
+    result = run(storage.root, "--space", "all", "--clusters", 4, "--json")
+    assert result.exit_code == 0, result.output
+    assert [one["clustering"] for one in json.loads(result.stdout)] == ["again/k4", "tiny/k4"]
+    assert generations.numbers(storage) == [1, 2, 3]
+    assert set(generations.require_latest(storage).clusterings) == {"again/k4", "tiny/k4"}
 
 
 @pytest.mark.parametrize(

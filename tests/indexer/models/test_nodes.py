@@ -62,3 +62,23 @@ def test_tracing_shares_the_weights():
     graph = trace(module).graph
     assert next(graph.parameters()).data_ptr() == next(module.parameters()).data_ptr()
     assert not any(isinstance(part, torch.nn.Dropout) and part.training for part in graph.modules())
+
+
+@pytest.mark.parametrize(
+    ("arch", "asked", "found"),
+    [
+        ("alexnet", "conv1", "features.1"),
+        ("alexnet", "conv5", "features.11"),
+        ("vgg11_bn", "conv2", "features.4"),
+        ("resnet18", "conv1", "conv1"),
+        ("resnet18", "layer1", "layer1.1.relu_1"),
+    ],
+)
+def test_convolutions_can_be_named_by_their_number(arch: str, asked: str, found: str):
+    assert trace(build(arch, 10, transform_input=False)).resolve(asked) == found
+
+
+@pytest.mark.parametrize("name", ["conv0", "conv6"])
+def test_a_convolution_that_is_not_there_is_said(name: str):
+    with pytest.raises(UsageError, match=f"no layer '{name}': it has 5 convolutions"):
+        trace(build("alexnet", 10, transform_input=False)).resolve(name)
