@@ -25,17 +25,22 @@ _BLOCK = 4096
 class Clustered:
     """`rows` vectors of `dim` around unit centres; `spread` and `rest` are the lengths of the noise.
 
-    `spread` is that within the `rank` shared directions, `rest` that alike in
-    all directions.
+    With `clusters` 0 there is one for each fifty rows, about twice as many as
+    an index has lists. `spread` is the length within the `rank` shared
+    directions, `rest` that alike in all directions.
     """
 
     rows: int
     dim: int = 2048
-    clusters: int = 1000
+    clusters: int = 0
     spread: float = 0.7
     rank: int = 64
     rest: float = 0.1
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.clusters:
+            object.__setattr__(self, "clusters", max(10, self.rows // 50))
 
     def blocks(self, start: int = 0) -> Iterator[Float32]:
         """Blocks of 4,096 rows (the last is shorter), float32, of unit length; `start` is a block's number."""
