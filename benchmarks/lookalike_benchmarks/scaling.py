@@ -172,6 +172,10 @@ class _NoNetwork:
         self.fingerprint = fingerprint
         self._dim = dim
 
+    @property
+    def alive(self) -> bool:
+        return True
+
     def embed(self, files: list[bytes]) -> Embedded:
         return Embedded(np.empty((len(files), self._dim), np.float32))
 

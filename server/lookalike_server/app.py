@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import faiss
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from lookalike.v1 import (
@@ -26,11 +25,14 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.decode import ImageLimits
+from lookalike_server.access import Access
+from lookalike_server.admission import Admission
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current
 from lookalike_server.embedding import Embedder, EmbedQueue, OpenEmbedder
 from lookalike_server.embedding_process import Opening, ProcessEmbedder
 from lookalike_server.experiments import ExperimentQueue
+from lookalike_server.health import Health
 from lookalike_server.interceptors import Errors, InFlight
 from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
 from lookalike_server.listen import new_server, open_port
@@ -45,13 +47,16 @@ from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
 from lookalike_server.settings import ServeSettings
-from lookalike_server.snapshot import Loader, Snapshot
+from lookalike_server.snapshot import Loader
+from lookalike_server.tokens import Tokens
 from lookalike_server.workers import Workers
 
 log = logging.getLogger(__name__)
 
 # How long callers are told that the server is stopping before it closes their connections.
 _REFUSING_S = 0.2
+# How often the health of devices and network is looked at.
+_LOOK_S = 0.25
 
 SERVICES = tuple(
     file.DESCRIPTOR.services_by_name[name].full_name
@@ -63,6 +68,9 @@ SERVICES = tuple(
         (server_pb2, "ServerService"),
     )
 )
+
+# What cannot be done without a device.
+SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 
 
 class App:
@@ -82,7 +90,9 @@ class App:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._observatory = Observatory(settings.observe)
-        self._loader = Loader(settings.placement, devices, settings.limits, self._budget, self._observatory.lane)
+        self._loader = Loader(
+            settings.placement, devices, settings.limits, self._budget, self._observatory.lane, settings.on_loss
+        )
         self._open_embedder = open_embedder or _embedder_opener(settings, devices, self._budget)
         # Half of the processors, as the network has: searches keep the rest.
         self._laboratory = laboratory or ProcessLaboratory(
@@ -96,6 +106,10 @@ class App:
         Loader. IndexerError: the address cannot be listened on.
         """
         settings, limits = self._settings, self._settings.limits
+        # Has a result when the server should end: what is wrong, "" when nothing is.
+        self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # First, because a mistake in that file should not take the loading of an index to be found.
+        tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
         self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
@@ -103,7 +117,15 @@ class App:
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
-        self._server = new_server(limits, [self._observatory.interceptor, self._in_flight, Errors()])
+        self._admission = Admission(limits)
+        access = Access(tokens, settings.listen.anyone)
+        self._server = new_server(
+            limits,
+            settings.connections,
+            [self._observatory.interceptor, self._in_flight, Errors(), access, self._admission],
+        )
+        always = [service for service in SERVICES if service != SEARCHING]
+        self._health = Health(self.current, self._embed_queue, [SEARCHING], always)
         self._add_services()
         try:
             self._observatory.open(self, self._loader.devices)
@@ -112,9 +134,22 @@ class App:
         except BaseException:
             await self._close()
             raise
-        await self._say_serving(snapshot)
-        self._tasks = [asyncio.create_task(self._reloader.watch()), asyncio.create_task(self._warm_up())]
+        await self._health.say()
+        self._tasks = [
+            asyncio.create_task(self._reloader.watch()),
+            asyncio.create_task(self._warm_up()),
+            asyncio.create_task(self._health.watch(min(_LOOK_S, settings.watch), self._lost)),
+        ]
         log.info("threads: %d to search, %d to embed", self._budget.search, self._budget.embed)
+
+    def end(self, why: str = "") -> None:
+        """Ask whoever runs the server to stop it."""
+        if not self.ending.done():
+            self.ending.set_result(why)
+
+    def _lost(self, what: str) -> None:
+        if self._settings.on_loss == "fail":
+            self.end(what)
 
     @property
     def address(self) -> str:
@@ -148,7 +183,7 @@ class App:
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end."""
         grace = self._settings.grace if grace is None else grace
-        await self._health.enter_graceful_shutdown()
+        await self._health.end()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -186,15 +221,11 @@ class App:
             ExperimentServicer(self.current, limits, self._experiments, self._workers), server
         )
         server_pb2_grpc.add_ServerServiceServicer_to_server(
-            ServerServicer(self.current, self._loader, self._embed_queue), server
+            ServerServicer(self.current, self._loader, self._embed_queue, self._reloader), server
         )
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-
-    async def _say_serving(self, snapshot: Snapshot) -> None:
-        for name in ("", snapshot.name, *SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        if self._settings.listen.reflection:
+            reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
     async def _warm_up(self) -> None:
         """Open the default space's network before somebody waits for it."""
@@ -202,29 +233,6 @@ class App:
             problem = await self._embed_queue.problem(snapshot)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
-
-
-async def run(settings: ServeSettings, announce: Callable[[App], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; SIGHUP looks for a new generation. `announce` is called when serving.
-
-    Errors as `App.start`. A second SIGTERM or SIGINT ends the process at once.
-    """
-    loop = asyncio.get_running_loop()
-    app = App(settings)
-    # Its default would end the process, and somebody may send it while a generation is loading.
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)
-    await app.start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, app.reload)
-    announce(app)
-    await stop.wait()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-    log.info("draining for up to %g s", settings.grace)
-    await app.stop()
-    log.info("stopped")
 
 
 def _embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:

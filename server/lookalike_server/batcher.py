@@ -5,8 +5,12 @@
 A worker that is free takes the oldest entry at once and, with it, every queued
 one that can share its call; nothing waits for company. So batches grow only
 while the device is busy, which is when they pay. The batch is put together by
-the thread that runs it, at the moment it can run it: what was cancelled or has
-expired by then costs no device time, and no batch is made too early.
+the thread that runs it, at the moment it can run it: what was cancelled, has
+expired or has waited too long by then costs no device time, and no batch is
+made too early.
+
+A worker whose device fails recovers in its own thread, which owns the device;
+meanwhile the others go on, and when there is no other, callers are told at once.
 
 This module knows neither gRPC nor faiss nor torch.
 """
@@ -14,17 +18,17 @@ This module knows neither gRPC nor faiss nor torch.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.errors import ExpiredError, OverloadedError
+from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Refused, Rules
+
+__all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
 
 log = logging.getLogger(__name__)
 
@@ -38,52 +42,19 @@ Observe = Callable[[int, Sequence[float], float], None]
 # By a queue's name, what is to be told of its batches.
 ObserveLane = Callable[[str], Observe | None]
 
-
-@dataclass(frozen=True)
-class Answer(Generic[R]):
-    """A result and how it came about; `size` is that of the whole batch."""
-
-    result: R
-    worker: str
-    size: int
-    queue_us: int
-    run_us: int
-
-
-@dataclass(frozen=True)
-class Rules(Generic[W]):
-    """What may share a batch, and how much.
-
-    Works with equal `key` can share a call; `size` is what a work counts
-    against `max_batch` (of one batch) and `max_queue` (of all that wait),
-    `weight` its bytes against `max_weight` (of all that wait). What has waited
-    for more than `max_age` seconds is refused instead of run.
-    """
-
-    key: Callable[[W], Hashable]
-    size: Callable[[W], int]
-    max_batch: int
-    max_queue: int
-    weight: Callable[[W], int] = lambda work: 0
-    max_weight: int = 0
-    max_age: float = math.inf
-
-
-@dataclass(eq=False)
-class _Entry(Generic[W, R]):
-    work: W
-    size: int
-    key: Hashable
-    deadline: float | None
-    queued: float
-    answer: asyncio.Future[Answer[R]]
+# Until a thread that ended by itself is replaced, and between attempts to recover a device.
+_RESTART_S = 0.5
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
 
 
 class Batcher(Generic[W, R]):
     """A queue and one owner thread for each of `workers`, which maps a worker's name to what it runs.
 
     `prepare` runs once in each owner thread, before its first batch; `observe`
-    after each batch, in the thread that ran it.
+    after each batch, in the thread that ran it. `recover` runs in the thread
+    of a worker whose batch failed with DeviceError, and again with growing
+    pauses for as long as it raises: the worker takes no batch until it does not.
     """
 
     def __init__(
@@ -93,150 +64,178 @@ class Batcher(Generic[W, R]):
         rules: Rules[W],
         prepare: Callable[[], None] | None = None,
         observe: Observe | None = None,
+        recover: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self._name = name
         self._observe = observe
-        self._rules = rules
         self._prepare = prepare
-        self._queue: dict[int, _Entry[W, R]] = {}
-        self._numbers = itertools.count()
-        self._waiting = 0
+        self._workers = dict(workers)
+        self._recover = dict(recover or {})
+        self._queue: BatchQueue[W, R] = BatchQueue(name, rules)
         self._last_run_s = 0.0
-        self._closed = False
+        # What is wrong with the workers that take no batches.
+        self._down: dict[str, str] = {}
         self._changed = threading.Condition()
-        self._threads = [
-            threading.Thread(target=self._serve, args=(worker, run), name=f"{name}/{worker}", daemon=True)
-            for worker, run in workers.items()
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._closed = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        for worker in self._workers:
+            self._start(worker)
 
     async def submit(self, work: W, deadline: float | None = None) -> Answer[R]:
         """Queue a work and wait for its answer. `deadline` is in the time of `time.monotonic`.
 
-        OverloadedError: the queue is full. ExpiredError: the deadline passed
-        while it waited. Otherwise whatever its batch failed with. A cancelled
-        caller leaves the queue at once.
+        OverloadedError: the queue is full, or the work waited in it too long.
+        ExpiredError: the deadline passed while it waited. DeviceError: no
+        worker has a device. Otherwise whatever its batch failed with. A
+        cancelled caller leaves the queue at once.
         """
+        rules = self._queue.rules
         future: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
-        entry = _Entry(work, self._rules.size(work), self._rules.key(work), deadline, time.monotonic(), future)
-        number = next(self._numbers)
+        entry = Entry(work, rules.size(work), rules.weight(work), rules.key(work), deadline, time.monotonic(), future)
         with self._changed:
-            self._admit(entry.size)
-            self._queue[number] = entry
-            self._waiting += entry.size
+            if self._closed.is_set():
+                raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
+            if lost := self.lost:
+                raise DeviceError(lost)
+            number = self._queue.add(entry, self._wait_s())
             self._changed.notify()
         try:
             return await future
         finally:
             # Finds it still queued only when this caller was cancelled.
             with self._changed:
-                self._forget(number)
+                self._queue.remove(number)
 
     @property
     def waiting(self) -> int:
         """The size of all that is queued."""
-        return self._waiting
+        return self._queue.waiting
+
+    @property
+    def lost(self) -> str:
+        """What is wrong when no worker can take a batch; "" when one can."""
+        down = dict(self._down)
+        return next(iter(down.values())) if len(down) == len(self._workers) else ""
 
     def close(self) -> None:
         """Refuse what is queued and let each thread end after its current batch."""
         with self._changed:
-            self._closed = True
+            self._closed.set()
             self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the threads have ended; only after `close`."""
-        for thread in self._threads:
+        for thread in list(self._threads.values()):
             thread.join(timeout)
 
-    def _admit(self, size: int) -> None:
-        """Raise unless there is room. A work larger than the queue is taken when nothing waits."""
-        if self._closed:
-            raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
-        if self._waiting and self._waiting + size > self._rules.max_queue:
-            batches = math.ceil(self._waiting / self._rules.max_batch / len(self._threads))
-            raise OverloadedError(
-                f"The {self._name} queue is full: {self._waiting} wait and {self._rules.max_queue} may; "
-                "ask again later, or send fewer at a time.",
-                retry_after=max(0.05, batches * self._last_run_s),
-            )
+    def _wait_s(self) -> float:
+        """How long what is queued now will take."""
+        return math.ceil(self._queue.waiting / self._queue.rules.max_batch / len(self._workers)) * self._last_run_s
 
-    def _forget(self, number: int) -> None:
-        entry = self._queue.pop(number, None)
-        if entry is not None:
-            self._waiting -= entry.size
+    def _start(self, worker: str) -> None:
+        thread = threading.Thread(target=self._own, args=(worker,), name=f"{self._name}/{worker}", daemon=True)
+        self._threads[worker] = thread
+        thread.start()
 
-    def _serve(self, worker: str, run: Run[W, R]) -> None:
+    def _own(self, worker: str) -> None:
+        """The owner thread. One that ends by itself is followed by another, and those who wait do not notice."""
+        try:
+            self._serve(worker)
+        except BaseException:
+            log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
+            self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
+            if self._closed.wait(_RESTART_S):
+                self._take()  # answers those who wait
+            else:
+                self._start(worker)
+
+    def _serve(self, worker: str) -> None:
         if self._prepare:
             self._prepare()
+        self._down.pop(worker, None)
         while (batch := self._take()) is not None:
-            if batch:
-                self._answer(worker, run, batch)
+            healthy = not batch or self._answer(worker, batch)
             # Neither a batch nor its vectors may live until the next one comes.
             del batch
+            if not healthy and worker in self._recover:
+                self._recovered(worker, self._recover[worker])
 
-    def _take(self) -> list[_Entry[W, R]] | None:
+    def _take(self) -> list[Entry[W, R]] | None:
         """The next batch; None when closed. Answers what expired or cannot be run any more."""
         with self._changed:
-            while not self._queue and not self._closed:
+            while not self._queue and not self._closed.is_set():
                 self._changed.wait()
-            if self._closed:
-                left = list(self._queue.values())
-                self._queue.clear()
-                self._waiting = 0
-                _settle([(entry, DeviceError("The server is stopping.")) for entry in left])
+            if self._closed.is_set():
+                _settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
                 return None
-            return self._next_batch()
-
-    def _next_batch(self) -> list[_Entry[W, R]]:
-        batch: list[_Entry[W, R]] = []
-        expired: list[_Entry[W, R]] = []
-        size = 0
-        now = time.monotonic()
-        for number, entry in list(self._queue.items()):
-            if entry.deadline is not None and entry.deadline <= now:
-                expired.append(entry)
-                self._forget(number)
-            elif not batch or (entry.key == batch[0].key and size + entry.size <= self._rules.max_batch):
-                batch.append(entry)
-                size += entry.size
-                self._forget(number)
-        if expired:
-            late = ExpiredError(f"The deadline passed while waiting in the {self._name} queue.")
-            _settle([(entry, late) for entry in expired])
+            batch, refused = self._queue.take(time.monotonic(), self._wait_s())
+        _settle(refused)
         return batch
 
-    def _answer(self, worker: str, run: Run[W, R], batch: list[_Entry[W, R]]) -> None:
+    def _answer(self, worker: str, batch: list[Entry[W, R]]) -> bool:
+        """Run a batch and answer all of it; whether the device is still trusted."""
         started = time.monotonic()
+        results: Sequence[R | Exception]
+        ended_by: BaseException | None = None
         try:
-            results = run([entry.work for entry in batch])
+            results = self._workers[worker]([entry.work for entry in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results came back for a batch of {len(batch)}")
         except Exception as error:
             # Whatever it was, those who wait must hear of it, and the thread must go on.
             log.debug("a batch of %d failed in %s/%s", len(batch), self._name, worker, exc_info=True)
             results = [error] * len(batch)
-        ended = time.monotonic()
-        self._last_run_s = ended - started
+        except BaseException as error:
+            ended_by = error
+            results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; ask again.")] * len(
+                batch
+            )
+        took = time.monotonic() - started
+        self._last_run_s = took
         size = sum(entry.size for entry in batch)
-        run_us = round((ended - started) * 1e6)
+        waited = [started - entry.queued for entry in batch]
         _settle(
             [
-                (
-                    entry,
-                    result
-                    if isinstance(result, Exception)
-                    else Answer(result, worker, size, round((started - entry.queued) * 1e6), run_us),
-                )
-                for entry, result in zip(batch, results, strict=True)
+                (entry, result if isinstance(result, Exception) else Answer(result, worker, size, _us(wait), _us(took)))
+                for entry, result, wait in zip(batch, results, waited, strict=True)
             ]
         )
+        if ended_by is not None:
+            raise ended_by
         if self._observe:
             # After the answers: nobody waits for the measuring.
-            self._observe(size, [started - entry.queued for entry in batch], ended - started)
+            self._observe(size, waited, took)
+        return not all(isinstance(result, DeviceError) for result in results)
+
+    def _recovered(self, worker: str, recover: Callable[[], None]) -> None:
+        """Return when the worker's device can be used again, or the batcher is closed."""
+        pause = 0.0
+        while not self._closed.wait(pause):
+            try:
+                recover()
+            except Exception as error:
+                # The next attempt may go better.
+                log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
+                self._gone(worker, f"{error}")
+                pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
+            else:
+                break
+        if self._down.pop(worker, None):
+            log.info("%s/%s can be used again", self._name, worker)
+
+    def _gone(self, worker: str, what: str) -> None:
+        """Tell those who wait, when no other worker can take what they wait for."""
+        with self._changed:
+            self._down[worker] = what
+            left = self._queue.clear() if self.lost else []
+        _settle([(entry, DeviceError(what)) for entry in left])
 
 
-def _settle(outcomes: Sequence[tuple[_Entry[W, R], Answer[R] | Exception]]) -> None:
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)
+
+
+def _settle(outcomes: Sequence[tuple[Entry[W, R], Answer[R] | Exception]] | list[Refused[W, R]]) -> None:
     """Hand outcomes to their callers' event loop, in one step for all of them."""
     if not outcomes:
         return

@@ -45,6 +45,15 @@ class Child:
         self._role = role
         self._process: SpawnProcess | None = None
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there. From any thread."""
+        process = self._process
+        try:
+            return process is not None and process.is_alive()
+        except ValueError:
+            return False  # closed meanwhile
+
     def ask(self, question: object) -> Any:
         """The answer. Errors are those of `opened` and of the answer.
 

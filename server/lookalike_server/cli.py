@@ -16,6 +16,7 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_server.observe.options import observe_options
 
 if TYPE_CHECKING:
+    from lookalike_server.app import App
     from lookalike_server.observe.logs import LogFormat
     from lookalike_server.observe.settings import ObserveSettings
 
@@ -36,10 +37,32 @@ if TYPE_CHECKING:
     "--weights", metavar="FILE", help="Weights to embed pictures with, if they are no longer where they were."
 )
 @click.option("--max-queue", type=int, metavar="N", help="Queries that may wait for the device.")
+@click.option("--max-peer-calls", type=int, metavar="N", help="Calls of one address that may be under way.")
+@click.option(
+    "--on-device-loss",
+    "on_loss",
+    type=click.Choice(["fail", "retry", "cpu"]),
+    default="retry",
+    show_default=True,
+    help="End, put the index there again until it stays, or search on the processor from then on.",
+)
 @click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
 @click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
 @click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
-@click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS.")
+@click.option(
+    "--tls-client-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Let in only callers with a certificate of this authority, PEM.",
+)
+@click.option(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
+)
+@click.option("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
 @reported
 @observe_options
 def serve(
@@ -50,9 +73,14 @@ def serve(
     gpus: str,
     weights: str | None,
     max_queue: int | None,
+    max_peer_calls: int | None,
+    on_loss: str,
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
+    tls_client_ca: Path | None,
+    tokens: Path | None,
+    reflection: bool,
     insecure: bool,
     observe: ObserveSettings,
     log_format: LogFormat,
@@ -60,23 +88,27 @@ def serve(
     """Answer queries about the collection in DIR over gRPC.
 
     A new generation is served as soon as it is published; SIGHUP looks for one
-    at once. SIGTERM lets the calls in flight end first.
+    at once. SIGTERM lets the calls in flight end first. Certificates and tokens
+    are read again when their files change.
     """
     # Here, so that `lookalike --help` does not load faiss.
-    from lookalike_server.app import App, run
     from lookalike_server.limits import Limits
     from lookalike_server.observe.logs import configure
     from lookalike_server.placement.place import PLACEMENTS
+    from lookalike_server.placement.placing import ON_LOSS
+    from lookalike_server.running import run
     from lookalike_server.settings import Listen, ServeSettings
 
-    limits = Limits() if max_queue is None else dataclasses.replace(Limits(), max_queue=max_queue)
+    given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
+    limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
     settings = ServeSettings(
         root=str(collection),
-        listen=Listen(host, port, tls_cert, tls_key, insecure),
+        listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection),
         placement=next(known for known in PLACEMENTS if known == placement),
         gpus=gpus,
         weights=weights,
         grace=grace,
+        on_loss=next(known for known in ON_LOSS if known == on_loss),
         limits=limits,
         observe=observe,
     )

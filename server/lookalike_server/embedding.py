@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -26,6 +27,11 @@ class Embedder(Protocol):
     """A network with its preprocessing, made for one space."""
 
     fingerprint: str
+
+    @property
+    def alive(self) -> bool:
+        """False when it has ended by itself, so that another has to be opened."""
+        ...
 
     def embed(self, files: list[bytes]) -> Embedded:
         """The embeddings of encoded pictures; DecodeError names the one that cannot be read."""
@@ -68,8 +74,14 @@ class EmbedQueue:
             size=lambda work: len(work.files),
             max_batch=batch,
             max_queue=limits.max_batch * 2,
+            weight=lambda work: sum(map(len, work.files)),
+            max_weight=limits.max_queue_bytes,
+            max_age=limits.max_slow_queue_ms / 1000,
         )
-        self._batcher: Batcher[_Work, Embedded] = Batcher("embedding", {"network": self._run}, rules, observe=observe)
+        self._last: _Work | None = None
+        self._batcher: Batcher[_Work, Embedded] = Batcher(
+            "embedding", {"network": self._run}, rules, observe=observe, recover={"network": self._reopen}
+        )
 
     async def embed(
         self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None
@@ -87,11 +99,22 @@ class EmbedQueue:
         """The pictures that wait."""
         return self._batcher.waiting
 
+    @property
+    def ready(self) -> bool:
+        """Whether a network is open, and none has ended by itself."""
+        embedders = list(self._embedders.values())
+        return bool(embedders) and not self._batcher.lost and all(embedder.alive for embedder in embedders)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a network has ended by itself and nobody is opening another."""
+        return not self._batcher.lost and any(not embedder.alive for embedder in list(self._embedders.values()))
+
     async def problem(self, snapshot: Snapshot) -> str:
         """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be."""
         try:
             space = snapshot.space()
-            if space.entry.fingerprint not in self._embedders or self._unwanted():
+            if space.entry.fingerprint not in self._embedders or self._unwanted() or self.ended or self._batcher.lost:
                 await self.embed(snapshot, space.name, [], None)
         except IndexerError as error:
             return str(error)
@@ -126,8 +149,17 @@ class EmbedQueue:
         ends = np.cumsum([len(work.files) for work in batch])
         return [embedded.rows(end - len(work.files), end) for work, end in zip(batch, ends, strict=True)]
 
+    def _reopen(self) -> None:
+        """Open the network that has ended anew, before somebody asks for it. Errors as `embed`."""
+        work = self._last
+        if work is not None and (self._wanted is None or work.fingerprint in self._wanted):
+            self._embedder(work)
+
     def _embedder(self, work: _Work) -> Embedder:
+        self._last = dataclasses.replace(work, files=[])
         self._close_unwanted(work.fingerprint)
+        for fingerprint in [one for one, embedder in self._embedders.items() if not embedder.alive]:
+            self._embedders.pop(fingerprint).close()
         embedder = self._embedders.get(work.fingerprint)
         if embedder is None:
             embedder = self._open(work.reader, work.space)

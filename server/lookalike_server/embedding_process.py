@@ -39,6 +39,11 @@ class ProcessEmbedder:
         self._child = Child(Role("embedding", "embeds pictures", _opened, opening))
         self.fingerprint: str = self._child.ask(None)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._child.alive
+
     def embed(self, files: list[bytes]) -> Embedded:
         """The embeddings of encoded pictures.
 

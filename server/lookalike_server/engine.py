@@ -6,6 +6,9 @@ another machine.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +17,7 @@ import numpy.typing as npt
 
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.batcher import Answer, Batcher, ObserveLane, Rules, Run
@@ -21,16 +25,33 @@ from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
 from lookalike_server.placement.searcher import Searcher
 
+log = logging.getLogger(__name__)
+
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Rows of the space and their distances, both (n, k), nearest first; row -1 where fewer were found."""
+    """Rows of the space and their distances, both (n, k), nearest first; row -1 where fewer were found.
+
+    `device` is where they were found, such as "cpu" or "cuda:0".
+    """
 
     rows: Int64
     distances: Float32
+    device: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an index is, and how it is placed anew when its device has failed; None where that is not wanted.
+
+    `again` raises DeviceError when it cannot be placed.
+    """
+
+    searcher: Searcher
+    again: Callable[[], Searcher] | None = None
 
 
 @dataclass(frozen=True)
@@ -60,22 +81,25 @@ class Engine:
         self,
         reader: CollectionReader,
         entry: IndexEntry,
-        searchers: Sequence[Searcher],
+        places: Sequence[Place],
         limits: Limits,
         prepare_thread: Callable[[], None] | None = None,
         observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
-        self._searchers = searchers
         rules: Rules[_Work] = Rules(
             key=lambda work: work.key,
             size=lambda work: work.size,
             max_batch=limits.max_batch,
             max_queue=limits.max_queue,
+            max_age=limits.max_queue_ms / 1000,
         )
-        workers: dict[str, Run[_Work, Hits]] = {searcher.name: _Indexed(searcher, entry) for searcher in searchers}
-        self._indexed = Batcher("search", workers, rules, prepare_thread, observe("search"))
-        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry)}, rules, prepare_thread, observe("scan"))
+        self._placed = {place.searcher.name: _Indexed(place, entry) for place in places}
+        workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
+        recover = {name: placed.recover for name, placed in self._placed.items()}
+        self._indexed = Batcher("search", workers, rules, prepare_thread, observe("search"), recover)
+        slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000)
+        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry)}, slow, prepare_thread, observe("scan"))
 
     async def search(self, vectors: Float32, k: int, plan: Plan, deadline: float | None) -> Answer[Hits]:
         """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared.
@@ -91,25 +115,75 @@ class Engine:
         """The queries that wait, by lane."""
         return {"search": self._indexed.waiting, "scan": self._scanned.waiting}
 
+    @property
+    def lost(self) -> str:
+        """What is wrong when no device has the index; "" when one has."""
+        return self._indexed.lost
+
+    @property
+    def devices(self) -> list[str]:
+        """Where the index is, which another place may have taken over."""
+        return [placed.device for placed in self._placed.values()]
+
     def close(self) -> None:
         self._indexed.close()
         self._scanned.close()
-        for searcher in self._searchers:
-            searcher.close()
+        for placed in self._placed.values():
+            placed.close()
 
 
 class _Indexed:
-    """Runs a batch on a placed index."""
+    """Runs a batch on a placed index, and places it anew when its device fails."""
 
-    def __init__(self, searcher: Searcher, entry: IndexEntry) -> None:
-        self._searcher = searcher
+    def __init__(self, place: Place, entry: IndexEntry) -> None:
+        self._searcher: Searcher | None = place.searcher
+        self.device = place.searcher.name
+        self._again = place.again
         self._entry = entry
 
     def __call__(self, batch: list[_Work]) -> list[Hits]:
         # All at once: numpy costs a call as much for one row as for some.
         queries = prepare(_joined(batch), self._entry.metric)
-        rows, distances = self._searcher.search(queries, max(work.k for work in batch), batch[0].nprobe)
-        return _parted(batch, rows, distances)
+        rows, distances = self._there().search(queries, max(work.k for work in batch), batch[0].nprobe)
+        return _parted(batch, rows, distances, self.device)
+
+    def recover(self) -> None:
+        """Make sure that the index can be searched. DeviceError: it cannot, for now.
+
+        A device that only lacked memory for one batch keeps its index; otherwise
+        what it may still hold of it is given up before it is placed anew.
+        """
+        try:
+            self._probe()
+        except DeviceError as error:
+            if self._again is None:
+                raise
+            log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
+        else:
+            return
+        self.close()
+        self._searcher = None
+        searcher = self._again()
+        self._searcher, self.device = searcher, searcher.name
+        self._probe()
+        log.info("the index of the space %s is on %s now", self._entry.space, self.device)
+
+    def close(self) -> None:
+        if self._searcher is not None:
+            self._searcher.close()
+
+    def _there(self) -> Searcher:
+        if self._searcher is None:
+            raise DeviceError(
+                f"The index of the space {self._entry.space} is not on {self.device} any more; ask later."
+            )
+        return self._searcher
+
+    def _probe(self) -> None:
+        searcher = self._there()
+        # Not zeros, which would be as near to one image as to every other.
+        query = np.full((1, searcher.dim), 1 / math.sqrt(searcher.dim), np.float32)
+        searcher.search(query, 1, min(1, self._entry.nlist))
 
 
 class _Scan:
@@ -123,7 +197,7 @@ class _Scan:
         k = max(work.k for work in batch)
         queries = prepare(_joined(batch), self._entry.metric)
         rows, distances = exact_search(self._blocks(), queries, k, self._entry.metric)
-        return _parted(batch, rows, distances)
+        return _parted(batch, rows, distances, "cpu")
 
     def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
         start = 0
@@ -136,10 +210,10 @@ def _joined(batch: list[_Work]) -> Float32:
     return batch[0].queries if len(batch) == 1 else np.concatenate([work.queries for work in batch])
 
 
-def _parted(batch: list[_Work], rows: Int64, distances: Float32) -> list[Hits]:
+def _parted(batch: list[_Work], rows: Int64, distances: Float32, device: str) -> list[Hits]:
     """Each work's own lines, cut to its own k."""
     ends = np.cumsum([work.size for work in batch])
     return [
-        Hits(rows[end - work.size : end, : work.k], distances[end - work.size : end, : work.k])
+        Hits(rows[end - work.size : end, : work.k], distances[end - work.size : end, : work.k], device)
         for work, end in zip(batch, ends, strict=True)
     ]

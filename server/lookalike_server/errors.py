@@ -3,8 +3,10 @@
 IndexerError                     (lookalike_indexer.errors)
 ├── UsageError
 │   └── ArgumentError            a field of a request is wrong
-├── OverloadedError              the queue is full; says when to come back
-└── ExpiredError                 the caller's deadline passed before the work began
+├── OverloadedError              a queue, or a peer's share, is full; says when to come back
+├── ExpiredError                 the caller's deadline passed before the work began
+├── UnknownCallerError           the call has no token, or one that nobody was given
+└── ForbiddenError               the caller's role does not allow the call
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class ArgumentError(UsageError):
 
 
 class OverloadedError(IndexerError):
-    """The queue is full; `retry_after` is in seconds."""
+    """A queue, or a peer's share, is full; `retry_after` is in seconds."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -54,6 +56,14 @@ class OverloadedError(IndexerError):
 
 class ExpiredError(IndexerError):
     """The caller's deadline passed before the work began."""
+
+
+class UnknownCallerError(IndexerError):
+    """The call has no token, or one that nobody was given."""
+
+
+class ForbiddenError(IndexerError):
+    """The caller's role does not allow the call."""
 
 
 # The first class that fits decides, so a class stands before its bases.
@@ -66,6 +76,8 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (WeightsError, grpc.StatusCode.FAILED_PRECONDITION),
     (OverloadedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (ExpiredError, grpc.StatusCode.DEADLINE_EXCEEDED),
+    (UnknownCallerError, grpc.StatusCode.UNAUTHENTICATED),
+    (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
     (DeviceError, grpc.StatusCode.UNAVAILABLE),
     (DataLossError, grpc.StatusCode.DATA_LOSS),
 )

@@ -1,11 +1,14 @@
-"""What every unary call passes through after observe/interceptor.py, outermost first: counting, then errors."""
+"""What every unary call passes through after observe/interceptor.py, outermost first: counting, then errors.
+
+Inside of these: access.py, who may call, then admission.py, how much at a time.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 
@@ -35,16 +38,24 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -
 
 
 class UnaryInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each unary call; streams (health watching, reflection) pass untouched."""
+    """Wraps each unary call; replies in streams (health watching, reflection) pass untouched.
+
+    admission.py reads a call's message itself, and so gives gRPC a handler of
+    a stream of requests.
+    """
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None or handler.response_streaming:
             return handler
-        wrapped = self.wrap(handler_call_details.method, handler.unary_unary)
-        return grpc.unary_unary_rpc_method_handler(wrapped, handler.request_deserializer, handler.response_serializer)
+        parse, serialise = handler.request_deserializer, handler.response_serializer
+        if handler.request_streaming:
+            streamed: Any = self.wrap(handler_call_details.method, cast("Call", handler.stream_unary))
+            return grpc.stream_unary_rpc_method_handler(streamed, parse, serialise)
+        wrapped = self.wrap(handler_call_details.method, cast("Call", handler.unary_unary))
+        return grpc.unary_unary_rpc_method_handler(wrapped, parse, serialise)
 
     def wrap(self, method: str, call: Call) -> Call:
         raise NotImplementedError

@@ -18,6 +18,13 @@ class Limits:
     `max_experiments` is what may wait for the one that runs; `max_table_rows`
     bounds each table of an experiment's reply, which has to stay within
     `max_message_bytes` besides.
+
+    A peer is an address, whatever number of connections it opens; its calls
+    count from their arrival until their reply has been sent. What has waited
+    longer than `max_queue_ms` is refused instead of searched, so that an
+    overloaded server works on what somebody still waits for;
+    `max_slow_queue_ms` is for pictures and exact scans, of which one batch
+    takes as long as a queue of searches.
     """
 
     max_batch: int = 256
@@ -30,7 +37,13 @@ class Limits:
     max_members: int = 100
     max_queue: int = 1024
     max_experiments: int = 8
-    max_table_rows: int = 200_000
+    max_table_rows: int = 1_000_000
+    max_peer_calls: int = 1024
+    max_peer_bytes: int = 256 * MIB
+    max_queue_bytes: int = 256 * MIB
+    max_queue_ms: int = 2000
+    max_slow_queue_ms: int = 30_000
+    max_receive_ms: int = 30_000
     default_page_size: int = 100
     max_thumbnail_side: int = 512
     min_thumbnail_side: int = 16

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 import grpc
 
-from lookalike_indexer.errors import IndexerError, UsageError
+from lookalike_indexer.errors import IndexerError
 from lookalike_server.limits import Limits
-from lookalike_server.settings import Listen
+from lookalike_server.settings import Connections, Listen
+from lookalike_server.tls import credentials
 
 
-def new_server(limits: Limits, interceptors: list[grpc.aio.ServerInterceptor]) -> grpc.aio.Server:
+def new_server(
+    limits: Limits, connections: Connections, interceptors: list[grpc.aio.ServerInterceptor]
+) -> grpc.aio.Server:
     """A server that calls go through `interceptors` of, the first one outermost."""
     return grpc.aio.server(
         interceptors=interceptors,
@@ -21,21 +23,29 @@ def new_server(limits: Limits, interceptors: list[grpc.aio.ServerInterceptor]) -
             ("grpc.max_send_message_length", limits.max_message_bytes),
             # Otherwise a second server on the same port would take half of the calls without a word.
             ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_idle_ms", _ms(connections.idle)),
+            ("grpc.max_connection_age_ms", _ms(connections.age)),
+            ("grpc.max_connection_age_grace_ms", _ms(connections.last)),
+            ("grpc.keepalive_time_ms", _ms(connections.ping)),
+            ("grpc.keepalive_timeout_ms", _ms(connections.answer)),
+            # Also where no call is under way: that is when half-open connections go unnoticed.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
         ],
     )
 
 
 def open_port(server: grpc.aio.Server, listen: Listen) -> int:
     """Bind a server; returns the port. IndexerError when the address cannot be had."""
-    credentials = _credentials(listen)
+    secure = None if listen.tls is None else credentials(listen.tls)
     _check_free(listen)
     address = listen.address(listen.port)
     try:
-        if credentials is None:
+        if secure is None:
             return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
+        return server.add_secure_port(address, secure)
     except RuntimeError as error:
-        raise IndexerError(f"{address} cannot be listened on; check --host, --port and the TLS files.") from error
+        raise IndexerError(f"{address} cannot be listened on; check --host and --port.") from error
 
 
 def _check_free(listen: Listen) -> None:
@@ -56,14 +66,5 @@ def _check_free(listen: Listen) -> None:
         ) from error
 
 
-def _credentials(listen: Listen) -> grpc.ServerCredentials | None:
-    if listen.tls_cert is None or listen.tls_key is None:
-        return None
-    return grpc.ssl_server_credentials([(_read(listen.tls_key, "--tls-key"), _read(listen.tls_cert, "--tls-cert"))])
-
-
-def _read(path: Path, option: str) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{option} {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -66,7 +66,7 @@ class Resolver:
             own = self.stored_ids(snapshot, batch)
             rows = space.rows_of_ids(own, batch.keys.values if kind == "keys" else batch.ids.values)
             reading = time.perf_counter()
-            vectors = await self._workers.run(lambda: space.vectors(rows))
+            vectors = await self._workers.run(lambda: space.vectors(rows), len(rows))
             record.stage("read", reading, time.perf_counter() - reading)
         # Written so that NaN is refused as well.
         if not (np.abs(vectors) <= _LARGEST).all():

@@ -8,7 +8,7 @@ import logging
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.snapshot import Loader, Snapshot
@@ -27,11 +27,17 @@ class Reloader:
         self._embed_queue = embed_queue
         self._interval = interval
         self._nudged = asyncio.Event()
+        # Generations: the one looked at last, one that is not tried again, one whose failure the log tells of already.
+        self._tried: int | None = None
         self._refused: int | None = None
+        self._complained: int | None = None
+        # The one whose network was opened.
+        self._opened = current.snapshot.generation
+        self._loading = asyncio.Lock()
 
     def nudge(self) -> None:
         """Look now, also at a generation that could not be loaded before."""
-        self._refused = None
+        self._refused = self._complained = None
         self._nudged.set()
 
     async def watch(self) -> None:
@@ -49,26 +55,47 @@ class Reloader:
         """Load and swap in the newest generation if it is newer than the one that is served.
 
         One that cannot be loaded is logged once and left alone until the next
-        nudge or the next generation; the old one goes on.
+        nudge or the next generation; the old one goes on. Where only a device
+        stands in the way, it is tried again.
         """
-        newest: int | None = None
         try:
-            newest = await asyncio.to_thread(self._newest)
-            if newest is None or newest <= self._current.snapshot.generation or newest == self._refused:
-                return
-            snapshot = await self._load(newest)
+            await self.load_newest(self._refused)
         except Exception as error:
             # Whatever is wrong with the new generation, those who are served by the old one must not feel it.
-            self._refused = newest
-            log.error(
-                "generation %s cannot be served, generation %d stays: %s",
-                newest, self._current.snapshot.generation, error, exc_info=not isinstance(error, IndexerError),
-            )  # fmt: skip
-            return
-        self._current.swap(snapshot)
+            newest = self._tried
+            if newest != self._complained:
+                log.error(
+                    "generation %s cannot be served, generation %d stays: %s",
+                    newest, self._current.snapshot.generation, error, exc_info=not isinstance(error, IndexerError),
+                )  # fmt: skip
+            self._complained = newest
+            self._refused = None if isinstance(error, DeviceError) else newest
+        with self._current.lease() as snapshot:
+            if snapshot.generation != self._opened:
+                self._opened = snapshot.generation
+                await self._open_network(snapshot)
+
+    async def load_newest(self, but: int | None = None) -> int:
+        """Serve the newest generation if it is newer, and is not `but`; returns the one that is served.
+
+        Errors as Loader.load; the old one is served on then.
+        """
+        async with self._loading:
+            self._tried = None
+            newest = self._tried = await asyncio.to_thread(self._newest)
+            served = self._current.snapshot.generation
+            if newest is None or newest <= served or newest == but:
+                return served
+            snapshot = await self._load(newest)
+            self._current.swap(snapshot)
         self._embed_queue.keep(snapshot)
         log.info("generation %d is served now", newest)
-        # Opens the new generation's network before somebody waits for it, and closes those that it has no use for.
+        # Whoever asked for it need not wait for the network, which `watch` opens.
+        self._nudged.set()
+        return newest
+
+    async def _open_network(self, snapshot: Snapshot) -> None:
+        """Open the new generation's network before somebody waits for it, and close those that it has no use for."""
         problem = await self._embed_queue.problem(snapshot)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)

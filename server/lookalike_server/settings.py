@@ -10,32 +10,53 @@ from lookalike_indexer.errors import UsageError
 from lookalike_server.limits import Limits
 from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.placement.place import Placement
+from lookalike_server.placement.placing import OnLoss
+from lookalike_server.tls import TLSFiles
+from lookalike_server.tokens import Role
 
 
 @dataclass(frozen=True)
 class Listen:
-    """Where callers come in. Port 0 means any free one. UsageError when that would be unsafe by oversight."""
+    """Where callers come in, and who may. Port 0 means any free one. UsageError when that is unsafe by oversight.
+
+    With `tls_client_ca`, callers need a certificate of that authority; with
+    `tokens`, one of the tokens whose digests are in that file.
+    """
 
     host: str = "127.0.0.1"
     port: int = 50051
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
+    tls_client_ca: Path | None = None
+    tokens: Path | None = None
+    reflection: bool = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise UsageError(f"--port {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together; give both or neither.")
-        if not (self.tls or self.insecure or _is_loopback(self.host)):
+        if self.tls_client_ca is not None and self.tls is None:
+            raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: without TLS no certificates are shown.")
+        known = self.tokens is not None or self.tls_client_ca is not None
+        if not (self.insecure or _is_loopback(self.host) or (self.tls and known)):
             raise UsageError(
-                f"--host {self.host} can be reached from other machines and would be served without encryption; "
-                "give --tls-cert and --tls-key, or --insecure if the network is trusted."
+                f"--host {self.host} can be reached from other machines, so encrypt and let in only those you know: "
+                "give --tls-cert and --tls-key, and --tokens or --tls-client-ca; "
+                "or --insecure if the network is trusted."
             )
 
     @property
-    def tls(self) -> bool:
-        return self.tls_cert is not None
+    def tls(self) -> TLSFiles | None:
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TLSFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    @property
+    def anyone(self) -> Role:
+        """The role of callers where there are no tokens: whoever is on this machine could as well send it a signal."""
+        return "admin" if _is_loopback(self.host) else "read"
 
     def address(self, port: int) -> str:
         """host:port, with the brackets that an IPv6 address needs."""
@@ -43,9 +64,28 @@ class Listen:
 
 
 @dataclass(frozen=True)
+class Connections:
+    """How long connections last, in seconds.
+
+    One on which nothing happens is closed after `idle`; one that does not
+    answer a ping, sent after `ping` of silence, within `answer`: its other end
+    is gone. Each is closed after `age`, when its calls have ended or `last`
+    has passed, so that no reader is slow for ever. Clients connect again by
+    themselves.
+    """
+
+    idle: float = 900.0
+    ping: float = 60.0
+    answer: float = 20.0
+    age: float = 3600.0
+    last: float = 60.0
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
-    generation, both in seconds; `weights` is a weights file that takes the place of the manifest's.
+    generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
+    happens when a device is lost, as in placing.py.
     """
 
     root: str
@@ -55,12 +95,18 @@ class ServeSettings:
     weights: str | None = None
     grace: float = 10.0
     watch: float = 1.0
+    on_loss: OnLoss = "retry"
     limits: Limits = field(default_factory=Limits)
+    connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)
 
     def __post_init__(self) -> None:
         if self.limits.max_queue < 1:
             raise UsageError(f"--max-queue {self.limits.max_queue} would refuse every call; it must be at least 1.")
+        if self.limits.max_peer_calls < 1:
+            raise UsageError(
+                f"--max-peer-calls {self.limits.max_peer_calls} would refuse every call; it must be at least 1."
+            )
         if self.grace < 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
 

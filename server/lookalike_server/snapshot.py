@@ -20,7 +20,8 @@ from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
 from lookalike_server.limits import Limits
 from lookalike_server.placement.devices import Device
-from lookalike_server.placement.place import Placement, load, place
+from lookalike_server.placement.place import Placement, load
+from lookalike_server.placement.placing import OnLoss, Placing
 from lookalike_server.spaces import Space
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Loader:
     limits: Limits
     budget: ThreadBudget
     observe: ObserveLane = lambda lane: None
+    on_loss: OnLoss = "retry"
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
@@ -76,9 +78,9 @@ class Loader:
         index = load(reader, entry)
         planner = Planner.of(entry, index)
         claim = self.budget.claim_search
-        searchers = place(index, reader.storage.local(entry.path), entry.metric, self.placement, self.devices, claim)
+        places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        return Space(reader, name, ids, (Engine(reader, entry, searchers, self.limits, claim, self.observe), planner))
+        return Space(reader, name, ids, (Engine(reader, entry, places, self.limits, claim, self.observe), planner))
 
 
 class Snapshot:

@@ -261,6 +261,7 @@ class FakeEmbedder:
         self.fingerprint = fingerprint
         self.batches: list[int] = []
         self.closed = False
+        self.alive = True
         self._vectors = vectors
 
     def embed(self, files: list[bytes]) -> Embedded:

@@ -180,7 +180,12 @@ class TestRefusals:
             with pytest.raises(UsageError, match="--insecure"):
                 Listen(host)
             Listen(host, insecure=True)
-            Listen(host, tls_cert=tmp_path / "a", tls_key=tmp_path / "b")
+            pair = {"tls_cert": tmp_path / "a", "tls_key": tmp_path / "b"}
+            for half in (pair, {"tokens": tmp_path / "t"}):
+                with pytest.raises(UsageError, match="let in only those you know"):
+                    Listen(host, **half)
+            Listen(host, **pair, tokens=tmp_path / "t")
+            Listen(host, **pair, tls_client_ca=tmp_path / "c")
         for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1"):
             Listen(host)
 
@@ -189,6 +194,10 @@ class TestRefusals:
             Listen(port=70000)
         with pytest.raises(UsageError, match="go together"):
             Listen(tls_cert=tmp_path / "a")
+        with pytest.raises(UsageError, match="--tls-client-ca needs"):
+            Listen(tls_client_ca=tmp_path / "a")
+        with pytest.raises(UsageError, match="--max-peer-calls 0"):
+            ServeSettings("x", limits=Limits(max_peer_calls=0))
         with pytest.raises(UsageError, match="--max-queue 0"):
             ServeSettings("x", limits=Limits(max_queue=0))
         with pytest.raises(UsageError, match="--grace -1"):
@@ -199,5 +208,5 @@ class TestRefusals:
         with pytest.raises(UsageError, match="--tls-key"):
             await self.start(toy.root, tls_cert=tmp_path / "no.pem", tls_key=tmp_path / "no.key")
         (tmp_path / "junk.pem").write_text("junk")
-        with pytest.raises(IndexerError, match="TLS"):
+        with pytest.raises(UsageError, match=r"junk\.pem are not a certificate and its unencrypted key"):
             await self.start(toy.root, tls_cert=tmp_path / "junk.pem", tls_key=tmp_path / "junk.pem")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 
 import grpc
@@ -362,6 +363,8 @@ class Slow:
         self.seconds = seconds
         self.batches: list[int] = []
         self.fail_next = False
+        self.gate = threading.Event()
+        self.gate.set()
 
     def host(self, index):
         slow = self
@@ -370,7 +373,9 @@ class Slow:
             def search(self, values, k, *, params=None):
                 slow.batches.append(len(values))
                 time.sleep(slow.seconds)
-                if slow.fail_next:
+                failing = slow.fail_next
+                assert slow.gate.wait(60)
+                if failing:
                     slow.fail_next = False
                     raise RuntimeError("CUDA error 700 at 0xdeadbeef")
                 return super().search(values, k, params=params)
@@ -437,20 +442,25 @@ class TestUnderLoad:
         self, make_toy, serve, by_vector, refused, caplog
     ) -> None:
         toy = make_toy()
-        slow = Slow(0.1)
+        slow = Slow(0)
+        slow.gate.clear()
         async with serve(toy, devices=[slow]) as served:
             first = asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))
-            await asyncio.sleep(0.03)
+            while not slow.batches:
+                await asyncio.sleep(0.01)
             second = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)) for _ in range(4)]
-            await first
+            while served.app.queues()["search"] < 4:
+                await asyncio.sleep(0.01)
             slow.fail_next = True
+            slow.gate.set()
+            await first
             results = await asyncio.gather(*second, return_exceptions=True)
             errors = [refused(result) for result in results]
             assert {error.code for error in errors} == {grpc.StatusCode.UNAVAILABLE}
             assert not any("0xdeadbeef" in error.message for error in errors)
             found, _ = columns(await served.neighbors(by_vector(queries(1)), 3), 3)
         np.testing.assert_array_equal(found, toy.brute_force(queries(1), 3)[0])
-        assert slow.batches == [1, 4, 1]
+        assert slow.batches == [1, 4, 1, 1], "between them the device was tried, and kept its index"
         assert "0xdeadbeef" in caplog.text
 
     async def test_what_nobody_expected_is_internal_and_stays_in_the_log(

@@ -41,6 +41,12 @@ class Limits(google.protobuf.message.Message):
     MAX_QUEUE_FIELD_NUMBER: builtins.int
     MAX_EXPERIMENTS_FIELD_NUMBER: builtins.int
     MAX_TABLE_ROWS_FIELD_NUMBER: builtins.int
+    MAX_PEER_CALLS_FIELD_NUMBER: builtins.int
+    MAX_PEER_BYTES_FIELD_NUMBER: builtins.int
+    MAX_QUEUE_BYTES_FIELD_NUMBER: builtins.int
+    MAX_QUEUE_MS_FIELD_NUMBER: builtins.int
+    MAX_SLOW_QUEUE_MS_FIELD_NUMBER: builtins.int
+    MAX_RECEIVE_MS_FIELD_NUMBER: builtins.int
     max_batch: builtins.int
     """Queries in a call."""
     max_k: builtins.int
@@ -63,6 +69,18 @@ class Limits(google.protobuf.message.Message):
     """Experiments waiting to be run."""
     max_table_rows: builtins.int
     """Rows of one table of an experiment's reply."""
+    max_peer_calls: builtins.int
+    """Calls of one peer, an address, that are answered at a time."""
+    max_peer_bytes: builtins.int
+    """Bytes of the messages of one peer's calls, both ways, at a time."""
+    max_queue_bytes: builtins.int
+    """Bytes of the pictures that wait for the network."""
+    max_queue_ms: builtins.int
+    """Milliseconds that a query waits for the device before it is refused."""
+    max_slow_queue_ms: builtins.int
+    """The same for what takes long: pictures, and exact searches of a compressed index."""
+    max_receive_ms: builtins.int
+    """Milliseconds that a call's message may take to arrive."""
     def __init__(
         self,
         *,
@@ -77,8 +95,14 @@ class Limits(google.protobuf.message.Message):
         max_queue: builtins.int = ...,
         max_experiments: builtins.int = ...,
         max_table_rows: builtins.int = ...,
+        max_peer_calls: builtins.int = ...,
+        max_peer_bytes: builtins.int = ...,
+        max_queue_bytes: builtins.int = ...,
+        max_queue_ms: builtins.int = ...,
+        max_slow_queue_ms: builtins.int = ...,
+        max_receive_ms: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_queue", b"max_queue", "max_table_rows", b"max_table_rows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_peer_bytes", b"max_peer_bytes", "max_peer_calls", b"max_peer_calls", "max_queue", b"max_queue", "max_queue_bytes", b"max_queue_bytes", "max_queue_ms", b"max_queue_ms", "max_receive_ms", b"max_receive_ms", "max_slow_queue_ms", b"max_slow_queue_ms", "max_table_rows", b"max_table_rows"]) -> None: ...
 
 global___Limits = Limits
 
@@ -140,3 +164,37 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["collection", b"collection", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "limits", b"limits", "placement", b"placement", "search_threads", b"search_threads", "version", b"version"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
+
+@typing.final
+class ReloadRequest(google.protobuf.message.Message):
+    """Asks for the newest generation to be served."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ReloadRequest = ReloadRequest
+
+@typing.final
+class ReloadResponse(google.protobuf.message.Message):
+    """What is served now."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: builtins.int
+    PREVIOUS_FIELD_NUMBER: builtins.int
+    generation: builtins.int
+    """The generation."""
+    previous: builtins.int
+    """The generation that was served before; the same when there was no newer one."""
+    def __init__(
+        self,
+        *,
+        generation: builtins.int = ...,
+        previous: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "previous", b"previous"]) -> None: ...
+
+global___ReloadResponse = ReloadResponse

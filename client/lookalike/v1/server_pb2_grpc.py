@@ -20,6 +20,11 @@ class ServerServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_server__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_server__pb2.GetServerInfoResponse.FromString,
                 )
+        self.Reload = channel.unary_unary(
+                '/lookalike.v1.ServerService/Reload',
+                request_serializer=lookalike_dot_v1_dot_server__pb2.ReloadRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_server__pb2.ReloadResponse.FromString,
+                )
 
 
 class ServerServiceServicer(object):
@@ -33,6 +38,14 @@ class ServerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reload(self, request, context):
+        """Looks for a newer generation now and serves it. Needs the role admin. Fails
+        as loading it does, and then goes on serving the old one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -40,6 +53,11 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=lookalike_dot_v1_dot_server__pb2.GetServerInfoRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_server__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'Reload': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reload,
+                    request_deserializer=lookalike_dot_v1_dot_server__pb2.ReloadRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_server__pb2.ReloadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -66,5 +84,22 @@ class ServerService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ServerService/GetServerInfo',
             lookalike_dot_v1_dot_server__pb2.GetServerInfoRequest.SerializeToString,
             lookalike_dot_v1_dot_server__pb2.GetServerInfoResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Reload(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ServerService/Reload',
+            lookalike_dot_v1_dot_server__pb2.ReloadRequest.SerializeToString,
+            lookalike_dot_v1_dot_server__pb2.ReloadResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -27,6 +27,14 @@ class ServerServiceStub:
     ]
     """Tells the server's version, devices and limits."""
 
+    Reload: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.server_pb2.ReloadRequest,
+        lookalike.v1.server_pb2.ReloadResponse,
+    ]
+    """Looks for a newer generation now and serves it. Needs the role admin. Fails
+    as loading it does, and then goes on serving the old one.
+    """
+
 class ServerServiceAsyncStub:
     """The server itself."""
 
@@ -35,6 +43,14 @@ class ServerServiceAsyncStub:
         lookalike.v1.server_pb2.GetServerInfoResponse,
     ]
     """Tells the server's version, devices and limits."""
+
+    Reload: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.server_pb2.ReloadRequest,
+        lookalike.v1.server_pb2.ReloadResponse,
+    ]
+    """Looks for a newer generation now and serves it. Needs the role admin. Fails
+    as loading it does, and then goes on serving the old one.
+    """
 
 class ServerServiceServicer(metaclass=abc.ABCMeta):
     """The server itself."""
@@ -46,5 +62,15 @@ class ServerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.server_pb2.GetServerInfoResponse, collections.abc.Awaitable[lookalike.v1.server_pb2.GetServerInfoResponse]]:
         """Tells the server's version, devices and limits."""
+
+    @abc.abstractmethod
+    def Reload(
+        self,
+        request: lookalike.v1.server_pb2.ReloadRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.server_pb2.ReloadResponse, collections.abc.Awaitable[lookalike.v1.server_pb2.ReloadResponse]]:
+        """Looks for a newer generation now and serves it. Needs the role admin. Fails
+        as loading it does, and then goes on serving the old one.
+        """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -25,9 +25,10 @@ MARGIN = 8
 
 
 class Searcher(Protocol):
-    """A placed index. `name` says where, such as "cuda:0" or "shard(cuda:0,cuda:1)"."""
+    """A placed index of `dim` dimensions. `name` says where, such as "cuda:0" or "shard(cuda:0,cuda:1)"."""
 
     name: str
+    dim: int
 
     def search(self, queries: Float32, k: int, nprobe: int) -> tuple[Int64, Float32]:
         """The k nearest rows of each query and their distances, both (n, k), nearest first, ties by row.
@@ -50,6 +51,7 @@ class OnDevice:
         self, name: str, index: faiss.Index, metric: Metric, max_selection: int | None = None, offset: int = 0
     ) -> None:
         self.name = name
+        self.dim = int(index.d)
         self._index = index
         self._metric: Metric = metric
         self._max_selection = max_selection
@@ -100,6 +102,7 @@ class Sharded:
 
     def __init__(self, pieces: Sequence[Searcher], prepare: Callable[[], None] | None = None) -> None:
         self.name = f"shard({','.join(piece.name for piece in pieces)})"
+        self.dim = pieces[0].dim
         self._pieces = pieces
         self._owners = [
             ThreadPoolExecutor(1, thread_name_prefix=f"shard/{piece.name}", initializer=prepare) for piece in pieces

@@ -66,7 +66,8 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         clusterings = _of_space(snapshot, space, request.clusterings)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         watch.resolve_us = queries.resolve_us
-        found = await self._workers.run(lambda: [one.assigned(queries.vectors) for one in clusterings])
+        vectors = queries.vectors
+        found = await self._workers.run(lambda: [one.assigned(vectors) for one in clusterings], len(vectors))
         return [
             _membership(snapshot, one, assigned, request.members)
             for one, assigned in zip(clusterings, found, strict=True)

@@ -62,7 +62,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         lookup = time.perf_counter() - looked_up
         record.stage("lookup", looked_up, lookup)
         watch.lookup_us = round(lookup * 1e6)
-        reply = served(snapshot, space, watch, answer.worker)
+        reply = served(snapshot, space, watch, answer.result.device)
         reply.nprobe = 0 if plan.exact else plan.nprobe
         reply.expected_recall = plan.expected_recall
         reply.batch_size = answer.size

@@ -10,14 +10,16 @@ import grpc
 from lookalike.v1 import server_pb2, server_pb2_grpc
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
-from lookalike_server.snapshot import Loader
+from lookalike_server.reload import Reloader
+from lookalike_server.snapshot import Loader, Snapshot
 
 
 class ServerServicer(server_pb2_grpc.ServerServiceServicer):
-    def __init__(self, current: Current, loader: Loader, embed_queue: EmbedQueue) -> None:
+    def __init__(self, current: Current, loader: Loader, embed_queue: EmbedQueue, reloader: Reloader) -> None:
         self._current = current
         self._loader = loader
         self._embed_queue = embed_queue
+        self._reloader = reloader
 
     async def GetServerInfo(
         self, request: server_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -29,13 +31,27 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
                 collection=snapshot.name,
                 generation=snapshot.generation,
                 placement=self._loader.placement,
-                devices=[device.name for device in self._loader.devices],
+                devices=self._devices(snapshot),
                 search_threads=self._loader.budget.search,
                 embed_threads=self._loader.budget.embed,
                 limits=self._published(),
                 image_queries=not problem,
                 image_query_problem=problem,
             )
+
+    def _devices(self, snapshot: Snapshot) -> list[str]:
+        """Those that were asked for, and where an index is instead, if it is."""
+        asked = [device.name for device in self._loader.devices]
+        if self._loader.on_loss != "cpu":
+            return asked
+        spaces = [space for space in snapshot.spaces.values() if space.searchable]
+        return list(dict.fromkeys(name for space in spaces for name in space.engine.devices)) or asked
+
+    async def Reload(
+        self, request: server_pb2.ReloadRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> server_pb2.ReloadResponse:
+        previous = self._current.snapshot.generation
+        return server_pb2.ReloadResponse(generation=await self._reloader.load_newest(), previous=previous)
 
     def _published(self) -> server_pb2.Limits:
         names = [field.name for field in server_pb2.Limits.DESCRIPTOR.fields]

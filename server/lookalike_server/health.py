@@ -1,0 +1,78 @@
+"""What the health service says: kept true by looking at the devices and the network, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from grpc_health.v1 import health, health_pb2
+
+from lookalike_server.current import Current
+from lookalike_server.embedding import EmbedQueue
+
+log = logging.getLogger(__name__)
+
+# The name that tells whether pictures can be embedded; searches by vector, key or id do not need it.
+EMBEDDING = "embedding"
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """The standard health service of a server.
+
+    "", the collection's name and `searching` serve when every index is on a
+    device, `always` as long as the server runs, "embedding" when a network is open.
+    """
+
+    def __init__(self, current: Current, embed_queue: EmbedQueue, searching: list[str], always: list[str]) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._current = current
+        self._embed_queue = embed_queue
+        self._searching = ["", current.snapshot.name, *searching]
+        self._always = always
+        self._said: dict[str, object] = {}
+
+    @property
+    def lost(self) -> str:
+        """What is wrong with an index that no device has; "" when each is on one."""
+        spaces = self._current.snapshot.spaces.values()
+        return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
+
+    async def say(self) -> None:
+        """Say how things are now."""
+        for name in self._always:
+            await self._set(name, True)
+        serving = not self.lost
+        for name in self._searching:
+            await self._set(name, serving)
+        await self._set(EMBEDDING, self._embed_queue.ready)
+
+    async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
+        """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
+        while True:
+            await self.say()
+            if lost := self.lost:
+                on_loss(lost)
+            if self._embed_queue.ended:
+                log.warning("the process that embeds pictures ended; another is started")
+                with self._current.lease() as snapshot:
+                    opening = asyncio.create_task(self._embed_queue.problem(snapshot))
+                    await self.say()
+                    await opening
+            await asyncio.sleep(interval)
+
+    async def end(self) -> None:
+        """Say from now on that nothing is served."""
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _set(self, name: str, serving: bool) -> None:
+        status = _SERVING if serving else _NOT_SERVING
+        before = self._said.get(name)
+        if before != status:
+            self._said[name] = status
+            await self.servicer.set(name, status)
+            if before is not None:
+                log.warning("health of %r: %s", name or "the server", "serving" if serving else "not serving")

@@ -1,0 +1,72 @@
+"""Where a server's indexes live, and where they go when a device fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import faiss
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.engine import Place
+from lookalike_server.placement.devices import Cpu, Device
+from lookalike_server.placement.place import Placement, load, place
+from lookalike_server.placement.searcher import Searcher
+
+log = logging.getLogger(__name__)
+
+# "fail": the server ends, so that whoever watches it starts another; "retry": the index is put there again until it
+# stays; "cpu": it is searched on the processor from then on.
+OnLoss = Literal["fail", "retry", "cpu"]
+ON_LOSS: tuple[OnLoss, ...] = get_args(OnLoss)
+
+Prepare = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Placing:
+    """A placement, its devices, and what to do when one of them is lost."""
+
+    placement: Placement
+    devices: Sequence[Device]
+    on_loss: OnLoss = "retry"
+
+    def places(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare) -> list[Place]:
+        """Put a loaded index where it belongs; DeviceError when the devices cannot hold it.
+
+        With `on_loss` "cpu" that is no error: a generation that comes after a
+        device was lost is served all the same.
+        """
+        path = reader.storage.local(entry.path)
+        try:
+            searchers = place(index, path, entry.metric, self.placement, self.devices, prepare)
+        except DeviceError as error:
+            if self.on_loss != "cpu" or self.placement == "cpu":
+                raise
+            log.warning("the index of the space %s is searched on the processor: %s", entry.space, error)
+            searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare)
+        return [
+            Place(searcher, self._again(reader, entry, number, prepare)) for number, searcher in enumerate(searchers)
+        ]
+
+    def _again(
+        self, reader: CollectionReader, entry: IndexEntry, number: int, prepare: Prepare
+    ) -> Callable[[], Searcher] | None:
+        if self.on_loss == "fail":
+            return None
+        placement: Placement = "cpu" if self.on_loss == "cpu" else self.placement
+        devices: Sequence[Device] = [Cpu()] if self.on_loss == "cpu" else self.devices
+        if placement == "replicate":
+            # The other copies are where they were.
+            devices = devices[number : number + 1]
+
+        def again() -> Searcher:
+            index = load(reader, entry)
+            [searcher] = place(index, reader.storage.local(entry.path), entry.metric, placement, devices, prepare)
+            return searcher
+
+        return again
