@@ -16,6 +16,8 @@ Bool = npt.NDArray[np.bool_]
 MAIN_SHARE = 0.5
 # Ordering by similarity looks at all pairs of labels; beyond this they stay in the order of their names.
 _ORDERED = 1000
+# Turning the branches of that order takes the cube of the rows: 2.5 s for 1,000.
+_TURNED = 300
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def turned(table: Contingency) -> Contingency:
 def order_rows(table: Contingency) -> Int64:
     """Rows so that those with similar shares of the columns stand together; empty ones last. int64 (rows,).
 
-    Average linkage over the cosine distances of the rows' shares, its leaves in
-    the order in which neighbours are most alike (Bar-Joseph, Gifford, Jaakkola,
-    2001), by SciPy; beyond 1,000 rows in their own order.
+    Average linkage over the cosine distances of the rows' shares, up to 300 rows
+    with its leaves in the order in which neighbours are most alike (Bar-Joseph,
+    Gifford, Jaakkola, 2001), by SciPy; beyond 1,000 rows in their own order.
     """
     full = np.flatnonzero(table.row_sums)
     empty = np.flatnonzero(table.row_sums == 0)
@@ -76,7 +78,9 @@ def order_rows(table: Contingency) -> Int64:
 
         apart = cosine_distances(table.sparse()[full])
         condensed = squareform(apart, checks=False)
-        tree = optimal_leaf_ordering(linkage(condensed, "average"), condensed)
+        tree = linkage(condensed, "average")
+        if len(full) <= _TURNED:
+            tree = optimal_leaf_ordering(tree, condensed)
         full = full[leaves_list(tree)]
     return np.concatenate([full, empty]).astype(np.int64)
 
