@@ -7,32 +7,26 @@ in the order asked for, and no more than a bounded number is held.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import resource
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.images.confined import ConfinedPool
 from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
-from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_indexer.images.prepare import Prepared, Rejected, prepare
 
 T = TypeVar("T")
 Result = Prepared | Rejected
-
-_SMALLEST_MEMORY = 4 << 30
-# RGBA, RGB, a copy of either, and 16-bit levels as float64.
-_BYTES_PER_PIXEL = 24
 
 
 @dataclass(frozen=True)
@@ -68,14 +62,7 @@ class DecodePool:
     def __init__(self, settings: PoolSettings, spec: PreprocessingSpec) -> None:
         self._settings = settings
         self._spec = spec
-        # Spawned, not forked: the parent has threads, and the workers need neither torch nor its memory.
-        # Any: pebble's own annotations are incomplete.
-        self._pool: Any = ProcessPool(
-            max_workers=settings.workers,
-            initializer=_begin,
-            initargs=(settings.niceness, max(_SMALLEST_MEMORY, settings.limits.max_pixels * _BYTES_PER_PIXEL)),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._pool = ConfinedPool(settings.workers, settings.niceness, settings.limits)
 
     def __enter__(self) -> DecodePool:
         return self
@@ -87,8 +74,7 @@ class DecodePool:
 
     def close(self) -> None:
         """End the workers; what they were doing is lost."""
-        self._pool.stop()
-        self._pool.join()
+        self._pool.close()
 
     def stream(self, images: Iterable[tuple[T, str | bytes]], ahead: int) -> Iterator[tuple[T, Result]]:
         """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
@@ -120,15 +106,12 @@ class DecodePool:
         return _Chunk([tag for tag, _ in taken], images, self._schedule(images))
 
     def _schedule(self, images: list[str | bytes] | list[bytes]) -> Future[list[Result]]:
-        future: Future[list[Result]] = self._pool.schedule(
-            _prepare_all, args=(images, self._spec, self._settings.limits), timeout=self._settings.timeout
-        )
-        return future
+        return self._pool.schedule(_prepare_all, (images, self._spec, self._settings.limits), self._settings.timeout)
 
     def _results(self, chunk: _Chunk[T]) -> list[Result]:
         try:
             return chunk.future.result()
-        except (ProcessExpired, FutureTimeoutError):
+        except (ProcessExpired, BrokenProcessPool, FutureTimeoutError):
             if len(chunk.images) == 1:
                 return [self._one(chunk.images[0], chunk.future)]
         # One of them is at fault; alone, each answers for itself.
@@ -136,24 +119,18 @@ class DecodePool:
 
     def _one(self, image: str | bytes, future: Future[list[Result]]) -> Result:
         try:
-            return future.result()[0]
-        except ProcessExpired:
+            return self._answer(image, future)
+        except (ProcessExpired, BrokenProcessPool):
             return Rejected("the decoder crashed")
         except FutureTimeoutError:
             return Rejected(f"decoding took longer than {self._settings.timeout:g} s")
 
-
-def _begin(niceness: int, memory: int) -> None:
-    end_with_parent()
-    os.nice(niceness)
-    # libtiff and its like write what they think of damaged files there; what matters comes back as a reason.
-    silent = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silent, 2)
-    os.close(silent)
-    # Damaged files can ask a decoder for any amount; beyond this it gets a MemoryError.
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    allowed = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (allowed, hard))
+    def _answer(self, image: str | bytes, future: Future[list[Result]]) -> Result:
+        try:
+            return future.result()[0]
+        except BrokenProcessPool:
+            # A worker was killed that had nothing in hand, and all the others' work was lost with it.
+            return self._schedule([image]).result()[0]
 
 
 def _prepare_all(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:

@@ -102,6 +102,17 @@ def test_an_image_that_kills_its_worker_costs_only_itself(pictures: list[str], s
     assert reds(results) == expected
 
 
+def test_workers_that_are_killed_while_idle_are_replaced_and_no_picture_is_lost(encode, small_spec: PreprocessingSpec):
+    files = [encode(Image.new("RGB", (9, 9), (level, 0, 0)), "PNG") for level in (5, 250)]
+    with DecodePool(PoolSettings(2), small_spec) as pool:
+        for _ in range(2):
+            assert reds(pool.prepare(files)) == [5, 250]
+            for child in multiprocessing.active_children():
+                child.kill()
+                child.join()
+        assert reds(pool.prepare(files)) == [5, 250]
+
+
 def test_prepares_encoded_pictures(encode, small_spec: PreprocessingSpec):
     files = [encode(Image.new("RGB", (9, 9), (level, 0, 0)), "PNG") for level in (5, 250)]
     with DecodePool(PoolSettings(1, limits=ImageLimits(max_bytes=1000)), small_spec) as pool:

@@ -1,0 +1,80 @@
+"""Thumbnails made in confined processes: what was decoded well once may crash a newer decoder, or have changed."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+
+from pebble import ProcessExpired
+
+from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.images.confined import ConfinedPool
+from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
+from lookalike_indexer.images.thumbnail import thumbnail
+from lookalike_indexer.sources.fetch import fetch
+
+
+@dataclass(frozen=True)
+class Made:
+    """A thumbnail as JPEG; empty, with the reason in a line, when it cannot be made."""
+
+    jpeg: bytes
+    reason: str = ""
+
+
+_STOPPED = Made(b"", "the server is stopping")
+
+
+class ThumbnailPool:
+    """Makes thumbnails of stored images. The processes start with the first; a picture may take `timeout` seconds."""
+
+    def __init__(self, workers: int, timeout: float = 20.0, limits: ImageLimits = DEFAULT_LIMITS) -> None:
+        self._timeout = timeout
+        self._limits = limits
+        self._awaited: set[Future[Made]] = set()
+        # Behind searches and the network: somebody looks at these, who sees no difference of some milliseconds.
+        self._pool = ConfinedPool(workers, 5, limits)
+
+    def make(self, uri: str, size: int) -> Future[Made]:
+        """The thumbnail of an image, by its URI; the future has a Made whatever happens."""
+        made: Future[Made] = Future()
+        self._awaited.add(made)
+        work: Future[Made] = self._pool.schedule(_make, (uri, size, self._limits), self._timeout)
+        work.add_done_callback(lambda finished: self._answer(made, self._outcome(finished)))
+        return made
+
+    def close(self) -> None:
+        """End the processes; what they were doing is lost."""
+        self._pool.close()
+        # pebble leaves those that had not begun without an answer.
+        for made in list(self._awaited):
+            self._answer(made, _STOPPED)
+
+    def _answer(self, made: Future[Made], outcome: Made) -> None:
+        self._awaited.discard(made)
+        with contextlib.suppress(InvalidStateError):
+            made.set_result(outcome)
+
+    def _outcome(self, finished: Future[Made]) -> Made:
+        try:
+            return finished.result()
+        except (ProcessExpired, BrokenProcessPool):
+            return Made(b"", "the decoder crashed")
+        except FutureTimeoutError:
+            return Made(b"", f"decoding took longer than {self._timeout:g} s")
+        except CancelledError:
+            return _STOPPED
+        except Exception as error:
+            return Made(b"", f"it failed unexpectedly ({type(error).__name__})")
+
+
+def _make(uri: str, size: int, limits: ImageLimits) -> Made:
+    try:
+        return Made(thumbnail(fetch(uri, limits.max_bytes), size, limits))
+    except DecodeError as error:
+        return Made(b"", str(error))
+    except MemoryError:
+        return Made(b"", "decoding needs more memory than there is")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+
+
+@pytest.fixture
+def pool() -> Iterator[ThumbnailPool]:
+    made = ThumbnailPool(1, timeout=3.0, limits=ImageLimits(max_pixels=10_000))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def red(tmp_path: Path) -> str:
+    path = tmp_path / "red.png"
+    Image.new("RGB", (80, 40), (200, 0, 0)).save(path)
+    return str(path)
+
+
+def test_a_picture_is_made_small(pool: ThumbnailPool, red: str) -> None:
+    made = pool.make(red, 32).result(60)
+    with Image.open(io.BytesIO(made.jpeg)) as image:
+        assert (image.format, image.size) == ("JPEG", (32, 16))
+    assert made.reason == ""
+
+
+def test_a_picture_that_is_gone_broken_or_too_large_says_why(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
+    broken, large = tmp_path / "broken.png", tmp_path / "large.png"
+    broken.write_bytes(Path(red).read_bytes()[:60])
+    Image.new("RGB", (101, 100)).save(large)
+    for uri, reason in (
+        (str(tmp_path / "gone.png"), "there is no such file"),
+        (str(broken), "truncated"),
+        (str(large), "101 x 100 pixels, more than the 10,000"),
+        ("", "not valid UTF-8"),
+    ):
+        made = pool.make(uri, 32).result(60)
+        assert made.jpeg == b""
+        assert reason in made.reason
+
+
+def test_a_picture_that_never_ends_costs_only_itself(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
+    # Nobody writes into the pipe, so that reading it never ends.
+    os.mkfifo(tmp_path / "endless.png")
+    futures = [pool.make(uri, 16) for uri in (str(tmp_path / "endless.png"), red)]
+    assert futures[0].result(60).reason == "decoding took longer than 3 s"
+    assert futures[1].result(60).jpeg
+
+
+def test_a_decoder_that_crashes_costs_only_its_picture(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.png")
+    stuck = pool.make(str(tmp_path / "endless.png"), 16)
+    # Opening waits for a reader: the worker has the picture in hand then.
+    writing = os.open(tmp_path / "endless.png", os.O_WRONLY)
+    for child in multiprocessing.active_children():
+        os.kill(child.pid or 0, signal.SIGSEGV)
+    assert stuck.result(60).reason == "the decoder crashed"
+    os.close(writing)
+    assert pool.make(red, 16).result(60).jpeg
+
+
+def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str) -> None:
+    assert pool.make(red, 16).result(60).jpeg
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()
+    outcomes = [pool.make(red, 16).result(60) for _ in range(5)]
+    assert outcomes[-1].jpeg, "whatever the first was answered"
+
+
+def test_what_waits_when_it_closes_is_answered(red: str) -> None:
+    pool = ThumbnailPool(1)
+    futures = [pool.make(red, 16) for _ in range(20)]
+    pool.close()
+    reasons = {future.result(60).reason for future in futures}
+    assert reasons <= {"", "the server is stopping", "the decoder crashed"}
