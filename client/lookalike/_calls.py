@@ -155,6 +155,11 @@ def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
     )
 
 
+def reload() -> Call[int]:
+    request, reply = server_pb2.ReloadRequest(), server_pb2.ReloadResponse
+    return make_call("lookalike.v1.ServerService/Reload", request, reply, lambda got: got.generation)
+
+
 def server_info() -> Call[ServerInfo]:
     request, reply = server_pb2.GetServerInfoRequest(), server_pb2.GetServerInfoResponse
     return make_call("lookalike.v1.ServerService/GetServerInfo", request, reply, _replies.server_info)

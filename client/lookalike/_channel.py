@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ MAX_RETRIES = 4
 
 # gRPC would take these for the names of hosts.
 _URLS = ("http://", "https://", "grpc://", "grpcs://")
+
+# Not every name that begins with 127 is an address.
+_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\]):\d+")
+_TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
 Options = list[tuple[str, Any]]
 
@@ -72,16 +77,37 @@ class Connection:
     tls: TLS | None
     timeout: float | None
     retries: int
+    token: str | None = field(default=None, repr=False)
 
     @classmethod
-    def checked(cls, target: str, tls: bool | TLS, timeout: float | None, retries: int) -> Connection:
+    def checked(
+        cls,
+        target: str,
+        tls: bool | TLS,
+        timeout: float | None,
+        retries: int,
+        token: str | None = None,
+        insecure: bool = False,
+    ) -> Connection:
         """InvalidArgumentError: a setting that cannot be."""
         if not isinstance(target, str) or ":" not in target or target.startswith(_URLS):
             raise InvalidArgumentError(f"The server's address is {target!r}; it must be like '127.0.0.1:50051'.")
         if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
             raise InvalidArgumentError(f"retries={retries!r} must be 0 to {MAX_RETRIES}.")
         settings = (tls if isinstance(tls, TLS) else TLS()) if tls else None
-        return cls(target, settings, check_timeout(timeout), retries)
+        if token is not None:
+            _check_token(token)
+            if settings is None and not (insecure or _is_loopback(target)):
+                raise InvalidArgumentError(
+                    f"The token would cross the network to {target} readable by others; "
+                    "use tls, or insecure=True if the network is trusted."
+                )
+        return cls(target, settings, check_timeout(timeout), retries, token)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What goes with each call: the token, if there is one."""
+        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
 
     def deadline(self, timeout: float | None) -> float | None:
         """The seconds that a call may take, when the caller gave `timeout`; None for no limit."""
@@ -113,6 +139,12 @@ class Connection:
         return options
 
 
+def _check_token(token: object) -> None:
+    # Nothing of it is shown: errors end in logs.
+    if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+        raise InvalidArgumentError("The token must be what `lookalike token` printed: printable ASCII without spaces.")
+
+
 def check_timeout(timeout: float | None) -> float | None:
     """The timeout in seconds, None for no limit; InvalidArgumentError when it is not a positive number."""
     if timeout is None or timeout == math.inf:
@@ -135,4 +167,4 @@ def _service_config(retries: int) -> str:
 
 
 def _is_loopback(target: str) -> bool:
-    return target.startswith(("localhost:", "127.", "[::1]"))
+    return _LOOPBACK.fullmatch(target) is not None

@@ -12,7 +12,10 @@ class Limits:
     Queries in a call, neighbours of a query, inverted lists visited, bytes and
     pixels of one picture, bytes of one message, rows of one page, members
     returned with a membership, queries waiting for the device, experiments
-    waiting to be run, rows of one table of an experiment.
+    waiting to be run, rows of one table of an experiment; calls and bytes of
+    one address at a time, bytes of pictures that wait, milliseconds that a
+    search, or what takes longer, waits before it is refused, and milliseconds
+    that a message may take to arrive. 0 is what an older server tells.
     """
 
     max_batch: int
@@ -26,6 +29,12 @@ class Limits:
     max_queue: int
     max_experiments: int
     max_table_rows: int
+    max_peer_calls: int
+    max_peer_bytes: int
+    max_queue_bytes: int
+    max_queue_ms: int
+    max_slow_queue_ms: int
+    max_receive_ms: int
 
 
 @dataclass(frozen=True)

@@ -44,15 +44,26 @@ class Client(Experiments):
     the `timeout` of the call in seconds; without one, that of the client holds.
     """
 
-    def __init__(self, target: str, *, tls: bool | TLS = False, timeout: float | None = 30.0, retries: int = 3) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        tls: bool | TLS = False,
+        token: str | None = None,
+        insecure: bool = False,
+        timeout: float | None = 30.0,
+        retries: int = 3,
+    ) -> None:
         """Prepare to call the server at `target`, such as "127.0.0.1:50051"; no call is made yet.
 
         `tls` is True for a server with a certificate from a public authority, or
-        a TLS. `timeout` is that of each call in seconds, its retries included;
+        a TLS. `token` is for a server that asks for one; it goes only over TLS or
+        to this machine itself, unless `insecure` says that the network is
+        trusted. `timeout` is that of each call in seconds, its retries included;
         None waits without an end. A call that fails because no server answers is
         repeated up to `retries` times, 0 to 4, with growing pauses.
         """
-        self._connection = Connection.checked(target, tls, timeout, retries)
+        self._connection = Connection.checked(target, tls, timeout, retries, token, insecure)
         options = self._connection.options()
         if self._connection.tls is None:
             self._channel = grpc.insecure_channel(target, options)
@@ -229,6 +240,16 @@ class Client(Experiments):
         """
         return self._send(_calls.server_info(), timeout)
 
+    def reload(self, *, timeout: float | None = None) -> int:
+        """Let the server look for a newer generation now; returns the one that it serves. Needs the role admin.
+
+        DataLossError and others: the newest generation cannot be served, and the old one goes on.
+
+        >>> client.reload()
+        1
+        """
+        return self._send(_calls.reload(), timeout)
+
     def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Whether the server is up and ready, by the standard health check; False also when none answers.
 
@@ -250,7 +271,7 @@ class Client(Experiments):
         if method is None:
             method = self._methods[call.path] = self._channel.unary_unary(call.path)
         try:
-            reply = method(call.request, timeout=deadline, metadata=_request.metadata())
+            reply = method(call.request, timeout=deadline, metadata=self._connection.metadata + _request.metadata())
         except grpc.RpcError as error:
             if self._closed:
                 raise ClosedError(f"The client of {target} was closed during the call.") from error

@@ -56,9 +56,18 @@ class Client(Experiments):
     (('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg'), 0, 5)
     """
 
-    def __init__(self, target: str, *, tls: bool | TLS = False, timeout: float | None = 30.0, retries: int = 3) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        tls: bool | TLS = False,
+        token: str | None = None,
+        insecure: bool = False,
+        timeout: float | None = 30.0,
+        retries: int = 3,
+    ) -> None:
         """Prepare to call the server at `target`; the arguments are those of lookalike.Client."""
-        self._connection = Connection.checked(target, tls, timeout, retries)
+        self._connection = Connection.checked(target, tls, timeout, retries, token, insecure)
         # Read here, so that a file that cannot be read is found here; the
         # channel belongs to an event loop and is made within it.
         self._credentials = None if self._connection.tls is None else self._connection.tls.credentials()
@@ -166,6 +175,10 @@ class Client(Experiments):
         """The server: its version, devices and limits."""
         return await self._send(_calls.server_info(), timeout)
 
+    async def reload(self, *, timeout: float | None = None) -> int:
+        """Let the server look for a newer generation now; returns the one that it serves. Needs the role admin."""
+        return await self._send(_calls.reload(), timeout)
+
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Whether the server is up and ready, by the standard health check; False also when none answers."""
         try:
@@ -181,7 +194,9 @@ class Client(Experiments):
         if method is None:
             method = self._methods[call.path] = self._open_channel().unary_unary(call.path)
         try:
-            reply = await method(call.request, timeout=deadline, metadata=_request.metadata())
+            reply = await method(
+                call.request, timeout=deadline, metadata=self._connection.metadata + _request.metadata()
+            )
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()

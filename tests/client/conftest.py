@@ -496,6 +496,9 @@ class Server(server_pb2_grpc.ServerServiceServicer):
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
 
+    def Reload(self, request, context):
+        return server_pb2.ReloadResponse(generation=self.toy.generation, previous=self.toy.generation)
+
     def GetServerInfo(self, request, context):
         return server_pb2.GetServerInfoResponse(
             version="1.2.3",

@@ -13,6 +13,8 @@ from PIL import Image
 
 import lookalike
 
+TOKEN = "lookalike_" + "abc"
+
 KINDS = {
     grpc.StatusCode.CANCELLED: lookalike.CallCancelledError,
     grpc.StatusCode.UNKNOWN: lookalike.ServerError,
@@ -290,3 +292,37 @@ async def test_cancelling_a_task_cancels_the_call(toy):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+class TestTokens:
+    """A token goes with each call, but never in plain text to another machine by oversight."""
+
+    def test_goes_with_each_call(self, connect, toy):
+        connect(toy.address, token=TOKEN).info()
+        assert toy.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
+        connect(toy.address).info()
+        assert "authorization" not in toy.metadata[-1]
+
+    async def test_goes_with_each_asyncio_call(self, toy):
+        async with lookalike.aio.Client(toy.address, token=TOKEN) as client:
+            await client.info()
+        assert toy.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
+
+    @pytest.mark.parametrize("target", ["example.org:50051", "192.168.1.5:50051", "127.evil.example:50051"])
+    def test_does_not_cross_a_network_in_plain_text(self, connect, target):
+        with pytest.raises(lookalike.InvalidArgumentError, match="readable by others; use tls, or insecure=True"):
+            connect(target, token=TOKEN)
+        connect(target, token=TOKEN, tls=True)
+        connect(target, token=TOKEN, insecure=True)
+
+    @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "é", 7])
+    def test_one_that_cannot_be_is_refused_without_showing_it(self, connect, token):
+        with pytest.raises(lookalike.InvalidArgumentError) as caught:
+            connect("127.0.0.1:1", token=token)
+        assert "lookalike token" in str(caught.value)
+        assert str(token) not in str(caught.value) or not token
+
+    def test_is_not_shown(self, connect):
+        client = connect("127.0.0.1:1", token=TOKEN)
+        assert TOKEN not in repr(client)
+        assert TOKEN not in repr(client._connection)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
@@ -11,14 +13,28 @@ from lookalike import TLS, Client
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
+# Where click keeps what only `open_client` reads.
+_META: Final = "lookalike.server"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], Command]:
-    """--server, which the environment variable LOOKALIKE_SERVER sets too, --tls and --ca."""
+    """Where the server is, and what proves who asks; `open_client` reads all but --server, --tls and --ca itself."""
 
     def decorate(command: Command) -> Command:
         for option in (
+            _kept("--insecure", is_flag=True, help="Send the token without TLS, because the network is trusted."),
+            _kept(
+                "--token-file",
+                metavar="FILE",
+                type=click.Path(),
+                envvar="LOOKALIKE_TOKEN_FILE",
+                show_envvar=True,
+                help="Show the token in this file; the variable LOOKALIKE_TOKEN may hold one itself.",
+            ),
+            _kept("--tls-key", metavar="FILE", type=click.Path(), help="The private key of --tls-cert, PEM."),
+            _kept("--tls-cert", metavar="FILE", type=click.Path(), help="Show this certificate to the server, PEM."),
             click.option(
                 "--ca", metavar="FILE", type=click.Path(), help="Use TLS, and trust the certificates in this PEM file."
             ),
@@ -41,7 +57,31 @@ def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], 
 
 def open_client(server: str, tls: bool, ca: str | None) -> Client:
     """The client that the server options ask for."""
-    return Client(server, tls=tls if ca is None else TLS(ca=ca))
+    kept = click.get_current_context().meta
+    cert, key = kept.get(f"{_META}.tls_cert"), kept.get(f"{_META}.tls_key")
+    secure = TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
+    return Client(server, tls=secure, token=given_token(), insecure=bool(kept.get(f"{_META}.insecure")))
+
+
+def given_token() -> str | None:
+    """The token of --token-file or LOOKALIKE_TOKEN, None when there is neither."""
+    path = click.get_current_context().meta.get(f"{_META}.token_file")
+    if path is None:
+        return os.environ.get("LOOKALIKE_TOKEN") or None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (getattr(error, "strerror", None) or "it is not text").lower()
+        raise click.UsageError(f"--token-file {path} cannot be read: {reason}.") from error
+
+
+def _kept(*names: str, **settings: Any) -> Callable[[Command], Command]:
+    """An option that commands need not know: it is kept for `open_client`."""
+
+    def keep(ctx: click.Context, option: click.Parameter, value: object) -> None:
+        ctx.meta[f"{_META}.{option.name}"] = value
+
+    return click.option(*names, callback=keep, expose_value=False, **settings)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
