@@ -25,6 +25,7 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.access import Access
 from lookalike_server.admission import Admission
 from lookalike_server.budget import ThreadBudget
@@ -49,6 +50,7 @@ from lookalike_server.services.server_info import ServerServicer
 from lookalike_server.settings import ServeSettings
 from lookalike_server.snapshot import Loader
 from lookalike_server.tokens import Tokens
+from lookalike_server.thumbnails import Thumbnails
 from lookalike_server.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,7 @@ class App:
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
         self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
+        self._thumbnails = Thumbnails(ThumbnailPool(self._budget.workers), limits.max_queue)
         self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
@@ -173,6 +176,7 @@ class App:
             "scan": snapshot.waiting("scan"),
             "embedding": self._embed_queue.waiting,
             "experiments": self._experiments.waiting,
+            "thumbnails": self._thumbnails.waiting,
             "workers": self._workers.waiting,
         }
 
@@ -203,6 +207,7 @@ class App:
         await asyncio.to_thread(self._observatory.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
+        await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
 
     def _add_services(self) -> None:
@@ -215,7 +220,7 @@ class App:
             ClusterServicer(self.current, limits, resolver, self._workers), server
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(
-            CollectionServicer(self.current, limits, self._workers), server
+            CollectionServicer(self.current, limits, self._thumbnails), server
         )
         experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(
             ExperimentServicer(self.current, limits, self._experiments, self._workers), server

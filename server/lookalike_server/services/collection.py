@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import logging
 from typing import Any
 
 import grpc
@@ -12,28 +10,22 @@ import numpy.typing as npt
 from google.protobuf import json_format
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
-from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.images.decode import ImageLimits
-from lookalike_indexer.images.thumbnail import thumbnail
-from lookalike_indexer.sources.fetch import fetch
 from lookalike_server import replies
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.pages import Pager
 from lookalike_server.replies import Stopwatch, served
-from lookalike_server.workers import Workers
-
-log = logging.getLogger(__name__)
+from lookalike_server.thumbnails import Thumbnails
 
 Int64 = npt.NDArray[np.int64]
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
-    def __init__(self, current: Current, limits: Limits, workers: Workers) -> None:
+    def __init__(self, current: Current, limits: Limits, thumbnails: Thumbnails) -> None:
         self._current = current
         self._limits = limits
-        self._workers = workers
+        self._thumbnails = thumbnails
 
     async def GetCollection(
         self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -98,18 +90,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         with self._current.lease() as snapshot:
             rows = snapshot.columns.rows_of_ids(np.array(request.ids, np.int64))
             uris = snapshot.columns.uris(rows)
-            jpegs = await self._workers.run_all([functools.partial(_thumbnail, uri, size) for uri in uris])
+            jpegs = await self._thumbnails.make(uris, size)
             return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
-
-
-def _thumbnail(uri: str, size: int) -> bytes:
-    # Not the limits of a query: what is stored was within the indexer's.
-    limits = ImageLimits()
-    try:
-        return thumbnail(fetch(uri, limits.max_bytes), size, limits)
-    except IndexerError as error:
-        log.debug("no thumbnail of %s: %s", uri, error)
-        return b""
 
 
 def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:
