@@ -18,7 +18,7 @@ from lookalike_indexer.indexing.recipes import NAMES
 from lookalike_indexer.progress import Progress
 
 # Candidates that an index which refines its results looks at again, for each that is asked for.
-_REFINED = 16
+_REFINED = 8
 
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
