@@ -1,0 +1,73 @@
+"""A reproducible sample of a space, for what cannot look at every image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.view import Float32, Int64, View
+from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Some images of a space, by ascending id.
+
+    `rows` are their image rows, int64 (n,), `vectors` their L2-normalised
+    embeddings, float32 (n, dim); `of` is how many images the space has.
+    """
+
+    space: str
+    rows: Int64
+    vectors: Float32
+    of: int
+
+    @property
+    def told(self) -> str:
+        """A sentence for the findings when not all images are in it, else ""."""
+        if len(self.rows) == self.of:
+            return ""
+        return f"Measured on a random sample of {len(self.rows):,} of the {self.of:,} images of {self.space}."
+
+
+def sampled(view: View, space: str, size: int, seed: int, progress: Progress | None = None) -> Sampled:
+    """At most `size` images of a space, "" for the default one.
+
+    UsageError: a size below 2. NotBuiltError: the space has fewer than two
+    images. IndexerError: an embedding that is not finite.
+    """
+    name, _ = view.reader.space(space)
+    return _read(view, name, _choose(view, [name], size, seed), progress)
+
+
+def sampled_alike(
+    view: View, spaces: Sequence[str], size: int, seed: int, progress: Progress | None = None
+) -> list[Sampled]:
+    """The same images, which all of the spaces have, in each of the spaces; errors as `sampled`."""
+    rows = _choose(view, spaces, size, seed)
+    return [_read(view, name, rows, progress) for name in spaces]
+
+
+def _choose(view: View, spaces: Sequence[str], size: int, seed: int) -> Int64:
+    if size < 2:
+        raise UsageError(f"--sample {size} is too small: give at least 2.")
+    count = np.zeros(len(view), np.int32)
+    for name in spaces:
+        count[view.space_rows(name)] += 1
+    common = np.flatnonzero(count == len(spaces))
+    if len(common) < 2:
+        what = "The space" if len(spaces) == 1 else "What the spaces"
+        have = "has" if len(spaces) == 1 else "have in common is"
+        raise NotBuiltError(f"{what} {', '.join(spaces)} {have} {len(common)} images; at least 2 are needed.")
+    chosen: Int64 = common[np.sort(choose_rows(len(common), size, seed))]
+    return chosen
+
+
+def _read(view: View, name: str, rows: Int64, progress: Progress | None) -> Sampled:
+    there = view.space_rows(name)
+    vectors = read_rows(view.reader, name, np.searchsorted(there, rows), "cosine", progress or Silent())
+    return Sampled(name, rows, vectors, len(there))

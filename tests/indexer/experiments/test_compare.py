@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.experiments.compare import COSTS, compare
+from lookalike_indexer.experiments.cost import measured
+from lookalike_indexer.experiments.partitions import STRATEGIES
+from lookalike_indexer.experiments.view import View
+
+
+@pytest.fixture
+def view(make_collection, clustered) -> View:
+    """A space whose groups are the labels, and one of noise that lacks the first part's images."""
+    vectors = clustered(80, 12, 4, spread=0.02)
+    storage = make_collection(vectors, labels=[f"group {row % 4}" for row in range(80)], part_rows=40)
+    from tests.indexer.conftest import write_embeddings
+
+    noise = np.random.default_rng(1).standard_normal((40, 12)).astype(np.float32)
+    path = layout.embeddings("noise", 1)
+    write_embeddings(storage, path, np.arange(40, 80, dtype=np.int64) * 3 + 1, noise, "float32")
+    manifest = generations.require_latest(storage)
+    entry = dataclasses.replace(manifest.spaces["tiny"], rows=40, parts=[path])
+    generations.publish(storage, dataclasses.replace(manifest, spaces={**manifest.spaces, "noise": entry}))
+    return View(CollectionReader.open(str(storage.root)))
+
+
+def test_scores_every_strategy_in_every_space_on_the_same_images(view):
+    result = compare(view)
+    scores = result.tables["scores"].to_pylist()
+    assert [(line["space"], line["strategy"]) for line in scores] == [
+        (space, strategy) for space in ("noise", "tiny") for strategy in STRATEGIES
+    ]
+    assert result.settings["sample"] == 40
+    assert result.settings["clusters"] == 4
+    for line in scores:
+        if line["space"] == "tiny":
+            assert (line["purity"], line["nmi"], line["ari"]) == pytest.approx((1, 1, 1))
+            assert (line["smallest"], line["largest"]) == (10, 10)
+        else:
+            assert line["ari"] < 0.3
+    assert result.figures["ari"] == pytest.approx(1)
+    assert result.findings[0] == "Into 4 clusters (the number of labels): kmeans in tiny is best by ARI, 1.000."
+
+
+def test_without_labels_the_silhouette_decides(make_collection, clustered):
+    storage = make_collection(clustered(60, 8, 3), name="bare")
+    result = compare(View(CollectionReader.open(str(storage.root))), strategies=["kmeans", "bisecting"], clusters=3)
+    scores = result.tables["scores"].to_pydict()
+    assert np.isnan(scores["ari"]).all()
+    assert min(scores["silhouette"]) > 0.8
+    assert "is best by silhouette" in result.findings[0]
+
+
+def test_only_costs_differ_from_run_to_run(view):
+    first, second = (compare(view, strategies=["kmeans"], spaces=["tiny"], sample=50) for _ in range(2))
+    assert first.tables["scores"].equals(second.tables["scores"])
+    assert (first.figures, first.findings, first.settings) == (second.figures, second.findings, second.settings)
+    assert "Measured on a random sample of 50 of the 80 images of tiny." in first.findings
+    (cost,) = first.tables[COSTS].to_pylist()
+    assert cost["seconds"] > 0
+    assert cost["peak_bytes"] > 0
+
+
+def test_memory_is_that_of_the_work():
+    with measured() as small:
+        np.zeros(10_000)
+    with measured() as large:
+        np.zeros(1_000_000)
+    assert 80_000 <= small.peak_bytes < 200_000
+    assert 8_000_000 <= large.peak_bytes < 8_200_000
+
+
+def test_mistakes_are_named(view):
+    with pytest.raises(NotFoundError, match="has no space 'none'; it has: noise, tiny"):
+        compare(view, spaces=["tiny", "none"])
+    with pytest.raises(UsageError, match="There is no strategy 'dbscan'; there are kmeans, spherical"):
+        compare(view, strategies=["dbscan"])
+    with pytest.raises(UsageError, match="--clusters 40: give a number from 2 to 39, for the 40 images"):
+        compare(view, clusters=40)
+    with pytest.raises(UsageError, match="ask for at most"):
+        compare(view, clusters=100)
