@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-import numpy as np
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
@@ -19,15 +18,10 @@ from lookalike_indexer.cli.experiment_options import (
     told,
 )
 from lookalike_indexer.cli.out_folder import open_out
-from lookalike_indexer.errors import DecodeError, UsageError
+from lookalike_indexer.errors import UsageError
 
 if TYPE_CHECKING:
     from lookalike_indexer.attribution.attributor import Method
-    from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.experiments.view import View
-    from lookalike_indexer.pictures.explanation import Overlay
-
-_TITLES: dict[Method, str] = {"cam": "Grad-CAM", "gbp": "guided backprop"}
 
 
 @click.command()
@@ -78,12 +72,13 @@ def explain(
     row = view.row_of_key(key)
     result = experiment(view, row, space, neighbours=neighbours, class_names=names)
     if folder is not None:
+        from lookalike_indexer.attribution.drawn import drawn_attributions
         from lookalike_indexer.pictures.explanation import explanation_sheet
         from lookalike_indexer.pictures.thumbnails import Thumbnails
 
         wanted: dict[Method, bool] = {"cam": cam, "gbp": gbp}
         methods = [method for method, drawn in wanted.items() if drawn]
-        overlays = _overlays(view, row, result, methods, weights) if methods else []
+        overlays = drawn_attributions(view, row, result, methods, weights) if methods else []
         thumbnails = Thumbnails(view)
         sheet = explanation_sheet(
             result,
@@ -101,28 +96,3 @@ def explain(
         shown(result.tables["predictions"], ["model", "rank", "class", "probability", "of_label"]),
         shown(result.tables["nearest"], ["group", "rank", "label", "distance", "cluster", "key"]),
     )
-
-
-def _overlays(view: View, row: int, result: Result, methods: list[Method], weights: str | None) -> list[Overlay]:
-    """Pictures of the methods, for the class that the image is taken for and, where it is known, for its own."""
-    from lookalike_indexer.attribution.attributor import Attributor
-    from lookalike_indexer.images.decode import DEFAULT_LIMITS
-    from lookalike_indexer.images.prepare import Prepared, prepare
-    from lookalike_indexer.pictures.overlay import overlay
-
-    attributor = Attributor.open(view.reader, str(result.settings["model"]), weights)
-    (uri,) = view.uris(np.array([row]))
-    image = prepare(uri, attributor.preprocessing, DEFAULT_LIMITS)
-    if not isinstance(image, Prepared):
-        raise DecodeError(f"{uri} cannot be read any more: {image.reason}; restore the file that was embedded.")
-    classes = {str(result.settings["rival"]): result.settings["rival_class"]}
-    if result.settings["own_class"] != -1:
-        classes[str(result.settings["label"])] = result.settings["own_class"]
-    return [
-        (
-            [_TITLES[method], f"for {name}"],
-            overlay(image.pixels, attributor.attribution(image.pixels, int(str(index)), method), method),
-        )
-        for name, index in classes.items()
-        for method in methods
-    ]

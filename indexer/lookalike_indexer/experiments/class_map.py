@@ -43,7 +43,9 @@ class ClassMap:
     def hits(self, labels: Int32, classes: Int32) -> Bool:
         """Whether each of some classes (n, top) is one that the image's label (n,) stands for; -1 never is."""
         known = (labels[:, None] >= 0) & (classes >= 0)
-        hits: Bool = self.accepts[np.maximum(labels, 0)[:, None], np.maximum(classes, 0)] & known
+        hits = np.zeros(classes.shape, bool)
+        rows, places = np.nonzero(known)
+        hits[rows, places] = self.accepts[labels[rows], classes[rows, places]]
         return hits
 
 

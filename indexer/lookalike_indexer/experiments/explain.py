@@ -208,7 +208,7 @@ def _findings(
 ) -> tuple[str, ...]:
     lines = [line for line in tables["predictions"].to_pylist() if line["model"] == model]
     first = lines[0]
-    found = [f"{model} takes it for {first['class']} ({first['probability']:.0%})"]
+    found = [f"{model} takes it for {first['class']} ({_percent(first['probability'])})"]
     known = label and label not in mapping.unmapped
     hit = next((line for line in lines if line["of_label"]), None)
     if not label:
@@ -218,7 +218,7 @@ def _findings(
     elif first["of_label"]:
         found[0] += f", as its label {label} says; the next is {rival.name}."
     elif hit:
-        found[0] += f"; its label {label} comes at place {hit['rank']} ({hit['probability']:.0%})."
+        found[0] += f"; its label {label} comes at place {hit['rank']} ({_percent(hit['probability'])})."
     else:
         found[0] += f"; its label {label} is not among the {len(lines)} most probable classes."
     if rival.by != "label":
@@ -230,6 +230,10 @@ def _findings(
         found.append(f"Its nearest image of {label} is at {own[0]:.3f}, its nearest of {among} at {other[0]:.3f}.")
     found += [_cluster_told(line, label) for line in tables["clusters"].to_pylist() if line["main_label"]]
     return tuple(found)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "under 1%"
 
 
 def _cluster_told(line: Mapping[str, Any], label: str) -> str:

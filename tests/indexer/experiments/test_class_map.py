@@ -55,6 +55,12 @@ def test_hits_know_images_without_label_and_models_that_saw_nothing(view):
     assert found.hits(labels, classes).tolist() == [[False, True], [False, False], [False, False]]
 
 
+def test_a_collection_without_labels_has_no_hits(make_collection):
+    storage = make_collection(np.eye(3, dtype=np.float32))
+    found = class_map(View(CollectionReader.open(str(storage.root))), "tiny")
+    assert not found.hits(np.full(3, -1, np.int32), np.zeros((3, 2), np.int32)).any()
+
+
 def test_what_is_written_goes_before_names(view, tmp_path: Path):
     path = tmp_path / "map.csv"
     path.write_text("label,class\ngnu,hartebeest\ngnu,344\ncrane,134\n")

@@ -1,0 +1,51 @@
+"""`lookalike report`: all experiments as one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import open_view, seed_option
+from lookalike_indexer.errors import NotFoundError
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    default="report.html",
+    show_default=True,
+    metavar="FILE",
+    help="The page, which replaces an earlier one.",
+)
+@click.option("--image", default="", metavar="KEY", help="The image to follow.  [default: a misclassified one]")
+@click.option("--label", default="", metavar="LABEL", help="The class to split.  [default: the least held together]")
+@seed_option
+@reported
+def report(collection: str, out: str, image: str, label: str, seed: int) -> None:
+    """Put all experiments over the collection in DIR into one HTML file.
+
+    It needs nothing but a browser: pictures are inside, and there is no
+    script. What cannot be made, because there are no labels or checkpoints
+    for example, is listed with the reason. Results that were kept with --keep
+    are used where they are still true.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.report.context import Asked
+    from lookalike_indexer.report.make import make_report
+
+    html, chapters = make_report(open_view(collection), Asked(image, label, seed), TerminalProgress())
+    path = Path(out)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(html, "utf-8")
+    except OSError as error:
+        raise NotFoundError(f"--out {out} cannot be written: {error.strerror}.") from error
+    for chapter in chapters:
+        if chapter.missing:
+            click.echo(f"Not made: {chapter.number} {chapter.title}: {chapter.missing}")
+    made = sum(not chapter.missing for chapter in chapters)
+    click.echo(f"Wrote {path}: {made} of {len(chapters)} chapters, {path.stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,105 @@
+"""A chapter of the report: what one experiment found, as texts, tables and pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.report.inline import Picture, inlined
+
+_ROWS = 40
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as texts; `left` counts the rows that are left out."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    left: int
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the page shows of an experiment. With `missing`, the sentence that says why it was not made, nothing else.
+
+    `pictures` are captions and data URIs.
+    """
+
+    number: int
+    title: str
+    command: str
+    about: str
+    missing: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    grids: list[Grid] = field(default_factory=list)
+    pictures: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An experiment's result, the columns of its tables that are worth a look, and its pictures with captions."""
+
+    result: Result
+    tables: Mapping[str, Sequence[str]]
+    pictures: Sequence[tuple[str, Picture]] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chapter to be: its number and title, the command that makes the same, what it is about, and how it is made."""
+
+    number: int
+    title: str
+    command: str
+    about: str
+    make: Callable[[Any], Made]
+
+
+def chapter(plan: Plan, context: Any) -> Chapter:
+    """Make a chapter, or say why the collection does not allow it."""
+    head = (plan.number, plan.title, plan.command, plan.about)
+    try:
+        made = plan.make(context)
+    except IndexerError as error:
+        return Chapter(*head, missing=str(error))
+    result = made.result
+    return Chapter(
+        *head,
+        settings={name: text(value) for name, value in result.settings.items() if value not in ("", None, [])},
+        figures={name: text(value) for name, value in result.figures.items()},
+        findings=result.findings,
+        grids=[grid(name, result.tables[name], columns) for name, columns in made.tables.items()],
+        pictures=[(caption, inlined(picture)) for caption, picture in made.pictures],
+    )
+
+
+def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS) -> Grid:
+    """Some columns of a table's first rows, as texts."""
+    lines = table.select(list(columns)).slice(0, most).to_pylist()
+    rows = [[text(line[column]) for column in columns] for line in lines]
+    return Grid(title, list(columns), rows, max(0, table.num_rows - most))
+
+
+def text(value: Any) -> str:
+    """A value as a person reads it."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"  # noqa: RUF001 - a dash that looks like one
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) >= 1 else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list):
+        return ", ".join(text(each) for each in value)
+    return str(value)

@@ -1,0 +1,59 @@
+"""A small labelled collection with predictions and a clustering, and a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.stage import run_cluster
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.settings import EmbedSettings
+from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.progress import Silent
+
+
+def make_collection_of(folder: Path, labels: str) -> str:
+    """Eighteen small pictures, in a folder for each label, of a network without training."""
+    random = np.random.default_rng(0)
+    for number in range(18):
+        path = folder / "photos" / (labels[number % len(labels)] if labels else "") / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (5, 6, 3), np.uint8)).resize((60, 50)).save(path)
+    storage = Storage(folder / "small")
+    settings = EmbedSettings(str(folder / "photos"), model="squeezenet1_1", weights="untrained:1", workers=1)
+    draft, _ = run_embed(storage, None, settings, Silent())
+    draft, _ = run_cluster(storage, draft, ClusterSettings(clusters=3, restarts=1), Silent())
+    generations.publish(storage, draft)
+    return str(storage.root)
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """With the labels a, b and c."""
+    return make_collection_of(tmp_path_factory.mktemp("labelled"), "abc")
+
+
+@pytest.fixture(scope="session")
+def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return make_collection_of(tmp_path_factory.mktemp("unlabelled"), "")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without a window."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("needs Chromium on the PATH")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=options, timeout=120_000)
+        yield chromium
+        chromium.close()

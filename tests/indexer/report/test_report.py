@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Browser, Page
+
+from lookalike_indexer.cli.report import report
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.matrix import class_matrix
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.report.page import page
+from lookalike_indexer.report.plans import PLANS
+
+
+def made(collection: str, out: Path, *options: str) -> str:
+    done = CliRunner().invoke(report, [collection, "--out", str(out), *options])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def opened(browser: Browser, file: Path) -> tuple[Page, list[str], list[str]]:
+    """The page, what it said on the console, and what it asked others for."""
+    said: list[str] = []
+    asked: list[str] = []
+    tab = browser.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(file.as_uri(), wait_until="load", timeout=120_000)
+    return tab, said, [url for url in asked if not url.startswith(("data:", file.as_uri()))]
+
+
+def test_a_browser_shows_the_page_whole_and_asks_nobody(labelled: str, browser: Browser, tmp_path: Path):
+    file = tmp_path / "report.html"
+    told = made(labelled, file)
+    assert re.search(rf"{len(PLANS) - 1} of {len(PLANS)} chapters, 0\.\d MB|chapters, [1-4]\.\d MB", told)
+    tab, said, asked = opened(browser, file)
+    assert said == []
+    assert asked == []
+    images = tab.evaluate("[...document.images].map(image => [image.complete, image.naturalWidth])")
+    assert len(images) >= 5
+    assert all(complete and width > 100 for complete, width in images)
+    assert tab.locator("section").count() == len(PLANS)
+    # The style was taken: the policy names its very digest.
+    assert tab.evaluate("getComputedStyle(document.querySelector('.missing')).borderLeftWidth") == "4px"
+    assert tab.evaluate("document.querySelectorAll('script').length") == 0
+    assert tab.evaluate("document.body.scrollWidth <= window.innerWidth")
+    tab.close()
+
+
+def test_numbers_are_those_of_the_experiment(labelled: str, browser: Browser, tmp_path: Path):
+    file = tmp_path / "report.html"
+    made(labelled, file)
+    tab, _, _ = opened(browser, file)
+    result = class_matrix(View(CollectionReader.open(labelled)))
+    chapter = tab.locator("#chapter-3")
+    facts = dict(zip(chapter.locator("dt").all_text_contents(), chapter.locator("dd").all_text_contents(), strict=True))
+    assert facts["purity"] == f"{result.figures['purity']:.3g}"
+    assert facts["nmi"] == f"{result.figures['nmi']:.3g}"
+    assert chapter.locator(".findings li").all_text_contents() == list(result.findings)
+    rows = chapter.locator("details").first.locator("tbody tr")
+    assert rows.count() == 3
+    assert [rows.nth(number).locator("td").first.text_content() for number in range(3)] == ["a", "b", "c"]
+    tab.close()
+
+
+def test_what_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
+    file = tmp_path / "report.html"
+    told = made(unlabelled, file)
+    assert "Not made: 3 Classes and clusters: No image of the collection small has a label" in told
+    html = file.read_text("utf-8")
+    assert "Not made: No image of the collection small has a label" in html
+    assert "0 checkpoints, and an evolution needs two" in html
+
+
+def test_the_same_collection_gives_the_same_bytes(labelled: str, tmp_path: Path):
+    for name in ("one.html", "two.html"):
+        made(labelled, tmp_path / name, "--image", "a/03.png")
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+    assert "a/03.png" in (tmp_path / "one.html").read_text("utf-8")
+
+
+def test_names_are_never_markup():
+    html = page("<script>alert(1)</script>", "<b>", {'"': "<img src=x>"}, [])
+    assert "<script>" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert "<img" not in html
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [(["--image", "none.png"], "has no image with key 'none.png'"), (["--label", "z"], "has the label 'z'")],
+)
+def test_a_wrong_example_is_refused_at_once(labelled: str, tmp_path: Path, options: list[str], sentence: str):
+    done = CliRunner().invoke(report, [labelled, "--out", str(tmp_path / "report.html"), *options])
+    assert done.exit_code == 1
+    assert sentence in " ".join(done.output.split())
+    assert not (tmp_path / "report.html").exists()
