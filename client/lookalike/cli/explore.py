@@ -15,9 +15,9 @@ from lookalike.cli._options import server_options
 @server_options()
 @click.option("--http", "port", default=8080, show_default=True, metavar="PORT", type=int, help="Port; 0 for any free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that browsers come to.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="The page's certificate chain, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key, PEM.")
-@click.option("--insecure", is_flag=True, help="Allow other machines to come without TLS and without tokens.")
+@click.option("--http-cert", type=click.Path(path_type=Path), metavar="FILE", help="The page's certificate chain, PEM.")
+@click.option("--http-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key, PEM.")
+@click.option("--http-insecure", is_flag=True, help="Allow other machines to come without TLS and without tokens.")
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option("--while-stdin", is_flag=True, hidden=True, help="End when standard input does.")
 def explore(
@@ -26,9 +26,9 @@ def explore(
     ca: str | None,
     port: int,
     host: str,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure: bool,
+    http_cert: Path | None,
+    http_key: Path | None,
+    http_insecure: bool,
     no_browser: bool,
     while_stdin: bool,
 ) -> None:
@@ -38,7 +38,7 @@ def explore(
     from lookalike.explorer.run import open_browser, run
     from lookalike.explorer.settings import Listen, Upstream
 
-    listen = Listen(host, port, tls_cert, tls_key, insecure)
+    listen = Listen(host, port, http_cert, http_key, http_insecure)
     upstream = Upstream(server, tls if ca is None else TLS(ca=ca))
 
     def announce(url: str) -> None:

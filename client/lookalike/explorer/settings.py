@@ -23,14 +23,14 @@ class Listen:
         if not 0 <= self.port <= 65535:
             raise InvalidArgumentError(f"--http {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise InvalidArgumentError("--tls-cert and --tls-key go together; give both or neither.")
+            raise InvalidArgumentError("--http-cert and --http-key go together; give both or neither.")
         for file in (self.tls_cert, self.tls_key):
             if file is not None and not file.is_file():
                 raise InvalidArgumentError(f"There is no file {file}; it should hold a PEM certificate or key.")
         if not (self.encrypted or self.insecure or self.loopback):
             raise InvalidArgumentError(
                 f"--host {self.host} can be reached from other machines, and tokens would cross the network readable; "
-                "give --tls-cert and --tls-key, or --insecure if the network is trusted."
+                "give --http-cert and --http-key, or --http-insecure if the network is trusted."
             )
 
     @property

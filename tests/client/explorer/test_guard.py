@@ -78,7 +78,7 @@ def test_methods_and_addresses_that_there_are_not_are_sentences(page):
 
 
 def test_beyond_loopback_it_asks_for_encryption_or_insecure():
-    with pytest.raises(InvalidArgumentError, match="--tls-cert"):
+    with pytest.raises(InvalidArgumentError, match="--http-cert"):
         Listen(host="0.0.0.0")
     assert Listen(host="0.0.0.0", insecure=True).loopback is False
     assert Listen(host="::1").url(80) == "http://[::1]:80/"

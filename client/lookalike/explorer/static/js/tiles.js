@@ -2,8 +2,12 @@
 import { count, h, labelled, whenNear } from "./dom.js";
 import { thumbnail } from "./collection.js";
 
+// A busy server may refuse a picture; it is asked once more.
+const AGAIN_MS = 1500;
+
 /** A picture that loads when it comes near the window; a gap with a word where its file is lost. */
 export function frame(id, { alt = "", size = 160, eager = false, source = null } = {}) {
+  let again = true;
   const image = h("img", {
     src: source ?? thumbnail(id, size),
     alt,
@@ -11,6 +15,11 @@ export function frame(id, { alt = "", size = 160, eager = false, source = null }
     decoding: "async",
     draggable: "false",
     onerror: () => {
+      if (again && !source) {
+        again = false;
+        setTimeout(() => (image.src = `${image.getAttribute("src")}?again`), AGAIN_MS);
+        return;
+      }
       box.classList.add("lost");
       box.replaceChildren("picture not available");
     },
