@@ -1,0 +1,408 @@
+"""The page in a real browser, over a real server and real photographs."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.decomposition import PCA
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.view import View
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'lookalike[dev]'")
+expect = sync_api.expect
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+# WebGL by the processor, so that the map is drawn on any machine.
+FLAGS += ["--use-gl=angle", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
+CLASSES, EACH, CLUSTERS = 6, 6, 6
+PATIENCE_MS = 60_000
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH"),
+]
+
+
+def lookalike(*arguments: object) -> None:
+    command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=280, env={**os.environ})
+
+
+class Process:
+    """A lookalike command that runs until `stop`; what it says first has its address."""
+
+    def __init__(self, *arguments: object) -> None:
+        command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def line(self, start: str) -> str:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            if line.startswith(start):
+                return line
+        return pytest.fail(f"it ended with {self._process.wait()} before it said {start}")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+        self._process.communicate(timeout=60)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few photographs of each of six classes, in a folder each."""
+    folder = tmp_path_factory.mktemp("photographs")
+    there: dict[str, int] = {}
+    with (photos_dir / "manifest.csv").open() as listing:
+        for row in csv.DictReader(listing):
+            label = row["label"].partition("_")[2]
+            if row["set"] != "imagenette" or (label not in there and len(there) == CLASSES):
+                continue
+            there[label] = there.get(label, 0) + 1
+            if there[label] <= EACH:
+                (folder / label).mkdir(exist_ok=True)
+                shutil.copyfile(photos_dir / row["path"], folder / label / f"{there[label]:02}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def collection(pictures: Path, resnet50_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """They as a collection, with a map."""
+    folder = tmp_path_factory.mktemp("collections") / "photographs"
+    options = ["--model", "resnet50", "--weights", resnet50_weights, "--clusters", CLUSTERS]
+    lookalike("index", pictures, "--collection", folder, *options)
+    keep_map(folder)
+    return folder
+
+
+def keep_map(folder: Path) -> None:
+    """Store the first two principal components as the map "map/pca"."""
+    view = View(CollectionReader.open(str(folder)))
+    rows, vectors = (np.concatenate(each) for each in zip(*view.stream("resnet50"), strict=True))
+    places = PCA(2, random_state=0).fit_transform(vectors).astype(np.float32)
+    columns = {
+        "id": view.ids[rows],
+        "x": places[:, 0],
+        "y": places[:, 1],
+        "label": view.label_texts(rows),
+        "cluster": view.assigned(view.clustering_name()).clusters[rows],
+    }
+    settings = {"method": "pca", "space": "resnet50"}
+    keep(view.reader, "pca", Result("map", settings, {"points": pa.table(columns)}))
+
+
+@pytest.fixture(scope="module")
+def server(collection: Path) -> Iterator[Server]:
+    running = Server(collection, free_port())
+    running.start()
+    yield running
+    running.stop()
+
+
+class Server:
+    """`lookalike serve` on a port that stays the same when it is started again."""
+
+    def __init__(self, collection: Path, port: int) -> None:
+        self._collection, self.port = collection, port
+
+    def start(self) -> None:
+        self._process = Process("serve", self._collection, "--port", self.port)
+        self._process.line("SERVING")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        self._process.stop(number)
+
+
+@pytest.fixture(scope="module")
+def address(server: Server) -> Iterator[str]:
+    """Where the page is."""
+    explorer = Process("explore", "--server", f"127.0.0.1:{server.port}", "--http", 0, "--no-browser")
+    found = re.search(r"http://127\.0\.0\.1:\d+", explorer.line("EXPLORER"))
+    assert found
+    yield found.group()
+    explorer.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE_MS)
+        yield running
+        running.close()
+
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def open_page(browser: Any, address: str) -> Iterator[Open]:
+    """Open an address of the page in a window of its own. No script may fail, and nothing else may be asked."""
+    opened: list[Any] = []
+    problems: list[str] = []
+
+    def show(path: str = "/", **settings: Any) -> Any:
+        context = browser.new_context(base_url=address, **{"viewport": {"width": 1280, "height": 900}, **settings})
+        context.set_default_timeout(PATIENCE_MS)
+        opened.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: problems.append(said.text) if "Content Security" in said.text else None)
+        page.on("request", lambda asked: None if is_own(asked.url) else problems.append(f"asked {asked.url}"))
+        page.goto(path)
+        expect(page.locator("main")).to_have_attribute("aria-busy", "false", timeout=PATIENCE_MS)
+        return page
+
+    def is_own(url: str) -> bool:
+        return url.startswith((address, "blob:"))
+
+    yield show
+    for context in opened:
+        context.close()
+    assert problems == []
+
+
+@pytest.fixture(autouse=True)
+def patience() -> None:
+    expect.set_options(timeout=PATIENCE_MS)
+
+
+def tiles(page: Any) -> Any:
+    return page.locator("main .tile > a")
+
+
+def seen(image: Any) -> None:
+    """Wait until a picture is painted rather than a frame."""
+    expect(image).to_have_js_property("complete", True)
+    assert image.evaluate("each => each.naturalWidth") > 0
+
+
+def drop(page: Any, picture: Path) -> None:
+    """Drop a file on the page, as a person does."""
+    data = base64.b64encode(picture.read_bytes()).decode()
+    transfer = page.evaluate_handle(
+        """data => {
+            const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+            return transfer;
+        }""",
+        data,
+    )
+    page.dispatch_event("main", "dragenter", {"dataTransfer": transfer})
+    expect(page.locator("#drop")).to_be_visible()
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+    expect(page.locator("#drop")).to_be_hidden()
+
+
+def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_page, pictures):
+    page = open_page("/")
+    label = sorted(each.name for each in pictures.iterdir())[0]
+    drop(page, pictures / label / "03.jpg")
+    expect(page.locator("h1")).to_have_text("Looks like your picture")
+    expect(tiles(page)).to_have_count(24)
+    # The very file that was dropped is the nearest.
+    expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
+    seen(page.locator(".asked img"))
+    seen(page.locator("main .tile img").first)
+    assert "picture=" in page.url
+    keys = [each.get_attribute("title") for each in tiles(page).all()]
+    page.reload()
+    expect(tiles(page)).to_have_count(24)
+    assert [each.get_attribute("title") for each in tiles(page).all()] == keys
+    expect(page.locator("#served")).to_contain_text("resnet50 on cpu")
+
+
+def test_a_chosen_file_is_searched_with_too(open_page, pictures):
+    page = open_page("/clusters")
+    label = sorted(each.name for each in pictures.iterdir())[1]
+    page.locator("#choose input").set_input_files(pictures / label / "05.jpg")
+    expect(tiles(page).first).to_have_attribute("title", f"{label}/05.jpg")
+
+
+def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
+    page = open_page("/search?id=0&k=5")
+    expect(tiles(page)).to_have_count(5)
+    first = tiles(page).first.get_attribute("title")
+    tiles(page).first.click()
+    expect(page.locator(".asked .print")).to_contain_text(first)
+    assert "k=5" in page.url  # what was set stays set
+    expect(tiles(page)).to_have_count(5)
+    page.go_back()
+    expect(tiles(page).first).to_have_attribute("title", first)
+
+
+def test_the_settings_are_in_the_address(open_page):
+    page = open_page("/search?id=0")
+    page.get_by_label("How many (k)").fill("7")
+    page.get_by_label("How many (k)").press("Enter")
+    expect(tiles(page)).to_have_count(7)
+    page.get_by_label("How hard to look").select_option("exact")
+    expect(page).to_have_url(re.compile("exact=1"))
+    expect(page.locator("#served")).to_contain_text("every image compared")
+    label = page.locator(".tile .label").last.inner_text().replace(" ", "_")
+    page.get_by_label("Only the label").fill(label)
+    page.get_by_label("Only the label").press("Enter")
+    expect(page).to_have_url(re.compile("label="))
+    expect(page.locator("main")).to_contain_text("The label filter works on this page")
+
+
+def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
+    page = open_page("/search?id=0&k=6")
+    expect(tiles(page)).to_have_count(6)
+    tiles(page).first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(tiles(page).nth(1)).to_be_focused()
+    page.keyboard.press("End")
+    expect(tiles(page).nth(5)).to_be_focused()
+    page.keyboard.press("Home")
+    key = tiles(page).first.get_attribute("title")
+    page.keyboard.press("i")
+    expect(page.locator(".facts")).to_contain_text(key)
+
+
+def test_an_image_tells_its_neighbours_clusters_and_predictions(open_page):
+    page = open_page("/image?id=0")
+    expect(page.get_by_role("heading", name="Nearest of another class")).to_be_visible()
+    own = page.locator(".facts").get_by_role("link").inner_text()
+    others = page.locator("section", has_text="Nearest of another class").locator(".tile .label")
+    assert own not in others.all_inner_texts()
+    expect(page.locator(".home")).to_have_count(1)
+    expect(page.locator(".bar")).to_have_count(5)
+    expect(page.locator(".bar").first).to_contain_text("%")
+
+
+def test_attributions_are_drawn_on_demand(open_page):
+    page = open_page("/image?id=0")
+    for name in ("Class activation (CAM)", "Guided backprop"):
+        button = page.get_by_role("button", name=name)
+        button.click()
+        drawn = page.get_by_alt_text(re.compile(re.escape(name)))
+        expect(drawn).to_be_visible()
+        seen(drawn)
+        expect(button).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_cluster_is_opened_from_the_sheet(open_page):
+    page = open_page("/clusters")
+    expect(page.locator(".card")).to_have_count(CLUSTERS)
+    seen(page.locator(".card img").first)
+    size = page.locator(".card .title .print").first.inner_text()
+    page.locator(".card a").first.click()
+    expect(page.locator("main")).to_contain_text(f"{size}, nearest to the centroid first")
+    expect(tiles(page)).to_have_count(int(size.split()[0]))
+    tiles(page).first.click()
+    expect(page.locator(".facts")).to_be_visible()
+
+
+def test_a_cell_of_the_matrix_opens_its_images(open_page):
+    page = open_page("/clusters?show=matrix")
+    cell = page.locator(".heat").first
+    images = int(cell.inner_text())
+    cell.click()
+    expect(tiles(page)).to_have_count(images)
+    expect(page.locator("h1")).to_contain_text("in cluster")
+
+
+def test_oddballs_lead_to_their_images(open_page):
+    page = open_page("/clusters?show=oddballs")
+    expect(tiles(page).first).to_be_visible()
+    tiles(page).first.click()
+    expect(page.locator(".facts")).to_be_visible()
+
+
+def test_a_lasso_on_the_map_makes_a_list(open_page):
+    page = open_page("/map")
+    stage = page.locator(".stage[data-ready=true]")
+    expect(stage).to_have_attribute("data-inside", str(CLASSES * EACH))
+    expect(page.locator(".legend button")).to_have_count(CLASSES)
+    page.get_by_role("button", name="Lasso").click()
+    box = stage.bounding_box()
+    around = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)]
+    corners = [(box["x"] + right * box["width"], box["y"] + down * box["height"]) for right, down in around]
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for corner in corners[1:]:
+        page.mouse.move(*corner, steps=4)
+    page.mouse.up()
+    expect(page.locator(".chosen h2")).to_have_text(f"{CLASSES * EACH} images chosen")
+    expect(page.locator(".chosen .tile")).to_have_count(CLASSES * EACH)
+    page.locator(".chosen .tile > a").first.click()
+    expect(page.locator(".facts")).to_be_visible()
+
+
+def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(open_page):
+    page = open_page("/map")
+    stage = page.locator(".stage[data-ready=true]")
+    expect(stage).to_have_attribute("data-zoom", "1.000")
+    stage.focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    expect(stage).to_have_attribute("data-zoom", f"{1.4**4:.3f}")
+    expect(page.locator(".near").first).to_be_attached()
+    expect(page).to_have_url(re.compile("zoom="))
+    where = page.url
+    page.reload()
+    expect(page.locator(".stage[data-ready=true]")).to_have_attribute("data-zoom", re.compile(r"^3\.84"))
+    expect(page).to_have_url(where)
+    page.get_by_label("Colour by").select_option("cluster")
+    expect(page.locator(".legend")).to_contain_text("cluster 0")
+
+
+def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(open_page, server):
+    page = open_page("/search?id=1&k=6")
+    expect(tiles(page)).to_have_count(6)
+    server.stop(signal.SIGKILL)
+    try:
+        page.locator("nav").get_by_role("link", name="Clusters").click()
+        expect(page.locator("#banner")).to_contain_text("The server is away")
+    finally:
+        server.start()
+    expect(page.locator(".card")).to_have_count(CLUSTERS)
+    expect(page.locator("#banner")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("/image?id=999999", "999999"),
+        ("/search?picture=0123456789abcdef", "drop it on the page again"),
+        ("/search?id=0&k=0", "k='0'"),
+        ("/clusters?clustering=resnet50/none", "none"),
+        ("/map?name=map/none", "it has: map/pca"),
+    ],
+)
+def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
+    page = open_page(path)
+    expect(page.get_by_role("alert")).to_contain_text(words)
+
+
+@pytest.mark.parametrize("path", ["/", "/search?id=0", "/image?id=0", "/clusters", "/clusters?show=matrix", "/map"])
+def test_every_view_fits_a_phone(open_page, path):
+    page = open_page(path, viewport={"width": 360, "height": 740}, color_scheme="dark")
+    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 19, 18)"
