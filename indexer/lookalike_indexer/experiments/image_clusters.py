@@ -10,12 +10,14 @@ import pyarrow as pa
 
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
+from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Assigned, Float32, Int64, View
+from lookalike_indexer.experiments.view import Assigned, Float32, Int64, View, some
 from lookalike_indexer.indexing.exact import exact_search
 
 # Members that are read at a time: 32 MiB of 2048 dimensions.
 _BLOCK = 4096
+_NAMED = 6
 _NAN = float("nan")
 
 
@@ -54,7 +56,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
         {"key": key, "label": label, "members": members},
         tables,
         _figures(tables),
-        _findings(tables, key, label),
+        (*_findings(tables, key, label), *untrained_notes(view, tables["clusters"].column("space").to_pylist())),
     )
 
 
@@ -150,7 +152,7 @@ def _findings(tables: dict[str, pa.Table], key: str, label: str) -> tuple[str, .
         )
         other = [f"{line['clustering']} ({line['label']})" for line in clusters if line["label"] not in (label, "")]
         if other:
-            told.append(f"It lies among others in {', '.join(other)}.")
+            told.append(f"It lies among others in {some(other, _NAMED)}.")
     told += [
         f"{line['model']} takes it for {line['class']} ({line['probability']:.0%})."
         for line in tables["predictions"].to_pylist()

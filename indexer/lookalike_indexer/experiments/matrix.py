@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from lookalike_indexer.experiments.homes import Cells, order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
+from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Int64, View, some
 
@@ -56,7 +57,8 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     )
     tables = {"counts": counts, "labels": labels, "clusters": clusters}
     settings = {"clustering": name, "space": assigned.entry.space}
-    return Result("class_matrix", settings, tables, figures, _findings(name, tables, figures))
+    told = (*_findings(name, tables, figures), *untrained_notes(view, [assigned.entry.space]))
+    return Result("class_matrix", settings, tables, figures, told)
 
 
 def _labels(view: View, table: Contingency, cells: Cells, order: Int64) -> pa.Table:

@@ -111,7 +111,7 @@ def draw_tile(
         pen.rectangle(box, outline=tile.frame, width=3)
     for number, text in enumerate(tile.lines):
         letters = font(style.text, bold=number == 0)
-        # The end of a path tells more than its beginning.
-        line = fitted(text, style.tile + style.gap - 4, letters, keep_end="/" in text)
+        # Below the first line there are mostly files, whose names differ at their end.
+        line = fitted(text, style.tile + style.gap - 4, letters, keep_end=number > 0)
         colour = tile.frame or INK if number == 0 else INK
         pen.text((left, top + style.tile + 4 + number * _line(style)), line, colour, letters)

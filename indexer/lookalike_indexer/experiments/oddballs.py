@@ -1,0 +1,194 @@
+"""Images that are odd for their class: outside its clusters, far from its middle, or nearer to another class's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.homes import ranked
+from lookalike_indexer.experiments.metrics import contingency
+from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.oddness import (
+    FAR,
+    HOME_SHARE,
+    Bool,
+    Measured,
+    at_home,
+    by_clusters,
+    by_embeddings,
+)
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import Assigned, Int64, View, some
+from lookalike_indexer.progress import Progress, Silent
+
+Method = Literal["auto", "embeddings", "clusters"]
+# Values that are read without being asked to: 1 GiB of float32 in each of two passes.
+_READ = 1 << 28
+_TYPICAL = 6
+_NAMED = 6
+
+
+def oddballs(
+    view: View,
+    clustering: str = "",
+    label: str = "",
+    limit: int = 50,
+    *,
+    method: Method = "auto",
+    progress: Progress | None = None,
+) -> Result:
+    """List the images that are odd for their label, the oddest first: of one label, or of all for "".
+
+    By "embeddings", an image is odd when at least one of these is so:
+    - outside: its cluster is neither a main one of its label (see class_matrix) nor holds a tenth of the label's
+      images, two at least;
+    - far: its distance to the centroid of its label's other images has a modified z-score above 3.5 among its
+      label's images (Iglewicz, Hoaglin, 1993: 0.6745 (x - median) / MAD);
+    - nearer: the centroid of another label is nearer than that of its own.
+    Its score is the simplified silhouette (Hruschka, Campello, de Castro, 2006), (b - a) / max(a, b) with a the
+    distance to its own and b to the nearest other label's centroid; -1 to 1, the lowest is the oddest. Where only one
+    label has images it is -z / (1 + |z|).
+
+    By "clusters", which reads no embeddings, distances are those to the centroid of the image's cluster, "far" is
+    among the images of its label in that cluster, "nearer" is left out, the score is the share of its label that is in
+    its cluster less the share of the label that has most of its images there (0 when that is its own), and it looks
+    like that label. "auto" takes embeddings up to 2^28 values of the space.
+
+    Tables:
+    - oddballs: rank, id, key, label, looks_like, score, distance, other_distance, z, outside, far, nearer, cluster
+    - typical: label, rank, id, key, distance; the images nearest to the middle of each label that is listed
+    - labels: label, images, odd, outside, far, nearer; all labels
+
+    NotBuiltError: no labels, or no clustering. NotFoundError: no such label or clustering. UsageError: limit below 1.
+    """
+    if limit < 1:
+        raise UsageError(f"limit is {limit}; it must be at least 1.")
+    view.require_labels()
+    wanted = view.label_code(label) if label else -1
+    name = view.clustering_name(clustering)
+    assigned = view.assigned(name)
+    entry = view.reader.manifest.spaces[assigned.entry.space]
+    chosen = method
+    if method == "auto":
+        small = entry.rows * entry.dim <= _READ and len(view.label_names) * entry.dim <= _READ
+        chosen = "embeddings" if small else "clusters"
+    cells = ranked(contingency(view.labels, assigned.clusters, len(view.label_names), assigned.entry.k))
+    home = at_home(view.labels, assigned.clusters, cells)
+    if chosen == "embeddings":
+        measured = by_embeddings(view, assigned, progress or Silent())
+    else:
+        measured = by_clusters(view.labels, assigned, cells)
+    measured = measured.outside_of(home)
+    listed = _ranked(measured, view, wanted, limit)
+    tables = {
+        "oddballs": _oddballs(view, assigned, measured, listed),
+        "typical": _typical(view, measured, home, wanted, listed),
+        "labels": _labels(view, measured),
+    }
+    judged = measured.judged if wanted < 0 else measured.judged & (view.labels == wanted)
+    figures = {
+        "images": float(judged.sum()),
+        **{kind: float((flags & judged).sum()) for kind, flags in measured.kinds().items()},
+        "left_out": float(len(view) - measured.judged.sum()),
+    }
+    findings = _findings(tables, figures, name, chosen, label, measured)
+    return Result(
+        "oddballs",
+        {"clustering": name, "label": label, "limit": limit, "method": chosen},
+        tables,
+        figures,
+        (*findings, *untrained_notes(view, [assigned.entry.space])),
+    )
+
+
+def _ranked(measured: Measured, view: View, wanted: int, limit: int) -> Int64:
+    """The rows of the oddest images: the lowest score first, then the farthest, then by row."""
+    odd = measured.odd if wanted < 0 else measured.odd & (view.labels == wanted)
+    rows = np.flatnonzero(odd)
+    order = np.lexsort((rows, -measured.z[rows], measured.score[rows]))
+    return rows[order[:limit]]
+
+
+def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -> pa.Table:
+    names = [*view.label_names, ""]
+    return pa.table(
+        {
+            "rank": pa.array(range(1, len(rows) + 1), pa.int32()),
+            "id": pa.array(view.ids[rows], pa.int64()),
+            "key": pa.array(view.keys(rows), pa.string()),
+            "label": pa.array(view.label_texts(rows), pa.string()),
+            "looks_like": pa.array([names[code] for code in measured.looks_like[rows].tolist()], pa.string()),
+            "score": pa.array(measured.score[rows], pa.float64()),
+            "distance": pa.array(measured.distance[rows], pa.float64()),
+            "other_distance": pa.array(measured.other_distance[rows], pa.float64()),
+            "z": pa.array(measured.z[rows], pa.float64()),
+            "outside": pa.array(measured.outside[rows]),
+            "far": pa.array(measured.far[rows]),
+            "nearer": pa.array(measured.nearer[rows]),
+            "cluster": pa.array(assigned.clusters[rows], pa.int32()),
+        }
+    )
+
+
+def _typical(view: View, measured: Measured, home: Bool, wanted: int, listed: Int64) -> pa.Table:
+    """The images at home in their label that are nearest to its middle."""
+    codes = [wanted] if wanted >= 0 else list(dict.fromkeys(view.labels[listed].tolist()))
+    rows = np.flatnonzero(np.isin(view.labels, codes) & home & measured.judged & ~measured.odd)
+    order = np.lexsort((rows, measured.distance[rows], view.labels[rows]))
+    rows = rows[order]
+    place = np.arange(len(rows)) - np.searchsorted(view.labels[rows], view.labels[rows])
+    rows, place = rows[place < _TYPICAL], place[place < _TYPICAL]
+    return pa.table(
+        {
+            "label": pa.array(view.label_texts(rows), pa.string()),
+            "rank": pa.array(place + 1, pa.int32()),
+            "id": pa.array(view.ids[rows], pa.int64()),
+            "key": pa.array(view.keys(rows), pa.string()),
+            "distance": pa.array(measured.distance[rows], pa.float64()),
+        }
+    )
+
+
+def _labels(view: View, measured: Measured) -> pa.Table:
+    def counted(flags: Bool) -> Int64:
+        codes = view.labels[flags & (view.labels >= 0)]
+        return np.bincount(codes, minlength=len(view.label_names)).astype(np.int64)
+
+    kinds = {kind: pa.array(counted(flags)) for kind, flags in measured.kinds().items()}
+    return pa.table({"label": pa.array(view.label_names), "images": pa.array(counted(view.labels >= 0)), **kinds})
+
+
+def _findings(
+    tables: dict[str, pa.Table], figures: dict[str, float], name: str, method: str, label: str, measured: Measured
+) -> tuple[str, ...]:
+    among = f"images of {label}" if label else "labelled images"
+    told = [
+        f"{figures['odd']:.0f} of {figures['images']:.0f} {among} are odd in {name}: {figures['outside']:.0f} are "
+        f"outside the clusters of their class, {figures['far']:.0f} far from its middle"
+        + (f", {figures['nearer']:.0f} nearer to another class." if method == "embeddings" else ".")
+    ]
+    if method == "clusters":
+        told.append(
+            "Judged by clusters alone, without reading embeddings: within a cluster, an image that is nearer to "
+            "another class cannot be told; --method embeddings can tell."
+        )
+    lines = tables["oddballs"].to_pylist()
+    taken: dict[tuple[str, str], int] = {}
+    for line in lines:
+        if line["looks_like"] and line["looks_like"] != line["label"]:
+            pair = line["label"], line["looks_like"]
+            taken[pair] = taken.get(pair, 0) + 1
+    if taken:
+        often = sorted(taken.items(), key=lambda item: (-item[1], item[0]))[:_NAMED]
+        each = [f"{own} like {other} ({count})" for (own, other), count in often]
+        told.append(f"Of the {len(lines)} that are listed, most look: {', '.join(each)}.")
+    if measured.single:
+        told.append(f"Classes of one image cannot be judged: {some(list(measured.single), _NAMED)}.")
+    told.append(
+        f"Outside: its cluster is no main cluster of its class and holds less than {HOME_SHARE:.0%} of it, or one "
+        f"image; far: a modified z-score above {FAR}."
+    )
+    return tuple(told)

@@ -1,0 +1,196 @@
+"""How odd each image is for its label: by its embedding, or by its cluster alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.experiments.homes import Cells
+from lookalike_indexer.experiments.view import Assigned, Int32, View
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.progress import Progress
+
+Bool = npt.NDArray[np.bool_]
+Float64 = npt.NDArray[np.float64]
+
+# A cluster with at least this share of a label's images, and two of them, is a home of the label as its main ones are.
+HOME_SHARE = 0.1
+_HOME_IMAGES = 2
+# Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) label modified z-scores above this as outliers.
+FAR = 3.5
+_TO_DEVIATIONS = 0.6745
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All of shape (images,), by the rows of the view.
+
+    `judged` are the images that could be; `distance` is that to the middle of
+    the own label and `other_distance` to that of the label it `looks_like`
+    (-1: none), `z` the modified z-score of `distance`. `score` is low for odd
+    images. `single` are labels of one image.
+    """
+
+    judged: Bool
+    score: Float64
+    distance: Float64
+    other_distance: Float64
+    looks_like: Int32
+    z: Float64
+    nearer: Bool
+    outside: Bool
+    single: tuple[str, ...] = ()
+
+    @property
+    def far(self) -> Bool:
+        """Outliers by distance."""
+        with np.errstate(invalid="ignore"):
+            return (self.z > FAR) & self.judged
+
+    @property
+    def odd(self) -> Bool:
+        """Odd in at least one way."""
+        return self.outside | self.far | self.nearer
+
+    def kinds(self) -> dict[str, Bool]:
+        """The ways of being odd, by name."""
+        return {"odd": self.odd, "outside": self.outside, "far": self.far, "nearer": self.nearer}
+
+    def outside_of(self, home: Bool) -> Measured:
+        """With the images outside that are not at home."""
+        return dataclasses.replace(self, outside=self.judged & ~home)
+
+
+def at_home(labels: Int32, clusters: Int32, cells: Cells) -> Bool:
+    """Whether each image is in a main cluster of its label, or in one with a tenth of the label's images."""
+    homes = cells.is_main | ((cells.share >= HOME_SHARE) & (cells.counts >= _HOME_IMAGES))
+    width = int(clusters.max(initial=0)) + 1
+    wanted = np.sort(cells.rows[homes] * width + cells.columns[homes])
+    here = labels.astype(np.int64) * width + clusters
+    at = np.minimum(np.searchsorted(wanted, here), max(len(wanted) - 1, 0))
+    found: Bool = (wanted[at] == here) if len(wanted) else np.zeros(len(here), bool)
+    return found & (labels >= 0) & (clusters >= 0)
+
+
+def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measured:
+    """Compare each embedding with the mean of its label's other images and of each other label.
+
+    Two passes over the space; memory: one block, and one float64 vector for
+    each label. Embeddings are prepared for the clustering's metric, distances
+    are Euclidean.
+    """
+    space, metric = assigned.entry.space, assigned.entry.metric
+    entry = view.reader.manifest.spaces[space]
+    names = view.label_names
+    sums = np.zeros((len(names), entry.dim))
+    counts = np.zeros(len(names), np.int64)
+    with progress.stage("centroids of classes", entry.rows, "image") as bar:
+        for rows, vectors in view.stream(space):
+            codes = view.labels[rows]
+            known = codes >= 0
+            _add_rows(sums, codes[known], prepare(vectors[known], metric))
+            counts += np.bincount(codes[known], minlength=len(names))
+            bar.advance(len(rows))
+    centroids = sums / np.maximum(counts, 1)[:, None]
+    distance, other_distance = np.full(len(view), np.nan), np.full(len(view), np.nan)
+    looks_like = np.full(len(view), -1, np.int32)
+    with progress.stage("distances to classes", entry.rows, "image") as bar:
+        for rows, vectors in view.stream(space):
+            known = view.labels[rows] >= 0
+            some = rows[known]
+            own, other, nearest = _distances(prepare(vectors[known], metric), view.labels[some], centroids, counts)
+            distance[some], other_distance[some], looks_like[some] = own, other, nearest
+            bar.advance(len(rows))
+    judged = np.isfinite(distance)
+    z = robust_z(distance, view.labels, judged)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        longer = np.maximum(distance, other_distance)
+        score = np.where(longer > 0, (other_distance - distance) / longer, 0.0)
+        nearer = other_distance < distance
+    score = np.where(np.isfinite(other_distance), score, -z / (1 + np.abs(z)))
+    single = tuple(name for name, count in zip(names, counts.tolist(), strict=True) if count == 1)
+    inside = np.zeros(len(view), bool)
+    return Measured(judged, score, distance, other_distance, looks_like, z, nearer & judged, inside, single)
+
+
+def by_clusters(labels: Int32, assigned: Assigned, cells: Cells) -> Measured:
+    """Judge by the clustering alone: see `oddballs`."""
+    clusters = assigned.clusters
+    judged = (labels >= 0) & (clusters >= 0)
+    k = assigned.entry.k
+    # For each cluster the label with the highest share of itself there: an image looks like that one.
+    strongest = np.zeros(k)
+    np.maximum.at(strongest, cells.columns, cells.share)
+    leader = np.full(k, -1, np.int32)
+    leads = cells.share >= strongest[cells.columns]
+    # Backwards, so that the first label wins where several have the same share.
+    leader[cells.columns[leads][::-1]] = cells.rows[leads][::-1]
+    flat = np.sort(cells.rows * k + cells.columns)
+    order = np.argsort(cells.rows * k + cells.columns)
+    own = np.zeros(len(labels))
+    here = labels[judged].astype(np.int64) * k + clusters[judged]
+    place = np.searchsorted(flat, here)
+    own[judged] = cells.share[order][place]
+    looks_like = np.full(len(labels), -1, np.int32)
+    looks_like[judged] = leader[clusters[judged]]
+    score = np.zeros(len(labels))
+    score[judged] = own[judged] - strongest[clusters[judged]]
+    distance = np.where(judged, assigned.distances.astype(np.float64), np.nan)
+    groups = np.full(len(labels), -1, np.int64)
+    groups[judged] = place
+    z = robust_z(distance, groups, judged)
+    nothing = np.zeros(len(labels), bool)
+    return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, nothing, nothing)
+
+
+def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> Float64:
+    """The modified z-score of each value within its group: 0.6745 (x - median) / MAD.
+
+    Where the MAD is 0, because most values are equal, it is 0; NaN for values
+    that are not judged.
+    """
+    z = np.full(len(values), np.nan)
+    rows = np.flatnonzero(judged)
+    rows = rows[np.argsort(groups[rows], kind="stable")]
+    _, starts = np.unique(groups[rows], return_index=True)
+    for members in np.split(rows, starts[1:]):
+        apart = values[members] - np.median(values[members])
+        spread = np.median(np.abs(apart))
+        z[members] = _TO_DEVIATIONS * apart / spread if spread > 0 else 0.0
+    return z
+
+
+def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> None:
+    """Add each vector to the sum of its code, in float64; one matrix product instead of scattered additions."""
+    from scipy.sparse import csr_array
+
+    here = np.unique(codes)
+    shape = (len(here), len(codes))
+    chosen = csr_array((np.ones(len(codes)), (np.searchsorted(here, codes), np.arange(len(codes)))), shape=shape)
+    sums[here] += chosen @ vectors.astype(np.float64)
+
+
+def _distances(
+    vectors: npt.NDArray[np.float32], codes: Int32, centroids: Float64, counts: npt.NDArray[np.int64]
+) -> tuple[Float64, Float64, Int32]:
+    """The distance to the own label's other images, to the nearest other label, and that label.
+
+    A centroid that an image is part of leans towards it. Without the image, of
+    n, it would be at n / (n - 1) times the distance.
+    """
+    squared = np.square(centroids).sum(axis=1) - 2 * (vectors.astype(np.float64) @ centroids.T)
+    squared += np.square(vectors, dtype=np.float64).sum(axis=1)[:, None]
+    apart = np.sqrt(np.maximum(squared, 0))
+    apart[:, counts == 0] = np.inf
+    here = np.arange(len(codes))
+    size = counts[codes]
+    own = apart[here, codes]
+    own = np.where(size > 1, own * size / np.maximum(size - 1, 1), np.nan)
+    apart[here, codes] = np.inf
+    nearest = apart.argmin(axis=1).astype(np.int32)
+    other = apart[here, nearest]
+    alone = np.isinf(other)
+    return own, np.where(alone, np.nan, other), np.where(alone, -1, nearest).astype(np.int32)

@@ -1,0 +1,48 @@
+"""Oddballs beside typical images of their class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.montage import GOOD, ODD, MontageStyle, Section, Tile, montage
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+_TYPICAL, _CLASSES = 3, 20
+_STYLE = MontageStyle(columns=9)
+
+
+def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
+    """For each class that is listed a row: three typical images framed green, then its oddballs, framed red.
+
+    Classes stand in the order of their oddest image; only the first 20 are drawn, and the title says so.
+    """
+    odd, typical = (result.tables[table].to_pylist() for table in ("oddballs", "typical"))
+    labels = list(dict.fromkeys(line["label"] for line in odd))
+    title = f"Oddballs by {result.settings['clustering']}: green frames are typical of the class, red ones odd"
+    if len(labels) > _CLASSES:
+        title += f" (the first {_CLASSES} of {len(labels)} classes)"
+    sections = []
+    for label in labels[:_CLASSES]:
+        usual = [line for line in typical if line["label"] == label][:_TYPICAL]
+        unusual = [line for line in odd if line["label"] == label]
+        pictures = thumbnails.pictures_of_ids([line["id"] for line in (*usual, *unusual)])
+        captions = [["typical", _file(line["key"])] for line in usual] + [_caption(line) for line in unusual]
+        frames = [GOOD] * len(usual) + [ODD] * len(unusual)
+        tiles = [Tile(*each) for each in zip(pictures, captions, frames, strict=True)]
+        sections.append(Section(tiles, label))
+    return montage(sections, title, _STYLE)
+
+
+def _caption(line: dict[str, Any]) -> list[str]:
+    like = line["looks_like"]
+    first = f"like {like}" if like and like != line["label"] and line["score"] < 0 else "unlike the others"
+    why = [name for name in ("outside", "far", "nearer") if line[name]]
+    return [first, _file(line["key"]), ", ".join(why)]
+
+
+def _file(key: str) -> str:
+    name: str = key.rsplit("/", 1)[-1]
+    return name

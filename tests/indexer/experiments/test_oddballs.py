@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.experiments.oddballs import oddballs
+from lookalike_indexer.experiments.oddness import robust_z
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.pictures.montage import GOOD, ODD
+from lookalike_indexer.pictures.oddballs import oddball_montage
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+# Cats around 0, dogs around 10, on a line; row 8 is a cat among the dogs, row 19 a dog far from everything.
+CATS = [-0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4, 10.05]
+DOGS = [9.6, 9.7, 9.8, 9.9, 10.0, 10.1, 10.2, 10.3, 10.4, 10.5, 30.0]
+LABELS = ["cat"] * 9 + ["dog"] * 11 + [None]
+CLUSTERS = [0] * 8 + [1] + [1] * 10 + [2] + [0]
+
+
+@pytest.fixture
+def view(make_collection, publish_clustering) -> View:
+    places = np.array([*CATS, *DOGS, 0.0])
+    vectors = np.stack([places, np.zeros(21)], axis=1).astype(np.float32)
+    return View(publish_clustering(make_collection(vectors, labels=LABELS, part_rows=8), CLUSTERS))
+
+
+def test_an_image_among_another_class_comes_first_with_the_class_it_looks_like(view: View):
+    found = oddballs(view)
+    first, second = found.tables["oddballs"].to_pylist()
+    assert (first["id"], first["label"], first["looks_like"]) == (8 * 3 + 1, "cat", "dog")
+    assert (first["outside"], first["far"], first["nearer"], first["cluster"]) == (True, True, True, 1)
+    # To the mean of the other eight cats, which is 0, and to that of all dogs.
+    dogs = np.mean(DOGS)
+    assert first["distance"] == pytest.approx(10.05)
+    assert first["other_distance"] == pytest.approx(dogs - 10.05)
+    assert first["score"] == pytest.approx((dogs - 10.05 - 10.05) / 10.05)
+    assert (second["id"], second["outside"], second["far"], second["nearer"]) == (19 * 3 + 1, True, True, False)
+    assert second["distance"] == pytest.approx(30 - np.mean(DOGS[:-1]), rel=1e-6)
+    assert found.settings["method"] == "embeddings"
+    assert found.figures == {"images": 20, "odd": 2, "outside": 2, "far": 2, "nearer": 1, "left_out": 1}
+
+
+def test_clusters_alone_find_what_is_outside_without_reading_embeddings(view: View, monkeypatch):
+    monkeypatch.setattr(View, "stream", lambda *_: pytest.fail("embeddings were read"))
+    found = oddballs(view, method="clusters")
+    lines = {line["id"]: line for line in found.tables["oddballs"].to_pylist()}
+    assert set(lines) == {25, 58}
+    assert (lines[25]["looks_like"], lines[58]["looks_like"]) == ("dog", "dog")
+    assert lines[25]["score"] == pytest.approx(1 / 9 - 10 / 11)
+    assert lines[58]["score"] == 0
+    assert any("Judged by clusters alone" in finding for finding in found.findings)
+
+
+def test_one_label_can_be_asked_for(view: View):
+    found = oddballs(view, label="dog", limit=1)
+    assert found.tables["oddballs"].column("label").to_pylist() == ["dog"]
+    assert set(found.tables["typical"].column("label").to_pylist()) == {"dog"}
+    assert (found.figures["images"], found.figures["odd"]) == (11, 1)
+    assert found.tables["labels"].to_pydict()["odd"] == [1, 1]
+
+
+def test_typical_images_are_the_nearest_to_the_middle_of_their_class(view: View):
+    typical = [line for line in oddballs(view).tables["typical"].to_pylist() if line["label"] == "cat"]
+    # The middle of all cats lies right of 0, since one of them is far out.
+    assert [line["id"] for line in typical] == [22, 19, 16, 13, 10, 7]
+    assert [line["rank"] for line in typical] == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("method", ["embeddings", "clusters"])
+def test_a_class_of_one_image_cannot_be_odd_by_distance(make_collection, publish_clustering, method: str):
+    vectors = np.eye(5, dtype=np.float32)
+    storage = make_collection(vectors, labels=["a", "a", "a", "a", "alone"])
+    found = oddballs(View(publish_clustering(storage, [0, 0, 0, 0, 0])), method=method)
+    assert found.tables["oddballs"].num_rows == 0
+    assert found.figures["images"] == (4 if method == "embeddings" else 5)
+
+
+def test_a_single_class_is_judged_by_distance_alone(make_collection, publish_clustering):
+    vectors = np.array([[0.0], [0.1], [-0.1], [0.2], [-0.2], [9.0]], np.float32)
+    found = oddballs(View(publish_clustering(make_collection(vectors, labels=["a"] * 6), [0] * 6)))
+    (line,) = found.tables["oddballs"].to_pylist()
+    assert (line["id"], line["looks_like"], line["far"], line["nearer"]) == (16, "", True, False)
+    assert np.isnan(line["other_distance"])
+    assert -1 < line["score"] < -0.7
+
+
+def test_modified_z_scores_are_by_group():
+    values = np.array([1.0, 2.0, 3.0, 4.0, 100.0, 7.0, 7.0, 7.0, 8.0, np.nan])
+    groups = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 0])
+    z = robust_z(values, groups, np.isfinite(values))
+    np.testing.assert_allclose(z, [*(0.6745 * np.array([-2, -1, 0, 1, 97])), 0, 0, 0, 0, np.nan])
+
+
+def test_both_methods_know_the_same_images_outside(make_collection, publish_clustering):
+    generator = np.random.default_rng(7)
+    codes = generator.integers(0, 12, 600)
+    labels = [f"label {code}" if generator.random() < 0.95 else None for code in codes]
+    clusters = np.where(generator.random(600) < 0.85, codes, generator.integers(0, 12, 600))
+    vectors = generator.standard_normal((600, 3)).astype(np.float32)
+    view = View(publish_clustering(make_collection(vectors, labels=labels), clusters))
+    outside = [
+        {
+            line["id"]
+            for line in oddballs(view, limit=600, method=method).tables["oddballs"].to_pylist()
+            if line["outside"]
+        }
+        for method in ("embeddings", "clusters")
+    ]
+    assert outside[0] == outside[1]
+    assert 50 < len(outside[0]) < 110
+
+
+def test_the_montage_shows_oddballs_beside_typical_images(view: View):
+    picture = np.asarray(oddball_montage(oddballs(view), Thumbnails(view)))
+    framed = {colour: (picture == tuple(bytes.fromhex(colour[1:]))).all(axis=2).sum() for colour in (GOOD, ODD)}
+    one = 4 * 3 * 131
+    assert 6 * one <= framed[GOOD] < 7.5 * one
+    assert 2 * one <= framed[ODD] < 3 * one
+
+
+def test_mistakes_are_said(view: View, make_collection, publish_clustering, clustered):
+    with pytest.raises(NotFoundError, match="has the label 'cow'; it has cat, dog"):
+        oddballs(view, label="cow")
+    with pytest.raises(UsageError, match="limit is 0"):
+        oddballs(view, limit=0)
+    bare = publish_clustering(make_collection(clustered(4, 2, 2), name="bare"), [0, 0, 1, 1])
+    with pytest.raises(NotBuiltError, match="has a label"):
+        oddballs(View(bare))
