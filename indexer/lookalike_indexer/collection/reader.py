@@ -45,9 +45,10 @@ class CollectionReader:
         As long as this reader lives, `lookalike gc` leaves its generation alone.
         """
         storage = Storage(root)
-        newest = generations.require_latest(storage)
-        reader = cls(storage, newest if generation is None else generations.read(storage, generation))
-        hold(storage, reader.manifest.generation, reader)
+        # A certain one can be read though the newest be damaged.
+        manifest = generations.require_latest(storage) if generation is None else generations.read(storage, generation)
+        reader = cls(storage, manifest)
+        hold(storage, manifest.generation, reader)
         return reader
 
     @property

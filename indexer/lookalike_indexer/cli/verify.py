@@ -1,0 +1,55 @@
+"""`lookalike verify`: whether a collection is still what was written."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+
+if TYPE_CHECKING:
+    from lookalike_indexer.verification.report import Report
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option("--deep", is_flag=True, help="Look at every row, and embed every image again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reported
+def verify(collection: str, deep: bool, as_json: bool) -> None:
+    """Verify the collection in DIR: digests, schemas, ids, assignments, indexes, and embeddings against the source.
+
+    Of long tables a sample of rows is looked at, and a few images of each model
+    are embedded again. Exits with 1 when something is damaged, and says how to
+    mend it.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.verification.examination import VerifySettings
+    from lookalike_indexer.verification.stage import run_verify
+
+    report = run_verify(Storage(collection), VerifySettings(deep=deep), TerminalProgress())
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(report)))
+    else:
+        click.echo("\n".join(told(report, Path(collection))))
+    if report.damages:
+        raise click.exceptions.Exit(1)
+
+
+def told(report: Report, root: Path) -> list[str]:
+    """What was found, as lines for a person."""
+    width = max(len(check.name) for check in report.checks)
+    lines = []
+    for check in report.checks:
+        note = f" ({check.note})" if check.note else ""
+        lines.append(f"{check.name:<{width}}  {check.looked:,} {check.unit}{note}")
+    bad = click.style("damaged", fg="red")
+    lines += [f"{bad}: {root / damage.path} {damage.what}; {damage.mend}." for damage in report.damages]
+    if not report.damages:
+        lines.append(f"{root} is as it was written, generation {report.generation}.")
+    return lines

@@ -1,0 +1,1 @@
+"""Whether a collection is still what was written, and how to mend what is not."""

@@ -1,0 +1,82 @@
+"""Whether each image is assigned to its nearest centroid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lookalike_indexer.clustering.assign import Assigner
+from lookalike_indexer.collection.manifest import ClusteringEntry
+from lookalike_indexer.collection.reader import Assignments, Int64
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.verification.examination import Examination
+
+_BLOCK = 4096
+# Distances are sums in float64, whose order differs between libraries; stored in float32.
+_TOLERANCE = 1e-4
+
+
+def check_clusterings(examination: Examination) -> None:
+    """Assign a sample of each clustering's images again, or all of them."""
+    manifest = examination.reader.manifest
+    looked, left_out = 0, []
+    total = sum(len(_rows(examination, entry)) for entry in manifest.clusterings.values())
+    with examination.progress.stage("assignments", total, "image") as bar:
+        for name, entry in sorted(manifest.clusterings.items()):
+            if not examination.intact([entry.centroids, *entry.assignments, *manifest.spaces[entry.space].parts]):
+                left_out.append(name)
+                continue
+            for rows in _check(examination, name, entry):
+                looked += rows
+                bar.advance(rows)
+    note = f"{', '.join(left_out)} or their embeddings are damaged and were left out" if left_out else ""
+    examination.checked("assignments", looked, "images", note)
+
+
+def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Iterator[int]:
+    """Yields how many images were looked at, block by block."""
+    reader = examination.reader
+    centroids = reader.centroids(name)
+    stored = reader.assignments(name)
+    if not np.isfinite(centroids).all():
+        examination.damaged(entry.centroids, "has centroids that are not finite")
+        return
+    assigner = Assigner(centroids)
+    rows = _rows(examination, entry)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        vectors = reader.vectors(entry.space, block)
+        if not np.isfinite(vectors).all():
+            path = _path_of(examination, reader.manifest.spaces[entry.space].parts, int(block[0]))
+            examination.damaged(path, "has embeddings that are not finite")
+            return
+        found = assigner.assign(prepare(vectors, entry.metric))
+        near = np.isclose(found.distances, stored.distances[block], rtol=_TOLERANCE, atol=_TOLERANCE)
+        wrong = np.flatnonzero((found.clusters != stored.clusters[block]) | ~near)
+        if len(wrong):
+            row = int(block[wrong[0]])
+            what = _told(stored, row, int(found.clusters[wrong[0]]), float(found.distances[wrong[0]]))
+            examination.damaged(_path_of(examination, entry.assignments, row), what)
+            return
+        yield len(block)
+
+
+def _rows(examination: Examination, entry: ClusteringEntry) -> Int64:
+    settings = examination.settings
+    if settings.deep:
+        return np.arange(entry.rows, dtype=np.int64)
+    return np.sort(choose_rows(entry.rows, settings.rows, settings.seed))
+
+
+def _told(stored: Assignments, row: int, cluster: int, distance: float) -> str:
+    return (
+        f"assigns image {stored.ids[row]} to cluster {stored.clusters[row]} at distance {stored.distances[row]:.6g}, "
+        f"and its nearest centroid is {cluster} at {distance:.6g}"
+    )
+
+
+def _path_of(examination: Examination, parts: list[str], row: int) -> str:
+    ends = np.cumsum([examination.reader.manifest.files[path].rows or 0 for path in parts])
+    return parts[int(np.searchsorted(ends, row, side="right"))]

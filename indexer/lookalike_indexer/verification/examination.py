@@ -1,0 +1,49 @@
+"""One generation while it is being verified: what is known to be damaged already, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.progress import Progress
+from lookalike_indexer.verification.mends import mend
+from lookalike_indexer.verification.report import Check, Damage
+
+
+@dataclass(frozen=True)
+class VerifySettings:
+    """`deep` looks at everything; otherwise at `rows` of each table that is too long, and `images` of each model.
+
+    `seed` chooses them.
+    """
+
+    deep: bool = False
+    rows: int = 256
+    images: int = 8
+    seed: int = 0
+
+
+@dataclass
+class Examination:
+    """Collects checks and damages. A file that is damaged is not read again: what it says means nothing."""
+
+    reader: CollectionReader
+    settings: VerifySettings
+    progress: Progress
+    checks: list[Check] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+
+    def damaged(self, path: str, what: str) -> None:
+        """Note a damage, the first one of each file."""
+        if self.intact([path]):
+            advice = mend(self.reader.manifest, self.reader.storage, path)
+            self.damages.append(Damage(path, what, advice))
+
+    def intact(self, paths: Iterable[str]) -> bool:
+        """Whether none of these files is known to be damaged."""
+        bad = {damage.path for damage in self.damages}
+        return not any(path in bad for path in paths)
+
+    def checked(self, name: str, looked: int, unit: str, note: str = "") -> None:
+        self.checks.append(Check(name, looked, unit, note))

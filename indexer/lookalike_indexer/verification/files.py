@@ -1,0 +1,77 @@
+"""Every file of every generation: there, as long as it was, and of the same digest."""
+
+from __future__ import annotations
+
+import msgspec
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.manifest import FileEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.indexing.files import Record
+from lookalike_indexer.progress import Progress
+from lookalike_indexer.verification.mends import mend
+from lookalike_indexer.verification.report import Check, Damage
+
+
+def readable_manifests(storage: Storage) -> tuple[list[Manifest], list[Damage]]:
+    """The manifests that can be read, oldest first, and those that cannot."""
+    found, damages = [], []
+    for number in generations.numbers(storage):
+        try:
+            found.append(generations.read(storage, number))
+        except IndexerError as error:
+            path = layout.generation(number)
+            advice = "remove it to go back to the generation before, then run the last command again"
+            damages.append(Damage(path, _without_path(str(error), storage, path), advice))
+    return found, damages
+
+
+def check_files(storage: Storage, manifests: list[Manifest], progress: Progress) -> tuple[Check, list[Damage]]:
+    """Hash every file that a generation names, once."""
+    damages: dict[str, Damage] = {}
+    wanted: dict[tuple[str, str], tuple[FileEntry, Manifest]] = {}
+    for manifest in manifests:
+        wanted |= {(path, entry.sha256): (entry, manifest) for path, entry in manifest.files.items()}
+    total = sum(entry.bytes for entry, _ in wanted.values())
+    with progress.stage("hash", total, "B") as bar:
+        for (path, _), (entry, manifest) in sorted(wanted.items(), key=lambda item: item[0]):
+            what = _difference(storage, path, entry)
+            if what:
+                damages.setdefault(path, Damage(path, what, mend(manifest, storage, path)))
+            bar.advance(entry.bytes)
+    for manifest in manifests:
+        for index in manifest.indexes.values():
+            path = layout.index_record(index.path)
+            if storage.exists(path) and not _record_fits(storage, path, index, manifest):
+                what = "does not say of its index what the manifest says"
+                damages.setdefault(path, Damage(path, what, mend(manifest, storage, path)))
+    checked = {path for path, _ in wanted}
+    return Check("files", len(checked), "files", f"{total:,} bytes"), list(damages.values())
+
+
+def _difference(storage: Storage, path: str, entry: FileEntry) -> str:
+    """What is wrong with a file, or ""."""
+    try:
+        if not storage.exists(path):
+            return "is missing"
+        size = storage.size(path)
+        if size != entry.bytes:
+            return f"has {size:,} bytes and the manifest says {entry.bytes:,}"
+        return "" if storage.digest(path) == entry.sha256 else "is not what was written: its SHA-256 differs"
+    except IndexerError as error:
+        return _without_path(str(error), storage, path)
+
+
+def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manifest) -> bool:
+    try:
+        record = msgspec.json.decode(storage.read(path), type=Record)
+    except (IndexerError, msgspec.DecodeError):
+        return False
+    canonical = msgspec.json.encode(record, order="sorted") == storage.read(path)
+    same = (record.sha256, record.recall) == (manifest.files[index.path].sha256, index.recall)
+    return canonical and same and record.recall_queries == index.recall_queries
+
+
+def _without_path(sentence: str, storage: Storage, path: str) -> str:
+    return sentence.removeprefix(f"{storage.local(path)} ").rstrip(".")

@@ -1,0 +1,59 @@
+"""Whether each index can be read, holds all rows of its space, and finds them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.indexing.files import read_index
+from lookalike_indexer.indexing.metric import faiss_metric, prepare, to_distances
+from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.verification.examination import Examination
+
+_QUERIES = 64
+# What float32 leaves of a distance of zero, for vectors of unit length.
+_NOTHING = 2e-3
+
+
+def check_indexes(examination: Examination) -> None:
+    """Read each index; of one that is exact, let some of its images find themselves."""
+    left_out, looked = [], 0
+    indexes = examination.reader.manifest.indexes
+    with examination.progress.stage("indexes", len(indexes), "index") as bar:
+        for name, entry in sorted(indexes.items()):
+            if examination.intact([entry.path]):
+                looked += 1
+                what = _difference(examination, name, entry)
+                if what:
+                    examination.damaged(entry.path, what)
+            else:
+                left_out.append(name)
+            bar.advance()
+    note = f"those of {', '.join(left_out)} are damaged and were left out" if left_out else ""
+    examination.checked("indexes", looked, "indexes", note)
+
+
+def _difference(examination: Examination, name: str, entry: IndexEntry) -> str:
+    """What is wrong with an index, or ""."""
+    reader = examination.reader
+    space = reader.manifest.spaces[name]
+    try:
+        index = read_index(reader, entry)
+    except IndexerError as error:
+        return str(error)
+    if (index.ntotal, index.d) != (entry.rows, space.dim):
+        return f"holds {index.ntotal} vectors of {index.d} values and should hold {entry.rows} of {space.dim}"
+    if index.metric_type != faiss_metric(entry.metric):
+        return f"was built for another metric than {entry.metric}"
+    if describe(index).lossless and entry.rows == space.rows and examination.intact(space.parts):
+        rows = np.sort(choose_rows(entry.rows, _QUERIES, examination.settings.seed))
+        vectors = prepare(reader.vectors(name, rows), entry.metric)
+        scores, _ = index.search(vectors, 1)
+        lost = to_distances(scores[:, 0], entry.metric) > _NOTHING * np.maximum(1, np.linalg.norm(vectors, axis=1))
+        # A vector of zeros has no direction, so nothing is near it by cosine.
+        lost &= np.linalg.norm(vectors, axis=1) > 0
+        if lost.any():
+            return f"does not find row {rows[int(np.argmax(lost))]} of its space"
+    return ""

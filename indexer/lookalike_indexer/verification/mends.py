@@ -1,0 +1,72 @@
+"""How each kind of file is mended: by removing it and running again what made it."""
+
+from __future__ import annotations
+
+import shlex
+
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, SpaceEntry
+from lookalike_indexer.collection.storage import Storage
+
+_AGAIN = "with the options that it was made with"
+
+
+def mend(manifest: Manifest, storage: Storage, path: str) -> str:
+    """What to do about a damaged file of a generation, as the second half of a sentence."""
+    root = str(storage.root)
+    folder = path.partition("/")[0]
+    if folder == "generations":
+        return "remove it to go back to the generation before, then run the last command again"
+    if folder == "source":
+        return (
+            "nothing else holds what it says: put it back from a copy, or index again into a new folder with: "
+            + _command("index", manifest.source.uri, "--collection", "NEW_FOLDER")
+        )
+    if folder == "results":
+        return "remove it and run the experiment again with the same --keep"
+    for clustering in manifest.clusterings.values():
+        if path == clustering.centroids or path in clustering.assignments:
+            return f"remove it and run: {_cluster(root, clustering)}"
+    for index in manifest.indexes.values():
+        if path == index.path:
+            return f"remove it and run, {_AGAIN}: {_build(root, index)}"
+    if folder == "indexes":
+        return "remove it; it does no more than spare a later build its work"
+    return f"remove it and run, {_AGAIN}: {_embed(root, manifest, path)}"
+
+
+def _cluster(root: str, entry: ClusteringEntry) -> str:
+    options: list[object] = ["--space", entry.space, "--name", entry.name, "--clusters", entry.k]
+    options += ["--metric", entry.metric, "--seed", entry.seed]
+    options += ["--iterations", entry.iterations, "--restarts", entry.restarts]
+    return _command("cluster", root, *options, *(["--spherical"] if entry.spherical else []))
+
+
+def _build(root: str, entry: IndexEntry) -> str:
+    options = ["--space", entry.space, "--index", entry.factory, "--metric", entry.metric, "--seed", entry.seed]
+    return _command("build", root, *options)
+
+
+def _embed(root: str, manifest: Manifest, path: str) -> str:
+    """The command that made an embedding part, or for other tables the first model's that has such a part."""
+    space = next((name for name, entry in manifest.spaces.items() if path in entry.parts), "")
+    owners = [
+        name for name, model in manifest.models.items() if path in {*model.predictions, *model.rejects, *model.files}
+    ]
+    alias = manifest.spaces[space].model if space else next(iter([*owners, *manifest.models]), "")
+    options: list[object] = ["--collection", root]
+    if alias:
+        spec = manifest.models[alias].spec
+        weights = spec.weights.name if spec.weights.kind == "file" else str(spec.weights)
+        options += ["--model", spec.arch, "--weights", weights]
+        options += ["--name", alias] if alias != spec.arch else []
+    if space and space != alias:
+        options += _layer(manifest.spaces[space])
+    return _command("embed", manifest.source.uri, *options)
+
+
+def _layer(entry: SpaceEntry) -> list[object]:
+    return ["--layer", entry.layer, "--pool", entry.pooling]
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["lookalike", *map(str, words)])

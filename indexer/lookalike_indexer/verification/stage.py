@@ -1,0 +1,37 @@
+"""Everything that `lookalike verify` looks at, in order."""
+
+from __future__ import annotations
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotFoundError
+from lookalike_indexer.progress import Progress
+from lookalike_indexer.verification.clusterings import check_clusterings
+from lookalike_indexer.verification.embeddings import check_embeddings
+from lookalike_indexer.verification.examination import Examination, VerifySettings
+from lookalike_indexer.verification.files import check_files, readable_manifests
+from lookalike_indexer.verification.indexes import check_indexes
+from lookalike_indexer.verification.join import check_join
+from lookalike_indexer.verification.report import Check, Report
+from lookalike_indexer.verification.tables import check_tables
+
+
+def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -> Report:
+    """Look at the files of all generations, and at what the newest one says.
+
+    Changes nothing. What is damaged is in the report; NotFoundError when there
+    is no collection.
+    """
+    if not generations.numbers(storage):
+        raise NotFoundError(f"{storage.root} holds no collection.")
+    manifests, unreadable = readable_manifests(storage)
+    checks = [Check("manifests", len(manifests) + len(unreadable), "generations")]
+    if not manifests:
+        return Report(0, checks, unreadable)
+    files, damages = check_files(storage, manifests, progress)
+    reader = CollectionReader.open(str(storage.root), manifests[-1].generation)
+    examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
+    for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings):
+        check(examination)
+    return Report(reader.manifest.generation, examination.checks, examination.damages)

@@ -1,0 +1,85 @@
+"""Every table of a generation: the columns that it should have, and the rows that the manifest says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.parts import open_part
+from lookalike_indexer.embedding.part import FINGERPRINT
+from lookalike_indexer.embedding.plan import model_identity
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.models.network import TOP
+from lookalike_indexer.verification.examination import Examination
+
+
+def check_tables(examination: Examination) -> None:
+    """Compare schemas, fingerprints and numbers of rows; also of each space and clustering as a whole."""
+    manifest = examination.reader.manifest
+    looked = 0
+    for path, columns, fingerprint in _expected(manifest):
+        if examination.intact([path]):
+            looked += 1
+            what = _difference(examination, path, columns, fingerprint)
+            if what:
+                examination.damaged(path, what)
+    newest = f"generations/{manifest.generation:06d}.json"
+    for name, rows, parts in _totals(manifest):
+        if manifest.rows(parts) != rows:
+            examination.damaged(newest, f"says {rows} rows of {name} and lists {manifest.rows(parts)}")
+    examination.checked("tables", looked, "files")
+
+
+def _expected(manifest: Manifest) -> Iterator[tuple[str, pa.Schema | None, str]]:
+    """Each table's path, its columns where they are fixed, and the fingerprint of what made it, if any."""
+    for path in manifest.listing:
+        yield path, schema.SOURCE, ""
+    for path in manifest.images:
+        yield path, schema.IMAGES, ""
+    for model in manifest.models.values():
+        identity = model_identity(model.spec)
+        for path in model.rejects:
+            yield path, schema.REJECTS, identity
+        for path in model.predictions:
+            yield path, schema.predictions(min(TOP, model.spec.classes)), identity
+    for space in manifest.spaces.values():
+        for path in space.parts:
+            yield path, schema.embeddings(space.dim, space.dtype), space.fingerprint
+    for clustering in manifest.clusterings.values():
+        yield clustering.centroids, schema.centroids(manifest.spaces[clustering.space].dim), ""
+        for path in clustering.assignments:
+            yield path, schema.ASSIGNMENTS, ""
+    for result in manifest.results.values():
+        for path in result.tables.values():
+            yield path, None, ""
+
+
+def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
+    for name, space in manifest.spaces.items():
+        yield f"the space {name}", space.rows, space.parts
+    for name, clustering in manifest.clusterings.items():
+        yield f"the clustering {name}", clustering.rows, clustering.assignments
+        yield f"the centroids of {name}", clustering.k, [clustering.centroids]
+
+
+def _difference(examination: Examination, path: str, columns: pa.Schema | None, fingerprint: str) -> str:
+    """What is wrong with a table, or ""."""
+    try:
+        with open_part(examination.reader.storage, path) as part:
+            found, rows = part.schema_arrow, part.metadata.num_rows
+    except IndexerError as error:
+        return str(error)
+    if columns is not None and not found.remove_metadata().equals(columns):
+        return f"has the columns {_told(found)} and should have {_told(columns)}"
+    said = (found.metadata or {}).get(FINGERPRINT, b"").decode()
+    if said and fingerprint and said != fingerprint:
+        return f"was made by what has the fingerprint {said[:16]}, and the manifest says {fingerprint[:16]}"
+    expected = examination.reader.manifest.files[path].rows
+    return "" if rows == expected else f"has {rows} rows and the manifest says {expected}"
+
+
+def _told(columns: pa.Schema) -> str:
+    return ", ".join(f"{field.name} {field.type}" for field in columns)

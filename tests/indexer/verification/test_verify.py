@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.verify import verify as command
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotFoundError
+from lookalike_indexer.verification.examination import VerifySettings
+
+EMBEDDINGS = "embeddings/shufflenet_v2_x0_5/part-000001.parquet"
+ASSIGNMENTS = "assignments/part-000001.parquet"
+
+
+def file(storage, ending):
+    """The one file of the newest generation whose path ends so."""
+    [path] = [path for path in generations.require_latest(storage).files if path.endswith(ending)]
+    return path
+
+
+def replaced(name, edit):
+    """An edit of one column of a table."""
+
+    def change(table):
+        position = table.schema.get_field_index(name)
+        values = edit(table.column(name).to_numpy().copy())
+        return table.set_column(position, table.schema.field(name), pa.array(values, table.schema.field(name).type))
+
+    return change
+
+
+def test_a_collection_as_it_was_written(storage, verify):
+    report = verify(storage, VerifySettings(images=6))
+    assert report.damages == []
+    assert report.generation == 4
+    looked = {check.name: check.looked for check in report.checks}
+    assert looked == {
+        "manifests": 4,
+        "files": 25,
+        "tables": 23,
+        "join": 3,
+        "assignments": 11,
+        "indexes": 1,
+        "embeddings of shufflenet_v2_x0_5": 6,
+    }
+    assert report.checks[-1].note == "within 0.005 of their length (float32)"
+
+
+def test_deep_looks_at_all_of_them(storage, verify):
+    report = verify(storage, VerifySettings(deep=True))
+    assert report.damages == []
+    assert (report.checks[-1].looked, report.checks[-3].looked) == (11, 11)
+
+
+def test_any_flipped_byte_of_any_file_is_found_and_the_file_named(storage, verify, flip):
+    flips = random.Random(11)
+    for path in sorted(storage.walk()):
+        if path.startswith(".lock"):
+            continue
+        good = storage.read(path)
+        positions = {0, len(good) - 1, *(flips.randrange(len(good)) for _ in range(2))}
+        for position in positions:
+            flip(storage, path, position)
+            report = verify(storage)
+            assert path in [damage.path for damage in report.damages], (path, position)
+            storage.local(path).write_bytes(good)
+    assert verify(storage).damages == []
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100])
+def test_a_file_that_was_cut_or_is_gone(storage, verify, cut):
+    local = storage.local(EMBEDDINGS)
+    size = local.stat().st_size
+    if cut:
+        os.truncate(local, size - cut)
+        expected = f"has {size - cut:,} bytes and the manifest says {size:,}"
+    else:
+        local.unlink()
+        expected = "is missing"
+    [damage] = verify(storage).damages
+    assert (damage.path, damage.what) == (EMBEDDINGS, expected)
+
+
+def test_a_file_that_only_an_older_generation_names_is_looked_at_too(storage, verify, flip):
+    newest = generations.require_latest(storage)
+    path = file(storage, "counts.parquet")
+    generations.publish(storage, dataclasses.replace(newest, results={}))
+    flip(storage, path, 50)
+    assert [damage.path for damage in verify(storage).damages] == [path]
+
+
+def test_with_the_newest_manifest_damaged_the_one_before_is_verified(storage, verify, flip):
+    flip(storage, layout.generation(4), 300)
+    report = verify(storage)
+    assert report.generation == 3
+    [damage] = report.damages
+    assert damage.path == "generations/000004.json"
+    assert "checksum" in damage.what
+    assert damage.mend.startswith("remove it to go back")
+
+
+def test_a_manifest_under_another_number(storage, verify):
+    shutil.copy(storage.local(layout.generation(3)), storage.local(layout.generation(5)))
+    [damage] = verify(storage).damages
+    assert (damage.path, damage.what) == ("generations/000005.json", "is the manifest of generation 3; it was renamed")
+
+
+def test_a_place_without_a_collection(tmp_path, verify):
+    with pytest.raises(NotFoundError, match="holds no collection"):
+        verify(Storage(tmp_path))
+
+
+def swap(values):
+    values[[0, 1]] = values[[1, 0]]
+    return values
+
+
+FORGED = {
+    "an assignment": (ASSIGNMENTS, "cluster", lambda values: (values + 1) % 3, "nearest centroid"),
+    "a distance": (ASSIGNMENTS, "distance", lambda values: values + 0.5, "and its nearest centroid is"),
+    "ids of assignments": (ASSIGNMENTS, "id", lambda values: values + 40, "has other ids than embeddings/"),
+    "ids of embeddings": (EMBEDDINGS, "id", lambda values: values + 40, "that its images do not have"),
+    "the order of images": ("images/part-000001.parquet", "id", swap, "has ids that do not ascend"),
+    "keys of images": ("images/part-000001.parquet", "key", swap, "has other keys, labels or URIs than the listing"),
+    "ids of rejects": (
+        "rejects/shufflenet_v2_x0_5/part-000000.parquet",
+        "id",
+        lambda values: values + 40,
+        "do not have",
+    ),
+    "ids of the listing": ("source/part-000001.parquet", "id", lambda values: values - 4, "has ids that do not ascend"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_tables_that_do_not_fit_each_other_though_every_digest_does(storage, verify, forge, name):
+    ending, column, edit, expected = FORGED[name]
+    path = file(storage, ending)
+    assert generations.require_latest(storage).files[path].rows, "there is nothing to forge"
+    forge(storage, path, replaced(column, edit))
+    damages = {damage.path: damage.what for damage in verify(storage).damages}
+    assert expected in damages[path]
+
+
+def test_an_image_that_vanished_from_the_tables(storage, verify, forge):
+    path = "images/part-000001.parquet"
+    forge(storage, path, lambda table: table.slice(1))
+    assert (
+        "lacks images that no rejects table has either"
+        in {damage.path: damage.what for damage in verify(storage).damages}[path]
+    )
+
+
+def test_an_embedding_that_vanished(storage, verify, forge):
+    forge(storage, EMBEDDINGS, lambda table: table.slice(1))
+    report = verify(storage)
+    damages = {damage.path: damage.what for damage in report.damages}
+    assert "lacks images that its model did not reject" in damages[EMBEDDINGS]
+    assert "says 11 rows of the space shufflenet_v2_x0_5 and lists 10" in damages["generations/000001.json"]
+
+
+def test_other_columns_than_a_table_should_have(storage, verify, forge):
+    forge(storage, EMBEDDINGS, lambda table: table.rename_columns(["id", "vector"]))
+    [damage] = verify(storage).damages
+    assert damage.what.startswith("has the columns id int64, vector fixed_size_list")
+    assert "should have id int64, embedding fixed_size_list" in damage.what
+
+
+def test_a_table_of_another_model(storage, verify, forge):
+    forge(storage, EMBEDDINGS, lambda table: table.replace_schema_metadata({b"lookalike.fingerprint": b"f" * 64}))
+    [damage] = verify(storage).damages
+    assert "was made by what has the fingerprint ffffffffffffffff, and the manifest says" in damage.what
+
+
+def other_vectors(table):
+    column = table.column("embedding").combine_chunks()
+    values = column.flatten().to_numpy().copy()
+    values[: column.type.list_size] *= 1.5
+    return table.set_column(
+        1, table.schema.field("embedding"), pa.FixedSizeListArray.from_arrays(pa.array(values), type=column.type)
+    )
+
+
+def test_embeddings_that_their_pictures_do_not_give(storage, verify, forge):
+    forge(storage, EMBEDDINGS, other_vectors)
+    damages = {damage.path: damage.what for damage in verify(storage, VerifySettings(deep=True)).damages}
+    assert "that is off by 0.33 of its length from what its picture gives now" in damages[EMBEDDINGS]
+
+
+def test_an_index_of_other_embeddings(storage, verify, forge):
+    def turned(table):
+        column = table.column("embedding").combine_chunks()
+        values = column.flatten().to_numpy().reshape(len(column), -1)[:, ::-1].copy()
+        return table.set_column(
+            1,
+            table.schema.field("embedding"),
+            pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=column.type),
+        )
+
+    forge(storage, EMBEDDINGS, turned)
+    damages = {damage.path: damage.what for damage in verify(storage).damages}
+    assert "does not find row" in damages[file(storage, ".faiss")]
+
+
+def test_what_cannot_be_embedded_again_is_said(storage, verify, made, tmp_path):
+    names = sorted(path for path in made.pictures.rglob("*.png"))
+    moved, touched = names[0], names[1]
+    times = touched.stat()
+    moved.rename(tmp_path / "moved.png")
+    os.utime(touched, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    try:
+        report = verify(storage, VerifySettings(deep=True))
+    finally:
+        (tmp_path / "moved.png").rename(moved)
+        os.utime(touched, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert report.damages == []
+    check = report.checks[-1]
+    assert check.looked == 9
+    assert check.note.endswith("; 1 are gone from the source; 1 have changed in the source")
+
+
+def test_a_network_that_is_damaged_embeds_nothing(storage, verify, flip):
+    path = "models/shufflenet_v2_x0_5/batchnorm.npz"
+    flip(storage, path, 500)
+    report = verify(storage, VerifySettings(images=4))
+    assert [damage.path for damage in report.damages] == [path]
+    assert "not embedded again" in report.checks[-1].note
+
+
+MENDS = {
+    EMBEDDINGS: "embed",
+    "embeddings/shufflenet_v2_x0_5.conv5.max/part-000002.parquet": "embed",
+    "images/part-000001.parquet": "embed",
+    "rejects/shufflenet_v2_x0_5/part-000001.parquet": "embed",
+    "predictions/shufflenet_v2_x0_5/part-000000.parquet": "embed",
+    "models/shufflenet_v2_x0_5/batchnorm.npz": "embed",
+    "centroids.parquet": "cluster",
+    ASSIGNMENTS: "cluster",
+    ".faiss": "build",
+}
+
+
+@pytest.mark.parametrize("ending", MENDS)
+def test_the_mend_that_is_named_mends_it(storage, verify, flip, made, ending):
+    path = file(storage, ending)
+    good = storage.read(path)
+    flip(storage, path, len(good) // 2)
+    [damage] = verify(storage).damages
+    assert damage.mend.startswith("remove it and run")
+    assert f"lookalike {MENDS[ending]} " in damage.mend
+    storage.local(path).unlink()
+    getattr(made, MENDS[ending])(storage)
+    assert storage.read(path) == good
+    assert verify(storage).damages == []
+    assert generations.numbers(storage) == [1, 2, 3, 4]
+
+
+def test_mends_name_the_whole_command(storage, verify, flip):
+    commands = {
+        "source/part-000000.parquet": "index again into a new folder with: lookalike index",
+        EMBEDDINGS: "--model shufflenet_v2_x0_5 --weights untrained:5",
+        "embeddings/shufflenet_v2_x0_5.conv5.max/part-000002.parquet": "--layer conv5.2 --pool max",
+        "centroids.parquet": "--space shufflenet_v2_x0_5 --name k3 --clusters 3 --metric cosine --seed 1234",
+        ".faiss": "--space shufflenet_v2_x0_5 --index Flat --metric cosine --seed 1234",
+        "counts.parquet": "run the experiment again",
+    }
+    for ending in commands:
+        flip(storage, file(storage, ending), 30)
+    damages = {damage.path: damage.mend for damage in verify(storage).damages}
+    for ending, expected in commands.items():
+        assert expected in damages[file(storage, ending)]
+
+
+def test_the_command_says_what_it_saw_and_ends_with_1_when_something_is_damaged(storage, flip):
+    good = CliRunner().invoke(command, [str(storage.root)])
+    assert good.exit_code == 0
+    assert f"{storage.root} is as it was written, generation 4." in good.output
+    assert "manifests" in good.output
+    flip(storage, EMBEDDINGS, 700)
+    bad = CliRunner().invoke(command, [str(storage.root)])
+    assert bad.exit_code == 1
+    expected = f"damaged: {storage.root}/{EMBEDDINGS} is not what was written: its SHA-256 differs; remove it and run"
+    assert expected in bad.output
+    as_json = CliRunner().invoke(command, [str(storage.root), "--json"])
+    assert as_json.exit_code == 1
+    report = json.loads(as_json.output)
+    assert report["generation"] == 4
+    assert [damage["path"] for damage in report["damages"]] == [EMBEDDINGS]
+    assert {"name": "manifests", "looked": 4, "unit": "generations", "note": ""} in report["checks"]
+    assert CliRunner().invoke(command, [str(storage.root / "images")]).exit_code == 1
