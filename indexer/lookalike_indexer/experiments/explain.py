@@ -9,14 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap, class_map
+from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.surroundings import clusters_around, nearest_of
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.indexing.exact import exact_search
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -53,7 +55,8 @@ def explain(
 
     Tables: predictions (of each model that keeps any), nearest (groups "own"
     and "rival", at most `neighbours` each), clusters (of each clustering of the
-    space: the image's cluster and the labels in it). Figures: own_distance and
+    space: the image's cluster and the labels in it), odd (how it is odd for its
+    label, see oddballs; empty when it is not). Figures: own_distance and
     rival_distance, those of the nearest of each group. NotBuiltError: the model
     keeps no predictions, or the image is not in the space.
     """
@@ -63,11 +66,12 @@ def explain(
     rival = _rival(view, row, entry.model, mapping)
     label = view.label_texts(np.array([row]))[0]
     own = view.labels == view.labels[row] if label else np.zeros(len(view), bool)
-    nearest = _nearest(view, row, space, metric, {"own": own, "rival": rival.images}, neighbours)
+    nearest = nearest_of(view, row, space, metric, {"own": own, "rival": rival.images}, neighbours)
     tables = {
         "predictions": _predictions(view, row, entry.model, class_names),
         "nearest": nearest,
-        "clusters": _clusters(view, row, space),
+        "clusters": clusters_around(view, row, space),
+        "odd": _odd(view, row, space, label),
     }
     distances = {group: _distances(nearest, group) for group in ("own", "rival")}
     figures = {f"{group}_distance": found[0] for group, found in distances.items() if found}
@@ -131,71 +135,18 @@ def _predictions(view: View, row: int, first: str, class_names: Mapping[str, Seq
     return pa.Table.from_pylist(lines)
 
 
-def _nearest(view: View, row: int, space: str, metric: Metric, groups: Mapping[str, Bool], neighbours: int) -> pa.Table:
-    """The nearest images of each group, the image itself left out."""
-    rows = view.space_rows(space)
-    place = int(np.searchsorted(rows, row))
-    if place == len(rows) or rows[place] != row:
-        raise NotBuiltError(f"The image {view.keys(np.array([row]))[0]} has no embedding in the space {space}.")
-    query = view.reader.vectors(space, np.array([place]))
-    tables = []
-    for group, wanted in groups.items():
-        among = wanted.copy()
-        among[row] = False
-        blocks = ((block[among[block]], vectors[among[block]]) for block, vectors in view.stream(space))
-        some = ((numbers, vectors) for numbers, vectors in blocks if len(numbers))
-        found, distances = exact_search(some, query, neighbours, metric)
-        kept = found[0] >= 0
-        images = found[0][kept]
-        tables.append(
-            pa.table(
-                {
-                    "group": pa.array([group] * len(images), pa.string()),
-                    "rank": pa.array(range(1, len(images) + 1), pa.int64()),
-                    "id": view.ids[images],
-                    "key": pa.array(view.keys(images), pa.string()),
-                    "label": pa.array(view.label_texts(images), pa.string()),
-                    "distance": distances[0][kept].astype(np.float64),
-                    "cluster": _clusters_of(view, space, images),
-                }
-            )
-        )
-    return pa.concat_tables(tables)
-
-
-def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
-    """The clusters of some images in the space's first clustering; -1 where it has none."""
+def _odd(view: View, row: int, space: str, label: str) -> pa.Table:
+    """The image's row among the oddballs of its label, by the space's first clustering; empty when it is not odd."""
     try:
-        clusters: npt.NDArray[np.int32] = view.assigned(view.clustering_name(space=space)).clusters[rows]
+        clustering = view.clustering_name(space=space) if label else ""
     except NotBuiltError:
-        return np.full(len(rows), -1, np.int32)
-    return clusters
-
-
-def _clusters(view: View, row: int, space: str) -> pa.Table:
-    lines = []
-    for name, entry in sorted(view.reader.manifest.clusterings.items()):
-        if entry.space != space:
-            continue
-        assigned = view.assigned(name)
-        cluster = int(assigned.clusters[row])
-        members = view.labels[assigned.clusters == cluster]
-        counts = np.bincount(members[members >= 0], minlength=1)
-        main = int(counts.argmax()) if counts.any() else -1
-        own = int((members == view.labels[row]).sum()) if view.labels[row] >= 0 else 0
-        lines.append(
-            {
-                "clustering": name,
-                "cluster": cluster,
-                "size": len(members),
-                "main_label": view.label_names[main] if main >= 0 else "",
-                "main_share": counts[main] / len(members) if main >= 0 else _NAN,
-                "own_share": own / len(members),
-                "distance": float(assigned.distances[row]),
-                "margin": float(assigned.margins[row]),
-            }
-        )
-    return pa.Table.from_pylist(lines) if lines else pa.table({"clustering": pa.array([], pa.string())})
+        clustering = ""
+    if not clustering:
+        return pa.table({"clustering": pa.array([], pa.string())})
+    listed = oddballs(view, clustering, label, limit=len(view)).tables["oddballs"]
+    own = listed.filter(pc.field("id") == int(view.ids[row]))
+    columns = own.select(["rank", "looks_like", "score", "outside", "far", "nearer"])
+    return columns.add_column(0, "clustering", pa.array([clustering] * len(own), pa.string()))
 
 
 def _distances(nearest: pa.Table, group: str) -> list[float]:
@@ -228,8 +179,19 @@ def _findings(
     if own and other:
         among = rival.name if rival.by == "label" else "those beside it"
         found.append(f"Its nearest image of {label} is at {own[0]:.3f}, its nearest of {among} at {other[0]:.3f}.")
+    found += [_odd_told(line, label) for line in tables["odd"].to_pylist()]
     found += [_cluster_told(line, label) for line in tables["clusters"].to_pylist() if line["main_label"]]
     return tuple(found)
+
+
+def _odd_told(line: Mapping[str, Any], label: str) -> str:
+    why = {
+        "outside": "it lies outside the clusters of its class",
+        "far": "it is far from the middle of its class",
+        "nearer": f"it is nearer to the middle of {line['looks_like']}",
+    }
+    ways = ", ".join(told for way, told in why.items() if line[way])
+    return f"It is odd for {label}, number {line['rank']} of its oddballs: {ways}."
 
 
 def _percent(share: float) -> str:

@@ -74,13 +74,17 @@ def test_a_misclassified_image_lies_among_those_that_it_is_taken_for(explained):
         "tiny takes it for goldfish (75%); its label tench is not among the 2 most probable classes.",
         "Its nearest image of tench is at 0.394, its nearest of goldfish at 0.000.",
     )
-    assert "of which 80% are goldfish and 20% tench." in found.findings[2]
+    (odd,) = found.tables["odd"].to_pylist()
+    assert (odd["rank"], odd["looks_like"], odd["nearer"]) == (1, "goldfish", True)
+    assert "it is nearer to the middle of goldfish" in found.findings[2]
+    assert "of which 80% are goldfish and 20% tench." in found.findings[3]
 
 
 def test_an_image_that_was_classified_right_is_compared_with_the_next_class(explained):
     found = explain(explained(), 0)
     assert found.settings["rival"] == "goldfish"
     assert found.findings[0] == "tiny takes it for tench (75%), as its label tench says; the next is goldfish."
+    assert found.tables["odd"].num_rows == 0
     # The image itself is no neighbour of its own.
     assert "00001.jpg" not in found.tables["nearest"].column("key").to_pylist()
 

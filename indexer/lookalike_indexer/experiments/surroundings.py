@@ -1,0 +1,93 @@
+"""What lies around an image in a space: the nearest of some groups of images, and the clusters that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.indexing.exact import exact_search
+
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+_NAN = float("nan")
+
+
+def nearest_of(
+    view: View, row: int, space: str, metric: Metric, groups: Mapping[str, Bool], neighbours: int
+) -> pa.Table:
+    """The nearest images of each group, the image itself left out."""
+    rows = view.space_rows(space)
+    place = int(np.searchsorted(rows, row))
+    if place == len(rows) or rows[place] != row:
+        raise NotBuiltError(f"The image {view.keys(np.array([row]))[0]} has no embedding in the space {space}.")
+    query = view.reader.vectors(space, np.array([place]))
+    tables = []
+    for group, wanted in groups.items():
+        among = wanted.copy()
+        among[row] = False
+        blocks = ((block[among[block]], vectors[among[block]]) for block, vectors in view.stream(space))
+        some = ((numbers, vectors) for numbers, vectors in blocks if len(numbers))
+        found, distances = exact_search(some, query, neighbours, metric)
+        kept = found[0] >= 0
+        images = found[0][kept]
+        tables.append(
+            pa.table(
+                {
+                    "group": pa.array([group] * len(images), pa.string()),
+                    "rank": pa.array(range(1, len(images) + 1), pa.int64()),
+                    "id": view.ids[images],
+                    "key": pa.array(view.keys(images), pa.string()),
+                    "label": pa.array(view.label_texts(images), pa.string()),
+                    "distance": distances[0][kept].astype(np.float64),
+                    "cluster": _clusters_of(view, space, images),
+                }
+            )
+        )
+    return pa.concat_tables(tables)
+
+
+def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
+    """The clusters of some images in the space's first clustering; -1 where it has none."""
+    try:
+        clusters: npt.NDArray[np.int32] = view.assigned(view.clustering_name(space=space)).clusters[rows]
+    except NotBuiltError:
+        return np.full(len(rows), -1, np.int32)
+    return clusters
+
+
+def clusters_around(view: View, row: int, space: str) -> pa.Table:
+    """The image's cluster in each clustering of a space.
+
+    clustering, cluster, size, main_label (the most frequent one), main_share
+    and own_share (of that label and of the image's own among the members),
+    distance, margin.
+    """
+    lines = []
+    for name, entry in sorted(view.reader.manifest.clusterings.items()):
+        if entry.space != space:
+            continue
+        assigned = view.assigned(name)
+        cluster = int(assigned.clusters[row])
+        members = view.labels[assigned.clusters == cluster]
+        counts = np.bincount(members[members >= 0], minlength=1)
+        main = int(counts.argmax()) if counts.any() else -1
+        own = int((members == view.labels[row]).sum()) if view.labels[row] >= 0 else 0
+        lines.append(
+            {
+                "clustering": name,
+                "cluster": cluster,
+                "size": len(members),
+                "main_label": view.label_names[main] if main >= 0 else "",
+                "main_share": counts[main] / len(members) if main >= 0 else _NAN,
+                "own_share": own / len(members),
+                "distance": float(assigned.distances[row]),
+                "margin": float(assigned.margins[row]),
+            }
+        )
+    return pa.Table.from_pylist(lines) if lines else pa.table({"clustering": pa.array([], pa.string())})
