@@ -49,8 +49,8 @@ from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
 from lookalike_server.settings import ServeSettings
 from lookalike_server.snapshot import Loader
-from lookalike_server.tokens import Tokens
 from lookalike_server.thumbnails import Thumbnails
+from lookalike_server.tokens import Tokens
 from lookalike_server.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -214,7 +214,7 @@ class App:
         limits, server = self._settings.limits, self._server
         resolver = Resolver(limits, self._workers, self._embed_queue)
         search_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchServicer(self.current, limits, resolver, self._observatory.audit), server
+            SearchServicer(self.current, limits, resolver, self._workers, self._observatory.audit), server
         )
         cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
             ClusterServicer(self.current, limits, resolver, self._workers), server

@@ -9,40 +9,42 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from lookalike import wire
-from lookalike.v1 import search_pb2, search_pb2_grpc
+from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
 from lookalike_server.current import Current
 from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
+from lookalike_server.neighbors import Found, neighbor_bytes, neighbors
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
+from lookalike_server.workers import Workers
 
 Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
-    def __init__(self, current: Current, limits: Limits, resolver: Resolver, audit: RecallAudit | None = None) -> None:
+    def __init__(
+        self, current: Current, limits: Limits, resolver: Resolver, workers: Workers, audit: RecallAudit | None = None
+    ) -> None:
         self._current = current
+        self._workers = workers
         self._audit = audit
         self._limits = limits
         self._resolver = resolver
 
-    async def Search(
-        self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> search_pb2.SearchResponse:
+    async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        """A SearchResponse, or the bytes of a large one."""
         with self._current.lease() as snapshot:
             return await self._search(snapshot, request, deadline_of(context))
 
     async def _search(
         self, snapshot: Snapshot, request: search_pb2.SearchRequest, deadline: float | None
-    ) -> search_pb2.SearchResponse:
+    ) -> search_pb2.SearchResponse | bytes:
         watch = Stopwatch()
         if not 1 <= request.k <= self._limits.max_k:
             raise ArgumentError("k", f"k is {request.k}; it must be 1 to {self._limits.max_k}.")
@@ -56,17 +58,21 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             self._offer(self._audit, snapshot, space, queries.vectors, answer.result, request, plan)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         record.stage("search", taken, answer.run_us / 1e6)
-        looked_up = time.perf_counter()
-        neighbors = _neighbors(snapshot, _Columns.of(answer.result, space.ids, own, request.k), request.fields)
         watch.resolve_us, watch.queue_us, watch.search_us = queries.resolve_us, answer.queue_us, answer.run_us
-        lookup = time.perf_counter() - looked_up
-        record.stage("lookup", looked_up, lookup)
-        watch.lookup_us = round(lookup * 1e6)
         reply = served(snapshot, space, watch, answer.result.device)
         reply.nprobe = 0 if plan.exact else plan.nprobe
         reply.expected_recall = plan.expected_recall
         reply.batch_size = answer.size
-        return search_pb2.SearchResponse(neighbors=neighbors, served=reply)
+        found = Found.of(answer.result, space.ids, own, request.k)
+        looked_up = time.perf_counter()
+        if found.is_large(request.fields):
+            columns, fields = snapshot.columns, request.fields
+            pieces = await self._workers.run(lambda: neighbor_bytes(columns, found, fields), len(queries.vectors))
+            _looked_up(looked_up, watch, reply)
+            return pieces + search_pb2.SearchResponse(served=reply).SerializeToString()
+        near = neighbors(snapshot.columns, found, request.fields)
+        _looked_up(looked_up, watch, reply)
+        return search_pb2.SearchResponse(neighbors=near, served=reply)
 
     def _offer(
         self,
@@ -98,35 +104,8 @@ def _effort(request: search_pb2.SearchRequest) -> Effort:
     )
 
 
-class _Columns:
-    """The neighbours of all queries, one after another."""
-
-    def __init__(self, counts: Int64, ids: Int64, distances: Float32) -> None:
-        self.counts = counts
-        self.ids = ids
-        self.distances = distances
-
-    @classmethod
-    def of(cls, hits: Hits, space_ids: Int64, own: Int64 | None, k: int) -> _Columns:
-        """At most k of each query's hits, without what was not found and without the query's own image."""
-        keep = hits.rows >= 0
-        ids = space_ids[hits.rows]
-        if own is not None:
-            keep &= ids != own[:, None]
-            # One more was asked for than is wanted; where the own image was not among them the last one goes.
-            keep &= np.cumsum(keep, axis=1) <= k
-        return cls(keep.sum(axis=1), ids[keep], hits.distances[keep])
-
-
-def _neighbors(snapshot: Snapshot, found: _Columns, fields: search_pb2.NeighborFields) -> search_pb2.Neighbors:
-    columns = snapshot.columns
-    wanted = fields.keys or fields.labels or fields.uris
-    rows = columns.rows_of_ids(found.ids) if wanted else found.ids
-    return search_pb2.Neighbors(
-        counts=found.counts.tolist(),
-        ids=wire.encode(found.ids),
-        distances=wire.encode(found.distances),
-        keys=columns.keys(rows) if fields.keys else (),
-        labels=columns.labels(rows) if fields.labels else (),
-        uris=columns.uris(rows) if fields.uris else (),
-    )
+def _looked_up(started: float, watch: Stopwatch, reply: types_pb2.Served) -> None:
+    took = time.perf_counter() - started
+    record.stage("lookup", started, took)
+    watch.lookup_us = round(took * 1e6)
+    reply.timings.CopyFrom(watch.timings())

@@ -1,0 +1,303 @@
+"""Who gets in: certificates and tokens, on real servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from lookalike.v1 import collection_pb2, collection_pb2_grpc, server_pb2, server_pb2_grpc
+from lookalike_indexer.errors import UsageError
+from lookalike_server.access import ADMIN, OPEN
+from lookalike_server.app import SERVICES, App
+from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.tls import TLSFiles, credentials
+from lookalike_server.tokens import Tokens, new_token
+
+CODE = grpc.StatusCode
+
+
+@dataclass
+class Pair:
+    cert: Path
+    key: Path
+
+    def put(self, folder: Path) -> Pair:
+        """Copy it over what is in a folder, as a renewal would: each file in one step."""
+        there = Pair(folder / "cert.pem", folder / "key.pem")
+        for source, target in ((self.cert, there.cert), (self.key, there.key)):
+            shutil.copy(source, f"{target}.new")
+            os.replace(f"{target}.new", target)
+        return there
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
+    """Self-signed certificates for localhost, by a name of one's own."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs the openssl command to make certificates")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(name: str) -> Pair:
+        pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
+        if not pair.cert.exists():
+            command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                       "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost",
+                       "-keyout", str(pair.key), "-out", str(pair.cert)]  # fmt: skip
+            subprocess.run(command, check=True, capture_output=True)
+        return pair
+
+    return make
+
+
+Running = Callable[..., AbstractAsyncContextManager[App]]
+
+
+@pytest.fixture
+def running(make_toy: Callable[[], Any]) -> Running:
+    """Serve a toy with settings of `Listen`."""
+
+    @asynccontextmanager
+    async def run(**listen: Any) -> AsyncIterator[App]:
+        app = App(ServeSettings(str(make_toy().root), Listen(**{"host": "localhost", "port": 0, **listen})))
+        await app.start()
+        try:
+            yield app
+        finally:
+            await app.stop(grace=1)
+
+    return run
+
+
+async def ask(app: App, trusted: Pair | None = None, shown: Pair | None = None, token: str = "") -> grpc.StatusCode:
+    """The status of a call on a connection of its own."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    if trusted is None:
+        channel = grpc.aio.insecure_channel(app.address, options)
+    else:
+        own = (shown.key.read_bytes(), shown.cert.read_bytes()) if shown else ()
+        secure = grpc.ssl_channel_credentials(trusted.cert.read_bytes(), *own)
+        channel = grpc.aio.secure_channel(app.address, secure, options)
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    async with channel:
+        stub = collection_pb2_grpc.CollectionServiceStub(channel)
+        try:
+            await stub.GetCollection(collection_pb2.GetCollectionRequest(), timeout=60, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return CODE.OK
+
+
+class TestTLS:
+    async def test_a_renewed_certificate_is_shown_to_the_next_caller(self, running, certificates, tmp_path) -> None:
+        old, new = certificates("old"), certificates("new")
+        there = old.put(tmp_path)
+        async with running(tls_cert=there.cert, tls_key=there.key) as app:
+            assert await ask(app, old) is CODE.OK
+            assert await ask(app, new) is CODE.UNAVAILABLE
+            new.put(tmp_path)
+            assert await ask(app, new) is CODE.OK
+            assert await ask(app, old) is CODE.UNAVAILABLE
+            assert await ask(app) is CODE.UNAVAILABLE, "not without encryption"
+
+    async def test_a_renewal_that_cannot_be_used_leaves_the_old_certificate(
+        self, running, certificates, tmp_path, caplog
+    ) -> None:
+        old, new = certificates("old"), certificates("new")
+        there = old.put(tmp_path)
+        async with running(tls_cert=there.cert, tls_key=there.key) as app:
+            for spoil in (
+                lambda: shutil.copy(new.cert, there.cert),  # its key is not there yet
+                lambda: there.key.write_text("junk"),
+                lambda: there.cert.unlink(),
+            ):
+                spoil()
+                assert await ask(app, old) is CODE.OK
+                assert await ask(app, old) is CODE.OK
+        assert caplog.text.count("cannot be used, what was read before stays") == 3, "each told once"
+
+    async def test_callers_without_a_certificate_of_the_authority_stay_out(
+        self, running, certificates, tmp_path
+    ) -> None:
+        server, friend, stranger = certificates("server"), certificates("friend"), certificates("stranger")
+        authority = tmp_path / "authority.pem"
+        shutil.copy(friend.cert, authority)
+        async with running(tls_cert=server.cert, tls_key=server.key, tls_client_ca=authority) as app:
+            assert await ask(app, server, friend) is CODE.OK
+            assert await ask(app, server) is CODE.UNAVAILABLE
+            assert await ask(app, server, stranger) is CODE.UNAVAILABLE
+            shutil.copy(stranger.cert, authority)
+            assert await ask(app, server, stranger) is CODE.OK
+            assert await ask(app, server, friend) is CODE.UNAVAILABLE
+
+    def test_files_that_cannot_be_used_are_one_sentence(self, certificates, tmp_path) -> None:
+        one, other = certificates("old"), certificates("new")
+        junk = tmp_path / "junk.pem"
+        junk.write_text("junk")
+        encrypted = tmp_path / "encrypted.key"
+        command = ["openssl", "ec", "-in", str(one.key), "-aes256", "-passout", "pass:secret", "-out", str(encrypted)]
+        subprocess.run(command, check=True, capture_output=True)
+        for files, said in (
+            (TLSFiles(one.cert, other.key), "are not a certificate and its unencrypted key"),
+            (TLSFiles(one.cert, encrypted), "are not a certificate and its unencrypted key"),
+            (TLSFiles(junk, junk), "are not a certificate"),
+            (TLSFiles(one.cert, one.key, junk), "--tls-client-ca .*junk.pem holds no certificates"),
+            (TLSFiles(one.cert, tmp_path / "gone"), "--tls-key .*gone cannot be read: no such file"),
+        ):
+            with pytest.raises(UsageError, match=said):
+                credentials(files)
+
+
+class TestTokens:
+    async def test_only_known_tokens_get_in_and_only_admins_change_things(self, running, tmp_path) -> None:
+        (reader, read_line), (admin, admin_line) = new_token("shop", "read"), new_token("ops", "admin")
+        file = tmp_path / "tokens"
+        file.write_text(f"# who asks\n{read_line}  # the shop\n\n{admin_line}\n")
+        async with running(tokens=file) as app, grpc.aio.insecure_channel(app.address) as channel:
+            assert await ask(app, token=reader) is CODE.OK
+            assert await ask(app, token=admin) is CODE.OK
+            for wrong in ("", "x", reader[:-1], f"{reader}x", reader.upper()):
+                assert await ask(app, token=wrong) is CODE.UNAUTHENTICATED
+            stub = server_pb2_grpc.ServerServiceStub(channel)
+            for scheme in ("Basic", "bearer", "BEARER"):
+                call = stub.Reload(server_pb2.ReloadRequest(), metadata=(("authorization", f"{scheme} {admin}"),))
+                if scheme == "Basic":
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await call
+                    assert caught.value.code() is CODE.UNAUTHENTICATED
+                else:
+                    assert (await call).generation == 1
+            with pytest.raises(
+                grpc.aio.AioRpcError, match="token of shop has the role read, and Reload needs"
+            ) as caught:
+                await stub.Reload(server_pb2.ReloadRequest(), metadata=(("authorization", f"Bearer {reader}"),))
+            assert caught.value.code() is CODE.PERMISSION_DENIED
+
+    async def test_a_token_that_is_taken_back_is_unknown_at_once(self, running, tmp_path, caplog) -> None:
+        (old, old_line), (new, new_line) = new_token("old", "read"), new_token("new", "read")
+        file = tmp_path / "tokens"
+        file.write_text(f"{old_line}\n")
+        async with running(tokens=file) as app:
+            assert await ask(app, token=old) is CODE.OK
+            file.write_text(f"{new_line}\n\n")
+            assert await ask(app, token=old) is CODE.UNAUTHENTICATED
+            assert await ask(app, token=new) is CODE.OK
+            file.write_text("a mistake\n")
+            assert await ask(app, token=new) is CODE.OK
+            assert "line 1 is not a name" in caplog.text
+            assert not any(token in caplog.text for token in (old, new))
+
+    async def test_health_and_reflection_are_open_and_reflection_can_be_shut(self, running, tmp_path) -> None:
+        file = tmp_path / "tokens"
+        file.write_text(f"{new_token('shop', 'read')[1]}\n")
+        listed = reflection_pb2.ServerReflectionRequest(list_services="")
+        for shut in (False, True):
+            async with (
+                running(tokens=file, reflection=not shut) as app,
+                grpc.aio.insecure_channel(app.address) as channel,
+            ):
+                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+                calls = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([listed]))
+                if shut:
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        _ = [reply async for reply in calls]
+                    assert caught.value.code() is CODE.UNIMPLEMENTED
+                else:
+                    assert len([reply async for reply in calls]) == 1
+
+    async def test_every_method_but_the_open_ones_asks_for_a_token(self, running, tmp_path) -> None:
+        file = tmp_path / "tokens"
+        file.write_text(f"{new_token('shop', 'read')[1]}\n")
+        async with running(tokens=file) as app, grpc.aio.insecure_channel(app.address) as channel:
+            for service in app_services():
+                for method in service.methods:
+                    path = f"/{service.full_name}/{method.name}"
+                    assert not path.startswith(OPEN)
+                    # Bytes that no message has: whoever is refused is refused before they are looked at.
+                    call = channel.unary_unary(path)
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await call(b"\xff" * 8)
+                    assert caught.value.code() is CODE.UNAUTHENTICATED, path
+
+    def test_the_file_holds_no_token_and_mistakes_in_it_are_one_sentence(self, tmp_path) -> None:
+        token, line = new_token("shop", "read")
+        assert len(token) >= 43
+        assert token not in line
+        assert new_token("shop", "read")[0] != token
+        file = tmp_path / "tokens"
+        for text, said in (
+            (f"{line}\nshop reader {'0' * 64}\n", "line 2 is not a name"),
+            (f"shop read {token}\n", "line 1 is not a name"),
+            ("# nobody\n", "holds no token; make one with: lookalike token"),
+        ):
+            file.write_text(text)
+            with pytest.raises(UsageError, match=said) as caught:
+                Tokens(file)
+            assert token not in str(caught.value)
+        with pytest.raises(UsageError, match="cannot be read: no such file"):
+            Tokens(tmp_path / "gone")
+        with pytest.raises(UsageError, match="'two words' must be"):
+            new_token("two words", "read")
+
+
+def app_services() -> list[Any]:
+    from google.protobuf import descriptor_pool
+
+    return [descriptor_pool.Default().FindServiceByName(name) for name in SERVICES]
+
+
+async def test_without_tokens_whoever_is_on_this_machine_may_reload_and_others_may_not(make_toy, serve) -> None:
+    toy = make_toy()
+    assert Listen(port=0).anyone == "admin"
+    assert Listen("0.0.0.0", 0, insecure=True).anyone == "read"
+    async with serve(toy) as served:
+        make_toy(np.eye(16, dtype=np.float32))
+        reply = await served.server.Reload(server_pb2.ReloadRequest())
+        assert reply.generation == 2
+        assert served.app.current.snapshot.generation == 2
+    assert {"/lookalike.v1.ServerService/Reload"} == ADMIN
+
+
+async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_toy, serve) -> None:
+    toy = make_toy()
+    async with serve(toy) as served:
+        # Before the watcher can see a generation of which nothing is there.
+        async with served.app._reloader._loading:
+            make_toy(np.eye(16, dtype=np.float32))
+            manifest = sorted(path for path in (toy.root / "indexes").rglob("*") if path.is_file())[-1]
+            data = manifest.read_bytes()
+            manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.server.Reload(server_pb2.ReloadRequest())
+        assert caught.value.code() is CODE.DATA_LOSS
+        assert served.app.current.snapshot.generation == 1
+
+
+def test_the_command_makes_tokens_that_open_the_door(lookalike, tmp_path) -> None:
+    file = tmp_path / "tokens"
+    done = lookalike("token", "--name", "shop", "--role", "admin", "--file", file)
+    assert done.returncode == 0, done.stderr
+    caller = Tokens(file).caller(done.stdout.strip())
+    assert caller is not None
+    assert (caller.name, caller.role) == ("shop", "admin")
+    assert file.stat().st_mode & 0o077 == 0
+    shown = lookalike("token", "--name", "other")
+    token, line = (told.split(":", 1)[1].strip() for told in shown.stdout.splitlines())
+    with file.open("a") as more:
+        more.write(line + "\n")
+    assert (found := Tokens(file).caller(token)) is not None
+    assert (found.name, found.role) == ("other", "read")
+    assert "must be 1 to 64" in lookalike("token", "--name", "a b").stderr
