@@ -25,12 +25,14 @@ class ClassMap:
     """A label may stand for several classes, and for none.
 
     `accepts` is bool, of shape (labels, classes), by the view's label codes;
-    `names` are the model's classes; `unmapped` the labels that stand for none.
+    `names` are the model's classes; `unmapped` the labels that stand for none;
+    `rules` say how each label's classes were found, "" where there are none.
     """
 
     accepts: Bool
     names: list[str]
     unmapped: list[str]
+    rules: list[str]
 
     def classes_of(self, label_code: int) -> list[int]:
         """The classes that a label stands for; none for an image without one."""
@@ -65,14 +67,20 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
         exact.setdefault(name, []).append(index)
         loose.setdefault(_loose(name), []).append(index)
     accepts = np.zeros((len(view.label_names), len(names)), bool)
+    rules = []
     for code, label in enumerate(view.label_names):
         if written is not None and label in written:
             found = [index for name in written[label] for index in _named(model, name, names, exact, loose)]
+            rule = "class map"
+        elif label in exact:
+            found, rule = exact[label], "same name"
         else:
-            found = exact.get(label) or loose.get(_loose(label), [])
+            found = loose.get(_loose(label), [])
+            rule = "without WordNet number" if _WNID.match(label) else "but for case and punctuation"
         accepts[code, found] = True
+        rules.append(rule if found else "")
     unmapped = [label for label, row in zip(view.label_names, accepts, strict=True) if not row.any()]
-    return ClassMap(accepts, names, unmapped)
+    return ClassMap(accepts, names, unmapped, rules)
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:

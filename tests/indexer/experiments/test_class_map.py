@@ -43,6 +43,13 @@ def test_labels_are_classes_of_the_same_name(view):
         "gnu": [],
     }
     assert found.unmapped == ["gnu"]
+    assert dict(zip(view.label_names, found.rules, strict=True)) == {
+        "n02979186_cassette_player": "without WordNet number",
+        "Cardigan": "same name",
+        "crane": "same name",
+        "french-horn": "but for case and punctuation",
+        "gnu": "",
+    }
     assert [view.label_names[code] for code in found.labels_of(517)] == ["crane"]
     assert found.classes_of(-1) == []
 
