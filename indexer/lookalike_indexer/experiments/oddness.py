@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.experiments.homes import Cells
-from lookalike_indexer.experiments.view import Assigned, Int32, View
+from lookalike_indexer.experiments.view import Assigned, Float32, Int32, View
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Progress
 
@@ -22,6 +23,8 @@ _HOME_IMAGES = 2
 # Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) label modified z-scores above this as outliers.
 FAR = 3.5
 _TO_DEVIATIONS = 0.6745
+# Labels that are measured for each image: its own may be the nearest, and others as near as float32 can tell.
+_CANDIDATES = 4
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
     centroids = sums / np.maximum(counts, 1)[:, None]
     distance, other_distance = np.full(len(view), np.nan), np.full(len(view), np.nan)
     looks_like = np.full(len(view), -1, np.int32)
+    near = _index(centroids, counts)
     with progress.stage("distances to classes", entry.rows, "image") as bar:
         for rows, vectors in view.stream(space):
             known = view.labels[rows] >= 0
             some = rows[known]
-            own, other, nearest = _distances(prepare(vectors[known], metric), view.labels[some], centroids, counts)
+            prepared = prepare(vectors[known], metric)
+            own, other, nearest = _distances(prepared, view.labels[some], centroids, counts, near)
             distance[some], other_distance[some], looks_like[some] = own, other, nearest
             bar.advance(len(rows))
     judged = np.isfinite(distance)
@@ -174,23 +179,42 @@ def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> 
 
 
 def _distances(
-    vectors: npt.NDArray[np.float32], codes: Int32, centroids: Float64, counts: npt.NDArray[np.int64]
+    vectors: Float32, codes: Int32, centroids: Float64, counts: npt.NDArray[np.int64], near: faiss.Index
 ) -> tuple[Float64, Float64, Int32]:
     """The distance to the own label's other images, to the nearest other label, and that label.
 
     A centroid that an image is part of leans towards it. Without the image, of
-    n, it would be at n / (n - 1) times the distance.
+    n, it would be at n / (n - 1) times the distance. `near` finds the labels to
+    be measured: in float32, where a few may be as good as equal.
     """
-    squared = np.square(centroids).sum(axis=1) - 2 * (vectors.astype(np.float64) @ centroids.T)
-    squared += np.square(vectors, dtype=np.float64).sum(axis=1)[:, None]
-    apart = np.sqrt(np.maximum(squared, 0))
-    apart[:, counts == 0] = np.inf
-    here = np.arange(len(codes))
+    exact = vectors.astype(np.float64)
     size = counts[codes]
-    own = apart[here, codes]
-    own = np.where(size > 1, own * size / np.maximum(size - 1, 1), np.nan)
-    apart[here, codes] = np.inf
-    nearest = apart.argmin(axis=1).astype(np.int32)
-    other = apart[here, nearest]
+    own = _apart(exact, centroids[codes]) * size / np.maximum(size - 1, 1)
+    _, candidates = near.search(vectors, min(_CANDIDATES, near.ntotal))
+    # By label, so that of equally near ones the first is taken.
+    candidates.sort(axis=1)
+    apart = np.stack([_apart(exact, centroids[column]) for column in candidates.T], axis=1)
+    apart[candidates == codes[:, None]] = np.inf
+    best = apart.argmin(axis=1)[:, None]
+    other = np.take_along_axis(apart, best, axis=1)[:, 0]
+    nearest = np.take_along_axis(candidates, best, axis=1)[:, 0]
     alone = np.isinf(other)
-    return own, np.where(alone, np.nan, other), np.where(alone, -1, nearest).astype(np.int32)
+    return (
+        np.where(size > 1, own, np.nan),
+        np.where(alone, np.nan, other),
+        np.where(alone, -1, nearest).astype(np.int32),
+    )
+
+
+def _apart(vectors: Float64, others: Float64) -> Float64:
+    """The Euclidean distance of each row to that of the other array."""
+    apart: Float64 = np.linalg.norm(vectors - others, axis=1)
+    return apart
+
+
+def _index(centroids: Float64, counts: npt.NDArray[np.int64]) -> faiss.Index:
+    """Finds the centroids near a vector by their numbers, those of labels without images left out."""
+    there = np.flatnonzero(counts)
+    index = faiss.IndexIDMap2(faiss.IndexFlatL2(centroids.shape[1]))
+    index.add_with_ids(centroids[there].astype(np.float32), there)
+    return index
