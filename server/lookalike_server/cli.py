@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
 )
+@click.option("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
 @click.option("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
 @click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
 @reported
@@ -80,6 +81,7 @@ def serve(
     tls_key: Path | None,
     tls_client_ca: Path | None,
     tokens: Path | None,
+    http: int | None,
     reflection: bool,
     insecure: bool,
     observe: ObserveSettings,
@@ -94,6 +96,7 @@ def serve(
     # Here, so that `lookalike --help` does not load faiss.
     from lookalike_server.limits import Limits
     from lookalike_server.observe.logs import configure
+    from lookalike_server.page import check_page, start_page
     from lookalike_server.placement.place import PLACEMENTS
     from lookalike_server.placement.placing import ON_LOSS
     from lookalike_server.running import run
@@ -113,6 +116,9 @@ def serve(
         observe=observe,
     )
 
+    if http is not None:
+        check_page(settings.listen, http)
+
     def announce(app: App) -> None:
         snapshot = app.current.snapshot
         click.echo(
@@ -121,6 +127,8 @@ def serve(
         )
         if app.metrics_port is not None:
             click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
+        if http is not None:
+            start_page(app.address, http)
 
     configure(log_format)
     asyncio.run(run(settings, announce))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def check_page(listen: Listen, port: int) -> None:
     for package in ("starlette", "uvicorn"):
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"--http needs {package}, which is not installed here: pip install 'lookalike[explorer]'")
-    if listen.tls:
+    if listen.tls is not None:
         raise UsageError(
             "--http serves the page of a server without TLS; beside one with TLS run: "
             f"lookalike explore --server HOST:{listen.port} --ca FILE --http {port}"
@@ -41,7 +42,9 @@ def check_page(listen: Listen, port: int) -> None:
 def start_page(address: str, port: int) -> subprocess.Popen[bytes]:
     """Serve the page of the server at `address`, host:port, on loopback; it prints its own address."""
     command = [sys.executable, "-m", "lookalike", "explore", "--server", _reached_at(address), "--http", str(port)]
-    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE)
+    # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
+    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)
     threading.Thread(target=_report_end, args=(page,), name="page", daemon=True).start()
     return page
 

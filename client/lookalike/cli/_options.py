@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypedDict, TypeVar
 
 import click
 
@@ -55,12 +55,25 @@ def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], 
     return decorate
 
 
+class Reach(TypedDict):
+    """How a server is reached, as the arguments of both clients."""
+
+    tls: bool | TLS
+    token: str | None
+    insecure: bool
+
+
 def open_client(server: str, tls: bool, ca: str | None) -> Client:
     """The client that the server options ask for."""
+    return Client(server, **reach(tls, ca))
+
+
+def reach(tls: bool, ca: str | None) -> Reach:
+    """What the server options say besides the address."""
     kept = click.get_current_context().meta
     cert, key = kept.get(f"{_META}.tls_cert"), kept.get(f"{_META}.tls_key")
     secure = TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
-    return Client(server, tls=secure, token=given_token(), insecure=bool(kept.get(f"{_META}.insecure")))
+    return {"tls": secure, "token": given_token(), "insecure": bool(kept.get(f"{_META}.insecure"))}
 
 
 def given_token() -> str | None:

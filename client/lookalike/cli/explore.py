@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lookalike.cli._options import server_options
+from lookalike.cli._options import reach, server_options
 
 
 @click.command(short_help="Serve a page to look at a collection with.")
@@ -34,12 +34,16 @@ def explore(
 ) -> None:
     """Serve a page that searches and shows the collection behind a server, for a browser."""
     # Here, so that `lookalike --help` does not load a web server.
-    from lookalike import TLS
     from lookalike.explorer.run import open_browser, run
     from lookalike.explorer.settings import Listen, Upstream
 
     listen = Listen(host, port, http_cert, http_key, http_insecure)
-    upstream = Upstream(server, tls if ca is None else TLS(ca=ca))
+    upstream = Upstream(server, **reach(tls, ca))
+    if upstream.token is not None and not listen.loopback:
+        raise click.UsageError(
+            f"--host {host} can be reached from other machines, who would all use your token; "
+            "leave it out, and everybody logs in with their own."
+        )
 
     def announce(url: str) -> None:
         click.echo(f"EXPLORER of {server} on {url}")

@@ -21,6 +21,7 @@ async def get_collection(request: Request) -> Response:
     """The collection, the server with its limits, and the tag for thumbnails' addresses."""
     client = request.app.state.callers.require(request)
     collection, server = await asyncio.gather(client.info(), client.server_info())
+    request.app.state.callers.answered(client)
     return JSONResponse(
         {
             "collection": dataclasses.asdict(collection),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
@@ -43,6 +44,7 @@ class Callers:
         self._own = open_client(upstream, bounds, upstream.token)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._closing: list[Client] = []
+        self._admitted: weakref.WeakSet[Client] = weakref.WeakSet()
 
     def require(self, request: Request) -> Client:
         """The client that asks on behalf of a request; AuthenticationError when it must log in first."""
@@ -55,6 +57,18 @@ class Callers:
         if self._everyone_logs_in:
             raise AuthenticationError(_ASK)
         return self._own
+
+    async def admit(self, request: Request) -> Client:
+        """As `require`, for what is answered without asking the server: it must have answered this caller once."""
+        client = self.require(request)
+        if client not in self._admitted:
+            await client.info()
+            self.answered(client)
+        return client
+
+    def answered(self, client: Client) -> None:
+        """Take notice that the server has answered a caller."""
+        self._admitted.add(client)
 
     def forget(self, request: Request) -> None:
         """End the session of a request, if it has one."""
@@ -91,7 +105,14 @@ class Callers:
 
 def open_client(upstream: Upstream, bounds: Bounds, token: str | None) -> Client:
     """A client of the server that shows a token, if there is one."""
-    return Client(upstream.server, tls=upstream.tls, timeout=bounds.call_s, retries=1)
+    return Client(
+        upstream.server,
+        tls=upstream.tls,
+        timeout=bounds.call_s,
+        retries=1,
+        token=token,
+        insecure=upstream.insecure,
+    )
 
 
 def _session_name(request: Request) -> str:

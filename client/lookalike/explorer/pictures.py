@@ -81,13 +81,13 @@ def media_type(picture: bytes) -> str | None:
 
 async def post_picture(request: Request) -> Response:
     """Hold the picture in the body, and tell its name."""
-    request.app.state.callers.require(request)
+    await request.app.state.callers.admit(request)
     return JSONResponse({"picture": await request.app.state.pictures.take(request)})
 
 
 async def get_picture(request: Request) -> Response:
     """A held picture, to be shown beside its neighbours."""
-    request.app.state.callers.require(request)
+    await request.app.state.callers.admit(request)
     picture = request.app.state.pictures.get(request.path_params["name"])
     headers = {
         "Cache-Control": "private, max-age=3600",

@@ -78,7 +78,7 @@ async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
         await client.close()
     raise InvalidArgumentError(
         f"--host {listen.host} can be reached from other machines, and the server at {upstream.server} asks nobody "
-        "for a token: start it with --tokens FILE, or give --insecure if the network is trusted."
+        "for a token: start it with --tokens FILE, or give --http-insecure if the network is trusted."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lookalike import TLS, InvalidArgumentError
@@ -50,11 +50,15 @@ class Listen:
 
 @dataclass(frozen=True)
 class Upstream:
-    """The gRPC server that is asked. `token` is used for everyone who opens the page, so only on loopback."""
+    """The gRPC server that is asked; `tls` and `insecure` as for lookalike.Client.
+
+    `token` is used for everyone who opens the page, so on loopback only.
+    """
 
     server: str = "127.0.0.1:50051"
     tls: bool | TLS = False
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    insecure: bool = False
 
 
 @dataclass(frozen=True)

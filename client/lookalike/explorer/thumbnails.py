@@ -100,7 +100,7 @@ class Thumbnails:
 
 async def get_thumbnail(request: Request) -> Response:
     """The thumbnail /thumbnails/{tag}/{id}/{size}.jpg; the tag changes whenever the collection does."""
-    client = request.app.state.callers.require(request)
+    client = await request.app.state.callers.admit(request)
     tag = request.path_params["tag"]
     image_id, size = request.path_params["id"], request.path_params["size"]
     if size not in SIZES:

@@ -1,0 +1,122 @@
+"""The page beside a server: who may look, and that it ends with the server."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+PATIENCE_S = 60
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a command that serves a page until the block ends; yield it and the page's address."""
+    command = [sys.executable, "-m", "lookalike", *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout
+        told = next((line for line in process.stdout if line.startswith("EXPLORER")), "")
+        found = re.search(r"http://\S+", told)
+        assert found, f"it ended with {process.wait()} before it told of a page"
+        yield process, found.group().rstrip("/")
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A file of tokens, and the one that is in it."""
+    file = tmp_path_factory.mktemp("tokens") / "tokens"
+    command = [sys.executable, "-m", "lookalike", "token", "--name", "ann", "--file", str(file)]
+    made = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    return file, made.stdout.split()[0]
+
+
+def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(collection, tokens):
+    file, token = tokens
+    with (
+        serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, url),
+        httpx.Client(base_url=url, timeout=PATIENCE_S) as browser,
+    ):
+        assert browser.get("/").status_code == 200
+        assert browser.get("/api/health").json() == {"serving": True}
+        for path in ("/api/collection", "/api/search?id=0", "/thumbnails/any/0/160.jpg", "/api/images"):
+            refused = browser.get(path)
+            assert (refused.status_code, refused.json()["kind"]) == (401, "login"), path
+        wrong = browser.post("/api/login", content="wrong")
+        assert wrong.status_code == 401
+        assert not browser.cookies
+        assert browser.post("/api/login", content="two words").status_code == 400
+        right = browser.post("/api/login", content=token)
+        cookie = right.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert token not in cookie
+        tag = browser.get("/api/collection").json()["tag"]
+        assert browser.get("/api/search?id=0&k=3").json()["neighbors"]
+        assert browser.get(f"/thumbnails/{tag}/0/160.jpg").status_code == 200
+        # What is cached is for those who logged in, too.
+        assert httpx.get(f"{url}/thumbnails/{tag}/0/160.jpg", timeout=PATIENCE_S).status_code == 401
+        browser.post("/api/logout")
+        assert browser.get("/api/collection").status_code == 401
+
+
+def test_a_token_that_the_page_was_started_with_is_used_for_whoever_is_on_this_machine(collection, tokens, monkeypatch):
+    file, token = tokens
+    monkeypatch.setenv("LOOKALIKE_TOKEN", token)
+    with serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, beside):
+        # The page beside a server does not take the token of who started it.
+        assert httpx.get(f"{beside}/api/collection", timeout=PATIENCE_S).status_code == 401
+        told = httpx.get(f"{beside}/api/health", timeout=PATIENCE_S)
+        assert told.json() == {"serving": True}
+
+
+def test_the_page_ends_with_its_server_however_that_ends(collection):
+    with serving("serve", collection, "--port", 0, "--http", 0) as (server, url):
+        assert httpx.get(f"{url}/api/collection", timeout=PATIENCE_S).json()["collection"]["name"] == collection.name
+        server.send_signal(signal.SIGKILL)
+        # The page holds the other end of the server's output, which ends when both have.
+        server.communicate(timeout=PATIENCE_S)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/api/health", timeout=PATIENCE_S)
+
+
+def test_a_page_that_others_can_reach_needs_a_server_that_asks_for_tokens(address, lookalike, tmp_path):
+    refused = lookalike("explore", "--server", address, "--http", 0, "--host", "0.0.0.0")
+    assert refused.returncode == 2
+    assert "--http-cert" in refused.stderr
+    cert = Path(__file__)  # any file: the server is asked first
+    options = ["--http-cert", cert, "--http-key", cert]
+    refused = lookalike("explore", "--server", address, "--http", 0, "--host", "0.0.0.0", *options)
+    assert refused.returncode == 2
+    assert "asks nobody for a token" in refused.stderr
+    mine = tmp_path / "token"
+    mine.write_text("some")
+    refused = lookalike("explore", "--server", address, "--host", "0.0.0.0", *options, "--token-file", mine)
+    assert refused.returncode == 2
+    assert "everybody logs in with their own" in refused.stderr
+
+
+def test_mistakes_are_one_sentence(collection, address, lookalike):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for command in (["explore", "--server", address], ["serve", collection, "--port", 0]):
+            refused = lookalike(*command, "--http", port)
+            assert refused.returncode == 2
+            assert f"port {port}" in refused.stderr
+            assert "Traceback" not in refused.stderr
+    assert "not a port" in lookalike("explore", "--http", 99999).stderr
+    assert "not a port" in lookalike("serve", collection, "--http", -1).stderr
