@@ -41,7 +41,7 @@ def heatmap(
     figure = Figure(figsize=(width, height), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(values, cmap="viridis", aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
-    figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8)
+    figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8, aspect=40, fraction=0.03)
     _name(axis.yaxis, row_names, rows)
     _name(axis.xaxis, column_names, columns)
     axis.tick_params(axis="x", rotation=90 if max(map(len, column_names), default=0) > 2 else 0)

@@ -11,8 +11,9 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
 
-# Labels with a colour of their own in the bars; the others are one grey piece.
+# The most labels that can have a colour each.
 _COLOURED = 19
+_RANKS = ("its most frequent class", "the second", "the third", "the fourth")
 
 
 def matrix_figures(result: Result) -> dict[str, Figure]:
@@ -42,24 +43,29 @@ def _heatmap(result: Result, name: str) -> Figure:
 
 
 def _composition(result: Result, name: str) -> Figure:
-    """A bar for each cluster, in the order of the heatmap, in the colours of the most frequent labels."""
+    """A bar for each cluster, in the order of the heatmap: in the colours of the labels, or of ranks if there are many.
+
+    With ranks the first piece is the cluster's most frequent label, the next
+    one its second, and so on.
+    """
     clusters = result.tables["clusters"].sort_by("position").to_pydict()
-    counts = result.tables["counts"].to_pydict()
     place = {cluster: number for number, cluster in enumerate(clusters["cluster"])}
-    totals: Counter[str] = Counter()
-    for label, count in zip(counts["label"], counts["count"], strict=True):
-        totals[label] += count
-    coloured = [label for label, _ in totals.most_common(_COLOURED)]
-    coloured = sorted(coloured)
-    series = {label: np.zeros(len(place)) for label in coloured}
-    other = np.zeros(len(place))
-    for label, cluster, count in zip(counts["label"], counts["cluster"], counts["count"], strict=True):
-        series.get(label, other)[place[cluster]] += count
-    if other.any():
-        series["other"] = other
-    names = [str(cluster) for cluster in clusters["cluster"]]
-    style = BarStyle(f"{name}: what each cluster is made of", "images", "cluster", stacked=True)
-    return bars(names, {label: values.tolist() for label, values in series.items()}, style)
+    labels = result.tables["labels"].column("label").to_pylist()
+    columns = (result.tables["counts"].column(column).to_pylist() for column in ("label", "cluster", "count"))
+    cells = sorted(zip(*columns, strict=True), key=lambda cell: (cell[1], -cell[2], cell[0]))
+    pieces = labels if len(labels) <= _COLOURED else [*_RANKS, "other"]
+    series = {piece: [0] * len(place) for piece in pieces}
+    seen: Counter[int] = Counter()
+    for label, cluster, count in cells:
+        piece = label if pieces is labels else pieces[min(seen[cluster], len(_RANKS))]
+        series[piece][place[cluster]] += count
+        seen[cluster] += 1
+    names = [
+        f"{label or ''} {cluster}".strip()
+        for label, cluster in zip(clusters["label"], clusters["cluster"], strict=True)
+    ]
+    style = BarStyle(f"{name}: what each cluster is made of", "images", "cluster, after its main class", stacked=True)
+    return bars(names, series, style)
 
 
 def _purity_of_classes(result: Result, name: str) -> Figure:

@@ -1,0 +1,63 @@
+"""`lookalike split`: the groups within one class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    experiment_options,
+    findings,
+    open_view,
+    seed_option,
+    shown,
+    space_option,
+    to_json,
+    told,
+)
+
+
+class _Number(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return 0 if value in ("auto", 0) else click.IntRange(min=1).convert(value, param, ctx)
+
+
+@click.command()
+@click.argument("label", metavar="LABEL")
+@click.option("-k", "--k", type=_Number(), default="auto", show_default=True, metavar="K|auto", help="Sub-clusters.")
+@space_option
+@seed_option
+@experiment_options
+@reported
+def split(label: str, collection: str, out: str | None, as_json: bool, **options: Any) -> None:
+    """Cluster the images of the class LABEL among themselves, and tell which classes lie around each group.
+
+    "auto" takes the number of groups with the highest silhouette. --out draws
+    a montage for each.
+    """
+    from lookalike_indexer.cli.out_folder import open_out
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.experiments.split import split_label
+
+    view, folder = open_view(collection), open_out(out)
+    result = split_label(view, label, progress=TerminalProgress(), **options)
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        ks = result.tables["ks"]
+        told(
+            findings(result),
+            shown(result.tables["subclusters"], ["subcluster", "size", "silhouette", "distance"]),
+            shown(ks, ["k", "silhouette", "inertia"]) if len(ks) > 1 else "",
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.split import split_montages
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        for name, picture in split_montages(result, Thumbnails(view)):
+            folder.save(name, picture)
+        folder.tell(as_json)

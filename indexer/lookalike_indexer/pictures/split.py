@@ -1,0 +1,41 @@
+"""A montage for each sub-cluster of a class, with what lies around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.montage import Section, Tile, montage
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+_MEMBERS, _NEIGHBOURS = 24, 8
+
+
+def split_montages(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
+    """By file name: the members nearest to the centroid, then the nearest images of other classes."""
+    label = str(result.settings["label"])
+    members, neighbours = (result.tables[table].to_pylist() for table in ("members", "neighbours"))
+    for line in result.tables["subclusters"].to_pylist():
+        number = line["subcluster"]
+        own = [member for member in members if member["subcluster"] == number][:_MEMBERS]
+        others = [other for other in neighbours if other["subcluster"] == number][:_NEIGHBOURS]
+        shown = f"Nearest to its middle, {len(own)} of {line['size']}"
+        sections = [
+            Section(_tiles(own, thumbnails), shown),
+            Section(_tiles(others, thumbnails), "Around it, of other classes"),
+        ]
+        title = f"{label}, sub-cluster {number}: {line['size']} images, silhouette {line['silhouette']:.2f}"
+        yield f"{label}-{number}", montage([section for section in sections if section.tiles], title)
+
+
+def _tiles(lines: list[dict[str, Any]], thumbnails: Thumbnails) -> list[Tile]:
+    pictures = thumbnails.pictures_of_ids([line["id"] for line in lines])
+    return [Tile(picture, _caption(line)) for picture, line in zip(pictures, lines, strict=True)]
+
+
+def _caption(line: dict[str, Any]) -> list[str]:
+    label = [line["label"] or "no label"] if "label" in line else []
+    return [*label, f"{line['rank']}.  {line['distance']:.3f}", line["key"].rsplit("/", 1)[-1]]

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_samples
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.experiments import split as module
+from lookalike_indexer.experiments.split import split_label
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.pictures.split import split_montages
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+# Dogs in three groups of 6, 5 and 4; cats beside the first, cows beside the second; one image without a label.
+ANGLES = np.radians([0, 1, 2, 3, 4, 5, 90, 91, 92, 93, 94, 200, 201, 202, 203, 10, 11, 12, 85, 84, 300])
+LABELS = ["dog"] * 15 + ["cat"] * 3 + ["cow"] * 2 + [None]
+
+
+@pytest.fixture
+def view(make_collection) -> View:
+    vectors = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
+    lengths = np.linspace(1, 3, len(ANGLES), dtype=np.float32)
+    storage = make_collection(vectors * lengths[:, None], labels=LABELS, part_rows=6)
+    return View(CollectionReader.open(str(storage.root)))
+
+
+def test_the_groups_within_a_class_are_found_by_themselves(view: View):
+    found = split_label(view, "dog")
+    assert (found.figures["k"], found.figures["images"]) == (3, 15)
+    assert found.tables["subclusters"].column("size").to_pylist() == [6, 5, 4]
+    members = found.tables["members"].to_pylist()
+    first = sorted(line["id"] for line in members if line["subcluster"] == 0)
+    assert first == [1, 4, 7, 10, 13, 16]
+    assert found.tables["ks"].column("k").to_pylist() == [2, 3, 4, 5, 6, 7, 8]
+    assert any("chosen as the k with the highest silhouette" in finding for finding in found.findings)
+
+
+def test_silhouettes_are_those_of_scikit_learn(view: View):
+    found = split_label(view, "dog", k=3)
+    members = found.tables["members"].to_pydict()
+    rows = (np.array(members["id"]) - 1) // 3
+    vectors = np.stack([np.cos(ANGLES[rows]), np.sin(ANGLES[rows])], axis=1)
+    expected = silhouette_samples(vectors, members["subcluster"], metric="cosine")
+    np.testing.assert_allclose(members["silhouette"], expected, atol=1e-4)
+    assert found.figures["silhouette"] == pytest.approx(expected.mean(), abs=1e-4)
+
+
+def test_what_lies_around_is_of_other_classes(view: View):
+    found = split_label(view, "dog", k=3)
+    around = found.tables["subclusters"].column("around").to_pylist()
+    # With six others, all are around; the counts go before the alphabet.
+    assert around[0] == ["cat", "cow", ""]
+    nearest = {line["subcluster"]: line for line in found.tables["neighbours"].to_pylist() if line["rank"] == 1}
+    assert [nearest[number]["label"] for number in range(3)] == ["cat", "cow", ""]
+    assert nearest[0]["distance"] == pytest.approx(1 - np.cos(np.radians(10 - 2.5)), abs=1e-4)
+
+
+def test_the_seed_decides(view: View):
+    one, two = (split_label(view, "dog", k=4, seed=5).tables["members"] for _ in range(2))
+    assert one.equals(two)
+
+
+def test_large_classes_are_sampled_and_it_is_said(view: View, monkeypatch):
+    monkeypatch.setattr(module, "_HELD", 10)
+    monkeypatch.setattr(module, "_MEASURED", 8)
+    found = split_label(view, "dog", k=2)
+    assert (found.figures["images"], found.figures["split"]) == (15, 10)
+    assert found.tables["members"].num_rows == 10
+    assert np.isnan(found.tables["members"].column("silhouette").to_numpy()).sum() == 2
+    told = " ".join(found.findings)
+    assert "a random sample of 10 was split" in told
+    assert "measured on a random sample of 8 images" in told
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_equal_images_are_one_group(make_collection, k: int):
+    storage = make_collection(np.ones((6, 3), np.float32), labels=["a"] * 5 + ["b"])
+    found = split_label(View(CollectionReader.open(str(storage.root))), "a", k=k)
+    assert found.tables["subclusters"].column("size").to_pylist() == [5]
+    assert np.isnan(found.figures["silhouette"])
+
+
+def test_a_montage_for_each_group(view: View):
+    montages = dict(split_montages(split_label(view, "dog", k=3), Thumbnails(view)))
+    assert list(montages) == ["dog-0", "dog-1", "dog-2"]
+    grey = (np.asarray(montages["dog-0"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
+    assert 0.9 * 12 * 128**2 < grey < 12 * 128**2
+
+
+def test_mistakes_are_said(view: View, make_collection, clustered):
+    with pytest.raises(NotFoundError, match="has the label 'fox'; it has cat, cow, dog"):
+        split_label(view, "fox")
+    with pytest.raises(UsageError, match="-k 16: the label dog has only 15 images"):
+        split_label(view, "dog", k=16)
+    with pytest.raises(UsageError, match="k is -1"):
+        split_label(view, "dog", k=-1)
+    with pytest.raises(NotFoundError, match="no space 'huge'"):
+        split_label(view, "dog", "huge")
+    storage = make_collection(clustered(3, 4, 1), labels=["a", "b", "b"], name="few")
+    with pytest.raises(UsageError, match="has only one image"):
+        split_label(View(CollectionReader.open(str(storage.root))), "a")
+    storage = make_collection(clustered(3, 4, 1), name="bare")
+    with pytest.raises(NotBuiltError, match="has a label"):
+        split_label(View(CollectionReader.open(str(storage.root))), "a")
