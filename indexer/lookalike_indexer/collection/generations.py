@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from lookalike_indexer.collection import layout, manifest
+from lookalike_indexer.collection import consistency, layout, manifest
 from lookalike_indexer.collection.manifest import FileEntry, Manifest
 from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.storage import Storage
@@ -26,13 +26,14 @@ def read(storage: Storage, number: int) -> Manifest:
     """A published generation's manifest.
 
     NotFoundError: there is none of that number. DataLossError,
-    MismatchError: see manifest.decode.
+    MismatchError: see manifest.decode and consistency.check.
     """
     path = layout.generation(number)
     name = str(storage.local(path))
     found = manifest.decode(storage.read(path), name)
     if found.generation != number:
         raise DataLossError(f"{name} is the manifest of generation {found.generation}; it was renamed.")
+    consistency.check(found, _named(found), name)
     return found
 
 

@@ -209,7 +209,8 @@ def decode(data: bytes, name: str) -> Manifest:
         if not _checksum_fits(data):
             raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
         return msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # msgspec says the latter, of text that is not UTF-8, in Python's words.
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
 
 

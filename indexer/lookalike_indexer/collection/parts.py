@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -23,6 +23,7 @@ def write_part(storage: Storage, path: str, table: pa.Table) -> None:
 def read_part(storage: Storage, path: str, columns: list[str] | None = None) -> pa.Table:
     """Read a part, or some of its columns; DataLossError when it is not a readable Parquet file."""
     with open_part(storage, path) as file:
+        check_columns(file, columns or ())
         return file.read(columns=columns)
 
 
@@ -54,8 +55,15 @@ def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(local, page_checksum_verification=True) as file:
             yield file
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise DataLossError(f"{local} cannot be read as Parquet: {_said(error)}.") from error
+
+
+def check_columns(file: pq.ParquetFile, columns: Iterable[str]) -> None:
+    """Refuse, within `open_part`, a part without some columns: pyarrow would leave them out without a word."""
+    for name in columns:
+        if name not in file.schema_arrow.names:
+            raise pa.ArrowInvalid(f"it has no column {name}")
 
 
 def _said(error: Exception) -> str:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from lookalike_indexer.collection import generations, schema
 from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
-from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.parts import check_columns, open_part, read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
 
@@ -127,6 +127,7 @@ class CollectionReader:
     def stream_part(self, path: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing when the part is empty."""
         with open_part(self.storage, path) as part:
+            check_columns(part, ("id", "embedding"))
             for batch in part.iter_batches(batch_size=rows):
                 yield batch.column("id").to_numpy(zero_copy_only=False), matrix(batch.column("embedding"))
 
@@ -147,6 +148,7 @@ class CollectionReader:
 
     def _part_vectors(self, path: str, rows: Int64) -> Float32:
         with open_part(self.storage, path) as part:
+            check_columns(part, ["embedding"])
             sizes = [part.metadata.row_group(group).num_rows for group in range(part.num_row_groups)]
             ends = np.cumsum(sizes)
             groups = np.searchsorted(ends, rows, side="right")
@@ -159,8 +161,9 @@ class CollectionReader:
 
     def centroids(self, clustering: str) -> Float32:
         """The centroids of a clustering, shape (k, dim), float32."""
-        entry = self.clustering(clustering)
-        return matrix(read_part(self.storage, entry.centroids, ["centroid"]).column("centroid"))
+        with open_part(self.storage, self.clustering(clustering).centroids) as part:
+            check_columns(part, ["centroid"])
+            return matrix(part.read(["centroid"]).column("centroid"))
 
     def assignments(self, clustering: str) -> Assignments:
         """Every image's cluster, distance and margin."""
@@ -182,7 +185,12 @@ class CollectionReader:
 
 
 def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:
-    """A fixed-size list column as a matrix, float32, contiguous."""
+    """A fixed-size list column as a matrix, float32, contiguous; pa.ArrowInvalid when it is none, or has gaps."""
     array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    values = array.flatten().to_numpy(zero_copy_only=False)
+    if not pa.types.is_fixed_size_list(array.type) or not pa.types.is_floating(array.type.value_type):
+        raise pa.ArrowInvalid("its vectors are not lists of numbers")
+    numbers = array.flatten()
+    if array.null_count or numbers.null_count:
+        raise pa.ArrowInvalid("its vectors have gaps")
+    values = numbers.to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(values.reshape(len(array), array.type.list_size), dtype=np.float32)

@@ -48,11 +48,14 @@ class Storage:
         self.root = Path(root)
 
     def local(self, path: str) -> Path:
-        """A local path to read from: pyarrow and faiss open files by name."""
-        return self.root / PurePosixPath(path)
+        """A local path to read from: pyarrow and faiss open files by name. DataLossError: it leads out of the root."""
+        inside = PurePosixPath(path)
+        if inside.is_absolute() or ".." in inside.parts:
+            raise DataLossError(f"{path!r} leads out of the collection {self.root}; its manifest was changed.")
+        return self.root / inside
 
     def exists(self, path: str) -> bool:
-        with _reading(self.local(path)) as local:
+        with _reading(self._at(path)) as local:
             return local.is_file()
 
     def size(self, path: str) -> int:
@@ -61,7 +64,7 @@ class Storage:
 
     def stamp(self, path: str) -> Stamp:
         """Tells a file from others that bear its name later; NotFoundError when there is none."""
-        with _reading(self.local(path)) as local:
+        with _reading(self._at(path)) as local:
             found = local.stat()
         return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -150,6 +153,9 @@ class Storage:
             for leftover in leftovers:
                 leftover.unlink(missing_ok=True)
         return len(leftovers)
+
+    def _at(self, path: str) -> Path:
+        return self.root / PurePosixPath(path)
 
 
 @contextmanager

@@ -1,0 +1,42 @@
+"""Whether the parts of a manifest fit together, and name nothing outside of the collection.
+
+A manifest's checksum says that it is as it was written, not who wrote it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from pathlib import PurePosixPath
+
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.errors import DataLossError
+
+
+def check(manifest: Manifest, named: Set[str], name: str) -> None:
+    """DataLossError, by the `name` of the manifest, when it names what is not there or must not be.
+
+    `named` are the files that its entries name.
+    """
+    for path in manifest.files:
+        if not is_inside(path):
+            raise DataLossError(f"{name} names the file {path!r}, which is not a path within a collection.")
+    for path in named:
+        if path not in manifest.files:
+            raise DataLossError(f"{name} needs the file {path!r}, but does not list it.")
+    for space, entry in manifest.spaces.items():
+        if entry.model not in manifest.models:
+            raise DataLossError(f"{name} has the space {space!r} of a model that it does not have, {entry.model!r}.")
+        if entry.dim < 1 or entry.rows < 0:
+            raise DataLossError(f"{name} has the space {space!r} with {entry.rows} rows of {entry.dim} dimensions.")
+    for kind, entries in (("index", manifest.indexes), ("clustering", manifest.clusterings)):
+        for key, owned in entries.items():
+            if owned.space not in manifest.spaces:
+                raise DataLossError(f"{name} has the {kind} {key!r} of a space that it does not have, {owned.space!r}.")
+    if manifest.default_space and manifest.default_space not in manifest.spaces:
+        raise DataLossError(f"{name} has no space {manifest.default_space!r}, which it says is the default one.")
+
+
+def is_inside(path: str) -> bool:
+    """Whether a path of a manifest stays within the folder that it is relative to."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and ".." not in parts and path.isprintable()

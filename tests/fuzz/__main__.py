@@ -1,0 +1,70 @@
+"""Fuzz one part of Lookalike with atheris.
+
+    python -m tests.fuzz manifest --seconds 300      for so long, from the kept corpus
+    python -m tests.fuzz manifest --runs 2000        a fixed number of executions
+    python -m tests.fuzz manifest --seeds            write the corpus's first entries anew
+
+What is found is kept in build/fuzz/TARGET; the exit code is not 0 then. The
+kept corpora in tests/fuzz/corpora were all made by these seeds and by the
+fuzzer itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+TARGETS = ("image", "manifest", "part", "request")
+CORPORA = Path(__file__).resolve().parent / "corpora"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, default=0)
+    parser.add_argument("--runs", type=int, default=-1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", action="store_true")
+    given = parser.parse_args()
+    corpus = CORPORA / given.target
+    if given.seeds:
+        _write_seeds(given.target, corpus)
+        return
+    _fuzz(given, corpus)
+
+
+def _write_seeds(name: str, corpus: Path) -> None:
+    module = importlib.import_module(f"tests.fuzz.targets.{name}")
+    corpus.mkdir(parents=True, exist_ok=True)
+    for seed in module.seeds():
+        (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+
+
+def _fuzz(given: argparse.Namespace, corpus: Path) -> None:
+    import atheris
+
+    with atheris.instrument_imports(include=["lookalike_indexer", "lookalike_server", "lookalike.wire", "PIL"]):
+        module = importlib.import_module(f"tests.fuzz.targets.{given.target}")
+    found = Path("build") / "fuzz" / given.target
+    found.mkdir(parents=True, exist_ok=True)
+    # What the fuzzer adds stays out of the kept corpus.
+    working = Path(tempfile.mkdtemp(prefix=f"fuzz-{given.target}-"))
+    try:
+        arguments = [
+            sys.argv[0], f"-seed={given.seed}", f"-runs={given.runs}", f"-max_total_time={given.seconds}",
+            "-timeout=25", "-rss_limit_mb=3072", "-max_len=65536", f"-artifact_prefix={found}/", "-print_final_stats=1",
+            str(working), str(corpus),
+        ]  # fmt: skip
+        atheris.Setup(arguments, module.target, enable_python_coverage=True)
+        atheris.Fuzz()
+    finally:
+        shutil.rmtree(working, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The manifest reader: any bytes are a manifest, or one of our errors; what is a manifest survives a round trip."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.fuzz.targets.toys import toy
+
+from lookalike_indexer.collection import generations, manifest
+from lookalike_indexer.collection.description import describe
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError
+
+_ROOT = Path(tempfile.mkdtemp(prefix="fuzz-manifest-"))
+(_ROOT / "generations").mkdir()
+
+
+def target(data: bytes) -> None:
+    # Half of the inputs get a checksum that fits: the checks behind it are what is of interest.
+    for attempt in (data, sealed(data)):
+        (_ROOT / "generations" / "000001.json").write_bytes(attempt)
+        try:
+            found = generations.read(Storage(_ROOT), 1)
+        except IndexerError:
+            continue
+        assert manifest.decode(manifest.encode(found), "again") == found
+        reader = CollectionReader(Storage(_ROOT), found)
+        with contextlib.suppress(IndexerError):
+            # Of a collection whose files are all missing.
+            describe(reader)
+        for space in found.spaces:
+            reader.space(space)
+            found.space_spec(space)
+        for path in found.files:
+            assert _ROOT in reader.storage.local(path).parents
+
+
+def sealed(data: bytes) -> bytes:
+    """The bytes with the checksum that a manifest of such a body has."""
+    opening = b"{\n"
+    body = data.removeprefix(opening)
+    if body.startswith(b' "checksum"') and b"\n" in body:
+        body = body[body.index(b"\n") + 1 :]
+    digest = hashlib.sha256(opening + body).hexdigest().encode()
+    return opening + b' "checksum": "' + digest + b'",\n' + body
+
+
+def seeds() -> Iterator[bytes]:
+    root = toy()
+    yield (root / "generations" / "000001.json").read_bytes()
+    yield b"{}"
+    yield b'{\n "format": 1\n}\n'
