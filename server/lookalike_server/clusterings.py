@@ -33,8 +33,6 @@ class Clustering:
 
     def __init__(self, reader: CollectionReader, name: str) -> None:
         entry = reader.clustering(name)
-        for path in (entry.centroids, *entry.assignments):
-            reader.verify(path)
         stored = reader.assignments(name)
         if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < entry.k:
             raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")

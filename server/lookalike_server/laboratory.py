@@ -15,7 +15,9 @@ from typing import Any, Final, Protocol
 
 import threadpoolctl
 
+from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 from lookalike_server import tables
@@ -43,12 +45,14 @@ class Asked:
     """What is to be found out of a generation: equal ones have equal answers.
 
     `name` is a function of EXPERIMENTS, or ATTRIBUTION; `arguments` are those
-    that it is called with, a mapping as its items.
+    that it is called with, a mapping as its items. `made` tells the generation
+    from one of the same number in a collection that was made again.
     """
 
     generation: int
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
+    made: str = ""
 
 
 class Laboratory(Protocol):
@@ -79,7 +83,8 @@ class LocalLaboratory:
 
     def __init__(self, equipment: Equipment) -> None:
         self._equipment = equipment
-        self._held: tuple[int, View] | None = None
+        self._storage = Storage(equipment.root)
+        self._held: tuple[tuple[int, Stamp], View] | None = None
         self._attributions: Any = None
 
     def answer(self, asked: Asked) -> bytes:
@@ -109,10 +114,12 @@ class LocalLaboratory:
         """Nothing has to be ended."""
 
     def _view_of(self, generation: int) -> View:
-        if self._held is None or self._held[0] != generation:
+        # By its manifest's stamp, too: a collection that was made again has the same numbers.
+        wanted = generation, self._storage.stamp(layout.generation(generation))
+        if self._held is None or self._held[0] != wanted:
             # First let go of the other one's columns.
             self._held = None
-            self._held = (generation, View(CollectionReader.open(self._equipment.root, generation)))
+            self._held = (wanted, View(CollectionReader.open(self._equipment.root, generation)))
         return self._held[1]
 
 

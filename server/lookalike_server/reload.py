@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import weakref
+from typing import NamedTuple
 
-from lookalike_indexer.collection import generations
+from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import DeviceError, IndexerError
+from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
+from lookalike_server.errors import refusal
 from lookalike_server.snapshot import Loader, Snapshot
 
 log = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """A generation on the disk; the stamp tells it from one of a collection that was made again."""
+
+    generation: int
+    stamp: Stamp
 
 
 class Reloader:
@@ -27,12 +37,14 @@ class Reloader:
         self._embed_queue = embed_queue
         self._interval = interval
         self._nudged = asyncio.Event()
-        # Generations: the one looked at last, one that is not tried again, one whose failure the log tells of already.
-        self._tried: int | None = None
-        self._refused: int | None = None
-        self._complained: int | None = None
+        # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
+        # one that is known to be served.
+        self._tried: Found | None = None
+        self._refused: Found | None = None
+        self._complained: Found | None = None
+        self._served: Found | None = None
         # The one whose network was opened.
-        self._opened = current.snapshot.generation
+        self._opened = weakref.ref(current.snapshot)
         self._loading = asyncio.Lock()
 
     def nudge(self) -> None:
@@ -52,7 +64,7 @@ class Reloader:
             await self.follow()
 
     async def follow(self) -> None:
-        """Load and swap in the newest generation if it is newer than the one that is served.
+        """Load and swap in the newest generation if it is another than the one that is served.
 
         One that cannot be loaded is logged once and left alone until the next
         nudge or the next generation; the old one goes on. Where only a device
@@ -65,34 +77,41 @@ class Reloader:
             newest = self._tried
             if newest != self._complained:
                 log.error(
-                    "generation %s cannot be served, generation %d stays: %s",
-                    newest, self._current.snapshot.generation, error, exc_info=not isinstance(error, IndexerError),
+                    "generation %s cannot be served, generation %d stays: %s: %s",
+                    newest.generation if newest else "?", self._current.snapshot.generation,
+                    refusal(error).code.name, error, exc_info=not isinstance(error, IndexerError),
                 )  # fmt: skip
             self._complained = newest
             self._refused = None if isinstance(error, DeviceError) else newest
         with self._current.lease() as snapshot:
-            if snapshot.generation != self._opened:
-                self._opened = snapshot.generation
+            if snapshot is not self._opened():
+                self._opened = weakref.ref(snapshot)
                 await self._open_network(snapshot)
 
-    async def load_newest(self, but: int | None = None) -> int:
-        """Serve the newest generation if it is newer, and is not `but`; returns the one that is served.
+    async def load_newest(self, but: Found | None = None) -> int:
+        """Serve the newest generation if it is another one, and not `but`; returns the one that is served.
 
-        Errors as Loader.load; the old one is served on then.
+        It is another one with a higher number, and also when the collection was
+        deleted and made again, or taken back to an earlier generation. Errors as
+        Loader.load; the old one is served on then.
         """
         async with self._loading:
             self._tried = None
             newest = self._tried = await asyncio.to_thread(self._newest)
-            served = self._current.snapshot.generation
-            if newest is None or newest <= served or newest == but:
-                return served
-            snapshot = await self._load(newest)
+            served = self._current.snapshot
+            if newest is None or newest in (but, self._served):
+                return served.generation
+            if await asyncio.to_thread(self._is_served, newest, served):
+                self._served = newest
+                return served.generation
+            snapshot = await self._load(newest.generation)
             self._current.swap(snapshot)
+            self._served = newest
         self._embed_queue.keep(snapshot)
-        log.info("generation %d is served now", newest)
+        log.info("generation %d is served now", newest.generation)
         # Whoever asked for it need not wait for the network, which `watch` opens.
         self._nudged.set()
-        return newest
+        return newest.generation
 
     async def _open_network(self, snapshot: Snapshot) -> None:
         """Open the new generation's network before somebody waits for it, and close those that it has no use for."""
@@ -111,9 +130,18 @@ class Reloader:
             loading.add_done_callback(_close_late)
             raise
 
-    def _newest(self) -> int | None:
+    def _newest(self) -> Found | None:
         published = generations.numbers(self._storage)
-        return published[-1] if published else None
+        try:
+            return Found(published[-1], self._storage.stamp(layout.generation(published[-1]))) if published else None
+        except NotFoundError:
+            return None  # being deleted right now
+
+    def _is_served(self, newest: Found, served: Snapshot) -> bool:
+        """Whether a manifest, perhaps in another file than before, is that of the generation that is served."""
+        if newest.generation != served.generation:
+            return False
+        return generations.read(self._storage, newest.generation) == served.reader.manifest
 
 
 def _close_late(loading: asyncio.Task[Snapshot]) -> None:

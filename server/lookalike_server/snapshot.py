@@ -6,12 +6,13 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.errors import DataLossError, NotBuiltError
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.errors import NotBuiltError
 from lookalike_server.batcher import ObserveLane
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.clusterings import Clustering
@@ -23,6 +24,7 @@ from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import Placement, load
 from lookalike_server.placement.placing import OnLoss, Placing
 from lookalike_server.spaces import Space
+from lookalike_server.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Loader:
     budget: ThreadBudget
     observe: ObserveLane = lambda lane: None
     on_loss: OnLoss = "retry"
+    trust: Trust = field(default_factory=Trust)
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
@@ -46,9 +49,7 @@ class Loader:
         devices cannot hold an index. Nothing is left behind by a failure.
         """
         started = time.monotonic()
-        check_files(reader)
-        for path in reader.manifest.images:
-            reader.verify(path)
+        reader = self.trust.checked(reader)
         columns = Columns(reader.images(NEEDED), reader.name)
         clusterings = {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
         with ExitStack() as undo:
@@ -96,6 +97,8 @@ class Snapshot:
         self.spaces = spaces
         self.clusterings = clusterings
         self.description = describe(reader)
+        # Tells it from a generation of the same number in a collection that was made again.
+        self.made = digest_of(reader.manifest)
 
     @property
     def generation(self) -> int:
@@ -118,20 +121,3 @@ class Snapshot:
         """End its threads; the memory goes with the last reference."""
         for space in self.spaces.values():
             space.close()
-
-
-def check_files(reader: CollectionReader) -> None:
-    """DataLossError when a file of the generation is missing or has another length.
-
-    Digests of what is held in memory are verified as it is read. Embeddings
-    stay on the disk, and hashing them would take as long as reading them all.
-    """
-    for path, entry in reader.manifest.files.items():
-        if not reader.storage.exists(path):
-            raise DataLossError(f"{reader.storage.local(path)} is missing from the collection.")
-        size = reader.storage.size(path)
-        if size != entry.bytes:
-            raise DataLossError(
-                f"{reader.storage.local(path)} has {size} bytes and the manifest says {entry.bytes}: "
-                "it is not what was written."
-            )

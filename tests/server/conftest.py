@@ -314,7 +314,7 @@ def serve() -> Serve:
             raise WeightsError("The weights are not here; put them there.")
 
         app = App(
-            ServeSettings(str(toy.root), Listen(port=0), limits=limits or Limits(), watch=0.05, **settings),
+            ServeSettings(str(toy.root), Listen(port=0), limits=limits or Limits(), **{"watch": 0.05, **settings}),
             devices=devices,
             open_embedder=open_embedder or no_weights,
             laboratory=laboratory,

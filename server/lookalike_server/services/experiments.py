@@ -165,7 +165,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
-        asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())))
+        asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
         answer = await self._queue.answer(asked, deadline_of(context))
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
         return answer.result

@@ -1,0 +1,88 @@
+"""Only what was verified is served: every file of a generation before it is loaded, and the very same files after."""
+
+from __future__ import annotations
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lookalike_indexer.collection.hold import hold
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.errors import DataLossError, NotFoundError
+from lookalike_indexer.threads import processors
+
+# Hashing has no haste; the searches that run beside it have.
+_NICENESS = 10
+
+
+class Trust:
+    """Remembers which files were found right, so that a new generation costs the hashing of what is new in it."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, str], Stamp] = {}
+
+    def checked(self, reader: CollectionReader) -> CollectionReader:
+        """Verify a generation; returns a reader of it that reads no file but those that were verified.
+
+        DataLossError: a file is missing, or not what was written. Indexes are
+        left to `read_index`, which verifies them as it reads them.
+        """
+        check_files(reader)
+        manifest = reader.manifest
+        indexes = {entry.path for entry in manifest.indexes.values()}
+        paths = [path for path in manifest.files if path not in indexes]
+        with ThreadPoolExecutor(processors(), "verify", initializer=_step_back) as pool:
+            stamps = dict(zip(paths, pool.map(lambda path: self._verified(reader, path), paths), strict=True))
+        self._found = {(path, manifest.files[path].sha256): stamp for path, stamp in stamps.items()}
+        pinned = CollectionReader(Pinned(reader.storage.root, stamps), manifest)
+        hold(reader.storage, manifest.generation, pinned)
+        return pinned
+
+    def _verified(self, reader: CollectionReader, path: str) -> Stamp:
+        stamp = reader.storage.stamp(path)
+        if self._found.get((path, reader.manifest.files[path].sha256)) != stamp:
+            reader.verify(path)
+        return stamp
+
+
+class Pinned(Storage):
+    """Gives a file to read only while it is the one that was verified.
+
+    A collection may be deleted and made again while it is served, and its
+    files have the same names then.
+    """
+
+    def __init__(self, root: Path, stamps: dict[str, Stamp]) -> None:
+        super().__init__(root)
+        self._stamps = stamps
+
+    def local(self, path: str) -> Path:
+        """As Storage.local; DataLossError when the file is gone, or another one."""
+        verified = self._stamps.get(path)
+        if verified is not None:
+            try:
+                now = self.stamp(path)
+            except NotFoundError as error:
+                raise DataLossError(str(error)) from error
+            if now != verified:
+                raise DataLossError(f"{self.root / path} was replaced or changed since this generation was loaded.")
+        return super().local(path)
+
+
+def check_files(reader: CollectionReader) -> None:
+    """DataLossError when a file of the generation is missing or has another length: that is quickly told."""
+    for path, entry in reader.manifest.files.items():
+        local = reader.storage.root / path
+        if not reader.storage.exists(path):
+            raise DataLossError(f"{local} is missing from the collection.")
+        size = reader.storage.size(path)
+        if size != entry.bytes:
+            raise DataLossError(
+                f"{local} has {size} bytes and the manifest says {entry.bytes}: it is not what was written."
+            )
+
+
+def _step_back() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

@@ -1,0 +1,156 @@
+"""Only what was verified is served, whichever byte of whichever file was changed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc as garbage
+import random
+import shutil
+
+import numpy as np
+import pytest
+
+from lookalike.v1 import types_pb2
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.garbage import collect
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DataLossError
+from lookalike_server.trust import Trust
+
+
+def vectors(rows: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, 16)).astype(np.float32)
+
+
+async def until(condition, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+def damage(path, position: int) -> bytes:
+    good = path.read_bytes()
+    path.write_bytes(good[:position] + bytes([good[position] ^ 0x41]) + good[position + 1 :])
+    return good
+
+
+async def test_a_flipped_byte_of_any_file_is_refused_with_data_loss_and_the_old_generation_stays(
+    make_toy, serve, by_vector, caplog
+) -> None:
+    toy = make_toy(clusters=3)
+    flips = random.Random(3)
+    async with serve(toy, watch=3600) as served:
+        make_toy(vectors(300, 2), clusters=2)
+        for path in sorted([*CollectionReader.open(str(toy.root)).manifest.files, "generations/000002.json"]):
+            local = toy.root / path
+            size = local.stat().st_size
+            for position in {0, size - 1, flips.randrange(size)}:
+                good = damage(local, position)
+                with pytest.raises(DataLossError, match=local.name):
+                    await served.app._reloader.load_newest()
+                await served.app._reloader.follow()
+                assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
+                local.write_bytes(good)
+        assert "generation 2 cannot be served, generation 1 stays: DATA_LOSS: " in caplog.text
+        assert await served.app._reloader.load_newest() == 2
+        assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
+
+
+async def test_what_changes_after_loading_is_data_loss_to_those_who_need_it_and_to_nobody_else(
+    make_toy, serve, by_vector, refused
+) -> None:
+    import grpc
+
+    toy = make_toy()
+    stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
+    async with serve(toy) as served:
+        assert (await served.neighbors(stored, 3)).served.generation == 1
+        part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[0]
+        good = damage(part, part.stat().st_size // 2)
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await served.neighbors(stored, 3)
+        assert refused(raised.value).code is grpc.StatusCode.DATA_LOSS
+        assert "was replaced or changed since this generation was loaded" in refused(raised.value).message
+        assert len((await served.neighbors(by_vector(vectors(1, 5)), 3)).neighbors.ids.data) == 24
+        part.unlink()
+        with pytest.raises(grpc.aio.AioRpcError, match="is missing from the collection"):
+            await served.neighbors(stored, 3)
+        part.write_bytes(good)
+
+
+async def test_a_collection_that_was_deleted_and_made_again_is_served(make_toy, serve, by_vector) -> None:
+    """Its numbers begin anew: the same and lower ones are other generations than before."""
+    asked = vectors(4, 9)
+    toy = make_toy()
+    make_toy(vectors(100, 1))
+    make_toy(vectors(120, 2))
+    async with serve(toy) as served:
+        for rows, wanted in ((150, 1), (160, 1), (170, 1)):
+            old = served.app.current.snapshot
+            shutil.rmtree(toy.root)
+            again = make_toy(vectors(rows, rows))
+            await until(lambda old=old: served.app.current.snapshot is not old)
+            reply = await served.neighbors(by_vector(asked), 2)
+            assert reply.served.generation == wanted
+            np.testing.assert_array_equal(
+                np.frombuffer(reply.neighbors.ids.data, "<i8").reshape(4, 2), again.brute_force(asked, 2)[0]
+            )
+        assert served.app.current.generations == [1]
+
+
+async def test_the_same_manifest_in_another_file_is_not_loaded_again(make_toy, serve) -> None:
+    toy = make_toy()
+    async with serve(toy, watch=3600) as served:
+        before = served.app.current.snapshot
+        copy = toy.root.with_name("copy")
+        shutil.copytree(toy.root, copy)
+        shutil.rmtree(toy.root)
+        copy.rename(toy.root)
+        assert await served.app._reloader.load_newest() == 1
+        assert served.app.current.snapshot is before
+
+
+async def test_garbage_collection_leaves_what_is_served_and_takes_it_when_it_no_longer_is(
+    make_toy, serve, by_vector
+) -> None:
+    toy = make_toy()
+    stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
+
+    def collected():
+        garbage.collect()
+        with writing(toy.storage):
+            return collect(toy.storage, keep=1)
+
+    async with serve(toy, watch=3600) as served:
+        make_toy(vectors(100, 1))
+        make_toy(vectors(100, 2))
+        done = collected()
+        assert (done.removed, done.in_use) == ([2], [1])
+        assert (await served.neighbors(stored, 3)).served.generation == 1
+        await served.app._reloader.load_newest()
+        await until(lambda: served.app.current.generations == [3])
+        async with asyncio.timeout(60):
+            while collected().in_use:
+                await asyncio.sleep(0.05)
+        assert generations.numbers(toy.storage) == [3]
+        assert (await served.neighbors(stored, 3)).served.generation == 3
+
+
+def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) -> None:
+    toy = make_toy(part_rows=100)
+    hashed = []
+    verify = CollectionReader.verify
+    monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
+    trust, reader = Trust(), CollectionReader.open(str(toy.root))
+    trust.checked(reader)
+    index = reader.manifest.indexes["tiny"].path
+    assert sorted(hashed) == sorted(set(reader.manifest.files) - {index})
+    hashed.clear()
+    trust.checked(reader)
+    assert hashed == []
+    part = reader.manifest.spaces["tiny"].parts[2]
+    damage(toy.root / part, 99)
+    with pytest.raises(DataLossError, match="its digest differs"):
+        trust.checked(reader)
+    assert hashed == [part]
