@@ -21,6 +21,9 @@ from lookalike_indexer.progress import Progress, Silent
 
 # The table of a comparison that is not the same at every run, and so is never stored.
 COSTS = "costs"
+# More clusters of a sample than this take long, and have too few images to say much: so many for each are wanted.
+_MANY = 100
+_FEWEST = 20
 # The silhouette compares all pairs.
 _MOST_PAIRED = 5000
 
@@ -39,7 +42,8 @@ def compare(
 
     `spaces` and `strategies` are all there are when empty; see `partitions` for
     what each strategy does. `clusters` is the number of clusters, by default
-    that of `lookalike cluster`. Purity, NMI, ARI and V-measure are against the
+    that of `lookalike cluster`, but for a sample no more than 100 or a 20th of
+    its images. Purity, NMI, ARI and V-measure are against the
     labels, NaN where there are none; silhouette, Davies-Bouldin and
     Calinski-Harabasz are measured on the L2-normalised embeddings of the space,
     whatever the strategy worked on, and so compare strategies, not spaces.
@@ -55,6 +59,9 @@ def compare(
     k, reason = choose_clusters(view.reader, spaces[0], clusters)
     drawn = sampled_alike(view, spaces, sample, seed, progress)
     images = len(drawn[0].rows)
+    most = max(_MANY, images // _FEWEST)
+    if clusters is None and images < len(view) and k > most:
+        k, reason = most, f"enough for a sample, where {k} would be {reason}"
     if not 2 <= k < images:
         raise UsageError(f"--clusters {k}: give a number from 2 to {images - 1}, for the {images} images compared.")
     scores, costs = [], []

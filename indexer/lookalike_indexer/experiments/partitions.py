@@ -26,6 +26,8 @@ Partition = Callable[[Float32, int, int], Int32]
 
 _ITERATIONS = 25
 _STARTS = 10
+# Many centroids spread their starts better by themselves, and cost more: starts times centroids are at most this.
+_STARTED = 1000
 _PROJECTED_DIMS = 64
 # Ward's method compares all pairs: it works on this many groups for each one that is wanted.
 _MICRO = 10
@@ -69,18 +71,19 @@ def inertia(assigned: Assigned) -> float:
 
 
 def best_kmeans(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, Assigned]:
-    """The one of ten runs of `kmeans_once` with the least inertia."""
-    runs = [kmeans_once(vectors, k, seed + start, spherical) for start in range(_STARTS)]
+    """The one of ten runs of `kmeans_once` with the least inertia; of fewer runs for more than 100 groups."""
+    starts = max(1, min(_STARTS, _STARTED // k))
+    runs = [kmeans_once(vectors, k, seed + start, spherical) for start in range(starts)]
     return min(runs, key=lambda run: inertia(run[1]))
 
 
 def kmeans(vectors: Float32, k: int, seed: int) -> Int32:
-    """k-means, the best of ten starts."""
+    """k-means, the best of up to ten starts."""
     return best_kmeans(vectors, k, seed)[1].clusters
 
 
 def spherical(vectors: Float32, k: int, seed: int) -> Int32:
-    """Spherical k-means, the best of ten starts."""
+    """Spherical k-means, the best of up to ten starts."""
     return best_kmeans(vectors, k, seed, spherical=True)[1].clusters
 
 
