@@ -110,9 +110,11 @@ class _Share:
             )
 
     def take(self, size: int) -> None:
-        if self._account.bytes and self._account.bytes + size > self._limits.max_peer_bytes:
+        others = self._account.bytes - self._bytes
+        # A call that is alone may be as large as its messages.
+        if others and self._account.bytes + size > self._limits.max_peer_bytes:
             raise OverloadedError(
-                f"This call's {size} bytes and the {self._account.bytes} of this peer's others that are under way "
+                f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
                 f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}; ask again later, or for less at a time.",
                 retry_after=_RETRY_S,
             )
