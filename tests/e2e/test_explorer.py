@@ -104,15 +104,9 @@ def keep_map(folder: Path) -> None:
     view = View(CollectionReader.open(str(folder)))
     rows, vectors = (np.concatenate(each) for each in zip(*view.stream("resnet50"), strict=True))
     places = PCA(2, random_state=0).fit_transform(vectors).astype(np.float32)
-    columns = {
-        "id": view.ids[rows],
-        "x": places[:, 0],
-        "y": places[:, 1],
-        "label": view.label_texts(rows),
-        "cluster": view.assigned(view.clustering_name()).clusters[rows],
-    }
+    columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
     settings = {"method": "pca", "space": "resnet50"}
-    keep(view.reader, "pca", Result("map", settings, {"points": pa.table(columns)}))
+    keep(view.reader, "pca", Result("map", settings, {"map": pa.table(columns)}))
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +362,7 @@ def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(
     page.reload()
     expect(page.locator(".stage[data-ready=true]")).to_have_attribute("data-zoom", re.compile(r"^3\.84"))
     expect(page).to_have_url(where)
-    page.get_by_label("Colour by").select_option("cluster")
+    page.get_by_label("Colour by").select_option(label="cluster in resnet50/k6")
     expect(page.locator(".legend")).to_contain_text("cluster 0")
 
 

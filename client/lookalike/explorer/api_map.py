@@ -22,15 +22,16 @@ from lookalike.explorer import asked
 
 Array = npt.NDArray[Any]
 
-# Which table of a stored result has the places of the images, by the result's kind.
-_TABLES: Final = {"map": "points", "evolution": "map"}
+# The kinds of stored results that place images, by their table "map".
+_KINDS: Final = ("map", "evolution")
+_TABLE: Final = "map"
 _NO_MAP: Final = "This collection has no 2-D map yet; make one with: lookalike map --collection DIR"
 
 
 async def get_map(request: Request) -> Response:
     """The stored map `name`, such as "map/umap"; the first one when it is empty."""
     client: Client = request.app.state.callers.require(request)
-    there = {each.name: each for each in await client.results() if each.kind in _TABLES}
+    there = {each.name: each for each in await client.results() if each.kind in _KINDS}
     if not there:
         raise NotFoundError(_NO_MAP)
     # Those of kind "map" first: an evolution has maps besides.
@@ -38,9 +39,8 @@ async def get_map(request: Request) -> Response:
     name = asked.text(request, "name", "") or names[0]
     if name not in there:
         raise NotFoundError(f"This collection has no map {name!r}; it has: {', '.join(names)}.")
-    table = _TABLES[there[name].kind]
-    found = await client.result(name, tables=table, timeout=request.app.state.bounds.experiment_s)
-    columns, categories = map_columns(found.tables[table])
+    found = await client.result(name, tables=_TABLE, timeout=request.app.state.bounds.experiment_s)
+    columns, categories = map_columns(found.tables[_TABLE])
     header = {
         "name": name,
         "maps": names,

@@ -18,9 +18,10 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import lookalike
-from lookalike.explorer import api_clusters, api_collection, api_experiments, api_map, api_search, errors
+from lookalike.explorer import api_clusters, api_collection, api_colours, api_experiments, api_map, api_search, errors
 from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
 from lookalike.explorer.guard import Guard
+from lookalike.explorer.held import Held
 from lookalike.explorer.pictures import Pictures, get_picture, post_picture
 from lookalike.explorer.settings import Bounds, Listen, Upstream
 from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
@@ -42,6 +43,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         app.state.callers = Callers(upstream, bounds, everyone_logs_in, secure=listen.encrypted)
         app.state.health = open_client(upstream, bounds, None)
         app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
+        app.state.colours = Held[tuple[str, str, str]](bounds.colour_bytes)
         app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
         try:
             yield
@@ -85,6 +87,7 @@ def _routes() -> list[BaseRoute]:
         Route("/api/attribution", api_experiments.get_attribution),
         Route("/api/results", api_experiments.get_results),
         Route("/api/map", api_map.get_map),
+        Route("/api/colours", api_colours.get_colours),
         Route("/thumbnails/{tag}/{id:int}/{size:int}.jpg", get_thumbnail),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
     ]

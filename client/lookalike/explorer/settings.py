@@ -65,13 +65,14 @@ class Upstream:
 class Bounds:
     """What the page may hold and wait for.
 
-    Bytes of thumbnails and of dropped pictures in memory, bytes of one dropped
-    picture, people logged in, the seconds that a login lasts unused, and the
+    Bytes of thumbnails, of dropped pictures and of the colours of maps in
+    memory, bytes of one dropped picture, people logged in, the seconds that a login lasts unused, and the
     seconds that a call may take; experiments may take longer.
     """
 
     thumbnail_bytes: int = 64 << 20
     picture_bytes: int = 64 << 20
+    colour_bytes: int = 32 << 20
     one_picture_bytes: int = 20 << 20
     sessions: int = 256
     session_s: float = 12 * 3600.0

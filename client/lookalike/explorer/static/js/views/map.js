@@ -1,8 +1,9 @@
 // The collection as a map: what is alike lies together.
 import { askBytes } from "../api.js";
 import { go, link, note } from "../address.js";
-import { collection } from "../collection.js";
+import { clusterings, collection } from "../collection.js";
 import { count, h, labelled, say } from "../dom.js";
+import { failure } from "../failures.js";
 import { Camera } from "../map/camera.js";
 import { read, within } from "../map/columns.js";
 import { Near } from "../map/near.js";
@@ -20,19 +21,23 @@ const SETTLE_MS = 130;
 const PLACES = new Set(["x", "y", "id", "step"]);
 
 export async function view(asked, signal) {
-  const [, bytes] = await Promise.all([collection(), askBytes("map", { name: asked.name }, { signal })]);
+  const [known, bytes] = await Promise.all([collection(), askBytes("map", { name: asked.name }, { signal })]);
   const found = read(bytes);
-  const map = new MapView(found, asked, signal);
+  const map = new MapView(found, asked, known, signal);
+  await map.learn(map.colour);
   return { element: map.element, title: "Map", whole: true, ready: () => map.start() };
 }
 
 class MapView {
-  constructor(found, asked, signal) {
+  constructor(found, asked, known, signal) {
     this.found = found;
     this.asked = asked;
     this.signal = signal;
     this.steps = found.categories.step ?? [];
-    this.colours = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
+    // Columns of the map itself, such as predictions; labels; and the clusters of each clustering.
+    const own = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
+    const labelled = known.collection.labels ? ["label"] : [];
+    this.colours = [...new Set([...labelled, ...own, ...clusterings(known)])];
     this.colour = this.colours.includes(asked.colour) ? asked.colour : (this.colours[0] ?? "");
     this.hidden = new Set();
     this.lasso = false;
@@ -52,10 +57,23 @@ class MapView {
     this.index.finish();
   }
 
+  /** Ask what each image is by a colouring that the map itself does not have. */
+  async learn(colour) {
+    const { columns, categories } = this.found;
+    if (!colour || columns[colour]) return;
+    const asked = colour === "label" ? { by: "label" } : { by: "cluster", clustering: colour };
+    const told = read(await askBytes("colours", asked, { signal: this.signal }));
+    const codes = new Map();
+    told.columns.id.forEach((id, at) => codes.set(id, told.columns.code[at]));
+    columns[colour] = Int32Array.from(columns.id, (id) => codes.get(id) ?? -1);
+    if (told.categories.code) categories[colour] = told.categories.code;
+    this.take(this.step);
+  }
+
   name(column, code) {
+    if (code < 0) return column === "label" ? "no label" : "none";
     const names = this.found.categories[column];
-    if (names) return labelled(names[code]);
-    return code < 0 ? `no ${column}` : `${column} ${code}`;
+    return names ? labelled(names[code]) : `cluster ${code}`;
   }
 
   build() {
@@ -88,7 +106,7 @@ class MapView {
       h("p", { class: "print" }, `${count(this.points.x.length, "image")}${method ? ` by ${method}` : ""}`),
       stale ? h("p", { class: "remark" }, "The collection has changed since this map was made; make it again with lookalike map.") : null,
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
-      this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each]), this.colour, (value) => this.setColour(value)) : null,
+      this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
       this.steps.length ? this.slider() : null,
       h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
       this.legend,
@@ -193,6 +211,16 @@ class MapView {
     this.moved();
   }
 
+  async changeColour(colour) {
+    try {
+      await this.learn(colour);
+    } catch (error) {
+      if (error.name !== "AbortError") this.legend.replaceChildren(h("li", {}, failure(error, () => this.changeColour(colour), { inline: true })));
+      return;
+    }
+    this.setColour(colour);
+  }
+
   setColour(colour) {
     if (colour !== this.colour) this.hidden.clear();
     this.colour = colour;
@@ -254,7 +282,7 @@ class MapView {
     this.tip.classList.toggle("below", down < 190);
     if (this.tip.dataset.id === String(id)) return;
     this.tip.dataset.id = id;
-    const words = this.colours.map((name) => this.name(name, this.points[name][at]));
+    const words = this.colours.filter((name) => this.points[name]).map((name) => this.name(name, this.points[name][at]));
     this.tip.replaceChildren(frame(id, { eager: true }), h("p", {}, words.join(" · ")));
   }
 

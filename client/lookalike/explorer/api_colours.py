@@ -1,0 +1,78 @@
+"""What each image of a map is, so that its point can have a colour: its label, or its cluster in a clustering."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lookalike import InvalidArgumentError
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.api_map import pack
+from lookalike.explorer.thumbnails import tag_of
+
+_PAGE: Final = 1000
+# Clusters that are read at the same time.
+_AT_ONCE: Final = 4
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+async def get_colours(request: Request) -> Response:
+    """The columns id and code of all images: `by` is "label", or "cluster" with a `clustering`."""
+    client: Client = request.app.state.callers.require(request)
+    by, clustering = asked.text(request, "by", "label"), asked.text(request, "clustering", "")
+    # Asking first also tells whether this caller may.
+    wanted = (tag_of(await client.info()), by, clustering)
+    held = request.app.state.colours
+    packed: bytes | None = held.get(wanted)
+    if packed is None:
+        if by == "label":
+            columns, categories = await _labels(client)
+        elif by == "cluster":
+            columns, categories = await _clusters(client, clustering), {}
+        else:
+            raise InvalidArgumentError(f"by={by!r} must be label or cluster.")
+        packed = pack({"by": by, "clustering": clustering, "categories": categories}, columns)
+        held.put(wanted, packed)
+    return Response(packed, media_type="application/octet-stream")
+
+
+async def _labels(client: Client) -> tuple[Columns, dict[str, list[str]]]:
+    """The label of each image, as codes into the names; the images without one are not there."""
+    codes: dict[str, int] = {}
+    ids: list[npt.NDArray[np.int64]] = []
+    found: list[int] = []
+    async for page in client.images(page_size=_PAGE).pages():
+        ids.append(page.items.ids)
+        found += [-1 if label is None else codes.setdefault(label, len(codes)) for label in page.items.labels]
+    return _columns(ids, found), {"code": list(codes)}
+
+
+async def _clusters(client: Client, clustering: str) -> Columns:
+    """The cluster of each image that is in one."""
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    ids: list[npt.NDArray[np.int64]] = []
+    found: list[int] = []
+
+    async def read(cluster: int) -> None:
+        async with at_once:
+            async for page in client.members(clustering, cluster, page_size=_PAGE).pages():
+                ids.append(page.items.ids)
+                found.extend([cluster] * len(page.items))
+
+    clusters = await client.list_clusters(clustering)
+    await asyncio.gather(*(read(each.cluster) for each in clusters if each.size))
+    return _columns(ids, found)
+
+
+def _columns(ids: list[npt.NDArray[np.int64]], codes: list[int]) -> Columns:
+    return {
+        "id": np.concatenate(ids).astype(np.float64) if ids else np.zeros(0),
+        "code": np.array(codes, np.int32),
+    }
