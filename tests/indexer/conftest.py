@@ -141,7 +141,7 @@ def publish_clustering() -> Callable[..., CollectionReader]:
         k = k or int(codes.max()) + 1
         ids = reader.ids(space)
         vectors = reader.vectors(space, np.arange(entry.rows))
-        centroids = np.zeros((k, entry.dim), np.float32)
+        centroids = np.full((k, entry.dim), 1e3, np.float32)  # those of empty clusters are far from everything
         for cluster in np.unique(codes):
             centroids[cluster] = vectors[codes == cluster].mean(axis=0)
         apart = np.linalg.norm(vectors[:, None] - centroids, axis=2).astype(np.float32)

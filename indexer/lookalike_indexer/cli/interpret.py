@@ -1,0 +1,53 @@
+"""`lookalike interpret`: what each cluster is about."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    clustering_option,
+    experiment_options,
+    findings,
+    keep_option,
+    keep_result,
+    open_view,
+    seed_option,
+    shown,
+    to_json,
+    told,
+)
+
+
+@click.command()
+@clustering_option
+@click.option("--samples", type=click.IntRange(1, 100), default=5, show_default=True, help="Samples of each kind.")
+@seed_option
+@keep_option
+@experiment_options
+@reported
+def interpret(
+    collection: str, clustering: str, samples: int, seed: int, keep: str | None, out: str | None, as_json: bool
+) -> None:
+    """Tell what each cluster is about: a suggested name, with central, borderline and random samples.
+
+    Names come from labels, or from what the model takes the images for where
+    there are none. --out draws the samples with the names as sheets.
+    """
+    from lookalike_indexer.cli.out_folder import open_out
+    from lookalike_indexer.experiments.interpret import interpret_clusters
+
+    view, folder = open_view(collection), open_out(out)
+    result = interpret_clusters(view, clustering, samples, seed)
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        told(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
+    if folder is not None:
+        from lookalike_indexer.pictures.interpret import interpretation_sheets
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        for name, picture in interpretation_sheets(result, Thumbnails(view)):
+            folder.save(name, picture)
+        folder.tell(as_json)
+    keep_result(view, result, keep, as_json)

@@ -1,0 +1,161 @@
+"""What each cluster is about: central, borderline and random samples, and a suggested name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.naming import Named, names_of_clusters
+from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import Assigned, Int32, Int64, View, some
+
+SEED = 1234
+KINDS = ("central", "borderline", "random")
+_NAMED = 6
+
+
+def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed: int = SEED) -> Result:
+    """Draw samples from each cluster, and name it after what is frequent in it and rarer elsewhere.
+
+    Central samples are the nearest to the centroid, borderline ones those with
+    the least margin to the next centroid, random ones drawn by the seed; a
+    small cluster has an image in several of them. A name is made of labels
+    where there are any, else of the top-1 classes of the space's model, else of
+    another model's; see `naming`.
+
+    Tables:
+    - clusters: cluster, size, name, names_from ("labels", "predictions of MODEL" or ""), share and lift (of the first
+      part of the name), terms (the parts), shares and lifts (of all of them), is_mixed; empty clusters are left out
+    - samples: cluster, kind ("central", "borderline", "random"), rank, id, key, label, prediction, distance, margin
+
+    UsageError: samples below 1. NotBuiltError: no clustering. NotFoundError: no such clustering.
+    """
+    if samples < 1:
+        raise UsageError(f"samples is {samples}; it must be at least 1.")
+    name = view.clustering_name(clustering)
+    assigned = view.assigned(name)
+    model, predictions, classes = _predictions(view, assigned)
+    source, codes, texts = _source(view, model, predictions, classes)
+    named = names_of_clusters(codes, assigned.clusters, texts, assigned.entry.k)
+    sizes = np.bincount(assigned.clusters[assigned.clusters >= 0], minlength=assigned.entry.k)
+    tables = {
+        "clusters": _clusters(sizes, named, source),
+        "samples": _samples(view, assigned, predictions, classes, samples, seed),
+    }
+    figures = {
+        "clusters": float((sizes > 0).sum()),
+        "empty_clusters": float((sizes == 0).sum()),
+        "mixed": float(sum(tables["clusters"].column("is_mixed").to_pylist())),
+    }
+    return Result(
+        "interpret_clusters",
+        {"clustering": name, "samples": samples, "seed": seed, "names_from": source},
+        tables,
+        figures,
+        (*_findings(tables, name, source), *untrained_notes(view, [assigned.entry.space])),
+    )
+
+
+def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]:
+    """The top-1 class of each image by the space's own model, or the first other one that kept any."""
+    own = view.reader.manifest.spaces[assigned.entry.space].model
+    for model in [own, *sorted(view.reader.manifest.models)]:
+        try:
+            predicted = view.predicted(model)
+        except NotBuiltError:
+            continue
+        names = [predicted.names.get(code, "") for code in range(int(predicted.classes.max(initial=-1)) + 1)]
+        return model, predicted.classes[:, 0], names
+    return "", np.full(len(view), -1, np.int32), []
+
+
+def _source(view: View, model: str, predictions: Int32, classes: list[str]) -> tuple[str, Int32, list[str]]:
+    """What names are made of: where it comes from, a code for each image, and the texts of the codes."""
+    if view.label_names:
+        return "labels", view.labels, view.label_names
+    return (f"predictions of {model}" if model else ""), predictions, classes
+
+
+def _clusters(sizes: Int64, named: Sequence[Named], source: str) -> pa.Table:
+    full = np.flatnonzero(sizes).tolist()
+    here = [named[cluster] for cluster in full]
+    return pa.table(
+        {
+            "cluster": pa.array(full, pa.int32()),
+            "size": pa.array(sizes[full], pa.int64()),
+            "name": pa.array([each.text for each in here], pa.string()),
+            "names_from": pa.array([source] * len(full), pa.string()),
+            "share": pa.array([each.shares[0] if each.shares else np.nan for each in here], pa.float64()),
+            "lift": pa.array([each.lifts[0] if each.lifts else np.nan for each in here], pa.float64()),
+            "terms": pa.array([each.terms for each in here], pa.list_(pa.string())),
+            "shares": pa.array([each.shares for each in here], pa.list_(pa.float64())),
+            "lifts": pa.array([each.lifts for each in here], pa.list_(pa.float64())),
+            "is_mixed": pa.array([each.is_mixed for each in here], pa.bool_()),
+        }
+    )
+
+
+def _samples(
+    view: View, assigned: Assigned, predictions: Int32, classes: list[str], samples: int, seed: int
+) -> pa.Table:
+    rows = np.flatnonzero(assigned.clusters >= 0)
+    chance = np.random.default_rng(seed).random(len(rows))
+    by: list[npt.NDArray[np.floating]] = [assigned.distances[rows], assigned.margins[rows], chance]
+    places, kinds, ranks = [], [], []
+    for kind, values in enumerate(by):
+        found, place = _first(assigned.clusters[rows], values, samples)
+        places.append(rows[found])
+        kinds.append(np.full(len(found), kind))
+        ranks.append(place + 1)
+    taken, kind_of, rank = np.concatenate(places), np.concatenate(kinds), np.concatenate(ranks)
+    order = np.lexsort((rank, kind_of, assigned.clusters[taken]))
+    taken, kind_of, rank = taken[order], kind_of[order], rank[order]
+    return pa.table(
+        {
+            "cluster": pa.array(assigned.clusters[taken], pa.int32()),
+            "kind": pa.array([KINDS[kind] for kind in kind_of.tolist()], pa.string()),
+            "rank": pa.array(rank, pa.int32()),
+            "id": pa.array(view.ids[taken], pa.int64()),
+            "key": pa.array(view.keys(taken), pa.string()),
+            "label": pa.array(view.label_texts(taken), pa.string()),
+            "prediction": pa.array(
+                [classes[code] if code >= 0 else "" for code in predictions[taken].tolist()], pa.string()
+            ),
+            "distance": pa.array(assigned.distances[taken], pa.float64()),
+            "margin": pa.array(assigned.margins[taken], pa.float64()),
+        }
+    )
+
+
+def _first(clusters: Int32, values: npt.NDArray[np.floating], count: int) -> tuple[Int64, Int64]:
+    """The `count` places with the lowest values in each cluster, and their ranks from 0."""
+    order = np.lexsort((values, clusters))
+    ordered = clusters[order]
+    place = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    first = place < count
+    return order[first], place[first]
+
+
+def _findings(tables: dict[str, pa.Table], name: str, source: str) -> tuple[str, ...]:
+    lines = tables["clusters"].to_pylist()
+    if not source:
+        return (f"{name}: the clusters cannot be named, for there are neither labels nor predictions.",)
+    clear = [line for line in lines if not line["is_mixed"]]
+    told = [f"{name}: {len(clear)} of {len(lines)} clusters can be named by the {source}."]
+    best = sorted(clear, key=lambda line: (-line["share"], line["cluster"]))[:_NAMED]
+    if best:
+        each = ", ".join(f"{line['cluster']} {line['name']} ({line['share']:.0%})" for line in best)
+        told.append(f"The clearest: {each}.")
+    mixed = [f"{line['cluster']} ({' / '.join(line['terms'])})" for line in lines if line["is_mixed"]]
+    if mixed:
+        told.append(f"Mixed, with less than half of their images named: {some(mixed, _NAMED)}.")
+    told.append(
+        "A name is made of up to three terms that are more frequent in the cluster than in all images, by their "
+        "share x log(lift), until they cover half of the cluster; lift is the share in the cluster over that in all."
+    )
+    return tuple(told)

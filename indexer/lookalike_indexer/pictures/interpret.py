@@ -1,0 +1,52 @@
+"""The sheets of cluster samples with their suggested names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+
+from lookalike_indexer.experiments.interpret import KINDS
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.montage import Tile
+from lookalike_indexer.pictures.sheet import SheetRow, sheet
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+# Clusters on one sheet, and samples of each kind that are drawn.
+_ROWS, _DRAWN = 25, 5
+_HEADS = {"central": "central", "borderline": "borderline: nearly in the next cluster", "random": "random"}
+
+
+def interpretation_sheets(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str, Image.Image]]:
+    """Sheets of 25 clusters each, by file name: at most five samples of each kind, the label below each, the name."""
+    clusters = result.tables["clusters"].to_pylist()
+    samples: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    for line in result.tables["samples"].to_pylist():
+        samples.setdefault((line["cluster"], line["kind"]), []).append(line)
+    drawn = min(_DRAWN, int(result.settings["samples"] or _DRAWN))  # type: ignore[arg-type]
+    pages = range(0, len(clusters), _ROWS)
+    for number, start in enumerate(pages, 1):
+        rows = [_row(line, samples, thumbnails, drawn) for line in clusters[start : start + _ROWS]]
+        page = f", sheet {number} of {len(pages)}" if len(pages) > 1 else ""
+        title = f"{result.settings['clustering']}: what each cluster is about{page}"
+        yield f"interpret-{number:02d}", sheet(rows, [_HEADS[kind] for kind in KINDS], drawn, title, "interpretation")
+
+
+def _row(
+    line: dict[str, Any], samples: dict[tuple[int, str], list[dict[str, Any]]], thumbnails: Thumbnails, drawn: int
+) -> SheetRow:
+    groups = []
+    for kind in KINDS:
+        own = samples[line["cluster"], kind][:drawn]
+        pictures = thumbnails.pictures_of_ids([sample["id"] for sample in own])
+        groups.append(
+            [
+                Tile(picture, [sample["label"] or sample["prediction"]])
+                for picture, sample in zip(pictures, own, strict=True)
+            ]
+        )
+    before = [f"Cluster {line['cluster']}", "1 image" if line["size"] == 1 else f"{line['size']} images"]
+    terms = zip(line["terms"], line["shares"], line["lifts"], strict=True)
+    each = [f"{share:.0%} {term}, lift {lift:.1f}" for term, share, lift in terms]
+    return SheetRow(before, groups, [line["name"] or "no name", *each])
