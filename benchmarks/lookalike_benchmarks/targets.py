@@ -144,6 +144,13 @@ TARGETS = (
         (_at_most("ratio_median", 1.3),),
     ),
     Target(
+        "experiments",
+        "matrix, oddballs, class accuracies and comparison at 1M images, columns read from the disk",
+        "experiments",
+        ".*, 1,000,000 images",
+        (_at_most("seconds", 5.0), _at_most("peak_rss_mib", 1024)),
+    ),
+    Target(
         "kmeans",
         "k-means against scikit-learn KMeans (Lloyd), same start, N = 50k, k = 256, 20 iterations",
         "kmeans",

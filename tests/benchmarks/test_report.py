@@ -139,7 +139,7 @@ def test_the_command_writes_the_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(command, ["report", "--out", "results"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert (tmp_path / "docs" / "benchmarks.md").read_text().count("Not measured yet") == 6
+    assert (tmp_path / "docs" / "benchmarks.md").read_text().count("Not measured yet") == 7
 
 
 def test_a_row_names_no_path_of_this_machine(monkeypatch):
