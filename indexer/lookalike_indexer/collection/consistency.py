@@ -28,12 +28,6 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has the space {space!r} of a model that it does not have, {entry.model!r}.")
         if entry.dim < 1 or entry.rows < 0:
             raise DataLossError(f"{name} has the space {space!r} with {entry.rows} rows of {entry.dim} dimensions.")
-    for kind, entries in (("index", manifest.indexes), ("clustering", manifest.clusterings)):
-        for key, owned in entries.items():
-            if owned.space not in manifest.spaces:
-                raise DataLossError(f"{name} has the {kind} {key!r} of a space that it does not have, {owned.space!r}.")
-    if manifest.default_space and manifest.default_space not in manifest.spaces:
-        raise DataLossError(f"{name} has no space {manifest.default_space!r}, which it says is the default one.")
 
 
 def is_inside(path: str) -> bool:
