@@ -1,0 +1,44 @@
+"""Make the golden collection of the current format: `python tests/indexer/golden/make.py FOLDER`, run once a format.
+
+What is committed under format-N never changes: it stands for the collections
+that users of the releases with that format have.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from click.testing import CliRunner
+from PIL import Image
+
+from lookalike_indexer.cli.index import index
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.stored import keep
+
+# Named in the collection; the tests do without it.
+PICTURES = Path("/tmp/lookalike-golden/pictures")
+OPTIONS = "--model shufflenet_v2_x0_5 --weights untrained:5 --dtype float16 --part-size 4 --clusters 2 --index Flat"
+
+
+def main(folder: str) -> None:
+    for number in range(7):
+        path = PICTURES / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
+        Image.fromarray(coarse).resize((40, 32)).save(path)
+    (PICTURES / "a" / "broken.jpg").write_bytes(b"broken")
+    done = CliRunner().invoke(
+        index, [str(PICTURES), "--collection", folder, *OPTIONS.split(), "--compute", "float32", "--workers", "1"]
+    )
+    if done.exit_code:
+        sys.exit(done.output)
+    result = Result("matrix", {"k": 2}, {"counts": pa.table({"count": [3, 4]})}, {"purity": 0.5}, ("Half is pure.",))
+    keep(CollectionReader.open(folder), "kept", result)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

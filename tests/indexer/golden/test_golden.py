@@ -1,0 +1,68 @@
+"""Collections of every released format are opened, verified, searched and continued by today's code."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.cluster import cluster
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.garbage import collect
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.manifest import FORMAT
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.experiments.stored import load
+from lookalike_indexer.indexing.files import read_index
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.verification.examination import VerifySettings
+from lookalike_indexer.verification.stage import run_verify
+
+FORMATS = sorted(Path(__file__).parent.glob("format-*"))
+
+
+@pytest.fixture(params=FORMATS, ids=lambda path: path.name)
+def storage(request, tmp_path):
+    shutil.copytree(request.param, tmp_path / "golden")
+    return Storage(tmp_path / "golden")
+
+
+def test_there_is_one_of_the_current_format():
+    assert FORMATS[-1].name == f"format-{FORMAT}"
+
+
+def test_it_is_as_it_was_written(storage):
+    report = run_verify(storage, VerifySettings(deep=True), Silent())
+    assert report.damages == []
+    assert (report.generation, report.checks[1].looked) == (2, 16)
+    assert "7 are gone from the source" in report.checks[-1].note
+
+
+def test_it_is_read_and_searched(storage):
+    reader = CollectionReader.open(str(storage.root))
+    assert reader.images(["key"]).column("key").to_pylist() == [
+        "a/0.png", "a/2.png", "a/4.png", "a/6.png", "b/1.png", "b/3.png", "b/5.png",
+    ]  # fmt: skip
+    assert reader.rejects("shufflenet_v2_x0_5").column("key").to_pylist() == ["a/broken.jpg"]
+    assert load(reader, "matrix/kept").tables["counts"].column("count").to_pylist() == [3, 4]
+    assert reader.assignments("shufflenet_v2_x0_5/k2").clusters.shape == (7,)
+    index = read_index(reader, reader.index())
+    vectors = prepare(reader.vectors("shufflenet_v2_x0_5", np.arange(7)), "cosine")
+    scores, rows = index.search(vectors, 7)
+    exact = vectors.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.testing.assert_array_equal(rows[:, 0], np.arange(7))
+    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1), atol=1e-5)
+
+
+def test_it_is_continued(storage):
+    done = CliRunner().invoke(cluster, [str(storage.root), "--clusters", "3"])
+    assert done.exit_code == 0, done.output
+    assert generations.numbers(storage) == [1, 2, 3]
+    with writing(storage):
+        assert collect(storage, 1).removed == [1, 2]
+    assert run_verify(storage, VerifySettings(images=0), Silent()).damages == []
