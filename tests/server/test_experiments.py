@@ -18,9 +18,14 @@ from lookalike.v1 import types_pb2
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.classes import class_accuracies
 from lookalike_indexer.experiments.explain import explain
+from lookalike_indexer.experiments.image_clusters import image_clusters
+from lookalike_indexer.experiments.interpret import interpret_clusters
 from lookalike_indexer.experiments.matrix import class_matrix
+from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
 from lookalike_server import tables
 from lookalike_server.laboratory import Equipment, LocalLaboratory
@@ -94,6 +99,59 @@ async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
     same(by_id.result, explain(view_of(toy), 30, neighbours=3))
     assert by_key.result == by_id.result
     same(mapped.result, explain(view_of(toy), 30, class_names={"label1": ["7", "class 8"]}))
+
+
+async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> None:
+    view = view_of(toy)
+    class_map = {"label1": ["class 1", "2"]}
+    calls: list[tuple[str, Any, Result]] = [
+        (
+            "GetImageClusters",
+            pb.GetImageClustersRequest(image=pb.ImageName(id=int(toy.ids[9])), members=4),
+            image_clusters(view, 9, members=4),
+        ),
+        (
+            "ListOddballs",
+            pb.ListOddballsRequest(clustering="tiny/k5", label="label2", limit=3),
+            oddballs(view, "tiny/k5", label="label2", limit=3),
+        ),
+        ("ListOddballs", pb.ListOddballsRequest(), oddballs(view)),
+        ("SplitLabel", pb.SplitLabelRequest(label="label1", k=3, seed=0), split_label(view, "label1", k=3, seed=0)),
+        (
+            "InterpretClusters",
+            pb.InterpretClustersRequest(samples=2, seed=7),
+            interpret_clusters(view, samples=2, seed=7),
+        ),
+        (
+            "GetClassAccuracies",
+            pb.GetClassAccuraciesRequest(
+                metric=pb.ACCURACY_METRIC_TOP5,
+                best=1,
+                class_map=[pb.LabelClasses(label=label, classes=names) for label, names in class_map.items()],
+            ),
+            class_accuracies(view, ["tiny"], metric="top5", best=1, class_map=class_map),
+        ),
+    ]
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        for method, request, expected in calls:
+            reply = await getattr(served.experiment, method)(request)
+            same(reply.result, expected)
+            assert reply.result.tables
+
+
+async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused) -> None:
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        for method, request, code, said in (
+            ("ListOddballs", pb.ListOddballsRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
+            ("SplitLabel", pb.SplitLabelRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
+            ("SplitLabel", pb.SplitLabelRequest(label="label1", k=100_000), CODE.INVALID_ARGUMENT, "100000"),
+            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(models=["vgg"]), CODE.NOT_FOUND, "no model 'vgg'"),
+            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(), CODE.FAILED_PRECONDITION, "label"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await getattr(served.experiment, method)(request)
+            found = refused(caught.value)
+            assert (found.code, said in found.message) == (code, True), (method, found.message)
 
 
 async def test_the_same_question_is_answered_from_memory_until_the_next_generation(toy, serve) -> None:
