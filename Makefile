@@ -7,12 +7,14 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint format proto proto-check lock clean
+.PHONY: help setup demo test lint audit fuzz format proto proto-check lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
 	@echo "make test                   every check and test that CI runs"
 	@echo "make lint | format          the checks alone | mend what can be mended by itself"
+	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
+	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests and pictures"
 	@echo "make proto                  regenerate the stubs from proto/"
 	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
 	@echo "make clean                  remove everything that make made"
@@ -35,6 +37,16 @@ lint: $(READY) proto-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
+	$(BIN)/bandit -q -r client indexer server
+
+# Asks for every pinned package by name, so it is no part of lint.
+audit: $(READY)
+	$(BIN)/python scripts/check_dependencies.py
+
+SECONDS_EACH ?= 300
+fuzz: $(READY)
+	@for target in manifest part request image; do \
+	    OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $$target --seconds $(SECONDS_EACH) || exit 1; done
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only --quiet .

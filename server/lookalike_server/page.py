@@ -11,7 +11,7 @@ import importlib.util
 import logging
 import os
 import socket
-import subprocess
+import subprocess  # nosec B404
 import sys
 import threading
 
@@ -44,7 +44,7 @@ def start_page(address: str, port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "lookalike", "explore", "--server", _reached_at(address), "--http", str(port)]
     # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
-    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)
+    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603
     threading.Thread(target=_report_end, args=(page,), name="page", daemon=True).start()
     return page
 
@@ -52,7 +52,7 @@ def start_page(address: str, port: int) -> subprocess.Popen[bytes]:
 def _reached_at(address: str) -> str:
     """Where this machine reaches a server that may listen on all addresses."""
     host, _, port = address.rpartition(":")
-    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104
+    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # nosec B104
     return f"{own.get(host, host)}:{port}"
 
 

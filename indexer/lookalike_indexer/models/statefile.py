@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
+import pickle  # nosec B403
 import re
 import warnings
 from collections.abc import Mapping

@@ -88,7 +88,7 @@ class RecallAudit:
         self._idle = idle
         self._count = count
         self._patience = patience
-        self._random = random.Random(seed)  # noqa: S311 - it chooses samples, not secrets
+        self._random = random.Random(seed)  # noqa: S311  # nosec B311
         self._pending: deque[Sample] = deque()
         self._indexes: dict[str, _Index] = {}
         self._changed = threading.Condition()
