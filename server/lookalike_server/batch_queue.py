@@ -34,8 +34,10 @@ class Rules(Generic[W]):
 
     Works with equal `key` can share a call; `size` is what a work counts
     against `max_batch` (of one batch) and `max_queue` (of all that wait),
-    `weight` its bytes against `max_weight` (of all that wait). What has waited
-    for more than `max_age` seconds is refused instead of run.
+    `weight` its bytes against `max_weight` (of all that wait). What would wait
+    for more than `max_age` seconds is refused at once, by the pace of late;
+    what has waited so long all the same is refused instead of run; and a batch
+    is kept so small that it takes no longer than half of it.
     """
 
     key: Callable[[W], Hashable]
@@ -60,6 +62,31 @@ class Entry(Generic[W, R]):
     answer: asyncio.Future[Answer[R]]
 
 
+class Pace:
+    """How long a unit of size takes of late, and so how long what waits will have to."""
+
+    # What a new batch counts against all before it.
+    _WEIGHT = 0.3
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._unit_s = 0.0
+
+    def ran(self, size: int, seconds: float) -> None:
+        """A batch has been run."""
+        if size:
+            new = seconds / size
+            self._unit_s = new if not self._unit_s else (1 - self._WEIGHT) * self._unit_s + self._WEIGHT * new
+
+    def wait_s(self, size: int) -> float:
+        """How long a queue of this size lasts."""
+        return size * self._unit_s / self._workers
+
+    def within(self, seconds: float) -> float:
+        """The size that one worker does in so many seconds, at least 1."""
+        return max(1.0, seconds / self._unit_s) if self._unit_s else math.inf
+
+
 Refused = tuple[Entry[W, R], Exception]
 
 
@@ -69,6 +96,7 @@ class BatchQueue(Generic[W, R]):
 
     name: str
     rules: Rules[W]
+    pace: Pace
     waiting: int = 0
     weight: int = 0
     _entries: dict[int, Entry[W, R]] = field(default_factory=dict)
@@ -77,16 +105,18 @@ class BatchQueue(Generic[W, R]):
     def __bool__(self) -> bool:
         return bool(self._entries)
 
-    def add(self, entry: Entry[W, R], wait_s: float) -> int:
-        """Let an entry wait; its number takes it away again. OverloadedError: no room, come back in `wait_s`.
+    def add(self, entry: Entry[W, R]) -> int:
+        """Let an entry wait; its number takes it away again. OverloadedError: no room, or it would wait too long.
 
         An entry that is larger than the queue is taken when nothing waits, or it never could be.
         """
         rules = self.rules
         if self._entries and self.waiting + entry.size > rules.max_queue:
-            raise self._full(f"{self.waiting} wait and {rules.max_queue} may", wait_s)
+            raise self._full(f"{self.waiting} wait and {rules.max_queue} may")
         if self._entries and rules.max_weight and self.weight + entry.weight > rules.max_weight:
-            raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may", wait_s)
+            raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may")
+        if self._entries and self.pace.wait_s(self.waiting) > rules.max_age:
+            raise self._full(f"those {self.waiting} who wait will take longer than the {rules.max_age:g} s that it may")
         number = next(self._numbers)
         self._entries[number] = entry
         self.waiting += entry.size
@@ -107,8 +137,9 @@ class BatchQueue(Generic[W, R]):
         self.waiting = self.weight = 0
         return entries
 
-    def take(self, now: float, wait_s: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
+    def take(self, now: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
         """The next batch, and those who waited too long, with what they are to be told."""
+        most = min(self.rules.max_batch, self.pace.within(self.rules.max_age / 2))
         batch: list[Entry[W, R]] = []
         refused: list[Refused[W, R]] = []
         size = 0
@@ -118,22 +149,24 @@ class BatchQueue(Generic[W, R]):
                 refused.append((entry, late))
                 self.remove(number)
             elif now - entry.queued > self.rules.max_age:
-                refused.append((entry, self._stale(wait_s)))
+                refused.append((entry, self._stale()))
                 self.remove(number)
-            elif not batch or (entry.key == batch[0].key and size + entry.size <= self.rules.max_batch):
+            elif not batch or (entry.key == batch[0].key and size + entry.size <= most):
                 batch.append(entry)
                 size += entry.size
                 self.remove(number)
         return batch, refused
 
-    def _full(self, how: str, wait_s: float) -> OverloadedError:
+    def _full(self, how: str) -> OverloadedError:
         return OverloadedError(
-            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.",
-            retry_after=max(_SHORTEST_RETRY_S, wait_s),
+            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s()
         )
 
-    def _stale(self, wait_s: float) -> OverloadedError:
+    def _stale(self) -> OverloadedError:
         return OverloadedError(
             f"The call waited in the {self.name} queue for longer than {self.rules.max_age:g} s; ask again later.",
-            retry_after=max(_SHORTEST_RETRY_S, wait_s),
+            self._retry_s(),
         )
+
+    def _retry_s(self) -> float:
+        return max(_SHORTEST_RETRY_S, self.pace.wait_s(self.waiting))

@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Refused, Rules
+from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Pace, Refused, Rules
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
 
@@ -71,8 +70,7 @@ class Batcher(Generic[W, R]):
         self._prepare = prepare
         self._workers = dict(workers)
         self._recover = dict(recover or {})
-        self._queue: BatchQueue[W, R] = BatchQueue(name, rules)
-        self._last_run_s = 0.0
+        self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
         self._changed = threading.Condition()
@@ -97,7 +95,7 @@ class Batcher(Generic[W, R]):
                 raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
             if lost := self.lost:
                 raise DeviceError(lost)
-            number = self._queue.add(entry, self._wait_s())
+            number = self._queue.add(entry)
             self._changed.notify()
         try:
             return await future
@@ -127,10 +125,6 @@ class Batcher(Generic[W, R]):
         """Wait until the threads have ended; only after `close`."""
         for thread in list(self._threads.values()):
             thread.join(timeout)
-
-    def _wait_s(self) -> float:
-        """How long what is queued now will take."""
-        return math.ceil(self._queue.waiting / self._queue.rules.max_batch / len(self._workers)) * self._last_run_s
 
     def _start(self, worker: str) -> None:
         thread = threading.Thread(target=self._own, args=(worker,), name=f"{self._name}/{worker}", daemon=True)
@@ -168,7 +162,7 @@ class Batcher(Generic[W, R]):
             if self._closed.is_set():
                 _settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
                 return None
-            batch, refused = self._queue.take(time.monotonic(), self._wait_s())
+            batch, refused = self._queue.take(time.monotonic())
         _settle(refused)
         return batch
 
@@ -191,8 +185,8 @@ class Batcher(Generic[W, R]):
                 batch
             )
         took = time.monotonic() - started
-        self._last_run_s = took
         size = sum(entry.size for entry in batch)
+        self._queue.pace.ran(size, took)
         waited = [started - entry.queued for entry in batch]
         _settle(
             [

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from lookalike_indexer.errors import DeviceError
+from lookalike_server.batch_queue import BatchQueue, Entry, Pace
 from lookalike_server.batcher import Batcher, Rules
 from lookalike_server.errors import ExpiredError, OverloadedError
 
@@ -245,3 +246,46 @@ def test_an_answer_for_a_loop_that_is_gone_does_not_end_the_thread() -> None:
     device.gate.set()
     assert asyncio.run(batcher.submit("a")).result == "A"
     batcher.close()
+
+
+def slow_rules(max_age: float) -> Rules[str]:
+    return Rules(key=lambda word: 0, size=lambda word: 1, max_batch=100, max_queue=1000, max_age=max_age)
+
+
+def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str]:
+    """A queue of one worker that takes so long for each work."""
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), Pace(1))
+    loop = asyncio.new_event_loop()
+    for _ in range(waiting):
+        queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
+    loop.close()
+    queue.pace.ran(10, 10 * pace_s)
+    return queue
+
+
+def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() -> None:
+    entry = queue_at(0.1, 2.0, 1)._entries[0]
+    queue_at(0.1, 2.0, 20).add(entry)
+    with pytest.raises(OverloadedError, match=r"longer than the 2 s that it may") as caught:
+        queue_at(0.1, 2.0, 21).add(entry)
+    assert caught.value.retry_after == pytest.approx(2.1)
+    # Whatever the pace was, one is taken when nothing waits: that is how a better pace is found out.
+    queue_at(100.0, 2.0, 0).add(entry)
+
+
+def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
+    for pace_s, size in ((0.1, 10), (0.001, 60), (5.0, 1)):
+        batch, refused = queue_at(pace_s, 2.0, 60).take(now=0.0)
+        assert (len(batch), refused) == (size, [])
+
+
+def test_the_pace_follows_what_is_measured() -> None:
+    pace = Pace(2)
+    assert pace.wait_s(100) == 0
+    pace.ran(0, 60.0)
+    assert pace.wait_s(100) == 0, "opening a network is no query"
+    pace.ran(10, 1.0)
+    assert pace.wait_s(100) == pytest.approx(5.0), "two workers"
+    for _ in range(30):
+        pace.ran(10, 0.1)
+    assert pace.wait_s(100) == pytest.approx(0.5, rel=0.01)
