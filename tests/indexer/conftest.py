@@ -205,3 +205,38 @@ def publish_predictions() -> Callable[..., CollectionReader]:
         return CollectionReader.open(str(storage.root))
 
     return publish
+
+
+@pytest.fixture
+def publish_model() -> Callable[..., None]:
+    """Publish a model of ImageNet's 1,000 classes, with class indexes decided by hand for each image."""
+
+    def publish(storage: Storage, name: str, top: Sequence[Sequence[int]], weights: WeightsSpec | None = None) -> None:
+        manifest = generations.require_latest(storage)
+        path = layout.predictions(name, 0)
+        shares = [[0.5 / (place + 1) for place in range(len(row))] for row in top]
+        names = [[f"class {index}" for index in row] for row in top]
+        ids = CollectionReader.open(str(storage.root)).images(["id"]).column("id").to_numpy()
+        write_part(storage, path, table([ids, top, names, shares], schema.predictions(len(top[0]))))
+        tiny = manifest.models["tiny"]
+        # Only trained heads of 1,000 classes have ImageNet's names.
+        spec = dataclasses.replace(tiny.spec, weights=weights or WeightsSpec("file", "x", "1" * 64))
+        models = {**manifest.models, name: dataclasses.replace(tiny, spec=spec, predictions=[path])}
+        generations.publish(storage, dataclasses.replace(manifest, models=models))
+
+    return publish
+
+
+@pytest.fixture
+def publish_space() -> Callable[..., None]:
+    """Publish another space of the model "tiny", of one part and the ids given."""
+
+    def publish(storage: Storage, name: str, ids: npt.NDArray[np.int64], vectors: npt.NDArray[Any]) -> None:
+        manifest = generations.require_latest(storage)
+        path = layout.embeddings(name, 0)
+        write_embeddings(storage, path, ids, vectors, "float32")
+        tiny = next(iter(manifest.spaces.values()))
+        entry = dataclasses.replace(tiny, rows=len(ids), dim=vectors.shape[1], parts=[path], dtype="float32")
+        generations.publish(storage, dataclasses.replace(manifest, spaces={**manifest.spaces, name: entry}))
+
+    return publish

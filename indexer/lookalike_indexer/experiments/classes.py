@@ -35,7 +35,8 @@ class _Counted:
     def accuracy(self, metric: AccuracyMetric) -> Float64:
         """By label, NaN where the model has no image of it, or the label no class."""
         hits = self.top1 if metric == "top1" else self.top5
-        return np.divide(hits, self.images, out=np.full(len(hits), np.nan), where=self.images > 0)
+        shares: Float64 = np.divide(hits, self.images, out=np.full(len(hits), np.nan), where=self.images > 0)
+        return shares
 
 
 def class_accuracies(

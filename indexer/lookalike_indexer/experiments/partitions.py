@@ -111,7 +111,7 @@ def whitened(vectors: Float32, k: int, seed: int) -> Int32:
     few are kept: the centroids of k groups differ in at most k - 1.
     """
     kept = min(k, vectors.shape[1], len(vectors) - 1)
-    reduced = PCA(kept, whiten=True, svd_solver="full").fit_transform(vectors)
+    reduced = PCA(kept, whiten=True, random_state=seed).fit_transform(vectors)
     return kmeans(prepare(reduced, "cosine"), k, seed)
 
 

@@ -1,49 +1,24 @@
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from lookalike_indexer.collection import generations, layout, schema
-from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.classes import class_accuracies
 from lookalike_indexer.experiments.view import View
 
-TENCH, CRANE, GOLDFISH, CAT = 0, 517, 1, 281
-
-
-def add_model(storage: Storage, name: str, top: Sequence[Sequence[int]], kind: str = "file") -> None:
-    """Publish a model of ImageNet's classes with these classes for each image, most probable first."""
-    manifest = generations.require_latest(storage)
-    path = layout.predictions(name, 0)
-    classes = np.array(top, np.int32)
-    shares = np.full(classes.shape, 0.2, np.float32)
-    ids = np.arange(len(classes), dtype=np.int64) * 3 + 1
-    names = [[f"class {index}" for index in row] for row in classes.tolist()]
-    fields = schema.predictions(classes.shape[1])
-    columns = [ids, classes.tolist(), names, shares.tolist()]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, fields, strict=True)]
-    write_part(storage, path, pa.table(arrays, schema=fields))
-    entry = manifest.models["tiny"]
-    spec = dataclasses.replace(entry.spec, weights=WeightsSpec(kind, "x", "1" * 64))
-    models = {**manifest.models, name: dataclasses.replace(entry, spec=spec, predictions=[path])}
-    generations.publish(storage, dataclasses.replace(manifest, models=models))
+TENCH, CRANE = 0, 517
 
 
 @pytest.fixture
-def storage(make_collection) -> Storage:
+def storage(make_collection, publish_model) -> Storage:
     """Two images each of three labels, of which one is no class, and one image without label."""
     labels = ["tench", "tench", "n02012849_crane", "n02012849_crane", "gnu", "gnu", None]
     storage = make_collection(np.eye(7, dtype=np.float32), labels=labels)
-    add_model(storage, "a", [[TENCH, 5], [TENCH, 5], [CRANE, 5], [5, CRANE], [5, 6], [5, 6], [5, 6]])
-    add_model(storage, "b", [[TENCH, 5], [5, 6], [CRANE, 5], [CRANE, 5], [5, 6], [5, 6], [TENCH, 6]])
+    publish_model(storage, "a", [[TENCH, 5], [TENCH, 5], [CRANE, 5], [5, CRANE], [5, 6], [5, 6], [5, 6]])
+    publish_model(storage, "b", [[TENCH, 5], [5, 6], [CRANE, 5], [CRANE, 5], [5, 6], [5, 6], [TENCH, 6]])
     return storage
 
 
@@ -93,13 +68,13 @@ def test_a_class_map_says_what_a_label_stands_for(storage):
     assert result.tables["unmapped"].num_rows == 0
 
 
-def test_what_is_missing_is_named(make_collection, storage):
+def test_what_is_missing_is_named(make_collection, publish_model, storage):
     with pytest.raises(NotBuiltError, match="No image of the collection bare has a label"):
         class_accuracies(view_of(make_collection(np.eye(2, dtype=np.float32), name="bare")))
     labelled = make_collection(np.eye(2, dtype=np.float32), labels=["gnu", "gnu"], name="labelled")
     with pytest.raises(NotBuiltError, match="No model of the collection labelled keeps predictions"):
         class_accuracies(view_of(labelled))
-    add_model(labelled, "a", [[0, 1], [0, 1]])
+    publish_model(labelled, "a", [[0, 1], [0, 1]])
     with pytest.raises(
         NotBuiltError, match=r"No label of the collection labelled is the name of a class of a \(labels: gnu"
     ):

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.compare import COSTS, compare
@@ -15,18 +12,12 @@ from lookalike_indexer.experiments.view import View
 
 
 @pytest.fixture
-def view(make_collection, clustered) -> View:
+def view(make_collection, publish_space, clustered) -> View:
     """A space whose groups are the labels, and one of noise that lacks the first part's images."""
     vectors = clustered(80, 12, 4, spread=0.02)
     storage = make_collection(vectors, labels=[f"group {row % 4}" for row in range(80)], part_rows=40)
-    from tests.indexer.conftest import write_embeddings
-
     noise = np.random.default_rng(1).standard_normal((40, 12)).astype(np.float32)
-    path = layout.embeddings("noise", 1)
-    write_embeddings(storage, path, np.arange(40, 80, dtype=np.int64) * 3 + 1, noise, "float32")
-    manifest = generations.require_latest(storage)
-    entry = dataclasses.replace(manifest.spaces["tiny"], rows=40, parts=[path])
-    generations.publish(storage, dataclasses.replace(manifest, spaces={**manifest.spaces, "noise": entry}))
+    publish_space(storage, "noise", np.arange(40, 80, dtype=np.int64) * 3 + 1, noise)
     return View(CollectionReader.open(str(storage.root)))
 
 

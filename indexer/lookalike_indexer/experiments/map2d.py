@@ -1,0 +1,142 @@
+"""Images on a plane: those that lie together there lie together in the space."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.sampled import Sampled, sampled
+from lookalike_indexer.experiments.view import Float32, Int64, View
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.progress import Progress, Silent
+
+Method = Literal["pca", "tsne", "umap"]
+METHODS: tuple[Method, ...] = get_args(Method)
+Float64 = npt.NDArray[np.float64]
+# Below these the methods have nothing to work with.
+_FEWEST = 4
+_PERPLEXITY = 30
+_NEIGHBOURS = 15
+# t-SNE and UMAP begin with the distances in this many principal components, as is usual: the rest is mostly noise.
+_REDUCED = 50
+
+
+def map2d(
+    view: View,
+    *,
+    method: str = "pca",
+    space: str = "",
+    sample: int = 4000,
+    seed: int = 1234,
+    progress: Progress | None = None,
+) -> Result:
+    """Place images on a plane, by their L2-normalised embeddings.
+
+    - pca: the first two principal components. Those of a random sample of
+      `sample` images are the axes; every image of the space is placed, in one
+      further pass.
+    - tsne: t-SNE (van der Maaten, Hinton, 2008; Barnes-Hut, 2014) by
+      scikit-learn, begun from the principal components.
+    - umap: UMAP (McInnes, Healy, Melville, 2018) by umap-learn.
+
+    t-SNE and UMAP place the images of the sample and leave out the others.
+    The same seed gives the same map on the same machine. Table: map (id int64,
+    x and y float32), by id. UsageError: no such method, a sample that is too
+    small. NotBuiltError: fewer than four images.
+    """
+    if method not in METHODS:
+        raise UsageError(f"There is no method {method!r} for maps; there are {', '.join(METHODS)}.")
+    if sample < _FEWEST:
+        raise UsageError(f"--sample {sample}: a map needs at least {_FEWEST} images.")
+    name, entry = view.reader.space(space)
+    if entry.rows < _FEWEST:
+        raise NotBuiltError(f"The space {name} has {entry.rows} images; a map needs at least {_FEWEST}.")
+    drawn = sampled(view, name, sample, seed, progress)
+    figures = {}
+    if method == "pca":
+        axes = PCA(min(2, entry.dim), random_state=seed).fit(drawn.vectors)
+        rows, places = _placed(view, drawn, axes, progress or Silent())
+        figures["explained_variance"] = float(axes.explained_variance_ratio_.sum())
+    else:
+        rows = drawn.rows
+        with (progress or Silent()).stage(f"{method} of {len(rows)} images", 1, "map") as bar:
+            places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
+            bar.advance()
+    table = pa.table({"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]})
+    settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}
+    figures |= {"images": float(len(rows)), "of": float(drawn.of)}
+    return Result("map", settings, {"map": table}, figures, _findings(view, drawn, figures))
+
+
+def default_name(result: Result) -> str:
+    """What a map is called when it is kept: its space and method."""
+    return f"{result.settings['space']}-{result.settings['method']}"
+
+
+def _placed(view: View, drawn: Sampled, axes: PCA, progress: Progress) -> tuple[Int64, Float32]:
+    """Every image of the space on the axes."""
+    found, places = [], []
+    with progress.stage(f"map {drawn.space}", drawn.of, "image") as bar:
+        for rows, vectors in view.stream(drawn.space):
+            found.append(rows)
+            placed = axes.transform(prepare(vectors, "cosine"))
+            # A space of one dimension has one axis.
+            places.append(np.pad(placed, ((0, 0), (0, 2 - placed.shape[1]))).astype(np.float32))
+            bar.advance(len(rows))
+    return np.concatenate(found), np.concatenate(places)
+
+
+def _reduced(vectors: Float32, seed: int) -> Float64:
+    kept = min(_REDUCED, *vectors.shape)
+    reduced: Float64 = PCA(kept, random_state=seed).fit_transform(vectors.astype(np.float64))
+    return reduced
+
+
+def _tsne(vectors: Float32, seed: int) -> Float32:
+    from sklearn.manifold import TSNE
+
+    perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
+    # Several threads add up in an order that differs from run to run.
+    with threadpool_limits(1):
+        model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+        places: Float32 = model.fit_transform(_reduced(vectors, seed))
+    return places.astype(np.float32)
+
+
+def _umap(vectors: Float32, seed: int) -> Float32:
+    with warnings.catch_warnings():
+        # umap-learn and numba warn of what is of no concern to users: optional parts that are not installed, graphs
+        # of few images that fall apart, and that a seed means one thread.
+        warnings.simplefilter("ignore")
+        from umap import UMAP
+
+        neighbours = min(_NEIGHBOURS, len(vectors) - 1)
+        # A spectral start needs more images than dimensions.
+        init = "spectral" if len(vectors) > 2 * _NEIGHBOURS else "random"
+        model = UMAP(n_neighbors=neighbours, init=init, random_state=seed, n_jobs=1)
+        places: Float32 = model.fit_transform(_reduced(vectors, seed))
+    return np.asarray(places, np.float32)
+
+
+def _findings(view: View, drawn: Sampled, figures: dict[str, float]) -> tuple[str, ...]:
+    found = []
+    partial = len(drawn.rows) < drawn.of
+    if "explained_variance" in figures:
+        found.append(f"The two axes carry {figures['explained_variance']:.1%} of the variance of {drawn.space}.")
+        if partial:
+            found.append(f"The axes are those of a random sample of {len(drawn.rows):,} of {drawn.of:,} images.")
+    else:
+        found.append("Only who is near to whom means something here; distances between groups do not.")
+        if partial:
+            found.append(f"A random sample of {len(drawn.rows):,} of {drawn.of:,} images is placed, the rest left out.")
+    return (*found, *untrained_notes(view, [drawn.space]))

@@ -1,0 +1,113 @@
+"""Vectors of words from a text file, for the names of classes.
+
+The format is that of word2vec and GloVe: a word and its numbers on each line,
+divided by spaces; word2vec's first line has the number of words and of
+dimensions, GloVe's has not. A word may be a phrase joined by underscores, with
+a WordNet number before it ("n02979186_cassette_player").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.experiments.view import Float32
+
+_WNID = re.compile(r"^n\d{8}[_ -]+")
+# A longer line is no line of such a file; it would be read into memory whole.
+_LONGEST_LINE = 1 << 20
+_MOST_DIMS = 1 << 14
+
+
+@dataclass(frozen=True)
+class NameVectors:
+    """The vectors of some names.
+
+    `found` are the positions of the names that have one, `vectors` theirs,
+    float32 (found, dim); `used` says for each name which words of the file
+    stand for it, "" for a name without any.
+    """
+
+    found: list[int]
+    vectors: Float32
+    used: list[str]
+
+
+def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
+    """The vectors of some names: the phrase's own, or else the mean of those of its words that the file has.
+
+    Words are compared without regard to case; the first of several spellings
+    counts. Reads the file once and holds only what is asked for. NotFoundError:
+    no such file. UsageError: it is not such a file.
+    """
+    phrases = [plain(name) for name in names]
+    wanted = {word for phrase in phrases for word in (phrase, *phrase.split(" "))}
+    vectors = _read(path, wanted)
+    found, rows, used = [], [], []
+    for position, phrase in enumerate(phrases):
+        parts = [phrase] if phrase in vectors else [word for word in phrase.split(" ") if word in vectors]
+        used.append(", ".join(parts))
+        if parts:
+            found.append(position)
+            rows.append(np.mean([vectors[part] for part in parts], axis=0))
+    dim = len(next(iter(vectors.values()))) if vectors else 0
+    return NameVectors(found, np.array(rows, np.float32).reshape(len(found), dim), used)
+
+
+def plain(name: str) -> str:
+    """A name as words of letters and digits, in lower case, divided by single spaces, without WordNet number."""
+    return " ".join(re.findall(r"\w+", _WNID.sub("", name).casefold().replace("_", " ")))
+
+
+def _read(path: Path, wanted: set[str]) -> dict[str, Float32]:
+    if not path.is_file():
+        raise NotFoundError(f"There is no word vectors file {path}.")
+    vectors: dict[str, Float32] = {}
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, word, values in _lines(path, file):
+                key = plain(word)
+                if key in wanted and key not in vectors:
+                    vectors[key] = _numbers(path, number, values)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The word vectors {path} cannot be read as text: {error}.") from error
+    return vectors
+
+
+def _lines(path: Path, file: TextIO) -> Iterator[tuple[int, str, list[str]]]:
+    """Number, word and values of each line; the values are as many on each."""
+    dim = 0
+    for number, line in enumerate(iter(lambda: file.readline(_LONGEST_LINE), ""), 1):
+        if len(line) == _LONGEST_LINE:
+            raise UsageError(f"Line {number} of {path} is too long for word vectors: a word and its numbers.")
+        fields = line.rstrip().split(" ")
+        if fields == [""]:
+            continue
+        if number == 1 and len(fields) == 2 and all(field.isdecimal() for field in fields):
+            dim = int(fields[1])
+            continue
+        dim = dim or len(fields) - 1
+        # GloVe has words with spaces in them.
+        word, values = " ".join(fields[:-dim]), fields[-dim:]
+        if not word or not 1 <= dim <= _MOST_DIMS:
+            raise UsageError(
+                f"Line {number} of {path} has no word and {dim} numbers; give word vectors as GloVe or word2vec write "
+                "them as text: a word and its numbers on each line."
+            )
+        yield number, word, values
+
+
+def _numbers(path: Path, number: int, values: Iterable[str]) -> Float32:
+    try:
+        vector = np.array([float(value) for value in values], np.float32)
+    except ValueError as error:
+        raise UsageError(f"Line {number} of {path} has a value that is no number: {error}.") from error
+    if not np.isfinite(vector).all():
+        raise UsageError(f"Line {number} of {path} has a value that is not finite.")
+    return vector

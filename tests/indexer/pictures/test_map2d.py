@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from lookalike_indexer.pictures.figures import png
+from lookalike_indexer.pictures.map2d import Map, grid_cells, palette, points, thumbnails
+
+
+def test_every_picture_has_a_cell_of_its_own_near_its_place():
+    generator = np.random.default_rng(3)
+    places = generator.standard_normal((150, 2)) * [2, 1]
+    cells, columns, rows = grid_cells(places)
+    assert len({tuple(cell) for cell in cells.tolist()}) == 150
+    assert (cells >= 0).all()
+    assert (cells < [columns, rows]).all()
+    # Columns follow x, rows run down from the highest y.
+    assert np.corrcoef(cells[:, 0], places[:, 0])[0, 1] > 0.9
+    assert np.corrcoef(cells[:, 1], places[:, 1])[0, 1] < -0.9
+
+
+def test_pictures_in_one_place_do_not_overlap():
+    cells, _, _ = grid_cells(np.zeros((9, 2)))
+    assert len({tuple(cell) for cell in cells.tolist()}) == 9
+    assert grid_cells(np.zeros((1, 2)))[1:] == (1, 1)
+
+
+def test_the_most_frequent_categories_have_colours():
+    names = [f"c{number:02d}" for number in range(30) for _ in range(31 - number)]
+    assert list(palette(names)) == [f"c{number:02d}" for number in range(20)]
+    assert palette(["", ""]) == {}
+
+
+def test_thumbnails_are_drawn_where_they_belong():
+    places = np.array([[0.0, 0.0], [9.0, 9.0]])
+    chart = Map(places, ["a", ""], "label", "title")
+    red, blue = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue")
+    canvas = thumbnails(chart, lambda position: [red, blue][position], tile=50)
+    # The second one lies higher, and to the right.
+    where = {name: np.argwhere((np.asarray(canvas) == colour).all(2)).mean(0) for name, colour in COLOURS.items()}
+    assert where["blue"][0] < where["red"][0]
+    assert where["blue"][1] > where["red"][1]
+    without = thumbnails(chart, lambda position: None, tile=50)
+    assert not (np.asarray(without) == (255, 0, 0)).all(2).any()
+
+
+COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
+
+
+def test_points_have_a_legend_with_counts():
+    figure = points(Map(np.random.default_rng(0).random((5, 2)), ["a", "b", "b", "", "$x$"], "label", "title"))
+    (legend,) = figure.legends
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["other (1)", r"\$x\$ (1)", "a (1)", "b (2)"]
+    assert png(figure) == png(figure)
