@@ -93,8 +93,6 @@ def serve(
     at once. SIGTERM lets the calls in flight end first. Certificates and tokens
     are read again when their files change.
     """
-    # pyarrow imports pandas, where it is installed, as soon as it makes an array: 0.2 s and 40 MB for nothing.
-    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # what makes an import fail, by the language
     # Here, so that `lookalike --help` does not load faiss.
     from lookalike_server.limits import Limits
     from lookalike_server.observe.logs import configure
