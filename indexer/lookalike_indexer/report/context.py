@@ -10,6 +10,7 @@ import numpy as np
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.experiments import stored
 from lookalike_indexer.experiments.class_map import class_map
+from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.pictures.thumbnails import Thumbnails
@@ -52,6 +53,19 @@ class Context:
         known = np.isin(self.view.labels, np.flatnonzero(mapping.accepts.any(1)))
         wrong = known & (predicted.classes[:, 0] >= 0) & ~mapping.hits(self.view.labels, predicted.classes[:, :1])[:, 0]
         return int(np.where(wrong, predicted.probabilities[:, 0], -1).argmax()) if wrong.any() else 0
+
+    @functools.cached_property
+    def label(self) -> str:
+        """The label asked for, or that of several images of which the least are in its largest cluster.
+
+        NotBuiltError: no labels, or no clustering.
+        """
+        if self.asked.label:
+            return self.asked.label
+        lines = class_matrix(self.view).tables["labels"].to_pylist()
+        most = max(line["images"] for line in lines)
+        large = [line for line in lines if 2 * line["images"] >= most]
+        return str(min(large, key=lambda line: (line["share"], line["label"]))["label"])
 
     def kept(self, kind: str) -> Result | None:
         """The first stored result of a kind that is still true of the collection, if any."""

@@ -1,0 +1,70 @@
+"""Chapters about classes and clusters: what is where, what is within one class, what each cluster is."""
+
+from __future__ import annotations
+
+import math
+
+from lookalike_indexer.report.chapter import Made
+from lookalike_indexer.report.context import Context
+
+# Of 25 clusters each.
+_SHEETS = 2
+
+
+def known_classes(context: Context) -> Made:
+    """How often each model is right about each class."""
+    from lookalike_indexer.experiments.classes import class_accuracies
+    from lookalike_indexer.pictures.bars import BarStyle, bars
+
+    result = class_accuracies(context.view)
+    lines = result.tables["accuracies"].to_pylist()
+    models = list(dict.fromkeys(line["model"] for line in lines))
+    top1 = {(line["model"], line["label"]): line["top1"] for line in lines}
+    labels = list(dict.fromkeys(line["label"] for line in lines))
+    series = {model: [top1.get((model, label), math.nan) for label in labels] for model in models}
+    chart = bars(labels, series, BarStyle("Top-1 accuracy", "share of its images", "class", most=1.0))
+    tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
+    return Made(result, tables, [("How often each model is right about each class", chart)])
+
+
+def classes_and_clusters(context: Context) -> Made:
+    from lookalike_indexer.experiments.matrix import class_matrix
+    from lookalike_indexer.pictures.matrix import matrix_figures
+
+    result = class_matrix(context.view)
+    captions = {
+        "matrix": "Images of each class in each cluster",
+        "clusters": "What each cluster is made of",
+        "classes": "Where each class went",
+    }
+    pictures = [(captions.get(name, name), figure) for name, figure in matrix_figures(result).items()]
+    tables = {
+        "labels": ["label", "images", "main_clusters", "share", "spread", "shares_with"],
+        "clusters": ["cluster", "size", "label", "purity", "labels"],
+    }
+    return Made(result, tables, pictures)
+
+
+def within_a_class(context: Context) -> Made:
+    from lookalike_indexer.experiments.split import split_label
+    from lookalike_indexer.pictures.split import split_montages
+
+    result = split_label(context.view, context.label, seed=context.asked.seed)
+    pictures = [(f"Sub-cluster {name}", drawn) for name, drawn in split_montages(result, context.thumbnails)]
+    tables = {
+        "subclusters": ["subcluster", "size", "silhouette", "distance", "around"],
+        "ks": ["k", "silhouette", "inertia"],
+    }
+    return Made(result, tables, pictures)
+
+
+def interpreted(context: Context) -> Made:
+    """What each cluster is about."""
+    from lookalike_indexer.experiments.interpret import interpret_clusters
+    from lookalike_indexer.pictures.interpret import interpretation_sheets
+
+    result = interpret_clusters(context.view, samples=3, seed=context.asked.seed)
+    sheets = [
+        (f"Samples of each cluster: {name}", drawn) for name, drawn in interpretation_sheets(result, context.thumbnails)
+    ]
+    return Made(result, {"clusters": ["cluster", "size", "name", "share", "lift"]}, sheets[:_SHEETS])

@@ -1,0 +1,85 @@
+"""Chapters about single images: one through all spaces, the odd ones, one that was misclassified."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.report.chapter import Made
+from lookalike_indexer.report.context import Context
+from lookalike_indexer.report.inline import Picture
+
+if TYPE_CHECKING:
+    from lookalike_indexer.experiments.result import Result
+    from lookalike_indexer.pictures.explanation import Overlay
+
+# Montages of more clusterings than this are left to `lookalike show`.
+_MONTAGES = 4
+
+
+def through_spaces(context: Context) -> Made:
+    from lookalike_indexer.experiments.image_clusters import image_clusters
+    from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
+
+    result = image_clusters(context.view, context.row, members=11)
+    default = context.view.reader.manifest.default_space
+    montages = sorted(
+        cluster_montages(result, context.row, context.thumbnails),
+        # Checkpoints have a chapter of their own.
+        key=lambda pair: (not pair[0].startswith(f"{default}/"), "@" in pair[0]),
+    )
+    pictures: list[tuple[str, Picture]] = [
+        (f"The image and its nearest fellow members in {name}", drawn) for name, drawn in montages[:_MONTAGES]
+    ]
+    figure = agreement_figure(result)
+    if figure is not None:
+        pictures.append(("How far the clusterings agree", figure))
+    tables = {
+        "clusters": ["clustering", "cluster", "size", "distance", "label", "purity", "own_share"],
+        "predictions": ["model", "rank", "class", "probability"],
+    }
+    return Made(result, tables, pictures)
+
+
+def odd_ones(context: Context) -> Made:
+    from lookalike_indexer.experiments.oddballs import oddballs
+    from lookalike_indexer.pictures.oddballs import oddball_montage
+
+    result = oddballs(context.view, limit=30)
+    tables = {
+        "oddballs": ["rank", "key", "label", "looks_like", "score", "outside", "far", "nearer"],
+        "labels": ["label", "images", "odd", "outside", "far", "nearer"],
+    }
+    return Made(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])
+
+
+def explained(context: Context) -> Made:
+    from lookalike_indexer.experiments.explain import explain
+    from lookalike_indexer.pictures.explanation import explanation_sheet
+
+    result = explain(context.view, context.row)
+    sheet = explanation_sheet(
+        result,
+        context.thumbnails.picture(context.row),
+        lambda image_id: context.thumbnails.picture(context.view.row_of_id(image_id)),
+        _overlays(context, result),
+    )
+    tables = {
+        "predictions": ["model", "rank", "class", "probability", "of_label"],
+        "nearest": ["group", "rank", "label", "distance", "cluster", "key"],
+        "clusters": ["clustering", "cluster", "size", "main_label", "main_share", "own_share"],
+    }
+    return Made(result, tables, [("The image, the class that it is taken for, and its own", sheet)])
+
+
+def _overlays(context: Context, result: Result) -> list[Overlay]:
+    """Grad-CAM and guided backpropagation, as far as the network and its weights are to be had."""
+    from lookalike_indexer.attribution.attributor import METHODS
+    from lookalike_indexer.attribution.drawn import drawn_attributions
+
+    drawn: list[Overlay] = []
+    for method in METHODS:
+        with contextlib.suppress(IndexerError):
+            drawn += drawn_attributions(context.view, context.row, result, [method])
+    return drawn
