@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,9 @@ class Load:
     latencies_ms: np.ndarray[tuple[int], np.dtype[np.float64]]
     failures: dict[str, int]
     replies: list[bytes]
+    answered_s: np.ndarray[tuple[int], np.dtype[np.float64]]
+    refusals_ms: np.ndarray[tuple[int], np.dtype[np.float64]]
+    told: int
 
     @property
     def calls_per_s(self) -> float:
@@ -53,6 +57,13 @@ def ask(job: Job, processes: int = 1) -> Load:
 
     RuntimeError: a process of callers failed.
     """
+    with ready(job, processes) as begin:
+        return begin()
+
+
+@contextmanager
+def ready(job: Job, processes: int = 1) -> Iterator[Callable[[], Load]]:
+    """The same, with processes that have started and wait until they are told to begin."""
     jobs = [
         dataclasses.replace(
             job,
@@ -66,10 +77,13 @@ def ask(job: Job, processes: int = 1) -> Load:
         running = [ended.enter_context(_Process(part)) for part in jobs]
         for process in running:
             process.wait_ready()
-        for process in running:
-            process.begin()
-        outcomes = [process.outcome() for process in running]
-    return _together(outcomes)
+
+        def begin() -> Load:
+            for process in running:
+                process.begin()
+            return _together([process.outcome() for process in running])
+
+        yield begin
 
 
 def _together(outcomes: list[Outcome]) -> Load:
@@ -85,6 +99,9 @@ def _together(outcomes: list[Outcome]) -> Load:
         latencies_ms=latencies,
         failures=failures,
         replies=[bytes.fromhex(reply) for one in outcomes for reply in one.replies],
+        answered_s=np.array([at for one in outcomes for at in one.answered_s]),
+        refusals_ms=np.array([latency for one in outcomes for latency in one.refusals_ms]),
+        told=sum(one.told for one in outcomes),
     )
 
 

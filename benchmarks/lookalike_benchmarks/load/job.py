@@ -44,7 +44,10 @@ class Outcome:
     `began` and `ended` are in the time of `time.monotonic`, which all
     processes of a machine share; `all_calls` also has the uncounted ones that
     were answered. `failures` are status codes with their
-    counts. `replies` are in hexadecimal.
+    counts. `replies` are in hexadecimal. `answered_s` is when each of the calls
+    was answered, in seconds after `began`. `refusals_ms` are of the calls that
+    were refused with RESOURCE_EXHAUSTED, of which `told` were told when to come
+    back.
     """
 
     latencies_ms: list[float]
@@ -53,6 +56,9 @@ class Outcome:
     all_calls: int
     failures: dict[str, int] = field(default_factory=dict)
     replies: list[str] = field(default_factory=list)
+    answered_s: list[float] = field(default_factory=list)
+    refusals_ms: list[float] = field(default_factory=list)
+    told: int = 0
 
     def line(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import time
+from typing import Any
 
 import grpc
 
@@ -13,6 +14,8 @@ from lookalike_benchmarks.load.job import Outcome
 _KEEP_EVERY = 16
 _KEEP_MOST = 256
 
+_RETRY_INFO = b"/google.rpc.RetryInfo"
+
 
 class Tally:
     """Counts calls that were meant to begin from `start` on, in the time of `time.monotonic`."""
@@ -20,6 +23,9 @@ class Tally:
     def __init__(self, start: float) -> None:
         self._start = start
         self._latencies: list[float] = []
+        self._answered: list[float] = []
+        self._refusals: list[float] = []
+        self._told = 0
         self._failures: collections.Counter[str] = collections.Counter()
         self._replies: list[bytes] = []
         self._ended = start
@@ -34,12 +40,18 @@ class Tally:
         if len(self._latencies) % _KEEP_EVERY == 0 and len(self._replies) < _KEEP_MOST:
             self._replies.append(reply)
         self._latencies.append((now - meant) * 1e3)
+        self._answered.append(now - self._start)
         self._ended = now
 
     def failed(self, meant: float, error: grpc.RpcError) -> None:
         """A call has failed."""
-        if meant >= self._start:
-            self._failures[error.code().name] += 1
+        if meant < self._start:
+            return
+        self._failures[error.code().name] += 1
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            self._refusals.append((time.monotonic() - meant) * 1e3)
+            trailing: Any = error.trailing_metadata() or ()
+            self._told += any(isinstance(value, bytes) and _RETRY_INFO in value for _, value in trailing)
 
     def outcome(self) -> Outcome:
         return Outcome(
@@ -49,4 +61,7 @@ class Tally:
             all_calls=self._all,
             failures=dict(self._failures),
             replies=[reply.hex() for reply in self._replies],
+            answered_s=self._answered,
+            refusals_ms=self._refusals,
+            told=self._told,
         )
