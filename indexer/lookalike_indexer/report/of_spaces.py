@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from lookalike_indexer.report.chapter import Made
 from lookalike_indexer.report.context import Context
+from lookalike_indexer.report.inline import Picture
+
+# More thumbnails could not be told apart.
+_ON_MAP = 300
 
 
 def number_of_clusters(context: Context) -> Made:
@@ -21,6 +25,30 @@ def number_of_clusters(context: Context) -> Made:
     )
     tables = {"rules": ["rule", "k", "value"], "k": table.column_names}
     return Made(result, tables, [("What each number of clusters is like", chart)])
+
+
+def mapped(context: Context) -> Made:
+    """A map of the images, as points and, of some, as thumbnails."""
+    import numpy as np
+
+    from lookalike_indexer.experiments.map2d import map2d
+    from lookalike_indexer.pictures.map2d import Map, points, thumbnails
+
+    view = context.view
+    result = context.kept("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
+    table = result.tables["map"]
+    rows = view.rows_of_ids(table.column("id").to_numpy())
+    places = np.stack([table.column(axis).to_numpy() for axis in ("x", "y")], axis=1).astype(np.float64)
+    title = f"{result.settings['space']} by {result.settings['method']}"
+    chart = Map(places, view.label_texts(rows), "label", title)
+    some = np.sort(np.random.default_rng(context.asked.seed).permutation(len(rows))[:_ON_MAP])
+    small = Map(places[some], view.label_texts(rows[some]), "label", title)
+    tiles = thumbnails(small, lambda position: context.thumbnails.picture(int(rows[some[position]])))
+    pictures: list[tuple[str, Picture]] = [
+        ("Each image a point", points(chart)),
+        (f"{len(some)} of them as thumbnails, none over another", tiles),
+    ]
+    return Made(result, {}, pictures)
 
 
 def compared(context: Context) -> Made:

@@ -49,6 +49,13 @@ PLANS = (
         of_spaces.number_of_clusters,
     ),
     Plan(
+        7,
+        "A map of the images",
+        "lookalike map --method tsne",
+        "The embeddings of a sample on a plane: what is near to each other there is alike, distances further are not.",
+        of_spaces.mapped,
+    ),
+    Plan(
         8,
         "Explaining a misclassification",
         "lookalike explain KEY --cam --gbp",
