@@ -26,6 +26,10 @@ KEY = "green/03.png"
 ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_client.Experiment]]] = {
     "matrix": (["matrix"], lambda client: client.class_matrix()),
     "explain": (["explain", KEY], lambda client: client.explain(key=KEY)),
+    "show": (["show", KEY], lambda client: client.image_clusters(key=KEY, members=23)),
+    "oddballs": (["oddballs", "--label", "green"], lambda client: client.oddballs(label="green")),
+    "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
+    "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
 }
 
 
