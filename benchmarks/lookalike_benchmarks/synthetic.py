@@ -61,17 +61,20 @@ class Written:
     bytes: int
 
 
-def write_collection(root: str, vectors: Blocks, model: ModelEntry = _MODEL, layer: str = "flatten") -> Written:
+def write_collection(
+    root: str, vectors: Blocks, model: ModelEntry = _MODEL, layer: str = "flatten", pictures: Path = _PICTURES
+) -> Written:
     """Stream vectors into a new collection and publish it, without index or clustering; ids are row numbers.
 
     `model` is the network whose `layer` they are said to come from, when a
-    server is to embed pictures with it.
+    server is to embed pictures with it. `pictures` is where the images are said
+    to be, under their keys.
     """
     storage = Storage(root)
     seconds, rows, parts = 0.0, 0, 0
     for block in _parts(vectors):
         began = time.perf_counter()
-        write_part(storage, layout.images(parts), images_table(rows, len(block)))
+        write_part(storage, layout.images(parts), images_table(rows, len(block), pictures))
         write_part(storage, layout.embeddings(SPACE, parts), embeddings_table(rows, block))
         seconds += time.perf_counter() - began
         rows, parts = rows + len(block), parts + 1
@@ -88,7 +91,7 @@ def write_collection(root: str, vectors: Blocks, model: ModelEntry = _MODEL, lay
     draft = Manifest(
         format=FORMAT,
         generation=0,
-        source=SourceEntry("directory", str(_PICTURES)),
+        source=SourceEntry("directory", str(pictures)),
         files={},
         listing=[],
         images=[layout.images(number) for number in range(parts)],
@@ -107,7 +110,7 @@ def key(row: int) -> str:
     return f"folder-{row // 500:05d}/picture-{row:08d}.jpg"
 
 
-def images_table(start: int, rows: int) -> pa.Table:
+def images_table(start: int, rows: int, pictures: Path = _PICTURES) -> pa.Table:
     """The images `start` to `start + rows`, with keys, labels and URIs of usual lengths."""
     numbers = range(start, start + rows)
     keys = [key(number) for number in numbers]
@@ -115,7 +118,7 @@ def images_table(start: int, rows: int) -> pa.Table:
         "id": pa.array(numbers, pa.int64()),
         "key": keys,
         "label": [f"label {number % 1000}" for number in numbers],
-        "uri": [str(_PICTURES / name) for name in keys],
+        "uri": [str(pictures / name) for name in keys],
         "bytes": pa.array(np.full(rows, 50_000)),
         "format": ["JPEG"] * rows,
         "width": pa.array(np.full(rows, 500, np.int32)),

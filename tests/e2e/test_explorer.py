@@ -15,13 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.decomposition import PCA
 
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.stored import keep
 from lookalike_indexer.experiments.view import View
 
@@ -36,6 +33,7 @@ CLASSES, EACH, CLUSTERS = 6, 6, 6
 PATIENCE_MS = 60_000
 
 pytestmark = [
+    pytest.mark.xdist_group("explorer"),
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium on PATH"),
 ]
@@ -95,18 +93,9 @@ def collection(pictures: Path, resnet50_weights: Path, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("collections") / "photographs"
     options = ["--model", "resnet50", "--weights", resnet50_weights, "--clusters", CLUSTERS]
     lookalike("index", pictures, "--collection", folder, *options)
-    keep_map(folder)
+    reader = CollectionReader.open(str(folder))
+    keep(reader, "pca", map2d(View(reader), method="pca"))
     return folder
-
-
-def keep_map(folder: Path) -> None:
-    """Store the first two principal components as the map "map/pca"."""
-    view = View(CollectionReader.open(str(folder)))
-    rows, vectors = (np.concatenate(each) for each in zip(*view.stream("resnet50"), strict=True))
-    places = PCA(2, random_state=0).fit_transform(vectors).astype(np.float32)
-    columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
-    settings = {"method": "pca", "space": "resnet50"}
-    keep(view.reader, "pca", Result("map", settings, {"map": pa.table(columns)}))
 
 
 @pytest.fixture(scope="module")

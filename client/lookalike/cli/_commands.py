@@ -16,6 +16,7 @@ _ORDER: Final = (
     "cluster",
     "build",
     "serve",
+    "explore",
     "search",
     "clusters",
     "results",
@@ -23,10 +24,11 @@ _ORDER: Final = (
     "doctor",
     "completion",
 )
-# How to get what a command needs, by the package of its entry point.
+# How to get what a command needs, by the module or the package of its entry point.
 _INSTALL: Final = {
     "lookalike_indexer": "pip install 'lookalike[indexer]'",
     "lookalike_server": "pip install 'lookalike[server]'",
+    "lookalike.cli.explore": "pip install 'lookalike[explorer]'",
     "lookalike": "pip install 'lookalike[cli]'",
     "lookalike_benchmarks": "pip install -e '.[dev]' in a checkout of Lookalike",
 }
@@ -87,8 +89,9 @@ def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
 def _install(entry: metadata.EntryPoint) -> str:
     """What to do to have a command."""
     package = entry.module.partition(".")[0]
-    if package in _INSTALL:
-        return _INSTALL[package]
+    for known in (entry.module, package):
+        if known in _INSTALL:
+            return _INSTALL[known]
     return f"pip install '{entry.dist.name if entry.dist is not None else package}'"
 
 

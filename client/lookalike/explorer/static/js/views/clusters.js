@@ -63,12 +63,16 @@ async function sheet(asked, signal) {
 
 /** The suggested name and the purity of each cluster by number; none where the server cannot tell. */
 async function interpreted(clustering, signal) {
-  try {
-    const { tables } = await ask("experiments/interpret", { clustering, samples: SAMPLES }, { signal });
-    return new Map(tables.clusters.map((row) => [row.cluster, row]));
-  } catch {
-    return new Map(); // such as without labels and predictions: the clusters are shown by their numbers
-  }
+  // Without labels or predictions there is no purity or no name, and the clusters are shown by their numbers.
+  const told = (name, settings) =>
+    ask(`experiments/${name}`, { clustering, ...settings }, { signal }).then(
+      ({ tables }) => tables.clusters,
+      () => [],
+    );
+  const [names, purities] = await Promise.all([told("interpret", { samples: 1 }), told("matrix")]);
+  const rows = new Map(names.map(({ cluster, name }) => [cluster, { name: name ? labelled(name) : "" }]));
+  for (const { cluster, purity } of purities) rows.set(cluster, { name: "", ...rows.get(cluster), purity });
+  return rows;
 }
 
 function card({ cluster, size, mean_distance: mean }, clustering, names, signal) {
@@ -94,17 +98,12 @@ function card({ cluster, size, mean_distance: mean }, clustering, names, signal)
   names.then((rows) => {
     const row = rows.get(cluster);
     if (!row) return;
-    const name = suggested(row);
+    const { name, purity } = row;
     if (name) title.textContent = name;
-    const purity = row.purity ?? row.share;
-    print.textContent = [name ? `cluster ${cluster}` : null, purity === null || purity === undefined ? null : `purity ${digits(purity, 2)}`, `mean distance ${digits(mean, 2)}`].filter(Boolean).join(" · ");
+    const known = purity !== null && purity !== undefined;
+    print.textContent = [name && `cluster ${cluster}`, known && `purity ${digits(purity, 2)}`, `mean distance ${digits(mean, 2)}`].filter(Boolean).join(" · ");
   });
   return item;
-}
-
-function suggested(row) {
-  const name = row.name ?? row.suggested_name ?? row.interpretation ?? "";
-  return name ? labelled(name) : "";
 }
 
 async function one(asked, signal) {
@@ -123,8 +122,7 @@ async function one(asked, signal) {
   const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first`);
   interpreted(clustering, signal).then((rows) => {
     const row = rows.get(Number(cluster));
-    const name = row ? suggested(row) : "";
-    if (name) title.textContent = name;
+    if (row?.name) title.textContent = row.name;
     if (row?.purity !== undefined && row.purity !== null) about.textContent += ` · purity ${digits(row.purity, 2)}`;
   });
   const element = h(

@@ -1,0 +1,149 @@
+"""The explorer's page in headless Chromium: first view, a neighbour clicked, the map moved.
+
+Times are taken in the page: from the start of its loading, or from the click,
+to the frame after which the pictures in the window are painted.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike_benchmarks.explored import write_explorable
+from lookalike_benchmarks.options import Options
+from lookalike_benchmarks.processes import in_fresh_process
+from lookalike_benchmarks.results import Row, Settings
+from lookalike_benchmarks.serving import listening, serving
+
+USUAL = {"rows": "20000", "points": "100000", "dim": "64", "clusters": "100", "rounds": "15", "graphics": "software"}
+QUICK = {"rows": "600", "points": "2000", "dim": "16", "clusters": "8", "rounds": "2"}
+
+_FLAGS = ("--no-sandbox", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage")
+_SOFTWARE = ("--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader")
+_PATIENCE_MS = 120_000
+# In the page: tells, frame by frame, when what the window shows is painted.
+_WATCH = """
+(() => {
+  const painted = () => {
+    const main = document.querySelector("main");
+    if (main?.getAttribute("aria-busy") !== "false") return false;
+    const near = [...main.querySelectorAll("img")].filter((each) => each.getBoundingClientRect().top < innerHeight);
+    return near.length > 0 && near.every((each) => each.complete && each.naturalWidth);
+  };
+  const wait = (from, was) => requestAnimationFrame(() => {
+    const title = document.title;
+    if (title !== was && painted()) requestAnimationFrame(() => (window.took = performance.now() - from));
+    else wait(from, was);
+  });
+  const titles = () => document.querySelector("main .tile > a")?.title ?? "";
+  window.took = null;
+  wait(0, "");
+  addEventListener("click", () => {
+    const [from, was] = [performance.now(), titles()];
+    window.took = null;
+    const changed = () => requestAnimationFrame(() => (titles() !== was && painted()
+      ? requestAnimationFrame(() => (window.took = performance.now() - from)) : changed()));
+    changed();
+  }, true);
+})();
+"""
+_FRAMES = """
+() => { window.frames_ = []; let last = performance.now(); window.counting = true;
+  const next = (now) => {
+    window.frames_.push(now - last);
+    last = now;
+    if (window.counting) requestAnimationFrame(next);
+  };
+  requestAnimationFrame(next); }
+"""
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """The rows of the suite explorer."""
+    from playwright.sync_api import sync_playwright
+
+    options = Options(settings, USUAL, QUICK)
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    flags = [*_FLAGS, *(_SOFTWARE if options.text("graphics") == "software" else ())]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        params = {"rounds": options.number("rounds"), "graphics": options.text("graphics")}
+        with _page(Path(folder), options.number("rows"), options, settings.seed) as address:
+            yield from _looking(browser, address, options.number("rows"), params)
+        with _page(Path(folder), options.number("points"), options, settings.seed) as address:
+            yield from _panning(browser, address, options.number("points"), params)
+        browser.close()
+
+
+class _page:  # noqa: N801
+    """The address of the page over a collection of so many images, while the block lasts."""
+
+    def __init__(self, folder: Path, rows: int, options: Options, seed: int) -> None:
+        numbers = (rows, options.number("dim"), options.number("clusters"), seed)
+        self._root = in_fresh_process(write_explorable, folder, *numbers).result
+
+    def __enter__(self) -> str:
+        self._server = serving(self._root)
+        running = self._server.__enter__()
+        command = [sys.executable, "-m", "lookalike", "explore", "--server", running.address, "--http", "0"]
+        self._explorer = listening([*command, "--no-browser"], r"EXPLORER of .* on (http://\S+)/")
+        return self._explorer.__enter__().address
+
+    def __exit__(self, *error: Any) -> None:
+        self._explorer.__exit__(*error)
+        self._server.__exit__(*error)
+
+
+def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> Iterator[Row]:
+    firsts, clicks = [], []
+    for number in range(params["rounds"]):
+        # A new context has nothing cached.
+        context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 800})
+        context.set_default_timeout(_PATIENCE_MS)
+        context.add_init_script(_WATCH)
+        page = context.new_page()
+        page.goto("/")
+        firsts.append(_took(page))
+        page.goto(f"/search?id={number * 97 % rows}")
+        _took(page)
+        for _ in range(5):
+            page.locator("main .tile > a").nth(3).click()
+            clicks.append(_took(page))
+        context.close()
+    yield Row("explorer", f"first view, {rows:,} images", params, _spread(firsts), "browser cache empty")
+    yield Row("explorer", f"neighbour clicked, {rows:,} images", params, _spread(clicks), "24 pictures, most not seen")
+
+
+def _took(page: Any) -> float:
+    """Milliseconds; asks from outside, because the page's policy lets no text become script."""
+    while (took := page.evaluate("window.took")) is None:
+        page.wait_for_timeout(20)
+    return float(took)
+
+
+def _panning(browser: Any, address: str, points: int, params: dict[str, Any]) -> Iterator[Row]:
+    context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    page.goto("/map")
+    page.wait_for_selector(".stage[data-inside]", timeout=_PATIENCE_MS)
+    page.mouse.move(500, 400)
+    page.mouse.down()
+    page.evaluate(_FRAMES)
+    for step in range(240):
+        page.mouse.move(500 + 120 * np.sin(step / 20), 400 + 60 * np.sin(step / 13))
+    page.evaluate("window.counting = false")
+    page.mouse.up()
+    frames = page.evaluate("window.frames_.slice(1)")
+    context.close()
+    measured = {**_spread(frames), "frames": len(frames), "over_34_ms": sum(each > 34 for each in frames)}
+    yield Row("explorer", f"map panned, {points:,} points", params, measured, "milliseconds between frames")
+
+
+def _spread(times: list[float]) -> dict[str, float]:
+    return {f"p{percent}_ms": round(float(np.percentile(times, percent)), 1) for percent in (50, 95)}
