@@ -103,10 +103,15 @@ class CollectionReader:
 
     def predictions(self, model: str) -> pa.Table:
         """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
+        return pa.concat_tables(self.stream_predictions(model))
+
+    def stream_predictions(self, model: str) -> Iterator[pa.Table]:
+        """The same part by part, at least one."""
         paths = self.model(model).predictions
         if not paths:
             raise NotBuiltError(f"The collection {self.name} keeps no predictions of the model {model}.")
-        return self._table(paths, schema.predictions(5))
+        for path in paths:
+            yield read_part(self.storage, path)
 
     def ids(self, space: str = "") -> Int64:
         """The id of each row of a space, shape (rows,)."""

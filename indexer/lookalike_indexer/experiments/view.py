@@ -176,17 +176,21 @@ class View:
         return self._predicted[model]
 
     def _read_predictions(self, model: str) -> Predicted:
-        table = self.reader.predictions(model)
-        top = table.schema.field("class_index").type.list_size
-        rows = self.rows_of_ids(table.column("id").to_numpy())
-        classes = np.full((len(self), top), -1, np.int32)
-        probabilities = np.full((len(self), top), np.nan, np.float32)
-        indexes = table.column("class_index").combine_chunks().flatten()
-        classes[rows] = indexes.to_numpy().reshape(-1, top)
-        probabilities[rows] = table.column("probability").combine_chunks().flatten().to_numpy().reshape(-1, top)
-        texts = table.column("class_name").combine_chunks().flatten()
-        first = pa.table({"index": indexes, "name": texts}).group_by("index").aggregate([("name", "min")])
-        names = dict(zip(first.column("index").to_pylist(), first.column("name_min").to_pylist(), strict=True))
+        # Part by part: the names of the classes of a million images take far more memory than what is kept.
+        classes, probabilities = np.empty((0, 0), np.int32), np.empty((0, 0), np.float32)
+        names: dict[int, str] = {}
+        for table in self.reader.stream_predictions(model):
+            top = table.schema.field("class_index").type.list_size
+            if not classes.size:
+                classes = np.full((len(self), top), -1, np.int32)
+                probabilities = np.full((len(self), top), np.nan, np.float32)
+            rows = self.rows_of_ids(table.column("id").to_numpy())
+            indexes = table.column("class_index").combine_chunks().flatten()
+            classes[rows] = indexes.to_numpy().reshape(-1, top)
+            probabilities[rows] = table.column("probability").combine_chunks().flatten().to_numpy().reshape(-1, top)
+            texts = table.column("class_name").combine_chunks().flatten()
+            found, first = np.unique(indexes.to_numpy(), return_index=True)
+            names |= dict(zip(found.tolist(), texts.take(pa.array(first)).to_pylist(), strict=True))
         return Predicted(classes, probabilities, names)
 
     def rows_of_ids(self, ids: Int64) -> Int64:
