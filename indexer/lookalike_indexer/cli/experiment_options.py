@@ -57,6 +57,13 @@ space_option = click.option("--space", default="", metavar="NAME", help="The emb
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=1234, show_default=True, help="Decides all that is random."
 )
+sample_option = click.option(
+    "--sample",
+    type=click.IntRange(min=2),
+    default=4000,
+    show_default=True,
+    help="Work on at most this many images, drawn by chance.",
+)
 out_option = click.option(
     "--out",
     type=click.Path(),
@@ -77,6 +84,11 @@ def experiment_options(command: F) -> F:
     for option in (json_option, out_option, collection_option):
         command = option(command)
     return command
+
+
+def named_list(text: str) -> list[str]:
+    """The names of an option such as --models A,B; none for an empty text."""
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def open_view(collection: str) -> View:

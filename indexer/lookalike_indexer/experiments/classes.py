@@ -181,8 +181,8 @@ def _findings(view: View, counted: list[_Counted], good: Int64, metric: Accuracy
         unmapped = each.classes.unmapped
         if unmapped:
             found.append(
-                f"{len(unmapped)} labels stand for no class of {each.model} and were left out: {some(unmapped)}; "
-                "say what they are by a class map."
+                f"Left out, because they are no classes of {each.model}: {some(unmapped)}; "
+                "say by a class map what they stand for."
             )
     names = [view.label_names[code] for code in good.tolist()]
     what = "" if len(counted) == 1 else "all of "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -21,34 +21,39 @@ from lookalike_indexer.pictures.montage import FAINT, INK, PAPER
 
 Float64 = npt.NDArray[np.float64]
 Colour = tuple[float, float, float, float]
-# More colours than this are told apart by nobody; the other categories are grey.
-_COLOURED = 20
+# More colours are told apart by nobody; the other categories are grey, which is left out here.
+_FEW: list[Colour] = [matplotlib.colormaps["tab10"](number) for number in range(10)]
+_MANY: list[Colour] = [matplotlib.colormaps["tab20"](number) for number in range(20) if number not in (14, 15)]
 _OTHER: Colour = (0.78, 0.78, 0.78, 1.0)
 _LEGEND_WIDTH = 260
 
 
 @dataclass(frozen=True)
 class Map:
-    """Positions (n, 2) with a category for each, "" for none, what the categories are, and a title."""
+    """Positions (n, 2) with a category for each, the colours of some categories, what they are, and a title.
+
+    Other categories are grey. `palette` makes the colours; those of all images
+    fit a map of some of them.
+    """
 
     places: Float64
     categories: Sequence[str]
+    colours: Mapping[str, Colour]
     by: str
     title: str
 
 
 def points(chart: Map) -> Figure:
-    """Draw a map as points, those of the most frequent categories in colour."""
+    """Draw a map as points; those of categories without a colour are grey."""
     figure = Figure(figsize=(11, 8), layout="constrained")
     axis = figure.subplots()
-    colours = palette(chart.categories)
     categories = np.asarray(chart.categories, dtype=object)
     size = float(np.clip(6000 / max(len(categories), 1), 2, 28))
-    other = ~np.isin(categories, list(colours))
+    other = ~np.isin(categories, list(chart.colours))
     if other.any():
         label = f" other ({int(other.sum())})"
         axis.scatter(chart.places[other, 0], chart.places[other, 1], s=size, color=[_OTHER], linewidths=0, label=label)
-    for name, colour in colours.items():
+    for name, colour in chart.colours.items():
         own = categories == name
         label = f" {short(name)} ({int(own.sum())})"
         axis.scatter(chart.places[own, 0], chart.places[own, 1], s=size, color=[colour], linewidths=0, label=label)
@@ -58,11 +63,11 @@ def points(chart: Map) -> Figure:
 
 
 def palette(categories: Sequence[str]) -> dict[str, Colour]:
-    """A colour for each of the twenty most frequent categories, by name; among equals the first by name."""
+    """A colour for each of the eighteen most frequent categories, by name; among equals the first by name."""
     counts = Counter(name for name in categories if name)
-    chosen = sorted(sorted(counts), key=lambda name: -counts[name])[:_COLOURED]
-    colours = matplotlib.colormaps["tab10" if len(chosen) <= 10 else "tab20"]
-    return {name: colours(number) for number, name in enumerate(sorted(chosen))}
+    chosen = sorted(sorted(counts), key=lambda name: -counts[name])[: len(_MANY)]
+    colours = _FEW if len(counts) <= len(_FEW) else _MANY
+    return dict(zip(sorted(chosen), colours, strict=False))
 
 
 def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: int = 56) -> Image.Image:
@@ -74,7 +79,7 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
     Halber, Sizikova, Finkelstein, 2015). A frame has its category's colour.
     """
     cells, columns, rows = grid_cells(chart.places)
-    colours = palette(chart.categories)
+    colours = chart.colours
     head = 40
     canvas = Image.new("RGB", (columns * tile + _LEGEND_WIDTH, max(rows * tile + head, 24 * len(colours) + 90)), PAPER)
     pen = ImageDraw.Draw(canvas)
@@ -125,7 +130,7 @@ def _draw_tile(
         canvas.paste(ImageOps.fit(picture, (inside, inside), Image.Resampling.LANCZOS), (left + 4, top + 4))
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colours: dict[str, Colour], corner: tuple[int, int]) -> None:
+def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colours: Mapping[str, Colour], corner: tuple[int, int]) -> None:
     left, top = corner
     if colours:
         pen.text((left, top), by, INK, font(13, bold=True))

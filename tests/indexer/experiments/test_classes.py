@@ -43,7 +43,7 @@ def test_accuracies_by_class_and_model(storage):
     ]
     assert (result.figures["a.top1"], result.figures["b.top1"], result.figures["b.top5"]) == (0.75, 0.75, 0.75)
     assert result.findings[0] == "a: top-1 0.750, top-5 1.000 over 4 images of 2 labels."
-    assert result.findings[1].startswith("1 labels stand for no class of a and were left out: gnu;")
+    assert result.findings[1].startswith("Left out, because they are no classes of a: gnu;")
 
 
 def test_the_best_classes_of_every_model(storage):

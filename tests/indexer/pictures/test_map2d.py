@@ -27,13 +27,16 @@ def test_pictures_in_one_place_do_not_overlap():
 
 def test_the_most_frequent_categories_have_colours():
     names = [f"c{number:02d}" for number in range(30) for _ in range(31 - number)]
-    assert list(palette(names)) == [f"c{number:02d}" for number in range(20)]
+    colours = palette(names)
+    assert list(colours) == [f"c{number:02d}" for number in range(18)]
+    # Grey is for the others.
+    assert all(len(set(colour[:3])) > 1 for colour in colours.values())
     assert palette(["", ""]) == {}
 
 
 def test_thumbnails_are_drawn_where_they_belong():
     places = np.array([[0.0, 0.0], [9.0, 9.0]])
-    chart = Map(places, ["a", ""], "label", "title")
+    chart = Map(places, ["a", ""], palette(["a"]), "label", "title")
     red, blue = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue")
     canvas = thumbnails(chart, lambda position: [red, blue][position], tile=50)
     # The second one lies higher, and to the right.
@@ -47,8 +50,15 @@ def test_thumbnails_are_drawn_where_they_belong():
 COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 
 
+def test_categories_without_a_colour_are_grey():
+    chart = Map(np.zeros((2, 2)), ["a", "b"], {"b": (1.0, 0.0, 0.0, 1.0)}, "label", "title")
+    assert (np.asarray(thumbnails(chart, lambda position: None)) == (255, 0, 0)).all(2).any()
+    assert [text.get_text().strip() for text in points(chart).legends[0].get_texts()] == ["other (1)", "b (1)"]
+
+
 def test_points_have_a_legend_with_counts():
-    figure = points(Map(np.random.default_rng(0).random((5, 2)), ["a", "b", "b", "", "$x$"], "label", "title"))
+    categories = ["a", "b", "b", "", "$x$"]
+    figure = points(Map(np.random.default_rng(0).random((5, 2)), categories, palette(categories), "label", "title"))
     (legend,) = figure.legends
     assert [text.get_text().strip() for text in legend.get_texts()] == ["other (1)", r"\$x\$ (1)", "a (1)", "b (2)"]
     assert png(figure) == png(figure)

@@ -1,0 +1,78 @@
+"""`lookalike choose-k`: how many clusters."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    experiment_options,
+    findings,
+    keep_option,
+    keep_result,
+    open_view,
+    sample_option,
+    seed_option,
+    shown,
+    space_option,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.out_folder import open_out
+
+
+@click.command("choose-k")
+@space_option
+@click.option("--from", "first", type=click.IntRange(min=2), default=2, show_default=True, help="Fewest clusters.")
+@click.option("--to", "last", type=click.IntRange(min=2), default=64, show_default=True, help="Most clusters.")
+@click.option(
+    "--seeds", type=click.IntRange(min=2), default=5, show_default=True, help="Times to cluster into each number."
+)
+@sample_option
+@seed_option
+@keep_option
+@experiment_options
+@reported
+def choose_k(
+    collection: str,
+    space: str,
+    first: int,
+    last: int,
+    seeds: int,
+    sample: int,
+    seed: int,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Cluster into different numbers of clusters, measure each, and recommend one.
+
+    Measured are inertia with its elbow, silhouette, Davies-Bouldin,
+    Calinski-Harabasz, and how alike the clusters of different seeds are.
+    --out draws one chart of them.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.experiments.choose_k import choose_k as experiment
+
+    view, folder = open_view(collection), open_out(out)
+    result = experiment(
+        view,
+        space=space,
+        first=first,
+        last=last,
+        sample=sample,
+        seeds=seeds,
+        seed=seed,
+        progress=TerminalProgress(),
+    )
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        table = result.tables["k"]
+        told(findings(result), shown(table, table.column_names, most=table.num_rows))
+    if folder is not None:
+        from lookalike_indexer.pictures.choose_k import choose_k_chart
+
+        folder.save("choose-k", choose_k_chart(result))
+        folder.tell(as_json)
+    keep_result(view, result, keep, as_json)

@@ -1,0 +1,87 @@
+"""`lookalike compare`: spaces and ways to cluster them, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    experiment_options,
+    findings,
+    keep_option,
+    keep_result,
+    named_list,
+    open_view,
+    sample_option,
+    seed_option,
+    shown,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.out_folder import open_out
+
+_SHOWN = ["space", "strategy", "purity", "nmi", "ari", "v_measure", "silhouette", "seconds", "MiB"]
+
+
+@click.command()
+@click.option("--spaces", default="", metavar="A,B", help="The embedding spaces.  [default: all]")
+@click.option(
+    "--strategies",
+    default="",
+    metavar="A,B",
+    help="Of kmeans, spherical, bisecting, agglomerative and whitened.  [default: all]",
+)
+@click.option(
+    "--clusters", type=click.IntRange(min=2), metavar="K", help="Number of clusters.  [default: as lookalike cluster]"
+)
+@sample_option
+@seed_option
+@keep_option
+@experiment_options
+@reported
+def compare(
+    collection: str,
+    spaces: str,
+    strategies: str,
+    clusters: int | None,
+    sample: int,
+    seed: int,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Cluster the same images in several spaces by several strategies, and measure each.
+
+    Seconds and memory are those of this run on this machine: --keep leaves
+    them out, so that what is kept is the same each time. --out draws a chart.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.experiments.compare import COSTS
+    from lookalike_indexer.experiments.compare import compare as experiment
+
+    view, folder = open_view(collection), open_out(out)
+    result = experiment(
+        view,
+        spaces=named_list(spaces),
+        strategies=named_list(strategies),
+        clusters=clusters,
+        sample=sample,
+        seed=seed,
+        progress=TerminalProgress(),
+    )
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        costs = result.tables[COSTS]
+        mebibytes = [size / 2**20 for size in costs.column("peak_bytes").to_pylist()]
+        table = result.tables["scores"].append_column("seconds", costs.column("seconds"))
+        told(findings(result), shown(table.append_column("MiB", [mebibytes]), _SHOWN, most=table.num_rows))
+    if folder is not None:
+        from lookalike_indexer.pictures.scores import comparison_chart
+
+        folder.save("compare", comparison_chart(result))
+        folder.tell(as_json)
+    lasting = {name: table for name, table in result.tables.items() if name != COSTS}
+    keep_result(view, dataclasses.replace(result, tables=lasting), keep, as_json)

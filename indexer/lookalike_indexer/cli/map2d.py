@@ -1,0 +1,129 @@
+"""`lookalike map`: the images on a plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    clustering_option,
+    experiment_options,
+    findings,
+    keep_result,
+    open_view,
+    sample_option,
+    seed_option,
+    space_option,
+    to_json,
+)
+from lookalike_indexer.cli.out_folder import OutFolder, open_out
+
+if TYPE_CHECKING:
+    from lookalike_indexer.experiments.result import Result
+    from lookalike_indexer.experiments.view import Int64, View
+
+
+@click.command("map")
+@space_option
+@click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), default="pca", show_default=True)
+@click.option(
+    "--color",
+    type=click.Choice(["label", "cluster", "prediction"]),
+    help="What colours mean.  [default: the label, or the cluster where there are no labels]",
+)
+@clustering_option
+@sample_option
+@click.option(
+    "--thumbnails",
+    type=click.IntRange(min=1, max=2000),
+    default=600,
+    show_default=True,
+    help="Pictures on the map of thumbnails, at most.",
+)
+@seed_option
+@click.option("--keep", metavar="NAME", help="What the stored map is called.  [default: SPACE-METHOD]")
+@experiment_options
+@reported
+def map2d(
+    collection: str,
+    space: str,
+    method: str,
+    color: str | None,
+    clustering: str,
+    sample: int,
+    thumbnails: int,
+    seed: int,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Place the images on a plane, those that are alike near to each other.
+
+    The coordinates are stored in the collection. --out draws them as points,
+    and as thumbnails of which none lies over another.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.experiments.map2d import default_name
+    from lookalike_indexer.experiments.map2d import map2d as experiment
+
+    view, folder = open_view(collection), open_out(out)
+    space, _ = view.reader.space(space)
+    # What the colours mean is looked up first: a map can take minutes.
+    by, categories = _categories(view, space, color, clustering) if folder is not None else ("", [])
+    result = experiment(view, method=method, space=space, sample=sample, seed=seed, progress=TerminalProgress())
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        click.echo(findings(result))
+    keep_result(view, result, keep if keep is not None else default_name(result), as_json)
+    if folder is not None:
+        _draw(view, result, (by, categories), thumbnails, folder)
+        folder.tell(as_json)
+
+
+def _categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:
+    """What colours mean, and the category of each image of the view."""
+    import numpy as np
+
+    if color is None and not clustering and view.label_names:
+        color = "label"
+    if color == "label":
+        view.require_labels()
+        return "label", view.label_texts(np.arange(len(view)))
+    if color == "prediction":
+        model = view.reader.manifest.spaces[space].model
+        predicted = view.predicted(model)
+        return f"prediction of {model}", [predicted.names.get(index, "") for index in predicted.classes[:, 0].tolist()]
+    name = view.clustering_name(clustering, space)
+    clusters = view.assigned(name).clusters.tolist()
+    width = len(str(max(clusters, default=0)))
+    return f"cluster of {name}", ["" if cluster < 0 else f"{cluster:0{width}d}" for cluster in clusters]
+
+
+def _draw(view: View, result: Result, coloured: tuple[str, list[str]], most: int, folder: OutFolder) -> None:
+    import numpy as np
+
+    from lookalike_indexer.pictures.map2d import Map, palette, points
+    from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
+    from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+    by, categories = coloured
+    table = result.tables["map"]
+    rows: Int64 = view.rows_of_ids(table.column("id").to_numpy())
+    places = np.stack([table.column(axis).to_numpy() for axis in "xy"], axis=1).astype(np.float64)
+    title = f"{result.settings['space']}, {result.settings['method']}"
+    named = [categories[row] for row in rows.tolist()]
+    colours = palette(named)
+    chart = Map(places, named, colours, by, f"{title}: {len(rows):,} images")
+    folder.save(f"map-{result.settings['method']}", points(chart))
+    drawn = np.arange(len(rows))
+    if len(rows) > most:
+        seed = int(str(result.settings["seed"]))
+        drawn = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+        title = f"{title}: {most:,} of {len(rows):,} images, by chance"
+    chart = Map(places[drawn], [named[place] for place in drawn.tolist()], colours, by, title)
+    pictures = Thumbnails(view, size=96)
+    sheet = draw_thumbnails(chart, lambda place: pictures.picture(int(rows[drawn[place]])))
+    folder.save(f"map-{result.settings['method']}-thumbnails", sheet)

@@ -1,0 +1,37 @@
+"""A chart of what each number of clusters costs and gains."""
+
+from __future__ import annotations
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.figures import short
+
+_PANELS = {
+    "silhouette": "silhouette, highest",
+    "inertia": "inertia, at its elbow",
+    "stability": "stability under reseeding (ARI), highest",
+    "davies_bouldin": "Davies-Bouldin, lowest",
+    "calinski_harabasz": "Calinski-Harabasz, highest",
+}
+
+
+def choose_k_chart(result: Result) -> Figure:
+    """Draw each measure by number of clusters, with what its rule says and what is recommended."""
+    columns = result.tables["k"].to_pydict()
+    rules = dict(zip(*(result.tables["rules"].column(name).to_pylist() for name in ("rule", "k")), strict=True))
+    recommended = int(result.figures["recommended"])
+    figure = Figure(figsize=(10, 11), layout="constrained")
+    figure.suptitle(short(f"{result.settings['space']}: {recommended} clusters have the highest silhouette", 120))
+    axes = figure.subplots(len(_PANELS), 1, sharex=True)
+    for axis, (name, told) in zip(axes, _PANELS.items(), strict=True):
+        said = rules["elbow" if name == "inertia" else name]
+        axis.plot(columns["k"], columns[name], marker="o", markersize=3, color="tab:blue")
+        axis.axvline(recommended, color="tab:green", linestyle="--", linewidth=1)
+        axis.plot([said], [columns[name][columns["k"].index(said)]], "o", markersize=9, mfc="none", mec="tab:red")
+        axis.set_title(f"{told}: {said}", fontsize=10, loc="left")
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("clusters; dashed: recommended, ringed: what the rule says")
+    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    return figure
