@@ -14,11 +14,11 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 @pytest.mark.slow
 def test_whatever_fails_nothing_published_is_lost_and_the_next_run_completes_it():
-    command = [sys.executable, "-m", "tests.faults", "--count", "40", "--seed", "1", "--json"]
+    command = [sys.executable, "-m", "tests.faults", "--count", "32", "--seed", "1", "--json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
-    assert (figures["faults"], figures["broken"]) == (40, 0)
-    assert figures["killed"] >= 3
+    assert (figures["faults"], figures["broken"]) == (32, 0)
+    assert figures["killed"] >= 2
     assert figures["refused"] >= 8
     assert len(figures["scenarios"]) == 7
