@@ -14,6 +14,7 @@ from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import refusal
+from lookalike_server.released import release_memory
 from lookalike_server.snapshot import Loader, Snapshot
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class Reloader:
             if snapshot is not self._opened():
                 self._opened = weakref.ref(snapshot)
                 await self._open_network(snapshot)
+                await asyncio.to_thread(release_memory)
 
     async def load_newest(self, but: Found | None = None) -> int:
         """Serve the newest generation if it is another one, and not `but`; returns the one that is served.

@@ -3,14 +3,18 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 
+import grpc
 import numpy as np
+import psutil
 import pytest
 
 from lookalike import wire
-from lookalike.v1 import search_pb2
+from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
@@ -43,13 +47,17 @@ async def test_generations_change_under_load_without_a_failed_or_mixed_reply(mak
                 replies.append((position, reply))
 
         callers = [asyncio.ensure_future(caller(number)) for number in range(16)]
+
+        def answered_by(generation: int) -> bool:
+            return any(reply.served.generation == generation for _, reply in replies[-200:])
+
         for generation in (2, 3, 4):
-            await asyncio.sleep(0.1)
+            await until(lambda before=generation - 1: answered_by(before), 60)
             index = "IVF8,Flat" if generation == 3 else "Flat"
             rows = 200 + 50 * generation
             toys[generation] = make_toy(vectors(rows, generation), index=index, default_nprobe=8, clusters=2)
-            await until(lambda wanted=generation: served.app.current.snapshot.generation == wanted)
-        await asyncio.sleep(0.1)
+            await until(lambda wanted=generation: served.app.current.snapshot.generation == wanted, 60)
+        await until(lambda: answered_by(4), 60)
         done = True
         await asyncio.gather(*callers)
         assert served.app.current.generations == [4]
@@ -185,3 +193,49 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
             served.app.reload()
         await until(lambda: served.app.current.snapshot.generation == 2)
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
+
+
+async def test_memory_returns_to_one_generations_size_after_swaps_under_load(make_toy) -> None:
+    size = 16_000 * 256 * 4  # bytes of the index of one generation
+
+    def make(seed: int):
+        values = np.random.default_rng(seed).standard_normal((16_000, 256)).astype(np.float32)
+        return make_toy(values, part_rows=8_000)
+
+    # In a process of its own: making generations takes memory, too.
+    command = [sys.executable, "-m", "lookalike", "serve", str(make(1).root), "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout is not None
+        line = await asyncio.to_thread(process.stdout.readline)
+        async with grpc.aio.insecure_channel(line.split(" on ")[1].split(": ")[0]) as channel:
+            stub = search_pb2_grpc.SearchServiceStub(channel)
+            query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5]))
+            served = [1]
+            done = False
+
+            async def caller() -> None:
+                while not done:
+                    # A call that fails ends the test.
+                    reply = await stub.Search(search_pb2.SearchRequest(query=query, k=5), timeout=60)
+                    served[0] = reply.served.generation
+
+            callers = [asyncio.ensure_future(caller()) for _ in range(2)]
+
+            async def swap(generation: int) -> int:
+                await asyncio.to_thread(make, generation)
+                await until(lambda: served[0] == generation, 120)
+                # What the old one held is given back in its own time.
+                await asyncio.sleep(0.5)
+                return psutil.Process(process.pid).memory_info().rss
+
+            # The first swaps bring in what is loaded once and stays.
+            before = [await swap(generation) for generation in range(2, 4)][-1]
+            after = [await swap(generation) for generation in range(4, 10)]
+            done = True
+            await asyncio.gather(*callers)
+    finally:
+        process.kill()
+        process.communicate()
+    # Six generations that stayed would be 98 MB and more.
+    assert min(after[-3:]) - before < 4 * size, f"{before / 1e6:.0f} MB became {[round(rss / 1e6) for rss in after]}"
