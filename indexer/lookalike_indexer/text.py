@@ -9,8 +9,12 @@ from collections.abc import Sequence
 
 def printable(text: str) -> str:
     """The text on one line, without characters that would move a cursor or colour a terminal."""
-    line = " ".join(text.split())
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return harmless(" ".join(text.split()))
+
+
+def harmless(text: str) -> str:
+    """The text with every character written out as an escape that is not to be seen, such as a line's end."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def columns(text: str) -> int:

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 import click
 
 from lookalike_indexer.errors import IndexerError, UsageError
+from lookalike_indexer.text import harmless
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,8 +23,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except UsageError as error:
-            raise click.UsageError(str(error)) from error
+            raise click.UsageError(harmless(str(error))) from error
         except IndexerError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(harmless(str(error))) from error
 
     return run

@@ -12,6 +12,7 @@ import json
 import logging
 from typing import Any, Literal, get_args
 
+from lookalike_indexer.text import harmless
 from lookalike_server.observe import record
 from lookalike_server.observe.record import CallRecord
 
@@ -39,7 +40,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, line: logging.LogRecord) -> str:  # noqa: N802 - the base's name for it
         call = record.current()
-        text = _escaped(super().formatMessage(line))
+        text = harmless(super().formatMessage(line))
         return f"{text} [{call.request_id}]" if call else text
 
 
@@ -82,7 +83,3 @@ def trace_id(traceparent: str) -> str:
     parts = traceparent.split("-")
     whole = len(parts) >= 4 and len(parts[1]) == 32 and all(digit in "0123456789abcdef" for digit in parts[1])
     return parts[1] if whole else ""
-
-
-def _escaped(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
