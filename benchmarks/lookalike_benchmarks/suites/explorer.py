@@ -26,7 +26,7 @@ QUICK = {"rows": "600", "points": "2000", "dim": "16", "clusters": "8", "rounds"
 
 _FLAGS = ("--no-sandbox", "--disable-background-networking", "--no-first-run", "--disable-dev-shm-usage")
 _SOFTWARE = ("--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader")
-_PATIENCE_MS = 120_000
+_PATIENCE_MS, _LOOK_MS = 120_000, 20
 # In the page: tells, frame by frame, when what the window shows is painted.
 _WATCH = """
 (() => {
@@ -122,9 +122,11 @@ def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> I
 
 def _took(page: Any) -> float:
     """Milliseconds; asks from outside, because the page's policy lets no text become script."""
-    while (took := page.evaluate("window.took")) is None:
-        page.wait_for_timeout(20)
-    return float(took)
+    for _ in range(_PATIENCE_MS // _LOOK_MS):
+        if (took := page.evaluate("window.took")) is not None:
+            return float(took)
+        page.wait_for_timeout(_LOOK_MS)
+    raise TimeoutError(f"{page.url} was not painted within {_PATIENCE_MS} ms")
 
 
 def _panning(browser: Any, address: str, points: int, params: dict[str, Any]) -> Iterator[Row]:
