@@ -49,7 +49,7 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     }
     counts = pa.table(
         {
-            "label": pa.array([view.label_names[row] for row in cells.rows.tolist()], pa.string()),
+            "label": pa.array(view.label_names, pa.string()).take(pa.array(cells.rows)),
             "cluster": pa.array(cells.columns, pa.int32()),
             "count": pa.array(cells.counts, pa.int64()),
             "is_main": pa.array(cells.is_main),

@@ -159,13 +159,20 @@ def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> 
     """
     z = np.full(len(values), np.nan)
     rows = np.flatnonzero(judged)
-    rows = rows[np.argsort(groups[rows], kind="stable")]
-    _, starts = np.unique(groups[rows], return_index=True)
-    for members in np.split(rows, starts[1:]):
-        apart = values[members] - np.median(values[members])
-        spread = np.median(np.abs(apart))
-        z[members] = _TO_DEVIATIONS * apart / spread if spread > 0 else 0.0
+    _, codes = np.unique(groups[rows], return_inverse=True)
+    apart = values[rows] - _medians(values[rows], codes)[codes]
+    spread = _medians(np.abs(apart), codes)[codes]
+    z[rows] = np.where(spread > 0, _TO_DEVIATIONS * apart / np.where(spread > 0, spread, 1), 0.0)
     return z
+
+
+def _medians(values: Float64, codes: npt.NDArray[np.int64]) -> Float64:
+    """The median of the values of each code, all of which occur; at once, for there may be many small groups."""
+    ordered = values[np.lexsort((values, codes))]
+    sizes = np.bincount(codes)
+    starts = np.cumsum(sizes) - sizes
+    medians: Float64 = (ordered[starts + (sizes - 1) // 2] + ordered[starts + sizes // 2]) / 2
+    return medians
 
 
 def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> None:

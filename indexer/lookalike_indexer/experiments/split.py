@@ -58,9 +58,9 @@ def split_label(
     """Cluster the images of one label by k-means on their L2-normalised embeddings; k 0: chosen by silhouette.
 
     The silhouette is Rousseeuw's (1987), by cosine distance, on all images up
-    to 2,000 and on a sample of those beyond. k is then the one from 2 to 8
-    with the highest mean. Of labels with more than 20,000 images a sample is
-    split.
+    to 2,000 and on a sample of those beyond. The k that is chosen has the highest
+    mean, from 2 to 8, of those that give two groups of more than one image. Of
+    labels with more than 20,000 images a sample is split.
 
     Tables:
     - subclusters: subcluster (the largest is 0), size, silhouette, distance (mean, Euclidean, to the centroid), around
@@ -87,8 +87,7 @@ def split_label(
         for number in tried:
             splits.append(_split(vectors, number, seed))
             bar.advance()
-    # max takes the first of equal ones; a silhouette that is not defined is the last choice.
-    best = max(splits, key=lambda split: -2.0 if np.isnan(split.silhouette) else split.silhouette)
+    best = max(splits, key=_goodness)  # the first of equal ones
     rows = space_rows[places]
     neighbours = _neighbours(view, space, code, best, progress)
     around = _around(neighbours)
@@ -140,6 +139,12 @@ def _split(vectors: Float32, k: int, seed: int) -> _Split:
     return _Split(
         trained.centroids[order], clusters, assigned.distances, _silhouettes(vectors, clusters, seed), inertia
     )
+
+
+def _goodness(split: _Split) -> tuple[bool, float]:
+    """Two groups before one and single images, which are oddballs; then the silhouette, if it is defined."""
+    groups = int(np.count_nonzero(np.bincount(split.clusters) > 1))
+    return groups > 1, -2.0 if np.isnan(split.silhouette) else split.silhouette
 
 
 def _silhouettes(vectors: Float32, clusters: Int32, seed: int) -> Float32:

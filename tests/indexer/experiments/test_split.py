@@ -73,6 +73,17 @@ def test_large_classes_are_sampled_and_it_is_said(view: View, monkeypatch):
     assert "measured on a random sample of 8 images" in told
 
 
+def test_a_single_odd_image_is_no_group(make_collection):
+    angles = np.radians([0, 1, 2, 3, 10, 11, 12, 13, 180])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    storage = make_collection(vectors, labels=["a"] * 9)
+    found = split_label(View(CollectionReader.open(str(storage.root))), "a")
+    silhouettes = found.tables["ks"].column("silhouette").to_pylist()
+    # By silhouette alone all others would be one group, and the image opposite of them the other.
+    assert silhouettes[0] == max(silhouettes)
+    assert found.tables["subclusters"].column("size").to_pylist() == [4, 4, 1]
+
+
 @pytest.mark.parametrize("k", [0, 1, 2])
 def test_equal_images_are_one_group(make_collection, k: int):
     storage = make_collection(np.ones((6, 3), np.float32), labels=["a"] * 5 + ["b"])
