@@ -6,12 +6,12 @@ Both give the same dicts: a function of the entry point group
 
 from __future__ import annotations
 
-from importlib import metadata
 from typing import Any, Final
 
 import click
 
 from lookalike import Client, Experiment
+from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import printable, table, to_json
 
@@ -20,10 +20,7 @@ RESULTS: Final = "lookalike.results"
 
 @click.command(short_help="List the stored results of experiments, or show one.")
 @click.argument("name", metavar="[KIND/NAME]", default="")
-@click.option(
-    "--collection", type=click.Path(file_okay=False), metavar="DIR", envvar="LOOKALIKE_COLLECTION", show_envvar=True,
-    help="The collection's folder, in place of a server.",
-)  # fmt: skip
+@collection_option
 @server_options(default=None)
 @click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of each table to print.")
 @json_option
@@ -43,14 +40,9 @@ def results(
     The collection is that in DIR, or the one behind a server (127.0.0.1:50051
     by default). Experiments store their result when they are given --keep.
     """
-    by_hand = [
-        option for option in ("collection", "server")
-        if ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
-    ]  # fmt: skip
-    if len(by_hand) == 2:
-        raise click.UsageError("Name a --collection or a --server, not both.")
-    if collection and by_hand != ["server"]:
-        found = _of_folder(collection, name)
+    folder = folder_meant(ctx, collection)
+    if folder is not None:
+        found = read_folder(RESULTS, folder, name)
     else:
         with open_client(server or DEFAULT_SERVER, tls, ca) as client:
             found = _of_server(client, name)
@@ -58,17 +50,6 @@ def results(
         click.echo(to_json(found))
     else:
         click.echo(_shown(found, rows) if name else _listed(found))
-
-
-def _of_folder(folder: str, name: str) -> Any:
-    for entry in metadata.entry_points(group=RESULTS):
-        try:
-            return entry.load()(folder, name)
-        except ImportError as error:
-            raise click.ClickException(
-                f"Reading a folder needs {error.name}, which is not installed here: pip install 'lookalike[indexer]'"
-            ) from error
-    raise click.ClickException("Reading a folder needs the indexer: pip install 'lookalike[indexer]'")
 
 
 def _of_server(client: Client, name: str) -> Any:

@@ -1,0 +1,50 @@
+"""Commands that ask a server, or read a collection's folder when the indexer is there.
+
+The client knows nothing of folders: functions of an entry point group, which
+the indexer registers, make of a folder what the server would have told.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import click
+
+collection_option = click.option(
+    "--collection",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    envvar="LOOKALIKE_COLLECTION",
+    show_envvar=True,
+    help="The collection's folder, in place of a server.",
+)
+
+
+def folder_meant(ctx: click.Context, collection: str | None) -> str | None:
+    """The folder to read, None when a server is to be asked.
+
+    What is typed goes before what the environment says; click.UsageError when
+    both a folder and a server are typed.
+    """
+    typed = {
+        option
+        for option in ("collection", "server")
+        if ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+    }
+    if len(typed) == 2:
+        raise click.UsageError("Name a --collection or a --server, not both.")
+    return None if typed == {"server"} else collection or None
+
+
+def read_folder(group: str, folder: str, *arguments: Any) -> Any:
+    """What the function of an entry point group makes of a folder; click.ClickException without the indexer."""
+    for entry in metadata.entry_points(group=group):
+        try:
+            # The function itself imports what reads a folder.
+            return entry.load()(folder, *arguments)
+        except ImportError as error:
+            raise click.ClickException(
+                f"Reading a folder needs {error.name}, which is not installed here: pip install 'lookalike[indexer]'"
+            ) from error
+    raise click.ClickException("Reading a folder needs the indexer: pip install 'lookalike[indexer]'")

@@ -1,0 +1,44 @@
+"""`lookalike images` behind a server; tests/indexer/cli has the folder."""
+
+import json
+
+import pytest
+
+from lookalike.cli._run import run
+
+
+@pytest.fixture
+def cli(toy, capsys, monkeypatch):
+    """Run a command line against the toy server: gives the exit code, output and errors."""
+    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
+    monkeypatch.delenv("LOOKALIKE_COLLECTION", raising=False)
+
+    def call(*arguments):
+        code = run(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_the_images_of_a_label_are_listed(cli):
+    code, out, err = cli("images", "--label", "cats", "--limit", "2")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert [line.split()[-1] for line in lines[:3]] == ["key", "cats/05.jpg", "cats/06.jpg"]
+    assert lines[3] == "... and 3 more of 5; --limit lists them."
+    everything = json.loads(cli("images", "--label", "cats", "--json")[1])
+    assert (everything["label"], everything["total"], len(everything["images"])) == ("cats", 5, 5)
+
+
+def test_all_images_are_listed_over_several_pages(cli):
+    found = json.loads(cli("images", "--json")[1])
+    assert (found["label"], found["total"], len(found["images"])) == (None, 11, 11)
+    assert found["images"][0]["id"] == 0
+    assert json.loads(cli("images", "--limit", "0", "--json")[1])["images"] == []
+
+
+def test_a_folder_or_a_server_is_named(cli, toy):
+    code, _, err = cli("images", "--collection", "x", "--server", toy.address)
+    assert code == 2
+    assert "Name a --collection or a --server, not both." in err
