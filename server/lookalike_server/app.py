@@ -24,14 +24,13 @@ from lookalike.v1 import (
     server_pb2_grpc,
 )
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.access import Access
 from lookalike_server.admission import Admission
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current
-from lookalike_server.embedding import Embedder, EmbedQueue, OpenEmbedder
-from lookalike_server.embedding_process import Opening, ProcessEmbedder
+from lookalike_server.embedding import EmbedQueue, OpenEmbedder
+from lookalike_server.embedding_process import embedder_opener
 from lookalike_server.experiments import ExperimentQueue
 from lookalike_server.health import Health
 from lookalike_server.interceptors import Errors, InFlight
@@ -95,7 +94,7 @@ class App:
         self._loader = Loader(
             settings.placement, devices, settings.limits, self._budget, self._observatory.lane, settings.on_loss
         )
-        self._open_embedder = open_embedder or _embedder_opener(settings, devices, self._budget)
+        self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget)
         # Half of the processors, as the network has: searches keep the rest.
         self._laboratory = laboratory or ProcessLaboratory(
             Equipment(settings.root, settings.weights, self._budget.embed, settings.limits)
@@ -238,17 +237,3 @@ class App:
             problem = await self._embed_queue.problem(snapshot)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
-
-
-def _embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:
-    device = "cpu" if settings.placement == "cpu" else devices[0].name
-
-    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
-
-    def open_embedder(reader: CollectionReader, space: str) -> Embedder:
-        generation = reader.manifest.generation
-        return ProcessEmbedder(
-            Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits)
-        )
-
-    return open_embedder

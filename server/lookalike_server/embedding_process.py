@@ -7,7 +7,7 @@ process every search would wait for that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,11 @@ from typing import Any
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.images.decode import ImageLimits
+from lookalike_server.budget import ThreadBudget
 from lookalike_server.child import Child, Role
+from lookalike_server.embedding import Embedder, OpenEmbedder
+from lookalike_server.placement.devices import Device
+from lookalike_server.settings import ServeSettings
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,20 @@ class ProcessEmbedder:
     def close(self) -> None:
         """End the process; what it was doing is lost."""
         self._child.close()
+
+
+def embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:
+    """Opens networks in processes, on the first of a server's devices."""
+    device = "cpu" if settings.placement == "cpu" else devices[0].name
+    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
+
+    def open_embedder(reader: CollectionReader, space: str) -> Embedder:
+        generation = reader.manifest.generation
+        return ProcessEmbedder(
+            Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits)
+        )
+
+    return open_embedder
 
 
 @contextmanager
