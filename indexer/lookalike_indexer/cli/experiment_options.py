@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lookalike_indexer.collection.layout import checked_name
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import aligned, printable
 
 if TYPE_CHECKING:
@@ -32,6 +34,14 @@ def _fit(context: click.Context, option: click.Parameter, value: str | None) -> 
     from lookalike_indexer.collection.layout import checked_name
     from lookalike_indexer.errors import UsageError
 
+    try:
+        return None if value is None else checked_name(value, "result")
+    except UsageError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def checked_keep(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A name for a result, refused before any work when it cannot be one."""
     try:
         return None if value is None else checked_name(value, "result")
     except UsageError as error:

@@ -8,6 +8,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    checked_keep,
     clustering_option,
     experiment_options,
     findings,
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     help="Pictures on the map of thumbnails, at most.",
 )
 @seed_option
-@click.option("--keep", metavar="NAME", help="What the stored map is called.  [default: SPACE-METHOD]")
+@click.option(
+    "--keep", metavar="NAME", callback=checked_keep, help="What the stored map is called.  [default: SPACE-METHOD]"
+)
 @experiment_options
 @reported
 def map2d(
@@ -71,7 +74,7 @@ def map2d(
     view, folder = open_view(collection), open_out(out)
     space, _ = view.reader.space(space)
     # What the colours mean is looked up first: a map can take minutes.
-    by, categories = _categories(view, space, color, clustering) if folder is not None else ("", [])
+    coloured = categories(view, space, color, clustering) if folder is not None else ("", [])
     result = experiment(view, method=method, space=space, sample=sample, seed=seed, progress=TerminalProgress())
     if as_json:
         click.echo(to_json(result))
@@ -79,11 +82,11 @@ def map2d(
         click.echo(findings(result))
     keep_result(view, result, keep if keep is not None else default_name(result), as_json)
     if folder is not None:
-        _draw(view, result, (by, categories), thumbnails, folder)
+        _draw(view, result, coloured, thumbnails, folder)
         folder.tell(as_json)
 
 
-def _categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:
+def categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:
     """What colours mean, and the category of each image of the view."""
     import numpy as np
 
@@ -109,12 +112,12 @@ def _draw(view: View, result: Result, coloured: tuple[str, list[str]], most: int
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
     from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-    by, categories = coloured
+    by, of_images = coloured
     table = result.tables["map"]
     rows: Int64 = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in "xy"], axis=1).astype(np.float64)
     title = f"{result.settings['space']}, {result.settings['method']}"
-    named = [categories[row] for row in rows.tolist()]
+    named = [of_images[row] for row in rows.tolist()]
     colours = palette(named)
     chart = Map(places, named, colours, by, f"{title}: {len(rows):,} images")
     folder.save(f"map-{result.settings['method']}", points(chart))
