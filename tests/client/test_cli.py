@@ -365,19 +365,15 @@ def test_help_lists_every_command_in_the_order_of_use(cli):
     code, out, _ = cli("--help")
     assert code == 0
     listed = [line.split()[0] for line in out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
-    assert listed == [
-        "index",
-        "embed",
-        "cluster",
-        "build",
-        "serve",
-        "search",
-        "clusters",
-        "info",
-        "doctor",
-        "completion",
-        "bench",
-    ]
+    wanted = (
+        "index embed cluster build serve explore search images clusters "
+        "show classes matrix oddballs split interpret choose-k dendrogram map compare explain evolution report "
+        "results info doctor completion"
+    ).split()
+    assert listed[: len(wanted)] == wanted
+    rest = listed[len(wanted) :]
+    assert rest == sorted(rest)
+    assert "bench" in rest
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -403,6 +399,12 @@ def test_without_the_indexer_help_still_lists_its_commands_and_they_say_what_to_
         "Error: `lookalike index` needs lookalike_indexer, which is not installed here: "
         "pip install 'lookalike[indexer]'\n"
     )
+
+
+def test_experiments_need_more_than_indexing_does():
+    assert "pip install 'lookalike[experiments]'" in without("lookalike_indexer", "--help").stdout
+    entry = metadata.EntryPoint("matrix", "lookalike_indexer.cli.matrix:matrix", "lookalike.commands")
+    assert _commands._install(entry) == "pip install 'lookalike[experiments]'"
 
 
 def test_a_package_that_is_missed_only_when_the_command_runs_is_told_too(cli, monkeypatch):

@@ -9,6 +9,22 @@ from typing import Any, Final
 import click
 
 COMMANDS: Final = "lookalike.commands"
+# Commands that look into a collection; some need libraries that indexing does not.
+_EXPERIMENTS: Final = (
+    "show",
+    "classes",
+    "matrix",
+    "oddballs",
+    "split",
+    "interpret",
+    "choose-k",
+    "dendrogram",
+    "map",
+    "compare",
+    "explain",
+    "evolution",
+    "report",
+)
 # The order of the help page: first what makes a collection, then what asks it.
 _ORDER: Final = (
     "index",
@@ -18,7 +34,9 @@ _ORDER: Final = (
     "serve",
     "explore",
     "search",
+    "images",
     "clusters",
+    *_EXPERIMENTS,
     "results",
     "info",
     "doctor",
@@ -89,6 +107,8 @@ def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
 def _install(entry: metadata.EntryPoint) -> str:
     """What to do to have a command."""
     package = entry.module.partition(".")[0]
+    if package == "lookalike_indexer" and entry.name in _EXPERIMENTS:
+        return "pip install 'lookalike[experiments]'"
     for known in (entry.module, package):
         if known in _INSTALL:
             return _INSTALL[known]
