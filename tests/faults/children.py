@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_LONGEST_S = 120.0
+_LONGEST_S = 300.0
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,20 +179,26 @@ def trials(
     """So many faults, spread evenly over scenarios and kinds, all decided by the seed."""
     draw = random.Random(seed)
     skipped = () if harness.can_mount else kinds.NEEDS_ROOT
-    pairs = [(name, kind) for name in names for kind in wanted if kind not in skipped]
+    pairs = _pairs([kind for kind in wanted if kind not in skipped], names, draw)
     done: list[Trial] = []
-    impossible: set[tuple[str, str]] = set()
-    while len(done) < count and len(impossible) < len(pairs):
-        for pair in draw.sample(pairs, len(pairs)):
-            if len(done) == count:
-                break
-            trial = harness.trial(*pair, draw.getrandbits(32))
-            if trial is None:
-                impossible.add(pair)
-                continue
-            done.append(trial)
-            tell(len(done), trial)
+    misses = 0
+    while len(done) < count and misses < len(names) * len(wanted):
+        trial = harness.trial(*next(pairs), draw.getrandbits(32))
+        if trial is None:
+            misses += 1
+            continue
+        misses = 0
+        done.append(trial)
+        tell(len(done), trial)
     return done
+
+
+def _pairs(wanted: list[str], names: list[str], draw: random.Random) -> Iterator[tuple[str, str]]:
+    """Scenarios and kinds, so that a short run has all of each, and a long one all pairs."""
+    scenarios = itertools.cycle(draw.sample(names, len(names)))
+    while True:
+        for kind in draw.sample(wanted, len(wanted)):
+            yield next(scenarios), kind
 
 
 def working_folder() -> Path:

@@ -13,12 +13,14 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_whatever_fails_nothing_published_is_lost_and_the_next_run_completes_it():
     command = [sys.executable, "-m", "tests.faults", "--count", "32", "--seed", "1", "--json"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100, check=False)
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     assert (figures["faults"], figures["broken"]) == (32, 0)
-    assert figures["killed"] >= 2
+    assert figures["killed"] >= 1
     assert figures["refused"] >= 8
     assert len(figures["scenarios"]) == 7
+    assert len(figures["kinds"]) >= 12
