@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from lookalike_indexer.report.chapter import Made
 from lookalike_indexer.report.context import Context
 
@@ -14,17 +12,11 @@ _SHEETS = 2
 def known_classes(context: Context) -> Made:
     """How often each model is right about each class."""
     from lookalike_indexer.experiments.classes import class_accuracies
-    from lookalike_indexer.pictures.bars import BarStyle, bars
+    from lookalike_indexer.pictures.scores import accuracies_chart
 
     result = class_accuracies(context.view)
-    lines = result.tables["accuracies"].to_pylist()
-    models = list(dict.fromkeys(line["model"] for line in lines))
-    top1 = {(line["model"], line["label"]): line["top1"] for line in lines}
-    labels = list(dict.fromkeys(line["label"] for line in lines))
-    series = {model: [top1.get((model, label), math.nan) for label in labels] for model in models}
-    chart = bars(labels, series, BarStyle("Top-1 accuracy", "share of its images", "class", most=1.0))
     tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
-    return Made(result, tables, [("How often each model is right about each class", chart)])
+    return Made(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
 
 
 def classes_and_clusters(context: Context) -> Made:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.report.chapter import Made
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
 # More thumbnails could not be told apart.
 _ON_MAP = 300
+_LEAVES = 60
 
 
 def number_of_clusters(context: Context) -> Made:
-    """How many clusters there may be."""
+    """How many clusters there may be; and, where the classifier's weights are to be had, the tree of its classes."""
     from lookalike_indexer.experiments.choose_k import choose_k
-    from lookalike_indexer.pictures.bars import BarStyle, bars
+    from lookalike_indexer.experiments.label_tree import label_tree
+    from lookalike_indexer.pictures.choose_k import choose_k_chart
+    from lookalike_indexer.pictures.dendrogram import tree_figure
 
     seed = context.asked.seed
     result = context.kept("choose_k") or choose_k(context.view, last=32, sample=1000, seeds=3, seed=seed)
-    table = result.tables["k"]
-    columns = table.to_pydict()
-    series = {name: columns[name] for name in ("silhouette", "stability")}
-    chart = bars(
-        [str(k) for k in columns["k"]], series, BarStyle("Silhouette, and stability under reseeding", names="k")
-    )
-    tables = {"rules": ["rule", "k", "value"], "k": table.column_names}
-    return Made(result, tables, [("What each number of clusters is like", chart)])
+    pictures: list[tuple[str, Picture]] = [("What each number of clusters is like", choose_k_chart(result))]
+    with contextlib.suppress(IndexerError):
+        tree = context.kept("label_tree") or label_tree(context.view, most=_LEAVES)
+        pictures.append((f"The classes that the model sees, as a tree. {tree.findings[0]}", tree_figure(tree)))
+    tables = {"rules": ["rule", "k", "value"], "k": result.tables["k"].column_names}
+    return Made(result, tables, pictures)
 
 
 def mapped(context: Context) -> Made:
@@ -32,7 +36,7 @@ def mapped(context: Context) -> Made:
     import numpy as np
 
     from lookalike_indexer.experiments.map2d import map2d
-    from lookalike_indexer.pictures.map2d import Map, points, thumbnails
+    from lookalike_indexer.pictures.map2d import Map, palette, points, thumbnails
 
     view = context.view
     result = context.kept("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
@@ -40,9 +44,10 @@ def mapped(context: Context) -> Made:
     rows = view.rows_of_ids(table.column("id").to_numpy())
     places = np.stack([table.column(axis).to_numpy() for axis in ("x", "y")], axis=1).astype(np.float64)
     title = f"{result.settings['space']} by {result.settings['method']}"
-    chart = Map(places, view.label_texts(rows), "label", title)
+    colours = palette(view.label_texts(rows))
+    chart = Map(places, view.label_texts(rows), colours, "label", title)
     some = np.sort(np.random.default_rng(context.asked.seed).permutation(len(rows))[:_ON_MAP])
-    small = Map(places[some], view.label_texts(rows[some]), "label", title)
+    small = Map(places[some], view.label_texts(rows[some]), colours, "label", title)
     tiles = thumbnails(small, lambda position: context.thumbnails.picture(int(rows[some[position]])))
     pictures: list[tuple[str, Picture]] = [
         ("Each image a point", points(chart)),
@@ -54,15 +59,11 @@ def mapped(context: Context) -> Made:
 def compared(context: Context) -> Made:
     """Spaces and ways to cluster them; what they cost differs from run to run and is left out."""
     from lookalike_indexer.experiments.compare import compare
-    from lookalike_indexer.pictures.bars import BarStyle, bars
+    from lookalike_indexer.pictures.scores import comparison_chart
 
     result = context.kept("compare") or compare(context.view, sample=1000, seed=context.asked.seed)
-    scores = result.tables["scores"]
-    columns = scores.to_pydict()
-    names = [f"{space}, {strategy}" for space, strategy in zip(columns["space"], columns["strategy"], strict=True)]
-    measures = ["nmi", "silhouette"] if context.view.label_names else ["silhouette"]
-    chart = bars(names, {measure: columns[measure] for measure in measures}, BarStyle("Spaces and strategies"))
-    listed = [name for name in scores.column_names if name not in ("smallest", "largest")]
+    listed = [name for name in result.tables["scores"].column_names if name not in ("smallest", "largest")]
+    chart = comparison_chart(result)
     return Made(result, {"scores": listed}, [("Each space, clustered by each strategy", chart)])
 
 
