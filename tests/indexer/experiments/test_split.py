@@ -5,8 +5,9 @@ import pytest
 from sklearn.metrics import silhouette_samples
 
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.errors import IndexerError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments import split as module
+from lookalike_indexer.experiments import subclusters
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.pictures.split import split_montages
@@ -63,7 +64,8 @@ def test_the_seed_decides(view: View):
 
 def test_large_classes_are_sampled_and_it_is_said(view: View, monkeypatch):
     monkeypatch.setattr(module, "_HELD", 10)
-    monkeypatch.setattr(module, "_MEASURED", 8)
+    monkeypatch.setattr(module, "MEASURED", 8)
+    monkeypatch.setattr(subclusters, "MEASURED", 8)
     found = split_label(view, "dog", k=2)
     assert (found.figures["images"], found.figures["split"]) == (15, 10)
     assert found.tables["members"].num_rows == 10
@@ -97,6 +99,14 @@ def test_a_montage_for_each_group(view: View):
     assert list(montages) == ["dog-0", "dog-1", "dog-2"]
     grey = (np.asarray(montages["dog-0"]) == (0xE4, 0xE4, 0xE4)).all(axis=2).sum()
     assert 0.9 * 12 * 128**2 < grey < 12 * 128**2
+
+
+def test_an_embedding_that_is_not_finite_is_said(make_collection):
+    vectors = np.ones((4, 2), np.float32)
+    vectors[2, 1] = np.nan
+    storage = make_collection(vectors, labels=["a"] * 4)
+    with pytest.raises(IndexerError, match="Some embeddings of a in tiny hold NaN"):
+        split_label(View(CollectionReader.open(str(storage.root))), "a")
 
 
 def test_mistakes_are_said(view: View, make_collection, clustered):
