@@ -390,6 +390,10 @@ def test_help_lists_every_command_in_the_order_of_use(cli):
         "report",
         "results",
         "info",
+        "verify",
+        "gc",
+        "token",
+        "reload",
         "doctor",
         "completion",
     ]

@@ -39,6 +39,10 @@ _ORDER: Final = (
     *_EXPERIMENTS,
     "results",
     "info",
+    "verify",
+    "gc",
+    "token",
+    "reload",
     "doctor",
     "completion",
 )
