@@ -13,6 +13,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, eucli
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.metrics import agreement, contingency
+from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
@@ -196,4 +197,4 @@ def _findings(view: View, drawn: Sampled, columns: dict[str, Float64], at: dict[
         found.append(drawn.told)
     if len(drawn.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
-    return tuple(found)
+    return (*found, *untrained_notes(view, [drawn.space]))

@@ -13,6 +13,7 @@ from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.cost import Cost, measured
 from lookalike_indexer.experiments.metrics import agreement, contingency
+from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled_alike
@@ -149,4 +150,4 @@ def _findings(
         found.append(one.told)
     if len(one.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
-    return tuple(found)
+    return (*found, *untrained_notes(view, dict.fromkeys(str(line["space"]) for line in scores)))
