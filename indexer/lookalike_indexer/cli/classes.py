@@ -70,7 +70,7 @@ def classes(
         in_all = result.tables["best"]
         told(
             findings(result),
-            shown(in_all, in_all.column_names, most=best) if in_all.num_rows else "",
+            shown(in_all, in_all.column_names, most=in_all.num_rows) if in_all.num_rows else "",
             shown(accuracies, accuracies.column_names, most=60),
         )
     if folder is not None:
