@@ -34,7 +34,10 @@ _SHOWN = ["space", "strategy", "purity", "nmi", "ari", "v_measure", "silhouette"
     help="Of kmeans, spherical, bisecting, agglomerative and whitened.  [default: all]",
 )
 @click.option(
-    "--clusters", type=click.IntRange(min=2), metavar="K", help="Number of clusters.  [default: as lookalike cluster]"
+    "--clusters",
+    type=click.IntRange(min=2),
+    metavar="K",
+    help="Number of clusters.  [default: as lookalike cluster, but no more than a sample can fill]",
 )
 @sample_option
 @seed_option
