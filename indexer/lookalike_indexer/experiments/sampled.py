@@ -60,9 +60,8 @@ def _choose(view: View, spaces: Sequence[str], size: int, seed: int) -> Int64:
         count[view.space_rows(name)] += 1
     common = np.flatnonzero(count == len(spaces))
     if len(common) < 2:
-        what = "The space" if len(spaces) == 1 else "What the spaces"
-        have = "has" if len(spaces) == 1 else "have in common is"
-        raise NotBuiltError(f"{what} {', '.join(spaces)} {have} {len(common)} images; at least 2 are needed.")
+        where = f"The space {spaces[0]} has" if len(spaces) == 1 else f"The spaces {', '.join(spaces)} have in common"
+        raise NotBuiltError(f"{where} {len(common)} images; at least 2 are needed.")
     chosen: Int64 = common[np.sort(choose_rows(len(common), size, seed))]
     return chosen
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.compare import COSTS, compare
 from lookalike_indexer.experiments.cost import measured
 from lookalike_indexer.experiments.partitions import STRATEGIES
@@ -67,9 +67,12 @@ def test_memory_is_that_of_the_work():
     assert 8_000_000 <= large.peak_bytes < 8_200_000
 
 
-def test_mistakes_are_named(view):
+def test_mistakes_are_named(view, publish_space):
     with pytest.raises(NotFoundError, match="has no space 'none'; it has: noise, tiny"):
         compare(view, spaces=["tiny", "none"])
+    publish_space(view.reader.storage, "first", np.array([1], np.int64), np.ones((1, 12), np.float32))
+    with pytest.raises(NotBuiltError, match="The spaces first, noise have in common 0 images; at least 2 are needed"):
+        compare(View(CollectionReader.open(str(view.reader.storage.root))), spaces=["first", "noise"], clusters=1)
     with pytest.raises(UsageError, match="There is no strategy 'dbscan'; there are kmeans, spherical"):
         compare(view, strategies=["dbscan"])
     with pytest.raises(UsageError, match="--clusters 40: give a number from 2 to 39, for the 40 images"):
