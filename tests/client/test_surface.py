@@ -18,7 +18,13 @@ UnimplementedError aio request_id
 
 def test_the_surface_is_what_all_says():
     shown = {name for name in vars(lookalike) if not name.startswith("_")}
-    modules = {"annotations", "cli", "v1", "wire"}  # submodules that something imported, and the future import
+    modules = {
+        "annotations",
+        "cli",
+        "explorer",
+        "v1",
+        "wire",
+    }  # submodules that something imported, and the future import
     assert shown - modules == set(lookalike.__all__) == set(PUBLIC.split())
     assert lookalike.aio.__all__ == ["Client"]
 

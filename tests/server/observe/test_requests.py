@@ -146,7 +146,11 @@ def test_a_name_cannot_write_a_second_line_or_to_the_terminal(text) -> None:
 
 
 def test_a_name_that_is_not_utf8_can_be_logged_as_json(written) -> None:
-    logging.getLogger("lookalike_server.test").warning("no thumbnail of %s", "\udcff.jpg")
+    # To the handler itself: pytest would hand what it captures to its other process, as UTF-8.
+    name = "no thumbnail of %s"
+    args = ("\udcff.jpg",)
+    (handler,) = [each for each in logging.getLogger().handlers if getattr(each, "stream", None) is written]
+    handler.handle(logging.LogRecord("lookalike_server.test", logging.WARNING, __file__, 1, name, args, None))
     written.getvalue().encode()
     assert json.loads(written.getvalue())["message"] == "no thumbnail of \udcff.jpg"
 
