@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -15,7 +16,25 @@ ROOT = Path(__file__).resolve().parent.parent
 # allow tests but not redistribution.
 DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
+# Python 3.11 crashes now and then when its collector runs, in whichever thread, in the middle of an asyncio server of
+# gRPC that a test has started or ended in this process (docs/reliability.md). So it runs between tests only.
+_FULL_EVERY = 20
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_configure() -> None:
+    gc.disable()
+
+
+_ended = 0
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    global _ended
+    _ended += 1
+    gc.collect(2 if _ended % _FULL_EVERY == 0 else 1)
 
 
 def _folder(name: str) -> Path:

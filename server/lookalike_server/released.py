@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
 import pyarrow as pa
@@ -15,6 +16,8 @@ def release_memory() -> None:
     generation is loaded in whichever thread is free: memory would grow by a
     generation with each swap.
     """
+    # Of what refers to itself, or a generation would stay until Python's collector happens to look at old objects.
+    gc.collect()
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own

@@ -48,9 +48,9 @@ def test_sigterm_lets_calls_in_flight_end_and_refuses_new_ones(make_toy) -> None
         stub = search_pb2_grpc.SearchServiceStub(channel)
         stub.Search(scan_request(1), timeout=30)
         # An exact search of a compressed index reads every embedding: long enough to be in flight.
-        calls = [stub.Search.future(scan_request(200), timeout=60) for _ in range(2)]
-        time.sleep(0.3)
-        assert not any(call.done() for call in calls)
+        calls = [stub.Search.future(scan_request(200), timeout=60) for _ in range(8)]
+        calls[0].result()
+        assert not all(call.done() for call in calls)
         process.send_signal(signal.SIGTERM)
         replies = [call.result() for call in calls]
         assert all(list(reply.neighbors.counts) == [200] * 200 for reply in replies)
