@@ -27,8 +27,14 @@ def test_every_index_is_measured_by_batch_and_effort(bench):
             assert row["measured"]["index_mib"] == own[0]["measured"]["index_mib"]
     recalls = {row["case"]: row["measured"]["recall_at_10"] for row in measured}
     assert recalls["flat, cpu: batch 1"] == 1
-    assert recalls["ivf-flat, cpu: nprobe 1 batch 1"] < recalls["ivf-flat, cpu: nprobe 16 batch 1"]
-    assert recalls["ivf-flat, cpu: nprobe 64 batch 64"] == 1
+    ladder = [
+        recall
+        for case, recall in recalls.items()
+        if case.startswith("ivf-flat, cpu: nprobe") and case.endswith("batch 1")
+    ]
+    assert ladder == sorted(ladder)
+    assert ladder[0] < ladder[-1]
+    assert ladder[-1] > 0.98
     assert recalls["HNSW32,SQ8, cpu: efSearch 16 batch 16"] > 0.5
     sizes = {row["params"]["index"]: row["measured"]["index_mib"] for row in measured}
     assert sizes["ivf-flat"] > sizes["ivf-fp16"] > sizes["ivf-sq8"] > sizes["ivf-pq"]
