@@ -30,7 +30,10 @@ MAP = Result("map", {"method": "pca", "seed": 7}, {"points": POINTS, "axes": pa.
 def toy(make_toy):
     """A collection with two stored results."""
     made = make_toy()
-    for name, result in (("pca", MAP), ("empty", Result("compare", {}, {"spaces": pa.table({"nmi": pa.array([], pa.float64())})}))):
+    for name, result in (
+        ("pca", MAP),
+        ("empty", Result("compare", {}, {"spaces": pa.table({"nmi": pa.array([], pa.float64())})})),
+    ):
         stored.keep(CollectionReader.open(str(made.root)), name, result)
     return made
 
