@@ -10,6 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +82,15 @@ def run(settings: Settings) -> Iterator[Row]:
         browser.close()
 
 
-class _page:  # noqa: N801
+@contextmanager
+def _page(folder: Path, rows: int, options: Options, seed: int) -> Iterator[str]:
     """The address of the page over a collection of so many images, while the block lasts."""
-
-    def __init__(self, folder: Path, rows: int, options: Options, seed: int) -> None:
-        numbers = (rows, options.number("dim"), options.number("clusters"), seed)
-        self._root = in_fresh_process(write_explorable, folder, *numbers).result
-
-    def __enter__(self) -> str:
-        self._server = serving(self._root)
-        running = self._server.__enter__()
+    numbers = (rows, options.number("dim"), options.number("clusters"), seed)
+    root = in_fresh_process(write_explorable, folder, *numbers).result
+    with serving(root) as running:
         command = [sys.executable, "-m", "lookalike", "explore", "--server", running.address, "--http", "0"]
-        self._explorer = listening([*command, "--no-browser"], r"EXPLORER of .* on (http://\S+)/")
-        return self._explorer.__enter__().address
-
-    def __exit__(self, *error: Any) -> None:
-        self._explorer.__exit__(*error)
-        self._server.__exit__(*error)
+        with listening([*command, "--no-browser"], r"EXPLORER of .* on (http://\S+)/") as explorer:
+            yield explorer.address
 
 
 def _looking(browser: Any, address: str, rows: int, params: dict[str, Any]) -> Iterator[Row]:

@@ -121,14 +121,10 @@ class View:
         taken: list[str] = self._images.column(column).take(pa.array(rows)).to_pylist()
         return taken
 
-    @functools.cached_property
-    def _row_by_key(self) -> dict[str, int]:
-        return {key: row for row, key in enumerate(self._images.column("key").to_pylist())}
-
     def row_of_key(self, key: str) -> int:
         """The row of an image by key; NotFoundError when there is none."""
-        row = self._row_by_key.get(key)
-        if row is None:
+        row: int = pc.index(self._images.column("key"), key).as_py()
+        if row < 0:
             raise NotFoundError(
                 f"The collection {self.reader.name} has no image with key {key!r}; "
                 "keys are paths relative to the source, with /."

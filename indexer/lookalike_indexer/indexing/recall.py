@@ -115,8 +115,13 @@ def _find_truth(
         rows, distances = exact_search(numbered(), queries, k + 2, metric)
     others = _others(rows, query_rows, k + 1)
     distances = np.take_along_axis(distances, others, axis=1).astype(np.float64)
-    limits = np.multiply(distances[:, k - 1], 1 + 1e-5, dtype=np.float64) + 1e-6
+    limits = as_near(distances[:, k - 1])
     return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], limits, distances[:, k] <= limits)
+
+
+def as_near(distances: npt.NDArray[np.floating]) -> Float64:
+    """The distances up to which something counts as just as near: those given, and what rounding may add."""
+    return np.multiply(distances, 1 + 1e-5, dtype=np.float64) + 1e-6
 
 
 def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
@@ -134,13 +139,17 @@ def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32
     for start in range(0, len(order), 1024):
         some = order[start : start + 1024]
         vectors = prepare(reader.vectors(space, found[query[some], place[some]]), metric)
-        near = _distances(queries, query[some], vectors, metric) <= truth.limits[query[some]]
+        near = (
+            pair_distances(queries, query[some], vectors, np.arange(len(vectors)), metric) <= truth.limits[query[some]]
+        )
         hits += np.count_nonzero(near)
     return int(hits)
 
 
-def _distances(queries: Float32, query: npt.NDArray[np.intp], vectors: Float32, metric: Metric) -> Float64:
-    rows = np.arange(len(vectors))
+def pair_distances(
+    queries: Float32, query: npt.NDArray[np.intp], vectors: Float32, rows: npt.NDArray[np.intp], metric: Metric
+) -> Float64:
+    """The distance of queries[query[i]] and vectors[rows[i]], both prepared for the metric, shape (pairs,)."""
     if metric == "l2":
         return np.sqrt(rowwise.squared_distances(queries, query, vectors, rows))
     return 1 - rowwise.inner_products(queries, query, vectors, rows)

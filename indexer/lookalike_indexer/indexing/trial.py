@@ -9,23 +9,21 @@ from contextlib import contextmanager
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.indexing import build
-from lookalike_indexer.indexing.metric import faiss_metric
+from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.params import search_parameters
-from lookalike_indexer.indexing.recall import AT, efforts
+from lookalike_indexer.indexing.recall import AT, as_near, efforts, pair_distances
 from lookalike_indexer.indexing.recipes import choose
+from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 
 _BATCH = 64
 # The best of several passes: another program takes time from some of them.
 _PASSES = 3
-# How much less similar than the tenth nearest a vector may be to count as found: the rounding of a float32 product.
-_AS_NEAR = 1e-5
 
 
 class Trial:
@@ -78,29 +76,15 @@ class Trial:
 
     def _recall(self, found: Int64) -> float:
         """The share that is among the nearest, or as near as those: duplicates may stand for one another."""
-        there = found >= 0
-        near = self._nearness(np.maximum(found, 0)) >= self._limits[:, None]
-        return float(np.count_nonzero(there & near) / found.size)
+        query, place = np.nonzero(found >= 0)
+        away = pair_distances(self._queries, query, self.vectors, found[query, place], self._settings.metric)
+        return float(np.count_nonzero(away <= self._limits[query]) / found.size)
 
     @functools.cached_property
-    def _limits(self) -> npt.NDArray[np.float64]:
-        """How near the last of each query's true neighbours is."""
-        metric = faiss_metric(self._settings.metric)
-        exact = faiss.IndexFlat(self.vectors.shape[1], metric)
-        exact.add(self.vectors)
-        nearest: npt.NDArray[np.float64] = self._nearness(exact.search(self._queries, self._k)[1]).min(axis=1)
-        return nearest - _AS_NEAR
-
-    def _nearness(self, rows: Int64) -> npt.NDArray[np.float64]:
-        """What ascends as the distance of a query to some rows, shape (nq, k), falls."""
-        out = np.empty(rows.shape, np.float64)
-        for query, wanted in enumerate(rows):
-            vectors = self.vectors[wanted]
-            if self._settings.metric == "l2":
-                out[query] = -np.sqrt(np.square(vectors - self._queries[query], dtype=np.float64).sum(axis=1))
-            else:
-                out[query] = vectors @ self._queries[query]
-        return out
+    def _limits(self) -> Float64:
+        """How far the last of each query's true neighbours is, shape (nq,)."""
+        everything = [(np.arange(len(self.vectors)), self.vectors)]
+        return as_near(exact_search(everything, self._queries, self._k, self._settings.metric)[1][:, -1])
 
 
 @contextmanager

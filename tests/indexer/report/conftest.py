@@ -46,9 +46,12 @@ def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_collection_of(tmp_path_factory.mktemp("unlabelled"), "")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without a window."""
+    """Debian's Chromium, without a window.
+
+    Of one module only: while Playwright is up, this thread has a running event loop, and asyncio refuses another.
+    """
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("needs Chromium on the PATH")
