@@ -121,7 +121,8 @@ def _find_truth(
 
 def as_near(distances: npt.NDArray[np.floating]) -> Float64:
     """The distances up to which something counts as just as near: those given, and what rounding may add."""
-    return np.multiply(distances, 1 + 1e-5, dtype=np.float64) + 1e-6
+    limits: Float64 = np.multiply(distances, 1 + 1e-5, dtype=np.float64) + 1e-6
+    return limits
 
 
 def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
