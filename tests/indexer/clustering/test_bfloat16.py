@@ -23,7 +23,7 @@ def exact_step(vectors, centroids):
 @pytest.fixture
 def always(monkeypatch):
     """Take the bfloat16 way whatever the size and the processor: torch can do it anywhere, if slowly."""
-    monkeypatch.setattr(kmeans, "worthwhile", lambda rows, k, dim: True)
+    monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
 
 
 def test_a_step_is_that_of_float64_where_groups_are_apart(clustered):
@@ -51,7 +51,7 @@ def test_training_ends_with_the_inertia_of_faiss():
     found = train(vectors, 30, settings, Silent())
     assert all(after <= before * (1 + 1e-5) for before, after in zip(found.inertia, found.inertia[1:], strict=False))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kmeans, "worthwhile", lambda rows, k, dim: False)
+        patch.setattr(kmeans, "worthwhile", lambda *size: False)
         expected = train(vectors, 30, settings, Silent())
     assert found.inertia[0] == pytest.approx(expected.inertia[0], rel=1e-4)
     assert found.inertia[-1] == pytest.approx(expected.inertia[-1], rel=5e-3)
@@ -69,6 +69,41 @@ def test_spherical_centroids_have_length_one(clustered):
     vectors = prepare(clustered(900, 16, 5), "cosine")
     updated, _ = Bfloat16Step(vectors, spherical=True)(vectors[:5].copy())
     np.testing.assert_allclose(np.linalg.norm(updated, axis=1), 1, atol=1e-6)
+
+
+def test_several_devices_add_up_to_what_one_finds(clustered):
+    vectors = clustered(2503, 64, 12)
+    start = vectors[:12].copy()
+    one, inertia = Bfloat16Step(vectors, spherical=False)(start)
+    three, same = Bfloat16Step(vectors, spherical=False, devices=["cpu"] * 3)(start)
+    np.testing.assert_allclose(three, one, rtol=1e-5, atol=1e-5)
+    assert same == pytest.approx(inertia, rel=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("k", [1, 2, 300])
+def test_a_gpu_takes_the_same_step(k):
+    vectors = prepare(np.random.default_rng(1).standard_normal((70_000, 64)).astype(np.float32), "cosine")
+    start = vectors[:k].copy()
+    expected, inertia = Bfloat16Step(vectors, spherical=False)(start)
+    for devices in (["cuda:0"], ["cuda:0", "cuda:0"]):
+        step = Bfloat16Step(vectors, spherical=False, devices=devices)
+        found, same = step(start)
+        # Near-ties beyond the four candidates are all that rounding may decide otherwise.
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+        assert same == pytest.approx(inertia, rel=1e-5)
+        again, _ = step(start)
+        assert again.tobytes() == found.tobytes()
+
+
+@pytest.mark.gpu
+def test_what_does_not_fit_on_a_gpu_is_sent_block_by_block(monkeypatch, clustered):
+    vectors = clustered(5000, 64, 12)
+    start = vectors[:12].copy()
+    kept, _ = Bfloat16Step(vectors, spherical=False, devices=["cuda:0"])(start)
+    monkeypatch.setattr(bfloat16, "_has_room", lambda device, size: False)
+    sent, _ = Bfloat16Step(vectors, spherical=False, devices=["cuda:0"])(start)
+    assert sent.tobytes() == kept.tobytes()
 
 
 def test_an_empty_cluster_takes_half_of_the_largest():

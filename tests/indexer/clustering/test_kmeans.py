@@ -6,6 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
+from lookalike_indexer.clustering import kmeans
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.indexing.flat import flat_index
@@ -175,6 +176,18 @@ def test_the_seed_decides():
     other = train(vectors, 20, ClusterSettings(iterations=4, seed=2), Silent())
     assert first.centroids.tobytes() == again.centroids.tobytes()
     assert first.centroids.tobytes() != other.centroids.tobytes()
+
+
+@pytest.mark.gpu
+def test_a_large_task_ends_on_gpus_with_the_inertia_of_faiss(monkeypatch):
+    vectors = prepare(noise(50_000, 256), "cosine")
+    settings = ClusterSettings(iterations=8, restarts=1, gpus=tuple(range(faiss.get_num_gpus())))
+    assert kmeans.worthwhile(50_000, 200, 256, settings.gpus)
+    found = train(vectors, 200, settings, Silent())
+    monkeypatch.setattr(kmeans, "worthwhile", lambda *size: False)
+    expected = train(vectors, 200, settings, Silent())
+    assert found.inertia[0] == pytest.approx(expected.inertia[0], rel=1e-4)
+    assert found.inertia[-1] == pytest.approx(expected.inertia[-1], rel=1e-3)
 
 
 @pytest.mark.gpu
