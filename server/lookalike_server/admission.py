@@ -8,7 +8,6 @@ let in; and the bytes of both messages count until the reply has been sent.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError
 from lookalike_server.errors import ArgumentError, ExpiredError, OverloadedError
 from lookalike_server.interceptors import Call, Continuation, Handler
 from lookalike_server.limits import Limits
+from lookalike_server.patience import Patience
 
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
 _RETRY_S = 0.1
@@ -37,6 +37,7 @@ class Admission(grpc.aio.ServerInterceptor):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._patience = Patience(limits.max_receive_ms / 1000)
         self._accounts: dict[str, Account] = {}
 
     @property
@@ -72,11 +73,10 @@ class Admission(grpc.aio.ServerInterceptor):
         return admitted
 
     async def _read(self, context: Any) -> bytes:
-        limit = self._limits.max_receive_ms / 1000
         try:
-            async with asyncio.timeout(limit):
-                data = await context.read()
+            data = await self._patience.wait_for(context.read())
         except TimeoutError as error:
+            limit = self._patience.seconds
             raise ExpiredError(f"The call's message did not arrive within {limit:g} s; send less at a time.") from error
         if not isinstance(data, bytes):
             raise ArgumentError("request", "The call ended before its message had arrived.")

@@ -99,10 +99,11 @@ class Batcher(Generic[W, R]):
             self._changed.notify()
         try:
             return await future
-        finally:
-            # Finds it still queued only when this caller was cancelled.
+        except asyncio.CancelledError:
+            # The only way to end without an answer, and so perhaps still queued.
             with self._changed:
                 self._queue.remove(number)
+            raise
 
     @property
     def waiting(self) -> int:

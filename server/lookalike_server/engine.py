@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from lookalike.v1 import search_pb2
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DeviceError
@@ -23,6 +25,7 @@ from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
+from lookalike_server.neighbors import Wanted
 from lookalike_server.placement.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -30,17 +33,24 @@ log = logging.getLogger(__name__)
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
+# From the hits of a batch and what each of its calls wants to the replies.
+Write = Callable[[Int64, Float32, Sequence[Wanted]], Sequence[bytes | None]]
+
 
 @dataclass(frozen=True)
 class Hits:
     """Rows of the space and their distances, both (n, k), nearest first; row -1 where fewer were found.
 
-    `device` is where they were found, such as "cpu" or "cuda:0".
+    `device` is where they were found, such as "cpu" or "cuda:0". `reply` is
+    what the caller wants to know of them, None where that is large, and
+    `reply_s` the seconds that writing those of the batch took.
     """
 
     rows: Int64
     distances: Float32
     device: str
+    reply: bytes | None
+    reply_s: float
 
 
 @dataclass(frozen=True)
@@ -59,6 +69,7 @@ class _Work:
     queries: Float32
     k: int
     nprobe: int
+    wanted: Wanted
 
     @property
     def size(self) -> int:
@@ -83,6 +94,7 @@ class Engine:
         entry: IndexEntry,
         places: Sequence[Place],
         limits: Limits,
+        write: Write,
         prepare_thread: Callable[[], None] | None = None,
         observe: ObserveLane = lambda lane: None,
     ) -> None:
@@ -94,19 +106,21 @@ class Engine:
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
         )
-        self._placed = {place.searcher.name: _Indexed(place, entry) for place in places}
+        self._placed = {place.searcher.name: _Indexed(place, entry, write) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
         self._indexed = Batcher("search", workers, rules, prepare_thread, observe("search"), recover)
         slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000)
-        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry)}, slow, prepare_thread, observe("scan"))
+        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry, write)}, slow, prepare_thread, observe("scan"))
 
-    async def search(self, vectors: Float32, k: int, plan: Plan, deadline: float | None) -> Answer[Hits]:
-        """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared.
+    async def search(
+        self, vectors: Float32, k: int, plan: Plan, deadline: float | None, wanted: Wanted | None = None
+    ) -> Answer[Hits]:
+        """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared. `wanted` is for the reply.
 
         OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
         """
-        work = _Work(vectors, k, plan.nprobe)
+        work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, search_pb2.NeighborFields()))
         lane = self._scanned if plan.scan else self._indexed
         return await lane.submit(work, deadline)
 
@@ -135,7 +149,8 @@ class Engine:
 class _Indexed:
     """Runs a batch on a placed index, and places it anew when its device fails."""
 
-    def __init__(self, place: Place, entry: IndexEntry) -> None:
+    def __init__(self, place: Place, entry: IndexEntry, write: Write) -> None:
+        self._write = write
         self._searcher: Searcher | None = place.searcher
         self.device = place.searcher.name
         self._again = place.again
@@ -145,7 +160,7 @@ class _Indexed:
         # All at once: numpy costs a call as much for one row as for some.
         queries = prepare(_joined(batch), self._entry.metric)
         rows, distances = self._there().search(queries, max(work.k for work in batch), batch[0].nprobe)
-        return _parted(batch, rows, distances, self.device)
+        return _parted(batch, rows, distances, self.device, self._write)
 
     def recover(self) -> None:
         """Make sure that the index can be searched. DeviceError: it cannot, for now.
@@ -189,7 +204,8 @@ class _Indexed:
 class _Scan:
     """Runs a batch by comparing with every stored embedding, one block in memory at a time."""
 
-    def __init__(self, reader: CollectionReader, entry: IndexEntry) -> None:
+    def __init__(self, reader: CollectionReader, entry: IndexEntry, write: Write) -> None:
+        self._write = write
         self._reader = reader
         self._entry = entry
 
@@ -197,7 +213,7 @@ class _Scan:
         k = max(work.k for work in batch)
         queries = prepare(_joined(batch), self._entry.metric)
         rows, distances = exact_search(self._blocks(), queries, k, self._entry.metric)
-        return _parted(batch, rows, distances, "cpu")
+        return _parted(batch, rows, distances, "cpu", self._write)
 
     def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
         start = 0
@@ -210,10 +226,15 @@ def _joined(batch: list[_Work]) -> Float32:
     return batch[0].queries if len(batch) == 1 else np.concatenate([work.queries for work in batch])
 
 
-def _parted(batch: list[_Work], rows: Int64, distances: Float32, device: str) -> list[Hits]:
-    """Each work's own lines, cut to its own k."""
-    ends = np.cumsum([work.size for work in batch])
-    return [
-        Hits(rows[end - work.size : end, : work.k], distances[end - work.size : end, : work.k], device)
-        for work, end in zip(batch, ends, strict=True)
-    ]
+def _parted(batch: list[_Work], rows: Int64, distances: Float32, device: str, write: Write) -> list[Hits]:
+    """Each work's own lines, cut to its own k, and its reply."""
+    began = time.perf_counter()
+    replies = write(rows, distances, [work.wanted for work in batch])
+    took = time.perf_counter() - began
+    found = []
+    start = 0
+    for work, reply in zip(batch, replies, strict=True):
+        end = start + work.size
+        found.append(Hits(rows[start:end, : work.k], distances[start:end, : work.k], device, reply, took))
+        start = end
+    return found

@@ -7,6 +7,7 @@ import socket
 import grpc
 
 from lookalike_indexer.errors import IndexerError
+from lookalike_server.composed import Composed
 from lookalike_server.limits import Limits
 from lookalike_server.settings import Connections, Listen
 from lookalike_server.tls import credentials
@@ -15,9 +16,9 @@ from lookalike_server.tls import credentials
 def new_server(
     limits: Limits, connections: Connections, interceptors: list[grpc.aio.ServerInterceptor]
 ) -> grpc.aio.Server:
-    """A server that calls go through `interceptors` of, the first one outermost."""
+    """A server that calls go through `interceptors` of, the first one outermost (see composed.py)."""
     return grpc.aio.server(
-        interceptors=interceptors,
+        interceptors=[Composed(interceptors)],
         options=[
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_send_message_length", limits.max_message_bytes),

@@ -20,10 +20,11 @@ from lookalike_server.columns import NEEDED, Columns
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
 from lookalike_server.limits import Limits
+from lookalike_server.neighbors import NeighborWriter
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import Placement, load
 from lookalike_server.placement.placing import OnLoss, Placing
-from lookalike_server.spaces import Space
+from lookalike_server.spaces import Search, Space
 from lookalike_server.trust import Trust
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Loader:
         with ExitStack() as undo:
             spaces: dict[str, Space] = {}
             for name in reader.manifest.spaces:
-                spaces[name] = self._space(reader, name)
+                spaces[name] = self._space(reader, name, columns)
                 undo.callback(spaces[name].close)
             snapshot = Snapshot(reader, columns, spaces, clusterings)
             undo.pop_all()
@@ -65,7 +66,7 @@ class Loader:
         )  # fmt: skip
         return snapshot
 
-    def _space(self, reader: CollectionReader, name: str) -> Space:
+    def _space(self, reader: CollectionReader, name: str, columns: Columns) -> Space:
         entry = reader.manifest.indexes.get(name)
         ids = reader.ids(name)
         if entry is None:
@@ -81,7 +82,9 @@ class Loader:
         claim = self.budget.claim_search
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        return Space(reader, name, ids, (Engine(reader, entry, places, self.limits, claim, self.observe), planner))
+        writer = NeighborWriter(columns, ids)
+        engine = Engine(reader, entry, places, self.limits, writer.batch, claim, self.observe)
+        return Space(reader, name, ids, Search(engine, planner, writer))
 
 
 class Snapshot:

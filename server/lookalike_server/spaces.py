@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,15 +13,25 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
+from lookalike_server.neighbors import NeighborWriter
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a space with an index is searched by."""
+
+    engine: Engine
+    planner: Planner
+    writer: NeighborWriter
+
+
 class Space:
     """A space's rows and ids, its stored vectors and, when it has an index, the engine that searches it."""
 
-    def __init__(self, reader: CollectionReader, name: str, ids: Int64, search: tuple[Engine, Planner] | None) -> None:
+    def __init__(self, reader: CollectionReader, name: str, ids: Int64, search: Search | None) -> None:
         self.name = name
         self.entry: SpaceEntry = reader.manifest.spaces[name]
         model = reader.manifest.models[self.entry.model].spec
@@ -38,12 +49,17 @@ class Space:
     @property
     def engine(self) -> Engine:
         """NotBuiltError when the space has no index."""
-        return self._built()[0]
+        return self._built().engine
 
     @property
     def planner(self) -> Planner:
         """NotBuiltError when the space has no index."""
-        return self._built()[1]
+        return self._built().planner
+
+    @property
+    def writer(self) -> NeighborWriter:
+        """NotBuiltError when the space has no index."""
+        return self._built().writer
 
     def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
         """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""
@@ -63,9 +79,9 @@ class Space:
 
     def close(self) -> None:
         if self._search is not None:
-            self._search[0].close()
+            self._search.engine.close()
 
-    def _built(self) -> tuple[Engine, Planner]:
+    def _built(self) -> Search:
         if self._search is None:
             self._reader.index(self.name)
             raise NotBuiltError(f"The index of the space {self.name} is not served.")

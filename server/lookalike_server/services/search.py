@@ -9,13 +9,13 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
+from lookalike.v1 import search_pb2, search_pb2_grpc
 from lookalike_server.current import Current
 from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
-from lookalike_server.neighbors import Found, neighbor_bytes, neighbors
+from lookalike_server.neighbors import Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver
@@ -38,13 +38,11 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._resolver = resolver
 
     async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        """A SearchResponse, or the bytes of a large one."""
+        """The bytes of a SearchResponse."""
         with self._current.lease() as snapshot:
             return await self._search(snapshot, request, deadline_of(context))
 
-    async def _search(
-        self, snapshot: Snapshot, request: search_pb2.SearchRequest, deadline: float | None
-    ) -> search_pb2.SearchResponse | bytes:
+    async def _search(self, snapshot: Snapshot, request: search_pb2.SearchRequest, deadline: float | None) -> bytes:
         watch = Stopwatch()
         if not 1 <= request.k <= self._limits.max_k:
             raise ArgumentError("k", f"k is {request.k}; it must be 1 to {self._limits.max_k}.")
@@ -52,27 +50,32 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         plan = space.planner.plan(_effort(request), self._limits)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         own = None if request.include_self else queries.own
+        wanted = Wanted(len(queries.vectors), request.k, own, request.fields)
         asked = time.perf_counter()
-        answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline)
+        answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline, wanted)
+        hits = answer.result
         if self._audit and not plan.exact:
-            self._offer(self._audit, snapshot, space, queries.vectors, answer.result, request, plan)
+            self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan)
+        watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
+        watch.search_us, watch.lookup_us = answer.run_us - round(hits.reply_s * 1e6), round(hits.reply_s * 1e6)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
-        record.stage("search", taken, answer.run_us / 1e6)
-        watch.resolve_us, watch.queue_us, watch.search_us = queries.resolve_us, answer.queue_us, answer.run_us
-        reply = served(snapshot, space, watch, answer.result.device)
-        reply.nprobe = 0 if plan.exact else plan.nprobe
-        reply.expected_recall = plan.expected_recall
-        reply.batch_size = answer.size
-        found = Found.of(answer.result, space.ids, own, request.k)
-        looked_up = time.perf_counter()
-        if found.is_large(request.fields):
-            columns, fields = snapshot.columns, request.fields
-            pieces = await self._workers.run(lambda: neighbor_bytes(columns, found, fields), len(queries.vectors))
-            _looked_up(looked_up, watch, reply)
-            return pieces + search_pb2.SearchResponse(served=reply).SerializeToString()
-        near = neighbors(snapshot.columns, found, request.fields)
-        _looked_up(looked_up, watch, reply)
-        return search_pb2.SearchResponse(neighbors=near, served=reply)
+        searched = record.stage("search", taken, watch.search_us / 1e6)
+        reply = hits.reply
+        if reply is None:
+            reply = await self._written(space, hits, wanted, watch)
+        record.stage("lookup", searched, watch.lookup_us / 1e6)
+        last = served(snapshot, space, watch, hits.device)
+        last.nprobe = 0 if plan.exact else plan.nprobe
+        last.expected_recall = plan.expected_recall
+        last.batch_size = answer.size
+        return reply + search_pb2.SearchResponse(served=last).SerializeToString()
+
+    async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:
+        """A large reply, which takes too long to hold up a batch."""
+        began = time.perf_counter()
+        reply = await self._workers.run(lambda: space.writer.large(hits.rows, hits.distances, wanted), wanted.queries)
+        watch.lookup_us = round((time.perf_counter() - began) * 1e6)
+        return reply
 
     def _offer(
         self,
@@ -102,10 +105,3 @@ def _effort(request: search_pb2.SearchRequest) -> Effort:
         nprobe=request.nprobe if kind == "nprobe" else None,
         recall=request.recall if kind == "recall" else None,
     )
-
-
-def _looked_up(started: float, watch: Stopwatch, reply: types_pb2.Served) -> None:
-    took = time.perf_counter() - started
-    record.stage("lookup", started, took)
-    watch.lookup_us = round(took * 1e6)
-    reply.timings.CopyFrom(watch.timings())
