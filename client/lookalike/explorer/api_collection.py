@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Any
 
@@ -18,15 +17,13 @@ _PAGE = 200
 
 
 async def get_collection(request: Request) -> Response:
-    """The collection, the server with its limits, and the tag for thumbnails' addresses."""
+    """The collection, and the tag for thumbnails' addresses."""
     client = request.app.state.callers.require(request)
-    collection, server = await asyncio.gather(client.info(), client.server_info())
+    collection = await client.info()
     request.app.state.callers.answered(client)
     return JSONResponse(
         {
             "collection": dataclasses.asdict(collection),
-            "server": dataclasses.asdict(server),
-            "address": request.app.state.upstream.server,
             "tag": tag_of(collection),
             "sizes": SIZES,
         }

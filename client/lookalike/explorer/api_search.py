@@ -38,7 +38,8 @@ async def get_search(request: Request) -> Response:
     collection = await client.info()
     wanted = k
     if label:
-        limits = (await client.server_info()).limits
+        state = request.app.state
+        limits = (await state.about_server.get(client, state.bounds.experiment_s)).limits
         wanted = min(max(k * _FILTERED, 500), limits.max_k, collection.images)
     near = await client.search(k=wanted, **options, **query)
     chosen = [row for row in range(len(near)) if not label or near.labels[row] == label][:k]

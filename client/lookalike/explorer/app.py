@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 import lookalike
 from lookalike.explorer import api_clusters, api_collection, api_colours, api_experiments, api_map, api_search, errors
+from lookalike.explorer.about_server import AboutServer, get_server
 from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
 from lookalike.explorer.guard import Guard
 from lookalike.explorer.held import Held
@@ -42,6 +43,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         everyone_logs_in = not (listen.loopback or listen.insecure)
         app.state.callers = Callers(upstream, bounds, everyone_logs_in, secure=listen.encrypted)
         app.state.health = open_client(upstream, bounds, None)
+        app.state.about_server = AboutServer()
         app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
         app.state.colours = Held[tuple[str, str, str]](bounds.colour_bytes)
         app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
@@ -76,6 +78,7 @@ def _routes() -> list[BaseRoute]:
         Route("/api/login", post_login, methods=["POST"]),
         Route("/api/logout", post_logout, methods=["POST"]),
         Route("/api/collection", api_collection.get_collection),
+        Route("/api/server", get_server),
         Route("/api/images", api_collection.get_images),
         Route("/api/image", api_collection.get_image),
         Route("/api/pictures", post_picture, methods=["POST"]),

@@ -4,12 +4,22 @@ import grpc
 import pytest
 
 
-def test_the_collection_is_told_with_the_server_and_its_limits(page):
+def test_the_collection_is_told_without_asking_what_may_take_the_server_seconds(page, toy):
     told = page.get("/api/collection").json()
     assert told["collection"]["name"] == "circle"
     assert told["collection"]["images"] == 11
-    assert told["server"]["limits"]["max_k"] > 0
     assert len(told["tag"]) == 12
+    assert "GetServerInfo" not in toy.calls
+
+
+def test_the_server_is_asked_once_for_a_generation_whether_it_can_embed_pictures(page, toy):
+    first, second = page.together("/api/server", "/api/server")
+    assert first.json() == second.json() == page.get("/api/server").json()
+    assert first.json()["server"]["limits"]["max_k"] > 0
+    assert toy.calls.count("GetServerInfo") == 1
+    toy.generation = 2
+    page.get("/api/server")
+    assert toy.calls.count("GetServerInfo") == 2
 
 
 def test_neighbours_come_with_label_distance_and_cluster(page, geometry):

@@ -1,10 +1,11 @@
-// The collection behind the page: asked for once, and again when its generation changes.
+// The collection behind the page, and its server: asked for once, and again when the generation changes.
 import { ask } from "./api.js";
 
 let pending = null;
 let known = null;
+let about = null;
 
-/** The collection, its server and its limits. */
+/** The collection: {collection, tag, sizes}. */
 export async function collection() {
   pending ??= ask("collection").then(
     (found) => {
@@ -20,9 +21,21 @@ export async function collection() {
   return pending;
 }
 
-/** Ask anew when it is next needed. */
+/**
+ * The server: {server, address}. Its first answer may take it seconds, as it starts its network to tell whether it can
+ * embed pictures: no view may wait for it.
+ */
+export async function server() {
+  about ??= ask("server").catch((error) => {
+    about = null;
+    throw error;
+  });
+  return about;
+}
+
+/** Ask anew when they are next needed. */
 export function forget() {
-  pending = null;
+  pending = about = null;
 }
 
 /** Take notice of what served a reply: a newer generation is asked about anew. */

@@ -56,6 +56,13 @@ export function waiting(number, strip = false) {
   return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { hidden: "true" } }, empty);
 }
 
+/** When the pictures of an element that are in the window are there, or lost. */
+export function whenPainted(element) {
+  const near = [...element.querySelectorAll("img")].filter((image) => !image.complete && image.getBoundingClientRect().top < innerHeight);
+  const there = (image) => new Promise((resolve) => ["load", "error"].forEach((name) => image.addEventListener(name, resolve, { once: true })));
+  return Promise.all(near.map(there));
+}
+
 function walk(event) {
   const links = [...event.currentTarget.querySelectorAll(".tile > a")];
   const at = links.indexOf(document.activeElement);

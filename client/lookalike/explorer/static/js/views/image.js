@@ -15,10 +15,13 @@ export function waiting() {
 }
 
 export async function view(asked, signal) {
-  const found = await collection();
-  const { image, memberships } = await ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
+  const about = ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
   // Asked further than is shown: the nearest of another class may be far down.
-  const near = await ask("search", { id: image.id, k: Math.min(LOOKED_AT, found.server.limits.max_k), space: asked.space }, { signal });
+  const search = (id) => ask("search", { id, k: LOOKED_AT, space: asked.space }, { signal });
+  const neighbours = asked.id === undefined ? about.then(({ image }) => search(image.id)) : search(asked.id);
+  neighbours.catch(() => {}); // that there is no such image is for the first question to say
+  const [found, { image, memberships }] = await Promise.all([collection(), about]);
+  const near = await neighbours;
   noticed(near.served);
   const name = labelled(image.label ?? image.key);
   const others = image.label ? near.neighbors.filter((each) => each.label && each.label !== image.label) : [];

@@ -1,11 +1,12 @@
 // Which stored images look like this one?
 import { ask, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
-import { clusterings, collection, noticed } from "../collection.js";
+import { clusterings, collection, noticed, server } from "../collection.js";
 import { count, digits, h, labelled, say } from "../dom.js";
-import { endless, frame, grid, tile, waiting as frames } from "../tiles.js";
+import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../tiles.js";
 
 const K = 24;
+const MOST = 200;
 const RECALLS = [0.8, 0.9, 0.95, 0.99];
 
 export function waiting() {
@@ -32,6 +33,17 @@ async function start(asked, signal) {
     h("button", { type: "submit" }, "Show"),
   );
   const { collection: all } = found;
+  const refused = h("p", { class: "remark", hidden: true });
+  // When the pictures are there: the server may start its network to answer this, and has two hands like everybody.
+  const ready = () =>
+    whenPainted(element)
+      .then(() => (signal.aborted ? null : server()))
+      .then((told) => {
+        if (!told || told.server.image_queries) return;
+        refused.textContent = `Pictures of your own cannot be searched with here: ${told.server.image_query_problem}`;
+        refused.hidden = false;
+      })
+      .catch(() => {});
   const element = h(
     "div",
     {},
@@ -40,13 +52,13 @@ async function start(asked, signal) {
       { class: "hero" },
       h("h1", { tabindex: "-1" }, "What does your picture look like?"),
       h("p", {}, `Drop a picture here, paste one, or choose one below. Its nearest of ${count(all.images, "image")} are a moment away.`),
-      found.server.image_queries ? null : h("p", { class: "remark" }, `Pictures of your own cannot be searched with here: ${found.server.image_query_problem}`),
+      refused,
       untrained(all),
     ),
     h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labelled ${labelled(asked.label)}` : "In this collection"), form),
     first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked.label, all),
   );
-  return { element, title: asked.label ? `Images labelled ${asked.label}` : all.name };
+  return { element, title: asked.label ? `Images labelled ${asked.label}` : all.name, ready };
 }
 
 function empty(label, all) {
@@ -133,14 +145,14 @@ function untrained(all) {
 }
 
 function controls(asked, found, near) {
-  const { collection: all, server } = found;
+  const { collection: all } = found;
   const id = (name) => `control-${name}`;
   const field = (name, text, control) => h("div", { class: "field" }, h("label", { for: id(name) }, text), control);
   const select = (name, options, chosen) =>
     h("select", { id: id(name), name }, options.map(([value, text]) => h("option", { value, selected: String(value) === String(chosen ?? "") }, text)));
   const labels = [...new Set(near.neighbors.map((each) => each.label).filter(Boolean))].sort();
   const names = clusterings(found);
-  const most = Math.min(200, server.limits.max_k, Math.max(1, all.images));
+  const most = Math.min(MOST, Math.max(1, all.images));
   const form = h(
     "form",
     { onchange: submit, onsubmit: submit },
