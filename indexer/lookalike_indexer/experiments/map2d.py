@@ -51,8 +51,9 @@ def map2d(
 
     t-SNE and UMAP place the images of the sample and leave out the others.
     The same seed gives the same map on the same machine. Table: map (id int64,
-    x and y float32), by id. UsageError: no such method, a sample that is too
-    small. NotBuiltError: fewer than four images.
+    x and y float32), by id; and prediction, the name of the most probable
+    class, where the model of the space keeps predictions. UsageError: no such
+    method, a sample that is too small. NotBuiltError: fewer than four images.
     """
     if method not in METHODS:
         raise UsageError(f"There is no method {method!r} for maps; there are {', '.join(METHODS)}.")
@@ -72,7 +73,8 @@ def map2d(
         with (progress or Silent()).stage(f"{method} of {len(rows)} images", 1, "map") as bar:
             places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
             bar.advance()
-    table = pa.table({"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]})
+    columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
+    table = pa.table({**columns, **_predictions(view, entry.model, rows)})
     settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}
     figures |= {"images": float(len(rows)), "of": float(drawn.of)}
     return Result("map", settings, {"map": table}, figures, _findings(view, drawn, figures))
@@ -81,6 +83,15 @@ def map2d(
 def default_name(result: Result) -> str:
     """What a map is called when it is kept: its space and method."""
     return f"{result.settings['space']}-{result.settings['method']}"
+
+
+def _predictions(view: View, model: str, rows: Int64) -> dict[str, pa.Array]:
+    """What the model takes each image for; null where it did not see one."""
+    if not view.reader.manifest.models[model].predictions:
+        return {}
+    predicted = view.predicted(model)
+    names = [predicted.names.get(first) for first in predicted.classes[rows, 0].tolist()]
+    return {"prediction": pa.array(names, pa.string())}
 
 
 def _placed(view: View, drawn: Sampled, axes: PCA, progress: Progress) -> tuple[Int64, Float32]:

@@ -36,7 +36,7 @@ def test_columns_come_out_as_they_went_in():
         np.testing.assert_array_equal(found[name], values)
 
 
-def test_texts_become_codes_and_missing_clusters_minus_one():
+def test_texts_become_codes_and_what_is_missing_minus_one():
     table = {
         "id": np.array([3, 4, 5]),
         "x": np.array([0.0, 1, 2]),
@@ -50,8 +50,9 @@ def test_texts_become_codes_and_missing_clusters_minus_one():
     }
     columns, categories = map_columns(table)
     assert set(columns) == {"id", "x", "y", "step", "label", "cluster"}
-    assert categories == {"step": ["10", "2"], "label": ["b", ""]}
+    assert categories == {"step": ["10", "2"], "label": ["b"]}
     assert columns["step"].tolist() == [0, 1, 0]
+    assert columns["label"].tolist() == [0, -1, 0]
     assert columns["cluster"].tolist() == [1, -1, 3]
     assert columns["x"].dtype == np.float32
 

@@ -79,6 +79,14 @@ def test_one_dimension_is_one_axis(make_collection):
     assert (places_of(map2d(line))[:, 1] == 0).all()
 
 
+def test_what_the_model_predicts_comes_with_the_places(make_collection, clustered, publish_predictions):
+    best = ["tabby"] * 3 + ["collie"] * 5
+    view = View(publish_predictions(make_collection(clustered(8, 4, 2)), [[name, "lynx"] for name in best]))
+    found = map2d(view, method="tsne", sample=6).tables["map"]
+    rows = view.rows_of_ids(found.column("id").to_numpy())
+    assert found.column("prediction").to_pylist() == [best[row] for row in rows]
+
+
 def test_mistakes_are_named(view, make_collection):
     with pytest.raises(UsageError, match="no method 'som' for maps; there are pca, tsne, umap"):
         map2d(view, method="som")

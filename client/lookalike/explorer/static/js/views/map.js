@@ -71,8 +71,8 @@ class MapView {
   }
 
   name(column, code) {
-    if (code < 0) return column === "label" ? "no label" : "none";
     const names = this.found.categories[column];
+    if (code < 0) return `no ${names ? column : "cluster"}`;
     return names ? labelled(names[code]) : `cluster ${code}`;
   }
 
