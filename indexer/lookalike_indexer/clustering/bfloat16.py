@@ -24,6 +24,8 @@ _GPU_PRODUCTS, _GPU_BLOCK = 1 << 28, 1 << 16
 # Multiplications from which the product is worth its overhead, and the different rounding of its result.
 _WORTH = 1 << 30
 _CANDIDATES = 4
+# Dimensions that are added for the addends of the scores; tensor cores like lengths that are multiples of 8.
+_ADDENDS = 8
 # Unit round-off of bfloat16, whose significand has 8 bits.
 _ROUND_OFF = 2.0**-9
 
@@ -97,12 +99,12 @@ class _Share:
     def summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
         """The sum (k, dim) and the number (k,) of the vectors that are nearest to each centroid, on the device."""
         centroids, squares = centroids.to(self.device), squares.to(self.device)
-        halved = centroids.bfloat16()
+        factors = _factors(centroids, squares)
         sums = torch.zeros_like(centroids)
         sizes = torch.zeros(len(centroids), dtype=torch.int64, device=self.device)
         for block in self._vectors.split(_block_rows(len(centroids), self.device)):  # type: ignore[no-untyped-call]
             here = block.to(self.device)
-            nearest = _nearest(here, centroids, halved, squares)
+            nearest = _nearest(here, centroids, factors, squares)
             counted = torch.bincount(nearest, minlength=len(centroids))
             _add_up(sums, here, nearest, counted)
             sizes += counted
@@ -128,10 +130,9 @@ def _add_up(sums: Tensor, block: Tensor, nearest: Tensor, counted: Tensor) -> No
     sums += torch.segment_reduce(in_order, "sum", lengths=counted, axis=0, initial=0.0, unsafe=True)
 
 
-def _nearest(block: Tensor, centroids: Tensor, halved: Tensor, squares: Tensor) -> Tensor:
-    """The nearest centroid of each row, int64 (rows,); `halved` are the centroids in bfloat16."""
-    # Half the squared distance, less what is the same for all centroids.
-    scores = _scores(block.bfloat16(), halved, squares / 2)
+def _nearest(block: Tensor, centroids: Tensor, factors: Tensor, squares: Tensor) -> Tensor:
+    """The nearest centroid of each row, int64 (rows,); `factors` are those of `_factors`."""
+    scores = _scores(block, factors, squares)
     best, candidates = _two_least(scores)
     nearest = candidates[:, 0].clone()
     # The result's own rounding is the largest of the errors; those of the factors average out over the dimensions.
@@ -144,12 +145,29 @@ def _nearest(block: Tensor, centroids: Tensor, halved: Tensor, squares: Tensor) 
     return nearest
 
 
-def _scores(block: Tensor, centroids: Tensor, half_squares: Tensor) -> Tensor:
-    """float32 (rows, k)."""
-    if block.device.type == "cuda":
-        # Tensor cores add up in float32 anyway; kept as it is, nothing is rounded twice.
-        return torch.mm(block, centroids.T, out_dtype=torch.float32).neg_().add_(half_squares)
-    return torch.sub(half_squares, block @ centroids.T)
+def _factors(centroids: Tensor, squares: Tensor) -> Tensor:
+    """The centroids as the product takes them, in bfloat16."""
+    if centroids.device.type != "cuda":
+        return centroids.bfloat16()
+    # On a GPU one more pass over the scores costs as much as half the product. So the addend goes into it, as further
+    # dimensions that are 1 in every vector: three bfloat16 hold what a float32 does.
+    factors = centroids.new_zeros((len(centroids), centroids.shape[1] + _ADDENDS), dtype=torch.bfloat16)
+    factors[:, :-_ADDENDS] = -centroids
+    rest = squares / 2
+    for column in range(-_ADDENDS, -_ADDENDS + 3):
+        factors[:, column] = rest
+        rest = rest - factors[:, column].float()
+    return factors
+
+
+def _scores(block: Tensor, factors: Tensor, squares: Tensor) -> Tensor:
+    """Half of each squared distance, less what is the same for all centroids: float32 (rows, k)."""
+    if block.device.type != "cuda":
+        return torch.sub(squares / 2, block.bfloat16() @ factors.T)
+    rows = block.new_ones((len(block), factors.shape[1]), dtype=torch.bfloat16)
+    rows[:, :-_ADDENDS] = block
+    # Tensor cores add up in float32 anyway; kept as it is, nothing is rounded twice.
+    return torch.mm(rows, factors.T, out_dtype=torch.float32)
 
 
 def _two_least(scores: Tensor) -> tuple[Tensor, Tensor]:
