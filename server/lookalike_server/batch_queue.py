@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from lookalike_server.errors import ExpiredError, OverloadedError
+from lookalike_server.pace import Pace
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -17,7 +18,7 @@ R = TypeVar("R")
 _SHORTEST_RETRY_S = 0.05
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer(Generic[R]):
     """A result and how it came about; `size` is that of the whole batch."""
 
@@ -49,7 +50,7 @@ class Rules(Generic[W]):
     max_age: float = math.inf
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Entry(Generic[W, R]):
     """A work that waits for its answer; `queued` and `deadline` in the time of `time.monotonic`."""
 
@@ -60,31 +61,6 @@ class Entry(Generic[W, R]):
     deadline: float | None
     queued: float
     answer: asyncio.Future[Answer[R]]
-
-
-class Pace:
-    """How long a unit of size takes of late, and so how long what waits will have to."""
-
-    # What a new batch counts against all before it.
-    _WEIGHT = 0.3
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._unit_s = 0.0
-
-    def ran(self, size: int, seconds: float) -> None:
-        """A batch has been run."""
-        if size:
-            new = seconds / size
-            self._unit_s = new if not self._unit_s else (1 - self._WEIGHT) * self._unit_s + self._WEIGHT * new
-
-    def wait_s(self, size: int) -> float:
-        """How long a queue of this size lasts."""
-        return size * self._unit_s / self._workers
-
-    def within(self, seconds: float) -> float:
-        """The size that one worker does in so many seconds, at least 1."""
-        return max(1.0, seconds / self._unit_s) if self._unit_s else math.inf
 
 
 Refused = tuple[Entry[W, R], Exception]
@@ -101,6 +77,9 @@ class BatchQueue(Generic[W, R]):
     weight: int = 0
     _entries: dict[int, Entry[W, R]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    # The size of those that can share batches, by key, and how many batches it takes.
+    _sizes: dict[Hashable, int] = field(default_factory=dict)
+    _batches: int = 0
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -115,26 +94,27 @@ class BatchQueue(Generic[W, R]):
             raise self._full(f"{self.waiting} wait and {rules.max_queue} may")
         if self._entries and rules.max_weight and self.weight + entry.weight > rules.max_weight:
             raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may")
-        if self._entries and self.pace.wait_s(self.waiting) > rules.max_age:
+        if self._entries and self._wait_s() > rules.max_age:
             raise self._full(f"those {self.waiting} who wait will take longer than the {rules.max_age:g} s that it may")
         number = next(self._numbers)
         self._entries[number] = entry
-        self.waiting += entry.size
         self.weight += entry.weight
+        self._count(entry.key, entry.size)
         return number
 
     def remove(self, number: int) -> None:
         """Forget an entry, if it still waits."""
         entry = self._entries.pop(number, None)
         if entry is not None:
-            self.waiting -= entry.size
             self.weight -= entry.weight
+            self._count(entry.key, -entry.size)
 
     def clear(self) -> list[Entry[W, R]]:
         """Take all of them away."""
         entries = list(self._entries.values())
         self._entries.clear()
-        self.waiting = self.weight = 0
+        self._sizes.clear()
+        self.waiting = self.weight = self._batches = 0
         return entries
 
     def take(self, now: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
@@ -157,6 +137,19 @@ class BatchQueue(Generic[W, R]):
                 self.remove(number)
         return batch, refused
 
+    def _count(self, key: Hashable, more: int) -> None:
+        before = self._sizes.get(key, 0)
+        after = before + more
+        if after:
+            self._sizes[key] = after
+        else:
+            self._sizes.pop(key, None)
+        self.waiting += more
+        self._batches += math.ceil(after / self.rules.max_batch) - math.ceil(before / self.rules.max_batch)
+
+    def _wait_s(self) -> float:
+        return self.pace.wait_s(self.waiting, self._batches)
+
     def _full(self, how: str) -> OverloadedError:
         return OverloadedError(
             f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s()
@@ -169,4 +162,4 @@ class BatchQueue(Generic[W, R]):
         )
 
     def _retry_s(self) -> float:
-        return max(_SHORTEST_RETRY_S, self.pace.wait_s(self.waiting))
+        return max(_SHORTEST_RETRY_S, self._wait_s())

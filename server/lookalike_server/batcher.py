@@ -25,7 +25,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Pace, Refused, Rules
+from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Refused, Rules
+from lookalike_server.pace import Pace
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
 
@@ -187,7 +188,8 @@ class Batcher(Generic[W, R]):
             )
         took = time.monotonic() - started
         size = sum(entry.size for entry in batch)
-        self._queue.pace.ran(size, took)
+        with self._changed:
+            self._queue.pace.ran(size, took)
         waited = [started - entry.queued for entry in batch]
         _settle(
             [

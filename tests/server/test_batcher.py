@@ -8,11 +8,14 @@ import weakref
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batch_queue import BatchQueue, Entry, Pace
+from lookalike_server.batch_queue import BatchQueue, Entry
 from lookalike_server.batcher import Batcher, Rules
 from lookalike_server.errors import ExpiredError, OverloadedError
+from lookalike_server.pace import Pace
 
 
 class Device:
@@ -259,7 +262,8 @@ def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str
     for _ in range(waiting):
         queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
     loop.close()
-    queue.pace.ran(10, 10 * pace_s)
+    for size in (10, 20, 10):
+        queue.pace.ran(size, size * pace_s)
     return queue
 
 
@@ -279,13 +283,80 @@ def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
         assert (len(batch), refused) == (size, [])
 
 
+def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str, str]:
+    """A queue of one worker that takes so long for a batch, and so long for each work of it besides."""
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), Pace(1))
+    for size in (1, 80, 1):
+        queue.pace.ran(size, fixed_s + size * each_s)
+    return queue
+
+
+def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() -> None:
+    loop = asyncio.new_event_loop()
+
+    def entry(size: int) -> Entry[str, str]:
+        return Entry("a", size, 0, 0, None, 0.0, loop.create_future())
+
+    # After one scan of one query alone, which took 0.2 s, two of 100 would have been thought to take 40 s.
+    first: BatchQueue[str, str] = BatchQueue("word", slow_rules(1.0), Pace(1))
+    first.pace.ran(1, 0.2)
+    for _ in range(4):
+        first.add(entry(100))
+    assert [len(first.take(0.0)[0]) for _ in range(4)] == [1, 1, 1, 1]
+
+    known = scan_queue(0.2, 0.001, 1.0)
+    for _ in range(4):
+        known.add(entry(100))
+    # Four batches of 0.3 s are longer than the 1 s that one may wait.
+    with pytest.raises(OverloadedError, match="will take longer than the 1 s") as caught:
+        known.add(entry(1))
+    assert caught.value.retry_after == pytest.approx(1.2, rel=0.01)
+    loop.close()
+
+
+def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None:
+    queue = queue_at(0.0, 2.0, 60)
+    queue.pace = scan_queue(3.0, 0.1, 2.0).pace
+    assert len(queue.take(0.0)[0]) == 30, "as long for the works as for the batch"
+
+
+def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
+    loop = asyncio.new_event_loop()
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(1.0), Pace(1))
+    queue.pace.ran(1, 0.2)
+    for key in range(6):
+        queue.add(Entry("a", 1, 0, key, None, 0.0, loop.create_future()))
+    with pytest.raises(OverloadedError, match="those 6 who wait"):
+        queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
+    for left in (5, 4, 3, 2, 1, 0):
+        queue.take(0.0)
+        assert queue.waiting == left
+    queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
+    assert [one.key for one in queue.clear()] == [0]
+    assert (queue.waiting, queue._batches, queue._sizes) == (0, 0, {})
+    loop.close()
+
+
 def test_the_pace_follows_what_is_measured() -> None:
     pace = Pace(2)
-    assert pace.wait_s(100) == 0
+    assert pace.wait_s(100, 1) == 0
     pace.ran(0, 60.0)
-    assert pace.wait_s(100) == 0, "opening a network is no query"
+    assert pace.wait_s(100, 1) == 0, "opening a network is no query"
     pace.ran(10, 1.0)
-    assert pace.wait_s(100) == pytest.approx(5.0), "two workers"
-    for _ in range(30):
-        pace.ran(10, 0.1)
-    assert pace.wait_s(100) == pytest.approx(0.5, rel=0.01)
+    assert pace.wait_s(100, 10) == pytest.approx(5.0), "two workers"
+    for size in (10, 20, 30) * 20:
+        pace.ran(size, 0.1 + 0.01 * size)
+    assert pace.batch_s == pytest.approx(0.1, rel=0.01)
+    assert pace.unit_s == pytest.approx(0.01, rel=0.01)
+    assert pace.wait_s(100, 10) == pytest.approx(1.0, rel=0.01)
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 100)), max_size=30), st.floats(0.01, 100))
+def test_no_batch_makes_the_pace_nonsense(batches: list[tuple[int, float]], seconds: float) -> None:
+    pace = Pace(1)
+    for size, took in batches:
+        pace.ran(size, took)
+    longest = max([took for size, took in batches if size], default=0.0)
+    assert pace.unit_s >= 0
+    assert 0 <= pace.batch_s <= longest * (1 + 1e-9)
+    assert pace.within(seconds) >= 1

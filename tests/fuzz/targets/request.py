@@ -147,7 +147,7 @@ def target(data: bytes) -> None:
         code = context.code()
         assert code.name not in _BAD, (code.name, request)
     else:
-        reply.SerializeToString()
+        assert isinstance(reply, bytes) or reply.IsInitialized()
 
 
 def seeds() -> Iterator[bytes]:

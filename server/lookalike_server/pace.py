@@ -1,0 +1,65 @@
+"""How long batches take of late, and so how long what waits will have to."""
+
+from __future__ import annotations
+
+import math
+
+# What a new batch counts against all before it.
+_WEIGHT = 0.2
+
+
+class Pace:
+    """A straight line through the sizes and seconds of batches: a part that each costs, and one for each unit of size.
+
+    A scan costs most of its time whatever its size; a search of an index costs
+    its time for each query. The line is by least squares, earlier batches
+    counting less and less; neither part is ever below nothing. As long as all
+    batches had one size, nothing tells the parts apart, and all of it counts as
+    the part that each costs: that guess refuses nobody without need.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        # Weighted means, and the spread of sizes around theirs, alone and with the seconds.
+        self._size = self._seconds = 0.0
+        self._variance = self._covariance = 0.0
+        self._known = False
+
+    def ran(self, size: int, seconds: float) -> None:
+        """A batch has been run."""
+        if not size:
+            return
+        if not self._known:
+            self._size, self._seconds, self._known = float(size), seconds, True
+            return
+        more, longer = size - self._size, seconds - self._seconds
+        self._size += _WEIGHT * more
+        self._seconds += _WEIGHT * longer
+        # Exponentially weighted moments, updated without a sum of large squares.
+        self._variance = (1 - _WEIGHT) * (self._variance + _WEIGHT * more * more)
+        self._covariance = (1 - _WEIGHT) * (self._covariance + _WEIGHT * more * longer)
+
+    @property
+    def unit_s(self) -> float:
+        """The seconds of each unit of size."""
+        if self._variance <= 0:
+            return 0.0
+        return min(max(0.0, self._covariance / self._variance), self._seconds / self._size)
+
+    @property
+    def batch_s(self) -> float:
+        """The seconds that a batch costs besides."""
+        return max(0.0, self._seconds - self.unit_s * self._size)
+
+    def wait_s(self, size: int, batches: int) -> float:
+        """How long a queue of this size lasts, which takes so many batches."""
+        return (batches * self.batch_s + size * self.unit_s) / self._workers
+
+    def within(self, seconds: float) -> float:
+        """The size that one worker does in so many seconds, at least 1.
+
+        Where what each batch costs leaves little of them, the rest may take as
+        long as that: smaller batches would be slower still.
+        """
+        unit_s, batch_s = self.unit_s, self.batch_s
+        return max(1.0, max(seconds - batch_s, batch_s) / unit_s) if unit_s else math.inf
