@@ -12,18 +12,21 @@ from lookalike_indexer.models.compute import Compute, torch_dtype
 
 @dataclass(frozen=True)
 class Ceiling:
-    """What a device can do at most, as measured."""
+    """What a device can do at most with one type of number, as measured."""
 
+    compute: Compute
     bytes_per_s: float
     flop_per_s: float
 
     @classmethod
-    def of(cls, device: str, quick: bool) -> Ceiling:
-        return cls(memory_bandwidth(device, quick), matrix_peak("float32", device, matrix_size(device, quick)))
+    def of(cls, compute: Compute, device: str, quick: bool) -> Ceiling:
+        peak = matrix_peak(compute, device, matrix_size(device, quick))
+        return cls(compute, memory_bandwidth(device, quick), peak)
 
     def least_seconds(self, rows: int, dim: int, batch: int) -> float:
-        """No exact search of a batch can take less: it reads each float32 vector once, and multiplies it with all."""
-        return max(4 * rows * dim / self.bytes_per_s, 2 * batch * rows * dim / self.flop_per_s)
+        """No exact search of a batch can take less: it reads each vector once, and multiplies it with all queries."""
+        size = torch_dtype(self.compute).itemsize
+        return max(size * rows * dim / self.bytes_per_s, 2 * batch * rows * dim / self.flop_per_s)
 
 
 def matrix_peak(compute: Compute, device: str, size: int, rounds: int = 8) -> float:

@@ -180,16 +180,16 @@ TARGETS = (
     ),
     Target(
         "gpu-kmeans",
-        "GPU: k-means assignment, share of the matrix peak",
+        "GPU: k-means at k 16384, an assignment with its update, share of the bfloat16 matrix peak",
         "kmeans",
-        r"lookalike k .*, \d+ GPUs?",
-        (_at_least("share_of_float32_matrix_peak", 0.50),),
+        r"lookalike k 16384, \d+ GPUs?",
+        (_at_least("share_of_bfloat16_matrix_peak", 0.50),),
     ),
     Target(
         "gpu-flat",
         "GPU: flat fp16 search, share of the lower of memory and matrix ceilings, batch 1 and 1024",
         "search",
-        r"flat.*ceiling.*GPU.*",
+        r"flat-fp16 over its ceiling, batch (1|1024), 1 GPU",
         (_at_least("share_of_ceiling", 0.60),),
     ),
     Target(

@@ -179,7 +179,7 @@ class TestDevices:
 
     @pytest.mark.gpu
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    @pytest.mark.parametrize("kind", ["Flat", "IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16,PQ8x8"])
+    @pytest.mark.parametrize("kind", ["Flat", "SQfp16", "IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16,PQ8x8"])
     def test_a_gpu_answers_as_the_processor_does(self, stored, kind, metric) -> None:
         index, path = stored(kind, metric)
         queries = prepare(vectors(25, seed=5), metric)

@@ -28,7 +28,7 @@ USUAL = {
     "batches": "1,16,64",
     "gpu_batches": "1,16,64,1024",
     "seconds": "0.4",
-    "indexes": "flat;ivf-flat;ivf-fp16;ivf-sq8;ivf-pq;HNSW32,SQ8;IVF{nlist},RaBitQ,Refine(SQ8)",
+    "indexes": "flat;flat-fp16;ivf-flat;ivf-fp16;ivf-sq8;ivf-pq;HNSW32,SQ8;IVF{nlist},RaBitQ,Refine(SQ8)",
 }
 QUICK = {"rows": "3000", "dim": "64", "queries": "64", "seconds": "0.01"}
 _LEVELS = (0.90, 0.95, 0.99)
@@ -41,7 +41,7 @@ def run(settings: Settings) -> Iterator[Row]:
     options = Options(settings, USUAL, QUICK)
     points = _points(options, settings.seed)
     truth = _truth(points)
-    ceilings = {gpus: Ceiling.of(torch_devices(gpus)[0], settings.quick) for gpus in settings.gpus if gpus < 2}
+    ceilings = _ceilings(settings)
     measured: list[Row] = []
     for name in options.texts("indexes"):
         for gpus in settings.gpus:
@@ -123,17 +123,28 @@ def _stalled(found: list[float]) -> bool:
     return len(found) > 4 and max(found[-4:]) < max(found[:-4]) + _LEAST_GAIN
 
 
-def _under_ceilings(rows: list[Row], ceilings: Mapping[int, Ceiling]) -> Iterator[Row]:
+def _ceilings(settings: Settings) -> dict[tuple[int, str], Ceiling]:
+    """By count of GPUs and the factory of a flat index. A processor has no matrix product in float16."""
+    found = {}
+    for gpus in settings.gpus:
+        if gpus < 2:
+            found[gpus, "Flat"] = Ceiling.of("float32", torch_devices(gpus)[0], settings.quick)
+        if gpus == 1:
+            found[gpus, "SQfp16"] = Ceiling.of("float16", torch_devices(gpus)[0], settings.quick)
+    return found
+
+
+def _under_ceilings(rows: list[Row], ceilings: Mapping[tuple[int, str], Ceiling]) -> Iterator[Row]:
     """How near exact search comes to what the memory and the matrix units of its device allow."""
     for row in rows:
-        ceiling = ceilings.get(row.params["gpus"])
-        if row.params["factory"] == "Flat" and ceiling is not None:
+        ceiling = ceilings.get((row.params["gpus"], row.params["factory"]))
+        if ceiling is not None:
             least = ceiling.least_seconds(row.params["rows"], row.params["dim"], row.params["batch"])
             where = f"{row.params['gpus']} GPU" if row.params["gpus"] else "cpu"
             yield Row(
                 "search",
-                f"flat over its ceiling, batch {row.params['batch']}, {where}",
-                {**row.params, "dtype": "float32"},
+                f"{row.params['index']} over its ceiling, batch {row.params['batch']}, {where}",
+                {**row.params, "dtype": ceiling.compute},
                 {
                     "share_of_ceiling": 1000 * least / row.measured["p50_ms"],
                     "memory_gb_per_s": ceiling.bytes_per_s / 1e9,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.settings import BuildSettings
 
-NAMES = ("auto", "flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "ivf-pqfs", "ivf-rabitq", "hnsw")
+NAMES = ("auto", "flat", "flat-fp16", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "ivf-pqfs", "ivf-rabitq", "hnsw")
 
 # Below this an exact search of 2048 dimensions takes a few milliseconds, and an index could only lose.
 _FLAT_BELOW = 20_000
@@ -42,6 +42,9 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
     if name == "flat":
         _refuse_nlist(settings)
         return Recipe("Flat", 0, reason)
+    if name == "flat-fp16":
+        _refuse_nlist(settings)
+        return Recipe("SQfp16", 0, reason)
     if name == "hnsw":
         _refuse_nlist(settings)
         return Recipe("HNSW32,SQ8", _train_size(rows, _TRAIN_OTHERS, settings), reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import faiss
 
@@ -24,8 +24,8 @@ class Device(Protocol):
     name: str
     max_selection: int | None
 
-    def host(self, index: faiss.Index) -> faiss.Index:
-        """The index as this device searches it; DeviceError when it cannot."""
+    def host(self, index: faiss.Index) -> Any:
+        """The index as this device searches it: a faiss.Index, or what is searched as one. DeviceError: it cannot."""
         ...
 
 
@@ -42,7 +42,7 @@ class Cpu:
 
 
 class Gpu:
-    """One GPU: holds a clone of the index, and faiss's scratch memory for as long as the clone lives."""
+    """One GPU: holds the vectors of a flat index, or a clone of another one with faiss's scratch memory."""
 
     max_selection: int | None = GPU_SELECTION
 
@@ -50,20 +50,26 @@ class Gpu:
         self.name = f"cuda:{number}"
         self._number = number
 
-    def host(self, index: faiss.Index) -> faiss.Index:
+    def host(self, index: faiss.Index) -> Any:
+        # With torch, which takes seconds to import, and which a server on the processor does without.
+        from lookalike_server.placement.exact import ExactIndex
+
+        try:
+            return ExactIndex(index, self.name) if ExactIndex.holds(index) else self._clone(index)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"The index cannot be put on {self.name} ({_first_line(error)}); "
+                "serve it with --placement cpu, or build one of the kinds Flat, SQfp16, IVF,Flat, IVF,SQ or IVF,PQ."
+            ) from error
+
+    def _clone(self, index: faiss.Index) -> faiss.Index:
         resources = faiss.StandardGpuResources()
         options = faiss.GpuClonerOptions()
         # Rows may pass 2^31; the default is said here because answers depend on it.
         options.indicesOptions = faiss.INDICES_64_BIT
         options.useFloat16 = needs_half_tables(index)
-        try:
-            # The clone shares in the resources, and so keeps them.
-            return faiss.index_cpu_to_gpu(resources, self._number, index, options)
-        except RuntimeError as error:
-            raise DeviceError(
-                f"The index cannot be put on {self.name} ({_first_line(error)}); "
-                "serve it with --placement cpu, or build one of the kinds Flat, IVF,Flat, IVF,SQ or IVF,PQ."
-            ) from error
+        # The clone shares in the resources, and so keeps them.
+        return faiss.index_cpu_to_gpu(resources, self._number, index, options)
 
 
 def needs_half_tables(index: faiss.Index) -> bool:

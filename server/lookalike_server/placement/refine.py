@@ -8,6 +8,8 @@ has the vectors at hand, so those that were found are compared again.
 
 from __future__ import annotations
 
+from typing import Any
+
 import faiss
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +22,10 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
-def needs_refining(index: faiss.Index, metric: Metric) -> bool:
+def needs_refining(index: Any, metric: Metric) -> bool:
     """Whether the index computes distances so, and holds the vectors as they are."""
+    if not isinstance(index, faiss.Index):
+        return False
     traits = describe(index)
     return metric == "l2" and traits.kind == "flat" and traits.lossless
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import faiss
 import numpy as np
@@ -45,10 +45,10 @@ class Searcher(Protocol):
 
 
 class OnDevice:
-    """An index on one device. It is searched by one thread at a time."""
+    """An index as a device hosts it. It is searched by one thread at a time."""
 
     def __init__(
-        self, name: str, index: faiss.Index, metric: Metric, max_selection: int | None = None, offset: int = 0
+        self, name: str, index: Any, metric: Metric, max_selection: int | None = None, offset: int = 0
     ) -> None:
         self.name = name
         self.dim = int(index.d)

@@ -1,0 +1,127 @@
+"""Exact search on a GPU: every vector is compared, by one matrix product in float32 or float16.
+
+faiss's flat GPU index reaches half of the memory's bandwidth for a single query, and in float16 a twentieth of the
+tensor cores' speed for a thousand (docs/performance-notes.md). So flat indexes are searched by torch here: the product,
+then the largest of each group of neighbouring scores, then the groups that can hold one of the k best.
+"""
+
+from __future__ import annotations
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# Scores that are held at once, 1 GiB, and elements of the vectors that are compared again at once.
+_SCORES, _COMPARED = 1 << 28, 1 << 27
+# Scores of which one maximum is taken first: a whole pass of topk over all of them takes longer than the product.
+_GROUP = 64
+
+
+class ExactIndex:
+    """The vectors of a flat faiss index on a device, searched as faiss searches them.
+
+    `index` is an IndexFlat, kept in float32, or an IndexScalarQuantizer of float16, kept so. Scores are what faiss
+    gives for the index's metric: inner products or squared distances.
+    """
+
+    def __init__(self, index: faiss.Index, device: str) -> None:
+        self.d, self.ntotal = int(index.d), int(index.ntotal)
+        self._by_product = index.metric_type == faiss.METRIC_INNER_PRODUCT
+        self._vectors = torch.from_numpy(stored_vectors(index)).to(device, copy=True)
+        self._half = self._vectors.dtype == torch.float16
+        self._half_squares = None if self._by_product else self._squares() / 2
+
+    @staticmethod
+    def holds(index: faiss.Index) -> bool:
+        """Whether an index is of a kind that can be searched so."""
+        kind = faiss.downcast_index(index)
+        if isinstance(kind, faiss.IndexScalarQuantizer):
+            return bool(kind.sq.qtype == faiss.ScalarQuantizer.QT_fp16)
+        return type(kind) in (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexFlatL2)
+
+    def search(self, queries: Float32, k: int, params: faiss.SearchParameters | None = None) -> tuple[Float32, Int64]:
+        """The scores and rows of the k best, k <= ntotal, of each query (n, d): both (n, k), the best first."""
+        with torch.inference_mode():
+            asked = torch.from_numpy(queries).to(self._vectors.device)
+            rows, scores = self._best(asked, k)
+            if self._half or not self._by_product:
+                rows, scores = self._compared_again(asked, rows)
+            return scores.float().cpu().numpy(), rows.cpu().numpy()
+
+    def _best(self, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        factor = asked.to(self._vectors.dtype)
+        step = max(k, _SCORES // len(asked) // _GROUP * _GROUP)
+        rows: list[Tensor] = []
+        scores: list[Tensor] = []
+        for start in range(0, self.ntotal, step):
+            found = self._products(factor, self._vectors[start : start + step])
+            if self._half_squares is not None:
+                found -= self._half_squares[start : start + step]
+            values, columns = largest(found, min(k, found.shape[1]))
+            rows.append(columns + start)
+            scores.append(values)
+        if len(rows) == 1:
+            return rows[0], scores[0]
+        values, places = torch.cat(scores, dim=1).topk(k, dim=1)
+        return torch.cat(rows, dim=1).gather(1, places), values
+
+    def _products(self, factor: Tensor, vectors: Tensor) -> Tensor:
+        """Inner products in float32, (n, rows)."""
+        if not self._half:
+            return factor @ vectors.T
+        if vectors.device.type == "cuda":
+            return torch.mm(factor, vectors.T, out_dtype=torch.float32)
+        return factor.float() @ vectors.float().T
+
+    def _compared_again(self, asked: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The same rows in the order of their scores in float64.
+
+        The product rounded the queries to float16, or took a small squared distance for the difference of large
+        numbers.
+        """
+        scores = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
+        step = max(1, _COMPARED // (rows.shape[1] * self.d))
+        for start in range(0, len(rows), step):
+            vectors = self._vectors[rows[start : start + step]].double()
+            queries = asked[start : start + step].double().unsqueeze(1)
+            if self._by_product:
+                scores[start : start + step] = (vectors * queries).sum(dim=2)
+            else:
+                scores[start : start + step] = (vectors - queries).square().sum(dim=2)
+        order = scores.argsort(dim=1, descending=self._by_product, stable=True)
+        return rows.gather(1, order), scores.gather(1, order)
+
+    def _squares(self) -> Tensor:
+        blocks: tuple[Tensor, ...] = self._vectors.split(1 << 16)  # type: ignore[no-untyped-call]
+        return torch.cat([block.double().square().sum(dim=1).float() for block in blocks])
+
+
+def stored_vectors(index: faiss.Index) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
+    """The vectors of a flat index as it stores them, (ntotal, d); a view of its memory."""
+    kind = faiss.downcast_index(index)
+    if isinstance(kind, faiss.IndexFlat):
+        flat: Float32 = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
+        return flat
+    codes: npt.NDArray[np.uint8] = faiss.rev_swig_ptr(kind.codes.data(), kind.ntotal * kind.code_size)
+    return codes.view(np.float16).reshape(kind.ntotal, kind.d)
+
+
+def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest of each row (n, columns) and their columns, descending."""
+    whole = scores.shape[1] // _GROUP * _GROUP
+    groups = whole // _GROUP
+    if groups < 4 * k:
+        return scores.topk(k, dim=1)
+    # Only the k groups with the largest maxima can hold one of the k largest, or what is in no whole group.
+    maxima = scores[:, :whole].reshape(len(scores), groups, _GROUP).amax(dim=2)
+    chosen = maxima.topk(k, dim=1).indices
+    columns = (chosen.unsqueeze(2) * _GROUP + torch.arange(_GROUP, device=scores.device)).flatten(1)
+    rest = torch.arange(whole, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    values, places = scores.gather(1, columns).topk(k, dim=1)
+    return values, columns.gather(1, places)
