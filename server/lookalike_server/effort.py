@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import faiss
@@ -75,8 +76,11 @@ class Planner:
         # A graph has no lists: its effort is bounded by the limit alone. Other indexes know none at all.
         most = self.entry.nlist or (limits.max_nprobe if self.entry.default_nprobe else 0)
         nprobe = min(wanted, most, limits.max_nprobe)
-        measured = {point.nprobe: point.recall for point in self.entry.recall}
-        return Plan(scan=False, nprobe=nprobe, exact=False, expected_recall=measured.get(nprobe, 0))
+        return Plan(scan=False, nprobe=nprobe, exact=False, expected_recall=self._measured.get(nprobe, 0))
+
+    @functools.cached_property
+    def _measured(self) -> dict[int, float]:
+        return {point.nprobe: point.recall for point in self.entry.recall}
 
 
 def _just_below(recall: float) -> float:

@@ -6,8 +6,8 @@ the interceptor hands the finished record to measurements, log and traces.
 
 from __future__ import annotations
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Iterable
 from contextvars import ContextVar
@@ -19,6 +19,8 @@ TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
 Step = Literal["queue", "decode", "embed", "read", "search", "lookup"]
+
+_IDS = random.Random()  # noqa: S311 - tells calls apart, guards nothing
 
 # What a caller names goes into logs and back into headers.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -61,7 +63,8 @@ def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]]) -> CallRecord:
     given = {key: value for key, value in metadata if key in _TAKEN and isinstance(value, str)}
     request_id = given.get(REQUEST_ID, "")
     if not _REQUEST_ID.fullmatch(request_id):
-        request_id = secrets.token_hex(8)
+        # Asking the system for secret bits instead costs 10 us.
+        request_id = f"{_IDS.getrandbits(64):016x}"
     call = CallRecord(rpc, request_id, traceparent=given.get(TRACEPARENT, ""), tracestate=given.get(TRACESTATE, ""))
     _CURRENT.set(call)
     return call

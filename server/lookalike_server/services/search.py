@@ -98,8 +98,13 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             audit.offer(sample)
 
 
+_DEFAULT = Effort()
+
+
 def _effort(request: search_pb2.SearchRequest) -> Effort:
     kind = request.WhichOneof("effort")
+    if kind is None:
+        return _DEFAULT
     return Effort(
         exact=kind == "exact" and request.exact,
         nprobe=request.nprobe if kind == "nprobe" else None,
