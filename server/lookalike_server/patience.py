@@ -1,0 +1,51 @@
+"""Waiting for no longer than a while, at the cost of one timer for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Patience:
+    """Gives everything the same number of seconds, so that who began first is overdue first.
+
+    asyncio.timeout sets a timer for each, which costs a call more than reading its message.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        # When each task that waits will have waited too long, the soonest first.
+        self._due: dict[asyncio.Task[Any], float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; TimeoutError, with the work cancelled, when it takes too long."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only a task can wait")
+        loop = task.get_loop()
+        self._due[task] = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_later(self.seconds, self._look)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if task not in self._due and task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._due.pop(task, None)
+
+    def _look(self) -> None:
+        """Cancel who is overdue, and look again when the next one will be."""
+        self._timer = None
+        loop = asyncio.get_running_loop()
+        for task, due in list(self._due.items()):
+            if due > loop.time():
+                self._timer = loop.call_at(due, self._look)
+                return
+            del self._due[task]
+            task.cancel()
