@@ -168,14 +168,14 @@ TARGETS = (
         "gpu-forward",
         "GPU: ResNet152 bfloat16 forward, share of the measured matrix peak",
         "embed",
-        r"forward bfloat16 batch 256, cuda:0",
+        r"forward bfloat16 batch 256, cuda:0, compiled",
         (_at_least("share_of_matrix_peak", 0.35),),
     ),
     Target(
         "gpu-pipeline",
         "GPU: pipeline over forward",
         "embed",
-        "pipeline over forward, cuda:0",
+        "pipeline over forward, cuda:0, decoded there",
         (_at_least("ratio_median", 0.90),),
     ),
     Target(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from lookalike_benchmarks.peak import matrix_peak, matrix_size
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.part import PartEmbedder
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.images.prepare import Prepared
@@ -127,6 +129,55 @@ def _network(setup: Setup, options: Options, settings: Settings, said: dict[str,
         yield _against_float32(setup, networks, compute, options, said)
     share = flop / peaks[setup.resolved.plan.compute]
     yield _pipeline(setup, options.number("rounds"), share, said)
+    if said["gpus"]:
+        yield from _all_on_gpu(setup, options, flop, share, said)
+
+
+def _all_on_gpu(setup: Setup, options: Options, flop: float, share: float, said: dict[str, Any]) -> Iterator[Row]:
+    """The same with JPEGs decoded on the GPU, and with a network that was compiled for it."""
+    there = _changed(setup, decode="gpu")
+    yield _decoded_alike(there, said)
+    yield _pipeline(there, options.number("rounds"), share, said, ", decoded there")
+    began = time.perf_counter()
+    both = _changed(setup, decode="gpu", compile=True)
+    plan, network = both.resolved.plan, both.resolved.network
+    images = random_images(network, plan.batch_size, plan.spec.preprocessing.crop)
+    forward_call(network, images)()
+    seconds = time.perf_counter() - began
+    speed = forward_speed(network, images, options.seconds("seconds"))
+    yield Row(
+        "embed",
+        f"forward {plan.compute} batch {plan.batch_size}, {said['device']}, compiled",
+        {**said, "compute": plan.compute, "batch": plan.batch_size},
+        {
+            "images_per_s": speed,
+            "tflop_per_s": speed * flop / 1e12,
+            "share_of_matrix_peak": speed * share,
+            "seconds_until_the_first_batch": seconds,
+        },
+    )
+    yield _pipeline(both, options.number("rounds"), share, said, ", decoded there, compiled")
+
+
+def _decoded_alike(setup: Setup, said: dict[str, Any]) -> Row:
+    """How much the embeddings of one batch differ by where its pictures were decoded."""
+    plan = setup.resolved.plan
+    part = read_part(setup.storage, setup.parts[0]).slice(0, plan.batch_size)
+    network, device = setup.resolved.network, setup.settings.devices[0]
+    found = []
+    for decode in ("cpu", "gpu"):
+        with PartEmbedder(dataclasses.replace(plan, decode=decode), setup.pool, device, network) as embedder:
+            [space] = embedder(part).embeddings.values()
+            found.append(np.stack(space.column("embedding").to_numpy()).astype(np.float64))
+    left, right = found
+    cosine = (left * right).sum(1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    return Row(
+        "embed",
+        f"decoded on the GPU against the processor, {said['device']}",
+        {**said, "compute": plan.compute, "images": len(left)},
+        {"cosine_mean": float(cosine.mean()), "cosine_min": float(cosine.min())},
+        "" if plan.spec.weights.pretrained else "the cosine is that of an untrained network; give --weights",
+    )
 
 
 def _types(device: str) -> list[Compute]:
@@ -137,8 +188,11 @@ def _with(setup: Setup, compute: Compute) -> Network:
     """The setup's network in this type."""
     if compute == setup.resolved.plan.compute:
         return setup.resolved.network
-    asked = dataclasses.replace(setup.settings, compute=compute)
-    return Setup.of(setup.storage.root, asked).resolved.network
+    return _changed(setup, compute=compute).resolved.network
+
+
+def _changed(setup: Setup, **changes: Any) -> Setup:
+    return Setup.of(setup.storage.root, dataclasses.replace(setup.settings, **changes))
 
 
 def _against_float32(
@@ -173,7 +227,7 @@ def _against_float32(
     )
 
 
-def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any]) -> Row:
+def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any], how: str = "") -> Row:
     """Files to Parquet against the network alone; `share` of the matrix peak is what one image a second takes."""
     rounds = list(pipeline_rounds(setup, wanted))
     if len(rounds) < wanted:
@@ -183,7 +237,7 @@ def _pipeline(setup: Setup, wanted: int, share: float, said: dict[str, Any]) -> 
     plan = setup.resolved.plan
     return Row(
         "embed",
-        f"pipeline over forward, {said['device']}",
+        f"pipeline over forward, {said['device']}{how}",
         {**said, "compute": plan.compute, "batch": plan.batch_size, "rounds": len(rounds)}
         | {"images": sum(each.images for each in rounds), "workers": setup.pool.workers},
         {

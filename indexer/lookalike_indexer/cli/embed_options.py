@@ -83,6 +83,18 @@ _OPTIONS = [
         show_default=True,
         help="The type that the network computes in.",
     ),
+    click.option(
+        "--decode",
+        type=click.Choice(["cpu", "gpu"]),
+        default="cpu",
+        show_default=True,
+        help="Where JPEGs are decoded. On a GPU far faster, with pixels that differ a little from the processor's.",
+    ),
+    click.option(
+        "--compile",
+        is_flag=True,
+        help="Compile the network for the GPU: half a minute at the start, then up to 1.7 times the images a second.",
+    ),
     click.option("--batch-size", type=_POSITIVE, default=None, help="Images in a batch. [default: by device]"),
     click.option("--part-size", type=_POSITIVE, default=1024, show_default=True, help="Images in a part."),
     click.option("--workers", type=_POSITIVE, default=None, help="Decoding processes. [default: by processors]"),

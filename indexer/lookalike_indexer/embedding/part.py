@@ -7,6 +7,7 @@ in, tables come out, and all of them can be pickled.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -14,18 +15,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from torch import Tensor
 
 from lookalike_indexer.collection import schema
 from lookalike_indexer.embedding.classes import class_names
+from lookalike_indexer.embedding.device_decoder import DeviceDecoder, Ready
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.images.prepare import Prepared, Rejected
+from lookalike_indexer.images.prepare import Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.network import TOP, BatchResult, Float32, Network
 
 FINGERPRINT = b"lookalike.fingerprint"
 Row = dict[str, Any]
+_ENCODED_CHUNK = 16
 Advance = Callable[[int], None]
 
 
@@ -50,9 +54,9 @@ class _Collected:
     rows: list[Row] = field(default_factory=list)
     rejects: list[Row] = field(default_factory=list)
     results: list[BatchResult] = field(default_factory=list)
-    pixels: list[Pixels] = field(default_factory=list)
+    pixels: list[Pixels | Tensor] = field(default_factory=list)
 
-    def add(self, row: Row, image: Prepared | Rejected) -> None:
+    def add(self, row: Row, image: Ready) -> None:
         if isinstance(image, Rejected):
             self.rejects.append({**row, "reason": image.reason})
             return
@@ -60,11 +64,11 @@ class _Collected:
         self.rows.append({**row, **said})
         self.pixels.append(image.pixels)
 
-    def taken(self) -> list[Pixels]:
+    def taken(self) -> list[Pixels | Tensor]:
         taken, self.pixels = self.pixels, []
         return taken
 
-    def close(self) -> Iterator[tuple[_Collected, list[Pixels]]]:
+    def close(self) -> Iterator[tuple[_Collected, list[Pixels | Tensor]]]:
         if self.pixels:
             yield self, self.taken()
         yield self, []
@@ -75,7 +79,11 @@ class PartEmbedder:
 
     def __init__(self, plan: ModelPlan, pool: PoolSettings, device: str, network: Network | None = None) -> None:
         self._plan = plan
+        if plan.decode == "gpu":
+            # A worker only reads and looks at a header: tasks of few images would be mostly overhead.
+            pool = dataclasses.replace(pool, leave_jpegs=True, chunk=max(pool.chunk, _ENCODED_CHUNK))
         self._pool = DecodePool(pool, plan.spec.preprocessing)
+        self._decoder = DeviceDecoder(device, plan.spec.preprocessing, self._pool, plan.batch_size)
         try:
             self._network = network or load_network(plan, device)
         except BaseException:
@@ -111,7 +119,7 @@ class PartEmbedder:
                 advance(len(collected.rejects))
                 yield self._tables(collected)
 
-    def _batches(self, parts: Iterable[pa.Table]) -> Iterator[tuple[_Collected, list[Pixels]]]:
+    def _batches(self, parts: Iterable[pa.Table]) -> Iterator[tuple[_Collected, list[Pixels | Tensor]]]:
         """The batches of each part, and an empty one after its last."""
         started = 0
 
@@ -123,7 +131,7 @@ class PartEmbedder:
                     yield (number, row), row["uri"]
 
         current, collected = 0, _Collected()
-        for (number, row), image in self._pool.stream(images(), self._ahead):
+        for (number, row), image in self._decoder.stream(self._pool.stream(images(), self._ahead)):
             while current < number:
                 yield from collected.close()
                 current, collected = current + 1, _Collected()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from lookalike_indexer.collection.spec import ModelSpec, SpaceSpec, WeightsSpec, digest_of
-from lookalike_indexer.embedding.settings import Dtype
+from lookalike_indexer.embedding.settings import Decode, Dtype
 from lookalike_indexer.errors import MismatchError
 from lookalike_indexer.models.compute import Compute
 from lookalike_indexer.models.network import Network, Node
@@ -33,7 +33,8 @@ class ModelPlan:
     """A model as every process of a run loads it.
 
     `alias` is its name in the collection, `statistics` the local path of its
-    batch-norm statistics ("" when it needs none).
+    batch-norm statistics ("" when it needs none). `decode` says where JPEGs
+    are decoded, `compiled` whether the network is compiled for its device.
     """
 
     alias: str
@@ -42,10 +43,18 @@ class ModelPlan:
     spaces: tuple[SpacePlan, ...]
     compute: Compute
     batch_size: int
+    decode: Decode = "cpu"
+    compiled: bool = False
 
     @property
     def identity(self) -> str:
         return model_identity(self.spec)
+
+    @property
+    def arithmetic(self) -> str:
+        """What decides how results are rounded, the type last: how the manifest tells it."""
+        words = [("nvjpeg", self.decode == "gpu"), ("compiled", self.compiled), (self.compute, True)]
+        return " ".join(word for word, applies in words if applies)
 
     @property
     def nodes(self) -> list[Node]:
@@ -85,4 +94,5 @@ def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = Non
 def load_network(plan: ModelPlan, device: str) -> Network:
     """The plan's network on a device."""
     module = load_module(plan.spec, plan.statistics)
-    return Network(trace(module), plan.nodes, plan.spec.preprocessing, device, plan.compute)
+    fixed = plan.batch_size if plan.compiled else None
+    return Network(trace(module), plan.nodes, plan.spec.preprocessing, device, plan.compute, fixed)

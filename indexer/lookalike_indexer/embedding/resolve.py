@@ -16,7 +16,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
 from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
-from lookalike_indexer.images.prepare import Prepared
+from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.architecture import checked_architecture
@@ -73,7 +73,8 @@ def resolve(
     compute = resolve_compute(settings.compute, settings.devices[0])
     wanted = [node for _, node in nodes]
     if len(settings.devices) == 1:
-        network = Network(traced, wanted, spec.preprocessing, settings.devices[0], compute)
+        fixed = settings.images_per_batch if settings.compile else None
+        network = Network(traced, wanted, spec.preprocessing, settings.devices[0], compute, fixed)
     else:
         # Each device has a process with a network of its own; this one only tells the dimensions.
         network = Network(traced, wanted, spec.preprocessing, "cpu", "float32")
@@ -88,6 +89,8 @@ def resolve(
         spaces=spaces,
         compute=compute,
         batch_size=settings.images_per_batch,
+        decode=settings.decode,
+        compiled=settings.compile,
     )
     if draft:
         _check_names(draft, plan)
@@ -207,7 +210,7 @@ def _first_images(
             for key, image in workers.stream(rows, _CALIBRATION_IMAGES):
                 if isinstance(image, Prepared):
                     pixels.append(image.pixels)
-                elif first is None:
+                elif first is None and isinstance(image, Rejected):
                     first = key, image.reason
                 if len(pixels) == _CALIBRATION_IMAGES:
                     break

@@ -12,6 +12,7 @@ from lookalike_indexer.models.network import Node
 from lookalike_indexer.threads import processors
 
 Dtype = Literal["float16", "float32"]
+Decode = Literal["cpu", "gpu"]
 _CPU_BATCH, _GPU_BATCH = 32, 256
 
 
@@ -26,7 +27,8 @@ class EmbedSettings:
     one. `name` is what the model is called in the collection, its
     architecture when empty. `dtype` is the stored type; None keeps the
     space's, float32 for a new one. None for `batch_size` and `workers` means
-    a choice by device. `devices` are torch's names.
+    a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile`
+    compiles the network for them. `devices` are torch's names.
     """
 
     source: str
@@ -41,6 +43,8 @@ class EmbedSettings:
     batch_size: int | None = None
     part_size: int = 1024
     workers: int | None = None
+    decode: Decode = "cpu"
+    compile: bool = False
     devices: tuple[str, ...] = ("cpu",)
     decode_timeout: float = 30.0
     limits: ImageLimits = field(default_factory=ImageLimits)
@@ -56,6 +60,9 @@ class EmbedSettings:
                 raise UsageError(f"{option} must be at least 1, not {value}.")
         if not self.devices:
             raise UsageError("At least one device is needed.")
+        for option, asked in (("--decode gpu", self.decode == "gpu"), ("--compile", self.compile)):
+            if asked and "cpu" in self.devices:
+                raise UsageError(f"{option} needs a GPU, and none is used here; leave it out.")
 
     @property
     def alias(self) -> str:

@@ -153,7 +153,7 @@ def _model_entry(storage: Storage, base: Manifest, resolved: Resolved, count: in
     later = [layout.rejects(later_rejects(space), part) for space in spaces for part in range(count)]
     return ModelEntry(
         spec=plan.spec,
-        compute=plan.compute,
+        compute=plan.arithmetic,
         predictions=[layout.predictions(plan.alias, part) for part in range(count)],
         rejects=rejects + [path for path in later if storage.exists(path)],
         files=resolved.files,

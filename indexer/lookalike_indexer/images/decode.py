@@ -79,6 +79,23 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
         raise DecodeError(one_line(error)) from error
 
 
+def plain_jpeg_size(data: bytes, limits: ImageLimits) -> tuple[int, int] | None:
+    """Width and height of a JPEG that any decoder reads alike: whole, gray or YCbCr, upright, within the limits."""
+    if not data.startswith(b"\xff\xd8") or not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=["JPEG"]) as picture:
+                # In JPEGs by Adobe, 0 means that the planes are red, green and blue.
+                plain = picture.mode == "L" or (picture.mode == "RGB" and picture.info.get("adobe_transform") != 0)
+                upright = _orientation(picture) not in _UPRIGHT
+                width, height = picture.size
+    except Exception:  # the decoder that is asked next says what is wrong with it
+        return None
+    return (width, height) if plain and upright and width * height <= limits.max_pixels else None
+
+
 def _decode(data: bytes, limits: ImageLimits) -> Decoded:
     with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
         # A JPEG with a second picture inside is opened as MPO.

@@ -28,18 +28,29 @@ def geometric(image: Image.Image, spec: PreprocessingSpec) -> Pixels:
 
     DecodeError when the picture is so thin that it cannot sensibly be resized.
     """
-    width, height = _resized(image.width, image.height, spec.resize)
-    if width * height > _LARGEST_RESIZED:
+    width, height = resized(image.width, image.height, spec.resize)
+    if not can_resize(image.width, image.height, spec):
         raise DecodeError(f"a picture of {image.width} x {image.height} pixels is too long and thin to be resized")
     if (width, height) != image.size:
         image = image.resize((width, height), Image.Resampling[spec.interpolation.upper()])
-    left, top = round((width - spec.crop) / 2), round((height - spec.crop) / 2)
+    left, top = corner(width, height, spec)
     # Outside of the picture, which a crop larger than the resize reaches, is black.
     square = image.crop((left, top, left + spec.crop, top + spec.crop))
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
 
 
-def _resized(width: int, height: int, shorter: int) -> tuple[int, int]:
+def can_resize(width: int, height: int, spec: PreprocessingSpec) -> bool:
+    """Whether a picture of this size stays within reason when its shorter side is scaled."""
+    new_width, new_height = resized(width, height, spec.resize)
+    return new_width * new_height <= _LARGEST_RESIZED
+
+
+def corner(width: int, height: int, spec: PreprocessingSpec) -> tuple[int, int]:
+    """Left and top of the central square of a resized picture; negative where the square is larger."""
+    return round((width - spec.crop) / 2), round((height - spec.crop) / 2)
+
+
+def resized(width: int, height: int, shorter: int) -> tuple[int, int]:
     """The size after the shorter side has been scaled to `shorter`; the longer is rounded down."""
     if width <= height:
         return shorter, int(shorter * height / width)

@@ -8,7 +8,7 @@ in the order asked for, and no more than a bounded number is held.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
@@ -23,15 +23,19 @@ from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.confined import ConfinedPool
 from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
-from lookalike_indexer.images.prepare import Prepared, Rejected, prepare
+from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepare, prepare_for_gpu
 
 T = TypeVar("T")
+R = TypeVar("R")
 Result = Prepared | Rejected
+Passed = Prepared | Encoded | Rejected
 
 
 @dataclass(frozen=True)
 class PoolSettings:
     """`workers` processes; an image may take `timeout` seconds; `chunk` images make one task.
+
+    With `leave_jpegs`, streams pass on what a GPU can decode as it is.
 
     The workers are nice, by default: the threads of a network on the same
     processors wait for each other in every layer, so that a worker which takes
@@ -43,6 +47,7 @@ class PoolSettings:
     limits: ImageLimits = DEFAULT_LIMITS
     chunk: int = 4
     niceness: int = 10
+    leave_jpegs: bool = False
 
     def __post_init__(self) -> None:
         if self.workers < 1 or self.chunk < 1 or not self.timeout > 0:
@@ -53,7 +58,7 @@ class PoolSettings:
 class _Chunk(Generic[T]):
     tags: list[T]
     images: list[str | bytes]
-    future: Future[list[Result]]
+    future: Future[Sequence[Passed]]
 
 
 class DecodePool:
@@ -76,7 +81,7 @@ class DecodePool:
         """End the workers; what they were doing is lost."""
         self._pool.close()
 
-    def stream(self, images: Iterable[tuple[T, str | bytes]], ahead: int) -> Iterator[tuple[T, Result]]:
+    def stream(self, images: Iterable[tuple[T, str | bytes]], ahead: int) -> Iterator[tuple[T, Passed]]:
         """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
 
         An image is its URI, or its encoded bytes.
@@ -103,21 +108,25 @@ class DecodePool:
 
     def _submit(self, taken: list[tuple[T, str | bytes]]) -> _Chunk[T]:
         images = [image for _, image in taken]
-        return _Chunk([tag for tag, _ in taken], images, self._schedule(images))
+        function: Callable[..., Sequence[Passed]] = _prepare_all_for_gpu if self._settings.leave_jpegs else _prepare_all
+        arguments = images, self._spec, self._settings.limits
+        future = self._pool.schedule(function, arguments, self._settings.timeout)
+        return _Chunk([tag for tag, _ in taken], images, future)
 
-    def _schedule(self, images: list[str | bytes] | list[bytes]) -> Future[list[Result]]:
+    def _schedule(self, images: list[str | bytes] | list[bytes]) -> Future[Sequence[Result]]:
         return self._pool.schedule(_prepare_all, (images, self._spec, self._settings.limits), self._settings.timeout)
 
-    def _results(self, chunk: _Chunk[T]) -> list[Result]:
+    def _results(self, chunk: _Chunk[T]) -> Sequence[Passed]:
         try:
             return chunk.future.result()
         except (ProcessExpired, BrokenProcessPool, FutureTimeoutError):
             if len(chunk.images) == 1:
                 return [self._one(chunk.images[0], chunk.future)]
         # One of them is at fault; alone, each answers for itself.
-        return [self._one(image, self._schedule([image])) for image in chunk.images]
+        alone: list[Result] = [self._one(image, self._schedule([image])) for image in chunk.images]
+        return alone
 
-    def _one(self, image: str | bytes, future: Future[list[Result]]) -> Result:
+    def _one(self, image: str | bytes, future: Future[Sequence[R]]) -> R | Result:
         try:
             return self._answer(image, future)
         except (ProcessExpired, BrokenProcessPool):
@@ -125,7 +134,7 @@ class DecodePool:
         except FutureTimeoutError:
             return Rejected(f"decoding took longer than {self._settings.timeout:g} s")
 
-    def _answer(self, image: str | bytes, future: Future[list[Result]]) -> Result:
+    def _answer(self, image: str | bytes, future: Future[Sequence[R]]) -> R | Result:
         try:
             return future.result()[0]
         except BrokenProcessPool:
@@ -135,3 +144,7 @@ class DecodePool:
 
 def _prepare_all(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
     return [prepare(image, spec, limits) for image in images]
+
+
+def _prepare_all_for_gpu(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Passed]:
+    return [prepare_for_gpu(image, spec, limits) for image in images]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,8 @@ from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.pooling import pooled
 
 Float32 = npt.NDArray[np.float32]
-Pixels = Sequence[npt.NDArray[np.uint8]]
+# Images of a batch, uint8 (3, crop, crop) each: those that were decoded on a GPU are there already.
+Pixels = Sequence[npt.NDArray[np.uint8] | torch.Tensor]
 T = TypeVar("T")
 TOP = 5
 _LOGITS = "logits"
@@ -59,8 +60,12 @@ class Network:
         preprocessing: PreprocessingSpec,
         device: str,
         compute: Compute,
+        fixed_batch: int | None = None,
     ) -> None:
-        """UsageError: a node whose output is no tensor that can be pooled to a vector for each image."""
+        """With a `fixed_batch` the network is compiled for batches of that size; smaller ones are filled up.
+
+        UsageError: a node whose output is no tensor that can be pooled to a vector for each image.
+        """
         self._device = torch.device(device)
         self._compute = compute
         self._crop = preprocessing.crop
@@ -69,7 +74,11 @@ class Network:
         # Convolutions read pixels, not planes: on processors and on tensor cores alike.
         self._module = cut.to(self._device).to(memory_format=torch.channels_last).eval()
         self._nodes = list(nodes)
+        self._fixed_batch: int | None = None
+        self._run: Callable[[torch.Tensor], dict[str, torch.Tensor]] = self._module
         self.dims = self._measure()
+        if fixed_batch is not None:
+            self._fixed_batch, self._run = fixed_batch, compiled(self._module)
 
     @property
     def module(self) -> fx.GraphModule:
@@ -97,17 +106,32 @@ class Network:
 
     def normalised(self, images: Pixels) -> torch.Tensor:
         """The images as the network's first layer takes them, on its device."""
+        return self._normalise(self._gathered(images))
+
+    def _gathered(self, images: Pixels) -> torch.Tensor:
+        """The images as one tensor on the device."""
+        here = [(place, image) for place, image in enumerate(images) if isinstance(image, np.ndarray)]
+        if not here:
+            return torch.stack([image for image in images if isinstance(image, torch.Tensor)])
         on_gpu = self._device.type == "cuda"
-        pixels = torch.empty((len(images), 3, self._crop, self._crop), dtype=torch.uint8, pin_memory=on_gpu)
-        np.stack(images, out=pixels.numpy())
-        return self._normalise(pixels.to(self._device, non_blocking=True))
+        pixels = torch.empty((len(here), 3, self._crop, self._crop), dtype=torch.uint8, pin_memory=on_gpu)
+        np.stack([image for _, image in here], out=pixels.numpy())
+        sent = pixels.to(self._device, non_blocking=True)
+        if len(here) == len(images):
+            return sent
+        moved = dict(zip((place for place, _ in here), sent, strict=True))
+        return torch.stack([moved.get(place, image) for place, image in enumerate(images)])
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Run normalised images, on the device, in the computing type."""
         autocast = torch.autocast(self._device.type, torch_dtype(self._compute), enabled=self._compute != "float32")
         with torch.inference_mode(), autocast:
-            out: dict[str, torch.Tensor] = self._module(images)
-            return out
+            if self._fixed_batch is None or len(images) > self._fixed_batch:
+                out: dict[str, torch.Tensor] = self._module(images)
+                return out
+            filled = torch.nn.functional.pad(images, (0, 0, 0, 0, 0, 0, 0, self._fixed_batch - len(images)))
+            whole = self._run(filled.contiguous(memory_format=torch.channels_last))
+            return {name: value[: len(images)] for name, value in whole.items()}
 
     def _launch(self, batch: Pixels) -> _Flying:
         with _device_errors(self._device, len(batch)), torch.inference_mode():
@@ -122,6 +146,16 @@ class Network:
         black = np.zeros((3, self._crop, self._crop), np.uint8)
         out = self.forward(self.normalised([black]))
         return [int(out[str(number)].shape[1]) for number in range(len(self._nodes))]
+
+
+def compiled(module: fx.GraphModule) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
+    """The module compiled by TorchInductor, its batch norms folded into the convolutions before them.
+
+    Half a minute for a ResNet152, which the first batch waits for.
+    """
+    options: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
+    run: Callable[[torch.Tensor], dict[str, torch.Tensor]] = torch.compile(module, dynamic=False, options=options)
+    return run
 
 
 class _Flying:

@@ -152,6 +152,43 @@ def test_pooling_by_its_definition():
     assert pooled(vectors, "max", 1).dtype == torch.float32
 
 
+def test_batches_of_a_compiled_network_are_filled_up(monkeypatch, resnet, plain_spec, pixels):
+    sizes = []
+
+    def recording(module):
+        def run(images):
+            sizes.append(len(images))
+            return module(images)
+
+        return run
+
+    monkeypatch.setattr("lookalike_indexer.models.network.compiled", recording)
+    fixed = Network(trace(resnet), [Node("flatten", "avg")], plain_spec, "cpu", "float32", 3)
+    plain = network(resnet, plain_spec, Node("flatten", "avg"))
+    for count in (1, 3, 5):
+        found, expected = fixed.embed(pixels[:count]), plain.embed(pixels[:count])
+        np.testing.assert_allclose(found.embeddings[0], expected.embeddings[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(found.classes, expected.classes)
+    # More than that at once, as a query may be, is not what it was compiled for.
+    assert sizes == [3, 3]
+
+
+def test_images_may_be_on_the_device_already(resnet, plain_spec, pixels):
+    plain = network(resnet, plain_spec, Node("flatten", "avg"))
+    mixed = [torch.from_numpy(image) if place % 2 else image for place, image in enumerate(pixels)]
+    for images in (mixed, [torch.from_numpy(image) for image in pixels]):
+        np.testing.assert_array_equal(plain.embed(images).embeddings[0], plain.embed(pixels).embeddings[0])
+
+
+@pytest.mark.gpu
+def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
+    here = network(resnet, plain_spec, Node("flatten", "avg")).embed(pixels)
+    there = Network(trace(resnet), [Node("flatten", "avg")], plain_spec, "cuda:0", "bfloat16", 8).embed(pixels)
+    mine, theirs = here.embeddings[0], there.embeddings[0]
+    cosine = (mine * theirs).sum(1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert cosine.min() > 0.998
+
+
 @pytest.mark.gpu
 def test_a_gpu_agrees_with_the_cpu(resnet, plain_spec, pixels):
     nodes = [Node("flatten", "avg")]
