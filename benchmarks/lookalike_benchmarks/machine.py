@@ -14,6 +14,7 @@ LIBRARIES = (
     "torchvision",
     "faiss-gpu",
     "faiss-cpu",
+    "faiss-cuda",
     "numpy",
     "pyarrow",
     "grpcio",

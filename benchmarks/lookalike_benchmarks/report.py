@@ -71,10 +71,24 @@ def _suite(suite: str, rows: Sequence[LabelledRow], charts: Sequence[str]) -> li
     lines = [f"## {suite}", ""]
     if not rows:
         return [*lines, f"Not measured yet; `lookalike bench {suite}` does.", ""]
+    for number, run in enumerate(_runs(rows)):
+        lines += _run(run, charts if number == 0 else [])
+    return lines
+
+
+def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
+    """The rows of each machine and command, in the order in which they come."""
+    runs: dict[str, list[LabelledRow]] = {}
+    for row in rows:
+        runs.setdefault(f"{row['machine']} {row['command']}", []).append(row)
+    return list(runs.values())
+
+
+def _run(rows: Sequence[LabelledRow], charts: Sequence[str]) -> list[str]:
     first = rows[0]
     machine = ", ".join(f"{name} {told(value)}" for name, value in first["machine"].items() if value)
     versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    lines += ["Each row again, by one command:", "", f"    {first['command']}", ""]
+    lines = ["Each row again, by one command:", "", f"    {first['command']}", ""]
     lines += [f"On: {machine}.", "", f"With: {versions}.", ""]
     for chart in charts:
         lines += [f"![{chart.removesuffix('.png')}]({_CHARTS}/{chart})", ""]

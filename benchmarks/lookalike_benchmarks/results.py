@@ -66,7 +66,7 @@ class Results:
 
 
 def read(out: Path, suite: str) -> Iterator[dict[str, Any]]:
-    """The labelled rows of a suite's last finished run; none when it has not been run."""
-    path = out / f"{suite}.jsonl"
-    if path.exists():
-        yield from (json.loads(line) for line in path.read_text().splitlines())
+    """The labelled rows of a suite's last finished run, then of those on other machines, which have a folder each."""
+    for path in [out / f"{suite}.jsonl", *sorted(out.glob(f"*/{suite}.jsonl"))]:
+        if path.exists():
+            yield from (json.loads(line) for line in path.read_text().splitlines())

@@ -48,6 +48,12 @@ class DeviceDecoder:
 
     def __init__(self, device: str, spec: PreprocessingSpec, pool: DecodePool, batch: int) -> None:
         self._device, self._spec, self._pool, self._batch = torch.device(device), spec, pool, batch
+        # torchvision decodes on a stream of its own into memory of the current one, without waiting for what that one
+        # still does with it: seen as embeddings that were not finite. So that memory has a stream of its own here,
+        # which has nothing under way when the decoder begins.
+        self._side: torch.cuda.Stream | None = None
+        if self._device.type == "cuda":
+            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
 
     def stream(self, images: Iterable[tuple[T, Passed]]) -> Iterator[tuple[T, Ready]]:
         """The same images in the same order, those that came encoded decoded a batch at a time."""
@@ -68,9 +74,12 @@ class DeviceDecoder:
             yield tag, next(done) if isinstance(image, Encoded) else image
 
     def _all(self, pictures: Sequence[Encoded]) -> list[Ready]:
-        with torch.inference_mode():
-            planes = self._planes(pictures)
-            squares = self._squares(planes)
+        with torch.inference_mode(), torch.cuda.stream(self._side):
+            if self._side is not None:
+                self._side.synchronize()
+            squares = self._squares(self._planes(pictures))
+        if self._side is not None:
+            self._hand_over(squares, self._side)
         failed = [number for number, square in enumerate(squares) if square is None]
         instead = iter(self._pool.prepare([pictures[number].data for number in failed]))
         return [
@@ -79,6 +88,14 @@ class DeviceDecoder:
             else OnDevice(square, "JPEG", picture.width, picture.height, len(picture.data))
             for picture, square in zip(pictures, squares, strict=True)
         ]
+
+    def _hand_over(self, squares: Sequence[Tensor | None], side: torch.cuda.Stream) -> None:
+        """Let the network's stream wait for the squares, and their memory wait for that stream."""
+        network = torch.cuda.current_stream(self._device)
+        network.wait_stream(side)
+        for square in squares:
+            if square is not None:
+                square.record_stream(network)
 
     def _planes(self, pictures: Sequence[Encoded]) -> list[Tensor | None]:
         """uint8 (3, height, width) each; None for what the device cannot decode."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -180,10 +181,14 @@ def test_images_may_be_on_the_device_already(resnet, plain_spec, pixels):
         np.testing.assert_array_equal(plain.embed(images).embeddings[0], plain.embed(pixels).embeddings[0])
 
 
+# Of torch itself, when TorchInductor is imported.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.gpu
 def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
     here = network(resnet, plain_spec, Node("flatten", "avg")).embed(pixels)
-    there = Network(trace(resnet), [Node("flatten", "avg")], plain_spec, "cuda:0", "bfloat16", 8).embed(pixels)
+    there = Network(trace(copy.deepcopy(resnet)), [Node("flatten", "avg")], plain_spec, "cuda:0", "bfloat16", 8).embed(
+        pixels
+    )
     mine, theirs = here.embeddings[0], there.embeddings[0]
     cosine = (mine * theirs).sum(1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(theirs, axis=1)
     assert cosine.min() > 0.998
@@ -193,7 +198,7 @@ def test_a_compiled_network_agrees_with_the_cpu(resnet, plain_spec, pixels):
 def test_a_gpu_agrees_with_the_cpu(resnet, plain_spec, pixels):
     nodes = [Node("flatten", "avg")]
     here = network(resnet, plain_spec, *nodes)
-    there = Network(trace(resnet), nodes, plain_spec, "cuda:0", "bfloat16")
+    there = Network(trace(copy.deepcopy(resnet)), nodes, plain_spec, "cuda:0", "bfloat16")
     batches = [("a", pixels[:3]), ("b", []), ("c", pixels[3:])]
     for (tag, mine), (other, theirs) in zip(here.run(batches), there.run(batches), strict=True):
         assert tag == other
