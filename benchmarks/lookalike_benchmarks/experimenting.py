@@ -11,6 +11,7 @@ from lookalike_benchmarks import timing
 from lookalike_benchmarks.labelled import CLUSTERING, MODELS, Labelled, write_labelled
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.threads import sleep_while_waiting
 
 # The module of each function, and its arguments.
 EXPERIMENTS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
@@ -29,6 +30,8 @@ def write(root: str, wanted: Labelled) -> int:
 
 def run_one(root: str, name: str) -> dict[str, Any]:
     """Seconds of an experiment's first run, which reads the columns and imports what it needs, and of its second."""
+    # As the commands and the server do.
+    sleep_while_waiting()
     experiment = _function(name)
     view = View(CollectionReader.open(root))
     first = timing.seconds(lambda: experiment(view))

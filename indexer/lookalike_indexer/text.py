@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
+
+_WNID = re.compile(r"\bn\d{8}[_ -](?=\w)")
 
 
 def printable(text: str) -> str:
     """The text on one line, without characters that would move a cursor or colour a terminal."""
     return harmless(" ".join(text.split()))
+
+
+def plain_names(text: str) -> str:
+    """The text without WordNet numbers, for where it is too long: "n03445777_golf_ball" is "golf_ball"."""
+    return _WNID.sub("", text)
 
 
 def harmless(text: str) -> str:

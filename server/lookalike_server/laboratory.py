@@ -20,6 +20,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server import tables
 from lookalike_server.child import Child, Role
 from lookalike_server.limits import Limits
@@ -141,4 +142,5 @@ class ProcessLaboratory:
 
 @contextmanager
 def _opened(equipment: Equipment) -> Iterator[Callable[[Asked], bytes]]:
+    sleep_while_waiting()
     yield LocalLaboratory(equipment).answer

@@ -12,6 +12,7 @@ import click
 from lookalike_indexer.collection.layout import checked_name
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import aligned, printable
+from lookalike_indexer.threads import sleep_while_waiting
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -103,6 +104,7 @@ def named_list(text: str) -> list[str]:
 
 def open_view(collection: str) -> View:
     """The newest generation of a collection; NotFoundError when there is none."""
+    sleep_while_waiting()
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments.view import View
 

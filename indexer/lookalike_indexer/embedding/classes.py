@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import functools
+from importlib import resources
+
 from lookalike_indexer.collection.spec import ModelSpec
-from lookalike_indexer.models.preset import published
 
 
 def class_names(spec: ModelSpec) -> list[str]:
     """A name for each class: torchvision's for trained ImageNet heads, "class N" for all others."""
-    names: list[str] = published(spec.arch).meta["categories"]
-    if spec.weights.pretrained and spec.classes == len(names):
-        return names
+    if spec.weights.pretrained and spec.classes == len(_imagenet()):
+        return list(_imagenet())
     return [f"class {number}" for number in range(spec.classes)]
+
+
+@functools.cache
+def _imagenet() -> tuple[str, ...]:
+    """The categories of every classifier of torchvision, read from a copy.
+
+    Importing torchvision, which imports torch, takes seconds and 800 MiB that
+    counting hits needs for nothing else; a test compares the two.
+    """
+    lines = (resources.files("lookalike_indexer.embedding") / "imagenet_classes.txt").read_text("utf-8")
+    return tuple(lines.splitlines())

@@ -20,6 +20,8 @@ from lookalike_indexer.experiments.view import Int64, View, some
 
 AccuracyMetric = Literal["top1", "top5"]
 Float64 = npt.NDArray[np.float64]
+# Images that are counted at a time: what is needed for each is several times what is held.
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -113,20 +115,21 @@ def _checked_models(view: View, models: Sequence[str]) -> list[str]:
 def _counted(view: View, model: str, written: Mapping[str, Sequence[str]] | None) -> _Counted:
     predicted = view.predicted(model)
     classes = map_classes(view, model, written)
-    labels = len(view.label_names)
-    seen = (view.labels >= 0) & (predicted.classes[:, 0] >= 0)
-    codes = view.labels[seen]
-    mapped = classes.accepts.any(1)
-    hits = classes.hits(codes, predicted.classes[seen])
-    images = np.where(mapped, np.bincount(codes, minlength=labels), 0)
+    images, top1, top5 = np.zeros((3, len(view.label_names)), np.int64)
+    for start in range(0, len(view), _BLOCK):
+        codes, seen = view.labels[start : start + _BLOCK], predicted.classes[start : start + _BLOCK]
+        known = (codes >= 0) & (seen[:, 0] >= 0)
+        codes = codes[known]
+        hits = classes.hits(codes, seen[known])
+        for sums, those in ((images, codes), (top1, codes[hits[:, 0]]), (top5, codes[hits[:, :5].any(1)])):
+            sums += np.bincount(those, minlength=len(sums))
+    images = np.where(classes.accepts.any(1), images, 0)
     if not images.any():
         raise NotBuiltError(
             f"No label of the collection {view.reader.name} is the name of a class of {model} "
             f"(labels: {some(view.label_names, 5)}; classes: {some(classes.names, 5)}); say which is which by a "
             "class map, a CSV file with the columns label and class."
         )
-    top1 = np.bincount(codes[hits[:, 0]], minlength=labels)
-    top5 = np.bincount(codes[hits[:, :5].any(1)], minlength=labels)
     return _Counted(model, classes, images, top1, top5)
 
 

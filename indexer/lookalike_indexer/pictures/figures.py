@@ -7,16 +7,23 @@ import warnings
 
 from matplotlib.figure import Figure
 
-from lookalike_indexer.text import printable
+from lookalike_indexer.text import plain_names, printable
 
 # Longer names would push the chart out of its picture.
 _LONGEST = 32
 
 
 def short(text: str, longest: int = _LONGEST) -> str:
-    """A name for an axis or legend: one line, cut at its end, a dollar sign only a dollar sign."""
+    """A name for an axis or legend: one line, a dollar sign only a dollar sign.
+
+    When too long, WordNet numbers go, then its middle: names of spaces differ
+    at their end, others at their beginning.
+    """
     line = printable(text)
-    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
+    line = line if len(line) <= longest else plain_names(line)
+    if len(line) > longest:
+        half = (longest - 1) // 2
+        line = f"{line[: longest - 1 - half]}…{line[-half:]}"
     return line.replace("$", r"\$")
 
 

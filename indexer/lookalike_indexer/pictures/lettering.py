@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from PIL import ImageFont
 
-from lookalike_indexer.text import printable
+from lookalike_indexer.text import plain_names, printable
 
 
 @functools.cache
@@ -21,8 +21,14 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont, keep_end: bool = False) -> str:
-    """The text on one line, cut to a width in pixels; `keep_end` cuts its beginning, as suits a path."""
+    """The text on one line, cut to a width in pixels; `keep_end` cuts its beginning, as suits a path.
+
+    WordNet numbers go before anything else does.
+    """
     text = printable(text)
+    if letters.getlength(text) <= width:
+        return text
+    text = plain_names(text)
     if letters.getlength(text) <= width:
         return text
     # The longest piece that fits, by bisection: keys can be long.

@@ -47,11 +47,15 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Made:
-    """An experiment's result, the columns of its tables that are worth a look, and its pictures with captions."""
+    """An experiment's result, the columns of its tables that are worth a look, and its pictures with captions.
+
+    `left_out` are sentences about what could not be drawn.
+    """
 
     result: Result
     tables: Mapping[str, Sequence[str]]
     pictures: Sequence[tuple[str, Picture]] = ()
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def chapter(plan: Plan, context: Any) -> Chapter:
         *head,
         settings={name: text(value) for name, value in result.settings.items() if value not in ("", None, [])},
         figures={name: text(value) for name, value in result.figures.items()},
-        findings=result.findings,
+        findings=(*result.findings, *made.left_out),
         grids=[grid(name, result.tables[name], columns) for name, columns in made.tables.items()],
         pictures=[(caption, inlined(picture)) for caption, picture in made.pictures],
     )

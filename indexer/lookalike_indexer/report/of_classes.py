@@ -60,7 +60,11 @@ def interpreted(context: Context) -> Made:
     from lookalike_indexer.pictures.interpret import interpretation_sheets
 
     result = interpret_clusters(context.view, samples=3, seed=context.asked.seed)
-    sheets = [
-        (f"Samples of each cluster: {name}", drawn) for name, drawn in interpretation_sheets(result, context.thumbnails)
-    ]
-    return Made(result, {"clusters": ["cluster", "size", "name", "share", "lift"]}, sheets[:_SHEETS])
+    sheets = list(interpretation_sheets(result, context.thumbnails))
+    left_out = [f"Drawn: {_SHEETS} of {len(sheets)} sheets; lookalike interpret --out DIR draws all."]
+    return Made(
+        result,
+        {"clusters": ["cluster", "size", "name", "share", "lift"]},
+        [("Samples of each cluster", drawn) for _, drawn in sheets[:_SHEETS]],
+        left_out if len(sheets) > _SHEETS else [],
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from lookalike_indexer.errors import IndexerError
@@ -59,27 +58,31 @@ def explained(context: Context) -> Made:
     from lookalike_indexer.pictures.explanation import explanation_sheet
 
     result = explain(context.view, context.row)
+    overlays, left_out = _overlays(context, result)
     sheet = explanation_sheet(
         result,
         context.thumbnails.picture(context.row),
         lambda image_id: context.thumbnails.picture(context.view.row_of_id(image_id)),
-        _overlays(context, result),
+        overlays,
     )
     tables = {
         "predictions": ["model", "rank", "class", "probability", "of_label"],
         "nearest": ["group", "rank", "label", "distance", "cluster", "key"],
         "clusters": ["clustering", "cluster", "size", "main_label", "main_share", "own_share"],
     }
-    return Made(result, tables, [("The image, the class that it is taken for, and its own", sheet)])
+    return Made(result, tables, [("The image, the class that it is taken for, and its own", sheet)], left_out)
 
 
-def _overlays(context: Context, result: Result) -> list[Overlay]:
-    """Grad-CAM and guided backpropagation, as far as the network and its weights are to be had."""
+def _overlays(context: Context, result: Result) -> tuple[list[Overlay], list[str]]:
+    """Grad-CAM and guided backpropagation, as far as the network and its weights are to be had; and why not others."""
     from lookalike_indexer.attribution.attributor import METHODS
     from lookalike_indexer.attribution.drawn import drawn_attributions
 
     drawn: list[Overlay] = []
+    reasons: dict[str, list[str]] = {}
     for method in METHODS:
-        with contextlib.suppress(IndexerError):
+        try:
             drawn += drawn_attributions(context.view, context.row, result, [method])
-    return drawn
+        except IndexerError as error:
+            reasons.setdefault(str(error), []).append(f"--{method}")
+    return drawn, [f"Not drawn, {' and '.join(methods)}: {reason}" for reason, methods in reasons.items()]

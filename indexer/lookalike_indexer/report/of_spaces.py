@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.report.chapter import Made
 from lookalike_indexer.report.context import Context
@@ -24,11 +22,14 @@ def number_of_clusters(context: Context) -> Made:
     seed = context.asked.seed
     result = context.kept("choose_k") or choose_k(context.view, last=32, sample=1000, seeds=3, seed=seed)
     pictures: list[tuple[str, Picture]] = [("What each number of clusters is like", choose_k_chart(result))]
-    with contextlib.suppress(IndexerError):
+    left_out = []
+    try:
         tree = context.kept("label_tree") or label_tree(context.view, most=_LEAVES)
         pictures.append((f"The classes that the model sees, as a tree. {tree.findings[0]}", tree_figure(tree)))
+    except IndexerError as error:
+        left_out.append(f"Not drawn, the tree of the classes that the model sees (lookalike dendrogram): {error}")
     tables = {"rules": ["rule", "k", "value"], "k": result.tables["k"].column_names}
-    return Made(result, tables, pictures)
+    return Made(result, tables, pictures, left_out)
 
 
 def mapped(context: Context) -> Made:

@@ -40,6 +40,10 @@ def test_names_are_taken_literally():
     pixels(bars(AWKWARD, {name: range(5) for name in AWKWARD}, BarStyle(AWKWARD[1])))
     assert short("$x$") == r"\$x\$"
     assert len(short("y" * 300)) == 32
+    # Spaces differ at their end.
+    assert short("agglomerative, resnet18.layer4.top10") == "agglomerative, r…18.layer4.top10"
+    assert short("n02102040_english_springer_spaniel_1") == "english_springer_spaniel_1"
+    assert short("n02102040_english_springer") == "n02102040_english_springer"
 
 
 def test_bars_stand_side_by_side_or_behind_each_other():

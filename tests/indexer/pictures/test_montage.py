@@ -62,3 +62,11 @@ def test_titles_are_wrapped_at_spaces():
     assert lines[0] == "one two"
     assert all(letters.getlength(line) <= 70 for line in lines)
     assert wrapped("", 70, letters, 2) == [""]
+
+
+def test_wordnet_numbers_go_before_names_do():
+    letters = font(12)
+    width = letters.getlength("like english_springer")
+    assert fitted("like n02102040_english_springer", width, letters) == "like english_springer"
+    assert fitted("n02102040_english_springer", 1000, letters) == "n02102040_english_springer"
+    assert fitted("…/n02102040_english_springer/1.png", width, letters, keep_end=True).endswith("springer/1.png")
