@@ -57,10 +57,10 @@ def _faiss() -> Finding:
 
 
 def _processor() -> Finding:
-    from lookalike_indexer.models.compute import has_matrix_bfloat16
+    from lookalike_indexer.models.compute import has_fast_bfloat16
 
-    bfloat16 = has_matrix_bfloat16()
-    meaning = "embeds in bfloat16" if bfloat16 else "embeds in float32: it has no bfloat16 matrix units"
+    bfloat16 = has_fast_bfloat16()
+    meaning = "embeds in bfloat16" if bfloat16 else "embeds in float32, which is no slower than bfloat16 here"
     return Finding("processor", f"{processors()} usable cores", meaning)
 
 

@@ -65,7 +65,8 @@ class QueryEmbedder:
             [Node(entry.layer, entry.pooling)],
             model.spec.preprocessing,
             device,
-            resolve_compute("auto", device),
+            # What was embedded in float32 is asked in float32; half precision as this device has it.
+            resolve_compute("float32" if model.compute.endswith("float32") else "auto", device),
         )
         # Somebody waits for the answer: one picture a task, and no stepping back behind others.
         pool = PoolSettings(max(1, (threads or 2) // 2), _TIMEOUT_S, limits, chunk=1, niceness=0)

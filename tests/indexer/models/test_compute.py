@@ -6,19 +6,26 @@ import pytest
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models import compute
-from lookalike_indexer.models.compute import has_matrix_bfloat16, resolve_compute
+from lookalike_indexer.models.compute import has_fast_bfloat16, resolve_compute
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("flags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", True), ("flags\t\t: fpu avx512_bf16\n", False), ("", False)],
+    [
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16 amx_bf16 amx_tile\n", True),
+        ("vendor_id\t: GenuineIntel\nflags\t\t: fpu avx512_bf16\n", False),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx512_bf16\n", True),
+        ("vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2\n", False),
+        ("flags\t\t: fpu avx512_bf16\n", False),
+        ("", False),
+    ],
 )
-def test_bfloat16_is_chosen_only_with_matrix_units(
+def test_bfloat16_is_chosen_where_it_is_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, expected: bool
 ):
     (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{flags}model name\t: x\n")
-    assert has_matrix_bfloat16(tmp_path / "cpuinfo") is expected
-    monkeypatch.setattr(compute, "has_matrix_bfloat16", lambda: expected)
+    assert has_fast_bfloat16(tmp_path / "cpuinfo") is expected
+    monkeypatch.setattr(compute, "has_fast_bfloat16", lambda: expected)
     assert resolve_compute("auto", "cpu") == ("bfloat16" if expected else "float32")
 
 
@@ -31,5 +38,5 @@ def test_what_was_asked_for_is_done_or_refused():
         resolve_compute("int8", "cpu")
 
 
-def test_no_processor_description_means_no_matrix_units(tmp_path: Path):
-    assert has_matrix_bfloat16(tmp_path / "none") is False
+def test_no_processor_description_means_float32(tmp_path: Path):
+    assert has_fast_bfloat16(tmp_path / "none") is False
