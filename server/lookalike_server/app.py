@@ -193,13 +193,12 @@ class App:
         # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
         self._in_flight.refuse()
         await asyncio.sleep(min(grace, _REFUSING_S))
-        stopping = asyncio.create_task(self._server.stop(grace))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._in_flight.wait_idle()
-        # Those who watch the health would hold the server for all of the grace.
-        await self._server.stop(0)
-        await stopping
+        # Once, and at once. Those who watch the health would hold the server for all of the grace; and where a second
+        # stop overlaps the first, gRPC's core may be given a server that is no more (docs/reliability.md).
+        await self._server.stop(None)
         await self._close()
 
     async def _close(self) -> None:

@@ -79,13 +79,14 @@ class InFlight(UnaryInterceptor):
 
     def wrap(self, method: str, call: Call) -> Call:
         async def counted(request: Any, context: Any) -> Any:
+            if self._refusing:
+                # Not counted: who goes on asking does not hold up the end.
+                refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
+                await abort(context, refused)
             self.count += 1
             self._idle.clear()
             # After the reply has been sent, not when the handler returns.
             context.add_done_callback(lambda _: self._done())
-            if self._refusing:
-                refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
-                await abort(context, refused)
             return await call(request, context)
 
         return counted

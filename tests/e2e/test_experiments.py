@@ -22,25 +22,95 @@ import lookalike as lookalike_client
 pytestmark = pytest.mark.xdist_group("e2e")
 
 KEY = "green/03.png"
+# The network has no training: any of its classes may stand for a label.
+CLASS_MAP = {"red": ["class 1", "class 2"], "green": ["3"], "blue": ["class 900"]}
 # Each command, and the client's call that asks the same.
 ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_client.Experiment]]] = {
     "matrix": (["matrix"], lambda client: client.class_matrix()),
+    "classes": (
+        ["classes", "--models", "resnet18", "--best", "2", "--class-map", "CLASS_MAP"],
+        lambda client: client.class_accuracies("resnet18", best=2, class_map=CLASS_MAP),
+    ),
     "explain": (["explain", KEY], lambda client: client.explain(key=KEY)),
     "show": (["show", KEY], lambda client: client.image_clusters(key=KEY, members=23)),
     "oddballs": (["oddballs", "--label", "green"], lambda client: client.oddballs(label="green")),
     "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
     "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
 }
+# What is stored, and by which command. The first one adds a model, so that whatever reads all spaces comes after it.
+STORED = {
+    "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "squeezenet1_1", "--clusters", "3"],
+    "class_matrix": ["matrix"],
+    "choose_k": ["choose-k", "--to", "5", "--seeds", "2"],
+    "label_tree": ["dendrogram", "--most", "12"],
+    "map": ["map", "--method", "pca"],
+    "compare": ["compare", "--spaces", "resnet18", "--clusters", "4"],
+}
+# They differ from run to run, and are not stored.
+COSTS = "costs"
+
+
+# Commands as users type them, one after the other in one process, which imports everything once.
+_MAIN = """
+import json, sys
+from lookalike.cli import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["lookalike", *arguments]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
+def run_all(commands: list[list[str]]) -> list[Any]:
+    """What commands print as JSON."""
+    command = [sys.executable, "-c", _MAIN, json.dumps(commands)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    told, rest = [], done.stdout
+    while rest.strip():
+        value, end = json.JSONDecoder().raw_decode(rest.lstrip())
+        told.append(value)
+        rest = rest.lstrip()[end:]
+    return told
 
 
 @pytest.fixture(scope="module")
-def kept(collection: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the collection in which a matrix is stored."""
+def class_map(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("class_map") / "classes.csv"
+    lines = [f"{label},{name}" for label, names in CLASS_MAP.items() for name in names]
+    file.write_text("\n".join(["label,class", *lines]), "utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two states of a small network, as a pattern."""
+    torch, torchvision = pytest.importorskip("torch"), pytest.importorskip("torchvision")
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for step in (1, 2):
+        torch.manual_seed(step)
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / f"step{step}.pth")
+    return str(folder / "step*.pth")
+
+
+@pytest.fixture(scope="module")
+def printed(
+    collection: Path, checkpoints: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A copy of the collection in which results are stored, and what the commands that stored them printed, by kind."""
     folder = tmp_path_factory.mktemp("kept") / "hues"
     shutil.copytree(collection, folder)
-    command = [sys.executable, "-m", "lookalike", "matrix", "--collection", str(folder), "--keep", "first"]
-    subprocess.run(command, check=True, capture_output=True, text=True, timeout=240)
-    return folder
+    given = [[checkpoints if word == "CHECKPOINTS" else word for word in command] for command in STORED.values()]
+    told = run_all([[*command, "--collection", str(folder), "--keep", "first", "--json"] for command in given])
+    return folder, dict(zip(STORED, told, strict=True))
+
+
+@pytest.fixture(scope="module")
+def kept(printed: tuple[Path, dict[str, Any]]) -> Path:
+    return printed[0]
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +143,19 @@ def equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
+def plain(value: Any) -> Any:
+    """As JSON has it: None in place of what is not finite."""
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def in_order(value: Any) -> Any:
+    return dict(sorted(value.items())) if isinstance(value, dict) else value
+
+
 def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
     tables = {name: table.records() for name, table in found.tables.items()}
     figures = {name: value if math.isfinite(value) else None for name, value in found.figures.items()}
@@ -86,8 +169,9 @@ def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_command_and_the_client_give_the_same(name, lookalike, kept, client) -> None:
+def test_the_command_and_the_client_give_the_same(name, lookalike, kept, client, class_map) -> None:
     arguments, ask = ASKED[name]
+    arguments = [str(class_map) if argument == "CLASS_MAP" else argument for argument in arguments]
     done = lookalike(*arguments, "--collection", kept, "--json")
     assert done.returncode == 0, done.stderr
     printed, answered = json.loads(done.stdout), as_data(ask(client))
@@ -97,24 +181,35 @@ def test_the_command_and_the_client_give_the_same(name, lookalike, kept, client)
         assert equal(printed[part], answered[part]), part
 
 
-def test_a_stored_result_is_the_same_from_the_command_the_folder_the_server_and_its_parquet(
-    lookalike, kept, server, client
+@pytest.mark.parametrize("kind", STORED)
+def test_a_stored_result_is_the_same_from_the_command_the_folder_the_server_the_client_and_its_parquet(
+    kind, lookalike, kept, printed, server, client
 ) -> None:
-    made = json.loads(lookalike("matrix", "--collection", kept, "--json").stdout)
-    of_folder = json.loads(lookalike("results", "class_matrix/first", "--collection", kept, "--json").stdout)
-    of_server = json.loads(lookalike("results", "class_matrix/first", "--server", server[1], "--json").stdout)
+    made = printed[1][kind]
+    made["tables"].pop(COSTS, None)
+    assert any(made["tables"].values())
+    name = f"{kind}/first"
+    of_folder = json.loads(lookalike("results", name, "--collection", kept, "--json").stdout)
+    of_server = json.loads(lookalike("results", name, "--server", server[1], "--json").stdout)
     assert of_folder == of_server
-    assert (of_folder.pop("name"), of_folder.pop("out_of_date")) == ("class_matrix/first", False)
+    assert (of_folder.pop("name"), of_folder.pop("out_of_date")) == (name, False)
+    asked = as_data(client.result(name))
     for part in made:
-        assert (made[part] if part != "tables" else dict(sorted(made[part].items()))) == of_folder[part]
-    paths = {path.stem: path for path in (kept / "results").rglob("*.parquet")}
-    assert {name: pq.read_table(path).to_pylist() for name, path in paths.items()} == made["tables"]
-    assert made["tables"]["counts"]
-    [listed] = client.results()
-    assert (listed.name, listed.out_of_date) == ("class_matrix/first", False)
-    assert listed.tables == {name: len(rows) for name, rows in made["tables"].items()}
+        same = made[part] if part != "tables" else dict(sorted(made[part].items()))
+        assert same == of_folder[part], part
+        # Settings are a map on the wire, which keeps no order.
+        assert equal(in_order(same), in_order(asked[part])), part
+    paths = {path.stem: path for path in (kept / "results" / kind).rglob("*.parquet")}
+    assert {table: plain(pq.read_table(path).to_pylist()) for table, path in paths.items()} == made["tables"]
+    listed = {one.name: one for one in client.results()}
+    assert listed.keys() == {f"{each}/first" for each in STORED}
+    assert not listed[name].out_of_date
+    assert listed[name].tables == {table: len(rows) for table, rows in made["tables"].items()}
+
+
+def test_a_matrix_counts_every_image(kept, printed) -> None:
     images = pq.read_table(kept / "images").to_pylist()
-    assert sum(row["count"] for row in made["tables"]["counts"]) == len(images)
+    assert sum(row["count"] for row in printed[1]["class_matrix"]["tables"]["counts"]) == len(images)
 
 
 def test_an_attribution_is_a_picture_of_what_the_network_saw(client) -> None:

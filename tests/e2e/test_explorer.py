@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.map2d import map2d
+from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.stored import keep
 from lookalike_indexer.experiments.view import View
 
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: pip install 'lookalike[dev]'")
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install 'lookalike[dev]'")
 expect = sync_api.expect
 
@@ -30,6 +33,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 # WebGL by the processor, so that the map is drawn on any machine.
 FLAGS += ["--use-gl=angle", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
 CLASSES, EACH, CLUSTERS = 6, 6, 6
+STEPS = ["step0", "step10", "step100"]
 PATIENCE_MS = 60_000
 
 pytestmark = [
@@ -88,14 +92,42 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def collection(pictures: Path, resnet50_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """They as a collection, with a map."""
+def weights(weights_dir: Path) -> Path:
+    """A plain state dict of a real ImageNet ResNet-18, expanded once and kept in a cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    expanded = cache / "resnet18_pqf.pth"
+    if not expanded.exists():
+        partial = expanded.with_suffix(f".{os.getpid()}.tmp")
+        command = [sys.executable, "decode.py", "pqf/resnet18.pth", "resnet18", str(partial)]
+        subprocess.run(command, cwd=weights_dir, check=True, capture_output=True, timeout=240)
+        partial.replace(expanded)
+    return expanded
+
+
+@pytest.fixture(scope="module")
+def collection(pictures: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
     folder = tmp_path_factory.mktemp("collections") / "photographs"
-    options = ["--model", "resnet50", "--weights", resnet50_weights, "--clusters", CLUSTERS]
+    options = ["--model", "resnet18", "--weights", weights, "--clusters", CLUSTERS]
     lookalike("index", pictures, "--collection", folder, *options)
-    reader = CollectionReader.open(str(folder))
-    keep(reader, "pca", map2d(View(reader), method="pca"))
+    view = View(CollectionReader.open(str(folder)))
+    placed = map2d(view, method="pca")
+    keep(view.reader, "pca", placed)
+    keep(view.reader, "training", Result("evolution", {"model": "resnet18", "steps": STEPS}, {"map": steps_of(placed)}))
     return folder
+
+
+def steps_of(placed: Result) -> pa.Table:
+    """A map's points at three checkpoints: all in a narrow place, then turned by a quarter, then as they are."""
+    table = placed.tables["map"]
+    x, y = (table.column(axis).to_numpy().astype(float) for axis in "xy")
+    columns = {"id": table.column("id").to_numpy(), "label": ["some"] * len(x)}
+    places = [(x / 100, y / 100), (-y, x), (x, y)]
+    return pa.concat_tables(
+        pa.table({"step": [step] * len(x), **columns, "x": left, "y": down})
+        for step, (left, down) in zip(STEPS, places, strict=True)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +248,7 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     page.reload()
     expect(tiles(page)).to_have_count(24)
     assert [each.get_attribute("title") for each in tiles(page).all()] == keys
-    expect(page.locator("#served")).to_contain_text("resnet50 on cpu")
+    expect(page.locator("#served")).to_contain_text("resnet18 on cpu")
 
 
 def test_a_chosen_file_is_searched_with_too(open_page, pictures):
@@ -351,8 +383,39 @@ def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(
     page.reload()
     expect(page.locator(".stage[data-ready=true]")).to_have_attribute("data-zoom", re.compile(r"^3\.84"))
     expect(page).to_have_url(where)
-    page.get_by_label("Colour by").select_option(label="cluster in resnet50/k6")
+    page.get_by_label("Colour by").select_option(label="cluster in resnet18/k6")
     expect(page.locator(".legend")).to_contain_text("cluster 0")
+
+
+def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
+    page = open_page("/map?colour=prediction")
+    counts = page.locator(".legend button .print").all_inner_texts()
+    assert sum(map(int, counts)) <= CLASSES * EACH
+    name = page.locator(".legend button .what").first.inner_text()
+    assert name not in ("", "no prediction")
+    page.locator(".legend button").first.click()
+    expect(page.locator(".stage")).to_have_attribute("data-inside", str(CLASSES * EACH - int(counts[0])))
+
+
+def test_the_slider_goes_through_the_checkpoints(open_page):
+    page = open_page("/map?name=evolution/training")
+    stage = page.locator(".stage[data-ready=true]")
+    slider = page.get_by_label("Checkpoint")
+    expect(slider).to_have_attribute("aria-valuetext", "step100")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(slider).to_have_attribute("aria-valuetext", "step10")
+    expect(page).to_have_url(re.compile("step=step10$"))
+    page.keyboard.press("Home")
+    expect(page).to_have_url(re.compile("step=step0$"))
+    # The narrow step is as wide as the others: nearer by three times, and most are outside the window.
+    stage.focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    expect(stage).to_have_attribute("data-zoom", f"{1.4**4:.3f}")
+    assert int(stage.get_attribute("data-inside")) < CLASSES * EACH
+    page.reload()
+    expect(page.get_by_label("Checkpoint")).to_have_attribute("aria-valuetext", "step0")
 
 
 def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(open_page, server):
@@ -374,8 +437,8 @@ def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(op
         ("/image?id=999999", "999999"),
         ("/search?picture=0123456789abcdef", "drop it on the page again"),
         ("/search?id=0&k=0", "k='0'"),
-        ("/clusters?clustering=resnet50/none", "none"),
-        ("/map?name=map/none", "it has: map/pca"),
+        ("/clusters?clustering=resnet18/none", "none"),
+        ("/map?name=map/none", "it has: map/pca, evolution/training"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
@@ -383,9 +446,35 @@ def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
     expect(page.get_by_role("alert")).to_contain_text(words)
 
 
-@pytest.mark.parametrize("path", ["/", "/search?id=0", "/image?id=0", "/clusters", "/clusters?show=matrix", "/map"])
-def test_every_view_fits_a_phone(open_page, path):
-    page = open_page(path, viewport={"width": 360, "height": 740}, color_scheme="dark")
-    expect(page.locator("main")).to_have_attribute("aria-busy", "false")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+VIEWS = {
+    "start": "/",
+    "search": "/search?id=0",
+    "image": "/image?id=0",
+    "clusters": "/clusters",
+    "cluster": "/clusters?cluster=0",
+    "matrix": "/clusters?show=matrix",
+    "oddballs": "/clusters?show=oddballs",
+    "map": "/map",
+    "checkpoints": "/map?name=evolution/training",
+    "error": "/image?id=999999",
+    "login": "/login",
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_accessible_in_light_and_dark_and_fits_a_phone(open_page, view):
+    page = open_page(VIEWS[view])
+    page.wait_for_load_state("networkidle")
+    assert mistakes(page) == []
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 19, 18)"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert mistakes(page) == []
+
+
+def mistakes(page: Any) -> list[str]:
+    """What axe finds: WCAG 2.2 A and AA, and its own best practices."""
+    found = axe.Axe().run(page).response
+    assert len(found["passes"]) > 10
+    return [f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]]

@@ -93,7 +93,7 @@ _OPTIONS = [
     click.option(
         "--compile",
         is_flag=True,
-        help="Compile the network for the GPU: half a minute at the start, then up to 1.7 times the images a second.",
+        help="Compile the network for the GPU: most of a minute at the start, then 1.5 times the images a second.",
     ),
     click.option("--batch-size", type=_POSITIVE, default=None, help="Images in a batch. [default: by device]"),
     click.option("--part-size", type=_POSITIVE, default=1024, show_default=True, help="Images in a part."),

@@ -73,8 +73,9 @@ def map2d(
 
     view, folder = open_view(collection), open_out(out)
     space, _ = view.reader.space(space)
-    # What the colours mean is looked up first: a map can take minutes.
-    coloured = categories(view, space, color, clustering) if folder is not None else ("", [])
+    # What the colours mean is looked up first, and without --out, too: a map can take minutes.
+    asked = folder is not None or color is not None or clustering
+    coloured = categories(view, space, color, clustering) if asked else ("", [])
     result = experiment(view, method=method, space=space, sample=sample, seed=seed, progress=TerminalProgress())
     if as_json:
         click.echo(to_json(result))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -37,10 +38,14 @@ def report(collection: str, out: str, image: str, label: str, seed: int) -> None
     from lookalike_indexer.report.context import Asked
     from lookalike_indexer.report.make import make_report
 
-    html, chapters = make_report(open_view(collection), Asked(image, label, seed), TerminalProgress())
-    path = Path(out)
+    view, path = open_view(collection), Path(out)
     try:
+        # At once: a report takes minutes.
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotFoundError(f"--out {out}: its folder cannot be made: {os.strerror(error.errno or 0)}.") from error
+    html, chapters = make_report(view, Asked(image, label, seed), TerminalProgress())
+    try:
         path.write_text(html, "utf-8")
     except OSError as error:
         raise NotFoundError(f"--out {out} cannot be written: {error.strerror}.") from error

@@ -99,7 +99,9 @@ def read_class_map(path: Path) -> dict[str, list[str]]:
                     raise UsageError(f"The class map {path} has a line {rows.line_num} without a label or a class.")
                 written.setdefault(row["label"], []).append(row["class"])
             return written
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(f"The class map {path} cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"The class map {path} cannot be read as CSV: {error}.") from error
 
 

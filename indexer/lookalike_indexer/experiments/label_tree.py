@@ -70,7 +70,7 @@ def label_tree(
     # The most frequent ones, the lower index first among equals.
     kept = np.sort(np.lexsort((found, -counts))[:most])
     if len(kept) < 3:
-        raise NotBuiltError(f"{model} sees only {len(kept)} classes in the images; a tree needs at least 3.")
+        raise NotBuiltError(f"{model} sees too few classes in the images, {len(kept)}; a tree needs at least 3.")
     leaves, missed = _leaves(view, model, found[kept].astype(np.int64), counts[kept], word_vectors, weights_file)
     count = len(leaves.classes)
     if clusters and not 2 <= clusters < count:

@@ -151,7 +151,7 @@ class Network:
 def compiled(module: fx.GraphModule) -> Callable[[torch.Tensor], dict[str, torch.Tensor]]:
     """The module compiled by TorchInductor, its batch norms folded into the convolutions before them.
 
-    Half a minute for a ResNet152, which the first batch waits for.
+    Most of a minute for a ResNet152, which the first batch waits for.
     """
     options: dict[str, str | int | bool | Callable[..., Any]] = {"freezing": True}
     run: Callable[[torch.Tensor], dict[str, torch.Tensor]] = torch.compile(module, dynamic=False, options=options)

@@ -84,4 +84,4 @@ def test_mistakes_are_one_sentence(collection, tmp_path: Path):
     assert "say where to with --out DIR" in refused("a/0.png", "--cam")
     assert "has no image with key 'c/9.png'" in refused("c/9.png")
     assert "has no space 'resnet9'" in refused("a/0.png", "--space", "resnet9")
-    assert "cannot be read as CSV" in refused("a/0.png", "--class-map", str(tmp_path / "none.csv"))
+    assert "none.csv cannot be read: No such file" in refused("a/0.png", "--class-map", str(tmp_path / "none.csv"))

@@ -115,5 +115,5 @@ def test_what_is_missing_is_named(view, words, make_collection, publish_model):
         label_tree(view, model="a", word_vectors=words)
     two = make_collection(np.eye(2, dtype=np.float32), name="two")
     publish_model(two, "a", [[1, 2], [3, 2]])
-    with pytest.raises(NotBuiltError, match="a sees only 2 classes"):
+    with pytest.raises(NotBuiltError, match="a sees too few classes in the images, 2; a tree needs"):
         label_tree(View(CollectionReader.open(str(two.root))), model="a")

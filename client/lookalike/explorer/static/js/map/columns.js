@@ -13,6 +13,26 @@ export function read(buffer) {
   return { ...header, columns };
 }
 
+/**
+ * Bring each of `steps` equal runs of points to one middle and one spread, in place. The steps of an evolution are
+ * aligned by Procrustes analysis, which shrinks a step the more, the less it agrees with the one before: their sizes
+ * mean nothing, and the small ones could not be read.
+ */
+export function levelled({ x, y }, steps) {
+  const rows = x.length / steps;
+  for (let step = 0; step < steps; step++) {
+    const [own, across] = [x, y].map((values) => values.subarray(step * rows, (step + 1) * rows));
+    const [left, down] = [own, across].map((values) => values.reduce((sum, value) => sum + value, 0) / rows);
+    let spread = 0;
+    for (let at = 0; at < rows; at++) spread += (own[at] - left) ** 2 + (across[at] - down) ** 2;
+    spread = Math.sqrt(spread / rows) || 1;
+    for (let at = 0; at < rows; at++) {
+      own[at] = (own[at] - left) / spread;
+      across[at] = (across[at] - down) / spread;
+    }
+  }
+}
+
 /** Which points lie within a polygon of [x, y] corners; `index` is a KDBush of them. */
 export function within(polygon, { x, y }, index) {
   const xs = polygon.map(([left]) => left);

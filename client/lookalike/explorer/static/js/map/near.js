@@ -24,6 +24,12 @@ export class Near {
     this.box.style.transform = `translate(${left - (camera.width / 2) * ratio}px, ${top - (camera.height / 2) * ratio}px) scale(${ratio})`;
   }
 
+  /** Show none, until `settle` chooses anew. */
+  clear() {
+    this.box.replaceChildren();
+    this.shown.clear();
+  }
+
   /** Choose which points have room for a picture: `candidates` within the window, `place(at)` tells where and what each is. */
   settle(camera, candidates, place) {
     const side = camera.width < 600 ? 56 : 76;

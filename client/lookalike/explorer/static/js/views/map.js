@@ -5,7 +5,7 @@ import { clusterings, collection } from "../collection.js";
 import { count, h, labelled, say } from "../dom.js";
 import { failure } from "../failures.js";
 import { Camera } from "../map/camera.js";
-import { read, within } from "../map/columns.js";
+import { levelled, read, within } from "../map/columns.js";
 import { Near } from "../map/near.js";
 import { paint } from "../map/palette.js";
 import { Points } from "../map/points.js";
@@ -18,6 +18,10 @@ const LISTED = 60;
 // How far from a point, in pixels, still counts as on it.
 const REACH = 9;
 const SETTLE_MS = 130;
+// How long the points take from one checkpoint to the next, where there are few enough to be drawn for every frame.
+const GLIDE_MS = 450;
+const GLIDING = 20000;
+const METHODS = { pca: "PCA", tsne: "t-SNE", umap: "UMAP" };
 const PLACES = new Set(["x", "y", "id", "step"]);
 
 export async function view(asked, signal) {
@@ -34,6 +38,7 @@ class MapView {
     this.asked = asked;
     this.signal = signal;
     this.steps = found.categories.step ?? [];
+    if (this.steps.length) levelled(found.columns, this.steps.length);
     // Columns of the map itself, such as predictions; labels; and the clusters of each clustering.
     const own = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
     const labelled = known.collection.labels ? ["label"] : [];
@@ -100,11 +105,11 @@ class MapView {
     const { maps, name, settings, out_of_date: stale } = this.found;
     const select = (text, id, options, chosen, then) =>
       h("div", { class: "field" }, h("label", { for: id }, text), h("select", { id, onchange: (event) => then(event.target.value) }, options.map(([value, shown]) => h("option", { value, selected: value === chosen }, shown))));
-    const method = [settings.method, settings.space].filter(Boolean).join(" of ");
+    const method = settings.method ? `placed by ${METHODS[settings.method] ?? settings.method} of ${settings.space}` : this.steps.length ? `at ${count(this.steps.length, "checkpoint")} of ${settings.model}` : "";
     return [
       h("h1", { tabindex: "-1" }, "Map"),
-      h("p", { class: "print" }, `${count(this.points.x.length, "image")}${method ? ` by ${method}` : ""}`),
-      stale ? h("p", { class: "remark" }, "The collection has changed since this map was made; make it again with lookalike map.") : null,
+      h("p", { class: "print" }, `${count(this.points.x.length, "image")} ${method}`),
+      stale ? h("p", { class: "remark" }, "The collection has changed since this map was made. Make it again with ", h("code", {}, this.steps.length ? "lookalike evolution" : "lookalike map"), ".") : null,
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
       this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
       this.steps.length ? this.slider() : null,
@@ -118,19 +123,38 @@ class MapView {
   }
 
   slider() {
-    const output = h("output", { class: "print" }, this.steps[this.step]);
+    const output = h("output", { class: "print", for: "step" }, this.steps[this.step]);
     const input = h("input", {
-      id: "step", type: "range", min: 0, max: this.steps.length - 1, step: 1, value: this.step,
+      id: "step", type: "range", min: 0, max: this.steps.length - 1, step: 1, value: this.step, aria: { valuetext: this.steps[this.step] },
       oninput: () => {
-        this.take(Number(input.value));
+        this.goTo(Number(input.value));
         output.textContent = this.steps[this.step];
         input.setAttribute("aria-valuetext", this.steps[this.step]);
-        this.drawing.move(this.points);
-        this.setColour(this.colour);
-        this.moved();
       },
     });
     return h("div", { class: "field" }, h("label", { for: "step" }, "Checkpoint"), input, output);
+  }
+
+  /** Show another step; each image goes from where it was to where it is. */
+  goTo(step) {
+    const from = this.between ?? this.points;
+    this.take(step);
+    this.near.clear();
+    this.hovered(null);
+    this.setColour(this.colour);
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches || this.points.x.length > GLIDING;
+    this.glide(from, performance.now() - (still ? GLIDE_MS : 0));
+  }
+
+  glide(from, began) {
+    cancelAnimationFrame(this.gliding);
+    const past = Math.min(1, (performance.now() - began) / GLIDE_MS);
+    const share = past * past * (3 - 2 * past);
+    const mixed = (axis) => this.points[axis].map((value, at) => from[axis][at] + share * (value - from[axis][at]));
+    this.between = past < 1 ? { x: mixed("x"), y: mixed("y") } : null;
+    this.drawing.move(this.between ?? this.points);
+    this.moved();
+    if (this.between) this.gliding = requestAnimationFrame(() => this.glide(from, began));
   }
 
   start() {
@@ -160,6 +184,7 @@ class MapView {
       watcher.disconnect();
       clearTimeout(this.settling);
       cancelAnimationFrame(this.frame);
+      cancelAnimationFrame(this.gliding);
       this.drawing.close();
     });
     listen(this.box, this.camera, {
