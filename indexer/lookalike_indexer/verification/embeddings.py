@@ -27,6 +27,8 @@ _BATCH = 16
 # How far an embedding may lie from the stored one, as a share of its length: what rounding in the computing type adds
 # up to in a deep network, on another device or in other batches.
 TOLERANCES = {"float32": 5e-3, "float16": 3e-2, "bfloat16": 1e-1}
+# Pictures that a GPU decoded have other chroma than here: a cosine of 0.97 was the least that was seen.
+_NVJPEG_TOLERANCE = 3e-1
 
 
 def check_embeddings(examination: Examination) -> None:
@@ -45,7 +47,8 @@ class _Model:
         self._entry = self._reader.manifest.models[name]
         words = self._entry.compute.split()
         self._compute: Compute = resolve_compute(words[-1] if words[-1] == "bfloat16" else "float32", "cpu")
-        self._tolerance = TOLERANCES.get(words[-1], max(TOLERANCES.values()))
+        rounding = TOLERANCES.get(words[-1], max(TOLERANCES.values()))
+        self._tolerance = _NVJPEG_TOLERANCE if "nvjpeg" in words else rounding
         self._left_out: Counter[str] = Counter()
         self._looked = 0
 
