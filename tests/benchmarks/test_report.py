@@ -124,6 +124,19 @@ def test_the_report_has_targets_tables_charts_and_commands(put, tmp_path):
             assert chart.size[0] > 500
 
 
+def test_runs_on_other_machines_have_a_section_of_their_own(put, tmp_path):
+    put(row("here", {"ms": 2.0}))
+    there = row("there", {"ms": 1.0}) | {"machine": {"processor": "Another", "cores": 16, "gpus": ["A GPU"]}}
+    (tmp_path / "results" / "elsewhere").mkdir()
+    (tmp_path / "results" / "elsewhere" / "serve.jsonl").write_text(json.dumps(there) + "\n")
+    text = write(tmp_path / "results", tmp_path / "docs").read_text()
+    first, second = text.split("## serve")[1].split("## overload")[0].split("On: ")[1:]
+    assert first.startswith("processor Some processor, cores 2.")
+    assert "| here |" in first
+    assert second.startswith("processor Another, cores 16, gpus A GPU.")
+    assert "| there |" in second
+
+
 def test_recall_against_speed_is_drawn_for_each_batch_size(put, tmp_path):
     for batch in (1, 64):
         for nprobe, recall in ((1, 0.7), (8, 0.95)):
