@@ -82,7 +82,11 @@ def chapter(plan: Plan, context: Any) -> Chapter:
         settings={name: text(value) for name, value in result.settings.items() if value not in ("", None, [])},
         figures={name: text(value) for name, value in result.figures.items()},
         findings=(*result.findings, *made.left_out),
-        grids=[grid(name, result.tables[name], columns) for name, columns in made.tables.items()],
+        grids=[
+            grid(name, result.tables[name], columns)
+            for name, columns in made.tables.items()
+            if len(result.tables[name])
+        ],
         pictures=[(caption, inlined(picture)) for caption, picture in made.pictures],
     )
 

@@ -18,7 +18,8 @@ def known_classes(context: Context) -> Made:
     view = context.view
     models = [name for name, entry in sorted(view.reader.manifest.models.items()) if entry.predictions]
     named = [model for model in models if class_map(view, model).accepts.any()]
-    result = class_accuracies(view, named)
+    # Of few classes half, since all are the best of themselves.
+    result = class_accuracies(view, named, best=max(1, min(20, len(view.label_names) // 2)))
     tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
     return Made(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
 
@@ -46,7 +47,9 @@ def within_a_class(context: Context) -> Made:
     from lookalike_indexer.pictures.split import split_montages
 
     result = split_label(context.view, context.label, seed=context.asked.seed)
-    pictures = [(f"Sub-cluster {name}", drawn) for name, drawn in split_montages(result, context.thumbnails)]
+    pictures = [
+        (f"Sub-cluster {name.rpartition('-')[2]}", drawn) for name, drawn in split_montages(result, context.thumbnails)
+    ]
     tables = {
         "subclusters": ["subcluster", "size", "silhouette", "distance", "around"],
         "ks": ["k", "silhouette", "inertia"],

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
@@ -20,7 +22,7 @@ from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.progress import Silent
 
 
-def make_collection_of(folder: Path, labels: str) -> str:
+def make_collection_of(folder: Path, labels: str, weights: str = "untrained:1") -> str:
     """Eighteen small pictures, in a folder for each label, of a network without training."""
     random = np.random.default_rng(0)
     for number in range(18):
@@ -28,7 +30,9 @@ def make_collection_of(folder: Path, labels: str) -> str:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (5, 6, 3), np.uint8)).resize((60, 50)).save(path)
     storage = Storage(folder / "small")
-    settings = EmbedSettings(str(folder / "photos"), model="squeezenet1_1", weights="untrained:1", workers=1)
+    settings = EmbedSettings(
+        str(folder / "photos"), model="squeezenet1_1", weights=weights, preprocess="IMAGENET1K_V1", workers=1
+    )
     draft, _ = run_embed(storage, None, settings, Silent())
     draft, _ = run_cluster(storage, draft, ClusterSettings(clusters=3, restarts=1), Silent())
     generations.publish(storage, draft)
@@ -44,6 +48,17 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def unlabelled(tmp_path_factory: pytest.TempPathFactory) -> str:
     return make_collection_of(tmp_path_factory.mktemp("unlabelled"), "")
+
+
+@pytest.fixture(scope="module")
+def weightless(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Labelled, by a state dict that is gone."""
+    folder = tmp_path_factory.mktemp("weightless")
+    torch.manual_seed(1)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "gone.pth")
+    collection = make_collection_of(folder, "abc", str(folder / "gone.pth"))
+    (folder / "gone.pth").unlink()
+    return collection
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,9 @@ from lookalike_indexer.cli.report import report
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.report.context import Asked, Context
+from lookalike_indexer.report.of_images import explained
+from lookalike_indexer.report.of_spaces import number_of_clusters
 from lookalike_indexer.report.page import page
 from lookalike_indexer.report.plans import PLANS
 
@@ -105,3 +108,13 @@ def test_a_wrong_example_is_refused_at_once(labelled: str, tmp_path: Path, optio
     assert done.exit_code == 1
     assert sentence in " ".join(done.output.split())
     assert not (tmp_path / "report.html").exists()
+
+
+def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str):
+    context = Context(View(CollectionReader.open(weightless)), Asked())
+    [tree] = number_of_clusters(context).left_out
+    assert tree.startswith("Not drawn, the tree of the classes that the model sees (lookalike dendrogram): ")
+    assert "sees too few classes in the images, 1" in tree
+    [attributions] = explained(context).left_out
+    assert attributions.startswith("Not drawn, --cam and --gbp: There is no weights file ")
+    assert attributions.endswith("gone.pth.") or "--weights" in attributions
