@@ -32,7 +32,7 @@ export async function view(asked, signal) {
     ),
     element,
   );
-  return { element: whole, title: `${title}: ${PARTS[part]}` };
+  return { element: whole, title: part === "sheet" ? `${title} of ${clustering}` : title };
 }
 
 function choice(asked, names) {
