@@ -110,6 +110,25 @@ def test_a_page_that_others_can_reach_needs_a_server_that_asks_for_tokens(addres
     assert "everybody logs in with their own" in refused.stderr
 
 
+@pytest.mark.parametrize("over_ssh", [False, True])
+def test_a_browser_is_opened_where_there_is_a_display_and_told_what_to_forward_over_ssh(
+    address, over_ssh, tmp_path, monkeypatch
+):
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\necho "OPENED $1"\n')
+    browser.chmod(0o755)
+    monkeypatch.setenv("BROWSER", str(browser))
+    monkeypatch.setenv("DISPLAY", ":99")
+    monkeypatch.delenv("SSH_CONNECTION", raising=False)
+    if over_ssh:
+        monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+    with serving("explore", "--server", address, "--http", 0) as (process, url):
+        assert process.stdout
+        port = url.rpartition(":")[2]
+        forwarded = f"From your own machine: ssh -L {port}:127.0.0.1:{port} HOST, then open {url}/"
+        assert process.stdout.readline().strip() == (forwarded if over_ssh else f"OPENED {url}/")
+
+
 def test_mistakes_are_one_sentence(collection, address, lookalike):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
