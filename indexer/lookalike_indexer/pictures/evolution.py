@@ -27,7 +27,8 @@ def evolution_chart(result: Result) -> Figure:
     steps = result.tables["steps"].to_pydict()
     names = steps["step"]
     shown = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(_MAPS, len(names))).tolist()})
-    columns = min(3, len(shown))
+    # Four as a square, not one below three.
+    columns = 2 if len(shown) == 4 else min(3, len(shown))
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 3.6 + 3.1 * rows), layout="constrained")
     lines, maps = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.6, 3.1 * rows])[:, 0]
@@ -65,7 +66,8 @@ def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str]) -> None
     for axis, name in zip(axes, names, strict=False):
         here = step == name
         other = here & ~np.isin(label, coloured)
-        axis.scatter(x[other], y[other], s=5, color="0.7", linewidths=0, label="other" if coloured else None)
+        if other.any():
+            axis.scatter(x[other], y[other], s=5, color="0.7", linewidths=0, label="other" if coloured else None)
         for number, text in enumerate(sorted(coloured)):
             own = here & (label == text)
             axis.scatter(x[own], y[own], s=7, color=palette(number), linewidths=0, label=text)

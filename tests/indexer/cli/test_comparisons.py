@@ -127,6 +127,7 @@ def test_colours_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str
         ("map", ["--method", "som"], 2, "'som' is not one of"),
         ("map", ["--color", "prediction", "--out", "out"], 1, "keeps no predictions of the model tiny"),
         ("map", ["--clustering", "tiny/none", "--out", "out"], 1, "no clustering 'tiny/none'"),
+        ("map", ["--clustering", "tiny/none"], 1, "no clustering 'tiny/none'"),
         ("map", ["--keep", "../up"], 2, "cannot be the name of a result"),
     ],
 )
