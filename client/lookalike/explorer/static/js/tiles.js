@@ -4,6 +4,7 @@ import { thumbnail } from "./collection.js";
 
 // A busy server may refuse a picture; it is asked once more.
 const AGAIN_MS = 1500;
+const PATIENCE_MS = 3000;
 
 /** A picture that loads when it comes near the window; a gap with a word where its file is lost. */
 export function frame(id, { alt = "", size = 160, eager = false, source = null } = {}) {
@@ -56,11 +57,12 @@ export function waiting(number, strip = false) {
   return h("ul", { class: strip ? "tiles strip" : "tiles", aria: { hidden: "true" } }, empty);
 }
 
-/** When the pictures of an element that are in the window are there, or lost. */
+/** When the pictures of an element that are in the window are there or lost, or are not worth waiting for any longer. */
 export function whenPainted(element) {
-  const near = [...element.querySelectorAll("img")].filter((image) => !image.complete && image.getBoundingClientRect().top < innerHeight);
+  // Not by `complete`, which is also true of a picture that waits until it is near the window.
+  const near = [...element.querySelectorAll("img")].filter((image) => !image.naturalWidth && image.getBoundingClientRect().top < innerHeight);
   const there = (image) => new Promise((resolve) => ["load", "error"].forEach((name) => image.addEventListener(name, resolve, { once: true })));
-  return Promise.all(near.map(there));
+  return Promise.race([Promise.all(near.map(there)), new Promise((resolve) => setTimeout(resolve, PATIENCE_MS))]);
 }
 
 function walk(event) {
