@@ -20,6 +20,9 @@ DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data
 # gRPC that a test has started or ended in this process (docs/reliability.md). So it runs between tests only.
 _FULL_EVERY = 20
 
+# Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
