@@ -50,6 +50,7 @@ from lookalike_server.settings import ServeSettings
 from lookalike_server.snapshot import Loader
 from lookalike_server.thumbnails import Thumbnails
 from lookalike_server.tokens import Tokens
+from lookalike_server.trust import Trust
 from lookalike_server.workers import Workers
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class App:
         devices: Sequence[Device] | None = None,
         open_embedder: OpenEmbedder | None = None,
         laboratory: Laboratory | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self._settings = settings
         self._budget = ThreadBudget.here()
@@ -92,7 +94,13 @@ class App:
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._observatory = Observatory(settings.observe)
         self._loader = Loader(
-            settings.placement, devices, settings.limits, self._budget, self._observatory.lane, settings.on_loss
+            settings.placement,
+            devices,
+            settings.limits,
+            self._budget,
+            self._observatory.lane,
+            settings.on_loss,
+            trust or Trust(),
         )
         self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget)
         # Half of the processors, as the network has: searches keep the rest.

@@ -95,12 +95,10 @@ def serve(
     """
     # Here, so that `lookalike --help` does not load faiss.
     from lookalike_server.limits import Limits
-    from lookalike_server.observe.logs import configure
-    from lookalike_server.page import check_page, start_page
     from lookalike_server.placement.place import PLACEMENTS
     from lookalike_server.placement.placing import ON_LOSS
-    from lookalike_server.running import run
     from lookalike_server.settings import Listen, ServeSettings
+    from lookalike_server.trust import Trust
 
     given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
     limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
@@ -116,8 +114,12 @@ def serve(
         observe=observe,
     )
 
-    if http is not None:
-        check_page(settings.listen, http)
+    # The other half of the imports takes as long as hashing a gigabyte.
+    trust = Trust()
+    trust.begin(settings.root)
+    from lookalike_server.observe.logs import configure
+    from lookalike_server.page import check_page, start_page
+    from lookalike_server.running import run
 
     def announce(app: App) -> None:
         snapshot = app.current.snapshot
@@ -130,8 +132,13 @@ def serve(
         if http is not None:
             start_page(app.address, http)
 
-    configure(log_format)
-    asyncio.run(run(settings, announce))
+    try:
+        if http is not None:
+            check_page(settings.listen, http)
+        configure(log_format)
+        asyncio.run(run(settings, announce, trust))
+    finally:
+        trust.abandon()
     _leave()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lookalike_indexer.collection.hold import hold
+from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Stamp, Storage
-from lookalike_indexer.errors import DataLossError, NotFoundError
+from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError
 from lookalike_indexer.threads import processors
 
 # Hashing has no haste; the searches that run beside it have.
@@ -22,26 +24,52 @@ class Trust:
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Stamp] = {}
+        self._ahead: threading.Thread | None = None
+        self._abandoned = False
+
+    def begin(self, root: str) -> None:
+        """Verify the newest generation in the background, such as while a server imports what it needs.
+
+        What fails then fails again, and is told, when the generation is checked.
+        """
+        self._ahead = threading.Thread(target=self._look_ahead, args=(root,), name="verify ahead", daemon=True)
+        self._ahead.start()
 
     def checked(self, reader: CollectionReader) -> CollectionReader:
         """Verify a generation; returns a reader of it that reads no file but those that were verified.
 
-        DataLossError: a file is missing, or not what was written. Indexes are
-        left to `read_index`, which verifies them as it reads them.
+        DataLossError: a file is missing, or not what was written.
         """
+        if self._ahead is not None:
+            self._ahead.join()
+            self._ahead = None
+        stamps = self._all_verified(reader)
+        pinned = CollectionReader(Pinned(reader.storage.root, reader.manifest, stamps), reader.manifest)
+        hold(reader.storage, reader.manifest.generation, pinned)
+        return pinned
+
+    def abandon(self) -> None:
+        """Let what was begun end with the file that it is at."""
+        self._abandoned = True
+
+    def _look_ahead(self, root: str) -> None:
+        with contextlib.suppress(IndexerError):
+            self._all_verified(CollectionReader.open(root))
+
+    def _all_verified(self, reader: CollectionReader) -> dict[str, Stamp]:
         check_files(reader)
-        manifest = reader.manifest
-        indexes = {entry.path for entry in manifest.indexes.values()}
-        paths = [path for path in manifest.files if path not in indexes]
+        files = reader.manifest.files
+        # The largest first, so that no thread is left alone with one at the end.
+        paths = sorted(files, key=lambda path: -files[path].bytes)
         with ThreadPoolExecutor(processors(), "verify", initializer=_step_back) as pool:
             stamps = dict(zip(paths, pool.map(lambda path: self._verified(reader, path), paths), strict=True))
-        self._found = {(path, manifest.files[path].sha256): stamp for path, stamp in stamps.items()}
-        pinned = CollectionReader(Pinned(reader.storage.root, stamps), manifest)
-        hold(reader.storage, manifest.generation, pinned)
-        return pinned
+        self._found = {(path, files[path].sha256): stamp for path, stamp in stamps.items()}
+        return stamps
 
     def _verified(self, reader: CollectionReader, path: str) -> Stamp:
         stamp = reader.storage.stamp(path)
+        if self._abandoned:
+            raise DataLossError(f"{path} was not verified: the server is ending.")
         if self._found.get((path, reader.manifest.files[path].sha256)) != stamp:
             reader.verify(path)
         return stamp
@@ -54,9 +82,17 @@ class Pinned(Storage):
     files have the same names then.
     """
 
-    def __init__(self, root: Path, stamps: dict[str, Stamp]) -> None:
+    def __init__(self, root: Path, manifest: Manifest, stamps: dict[str, Stamp]) -> None:
         super().__init__(root)
         self._stamps = stamps
+        self._digests = {path: manifest.files[path].sha256 for path in stamps}
+
+    def digest(self, path: str) -> str:
+        """As Storage.digest, without reading again what was verified and is still that file."""
+        if path not in self._stamps:
+            return super().digest(path)
+        self.local(path)
+        return self._digests[path]
 
     def local(self, path: str) -> Path:
         """As Storage.local; DataLossError when the file is gone, or another one."""

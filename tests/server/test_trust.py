@@ -16,6 +16,7 @@ from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.indexing.files import read_index
 from lookalike_server.trust import Trust
 
 
@@ -144,8 +145,7 @@ def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) 
     monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
     trust, reader = Trust(), CollectionReader.open(str(toy.root))
     trust.checked(reader)
-    index = reader.manifest.indexes["tiny"].path
-    assert sorted(hashed) == sorted(set(reader.manifest.files) - {index})
+    assert sorted(hashed) == sorted(reader.manifest.files)
     hashed.clear()
     trust.checked(reader)
     assert hashed == []
@@ -154,3 +154,40 @@ def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) 
     with pytest.raises(DataLossError, match="its digest differs"):
         trust.checked(reader)
     assert hashed == [part]
+
+
+def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_the_same(make_toy, monkeypatch) -> None:
+    toy = make_toy()
+    hashed = []
+    verify = CollectionReader.verify
+    monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
+    reader = CollectionReader.open(str(toy.root))
+    trust = Trust()
+    trust.begin(str(toy.root))
+    trust.checked(reader)
+    assert sorted(hashed) == sorted(reader.manifest.files)
+
+    index = reader.storage.local(reader.manifest.indexes["tiny"].path)
+    damage(index, 100)
+    for collection in (str(toy.root), str(toy.root / "none")):
+        other = Trust()
+        other.begin(collection)
+        with pytest.raises(DataLossError, match=index.name):
+            other.checked(reader)
+
+
+def test_an_index_that_changes_between_its_verification_and_its_reading_is_refused(make_toy) -> None:
+    toy = make_toy()
+    pinned = Trust().checked(CollectionReader.open(str(toy.root)))
+    entry = pinned.manifest.indexes["tiny"]
+    damage(pinned.storage.root / entry.path, 100)
+    with pytest.raises(DataLossError, match="was replaced or changed"):
+        read_index(pinned, entry)
+
+
+def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(make_toy) -> None:
+    toy = make_toy(part_rows=20)
+    trust = Trust()
+    trust.abandon()
+    with pytest.raises(DataLossError, match="the server is ending"):
+        trust.checked(CollectionReader.open(str(toy.root)))

@@ -36,11 +36,14 @@ def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     reader.verify(entry.path)
     path = reader.storage.local(entry.path)
     try:
-        return faiss.read_index(str(path))
+        index = faiss.read_index(str(path))
     except RuntimeError as error:
         raise DataLossError(
             f"{path} is no index that this version of faiss reads; delete it and build again."
         ) from error
+    # Where the storage knows which file was verified, it looks whether it still is that one.
+    reader.storage.local(entry.path)
+    return index
 
 
 def write_record(storage: Storage, space: str, digest: str, record: Record) -> None:
