@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,8 +13,9 @@ import numpy as np
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
-from lookalike_indexer.errors import DecodeError, IndexerError, MismatchError
+from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
 from lookalike_server.batcher import Answer, Batcher, Observe, Rules
+from lookalike_server.errors import ExpiredError, OverloadedError
 from lookalike_server.limits import Limits
 from lookalike_server.snapshot import Snapshot
 
@@ -21,6 +23,12 @@ log = logging.getLogger(__name__)
 
 # A network that is still loading when the server ends is not waited for longer.
 _PATIENCE_S = 1.0
+
+# Trying to open a network takes seconds of a processor, and whoever watches a server asks what it can do every few.
+_REMEMBERED_S = 60.0
+
+# These pass by themselves, or say nothing of the network.
+_PASSING = (DeviceError, ExpiredError, OverloadedError)
 
 
 class Embedder(Protocol):
@@ -41,6 +49,15 @@ class Embedder(Protocol):
 
 
 OpenEmbedder = Callable[[CollectionReader, str], Embedder]
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Why the network of a generation, told by Snapshot.made, could not be opened; `until` is monotonic."""
+
+    made: str
+    sentence: str
+    until: float
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,7 @@ class EmbedQueue:
             max_age=limits.max_slow_queue_ms / 1000,
         )
         self._last: _Work | None = None
+        self._problem: _Problem | None = None
         self._batcher: Batcher[_Work, Embedded] = Batcher(
             "embedding", {"network": self._run}, rules, observe=observe, recover={"network": self._reopen}
         )
@@ -111,18 +129,42 @@ class EmbedQueue:
         return not self._batcher.lost and any(not embedder.alive for embedder in list(self._embedders.values()))
 
     async def problem(self, snapshot: Snapshot) -> str:
-        """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be."""
+        """Why pictures cannot be embedded in the default space; "" when they can. Opens its network if need be.
+
+        What failed is not tried again for a minute, unless for another generation.
+        """
+        if self._open_for(snapshot):
+            self._problem = None
+            return ""
+        known = self._problem
+        if known is not None and known.made == snapshot.made and time.monotonic() < known.until:
+            return known.sentence
+        sentence, lasts = await self._tried(snapshot)
+        self._problem = _Problem(snapshot.made, sentence, time.monotonic() + _REMEMBERED_S) if lasts else None
+        return sentence
+
+    def _open_for(self, snapshot: Snapshot) -> bool:
+        """Whether the network of the default space is open, and none has ended or waits to be closed."""
         try:
-            space = snapshot.space()
-            if space.entry.fingerprint not in self._embedders or self._unwanted() or self.ended or self._batcher.lost:
-                await self.embed(snapshot, space.name, [], None)
+            fingerprint = snapshot.space().entry.fingerprint
+        except IndexerError:
+            return False
+        return fingerprint in self._embedders and not (self._unwanted() or self.ended or self._batcher.lost)
+
+    async def _tried(self, snapshot: Snapshot) -> tuple[str, bool]:
+        """Open the network of the default space: why it cannot be, and whether that is likely to last."""
+        try:
+            await self.embed(snapshot, snapshot.space().name, [], None)
         except IndexerError as error:
-            return str(error)
+            return str(error), not isinstance(error, _PASSING)
         except Exception:
             # Such as a library that cannot be loaded: the rest of the server goes on, and the reason is in the log.
             log.exception("the network cannot be opened")
-            return "The network cannot be opened, for a reason that the server did not expect; its log tells more."
-        return ""
+            return (
+                "The network cannot be opened, for a reason that the server did not expect; its log tells more.",
+                True,
+            )
+        return "", False
 
     def keep(self, snapshot: Snapshot) -> None:
         """Close, before the next batch, the networks of spaces that this generation does not have."""
@@ -170,6 +212,8 @@ class EmbedQueue:
                     f"collection was embedded with {work.fingerprint}; give the same weights with --weights."
                 )
             self._embedders[work.fingerprint] = embedder
+            # So that it is opened at once if it ends within the minute.
+            self._problem = None
             log.info("opened the network of the space %s", work.space)
         return embedder
 

@@ -14,6 +14,7 @@ from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
 from lookalike_server.neighbors import NeighborWriter
+from lookalike_server.stored_vectors import StoredVectors
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -39,6 +40,7 @@ class Space:
         self.described = f"{name} ({model.arch}, weights {model.weights}, {self.entry.layer}, {self.entry.pooling})"
         self.ids = ids
         self._reader = reader
+        self._stored = StoredVectors(reader, name)
         self._search = search
 
     @property
@@ -75,7 +77,7 @@ class Space:
 
     def vectors(self, rows: Int64) -> Float32:
         """The stored embeddings of some rows, (n, dim). Reads from the disk: not for the event loop."""
-        return self._reader.vectors(self.name, rows)
+        return self._stored.read(rows)
 
     def close(self) -> None:
         if self._search is not None:

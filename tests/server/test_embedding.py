@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.errors import DecodeError, WeightsError
+from lookalike_server import embedding
 from lookalike_server.embedding import EmbedQueue
+from lookalike_server.errors import OverloadedError
 from lookalike_server.limits import Limits
 
 
@@ -17,7 +20,8 @@ def snapshot(*fingerprints: str) -> Any:
     """As much of a snapshot as an embedder's queue reads: space s0, s1, ... with these fingerprints."""
     spaces = {f"s{n}": SimpleNamespace(fingerprint=one, dim=16) for n, one in enumerate(fingerprints)}
     reader = SimpleNamespace(manifest=SimpleNamespace(spaces=spaces))
-    return SimpleNamespace(reader=reader, space=lambda: SimpleNamespace(name="s0", entry=spaces["s0"]))
+    space = SimpleNamespace(name="s0", entry=spaces["s0"])
+    return SimpleNamespace(reader=reader, space=lambda: space, made=repr(fingerprints))
 
 
 class Gate:
@@ -114,20 +118,82 @@ async def test_an_unforeseen_failure_is_a_problem_too(make_toy) -> None:
     queue.close()
 
 
-async def test_a_problem_is_told_until_it_is_mended(make_toy, make_embedder) -> None:
-    toy = make_toy()
-    there: list[Any] = []
+class Shelf:
+    """Where a network's weights are put: until then it cannot be opened."""
 
-    def open_embedder(reader: Any, space: str) -> Any:
-        if not there:
+    def __init__(self) -> None:
+        self.there: Any = None
+        self.asked = 0
+
+    def __call__(self, reader: Any, space: str) -> Any:
+        self.asked += 1
+        if self.there is None:
             raise WeightsError("Put the weights there.")
-        return there[0]
+        return self.there
 
-    queue = EmbedQueue(open_embedder, Limits())
-    assert await queue.problem(snapshot(toy.fingerprint)) == "Put the weights there."
+
+async def test_a_problem_is_told_until_a_picture_is_embedded(make_toy, make_embedder) -> None:
+    toy = make_toy()
+    shelf = Shelf()
+    queue = EmbedQueue(shelf, Limits())
+    served = snapshot(toy.fingerprint)
+    assert await queue.problem(served) == "Put the weights there."
     with pytest.raises(WeightsError):
-        await queue.embed(snapshot(toy.fingerprint), "s0", [b"1"], None)
-    there.append(make_embedder(toy))
-    assert await queue.problem(snapshot(toy.fingerprint)) == ""
-    assert there[0].batches == []
+        await queue.embed(served, "s0", [b"1"], None)
+    shelf.there = make_embedder(toy)
+    await queue.embed(served, "s0", [b"1"], None)
+    assert await queue.problem(served) == ""
+    assert shelf.asked == 3
+    queue.close()
+
+
+async def test_whoever_asks_what_a_server_can_do_has_a_network_opened_once_a_minute(
+    make_toy, make_embedder, monkeypatch
+) -> None:
+    toy = make_toy()
+    shelf = Shelf()
+    queue = EmbedQueue(shelf, Limits())
+    served = snapshot(toy.fingerprint)
+    assert {await queue.problem(served) for _ in range(5)} == {"Put the weights there."}
+    assert shelf.asked == 1
+    assert await queue.problem(snapshot(toy.fingerprint, "another")) == "Put the weights there."
+    assert shelf.asked == 2, "another generation may have other weights"
+    shelf.there = make_embedder(toy)
+    assert await queue.problem(snapshot(toy.fingerprint, "another")) == "Put the weights there."
+    later = time.monotonic() + 61
+    monkeypatch.setattr(embedding, "time", SimpleNamespace(monotonic=lambda: later))
+    assert await queue.problem(snapshot(toy.fingerprint, "another")) == ""
+    assert shelf.there.batches == []
+    queue.close()
+
+
+async def test_a_full_queue_is_no_lasting_problem(make_toy, make_embedder, monkeypatch) -> None:
+    toy = make_toy()
+    queue = EmbedQueue(lambda reader, space: make_embedder(toy), Limits())
+    served = snapshot(toy.fingerprint)
+    with monkeypatch.context() as patched:
+
+        async def full(*_: Any) -> None:
+            raise OverloadedError("Too much waits.", 1)
+
+        patched.setattr(queue, "embed", full)
+        assert await queue.problem(served) == "Too much waits."
+    assert await queue.problem(served) == ""
+    queue.close()
+
+
+async def test_a_network_that_ends_is_opened_at_once_though_it_could_not_be_opened_before(
+    make_toy, make_embedder
+) -> None:
+    toy = make_toy()
+    shelf = Shelf()
+    queue = EmbedQueue(shelf, Limits())
+    served = snapshot(toy.fingerprint)
+    assert await queue.problem(served) == "Put the weights there."
+    shelf.there = ended = make_embedder(toy)
+    await queue.embed(served, "s0", [b"1"], None)
+    shelf.there = make_embedder(toy)
+    ended.alive = False
+    assert await queue.problem(served) == ""
+    assert queue.ready
     queue.close()

@@ -1,0 +1,138 @@
+"""Single stored vectors, read by their place in the file once their row group was decoded.
+
+Decoding a row group of 256 to have one row of it costs milliseconds, and those
+who search by key ask for rows from everywhere, which no cache holds. So the
+first reading, which is the collection's own with its checks, leaves behind for
+each row where its bytes lie and their checksum: 12 bytes where the vector has
+thousands. Later readings take those bytes alone, and what does not fit its
+checksum is read the long way, which says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from lookalike_indexer.collection.parts import check_columns, open_part
+from lookalike_indexer.collection.reader import CollectionReader, matrix
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+_COLUMN = "embedding"
+_UNKNOWN = -1
+
+
+class StoredVectors:
+    """The stored embeddings of a space, for reading a few at a time; any number of threads may."""
+
+    def __init__(self, reader: CollectionReader, space: str) -> None:
+        _, entry = reader.space(space)
+        rows = [reader.manifest.files[path].rows or 0 for path in entry.parts]
+        self._dim = entry.dim
+        self._ends = np.cumsum(rows, dtype=np.int64)
+        self._parts = [
+            _Part(reader, path, count, np.dtype(entry.dtype), entry.dim)
+            for path, count in zip(entry.parts, rows, strict=True)
+        ]
+
+    def read(self, rows: Int64) -> Float32:
+        """The embeddings of some rows, shape (len(rows), dim), in the order given.
+
+        DataLossError: a file is not the one that was verified, or its bytes
+        do not fit their checksum.
+        """
+        out = np.empty((len(rows), self._dim), np.float32)
+        parts = np.searchsorted(self._ends, rows, side="right")
+        for number in np.unique(parts):
+            wanted = np.flatnonzero(parts == number)
+            part = self._parts[number]
+            part.read(rows[wanted] - (self._ends[number] - part.rows), wanted, out)
+        return out
+
+
+class _Part:
+    """One file of a space, and what is known of its rows."""
+
+    def __init__(self, reader: CollectionReader, path: str, rows: int, dtype: np.dtype[np.generic], dim: int) -> None:
+        self.rows = rows
+        self._storage = reader.storage
+        self._path = path
+        self._dtype = dtype
+        self._width = dtype.itemsize * dim
+        self._places: Int64 = np.full(rows, _UNKNOWN, np.int64)
+        self._checksums = np.zeros(rows, np.uint32)
+
+    def read(self, rows: Int64, positions: Int64, out: Float32) -> None:
+        """Put the vectors of some of its rows at these positions of `out`."""
+        local = self._storage.local(self._path)
+        known = self._places[rows] != _UNKNOWN
+        unread = ~known
+        if known.any():
+            unread[known] = ~self._read_bytes(local, rows[known], positions[known], out)
+        if unread.any():
+            self._decode(local, rows[unread], positions[unread], out)
+
+    def _read_bytes(self, local: Path, rows: Int64, positions: Int64, out: Float32) -> npt.NDArray[np.bool_]:
+        """Read rows whose places are known; returns which of them were what they have to be."""
+        right = np.zeros(len(rows), np.bool_)
+        try:
+            with local.open("rb", buffering=0) as file:
+                places, checksums = self._places[rows].tolist(), self._checksums[rows].tolist()
+                for at, (place, checksum) in enumerate(zip(places, checksums, strict=True)):
+                    data = os.pread(file.fileno(), self._width, place)
+                    if len(data) == self._width and zlib.crc32(data) == checksum:
+                        out[positions[at]] = np.frombuffer(data, self._dtype)
+                        right[at] = True
+        except OSError:
+            # The long way meets the same disk, and knows what to say.
+            pass
+        return right
+
+    def _decode(self, local: Path, rows: Int64, positions: Int64, out: Float32) -> None:
+        """Read rows by decoding their row groups, each once, and note the places of all rows in them."""
+        with open_part(self._storage, self._path) as file, local.open("rb", buffering=0) as raw:
+            check_columns(file, [_COLUMN])
+            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+            groups = np.searchsorted(ends, rows, side="right")
+            for group in np.unique(groups).tolist():
+                # One at a time: a batch of keys may want all of them.
+                table = file.read_row_group(group, columns=[_COLUMN], use_threads=False)
+                vectors = matrix(table.column(_COLUMN))
+                first = int(ends[group]) - len(vectors)
+                wanted = groups == group
+                out[positions[wanted]] = vectors[rows[wanted] - first]
+                if self._places[first] == _UNKNOWN:
+                    start, size = _chunk(file, group)
+                    self._locate(vectors, first, start, os.pread(raw.fileno(), size, start))
+
+    def _locate(self, vectors: Float32, first: int, start: int, data: bytes) -> None:
+        """Note where the rows lie in the bytes of their column chunk, as far as they lie there as they are.
+
+        Rows follow one another but for the headers of pages, so looking for
+        one that is not where the one before it ends is soon done.
+        """
+        at = 0
+        for row, vector in enumerate(vectors.astype(self._dtype, copy=False), first):
+            expected = vector.tobytes()
+            if not data.startswith(expected, at):
+                at = data.find(expected, at)
+                if at < 0:
+                    return
+            # The place last: another thread may read this row as soon as it has one.
+            self._checksums[row] = zlib.crc32(expected)
+            self._places[row] = start + at
+            at += self._width
+
+
+def _chunk(file: pq.ParquetFile, group: int) -> tuple[int, int]:
+    """The offset and length of a row group's embeddings in their file."""
+    row_group = file.metadata.row_group(group)
+    columns = map(row_group.column, range(row_group.num_columns))
+    found = next(column for column in columns if column.path_in_schema.split(".")[0] == _COLUMN)
+    return found.data_page_offset, found.total_compressed_size
