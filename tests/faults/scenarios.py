@@ -90,6 +90,9 @@ class InlineDecoding:
     def stream(self, images: Any, ahead: int) -> Iterator[tuple[Any, Any]]:
         return ((tag, prepare(image, self._spec, self._limits)) for tag, image in images)
 
+    def prepare(self, images: list[bytes]) -> list[Any]:
+        return [prepare(image, self._spec, self._limits) for image in images]
+
     def close(self) -> None:
         pass
 
