@@ -16,7 +16,7 @@ from tests.e2e.conftest import serve_collection
 import lookalike as lookalike_client
 from lookalike_indexer.collection.reader import CollectionReader
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("odd files"), pytest.mark.slow, pytest.mark.timeout(900)]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow]
+pytestmark = [pytest.mark.xdist_group("photographs"), pytest.mark.slow]
 Run = Callable[..., CompletedProcess[str]]
 EACH = 20
 

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
 
-pytestmark = [pytest.mark.xdist_group("e2e"), pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.xdist_group("walk-through"), pytest.mark.slow, pytest.mark.timeout(900)]
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs" / "walkthrough.md"
 COMMANDS = [
     line

@@ -20,7 +20,7 @@ TRACESTATE = "tracestate"
 
 Step = Literal["queue", "decode", "embed", "read", "search", "lookup"]
 
-_IDS = random.Random()  # noqa: S311 - tells calls apart, guards nothing
+_IDS = random.Random()  # noqa: S311  # nosec B311 - tells calls apart, guards nothing
 
 # What a caller names goes into logs and back into headers.
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
