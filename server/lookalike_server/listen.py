@@ -29,6 +29,8 @@ def new_server(
             ("grpc.max_connection_age_grace_ms", _ms(connections.last)),
             ("grpc.keepalive_time_ms", _ms(connections.ping)),
             ("grpc.keepalive_timeout_ms", _ms(connections.answer)),
+            # Newer releases of gRPC wait for the answer to a ping for as long as this says, a minute by default.
+            ("grpc.http2.ping_timeout_ms", _ms(connections.answer)),
             # Also where no call is under way: that is when half-open connections go unnoticed.
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
