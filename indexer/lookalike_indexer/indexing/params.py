@@ -42,10 +42,22 @@ def describe(index: faiss.Index) -> IndexTraits:
     return IndexTraits("other", 0, False)
 
 
-def search_parameters(index: faiss.Index, nprobe: int) -> faiss.SearchParameters | None:
+def refines(index: faiss.Index) -> bool:
+    """Whether an index looks again at several times as many candidates as are asked for."""
+    kind = faiss.downcast_index(index)
+    if isinstance(kind, faiss.IndexRefine):
+        return True
+    inner = _part(kind) or _wrapped(kind)
+    return inner is not None and refines(inner)
+
+
+def search_parameters(index: faiss.Index, nprobe: int, share: float = 1.0) -> faiss.SearchParameters | None:
     """The parameters with which a search of this index visits `nprobe` inverted lists; None when it has none.
 
     Of an HNSW graph `nprobe` is the efSearch, the number of candidates that are kept.
+
+    An index that refines looks again at `share` of the candidates that it would otherwise, for who asks for more than
+    they need.
 
     For `index.search(..., params=...)`: nothing of the index itself is changed,
     so that calls with different parameters may share it.
@@ -53,15 +65,16 @@ def search_parameters(index: faiss.Index, nprobe: int) -> faiss.SearchParameters
     kind = faiss.downcast_index(index)
     part = _part(kind)
     if part is not None:
-        return search_parameters(part, nprobe)
+        return search_parameters(part, nprobe, share)
     wrapped = _wrapped(kind)
     if wrapped is not None:
-        inner = search_parameters(wrapped, nprobe)
+        inner = search_parameters(wrapped, nprobe, share)
         if inner is None:
             return None
         if isinstance(kind, faiss.IndexPreTransform):
             return faiss.SearchParametersPreTransform(index_params=inner)
-        return faiss.IndexRefineSearchParameters(k_factor=kind.k_factor, base_index_params=inner)
+        factor = max(1.0, kind.k_factor * share)
+        return faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=inner)
     if isinstance(kind, _types("IndexIVF", "GpuIndexIVF")):
         return faiss.SearchParametersIVF(nprobe=nprobe)
     if nprobe and isinstance(kind, _types("IndexHNSW")):

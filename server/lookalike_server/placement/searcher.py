@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_indexer.indexing.metric import to_distances
-from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.indexing.params import refines, search_parameters
 from lookalike_server.placement.devices import GPU_SELECTION
 from lookalike_server.placement.refine import needs_refining, refined
 
@@ -57,13 +57,16 @@ class OnDevice:
         self._max_selection = max_selection
         self._offset = offset
         self._refines = needs_refining(index, metric)
-        # By nprobe: finding out what an index is wrapped in costs a tenth of a quick search.
-        self._parameters: dict[int, faiss.SearchParameters | None] = {0: None}
+        self._looks_again = isinstance(index, faiss.Index) and refines(index)
+        # By nprobe and share: finding out what an index is wrapped in costs a tenth of a quick search.
+        self._parameters: dict[tuple[int, float], faiss.SearchParameters | None] = {(0, 1.0): None}
 
     def search(self, queries: Float32, k: int, nprobe: int) -> tuple[Int64, Float32]:
         self._check(k, nprobe)
         wanted, most = k + MARGIN, max(k, GPU_SELECTION)
-        rows, distances = self._found(queries, self._candidates(wanted), nprobe)
+        # The margin is for ties. What an index that refines looks at again is what its recall was measured with.
+        share = round((k + 1) / wanted, 2) if self._looks_again else 1.0
+        rows, distances = self._found(queries, self._candidates(wanted), nprobe, share)
         found = _padded(rows[:, :k], distances[:, :k], k)
         tied = _cut_through_a_tie(rows, distances, k)
         # Of equals, an index keeps whichever it likes: those of the lowest rows are known when all have been seen.
@@ -74,12 +77,12 @@ class OnDevice:
             tied = tied[_cut_through_a_tie(rows, distances, k)]
         return found
 
-    def _found(self, queries: Float32, k: int, nprobe: int) -> tuple[Int64, Float32]:
+    def _found(self, queries: Float32, k: int, nprobe: int, share: float = 1.0) -> tuple[Int64, Float32]:
         try:
             # Parameters travel with the call: the index is shared and never changed.
-            if nprobe not in self._parameters:
-                self._parameters[nprobe] = search_parameters(self._index, nprobe)
-            scores, rows = self._index.search(queries, k, params=self._parameters[nprobe])
+            if (nprobe, share) not in self._parameters:
+                self._parameters[nprobe, share] = search_parameters(self._index, nprobe, share)
+            scores, rows = self._index.search(queries, k, params=self._parameters[nprobe, share])
             distances = refined(self._index, queries, rows) if self._refines else to_distances(scores, self._metric)
         except RuntimeError as error:
             raise DeviceError(f"The search on {self.name} failed; the server's log tells more.") from error

@@ -9,7 +9,7 @@ import pytest
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.indexing.build import empty_index
-from lookalike_indexer.indexing.params import default_nprobe, describe, nprobe_for_recall, search_parameters
+from lookalike_indexer.indexing.params import default_nprobe, describe, nprobe_for_recall, refines, search_parameters
 
 DIM = 32
 IVF = [
@@ -152,3 +152,13 @@ def test_the_default_is_the_cheapest_that_reaches_the_target_or_the_best(target,
 
 def test_the_default_visits_all_lists_when_nothing_was_measured():
     assert default_nprobe([], 0.95, 8) == 8
+
+
+def test_an_index_that_refines_looks_again_at_the_share_that_is_asked_for():
+    assert not refines(built("IVF16,SQ8")[0])
+    for factory in ("IVF16,SQ8,RFlat", "PCA16,IVF16,SQ8,RFlat"):
+        index, _ = built(factory)
+        assert refines(index)
+    index, _ = built("IVF16,SQ8,RFlat")
+    # As many as the builder gives it.
+    assert [search_parameters(index, 2, share).k_factor for share in (1.0, 0.5, 0.01)] == [8, 4, 1]
