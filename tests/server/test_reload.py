@@ -219,6 +219,8 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
                     # A call that fails ends the test.
                     reply = await stub.Search(search_pb2.SearchRequest(query=query, k=5), timeout=60)
                     served[0] = reply.served.generation
+                    # The generations are made on the same processors.
+                    await asyncio.sleep(0.005)
 
             callers = [asyncio.ensure_future(caller()) for _ in range(2)]
 
@@ -231,11 +233,11 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
 
             # The first swaps bring in what is loaded once and stays.
             before = [await swap(generation) for generation in range(2, 4)][-1]
-            after = [await swap(generation) for generation in range(4, 10)]
+            after = [await swap(generation) for generation in range(4, 8)]
             done = True
             await asyncio.gather(*callers)
     finally:
         process.kill()
         process.communicate()
-    # Six generations that stayed would be 98 MB and more.
-    assert min(after[-3:]) - before < 4 * size, f"{before / 1e6:.0f} MB became {[round(rss / 1e6) for rss in after]}"
+    # Four generations that stayed would be 65 MB and more.
+    assert min(after[-2:]) - before < 3 * size, f"{before / 1e6:.0f} MB became {[round(rss / 1e6) for rss in after]}"
