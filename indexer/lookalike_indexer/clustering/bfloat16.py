@@ -93,7 +93,7 @@ class _Share:
 
     def squares(self) -> float:
         """The sum of all squared norms."""
-        blocks: tuple[Tensor, ...] = self._vectors.split(_BLOCK)  # type: ignore[no-untyped-call]
+        blocks = torch.split(self._vectors, _BLOCK)
         return sum((float(block.norm(dim=1).double().square().sum()) for block in blocks), 0.0)
 
     def summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ class _Share:
         factors = _factors(centroids, squares)
         sums = torch.zeros_like(centroids)
         sizes = torch.zeros(len(centroids), dtype=torch.int64, device=self.device)
-        for block in self._vectors.split(_block_rows(len(centroids), self.device)):  # type: ignore[no-untyped-call]
+        for block in torch.split(self._vectors, _block_rows(len(centroids), self.device)):
             here = block.to(self.device)
             nearest = _nearest(here, centroids, factors, squares)
             counted = torch.bincount(nearest, minlength=len(centroids))

@@ -6,6 +6,8 @@ Pillow's, since nvJPEG spreads chroma otherwise, and a GPU's resizing rounds oth
 
 from __future__ import annotations
 
+import functools
+import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,20 +15,25 @@ from itertools import groupby
 from typing import TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 from torchvision.transforms.v2.functional import InterpolationMode
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected
 from lookalike_indexer.images.preprocessing import corner, resized
 from lookalike_indexer.images.workers import DecodePool, Passed
+from lookalike_indexer.models.network import device_errors
 
 T = TypeVar("T")
 
 # Pixels that are decoded at once: 192 MiB of them, and as much again as they are resized.
 _PIXELS = 64 << 20
+# What says something of the device, and nothing of a picture.
+_LOST = (torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
@@ -48,18 +55,25 @@ class DeviceDecoder:
 
     def __init__(self, device: str, spec: PreprocessingSpec, pool: DecodePool, batch: int) -> None:
         self._device, self._spec, self._pool, self._batch = torch.device(device), spec, pool, batch
-        # torchvision decodes on a stream of its own into memory of the current one, without waiting for what that one
-        # still does with it: seen as embeddings that were not finite. So that memory has a stream of its own here,
-        # which has nothing under way when the decoder begins.
-        self._side: torch.cuda.Stream | None = None
-        if self._device.type == "cuda":
-            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+
+    @functools.cached_property
+    def _side(self) -> torch.cuda.Stream | None:
+        """On a GPU, a stream for the memory that is decoded into, which has nothing under way when decoding begins.
+
+        torchvision decodes on a stream of its own into memory of the current one, without waiting for what that one
+        still does with it: seen as embeddings that were not finite.
+        """
+        # torch annotates the class, but not how one is made.
+        return torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def stream(self, images: Iterable[tuple[T, Passed]]) -> Iterator[tuple[T, Ready]]:
         """The same images in the same order, those that came encoded decoded a batch at a time."""
         waiting: list[tuple[T, Passed]] = []
         pixels = 0
         for tag, image in images:
+            if not waiting and not isinstance(image, Encoded):
+                yield tag, image
+                continue
             waiting.append((tag, image))
             pixels += image.width * image.height if isinstance(image, Encoded) else 0
             if len(waiting) >= self._batch or pixels >= _PIXELS:
@@ -74,7 +88,7 @@ class DeviceDecoder:
             yield tag, next(done) if isinstance(image, Encoded) else image
 
     def _all(self, pictures: Sequence[Encoded]) -> list[Ready]:
-        with torch.inference_mode(), torch.cuda.stream(self._side):
+        with device_errors(self._device, len(pictures)), torch.inference_mode(), torch.cuda.stream(self._side):
             if self._side is not None:
                 self._side.synchronize()
             squares = self._squares(self._planes(pictures))
@@ -103,17 +117,30 @@ class DeviceDecoder:
         data = [torch.frombuffer(bytearray(picture.data), dtype=torch.uint8) for picture in pictures]
         try:
             return list(self._decode(data))
+        except _LOST:
+            raise
         except RuntimeError:
+            self._check()
             # One of them is at fault; alone, each answers for itself.
             return [self._alone(one) for one in data]
 
     def _alone(self, data: Tensor) -> Tensor | None:
         try:
             return self._decode([data])[0]
-        except torch.OutOfMemoryError:
+        except _LOST:
             raise
         except RuntimeError:
             return None
+
+    def _check(self) -> None:
+        """DeviceError where not even a good JPEG is decoded, so that it is not left to the processor without a word."""
+        good = io.BytesIO()
+        Image.new("RGB", (16, 16)).save(good, "JPEG")
+        if self._alone(torch.frombuffer(bytearray(good.getvalue()), dtype=torch.uint8)) is None:
+            raise DeviceError(
+                f"{self._device} decodes no JPEGs: this torchvision has no nvJPEG, or one for another GPU; "
+                "leave out --decode gpu."
+            )
 
     def _decode(self, data: list[Tensor]) -> list[Tensor]:
         with warnings.catch_warnings():

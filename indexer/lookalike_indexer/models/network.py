@@ -134,7 +134,7 @@ class Network:
             return {name: value[: len(images)] for name, value in whole.items()}
 
     def _launch(self, batch: Pixels) -> _Flying:
-        with _device_errors(self._device, len(batch)), torch.inference_mode():
+        with device_errors(self._device, len(batch)), torch.inference_mode():
             out = self.forward(self.normalised(batch))
             probabilities = out.pop(_LOGITS).float().softmax(1)
             top = probabilities.topk(min(TOP, probabilities.shape[1]), dim=1)
@@ -176,14 +176,14 @@ class _Flying:
 
     def result(self) -> BatchResult:
         if self._arrived is not None:
-            with _device_errors(self._device, len(self._tensors[0])):
+            with device_errors(self._device, len(self._tensors[0])):
                 self._arrived.synchronize()
         *embeddings, classes, probabilities = (tensor.numpy() for tensor in self._tensors)
         return BatchResult(embeddings, classes.astype(np.int32), probabilities)
 
 
 @contextmanager
-def _device_errors(device: torch.device, batch: int) -> Iterator[None]:
+def device_errors(device: torch.device, batch: int) -> Iterator[None]:
     """What torch says when a device fails, as ours."""
     try:
         yield

@@ -97,7 +97,7 @@ class ExactIndex:
         return rows.gather(1, order), scores.gather(1, order)
 
     def _squares(self) -> Tensor:
-        blocks: tuple[Tensor, ...] = self._vectors.split(1 << 16)  # type: ignore[no-untyped-call]
+        blocks = torch.split(self._vectors, 1 << 16)
         return torch.cat([block.double().square().sum(dim=1).float() for block in blocks])
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.embedding import device_decoder
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, OnDevice
+from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepare, prepare_for_gpu
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
@@ -84,6 +87,37 @@ def test_what_a_device_cannot_decode_is_what_the_workers_make_of_it(
     assert [type(image) for image in found[2:]] == [Rejected, Rejected, OnDevice]
     assert isinstance(found[0], OnDevice)
     assert not isinstance(found[1], Rejected) or found[1] == prepare(damaged, SPEC, DEFAULT_LIMITS)
+
+
+def test_a_device_that_decodes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+    def without(*arguments: object, **options: object) -> None:
+        raise RuntimeError("torchvision not compiled with nvJPEG support")
+
+    monkeypatch.setattr(device_decoder, "decode_jpeg", without)
+    with pytest.raises(DeviceError, match="leave out --decode gpu"):
+        decoded("cpu", pool, [jpeg(soft(90, 70))])
+
+
+def test_a_device_without_memory_is_told_of(monkeypatch: pytest.MonkeyPatch, pool: DecodePool) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(device_decoder, "decode_jpeg", full)
+    with pytest.raises(DeviceError, match="smaller --batch-size"):
+        decoded("cpu", pool, [jpeg(soft(90, 70))])
+
+
+def test_what_the_workers_decoded_does_not_wait_for_a_batch(pool: DecodePool) -> None:
+    taken = 0
+
+    def prepared():
+        nonlocal taken
+        for number in range(10):
+            taken += 1
+            yield number, prepare(jpeg(soft(90, 70)), SPEC, DEFAULT_LIMITS)
+
+    next(DeviceDecoder("cpu", SPEC, pool, 4).stream(prepared()))
+    assert taken == 1
 
 
 def test_only_plain_jpegs_are_left_encoded() -> None:
