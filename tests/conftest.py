@@ -66,17 +66,33 @@ def odd_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
-def resnet50_weights(weights_dir: Path) -> Path:
-    """A plain state dict of a real ImageNet ResNet-50, expanded once and kept in a cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    expanded = cache / "resnet50_pqf_large.pth"
-    if not expanded.exists():
-        partial = expanded.with_suffix(f".{os.getpid()}.tmp")
-        command = [sys.executable, "decode.py", "pqf/resnet50_large.pth", "resnet50", str(partial)]
-        subprocess.run(command, cwd=weights_dir, check=True, capture_output=True, timeout=240)
-        partial.replace(expanded)
-    return expanded
+def expanded(weights_dir: Path) -> Callable[[str, str], Path]:
+    """`expanded("pqf/resnet50_large.pth", "resnet50")`: compressed weights as a plain state dict, kept in a cache."""
+
+    def expand(compressed: str, arch: str) -> Path:
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
+        cache.mkdir(parents=True, exist_ok=True)
+        plain = cache / compressed.replace("/", "-")
+        if not plain.exists():
+            partial = plain.with_suffix(f".{os.getpid()}.tmp")
+            command = [sys.executable, "decode.py", compressed, arch, str(partial)]
+            subprocess.run(command, cwd=weights_dir, check=True, capture_output=True, timeout=240)
+            partial.replace(plain)
+        return plain
+
+    return expand
+
+
+@pytest.fixture(scope="session")
+def resnet50_weights(expanded: Callable[[str, str], Path]) -> Path:
+    """A real ImageNet ResNet-50."""
+    return expanded("pqf/resnet50_large.pth", "resnet50")
+
+
+@pytest.fixture(scope="session")
+def resnet18_weights(expanded: Callable[[str, str], Path]) -> Path:
+    """A real ImageNet ResNet-18."""
+    return expanded("pqf/resnet18.pth", "resnet18")
 
 
 @pytest.fixture

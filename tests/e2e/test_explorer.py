@@ -92,24 +92,10 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture(scope="module")
-def weights(weights_dir: Path) -> Path:
-    """A plain state dict of a real ImageNet ResNet-18, expanded once and kept in a cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lookalike-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    expanded = cache / "resnet18_pqf.pth"
-    if not expanded.exists():
-        partial = expanded.with_suffix(f".{os.getpid()}.tmp")
-        command = [sys.executable, "decode.py", "pqf/resnet18.pth", "resnet18", str(partial)]
-        subprocess.run(command, cwd=weights_dir, check=True, capture_output=True, timeout=240)
-        partial.replace(expanded)
-    return expanded
-
-
-@pytest.fixture(scope="module")
-def collection(pictures: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
     folder = tmp_path_factory.mktemp("collections") / "photographs"
-    options = ["--model", "resnet18", "--weights", weights, "--clusters", CLUSTERS]
+    options = ["--model", "resnet18", "--weights", resnet18_weights, "--clusters", CLUSTERS]
     lookalike("index", pictures, "--collection", folder, *options)
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")

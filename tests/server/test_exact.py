@@ -9,6 +9,7 @@ import torch
 
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_server.placement import exact
+from lookalike_server.placement.devices import holds_vectors
 from lookalike_server.placement.exact import ExactIndex, largest
 
 DEVICES = ["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)]
@@ -77,6 +78,6 @@ def test_the_largest_are_found_by_groups_as_in_one_pass(columns, device) -> None
 
 def test_kinds_that_hold_codes_are_left_to_faiss() -> None:
     for factory in ("Flat", "SQfp16"):
-        assert ExactIndex.holds(faiss.index_factory(32, factory))
+        assert holds_vectors(faiss.index_factory(32, factory))
     for factory in ("SQ8", "IVF4,Flat", "PCA16,Flat", "HNSW8", "PQ4"):
-        assert not ExactIndex.holds(faiss.index_factory(32, factory))
+        assert not holds_vectors(faiss.index_factory(32, factory))

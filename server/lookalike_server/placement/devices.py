@@ -51,11 +51,13 @@ class Gpu:
         self._number = number
 
     def host(self, index: faiss.Index) -> Any:
-        # With torch, which takes seconds to import, and which a server on the processor does without.
-        from lookalike_server.placement.exact import ExactIndex
-
         try:
-            return ExactIndex(index, self.name) if ExactIndex.holds(index) else self._clone(index)
+            if not holds_vectors(index):
+                return self._clone(index)
+            # With torch, which takes seconds to import, and which other servers do without.
+            from lookalike_server.placement.exact import ExactIndex
+
+            return ExactIndex(index, self.name)
         except RuntimeError as error:
             raise DeviceError(
                 f"The index cannot be put on {self.name} ({_first_line(error)}); "
@@ -70,6 +72,14 @@ class Gpu:
         options.useFloat16 = needs_half_tables(index)
         # The clone shares in the resources, and so keeps them.
         return faiss.index_cpu_to_gpu(resources, self._number, index, options)
+
+
+def holds_vectors(index: faiss.Index) -> bool:
+    """Whether an index is a plain array of its vectors, in float32 or float16."""
+    kind = faiss.downcast_index(index)
+    if isinstance(kind, faiss.IndexScalarQuantizer):
+        return bool(kind.sq.qtype == faiss.ScalarQuantizer.QT_fp16)
+    return type(kind) in (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexFlatL2)
 
 
 def needs_half_tables(index: faiss.Index) -> bool:

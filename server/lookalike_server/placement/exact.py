@@ -23,7 +23,7 @@ _GROUP = 64
 
 
 class ExactIndex:
-    """The vectors of a flat faiss index on a device, searched as faiss searches them.
+    """The vectors of a flat faiss index, as devices.holds_vectors tells, on a device, searched as faiss searches them.
 
     `index` is an IndexFlat, kept in float32, or an IndexScalarQuantizer of float16, kept so. Scores are what faiss
     gives for the index's metric: inner products or squared distances.
@@ -35,14 +35,6 @@ class ExactIndex:
         self._vectors = torch.from_numpy(stored_vectors(index)).to(device, copy=True)
         self._half = self._vectors.dtype == torch.float16
         self._half_squares = None if self._by_product else self._squares() / 2
-
-    @staticmethod
-    def holds(index: faiss.Index) -> bool:
-        """Whether an index is of a kind that can be searched so."""
-        kind = faiss.downcast_index(index)
-        if isinstance(kind, faiss.IndexScalarQuantizer):
-            return bool(kind.sq.qtype == faiss.ScalarQuantizer.QT_fp16)
-        return type(kind) in (faiss.IndexFlat, faiss.IndexFlatIP, faiss.IndexFlatL2)
 
     def search(self, queries: Float32, k: int, params: faiss.SearchParameters | None = None) -> tuple[Float32, Int64]:
         """The scores and rows of the k best, k <= ntotal, of each query (n, d): both (n, k), the best first."""
