@@ -1,11 +1,14 @@
 """Vectors to measure with: synthetic ones with cluster structure, made block by block.
 
 A mixture of Gaussians on the unit sphere: `clusters` centres, each vector its
-centre plus noise, normalised. Most of the noise lies in `rank` directions that
-all clusters share, their deviations falling as 1 / sqrt(i), as the variances
-of a network's embeddings fall too; noise that were alike in all directions
-would make every index look good, because lists then are the clusters. The
-same seed and shape give the same vectors, whatever the block size.
+centre plus noise, normalised. Centres and noise lie in `rank` directions that
+all share, their deviations falling as 1 / sqrt(i), as the variances of a
+network's embeddings fall too, so that clusters overlap and have neighbours;
+centres at right angles to each other would make lists either the clusters, and
+every index look good, or mixtures of strangers, and every list worth a visit.
+The lengths were chosen so that the recall of inverted lists grows with nprobe
+as on a real ResNet-50's embeddings of photographs (docs/performance-notes.md).
+The same seed and shape give the same vectors, whatever the block size.
 """
 
 from __future__ import annotations
@@ -23,24 +26,26 @@ _BLOCK = 4096
 
 @dataclass(frozen=True)
 class Clustered:
-    """`rows` vectors of `dim` around unit centres; `spread` and `rest` are the lengths of the noise.
+    """`rows` vectors of `dim`; `between`, `spread` and `rest` are lengths, before each vector is made a unit long.
 
-    With `clusters` 0 there is one for each fifty rows, about twice as many as
-    an index has lists. `spread` is the length within the `rank` shared
-    directions, `rest` that alike in all directions.
+    With `clusters` 0 there are half of rows^0.7, one or two for each list of an
+    index: more pictures are of more things, and show each more often. `between`
+    is the length of a centre, `spread` of the noise within the `rank` shared
+    directions, `rest` of that alike in all.
     """
 
     rows: int
     dim: int = 2048
     clusters: int = 0
-    spread: float = 0.7
-    rank: int = 64
-    rest: float = 0.1
+    between: float = 0.7
+    spread: float = 0.6
+    rank: int = 512
+    rest: float = 0.2
     seed: int = 1
 
     def __post_init__(self) -> None:
         if not self.clusters:
-            object.__setattr__(self, "clusters", max(10, self.rows // 50))
+            object.__setattr__(self, "clusters", max(10, round(self.rows**0.7 / 2)))
 
     def blocks(self, start: int = 0) -> Iterator[Float32]:
         """Blocks of 4,096 rows (the last is shorter), float32, of unit length; `start` is a block's number."""
@@ -59,20 +64,21 @@ class Clustered:
     def _block(self, number: int, rows: int) -> Float32:
         centres, directions = self._shape
         generator = np.random.default_rng((self.seed, number))
-        vectors = centres[generator.integers(0, self.clusters, rows)]
-        vectors += generator.standard_normal((rows, len(directions)), np.float32) @ directions
+        within = centres[generator.integers(0, self.clusters, rows)]
+        within += generator.standard_normal(within.shape, np.float32) * np.float32(self.spread)
+        vectors = within @ directions
         vectors += generator.standard_normal((rows, self.dim), np.float32) * np.float32(self.rest / self.dim**0.5)
         return _unit(vectors)
 
     @functools.cached_property
     def _shape(self) -> tuple[Float32, Float32]:
-        """The centres, and the shared directions, as long as the deviations along them."""
+        """Centres (clusters, rank), in units of the shared directions (rank, dim), each as long as its deviation."""
         generator = np.random.default_rng(self.seed)
-        centres = _unit(generator.standard_normal((self.clusters, self.dim), np.float32))
         rank = min(self.rank, self.dim)
         directions = np.linalg.qr(generator.standard_normal((self.dim, rank)))[0].T
         deviations = 1 / np.sqrt(np.arange(1, rank + 1))
-        deviations *= self.spread / np.linalg.norm(deviations)
+        deviations /= np.linalg.norm(deviations)
+        centres = generator.standard_normal((self.clusters, rank), np.float32) * np.float32(self.between)
         return centres, (deviations[:, None] * directions).astype(np.float32)
 
 

@@ -1,201 +1,48 @@
-"""One iteration of Lloyd's algorithm with a bfloat16 matrix product, for devices that have instructions for it.
-
-Twice as fast as float32 with AVX-512 BF16, and far more than that on GPUs. The
-product only proposes: where the two best centroids are closer to each other
-than its rounding can tell, the candidates are compared again in float32.
-"""
+"""Scores by products of bfloat16, which GPUs do many times as fast as of float32."""
 
 from __future__ import annotations
-
-import itertools
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor
 
-from lookalike_indexer.collection.reader import Float32
-from lookalike_indexer.processor import CPUINFO, flags
-
-# Rows of one product on a processor: float32 rows of 2048 values are 16 MiB, their products with 256 centroids 1 MiB.
-_BLOCK = 2048
-# On a GPU a block should outlast its launch: up to 2^28 products, 1 GiB in float32.
-_GPU_PRODUCTS, _GPU_BLOCK = 1 << 28, 1 << 16
-# Multiplications from which the product is worth its overhead, and the different rounding of its result.
-_WORTH = 1 << 30
-_CANDIDATES = 4
 # Dimensions that are added for the addends of the scores; tensor cores like lengths that are multiples of 8.
 _ADDENDS = 8
 # Unit round-off of bfloat16, whose significand has 8 bits.
 _ROUND_OFF = 2.0**-9
+# The factors' errors average out over the dimensions: they stay far below the rounding of one result.
+_ROUNDINGS = 1.5
 
 
-def worthwhile(rows: int, k: int, dim: int, gpus: Sequence[int] = ()) -> bool:
-    """Whether these GPUs, or this processor, do an iteration of this size faster in bfloat16."""
-    if rows * k * dim < _WORTH:
-        return False
-    if gpus:
-        return all(torch.cuda.get_device_capability(number) >= (8, 0) for number in gpus)
-    return bool(flags(CPUINFO) & {"avx512_bf16", "amx_bf16"})
+def supported(device: torch.device) -> bool:
+    """Whether a GPU has cores for it."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
-class Bfloat16Step:
-    """Iterations over the same vectors (n, dim), float32; each of the devices, by torch's names, takes a share."""
-
-    def __init__(self, vectors: Float32, spherical: bool, devices: Sequence[str] = ("cpu",)) -> None:
-        self._spherical = spherical
-        rows = torch.from_numpy(vectors)
-        cuts = [len(rows) * number // len(devices) for number in range(len(devices) + 1)]
-        self._shares = [
-            _Share(rows[start:stop], torch.device(device))
-            for device, (start, stop) in zip(devices, itertools.pairwise(cuts), strict=True)
-        ]
-        self._squares = sum(share.squares() for share in self._shares)
-
-    def __call__(self, centroids: Float32) -> tuple[Float32, float]:
-        """The centroids after one update, and the inertia before it."""
-        # Everything but the shares of the others is done on the first device.
-        old = torch.from_numpy(centroids).to(self._shares[0].device)
-        squares = old.double().square().sum(dim=1)
-        sums, sizes = self._summed(old, squares.float())
-        # The sum over clusters of |x|^2 - 2 xc + |c|^2, without looking at any vector again.
-        inertia = self._squares - 2 * float((sums.double() * old.double()).sum()) + float(sizes.double() @ squares)
-        return self._updated(old, sums, sizes).cpu().numpy(), max(inertia, 0.0)
-
-    def _summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum (k, dim) and the number (k,) of each centroid's vectors, always added up in the same order."""
-        first, *others = self._shares
-        if not others:
-            return first.summed(centroids, squares)
-        with ThreadPoolExecutor(len(self._shares)) as threads:
-            found = list(threads.map(lambda share: share.summed(centroids, squares), self._shares))
-        sums, sizes = found[0]
-        for more, counted in found[1:]:
-            sums += more.to(first.device)
-            sizes += counted.to(first.device)
-        return sums, sizes
-
-    def _updated(self, old: Tensor, sums: Tensor, sizes: Tensor) -> Tensor:
-        new = sums / sizes.clamp(min=1).unsqueeze(1)
-        _fill_empty(new, sizes)
-        if self._spherical:
-            length = new.norm(dim=1, keepdim=True)
-            new = torch.where(length > 0, new / length.clamp(min=torch.finfo(new.dtype).tiny), old)
-        return new
-
-
-class _Share:
-    """The vectors of one device. They are kept on it where they leave it room, and sent block by block elsewhere."""
+class Bfloat16Scores:
+    """See `scores.Scores`. Sends the vectors to the device block by block where they are not there."""
 
     def __init__(self, vectors: Tensor, device: torch.device) -> None:
-        self.device = device
-        self._vectors = vectors.to(device) if _has_room(device, vectors.nbytes) else vectors
+        self._vectors = vectors
+        self._device = device
 
-    def squares(self) -> float:
-        """The sum of all squared norms."""
-        blocks = torch.split(self._vectors, _BLOCK)
-        return sum((float(block.norm(dim=1).double().square().sum()) for block in blocks), 0.0)
+    def aim(self, centroids: Tensor, squares: Tensor) -> None:
+        # One more pass over the scores costs as much as half the product. So the addend goes into it, as further
+        # dimensions that are 1 in every vector: three bfloat16 hold what a float32 does.
+        factors = centroids.new_zeros((len(centroids), centroids.shape[1] + _ADDENDS), dtype=torch.bfloat16)
+        factors[:, :-_ADDENDS] = -centroids
+        rest = squares / 2
+        for column in range(-_ADDENDS, -_ADDENDS + 3):
+            factors[:, column] = rest
+            rest = rest - factors[:, column].float()
+        self._factors, self._halves = factors, squares / 2
 
-    def summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
-        """The sum (k, dim) and the number (k,) of the vectors that are nearest to each centroid, on the device."""
-        centroids, squares = centroids.to(self.device), squares.to(self.device)
-        factors = _factors(centroids, squares)
-        sums = torch.zeros_like(centroids)
-        sizes = torch.zeros(len(centroids), dtype=torch.int64, device=self.device)
-        for block in torch.split(self._vectors, _block_rows(len(centroids), self.device)):
-            here = block.to(self.device)
-            nearest = _nearest(here, centroids, factors, squares)
-            counted = torch.bincount(nearest, minlength=len(centroids))
-            _add_up(sums, here, nearest, counted)
-            sizes += counted
-        return sums, sizes
+    def of(self, start: int, stop: int) -> Tensor:
+        rows = torch.ones((stop - start, self._factors.shape[1]), dtype=torch.bfloat16, device=self._device)
+        rows[:, :-_ADDENDS] = self._vectors[start:stop]
+        if self._device.type != "cuda":
+            return torch.mm(rows, self._factors.T).float()
+        # Tensor cores add up in float32 anyway; kept as it is, nothing is rounded twice.
+        return torch.mm(rows, self._factors.T, out_dtype=torch.float32)
 
-
-def _has_room(device: torch.device, size: int) -> bool:
-    """Whether so many bytes leave at least as many free for the work."""
-    return device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]
-
-
-def _block_rows(k: int, device: torch.device) -> int:
-    return min(_GPU_BLOCK, max(1024, _GPU_PRODUCTS // k)) if device.type == "cuda" else _BLOCK
-
-
-def _add_up(sums: Tensor, block: Tensor, nearest: Tensor, counted: Tensor) -> None:
-    """Add each row of the block to the sum of its centroid, in an order that does not change from run to run."""
-    if block.device.type != "cuda":
-        sums.index_add_(0, nearest, block)
-        return
-    # On GPUs index_add_ adds in whatever order its threads come.
-    in_order = block[nearest.argsort(stable=True)]
-    sums += torch.segment_reduce(in_order, "sum", lengths=counted, axis=0, initial=0.0, unsafe=True)
-
-
-def _nearest(block: Tensor, centroids: Tensor, factors: Tensor, squares: Tensor) -> Tensor:
-    """The nearest centroid of each row, int64 (rows,); `factors` are those of `_factors`."""
-    scores = _scores(block, factors, squares)
-    best, candidates = _two_least(scores)
-    nearest = candidates[:, 0].clone()
-    # The result's own rounding is the largest of the errors; those of the factors average out over the dimensions.
-    rounding = _ROUND_OFF * (squares[candidates] / 2 - best).abs().sum(dim=1)
-    rows = torch.nonzero(best[:, 1:] - best[:, :1] <= 1.5 * rounding.unsqueeze(1))[:, 0]
-    if len(rows):
-        chosen = scores[rows].topk(min(_CANDIDATES, len(centroids)), dim=1, largest=False).indices
-        exact = squares[chosen] / 2 - torch.einsum("rd,rcd->rc", block[rows], centroids[chosen])
-        nearest[rows] = chosen.gather(1, exact.argmin(dim=1, keepdim=True)).squeeze(1)
-    return nearest
-
-
-def _factors(centroids: Tensor, squares: Tensor) -> Tensor:
-    """The centroids as the product takes them, in bfloat16."""
-    if centroids.device.type != "cuda":
-        return centroids.bfloat16()
-    # On a GPU one more pass over the scores costs as much as half the product. So the addend goes into it, as further
-    # dimensions that are 1 in every vector: three bfloat16 hold what a float32 does.
-    factors = centroids.new_zeros((len(centroids), centroids.shape[1] + _ADDENDS), dtype=torch.bfloat16)
-    factors[:, :-_ADDENDS] = -centroids
-    rest = squares / 2
-    for column in range(-_ADDENDS, -_ADDENDS + 3):
-        factors[:, column] = rest
-        rest = rest - factors[:, column].float()
-    return factors
-
-
-def _scores(block: Tensor, factors: Tensor, squares: Tensor) -> Tensor:
-    """Half of each squared distance, less what is the same for all centroids: float32 (rows, k)."""
-    if block.device.type != "cuda":
-        return torch.sub(squares / 2, block.bfloat16() @ factors.T)
-    rows = block.new_ones((len(block), factors.shape[1]), dtype=torch.bfloat16)
-    rows[:, :-_ADDENDS] = block
-    # Tensor cores add up in float32 anyway; kept as it is, nothing is rounded twice.
-    return torch.mm(rows, factors.T, out_dtype=torch.float32)
-
-
-def _two_least(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """The two least scores of each row, ascending, and their columns; one, where there is one column."""
-    count = min(2, scores.shape[1])
-    if scores.device.type != "cuda":
-        return scores.topk(count, dim=1, largest=False)
-    # Passes over the memory count here, and topk takes many.
-    first, column = scores.min(dim=1, keepdim=True)
-    if count == 1:
-        return first, column
-    scores.scatter_(1, column, torch.inf)
-    second, other = scores.min(dim=1, keepdim=True)
-    scores.scatter_(1, column, first)
-    return torch.cat([first, second], dim=1), torch.cat([column, other], dim=1)
-
-
-def _fill_empty(centroids: Tensor, sizes: Tensor) -> None:
-    """Give each empty cluster half of the largest, as two points a little apart; changes both tensors.
-
-    faiss splits clusters at random by size (Johnson, Douze, Jegou, 2017); the
-    largest one needs no random numbers, so that a seed decides everything.
-    """
-    apart = torch.full_like(centroids[0], 1 / 1024)
-    apart[1::2] *= -1
-    for empty in torch.nonzero(sizes == 0).flatten().tolist():
-        largest = int(sizes.argmax())
-        centroids[empty] = centroids[largest] * (1 + apart)
-        centroids[largest] *= 1 - apart
-        sizes[empty] = sizes[largest] // 2
-        sizes[largest] -= sizes[empty]
+    def doubt(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
+        return _ROUNDINGS * _ROUND_OFF * (self._halves[candidates] - best).abs().sum(dim=1)

@@ -4,8 +4,8 @@ Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
 similarity search with GPUs, 2017): random rows as the start, emptied clusters
 filled by splitting large ones. One call of faiss.Kmeans with n iterations and
 n calls with one iteration each, every call starting from the centroids of the
-last, give the same centroids. On GPUs and processors that multiply bfloat16
-faster, the larger of these tasks go another way; see `bfloat16.py`.
+last, give the same centroids. On GPUs and processors that multiply numbers of
+fewer bits faster, the larger of these tasks go another way; see `reduced.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 
 from lookalike_indexer.clustering.assign import assign
-from lookalike_indexer.clustering.bfloat16 import Bfloat16Step, worthwhile
+from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.indexing.flat import flat_index
@@ -77,7 +77,7 @@ def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar:
 def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Step:
     if worthwhile(len(vectors), k, vectors.shape[1], settings.gpus):
         devices = [f"cuda:{number}" for number in settings.gpus] or ["cpu"]
-        return Bfloat16Step(vectors, settings.spherical, devices)
+        return ReducedStep(vectors, settings.spherical, devices)
     kmeans = _kmeans(vectors.shape[1], k, settings, 1, seed)
 
     def step(centroids: Float32) -> tuple[Float32, float]:

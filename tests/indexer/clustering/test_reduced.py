@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike_indexer.clustering import bfloat16, kmeans
-from lookalike_indexer.clustering.bfloat16 import Bfloat16Step
+from lookalike_indexer.clustering import int8, kmeans, reduced
 from lookalike_indexer.clustering.kmeans import train
+from lookalike_indexer.clustering.reduced import ReducedStep
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.processor import flags
@@ -22,14 +22,14 @@ def exact_step(vectors, centroids):
 
 @pytest.fixture
 def always(monkeypatch):
-    """Take the bfloat16 way whatever the size and the processor: torch can do it anywhere, if slowly."""
+    """Take the reduced way whatever the size and the processor: torch can do it anywhere, if slowly."""
     monkeypatch.setattr(kmeans, "worthwhile", lambda *size: True)
 
 
 def test_a_step_is_that_of_float64_where_groups_are_apart(clustered):
     vectors = clustered(2500, 64, 12)
     start = vectors[:12].copy()
-    updated, inertia = Bfloat16Step(vectors, spherical=False)(start)
+    updated, inertia = ReducedStep(vectors, spherical=False)(start)
     expected, expected_inertia = exact_step(vectors, start)
     np.testing.assert_allclose(updated, expected, atol=1e-5)
     assert inertia == pytest.approx(expected_inertia, rel=1e-5)
@@ -39,7 +39,7 @@ def test_near_ties_are_decided_in_float32():
     """Centroids that bfloat16 cannot tell apart: 1 and 1 + 1/1024 are one number there."""
     centroids = np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32)
     vectors = np.repeat(np.array([[1, 0], [1 + 1 / 1024, 0], [-1, 0]], np.float32), [30, 50, 20], axis=0)
-    updated, inertia = Bfloat16Step(vectors, spherical=False)(centroids)
+    updated, inertia = ReducedStep(vectors, spherical=False)(centroids)
     np.testing.assert_array_equal(updated, centroids)
     assert inertia == pytest.approx(0, abs=1e-4)
 
@@ -67,15 +67,15 @@ def test_the_seed_decides():
 
 def test_spherical_centroids_have_length_one(clustered):
     vectors = prepare(clustered(900, 16, 5), "cosine")
-    updated, _ = Bfloat16Step(vectors, spherical=True)(vectors[:5].copy())
+    updated, _ = ReducedStep(vectors, spherical=True)(vectors[:5].copy())
     np.testing.assert_allclose(np.linalg.norm(updated, axis=1), 1, atol=1e-6)
 
 
 def test_several_devices_add_up_to_what_one_finds(clustered):
     vectors = clustered(2503, 64, 12)
     start = vectors[:12].copy()
-    one, inertia = Bfloat16Step(vectors, spherical=False)(start)
-    three, same = Bfloat16Step(vectors, spherical=False, devices=["cpu"] * 3)(start)
+    one, inertia = ReducedStep(vectors, spherical=False)(start)
+    three, same = ReducedStep(vectors, spherical=False, devices=["cpu"] * 3)(start)
     np.testing.assert_allclose(three, one, rtol=1e-5, atol=1e-5)
     assert same == pytest.approx(inertia, rel=1e-6)
 
@@ -85,9 +85,9 @@ def test_several_devices_add_up_to_what_one_finds(clustered):
 def test_a_gpu_takes_the_same_step(k):
     vectors = prepare(np.random.default_rng(1).standard_normal((70_000, 64)).astype(np.float32), "cosine")
     start = vectors[:k].copy()
-    expected, inertia = Bfloat16Step(vectors, spherical=False)(start)
+    expected, inertia = ReducedStep(vectors, spherical=False)(start)
     for devices in (["cuda:0"], ["cuda:0", "cuda:0"]):
-        step = Bfloat16Step(vectors, spherical=False, devices=devices)
+        step = ReducedStep(vectors, spherical=False, devices=devices)
         found, same = step(start)
         # Near-ties beyond the four candidates are all that rounding may decide otherwise.
         np.testing.assert_allclose(found, expected, atol=2e-3)
@@ -100,27 +100,27 @@ def test_a_gpu_takes_the_same_step(k):
 def test_what_does_not_fit_on_a_gpu_is_sent_block_by_block(monkeypatch, clustered):
     vectors = clustered(5000, 64, 12)
     start = vectors[:12].copy()
-    kept, _ = Bfloat16Step(vectors, spherical=False, devices=["cuda:0"])(start)
-    monkeypatch.setattr(bfloat16, "_has_room", lambda device, size: False)
-    sent, _ = Bfloat16Step(vectors, spherical=False, devices=["cuda:0"])(start)
+    kept, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
+    monkeypatch.setattr(reduced, "_has_room", lambda device, size: False)
+    sent, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
     assert sent.tobytes() == kept.tobytes()
 
 
 def test_an_empty_cluster_takes_half_of_the_largest():
     vectors = np.repeat(np.array([[1, 0], [0, 1]], np.float32), [60, 40], axis=0)
     far = np.array([[1, 0], [0, 1], [-50, -50]], np.float32)
-    updated, _ = Bfloat16Step(vectors, spherical=False)(far)
+    updated, _ = ReducedStep(vectors, spherical=False)(far)
     np.testing.assert_allclose(updated[1], [0, 1])
     np.testing.assert_allclose([updated[0], updated[2]], [[1, 0], [1, 0]], atol=2e-3)
     assert updated[0, 0] != updated[2, 0]
 
 
 def test_small_tasks_stay_with_faiss(monkeypatch):
-    monkeypatch.setattr(bfloat16, "flags", lambda path: frozenset({"avx512_bf16"}))
-    assert bfloat16.worthwhile(50_000, 256, 2048)
-    assert not bfloat16.worthwhile(1_000, 10, 2048)
-    monkeypatch.setattr(bfloat16, "flags", lambda path: frozenset({"avx512f"}))
-    assert not bfloat16.worthwhile(50_000, 256, 2048)
+    monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512_vnni"}))
+    assert reduced.worthwhile(50_000, 256, 2048)
+    assert not reduced.worthwhile(1_000, 10, 2048)
+    monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512f"}))
+    assert not reduced.worthwhile(50_000, 256, 2048)
 
 
 def test_the_processor_names_its_features(tmp_path):
