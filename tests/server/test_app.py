@@ -63,6 +63,33 @@ class TestHealth:
                 await stopping
 
 
+async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeypatch) -> None:
+    """Two stops of gRPC that overlap end the process (docs/reliability.md)."""
+    begun: list[float | None] = []
+    under_way = 0
+
+    async with serve(make_toy()) as served:
+        stop = served.app._server.stop
+
+        async def counted(grace: float | None) -> None:
+            nonlocal under_way
+            assert under_way == 0
+            begun.append(grace)
+            under_way += 1
+            await stop(grace)
+            under_way -= 1
+
+        monkeypatch.setattr(served.app._server, "stop", counted)
+        # A watcher never ends by itself, and a call that hangs outlasts any grace.
+        watch = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service="toys"))
+        assert (await watch.read()).status == SERVING
+        idle = asyncio.Event()
+        monkeypatch.setattr(served.app._in_flight, "wait_idle", idle.wait)
+        await served.app.stop(grace=0.1)
+        assert begun == [None]
+        assert under_way == 0
+
+
 async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -> None:
     codes: list[grpc.StatusCode] = []
 
