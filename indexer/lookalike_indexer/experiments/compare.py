@@ -52,14 +52,17 @@ def compare(
     Tables: scores, one row for each space and strategy; and COSTS with the
     seconds and the bytes of memory that each needed beyond the embeddings,
     which differ from run to run and machine to machine: leave it out of what
-    is stored. NotFoundError: no such space. UsageError: no such strategy, or
-    more clusters than images.
+    is stored. NotFoundError: no such space. UsageError: no such strategy,
+    fewer than three images, or not fewer clusters than images.
     """
     spaces = _checked_spaces(view, spaces)
     strategies = _checked_strategies(strategies)
-    k, reason = choose_clusters(view.reader, spaces[0], clusters)
     drawn = sampled_alike(view, spaces, sample, seed, progress)
     images = len(drawn[0].rows)
+    if images < 3:
+        raise UsageError(f"Only {images} images can be compared, and a comparison needs at least 3.")
+    # What is asked for is measured against the images compared, which may be fewer than those of a space.
+    k, reason = (clusters, "as asked for") if clusters is not None else choose_clusters(view.reader, spaces[0], None)
     most = max(_MANY, images // _FEWEST)
     if clusters is None and images < len(view) and k > most:
         k, reason = most, f"enough for a sample, where {k} would be {reason}"

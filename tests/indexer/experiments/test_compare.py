@@ -75,7 +75,13 @@ def test_mistakes_are_named(view, publish_space):
         compare(View(CollectionReader.open(str(view.reader.storage.root))), spaces=["first", "noise"], clusters=1)
     with pytest.raises(UsageError, match="There is no strategy 'dbscan'; there are kmeans, spherical"):
         compare(view, strategies=["dbscan"])
-    with pytest.raises(UsageError, match="--clusters 40: give a number from 2 to 39, for the 40 images"):
-        compare(view, clusters=40)
-    with pytest.raises(UsageError, match="ask for at most"):
-        compare(view, clusters=100)
+    with pytest.raises(UsageError, match="Only 2 images can be compared"):
+        compare(view, sample=2)
+
+
+@pytest.mark.parametrize("asked", [0, 1, 40, 41, 1000])
+def test_a_number_of_clusters_that_is_advised_is_taken(view, asked):
+    with pytest.raises(UsageError, match=f"--clusters {asked}: give a number from 2 to 39, for the 40 images compared"):
+        compare(view, clusters=asked)
+    taken = compare(view, spaces=["noise"], strategies=["kmeans"], clusters=39)
+    assert taken.settings["clusters"] == 39
