@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lookalike.v1 import search_pb2
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DeviceError
@@ -25,7 +24,7 @@ from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
-from lookalike_server.neighbors import Wanted
+from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.placement.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -95,7 +94,7 @@ class Engine:
         places: Sequence[Place],
         limits: Limits,
         write: Write,
-        prepare_thread: Callable[[], None] | None = None,
+        claim: Callable[[float], None] = lambda queries: None,
         observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
@@ -106,12 +105,12 @@ class Engine:
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
         )
-        self._placed = {place.searcher.name: _Indexed(place, entry, write) for place in places}
+        self._placed = {place.searcher.name: _Indexed(place, entry, write, claim) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
-        self._indexed = Batcher("search", workers, rules, prepare_thread, observe("search"), recover)
+        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover)
         slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000)
-        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry, write)}, slow, prepare_thread, observe("scan"))
+        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry, write)}, slow, lambda: claim(1), observe("scan"))
 
     async def search(
         self, vectors: Float32, k: int, plan: Plan, deadline: float | None, wanted: Wanted | None = None
@@ -120,7 +119,7 @@ class Engine:
 
         OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
         """
-        work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, search_pb2.NeighborFields()))
+        work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, Texts()))
         lane = self._scanned if plan.scan else self._indexed
         return await lane.submit(work, deadline)
 
@@ -149,8 +148,9 @@ class Engine:
 class _Indexed:
     """Runs a batch on a placed index, and places it anew when its device fails."""
 
-    def __init__(self, place: Place, entry: IndexEntry, write: Write) -> None:
+    def __init__(self, place: Place, entry: IndexEntry, write: Write, claim: Callable[[float], None]) -> None:
         self._write = write
+        self._claim = claim
         self._searcher: Searcher | None = place.searcher
         self.device = place.searcher.name
         self._again = place.again
@@ -159,6 +159,7 @@ class _Indexed:
     def __call__(self, batch: list[_Work]) -> list[Hits]:
         # All at once: numpy costs a call as much for one row as for some.
         queries = prepare(_joined(batch), self._entry.metric)
+        self._claim(len(queries) / len(batch))
         rows, distances = self._there().search(queries, max(work.k for work in batch), batch[0].nprobe)
         return _parted(batch, rows, distances, self.device, self._write)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,19 @@ _LARGE = 16_384
 _PIECE = 8_192
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Texts(NamedTuple):
+    """Which texts of its neighbours a call wants."""
+
+    keys: bool = False
+    labels: bool = False
+    uris: bool = False
+
+    @classmethod
+    def of(cls, fields: search_pb2.NeighborFields) -> Texts:
+        return cls(fields.keys, fields.labels, fields.uris)
+
+
+class Wanted(NamedTuple):
     """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
 
     `own` is the id of each query's own image, which is left out; None where
@@ -35,35 +47,39 @@ class Wanted:
     queries: int
     k: int
     own: Int64 | None
-    fields: search_pb2.NeighborFields
+    texts: Texts
 
     @property
     def is_large(self) -> bool:
         """Whether its texts would hold up the batch."""
-        return self.queries * self.k * (self.fields.keys + self.fields.labels + self.fields.uris) > _LARGE
+        return self.queries * self.k * sum(self.texts) > _LARGE
 
 
 @dataclass(frozen=True)
 class Found:
-    """The neighbours of some calls' queries, one after another: `counts` of each query, ids and distances of all."""
+    """The neighbours of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
 
-    counts: Int64
-    ids: Int64
+    counts: list[int]
+    rows: Int64
     distances: Float32
 
     @classmethod
     def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[Wanted]) -> Found:
         """What calls want of the hits (n, k) of all their queries, which are those of one call after another."""
+        queries, k = rows.shape
+        own = any(call.own is not None for call in calls)
+        # As usual: every place was filled, and everybody wants all of it. Rows that were not found are the last ones.
+        if not own and all(call.k == k for call in calls) and (rows[:, -1] >= 0).all():
+            return cls([k] * queries, rows.ravel(), distances.ravel())
         keep = rows >= 0
-        ids = space_ids[rows]
-        if any(call.own is not None for call in calls):
+        if own:
             # An id that no image has, where none is to be left out.
-            own = [np.full(call.queries, -1) if call.own is None else call.own for call in calls]
-            keep &= ids != np.concatenate(own)[:, None]
+            ids = [np.full(call.queries, -1) if call.own is None else call.own for call in calls]
+            keep &= space_ids[rows] != np.concatenate(ids)[:, None]
         # A call may have been searched for more than it wants, such as one more for its own image.
         most = np.repeat([call.k for call in calls], [call.queries for call in calls])
         keep &= np.cumsum(keep, axis=1) <= most[:, None]
-        return cls(keep.sum(axis=1), ids[keep], distances[keep])
+        return cls(keep.sum(axis=1).tolist(), rows[keep], distances[keep])
 
 
 class NeighborWriter:
@@ -77,6 +93,8 @@ class NeighborWriter:
     def __init__(self, columns: Columns, space_ids: Int64) -> None:
         self._columns = columns
         self._space_ids = space_ids
+        # The images' rows by those of the space; None where every image is in it.
+        self._rows = None if np.array_equal(columns.ids, space_ids) else columns.rows_of_ids(space_ids)
 
     def batch(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes | None]:
         """The replies of calls whose hits (n, k) these are, one call after another; None for a large one.
@@ -101,74 +119,75 @@ class NeighborWriter:
         No step holds the interpreter's lock for as long as writing all at once would.
         """
         found = Found.of(rows, distances, self._space_ids, [call])
+        ids = self._space_ids[found.rows]
         numbers = search_pb2.Neighbors(
-            counts=found.counts.tolist(), ids=wire.encode(found.ids), distances=wire.encode(found.distances)
+            counts=found.counts, ids=wire.encode(ids), distances=wire.encode(found.distances)
         )
         pieces = [search_pb2.SearchResponse(neighbors=numbers).SerializeToString()]
-        for start in range(0, len(found.ids), _PIECE):
-            texts = self._texts(found.ids[start : start + _PIECE], [call])
-            piece = search_pb2.Neighbors()
-            texts.put(piece, call.fields, 0, _PIECE)
-            pieces.append(search_pb2.SearchResponse(neighbors=piece).SerializeToString())
+        for start in range(0, len(ids), _PIECE):
+            texts = self._columns_of(found.rows[start : start + _PIECE], call.texts)
+            piece = search_pb2.SearchResponse()
+            texts.put(piece.neighbors, call.texts, 0, _PIECE)
+            pieces.append(piece.SerializeToString())
         return b"".join(pieces)
 
     def _written(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes]:
         found = Found.of(rows, distances, self._space_ids, calls)
-        texts = self._texts(found.ids, calls)
-        counts = found.counts.tolist()
+        columns = self._columns_of(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
         # As wire.encode writes them, but all of them in one step.
-        ids, values = found.ids.astype("<i8").tobytes(), found.distances.astype("<f4").tobytes()
+        ids = self._space_ids[found.rows].astype("<i8", copy=False).tobytes()
+        values = found.distances.astype("<f4", copy=False).tobytes()
         replies: list[bytes] = []
         query = start = 0
         for call in calls:
-            own_counts = counts[query : query + call.queries]
-            length = sum(own_counts)
+            counts = found.counts[query : query + call.queries]
+            length = sum(counts)
             end = start + length
-            message = search_pb2.SearchResponse(
-                neighbors=search_pb2.Neighbors(
-                    counts=own_counts,
-                    ids=types_pb2.Tensor(element_type=_INT64, shape=(length,), data=ids[8 * start : 8 * end]),
-                    distances=types_pb2.Tensor(
-                        element_type=_FLOAT32, shape=(length,), data=values[4 * start : 4 * end]
-                    ),
-                )
-            )
-            texts.put(message.neighbors, call.fields, start, end)
+            message = search_pb2.SearchResponse()
+            # Filled in place: a message that is given to another one's constructor is copied.
+            neighbors = message.neighbors
+            neighbors.counts.extend(counts)
+            _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
+            _put(neighbors.distances, _FLOAT32, length, values[4 * start : 4 * end])
+            columns.put(neighbors, call.texts, start, end)
             replies.append(message.SerializeToString())
             query, start = query + call.queries, end
         return replies
 
-    def _texts(self, ids: Int64, calls: Sequence[Wanted]) -> _Texts:
-        """The texts of some images that any of the calls wants."""
-        fields = [call.fields for call in calls]
-        keys, labels, uris = (any(getattr(one, name) for one in fields) for name in ("keys", "labels", "uris"))
-        if not (keys or labels or uris):
-            return _Texts([], [], [])
+    def _columns_of(self, rows: Int64, wanted: Texts) -> _Columns:
+        """The texts of some rows of the space that are wanted."""
+        if not any(wanted):
+            return _Columns([], [], [])
         columns = self._columns
-        rows = columns.rows_of_ids(ids)
-        return _Texts(
-            columns.keys(rows) if keys else [],
-            columns.labels(rows) if labels else [],
-            columns.uris(rows) if uris else [],
+        rows = rows if self._rows is None else self._rows[rows]
+        return _Columns(
+            columns.keys(rows) if wanted.keys else [],
+            columns.labels(rows) if wanted.labels else [],
+            columns.uris(rows) if wanted.uris else [],
         )
 
 
-@dataclass(frozen=True)
-class _Texts:
-    """Of some images, in their order; an empty list where nobody wants them."""
+class _Columns(NamedTuple):
+    """Texts of some images, in their order; an empty list where nobody wants them."""
 
     keys: list[str]
     labels: list[str]
     uris: list[str]
 
-    def put(self, message: search_pb2.Neighbors, fields: search_pb2.NeighborFields, start: int, end: int) -> None:
+    def put(self, message: search_pb2.Neighbors, wanted: Texts, start: int, end: int) -> None:
         """Put those that a call wants of images `start` to before `end` into its reply."""
-        if fields.keys:
+        if wanted.keys:
             message.keys.extend(self.keys[start:end])
-        if fields.labels:
+        if wanted.labels:
             message.labels.extend(self.labels[start:end])
-        if fields.uris:
+        if wanted.uris:
             message.uris.extend(self.uris[start:end])
+
+
+def _put(tensor: types_pb2.Tensor, kind: types_pb2.ElementType.ValueType, length: int, data: bytes) -> None:
+    tensor.element_type = kind
+    tensor.shape.append(length)
+    tensor.data = data
 
 
 def _runs(calls: Sequence[Wanted]) -> Iterator[list[Wanted]]:

@@ -13,6 +13,7 @@ from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_server.batcher import ObserveLane
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.clusterings import Clustering
@@ -78,6 +79,7 @@ class Loader:
                 f"lookalike build {reader.storage.root} --space {name}"
             )
         index = load(reader, entry)
+        multiply_from_few(int(index.d), self.budget.search)
         planner = Planner.of(entry, index)
         claim = self.budget.claim_search
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)

@@ -15,6 +15,7 @@ from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.recall import AT, as_near, efforts, pair_distances
 from lookalike_indexer.indexing.recipes import choose
 from lookalike_indexer.indexing.rowwise import Float64
@@ -61,6 +62,8 @@ class Trial:
     def _speed(self, index: faiss.Index, nprobe: int) -> float:
         """Queries a second of one thread, in batches."""
         params = search_parameters(index, nprobe)
+        # As a server does.
+        multiply_from_few(int(index.d), 1)
         with _one_thread():
             seconds = []
             for _ in range(_PASSES):

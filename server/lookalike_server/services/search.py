@@ -15,7 +15,7 @@ from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
-from lookalike_server.neighbors import Wanted
+from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver
@@ -50,7 +50,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         plan = space.planner.plan(_effort(request), self._limits)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         own = None if request.include_self else queries.own
-        wanted = Wanted(len(queries.vectors), request.k, own, request.fields)
+        wanted = Wanted(len(queries.vectors), request.k, own, Texts.of(request.fields))
         asked = time.perf_counter()
         answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline, wanted)
         hits = answer.result

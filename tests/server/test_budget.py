@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import threading
+
+import faiss
+
+from lookalike_server.budget import ThreadBudget
+
+
+def test_large_calls_are_searched_by_all_processors_and_small_ones_by_their_share():
+    budget = ThreadBudget.of(8)
+    seen = []
+
+    def claim() -> None:
+        for queries in (1, 8, 64, 1):
+            budget.claim_search(queries)
+            seen.append(faiss.omp_get_max_threads())
+
+    thread = threading.Thread(target=claim)
+    thread.start()
+    thread.join()
+    assert seen == [4, 4, 8, 4]
