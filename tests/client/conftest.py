@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 import grpc
@@ -90,14 +91,24 @@ class Toy:
     requests: list[object] = field(default_factory=list)
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     lock: Lock = field(default_factory=Lock, repr=False)
+    over: Event = field(default_factory=Event, repr=False)
 
     def reset(self) -> None:
-        fresh = Toy(address=self.address)
+        """Begin anew. Calls that still wait end now, so that a long delay costs no test its length."""
+        fresh, over = Toy(address=self.address), self.over
         with self.lock:
             self.__dict__.update(fresh.__dict__)
+        over.set()
 
-    def take(self, method: str, request: object) -> tuple[float, Fault | None]:
-        """Note a call; returns how long it waits, and how it fails, if it does.
+    def until_asked(self) -> None:
+        """Wait until a call has come in, a minute at most."""
+        end = time.monotonic() + 60
+        while not self.calls:
+            assert time.monotonic() < end, "nobody called"
+            time.sleep(0.005)
+
+    def take(self, method: str, request: object) -> tuple[Callable[[], bool], Fault | None]:
+        """Note a call; returns how it waits, which tells whether its test is over, and how it fails, if it does.
 
         Both are decided as it begins: a call that outlives its test must not
         use up the faults of the next.
@@ -105,10 +116,11 @@ class Toy:
         with self.lock:
             self.calls.append(method)
             self.requests.append(request)
+            wait = partial(self.over.wait, self.delay)
             if self.fault is None or self.fault.times == 0:
-                return self.delay, None
+                return wait, None
             self.fault.times -= 1
-            return self.delay, self.fault
+            return wait, self.fault
 
     def fail(self, code: grpc.StatusCode, details: str = "", times: int = 1 << 30, trailing=()) -> None:
         self.fault = Fault(times, code, details, tuple(trailing))
@@ -143,8 +155,9 @@ class Watch(grpc.ServerInterceptor):
             if not context.is_active():  # of a test that is over
                 context.abort(grpc.StatusCode.CANCELLED, "The caller has left.")
             self.toy.metadata.append(dict(context.invocation_metadata()))
-            delay, fault = self.toy.take(method, request)
-            time.sleep(delay)
+            wait, fault = self.toy.take(method, request)
+            if wait():
+                context.abort(grpc.StatusCode.CANCELLED, "The test is over.")
             if fault is not None:
                 context.set_trailing_metadata(fault.trailing)
                 context.abort(fault.code, fault.details)
@@ -633,10 +646,11 @@ def _running_toy() -> Iterator[Toy]:
 
 
 @pytest.fixture
-def toy(_running_toy: Toy) -> Toy:
+def toy(_running_toy: Toy) -> Iterator[Toy]:
     """The toy server, in its first state."""
     _running_toy.reset()
-    return _running_toy
+    yield _running_toy
+    _running_toy.reset()
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ def test_is_serving_asks_the_standard_health_check(client, connect):
     assert client.is_serving("draining") is False
     with pytest.raises(lookalike.NotFoundError):
         client.is_serving("square")
-    assert connect("127.0.0.1:1", retries=0).is_serving(timeout=2) is False
+    assert connect("127.0.0.1:1", retries=0).is_serving(timeout=60) is False
 
 
 def test_nothing_is_looked_up_without_exactly_one_question(client):

@@ -125,19 +125,19 @@ def test_nothing_but_unavailable_is_tried_again(client, toy, code):
 
 @pytest.mark.parametrize("where", ["call", "client"])
 def test_a_slow_server_is_given_up_after_the_timeout(connect, toy, where):
-    toy.delay = 0.6
+    toy.delay = 60
     client = connect(toy.address, timeout=0.2 if where == "client" else 30)
     begun = time.monotonic()
     with pytest.raises(lookalike.DeadlineExceededError, match=r"did not answer within 0\.2 s; allow more") as caught:
         client.info(**({"timeout": 0.2} if where == "call" else {}))
-    assert 0.15 < time.monotonic() - begun < 0.55
+    assert 0.15 < time.monotonic() - begun < 30
     assert isinstance(caught.value, TimeoutError)
 
 
 def test_a_call_may_be_given_more_time_than_the_client_gives(connect, toy):
     toy.delay = 0.3
     client = connect(toy.address, timeout=0.1)
-    assert client.info(timeout=5).images == 11
+    assert client.info(timeout=60).images == 11
     assert client.info(timeout=float("inf")).images == 11
     assert connect(toy.address, timeout=None).info().images == 11
 
@@ -151,7 +151,7 @@ def test_no_server_is_one_clear_sentence(connect):
 
 def test_an_address_that_cannot_be_resolved_is_the_same_sentence(connect):
     with pytest.raises(lookalike.UnavailableError, match=r"^No server answers at nosuch\.invalid:50051"):
-        connect("nosuch.invalid:50051", retries=0).info(timeout=20)
+        connect("nosuch.invalid:50051", retries=0).info(timeout=60)
 
 
 def test_messages_beyond_grpcs_four_megabytes_go_both_ways(client, toy):
@@ -221,12 +221,12 @@ def test_tls_without_trust_is_refused(connect, tls_address, certificates, trust)
         "wrong name": lookalike.TLS(ca=certificates.ca, server_name="elsewhere.test", **pair),
     }[trust]
     with pytest.raises(lookalike.UnavailableError):
-        connect(tls_address, tls=tls, retries=0).info(timeout=5)
+        connect(tls_address, tls=tls, retries=0).info(timeout=60)
 
 
 def test_plain_text_to_a_tls_server_fails(connect, tls_address):
     with pytest.raises(lookalike.UnavailableError):
-        connect(tls_address, retries=0).info(timeout=5)
+        connect(tls_address, retries=0).info(timeout=60)
 
 
 def test_a_closed_client_says_so(connect, toy):
@@ -239,20 +239,20 @@ def test_a_closed_client_says_so(connect, toy):
 
 
 def test_closing_a_client_ends_its_calls_as_closed(toy):
-    toy.delay = 0.5
+    toy.delay = 60
     with lookalike.Client(toy.address) as client, futures.ThreadPoolExecutor(1) as pool:
         call = pool.submit(client.info)
-        time.sleep(0.2)
+        toy.until_asked()
         client.close()
         with pytest.raises(lookalike.ClosedError, match="was closed during the call"):
             call.result()
 
 
 async def test_closing_an_asyncio_client_ends_its_calls_as_closed(toy):
-    toy.delay = 0.5
+    toy.delay = 60
     async with lookalike.aio.Client(toy.address) as client:
         task = asyncio.create_task(client.info())
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(toy.until_asked)
         await client.close()
         with pytest.raises(lookalike.ClosedError, match="was closed during the call"):
             await task
@@ -269,7 +269,7 @@ def test_a_proxy_of_the_machine_is_not_asked_for_its_own_loopback(toy, monkeypat
     monkeypatch.setenv("grpc_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     with lookalike.Client(toy.address, retries=0) as client:
-        assert client.info(timeout=5).images == 11
+        assert client.info(timeout=60).images == 11
 
 
 def test_one_client_serves_many_threads(toy):
@@ -285,10 +285,10 @@ async def test_many_asyncio_calls_share_one_client(toy):
 
 
 async def test_cancelling_a_task_cancels_the_call(toy):
-    toy.delay = 0.5
+    toy.delay = 60
     async with lookalike.aio.Client(toy.address) as client:
         task = asyncio.create_task(client.info())
-        await asyncio.sleep(0.1)
+        await asyncio.to_thread(toy.until_asked)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

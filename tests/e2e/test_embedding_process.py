@@ -59,4 +59,4 @@ def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Pope
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
     process.kill()
-    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert not psutil.wait_procs(children, timeout=60)[1]

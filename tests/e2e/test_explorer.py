@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -68,12 +67,6 @@ class Process:
         self._process.communicate(timeout=60)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few photographs of each of six classes, in a folder each."""
@@ -118,21 +111,23 @@ def steps_of(placed: Result) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def server(collection: Path) -> Iterator[Server]:
-    running = Server(collection, free_port())
+    running = Server(collection)
     running.start()
     yield running
     running.stop()
 
 
 class Server:
-    """`lookalike serve` on a port that stays the same when it is started again."""
+    """`lookalike serve` on a port that was free, and stays the same when it is started again."""
 
-    def __init__(self, collection: Path, port: int) -> None:
-        self._collection, self.port = collection, port
+    def __init__(self, collection: Path) -> None:
+        self._collection, self.port = collection, 0
 
     def start(self) -> None:
         self._process = Process("serve", self._collection, "--port", self.port)
-        self._process.line("SERVING")
+        said = re.search(r" on 127\.0\.0\.1:(\d+)", self._process.line("SERVING"))
+        assert said
+        self.port = int(said.group(1))
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self._process.stop(number)

@@ -165,7 +165,7 @@ def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Pa
         assert client.search(key="red/00.png", k=3).served.generation == 1
         shutil.copytree(pictures / "blue", source / "blue")
         assert lookalike("index", source, *options).returncode == 0
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while client.search(key="red/00.png", k=3).served.generation == 1 and time.monotonic() < deadline:
             time.sleep(0.2)
         near = client.search(key="blue/00.png", k=3)

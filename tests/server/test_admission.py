@@ -127,18 +127,18 @@ async def test_bytes_that_are_no_message_are_an_invalid_argument(make_toy, serve
 
 async def test_what_waited_too_long_is_refused_and_not_searched(make_toy, serve, refused) -> None:
     gate = Gate()
-    async with serve(make_toy(), devices=[gate], limits=Limits(max_queue_ms=50)) as served:
+    async with serve(make_toy(), devices=[gate], limits=Limits(max_queue_ms=1000)) as served:
         first = asyncio.ensure_future(served.neighbors(one(), 3))
         await until(lambda: bool(gate.batches))
         stale = [asyncio.ensure_future(served.neighbors(one(), 3)) for _ in range(4)]
         await until(lambda: served.app.queues()["search"] == 4)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.1)
         gate.open.set()
         await first
         for result in await asyncio.gather(*stale, return_exceptions=True):
             error = refused(result)
             assert error.code is CODE.RESOURCE_EXHAUSTED
-            assert "longer than 0.05 s" in error.message
+            assert "longer than 1 s" in error.message
             assert error.retry_after is not None
         assert gate.batches == [1], "the device was not asked"
 
@@ -174,7 +174,7 @@ async def test_pictures_that_wait_are_bounded_in_bytes(make_toy, serve, make_emb
 
 class TestCallersThatMisbehave:
     async def test_a_message_that_stops_in_the_middle_ends_in_time(self, make_toy, serve) -> None:
-        async with serve(make_toy(), limits=Limits(max_receive_ms=300)) as served:
+        async with serve(make_toy(), limits=Limits(max_receive_ms=2000)) as served:
             caller = await asyncio.to_thread(RawCaller, served.app.address)
             for _ in range(20):
                 await asyncio.to_thread(caller.call, SEARCH, bytes(10_000), 5_000)
@@ -200,7 +200,7 @@ class TestCallersThatMisbehave:
     async def test_a_reader_that_never_reads_is_bounded_and_cut_off(self, make_toy, serve) -> None:
         toy = make_toy()
         limits = Limits(max_peer_bytes=5_000_000)
-        connections = Connections(age=1.0, last=0.5)
+        connections = Connections(age=2.0, last=0.5)
         query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5] * 200))
         fields = search_pb2.NeighborFields(keys=True, labels=True, uris=True)
         request = search_pb2.SearchRequest(query=query, k=100, fields=fields, include_self=True).SerializeToString()

@@ -57,8 +57,9 @@ class TestHealth:
             stub = health_pb2_grpc.HealthStub(served.channel)
             watch = stub.Watch(health_pb2.HealthCheckRequest(service="toys"))
             assert (await watch.read()).status == SERVING
-            async with asyncio.timeout(3):
-                stopping = asyncio.ensure_future(served.app.stop(grace=30))
+            # Far less than the grace.
+            async with asyncio.timeout(30):
+                stopping = asyncio.ensure_future(served.app.stop(grace=3600))
                 assert (await watch.read()).status == NOT_SERVING
                 await stopping
 
@@ -106,7 +107,7 @@ async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -
         callers = [asyncio.ensure_future(caller(served)) for _ in range(30)]
         await asyncio.sleep(0.2)
         assert not codes
-        await served.app.stop(grace=5)
+        await served.app.stop(grace=60)
         await asyncio.gather(*callers)
     # Any other code tells the client not to try again.
     assert codes == [grpc.StatusCode.UNAVAILABLE] * 30

@@ -35,7 +35,7 @@ class Gate:
 
     def __call__(self, files: list[bytes]) -> Any:
         self.entered.set()
-        assert self.open.wait(10)
+        assert self.open.wait(60)
         return self._embed(files)
 
 
@@ -46,7 +46,7 @@ async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedde
     queue = EmbedQueue(lambda reader, space: embedder, Limits())
     one = snapshot(toy.fingerprint)
     first = asyncio.ensure_future(queue.embed(one, "s0", [b"1"], None))
-    await asyncio.to_thread(gate.entered.wait, 5)
+    await asyncio.to_thread(gate.entered.wait, 60)
     others = [
         asyncio.ensure_future(queue.embed(one, "s0", files, None)) for files in ([b"2", b"3"], [b"4", b"junk"], [b"5"])
     ]

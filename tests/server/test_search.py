@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
+from collections.abc import Callable
 
 import grpc
 import numpy as np
@@ -354,17 +354,15 @@ class TestPictures:
 
 
 class Slow:
-    """A device that takes its time, and can fail; it stands at the Device seam."""
+    """A device that stands still until its gate is opened, and can fail; it stands at the Device seam."""
 
     max_selection = None
 
-    def __init__(self, seconds: float) -> None:
-        self.name = "slow"
-        self.seconds = seconds
+    def __init__(self, name: str = "slow") -> None:
+        self.name = name
         self.batches: list[int] = []
         self.fail_next = False
         self.gate = threading.Event()
-        self.gate.set()
 
     def host(self, index):
         slow = self
@@ -372,7 +370,6 @@ class Slow:
         class Slowed(type(index)):
             def search(self, values, k, *, params=None):
                 slow.batches.append(len(values))
-                time.sleep(slow.seconds)
                 failing = slow.fail_next
                 assert slow.gate.wait(60)
                 if failing:
@@ -385,52 +382,64 @@ class Slow:
         return slowed
 
 
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
 class TestUnderLoad:
     async def test_concurrent_calls_share_a_batch_and_each_gets_its_own_answer(
         self, make_toy, serve, by_vector
     ) -> None:
         toy = make_toy()
-        slow = Slow(0.05)
+        slow = Slow()
         asked = queries(40)
-        async with serve(toy, devices=[slow]) as served:
-            replies = await asyncio.gather(
-                *[served.neighbors(by_vector(asked[[i]]), 5 + i % 3) for i in range(len(asked))]
-            )
+        async with serve(toy, devices=[slow], limits=Limits(max_queue_ms=60_000)) as served:
+            calls = [asyncio.ensure_future(served.neighbors(by_vector(asked[[0]]), 5))]
+            await until(lambda: slow.batches)
+            calls += [asyncio.ensure_future(served.neighbors(by_vector(asked[[i]]), 5 + i % 3)) for i in range(1, 40)]
+            await until(lambda: served.app.queues()["search"] == 39)
+            await asyncio.sleep(0.05)
+            slow.gate.set()
+            replies = await asyncio.gather(*calls)
         for i, reply in enumerate(replies):
             found, _ = columns(reply, 5 + i % 3)
             np.testing.assert_array_equal(found[0], toy.brute_force(asked[[i]], 5 + i % 3)[0][0])
-        assert max(slow.batches) > 10
-        assert sum(slow.batches) == 40
+        assert slow.batches == [1, 39]
         assert max(reply.served.batch_size for reply in replies) == max(slow.batches)
         assert max(reply.served.timings.queue_us for reply in replies) > 40_000
 
     async def test_expired_and_cancelled_calls_cost_no_device_time(self, make_toy, serve, by_vector) -> None:
         toy = make_toy()
-        slow = Slow(0.3)
-        async with serve(toy, devices=[slow]) as served:
+        slow = Slow()
+        async with serve(toy, devices=[slow], limits=Limits(max_queue_ms=60_000)) as served:
             first = asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))
-            await asyncio.sleep(0.1)
+            await until(lambda: slow.batches)
             request = search_pb2.SearchRequest(query=by_vector(queries(5)), k=3)
-            expiring = served.search.Search(request, timeout=0.05)
             leaving = served.search.Search(request)
-            await asyncio.sleep(0.1)
-            leaving.cancel()
+            await until(lambda: served.app.queues()["search"] == 5)
+            expiring = served.search.Search(request, timeout=0.2)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await expiring
             assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            leaving.cancel()
+            await until(lambda: served.app.calls_in_flight == 1)
+            slow.gate.set()
             await first
             await served.neighbors(by_vector(queries(1)), 3)
         assert slow.batches == [1, 1]
 
     async def test_a_full_queue_says_when_to_come_back(self, make_toy, serve, by_vector, refused) -> None:
-        slow = Slow(0.5)
-        async with serve(make_toy(), devices=[slow], limits=Limits(max_queue=2)) as served:
+        slow = Slow()
+        limits = Limits(max_queue=2, max_queue_ms=60_000)
+        async with serve(make_toy(), devices=[slow], limits=limits) as served:
             first = asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))
-            while not slow.batches:
-                await asyncio.sleep(0.01)
-            results = await asyncio.gather(
-                *[served.neighbors(by_vector(queries(1)), 3) for _ in range(6)], return_exceptions=True
-            )
+            await until(lambda: slow.batches)
+            calls = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)) for _ in range(6)]
+            await until(lambda: sum(call.done() for call in calls) == 4)
+            slow.gate.set()
+            results = await asyncio.gather(*calls, return_exceptions=True)
             await first
         errors = [refused(result) for result in results if isinstance(result, grpc.aio.AioRpcError)]
         assert len(errors) == 4, "one is being searched and two may wait"
@@ -442,15 +451,12 @@ class TestUnderLoad:
         self, make_toy, serve, by_vector, refused, caplog
     ) -> None:
         toy = make_toy()
-        slow = Slow(0)
-        slow.gate.clear()
-        async with serve(toy, devices=[slow]) as served:
+        slow = Slow()
+        async with serve(toy, devices=[slow], limits=Limits(max_queue_ms=60_000)) as served:
             first = asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))
-            while not slow.batches:
-                await asyncio.sleep(0.01)
+            await until(lambda: slow.batches)
             second = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)) for _ in range(4)]
-            while served.app.queues()["search"] < 4:
-                await asyncio.sleep(0.01)
+            await until(lambda: served.app.queues()["search"] == 4)
             slow.fail_next = True
             slow.gate.set()
             await first
@@ -494,10 +500,13 @@ class TestServed:
         assert timings.total_us >= timings.search_us + timings.queue_us
 
     async def test_replicas_both_take_batches(self, make_toy, serve, by_vector) -> None:
-        slow = [Slow(0.05), Slow(0.05)]
-        for number, one in enumerate(slow):
-            one.name = f"slow:{number}"
-        async with serve(make_toy(), placement="replicate", devices=slow) as served:
-            replies = await asyncio.gather(*[served.neighbors(by_vector(queries(1)), 3) for _ in range(20)])
+        slow = [Slow("slow:0"), Slow("slow:1")]
+        limits = Limits(max_queue_ms=60_000)
+        async with serve(make_toy(), placement="replicate", devices=slow, limits=limits) as served:
+            calls = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)) for _ in range(20)]
+            await until(lambda: all(one.batches for one in slow))
+            for one in slow:
+                one.gate.set()
+            replies = await asyncio.gather(*calls)
         assert {reply.served.device for reply in replies} == {"slow:0", "slow:1"}
         assert all(one.batches for one in slow)

@@ -139,7 +139,7 @@ if __name__ == "__main__":
     finally:
         parent.kill()
         parent.communicate()
-    assert psutil.wait_procs(children, timeout=20)[1] == []
+    assert psutil.wait_procs(children, timeout=60)[1] == []
 
 
 def test_settings_must_make_sense():
