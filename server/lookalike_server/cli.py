@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.observe.options import observe_options
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ def serve(
     at once. SIGTERM lets the calls in flight end first. Certificates and tokens
     are read again when their files change.
     """
+    # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
+    sleep_while_waiting()
     # Here, so that `lookalike --help` does not load faiss.
     from lookalike_server.limits import Limits
     from lookalike_server.placement.place import PLACEMENTS

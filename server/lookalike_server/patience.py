@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -26,10 +27,10 @@ class Patience:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can wait")
-        loop = task.get_loop()
-        self._due[task] = loop.time() + self.seconds
+        # What asyncio's loops count their time by, too.
+        self._due[task] = time.monotonic() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_later(self.seconds, self._look)
+            self._timer = task.get_loop().call_later(self.seconds, self._look)
         try:
             return await work
         except asyncio.CancelledError:
@@ -42,10 +43,10 @@ class Patience:
     def _look(self) -> None:
         """Cancel who is overdue, and look again when the next one will be."""
         self._timer = None
-        loop = asyncio.get_running_loop()
         for task, due in list(self._due.items()):
-            if due > loop.time():
-                self._timer = loop.call_at(due, self._look)
+            left = due - time.monotonic()
+            if left > 0:
+                self._timer = task.get_loop().call_later(left, self._look)
                 return
             del self._due[task]
             task.cancel()

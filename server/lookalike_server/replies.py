@@ -29,27 +29,30 @@ class Stopwatch:
     search_us: int = 0
     lookup_us: int = 0
 
-    def timings(self) -> types_pb2.Timings:
-        return types_pb2.Timings(
-            resolve_us=self.resolve_us,
-            queue_us=self.queue_us,
-            search_us=self.search_us,
-            lookup_us=self.lookup_us,
-            total_us=round((time.perf_counter() - self.started) * 1e6),
-        )
+    def put(self, timings: types_pb2.Timings) -> None:
+        """Fill in the steps, and all of it until now."""
+        timings.resolve_us, timings.queue_us = self.resolve_us, self.queue_us
+        timings.search_us, timings.lookup_us = self.search_us, self.lookup_us
+        timings.total_us = round((time.perf_counter() - self.started) * 1e6)
+
+
+def put_served(
+    reply: types_pb2.Served, snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu"
+) -> None:
+    """Fill in who answered. Without a space, the reply is pretrained when every space is."""
+    reply.collection, reply.generation, reply.device = snapshot.name, snapshot.generation, device
+    if space is None:
+        reply.pretrained = all(one.pretrained for one in snapshot.spaces.values())
+    else:
+        reply.space, reply.pretrained = space.name, space.pretrained
+    watch.put(reply.timings)
 
 
 def served(snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu") -> types_pb2.Served:
-    """Who answered. Without a space, the reply is pretrained when every space is."""
-    spaces = [space] if space else list(snapshot.spaces.values())
-    return types_pb2.Served(
-        collection=snapshot.name,
-        generation=snapshot.generation,
-        space=space.name if space else "",
-        device=device,
-        pretrained=all(one.pretrained for one in spaces),
-        timings=watch.timings(),
-    )
+    """Who answered, as `put_served` fills it in."""
+    reply = types_pb2.Served()
+    put_served(reply, snapshot, space, watch, device)
+    return reply
 
 
 def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:

@@ -19,7 +19,7 @@ from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver
-from lookalike_server.replies import Stopwatch, deadline_of, served
+from lookalike_server.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -64,11 +64,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         if reply is None:
             reply = await self._written(space, hits, wanted, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
-        last = served(snapshot, space, watch, hits.device)
+        # Filled in place: a message that is given to another one's constructor is copied.
+        rest = search_pb2.SearchResponse()
+        last = rest.served
+        put_served(last, snapshot, space, watch, hits.device)
         last.nprobe = 0 if plan.exact else plan.nprobe
         last.expected_recall = plan.expected_recall
         last.batch_size = answer.size
-        return reply + search_pb2.SearchResponse(served=last).SerializeToString()
+        return reply + rest.SerializeToString()
 
     async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:
         """A large reply, which takes too long to hold up a batch."""
