@@ -1,10 +1,10 @@
 """Ask pip-audit whether a pinned release has a known weakness. Says clearly what could not be asked.
 
 It asks for every pinned package by name, so it is not a part of `make lint`:
-run `make audit` where such questions are welcome.
+run `make audit` where such questions are welcome. It takes a minute at most.
 
-Exit code 0: none has, or some or all were not checked, which the last line tells.
-Exit code 1: some have.
+Exit code 0: none has one that a later release mends, or some or all were not
+checked; the last line tells. Exit code 1: some have.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+SECONDS = 60
 ROOT = Path(__file__).resolve().parent.parent
 # The file has hashes for everything: nothing is installed or resolved anew.
 COMMAND = [
@@ -23,10 +25,18 @@ COMMAND = [
 
 
 def main() -> int:
-    done = subprocess.run([sys.executable, *COMMAND], cwd=ROOT, capture_output=True, text=True, check=False)
-    status, lines = verdict(done.stdout, done.stderr)
+    status, lines = asked([sys.executable, *COMMAND], SECONDS)
     print("\n".join(lines))
     return status
+
+
+def asked(command: list[str], seconds: float) -> tuple[int, list[str]]:
+    """The exit code and what to print, from what pip-audit answers within so many seconds."""
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return 0, [f"pip-audit: NOT CHECKED, it had no answer within {seconds:g} s."]
+    return verdict(done.stdout, done.stderr)
 
 
 def verdict(report: str, complaints: str) -> tuple[int, list[str]]:
@@ -41,22 +51,28 @@ def verdict(report: str, complaints: str) -> tuple[int, list[str]]:
         reason = (complaints.strip().splitlines() or ["it gave no reason"])[-1][:200]
         return 0, [f"pip-audit: NOT CHECKED, no database of weaknesses could be asked ({reason})."]
     checked = [one for one in dependencies if "vulns" in one]
-    weak = [
-        f"{one['name']} {one['version']}: {', '.join(found['id'] for found in one['vulns'])}"
-        for one in checked
-        if one["vulns"]
-    ]
-    if weak:
-        return 1, [*weak, f"pip-audit: {len(weak)} of {len(checked)} pinned releases have known weaknesses."]
     if not checked:
         return 0, [f"pip-audit: NOT CHECKED, none of {len(dependencies)} pinned releases could be looked up."]
-    if len(checked) < len(dependencies):
-        left = [one["name"] for one in dependencies if "vulns" not in one]
-        return 0, [
-            f"pip-audit: {len(checked)} of {len(dependencies)} pinned releases have no known weakness; "
-            f"NOT CHECKED: {', '.join(left)}."
-        ]
-    return 0, [f"pip-audit: none of {len(checked)} pinned releases has a known weakness."]
+    weak = [one for one in checked if one["vulns"]]
+    mended = [one for one in weak if any(found.get("fix_versions") for found in one["vulns"])]
+    left = [one["name"] for one in dependencies if "vulns" not in one]
+    last = f"pip-audit: {len(weak) or 'none'} of {len(checked)} pinned releases known to be weak"
+    if weak:
+        last += f", {len(mended) or 'none'} of them mended by a later one"
+    if left:
+        last += f"; NOT CHECKED: {', '.join(left)}"
+    return int(bool(mended)), [*map(_named, weak), f"{last}."]
+
+
+def _named(weak: dict[str, Any]) -> str:
+    """A weak release, and for each weakness which releases mend it."""
+    found = [
+        f"{one['id']} (mended in {', '.join(one['fix_versions'])})"
+        if one.get("fix_versions")
+        else f"{one['id']} (not mended)"
+        for one in weak["vulns"]
+    ]
+    return f"{weak['name']} {weak['version']}: {', '.join(found)}"
 
 
 if __name__ == "__main__":

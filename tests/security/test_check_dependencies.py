@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_dependencies.py"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "check_dependencies.py"
+CI = ROOT / ".ci" / "run"
 GOOD = {"name": "a", "version": "1", "vulns": []}
-WEAK = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1"}, {"id": "CVE-2"}]}
+WEAK = {"name": "b", "version": "2", "vulns": [{"id": "CVE-1", "fix_versions": ["3", "4"]}, {"id": "CVE-2"}]}
+STUCK = {"name": "d", "version": "5", "vulns": [{"id": "CVE-3", "fix_versions": []}]}
 SKIPPED = {"name": "c", "skip_reason": "could not be audited"}
 
 
@@ -28,11 +34,16 @@ def script() -> Any:
 @pytest.mark.parametrize(
     ("dependencies", "status", "last"),
     [
-        ([GOOD, GOOD], 0, "pip-audit: none of 2 pinned releases has a known weakness."),
+        ([GOOD, GOOD], 0, "pip-audit: none of 2 pinned releases known to be weak."),
         ([SKIPPED, SKIPPED], 0, "pip-audit: NOT CHECKED, none of 2 pinned releases could be looked up."),
         ([], 0, "pip-audit: NOT CHECKED, none of 0 pinned releases could be looked up."),
-        ([GOOD, SKIPPED], 0, "pip-audit: 1 of 2 pinned releases have no known weakness; NOT CHECKED: c."),
-        ([GOOD, WEAK, SKIPPED], 1, "pip-audit: 1 of 2 pinned releases have known weaknesses."),
+        ([GOOD, SKIPPED], 0, "pip-audit: none of 1 pinned releases known to be weak; NOT CHECKED: c."),
+        (
+            [GOOD, WEAK, STUCK, SKIPPED],
+            1,
+            "pip-audit: 2 of 3 pinned releases known to be weak, 1 of them mended by a later one; NOT CHECKED: c.",
+        ),
+        ([STUCK], 0, "pip-audit: 1 of 1 pinned releases known to be weak, none of them mended by a later one."),
     ],
 )
 def test_only_what_was_looked_up_counts_as_checked(script, dependencies, status, last) -> None:
@@ -41,7 +52,8 @@ def test_only_what_was_looked_up_counts_as_checked(script, dependencies, status,
 
 
 def test_weak_releases_are_named(script) -> None:
-    assert script.verdict(json.dumps({"dependencies": [WEAK]}), "")[1][0] == "b 2: CVE-1, CVE-2"
+    lines = script.verdict(json.dumps({"dependencies": [WEAK, STUCK]}), "")[1]
+    assert lines[:2] == ["b 2: CVE-1 (mended in 3, 4), CVE-2 (not mended)", "d 5: CVE-3 (not mended)"]
 
 
 @pytest.mark.parametrize("report", ["", "No known vulnerabilities found", "[]", "{}"])
@@ -50,3 +62,35 @@ def test_no_report_is_no_pass(script, report) -> None:
     assert code == 0
     assert "NOT CHECKED" in lines[-1]
     assert "unreachable" in lines[-1]
+
+
+def test_no_answer_in_time_is_no_pass_and_no_failure(script) -> None:
+    code, lines = script.asked([sys.executable, "-c", "import time; time.sleep(600)"], 0.2)
+    assert (code, lines) == (0, ["pip-audit: NOT CHECKED, it had no answer within 0.2 s."])
+    report = json.dumps({"dependencies": [WEAK]})
+    assert script.asked([sys.executable, "-c", f"print({report!r})"], 60)[0] == 1
+
+
+def test_ci_asks_only_where_it_may_and_says_when_it_did_not(tmp_path: Path) -> None:
+    """With a `make` that writes down what it is asked for."""
+    make = tmp_path / "make"
+    make.write_text('#!/bin/sh\necho "make $*"\n[ "$1" != audit ] || exit "${AUDIT_ENDS_WITH:-0}"\n')
+    make.chmod(0o755)
+    # With a chromium, so that nothing is installed.
+    (tmp_path / "chromium").symlink_to("/bin/true")
+
+    def ci(**environment: str) -> tuple[int, list[str]]:
+        clean = {name: value for name, value in os.environ.items() if name != "LOOKALIKE_AUDIT"}
+        path = f"{tmp_path}{os.pathsep}{clean['PATH']}"
+        done = subprocess.run(
+            [CI], env={**clean, "PATH": path, **environment}, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout.splitlines()
+
+    code, lines = ci()
+    assert (code, lines[-1]) == (0, "make test")
+    assert "make audit" not in lines
+    assert "NOT CHECKED" in lines[0]
+    assert ci(LOOKALIKE_AUDIT="1") == (0, ["make audit", "make test"])
+    code, lines = ci(LOOKALIKE_AUDIT="1", AUDIT_ENDS_WITH="1")
+    assert (code, lines) == (1, ["make audit"])
