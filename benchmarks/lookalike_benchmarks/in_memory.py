@@ -39,6 +39,9 @@ class ArrayReader(CollectionReader):
             block = self._vectors[start : start + rows]
             yield np.arange(start, start + len(block)), block
 
+    def stream_ahead(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        return self.stream(space, rows)
+
     def vectors(self, space: str, rows: Int64) -> Float32:
         return self._vectors[rows]
 

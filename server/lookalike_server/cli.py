@@ -94,48 +94,47 @@ def serve(
     at once. SIGTERM lets the calls in flight end first. Certificates and tokens
     are read again when their files change.
     """
-    # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
-    sleep_while_waiting()
-    # Here, so that `lookalike --help` does not load faiss.
-    from lookalike_server.limits import Limits
-    from lookalike_server.placement.place import PLACEMENTS
-    from lookalike_server.placement.placing import ON_LOSS
-    from lookalike_server.settings import Listen, ServeSettings
+    # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
     from lookalike_server.trust import Trust
 
-    given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
-    limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
-    settings = ServeSettings(
-        root=str(collection),
-        listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection),
-        placement=next(known for known in PLACEMENTS if known == placement),
-        gpus=gpus,
-        weights=weights,
-        grace=grace,
-        on_loss=next(known for known in ON_LOSS if known == on_loss),
-        limits=limits,
-        observe=observe,
-    )
-
-    # The other half of the imports takes as long as hashing a gigabyte.
     trust = Trust()
-    trust.begin(settings.root)
-    from lookalike_server.observe.logs import configure
-    from lookalike_server.page import check_page, start_page
-    from lookalike_server.running import run
-
-    def announce(app: App) -> None:
-        snapshot = app.current.snapshot
-        click.echo(
-            f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
-            f"{len(snapshot.columns)} images, placement {placement}"
-        )
-        if app.metrics_port is not None:
-            click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
-        if http is not None:
-            start_page(app.address, http)
-
+    trust.begin(str(collection))
+    # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
+    sleep_while_waiting()
     try:
+        from lookalike_server.limits import Limits
+        from lookalike_server.observe.logs import configure
+        from lookalike_server.page import check_page, start_page
+        from lookalike_server.placement.place import PLACEMENTS
+        from lookalike_server.placement.placing import ON_LOSS
+        from lookalike_server.running import run
+        from lookalike_server.settings import Listen, ServeSettings
+
+        given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
+        limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
+        settings = ServeSettings(
+            root=str(collection),
+            listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection),
+            placement=next(known for known in PLACEMENTS if known == placement),
+            gpus=gpus,
+            weights=weights,
+            grace=grace,
+            on_loss=next(known for known in ON_LOSS if known == on_loss),
+            limits=limits,
+            observe=observe,
+        )
+
+        def announce(app: App) -> None:
+            snapshot = app.current.snapshot
+            click.echo(
+                f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
+                f"{len(snapshot.columns)} images, placement {placement}"
+            )
+            if app.metrics_port is not None:
+                click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
+            if http is not None:
+                start_page(app.address, http)
+
         if http is not None:
             check_page(settings.listen, http)
         configure(log_format)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
@@ -52,22 +53,25 @@ class Loader:
         """
         started = time.monotonic()
         reader = self.trust.checked(reader)
-        columns = Columns(reader.images(NEEDED), reader.name)
-        clusterings = {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
-        with ExitStack() as undo:
+        with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
+            # Beside the indexes, which faiss reads without holding up anybody.
+            columns = beside.submit(lambda: Columns(reader.images(NEEDED), reader.name))
+            clusterings = beside.submit(
+                lambda: {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
+            )
             spaces: dict[str, Space] = {}
             for name in reader.manifest.spaces:
                 spaces[name] = self._space(reader, name, columns)
                 undo.callback(spaces[name].close)
-            snapshot = Snapshot(reader, columns, spaces, clusterings)
+            snapshot = Snapshot(reader, columns.result(), spaces, clusterings.result())
             undo.pop_all()
         log.info(
             "loaded generation %d of %s: %d images in %.1f s",
-            reader.manifest.generation, reader.name, len(columns), time.monotonic() - started,
+            reader.manifest.generation, reader.name, len(snapshot.columns), time.monotonic() - started,
         )  # fmt: skip
         return snapshot
 
-    def _space(self, reader: CollectionReader, name: str, columns: Columns) -> Space:
+    def _space(self, reader: CollectionReader, name: str, columns: Future[Columns]) -> Space:
         entry = reader.manifest.indexes.get(name)
         ids = reader.ids(name)
         if entry is None:
@@ -82,9 +86,10 @@ class Loader:
         multiply_from_few(int(index.d), self.budget.search)
         planner = Planner.of(entry, index)
         claim = self.budget.claim_search
+        # The columns before anything has to be undone that takes memory of a device.
+        writer = NeighborWriter(columns.result(), ids)
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        writer = NeighborWriter(columns, ids)
         engine = Engine(reader, entry, places, self.limits, writer.batch, claim, self.observe)
         return Space(reader, name, ids, Search(engine, planner, writer))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +16,7 @@ from lookalike_indexer.clustering.kmeans import Trained, train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
-from lookalike_indexer.collection.reader import CollectionReader, Int64
+from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
@@ -135,9 +137,11 @@ def _assign_parts(
     assigner = Assigner(trained.centroids, settings.gpus)
     sizes = np.zeros(len(trained.centroids), np.int64)
     with progress.stage(f"assign {space}", entry.rows, "image") as bar:
-        for source, path in zip(entry.parts, assignments, strict=True):
-            if not storage.exists(path):
-                ids, assigned = _assign_part(reader, source, assigner, settings)
+        missing = [not storage.exists(path) for path in assignments]
+        blocks = iter(reader.parts_ahead(list(itertools.compress(entry.parts, missing))))
+        for path, wanted in zip(assignments, missing, strict=True):
+            if wanted:
+                ids, assigned = _assigned(next(blocks), assigner, settings)
                 tables.write_assignments(storage, path, ids, assigned)
             clusters = tables.read_clusters(storage, path)
             sizes += np.bincount(clusters, minlength=len(sizes))
@@ -145,12 +149,13 @@ def _assign_parts(
     return sizes
 
 
-def _assign_part(
-    reader: CollectionReader, path: str, assigner: Assigner, settings: ClusterSettings
+def _assigned(
+    blocks: Iterable[tuple[Int64, Float32]], assigner: Assigner, settings: ClusterSettings
 ) -> tuple[Int64, Assigned]:
+    """The assignment of all images of one part."""
     ids: list[Int64] = [np.empty(0, np.int64)]
     pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
-    for block_ids, vectors in reader.stream_part(path):
+    for block_ids, vectors in blocks:
         ids.append(block_ids)
         pieces.append(assigner.assign(prepare(vectors, settings.metric)))
     return np.concatenate(ids), Assigned(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection import generations, schema
+from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
@@ -128,6 +129,22 @@ class CollectionReader:
         _, entry = self.space(space)
         for path in entry.parts:
             yield from self.stream_part(path, rows)
+
+    def stream_ahead(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        """The same, read while the caller works on what it was given; see `parts_ahead`."""
+        _, entry = self.space(space)
+        for blocks in self.parts_ahead(entry.parts, rows):
+            yield from blocks
+
+    def parts_ahead(self, paths: Sequence[str], rows: int = 4096) -> Iterator[Iterable[tuple[Int64, Float32]]]:
+        """The blocks of some parts of a space, part by part; up to two parts are read ahead.
+
+        Three blocks are held at a time: parts of more than `rows`, which would
+        be more, are read as `stream_part` does when they are asked for.
+        """
+        if any((self.manifest.files[path].rows or 0) > rows for path in paths):
+            return (self.stream_part(path, rows) for path in paths)
+        return read_ahead(lambda path: list(self.stream_part(path, rows)), paths)
 
     def stream_part(self, path: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing when the part is empty."""

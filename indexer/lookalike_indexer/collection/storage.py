@@ -23,7 +23,7 @@ from lookalike_indexer.errors import CollectionLockedError, DataLossError, Index
 
 _TEMPORARY = ".tmp-"
 _LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{8}-.+")
-_CHUNK = 1 << 20
+_CHUNK = 1 << 23
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What file systems without hard links answer, such as exFAT and some network mounts.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -139,9 +139,10 @@ class Storage:
         """The SHA-256 of a file, in hexadecimal; DataLossError when it is missing."""
         digest = hashlib.sha256()
         try:
-            with _reading(self.local(path)) as local, local.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+            with _reading(self.local(path)) as local, local.open("rb", buffering=0) as file:
+                chunk = memoryview(bytearray(min(_CHUNK, max(1, os.fstat(file.fileno()).st_size))))
+                while size := file.readinto(chunk):
+                    digest.update(chunk[:size])
         except NotFoundError as error:
             raise DataLossError(str(error)) from error
         return digest.hexdigest()

@@ -64,7 +64,7 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
 def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metric, progress: Progress) -> None:
     """Add all rows of a space in order, one block at a time: entry i of the index is row i of the space."""
     with progress.stage(f"fill {space}", reader.manifest.spaces[space].rows, "image") as bar, _reproducible(index):
-        for _, vectors in reader.stream(space):
+        for _, vectors in reader.stream_ahead(space):
             try:
                 index.add(prepare(vectors, metric))
             except RuntimeError as error:

@@ -106,7 +106,7 @@ def _find_truth(
 
         def numbered() -> Iterator[tuple[Int64, Float32]]:
             start = 0
-            for ids, vectors in reader.stream(space):
+            for ids, vectors in reader.stream_ahead(space):
                 yield np.arange(start, start + len(ids)), vectors
                 start += len(ids)
                 bar.advance(len(ids))

@@ -34,7 +34,7 @@ def read_rows(reader: CollectionReader, space: str, rows: Int64, metric: Metric,
     start = bad = 0
     first_bad: int | None = None
     with progress.stage(f"sample {name}", entry.rows, "image") as bar:
-        for ids, vectors in reader.stream(name):
+        for ids, vectors in reader.stream_ahead(name):
             finite = np.isfinite(vectors).all(axis=1)
             if not finite.all():
                 first_bad = int(ids[~finite][0]) if first_bad is None else first_bad

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from lookalike_indexer.collection.ahead import read_ahead
+
+
+def test_everything_comes_in_order_and_at_most_two_are_ahead():
+    most = taken = 0
+    begun = 0
+    lock = threading.Lock()
+
+    def read(source: int) -> int:
+        nonlocal begun, most
+        with lock:
+            begun += 1
+            most = max(most, begun - taken)
+        return source * source
+
+    found = []
+    for square in read_ahead(read, range(20)):
+        found.append(square)
+        with lock:
+            taken += 1
+    assert found == [number * number for number in range(20)]
+    # The one that the caller works on, and two more.
+    assert most <= 3
+
+
+def test_the_next_is_read_while_the_caller_works():
+    second = threading.Event()
+
+    def read(source: int) -> int:
+        if source == 1:
+            second.set()
+        return source
+
+    numbers = read_ahead(read, range(3))
+    assert next(numbers) == 0
+    assert second.wait(10)
+    assert list(numbers) == [1, 2]
+
+
+def test_an_error_comes_in_its_place_and_nothing_after_it():
+    def read(source: int) -> int:
+        if source == 2:
+            raise OSError("gone")
+        return source
+
+    numbers = read_ahead(read, range(100))
+    assert [next(numbers), next(numbers)] == [0, 1]
+    with pytest.raises(OSError, match="gone"):
+        next(numbers)
+    assert list(numbers) == []
+
+
+def test_who_stops_leaves_no_thread_behind():
+    before = threading.active_count()
+    numbers = read_ahead(lambda source: source, range(100))
+    next(numbers)
+    numbers.close()
+    assert threading.active_count() == before
