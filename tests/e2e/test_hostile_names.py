@@ -91,21 +91,21 @@ def test_hostile_names_stay_names(hostile: Path, tmp_path: Path, lookalike: Run)
 
 
 @pytest.mark.parametrize("name", ["../../evil", "\x1b[31m"])
-def test_names_that_become_folders_are_refused(hostile: Path, tmp_path: Path, lookalike: Run, name: str) -> None:
+def test_names_that_become_folders_are_refused(hostile: Path, tmp_path: Path, typed: Run, name: str) -> None:
     options = ["--model", "squeezenet1_1", "--weights", "untrained:1"]
-    done = lookalike("embed", hostile, "--collection", tmp_path / "c", "--name", name, *options)
+    done = typed("embed", hostile, "--collection", tmp_path / "c", "--name", name, *options)
     assert done.returncode == 2
     assert "\x1b" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path.parent / "evil").exists()
 
 
-def test_a_listed_path_with_dots_is_read_from_there_and_written_nowhere(tmp_path: Path, lookalike: Run) -> None:
+def test_a_listed_path_with_dots_is_read_from_there_and_written_nowhere(tmp_path: Path, typed: Run) -> None:
     (tmp_path / "lists").mkdir()
     for number in range(3):
         picture(number).save(tmp_path / f"{number}.png")
     (tmp_path / "lists" / "all.txt").write_text("".join(f"../{number}.png\n" for number in range(3)))
     before = tree(tmp_path)
-    done = index(lookalike, tmp_path / "lists" / "all.txt", tmp_path / "c")
+    done = index(typed, tmp_path / "lists" / "all.txt", tmp_path / "c")
     assert done.returncode == 0, done.stderr
     assert {path for path in tree(tmp_path) if not path.startswith("c")} == before

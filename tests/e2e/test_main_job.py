@@ -124,7 +124,7 @@ def test_parquet_is_readable_by_others(collection: Path, library: str) -> None:
 
 
 def test_indexing_again_changes_nothing_and_new_pictures_alone_are_embedded(
-    pictures: Path, tmp_path: Path, lookalike: Run
+    pictures: Path, tmp_path: Path, lookalike: Run, typed: Run
 ) -> None:
     import shutil
 
@@ -142,29 +142,29 @@ def test_indexing_again_changes_nothing_and_new_pictures_alone_are_embedded(
         "--json",
     ]
     first = json.loads(lookalike("index", source, *options).stdout)
-    again = json.loads(lookalike("index", source, *options).stdout)
+    again = json.loads(typed("index", source, *options).stdout)
     assert (first["embed"]["embedded"], again["embed"]["embedded"]) == (60, 0)
     assert first["generation"] == again["generation"] == 1
     shutil.copy(source / "red" / "00.png", source / "red" / "extra.png")
     before = {path: path.read_bytes() for path in (tmp_path / "c").rglob("part-000000.parquet")}
-    third = json.loads(lookalike("index", source, *options).stdout)
+    third = json.loads(typed("index", source, *options).stdout)
     assert third["embed"]["embedded"] == 1
     assert third["generation"] == 2
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
-def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Path, lookalike: Run, serve) -> None:
+def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Path, typed: Run, serve) -> None:
     import shutil
     import time
 
     source = tmp_path / "source"
     shutil.copytree(pictures / "red", source / "red")
     options = ["--collection", tmp_path / "c", "--model", "resnet18", "--weights", "untrained:3", "--clusters", 2]
-    assert lookalike("index", source, *options).returncode == 0
+    assert typed("index", source, *options).returncode == 0
     with serve(tmp_path / "c") as address, lookalike_client.Client(address) as client:
         assert client.search(key="red/00.png", k=3).served.generation == 1
         shutil.copytree(pictures / "blue", source / "blue")
-        assert lookalike("index", source, *options).returncode == 0
+        assert typed("index", source, *options).returncode == 0
         deadline = time.monotonic() + 120
         while client.search(key="red/00.png", k=3).served.generation == 1 and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -29,10 +29,10 @@ def imagenette(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_neighbours_and_clusters_of_a_real_network_follow_the_classes(
-    imagenette: Path, resnet50_weights: Path, lookalike: Run, tmp_path: Path
+    imagenette: Path, resnet50_weights: Path, typed: Run, tmp_path: Path
 ) -> None:
     collection = tmp_path / "imagenette"
-    done = lookalike(
+    done = typed(
         "index", imagenette, "--collection", collection, "--model", "resnet50", "--weights", resnet50_weights,
         "--preprocess", "IMAGENET1K_V1", "--clusters", 10, "--json",
     )  # fmt: skip

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -195,6 +196,24 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 
 
+# `lookalike serve` without a network: each generation would start its process, which takes seconds, and the next one
+# would be looked for after that.
+SERVE = """
+import asyncio, sys
+from lookalike_indexer.errors import WeightsError
+from lookalike_server import app, running
+from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.trust import Trust
+
+def no_network(reader, space):
+    raise WeightsError("There are no weights.")
+
+app.embedder_opener = lambda *_: no_network
+settings = ServeSettings(sys.argv[1], Listen(port=0))
+asyncio.run(running.run(settings, lambda served: print(served.address, flush=True), Trust()))
+"""
+
+
 async def test_memory_returns_to_one_generations_size_after_swaps_under_load(make_toy) -> None:
     size = 16_000 * 256 * 4  # bytes of the index of one generation
 
@@ -203,12 +222,12 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
         return make_toy(values, part_rows=8_000)
 
     # In a process of its own: making generations takes memory, too.
-    command = [sys.executable, "-m", "lookalike", "serve", str(make(1).root), "--port", "0"]
+    command = [sys.executable, "-c", SERVE, str(make(1).root)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout is not None
-        line = await asyncio.to_thread(process.stdout.readline)
-        async with grpc.aio.insecure_channel(line.split(" on ")[1].split(": ")[0]) as channel:
+        address = await asyncio.to_thread(process.stdout.readline)
+        async with grpc.aio.insecure_channel(address.strip()) as channel:
             stub = search_pb2_grpc.SearchServiceStub(channel)
             query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5]))
             served = [1]
@@ -226,6 +245,8 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
 
             async def swap(generation: int) -> int:
                 await asyncio.to_thread(make, generation)
+                # Rather than wait until it looks by itself.
+                process.send_signal(signal.SIGHUP)
                 await until(lambda: served[0] == generation, 120)
                 # What the old one held is given back in its own time.
                 await asyncio.sleep(0.5)
