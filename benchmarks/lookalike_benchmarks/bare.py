@@ -43,16 +43,18 @@ class Bare:
     def search(self, queries: Float32, k: int) -> None:
         self._index.search(queries, k, params=self._parameters)
 
-    def measure(self, queries: Float32, k: int, batch: int, seconds: float, threads: int) -> Searched:
-        """Search batches of the queries in turn for so long, in so many threads."""
+    def measure(
+        self, queries: Float32, k: int, batch: int, seconds: float, threads: int, pause_s: float = 0
+    ) -> Searched:
+        """Search batches of the queries in turn for so long, in so many threads, with a pause after each."""
         before = faiss.omp_get_max_threads()
         faiss.omp_set_num_threads(threads)
         try:
-            return self._measured(queries, k, batch, seconds)
+            return self._measured(queries, k, batch, seconds, pause_s)
         finally:
             faiss.omp_set_num_threads(before)
 
-    def _measured(self, queries: Float32, k: int, batch: int, seconds: float) -> Searched:
+    def _measured(self, queries: Float32, k: int, batch: int, seconds: float, pause_s: float) -> Searched:
         batches = [queries[start : start + batch] for start in range(0, len(queries) - batch + 1, batch)]
         for some in batches[:2]:
             self.search(some, k)
@@ -61,4 +63,6 @@ class Bare:
         while (began := time.perf_counter()) < end:
             self.search(batches[len(taken) % len(batches)], k)
             taken.append(time.perf_counter() - began)
+            if pause_s:
+                time.sleep(pause_s)
         return Searched(batch, taken, (time.process_time() - cpu) / (batch * len(taken)))

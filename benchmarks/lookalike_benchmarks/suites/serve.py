@@ -26,7 +26,7 @@ from lookalike_server.placement.devices import Cpu, Device, Gpu
 USUAL = {
     "rows": "100000",
     "arch": "resnet50",
-    "index": "ivf-fp16",
+    "index": "ivf-rabitq",
     "clusters": "256",
     "k": "10",
     "callers": "1,4,16,64,256",
