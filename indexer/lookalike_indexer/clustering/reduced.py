@@ -71,8 +71,9 @@ class ReducedStep:
             found = list(threads.map(lambda share: share.summed(centroids, squares), self._shares))
         sums, sizes = found[0]
         for more, counted in found[1:]:
-            sums += more.to(first.device)
-            sizes += counted.to(first.device)
+            # Not in place: a share may go on with its own sums.
+            sums = sums + more.to(first.device)
+            sizes = sizes + counted.to(first.device)
         return sums, sizes
 
     def _updated(self, old: Tensor, sums: Tensor, sizes: Tensor) -> Tensor:
