@@ -18,11 +18,13 @@ import numpy as np
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
 from lookalike_benchmarks import servable
+from lookalike_benchmarks.engines.ports import free_port
 from lookalike_benchmarks.load.fleet import Load, ask, ready
 from lookalike_benchmarks.load.job import Job, write_requests
 from lookalike_benchmarks.load.requests import SEARCH
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
+from lookalike_benchmarks.scraped import refused_within_ms
 from lookalike_benchmarks.serving import Running, serving
 from lookalike_benchmarks.vectors import Float32
 from lookalike_indexer.collection.reader import CollectionReader
@@ -50,8 +52,9 @@ def run(settings: Settings) -> Iterator[Row]:
         requests = write_requests(
             Path(folder) / "requests", _searches(reader, wanted.vectors.queries(_QUERIES), options)
         )
-        with serving(reader.storage.root) as server:
-            yield _row(server, str(requests), options, wanted)
+        port = free_port()
+        with serving(reader.storage.root, "--metrics-port", str(port)) as server:
+            yield _row(server, port, str(requests), options, wanted)
 
 
 def _searches(reader: CollectionReader, vectors: Float32, options: Options) -> list[bytes]:
@@ -64,7 +67,7 @@ def _searches(reader: CollectionReader, vectors: Float32, options: Options) -> l
     ]
 
 
-def _row(server: Running, requests: str, options: Options, wanted: servable.Servable) -> Row:
+def _row(server: Running, metrics: int, requests: str, options: Options, wanted: servable.Servable) -> Row:
     callers, seconds, times = options.number("callers"), options.seconds("seconds"), options.number("times")
     closed = Job(server.address, SEARCH, requests, callers, max(1.0, min(5.0, seconds)), warm_s=2.0)
     alone = ask(closed, _PROCESSES)
@@ -85,6 +88,7 @@ def _row(server: Running, requests: str, options: Options, wanted: servable.Serv
         "refused_share": len(load.refusals_ms) / max(1, load.calls + sum(load.failures.values())),
         "refused_p50_ms": _percentile(load.refusals_ms, 50),
         "refused_p99_ms": _percentile(load.refusals_ms, 99),
+        "refused_p99_ms_at_the_server_at_most": refused_within_ms(metrics, 0.99),
         "refused_without_retry_info": len(load.refusals_ms) - load.told,
         "rss_before_mib": memory.before,
         "rss_highest_mib": memory.highest,
