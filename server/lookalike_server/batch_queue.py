@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from lookalike_server.errors import ExpiredError, OverloadedError
 from lookalike_server.pace import Pace
@@ -18,8 +18,7 @@ R = TypeVar("R")
 _SHORTEST_RETRY_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[R]):
+class Answer(NamedTuple, Generic[R]):
     """A result and how it came about; `size` is that of the whole batch."""
 
     result: R
@@ -134,7 +133,10 @@ class BatchQueue(Generic[W, R]):
             elif not batch or (entry.key == batch[0].key and size + entry.size <= most):
                 batch.append(entry)
                 size += entry.size
-                self.remove(number)
+                del self._entries[number]
+                self.weight -= entry.weight
+        if batch:
+            self._count(batch[0].key, -size)
         return batch, refused
 
     def _count(self, key: Hashable, more: int) -> None:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,7 @@ Int64 = npt.NDArray[np.int64]
 Write = Callable[[Int64, Float32, Sequence[Wanted]], Sequence[bytes | None]]
 
 
-@dataclass(frozen=True)
-class Hits:
+class Hits(NamedTuple):
     """Rows of the space and their distances, both (n, k), nearest first; row -1 where fewer were found.
 
     `device` is where they were found, such as "cpu" or "cuda:0". `reply` is
@@ -63,8 +63,7 @@ class Place:
     again: Callable[[], Searcher] | None = None
 
 
-@dataclass(frozen=True)
-class _Work:
+class _Work(NamedTuple):
     queries: Float32
     k: int
     nprobe: int
