@@ -169,10 +169,10 @@ def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_command_and_the_client_give_the_same(name, lookalike, kept, client, class_map) -> None:
+def test_the_command_and_the_client_give_the_same(name, typed, kept, client, class_map) -> None:
     arguments, ask = ASKED[name]
     arguments = [str(class_map) if argument == "CLASS_MAP" else argument for argument in arguments]
-    done = lookalike(*arguments, "--collection", kept, "--json")
+    done = typed(*arguments, "--collection", kept, "--json")
     assert done.returncode == 0, done.stderr
     printed, answered = json.loads(done.stdout), as_data(ask(client))
     assert any(printed["tables"].values())
