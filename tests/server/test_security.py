@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -251,6 +252,23 @@ class TestTokens:
             Tokens(tmp_path / "gone")
         with pytest.raises(UsageError, match="'two words' must be"):
             new_token("two words", "read")
+
+    def test_a_token_is_compared_with_all_of_the_file_in_constant_time(self, tmp_path, monkeypatch) -> None:
+        made = [new_token(name, "read") for name in ("one", "two", "three")]
+        file = tmp_path / "tokens"
+        file.write_text("\n".join(line for _, line in made))
+        known = Tokens(file)
+        compared: list[str] = []
+
+        def compare(one: str, other: str) -> bool:
+            compared.append(one)
+            return one == other
+
+        monkeypatch.setattr("lookalike_server.tokens.hmac", SimpleNamespace(compare_digest=compare))
+        for token in (made[0][0], made[2][0], "unknown"):
+            compared.clear()
+            known.caller(token)
+            assert compared == [line.split()[2] for _, line in made]
 
 
 def app_services() -> list[Any]:

@@ -1,0 +1,53 @@
+"""docs/reliability.md names tests that exist, one or more for every promise."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+PATH = re.compile(r"\btests/[\w/.-]*\w")
+NAME = re.compile(r"`(test_\w+|Test\w+)`")
+
+
+def promises() -> Iterator[str]:
+    """The rows of the tables whose first column is the promise."""
+    rows: list[str] = []
+    for line in [*PAGE.splitlines(), ""]:
+        if line.startswith("|"):
+            rows.append(line)
+            continue
+        if rows and rows[0].startswith("| promise |"):
+            yield from rows[2:]
+        rows = []
+
+
+def defined(file: Path) -> set[str]:
+    """The tests of a file, and their classes."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return {node.name for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, kinds)}
+
+
+def test_every_table_of_promises_is_looked_at() -> None:
+    assert len(list(promises())) >= 40
+
+
+@pytest.mark.parametrize("row", list(promises()), ids=lambda row: row.split("|")[1].strip()[:60])
+def test_a_promise_names_a_test_that_holds_it(row: str) -> None:
+    files = [ROOT / path for path in PATH.findall(row) if path.endswith(".py")]
+    assert files, "no test is named"
+    named = set(NAME.findall(row))
+    assert named <= set().union(*map(defined, files))
+    for file in files:
+        assert any(name.startswith("test_") for name in defined(file)), f"{file.name} tests nothing"
+
+
+def test_whatever_the_page_names_is_there() -> None:
+    assert [path for path in PATH.findall(PAGE) if not (ROOT / path).exists()] == []
+    everywhere = set().union(*(defined(file) for file in (ROOT / "tests").rglob("test_*.py")))
+    assert set(NAME.findall(PAGE)) <= everywhere
