@@ -324,7 +324,10 @@ def serve() -> Serve:
             async with grpc.aio.insecure_channel(app.address) as channel:
                 yield Served(app, channel)
         finally:
-            await app.stop(grace=1)
+            # Its callers have gone, so that nobody has to be told that it is stopping.
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("lookalike_server.app._REFUSING_S", 0.0)
+                await app.stop(grace=1)
 
     return run
 
