@@ -107,6 +107,7 @@ class App:
         self._laboratory = laboratory or ProcessLaboratory(
             Equipment(settings.root, settings.weights, self._budget.embed, settings.limits)
         )
+        self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Load the newest generation and answer calls about it.
@@ -192,8 +193,16 @@ class App:
         self._reloader.nudge()
 
     async def stop(self, grace: float | None = None) -> None:
-        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end."""
-        grace = self._settings.grace if grace is None else grace
+        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end.
+
+        Stopped again, it goes on with the first stop and ends with it: two
+        stops of gRPC that overlap end the process (docs/reliability.md).
+        """
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._stop(self._settings.grace if grace is None else grace))
+        await asyncio.shield(self._stopping)
+
+    async def _stop(self, grace: float) -> None:
         await self._health.end()
         for task in self._tasks:
             task.cancel()
@@ -204,8 +213,7 @@ class App:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._in_flight.wait_idle()
-        # Once, and at once. Those who watch the health would hold the server for all of the grace; and where a second
-        # stop overlaps the first, gRPC's core may be given a server that is no more (docs/reliability.md).
+        # At once: those who watch the health would hold the server for all of the grace.
         await self._server.stop(None)
         await self._close()
 

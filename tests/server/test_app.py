@@ -91,6 +91,23 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
         assert under_way == 0
 
 
+async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkeypatch) -> None:
+    begun: list[float | None] = []
+    async with serve(make_toy()) as served:
+        stop = served.app._server.stop
+
+        async def counted(grace: float | None) -> None:
+            begun.append(grace)
+            # The one that is real, so that a failure is an assertion and no crash.
+            if len(begun) == 1:
+                await stop(grace)
+
+        monkeypatch.setattr(served.app._server, "stop", counted)
+        await asyncio.gather(*[served.app.stop(grace=1) for _ in range(3)])
+        await served.app.stop()
+    assert begun == [None]
+
+
 async def test_calls_that_come_while_it_stops_are_unavailable(make_toy, serve) -> None:
     codes: list[grpc.StatusCode] = []
 
