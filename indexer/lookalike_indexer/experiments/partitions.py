@@ -8,7 +8,6 @@ faiss gives each centroid to one thread.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Final
 
 import faiss
@@ -16,7 +15,7 @@ import numpy as np
 from sklearn.cluster import AgglomerativeClustering, BisectingKMeans, kmeans_plusplus
 from sklearn.decomposition import PCA
 from sklearn.random_projection import GaussianRandomProjection
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import threadpool_limits
 
 from lookalike_indexer.clustering.assign import Assigned, assign
 from lookalike_indexer.experiments.view import Float32, Int32
@@ -44,7 +43,7 @@ def kmeans_once(vectors: Float32, k: int, seed: int, spherical: bool = False) ->
     quicker; 25 iterations of faiss follow. With `spherical` the centroids are
     kept on the unit sphere (Dhillon, Modha, 2001).
     """
-    with _pools().limit(limits=1):
+    with threadpool_limits(1):
         _, start = kmeans_plusplus(_projected(vectors, seed), k, random_state=seed)
     kmeans = faiss.Kmeans(
         vectors.shape[1],
@@ -57,12 +56,6 @@ def kmeans_once(vectors: Float32, k: int, seed: int, spherical: bool = False) ->
     kmeans.cp.spherical = spherical
     kmeans.train(vectors, init_centroids=vectors[start])
     return kmeans.centroids, assign(vectors, kmeans.centroids)
-
-
-@cache
-def _pools() -> ThreadpoolController:
-    """The thread pools of what was imported above. To find them looks at every library of the process, for 5 ms."""
-    return ThreadpoolController()
 
 
 def _projected(vectors: Float32, seed: int) -> Float32:
@@ -97,7 +90,7 @@ def spherical(vectors: Float32, k: int, seed: int) -> Int32:
 def bisecting(vectors: Float32, k: int, seed: int) -> Int32:
     """Bisecting k-means (Steinbach, Karypis, Kumar, 2000): halves the group with the most inertia until there are k."""
     model = BisectingKMeans(k, random_state=seed, n_init=3, bisecting_strategy="biggest_inertia")
-    with _pools().limit(limits=1):
+    with threadpool_limits(1):
         clusters: Int32 = model.fit_predict(vectors).astype(np.int32)
     return clusters
 

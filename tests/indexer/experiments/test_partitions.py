@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
-from lookalike_indexer.experiments import partitions
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.partitions import STRATEGIES, best_kmeans, inertia, kmeans_once
 from lookalike_indexer.indexing.metric import prepare
@@ -32,21 +30,3 @@ def test_the_best_start_is_kept(clustered):
     vectors = prepare(clustered(200, 8, 12, spread=0.5), "cosine")
     best = inertia(best_kmeans(vectors, 12, 5)[1])
     assert best == min(inertia(kmeans_once(vectors, 12, 5 + start)[1]) for start in range(10))
-
-
-def test_the_choice_of_a_start_has_one_thread(monkeypatch):
-    """Sums of several threads would differ from run to run."""
-    threads: set[int] = set()
-    choose = partitions.kmeans_plusplus
-
-    def choosing(*arguments, **options):
-        threads.update(pool["num_threads"] for pool in threadpool_info())
-        return choose(*arguments, **options)
-
-    monkeypatch.setattr(partitions, "kmeans_plusplus", choosing)
-    vectors = np.random.default_rng(1).standard_normal((20, 4)).astype(np.float32)
-    with threadpool_limits(2):
-        for _ in range(2):
-            partitions.kmeans_once(vectors, 3, 1)
-            assert 2 in {pool["num_threads"] for pool in threadpool_info()}
-    assert threads == {1}
