@@ -14,6 +14,8 @@ from torch import Tensor
 from lookalike_indexer.processor import CPUINFO, flags
 
 _MOST = 127
+# Rows that are rounded at a time: float32 rows of 2048 values are 16 MiB.
+_ROWS = 2048
 # Deviations of the difference of two scores beyond which nobody looks again.
 _DEVIATIONS = 4.0
 
@@ -30,8 +32,8 @@ class Int8Scores:
         self._codes = torch.empty(vectors.shape, dtype=torch.int8)
         self._steps = torch.empty((len(vectors), 1))
         self._squares = torch.empty((len(vectors), 1))
-        for rows in torch.split(torch.arange(len(vectors)), _ROWS):
-            some = slice(int(rows[0]), int(rows[-1]) + 1)
+        for start in range(0, len(vectors), _ROWS):
+            some = slice(start, start + _ROWS)
             self._codes[some], self._steps[some] = _rounded(vectors[some])
             self._squares[some] = vectors[some].square().sum(dim=1, keepdim=True)
 
@@ -51,10 +53,6 @@ class Int8Scores:
         variances = self._squares[start:stop] * self._theirs[candidates]
         variances += self._steps[start:stop].square() * self._ours[candidates]
         return _DEVIATIONS * variances.sum(dim=1).sqrt()
-
-
-# Rows that are rounded at a time: float32 rows of 2048 values are 16 MiB.
-_ROWS = 2048
 
 
 def _rounded(rows: Tensor) -> tuple[Tensor, Tensor]:

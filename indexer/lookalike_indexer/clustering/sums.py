@@ -28,14 +28,13 @@ class Followed:
     In float64, so that what was added and taken away many times leaves nothing behind that would matter.
     """
 
-    total: Tensor
-
     def __init__(self, rows: int) -> None:
         self._nearest = torch.full((rows,), -1)
+        self.total = torch.empty(0)
 
     def begin(self, centroids: Tensor) -> None:
         """An iteration with centroids (k, dim) begins."""
-        if not hasattr(self, "total"):
+        if self.total.shape != centroids.shape:
             self.total = torch.zeros(centroids.shape, dtype=torch.float64)
 
     def add(self, start: int, block: Tensor, nearest: Tensor, counted: Tensor) -> None:

@@ -63,7 +63,7 @@ class DeviceDecoder:
         torchvision decodes on a stream of its own into memory of the current one, without waiting for what that one
         still does with it: seen as embeddings that were not finite.
         """
-        # torch annotates the class, but not how one is made.
+        # torch annotates the class, but not its __new__. torch.Stream, which is annotated, was not tried on a GPU.
         return torch.cuda.Stream(self._device) if self._device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def stream(self, images: Iterable[tuple[T, Passed]]) -> Iterator[tuple[T, Ready]]:
