@@ -50,6 +50,14 @@ def test_a_closed_loop_counts_what_the_callers_were_answered(job, callers, proce
     assert load.percentile_ms(50) <= load.percentile_ms(99) <= load.latencies_ms.max()
 
 
+@pytest.mark.parametrize("callers", [1, 5])
+def test_a_closed_loop_counts_a_call_however_slow_it_is(job, callers):
+    # The warming up takes all of the time, as a slow call may.
+    load = ask(job(callers=callers, seconds=0.0, warm_s=0.05))
+    assert load.calls >= 1
+    assert load.failures == {}
+
+
 def test_an_open_loop_keeps_its_rate(job):
     load = ask(job(callers=2, rate=100.0, seconds=0.5), processes=2)
     assert load.calls == 50

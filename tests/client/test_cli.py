@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from importlib import metadata
 from pathlib import Path
 
 import click
 import grpc
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -451,17 +453,27 @@ def test_commands_of_other_distributions_are_named_by_them():
     assert command.get_short_help_str(80) == "(not installed: pip install 'painters')"
 
 
+def until_it_waits(pid: int) -> None:
+    """Wait until a process does nothing but wait: under load, a call arrives before its caller has begun to."""
+    process, end = psutil.Process(pid), time.monotonic() + 60
+    spent = None
+    while spent != (spent := process.cpu_times()[:2]):
+        assert time.monotonic() < end, "it never waited"
+        time.sleep(0.2)
+
+
 def test_ctrl_c_ends_quietly_with_130(toy):
     toy.delay = 240
     command = [sys.executable, "-m", "lookalike", "info", "--server", toy.address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             toy.until_asked()
+            until_it_waits(process.pid)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert err.strip() == ""
 
 

@@ -1,4 +1,4 @@
-"""The closed loop: each caller asks again when it was answered."""
+"""The closed loop: each caller asks again when it was answered, and until one call at least was counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def one_caller(job: Job, requests: list[bytes]) -> Tally:
         call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(job.method)
         start = time.monotonic() + job.warm_s
         tally, number = Tally(start), job.first
-        while (began := time.monotonic()) < start + job.seconds:
+        while (began := time.monotonic()) < start + job.seconds or tally.empty:
             try:
                 tally.answered(began, call(requests[number % len(requests)], timeout=60))
             except grpc.RpcError as error:
@@ -35,7 +35,7 @@ async def callers(job: Job, requests: list[bytes]) -> Tally:
         tally = Tally(start)
 
         async def ask(number: int) -> None:
-            while (began := time.monotonic()) < start + job.seconds:
+            while (began := time.monotonic()) < start + job.seconds or tally.empty:
                 try:
                     tally.answered(began, await call(requests[number % len(requests)], timeout=60))
                 except grpc.RpcError as error:

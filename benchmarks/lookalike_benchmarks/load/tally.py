@@ -31,6 +31,11 @@ class Tally:
         self._ended = start
         self._all = 0
 
+    @property
+    def empty(self) -> bool:
+        """Whether no call has been counted yet, answered or failed."""
+        return not self._latencies and not self._failures
+
     def answered(self, meant: float, reply: bytes) -> None:
         """A call that was meant to begin at `meant` has been answered now."""
         now = time.monotonic()
