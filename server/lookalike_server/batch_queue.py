@@ -34,10 +34,12 @@ class Rules(Generic[W]):
 
     Works with equal `key` can share a call; `size` is what a work counts
     against `max_batch` (of one batch) and `max_queue` (of all that wait),
-    `weight` its bytes against `max_weight` (of all that wait). What would wait
-    for more than `max_age` seconds is refused at once, by the pace of late;
-    what has waited so long all the same is refused instead of run; and a batch
-    is kept so small that it takes no longer than half of it.
+    `weight` its bytes against `max_weight` (of all that wait). What has waited
+    for more than `max_age` seconds is refused instead of run. So that this
+    hardly happens, since nobody should wait in vain, what would wait for more
+    than half of it by the pace of late is refused at once: the other half is
+    there for the pace to change. And a batch is kept so small that it takes no
+    longer than a quarter.
     """
 
     key: Callable[[W], Hashable]
@@ -79,6 +81,8 @@ class BatchQueue(Generic[W, R]):
     # The size of those that can share batches, by key, and how many batches it takes.
     _sizes: dict[Hashable, int] = field(default_factory=dict)
     _batches: int = 0
+    # The size of each batch that is being run and since when, by its first entry.
+    _running: dict[Entry[W, R], tuple[int, float]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -90,11 +94,12 @@ class BatchQueue(Generic[W, R]):
         """
         rules = self.rules
         if self._entries and self.waiting + entry.size > rules.max_queue:
-            raise self._full(f"{self.waiting} wait and {rules.max_queue} may")
+            raise self._full(f"{self.waiting} wait and {rules.max_queue} may", entry.queued)
         if self._entries and rules.max_weight and self.weight + entry.weight > rules.max_weight:
-            raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may")
-        if self._entries and self._wait_s() > rules.max_age:
-            raise self._full(f"those {self.waiting} who wait will take longer than the {rules.max_age:g} s that it may")
+            raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may", entry.queued)
+        if self._entries and self._wait_s(entry.queued) > rules.max_age / 2:
+            longest = f"longer than {rules.max_age / 2:g} s, half of what one may wait"
+            raise self._full(f"those {self.waiting} who wait will take {longest}", entry.queued)
         number = next(self._numbers)
         self._entries[number] = entry
         self.weight += entry.weight
@@ -117,8 +122,8 @@ class BatchQueue(Generic[W, R]):
         return entries
 
     def take(self, now: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
-        """The next batch, and those who waited too long, with what they are to be told."""
-        most = min(self.rules.max_batch, self.pace.within(self.rules.max_age / 2))
+        """The next batch, and those who waited too long, with what they are to be told. `ran` when it has been run."""
+        most = self._most()
         batch: list[Entry[W, R]] = []
         refused: list[Refused[W, R]] = []
         size = 0
@@ -128,7 +133,7 @@ class BatchQueue(Generic[W, R]):
                 refused.append((entry, late))
                 self.remove(number)
             elif now - entry.queued > self.rules.max_age:
-                refused.append((entry, self._stale()))
+                refused.append((entry, self._stale(now)))
                 self.remove(number)
             elif not batch or (entry.key == batch[0].key and size + entry.size <= most):
                 batch.append(entry)
@@ -137,7 +142,13 @@ class BatchQueue(Generic[W, R]):
                 self.weight -= entry.weight
         if batch:
             self._count(batch[0].key, -size)
+            self._running[batch[0]] = size, now
         return batch, refused
+
+    def ran(self, batch: list[Entry[W, R]], seconds: float) -> None:
+        """A batch that was taken has been run, in so many seconds."""
+        size, _ = self._running.pop(batch[0])
+        self.pace.ran(size, seconds)
 
     def _count(self, key: Hashable, more: int) -> None:
         before = self._sizes.get(key, 0)
@@ -149,19 +160,26 @@ class BatchQueue(Generic[W, R]):
         self.waiting += more
         self._batches += math.ceil(after / self.rules.max_batch) - math.ceil(before / self.rules.max_batch)
 
-    def _wait_s(self) -> float:
-        return self.pace.wait_s(self.waiting, self._batches)
+    def _most(self) -> float:
+        """The size that a batch may have."""
+        return min(self.rules.max_batch, self.pace.within(self.rules.max_age / 4))
 
-    def _full(self, how: str) -> OverloadedError:
+    def _wait_s(self, now: float) -> float:
+        """How long it takes until all that waits has been run."""
+        batches = max(self._batches, math.ceil(self.waiting / self._most()))
+        running = [(size, now - since) for size, since in self._running.values()]
+        return self.pace.wait_s(self.waiting, batches, running)
+
+    def _full(self, how: str, now: float) -> OverloadedError:
         return OverloadedError(
-            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s()
+            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s(now)
         )
 
-    def _stale(self) -> OverloadedError:
+    def _stale(self, now: float) -> OverloadedError:
         return OverloadedError(
             f"The call waited in the {self.name} queue for longer than {self.rules.max_age:g} s; ask again later.",
-            self._retry_s(),
+            self._retry_s(now),
         )
 
-    def _retry_s(self) -> float:
-        return max(_SHORTEST_RETRY_S, self._wait_s())
+    def _retry_s(self, now: float) -> float:
+        return max(_SHORTEST_RETRY_S, self._wait_s(now))

@@ -189,7 +189,7 @@ class Batcher(Generic[W, R]):
         took = time.monotonic() - started
         size = sum(entry.size for entry in batch)
         with self._changed:
-            self._queue.pace.ran(size, took)
+            self._queue.ran(batch, took)
         waited = [started - entry.queued for entry in batch]
         _settle(
             [

@@ -22,7 +22,8 @@ class Limits:
     A peer is an address, whatever number of connections it opens; its calls
     count from their arrival until their reply has been sent. What has waited
     longer than `max_queue_ms` is refused instead of searched, so that an
-    overloaded server works on what somebody still waits for;
+    overloaded server works on what somebody still waits for, and what would
+    wait longer than half of it, by the pace of late, is refused at once;
     `max_slow_queue_ms` is for pictures and exact scans, of which one batch
     takes as long as a queue of searches.
     """

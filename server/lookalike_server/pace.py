@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 # What a new batch counts against all before it.
 _WEIGHT = 0.2
@@ -51,9 +52,16 @@ class Pace:
         """The seconds that a batch costs besides."""
         return max(0.0, self._seconds - self.unit_s * self._size)
 
-    def wait_s(self, size: int, batches: int) -> float:
-        """How long a queue of this size lasts, which takes so many batches."""
-        return (batches * self.batch_s + size * self.unit_s) / self._workers
+    def wait_s(self, size: int, batches: int, running: Sequence[tuple[int, float]] = ()) -> float:
+        """How long a queue of this size lasts, which takes so many batches.
+
+        `running` are the sizes of the batches that are being run, and the
+        seconds since they began. One that has taken longer than batches do is
+        thought to take longer by as much again.
+        """
+        unit_s, batch_s = self.unit_s, self.batch_s
+        left = sum(abs(batch_s + run * unit_s - taken) for run, taken in running)
+        return (batches * batch_s + size * unit_s + left) / self._workers
 
     def within(self, seconds: float) -> float:
         """The size that one worker does in so many seconds, at least 1.

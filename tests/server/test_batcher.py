@@ -6,6 +6,8 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -256,30 +258,87 @@ def slow_rules(max_age: float) -> Rules[str]:
     return Rules(key=lambda word: 0, size=lambda word: 1, max_batch=100, max_queue=1000, max_age=max_age)
 
 
+class Unasked(asyncio.Future[Any]):
+    """The answer of an entry that nobody waits for."""
+
+    def __init__(self) -> None:
+        super().__init__(loop=_UNUSED)
+
+
+_UNUSED = cast("asyncio.AbstractEventLoop", SimpleNamespace(get_debug=lambda: False))
+
+
+def entry_of(size: int = 1, key: int = 0, queued: float = 0.0) -> Entry[str, str]:
+    return Entry("a", size, 0, key, None, queued, Unasked())
+
+
 def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str]:
     """A queue of one worker that takes so long for each work."""
     queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), Pace(1))
-    loop = asyncio.new_event_loop()
     for _ in range(waiting):
-        queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
-    loop.close()
+        queue.add(entry_of())
     for size in (10, 20, 10):
         queue.pace.ran(size, size * pace_s)
     return queue
 
 
 def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() -> None:
-    entry = queue_at(0.1, 2.0, 1)._entries[0]
-    queue_at(0.1, 2.0, 20).add(entry)
-    with pytest.raises(OverloadedError, match=r"longer than the 2 s that it may") as caught:
-        queue_at(0.1, 2.0, 21).add(entry)
-    assert caught.value.retry_after == pytest.approx(2.1)
+    queue_at(0.1, 2.0, 10).add(entry_of())
+    with pytest.raises(OverloadedError, match="longer than 1 s, half of") as caught:
+        queue_at(0.1, 2.0, 11).add(entry_of())
+    assert caught.value.retry_after == pytest.approx(1.1)
     # Whatever the pace was, one is taken when nothing waits: that is how a better pace is found out.
-    queue_at(100.0, 2.0, 0).add(entry)
+    queue_at(100.0, 2.0, 0).add(entry_of())
 
 
-def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
-    for pace_s, size in ((0.1, 10), (0.001, 60), (5.0, 1)):
+def test_what_is_being_run_is_waited_for_as_well() -> None:
+    queue = queue_at(0.1, 2.0, 5)
+    batch, _ = queue.take(now=0.0)
+    for _ in range(6):
+        queue.add(entry_of(queued=0.0))
+    with pytest.raises(OverloadedError) as caught:
+        queue.add(entry_of(queued=0.0))
+    assert caught.value.retry_after == pytest.approx(0.5 + 0.6)
+    queue.add(entry_of(queued=0.4))
+    # It should have ended 0.6 s ago, and so is expected to take as long again.
+    with pytest.raises(OverloadedError) as caught:
+        queue.add(entry_of(queued=1.1))
+    assert caught.value.retry_after == pytest.approx(0.6 + 0.7)
+    queue.ran(batch, 0.5)
+    queue.add(entry_of(queued=1.1))
+
+
+@pytest.mark.parametrize("slower", [1.0, 1.5])
+def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -> None:
+    """Two minutes by a clock of the test's own; in the second one the worker is slower."""
+    rate, capacity, seconds = 750, 150, 120
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
+    refused = answered = 0
+    running: list[Entry[str, str]] = []
+    began = ends = 0.0
+    for number in range(seconds * rate):
+        now = number / rate
+        while running and ends <= now:
+            queue.ran(running, ends - began)
+            answered += len(running)
+            began = ends
+            running, late = queue.take(began)
+            assert not late
+            ends += (0.02 + len(running) / capacity) * (slower if now > seconds / 2 else 1)
+        try:
+            queue.add(entry_of(queued=now))
+        except OverloadedError:
+            refused += 1
+        if not running:
+            began = now
+            running, _ = queue.take(began)
+            ends = began + 0.02 + len(running) / capacity
+    assert answered > 0.9 * seconds * capacity * (1 + 1 / slower) / 2
+    assert refused + answered + queue.waiting + len(running) == seconds * rate
+
+
+def test_a_batch_takes_no_longer_than_a_quarter_of_what_others_may_wait() -> None:
+    for pace_s, size in ((0.1, 5), (0.001, 60), (5.0, 1)):
         batch, refused = queue_at(pace_s, 2.0, 60).take(now=0.0)
         assert (len(batch), refused) == (size, [])
 
@@ -293,26 +352,23 @@ def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str,
 
 
 def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() -> None:
-    loop = asyncio.new_event_loop()
-
-    def entry(size: int) -> Entry[str, str]:
-        return Entry("a", size, 0, 0, None, 0.0, loop.create_future())
-
     # After one scan of one query alone, which took 0.2 s, two of 100 would have been thought to take 40 s.
-    first: BatchQueue[str, str] = BatchQueue("word", slow_rules(1.0), Pace(1))
+    first: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
     first.pace.ran(1, 0.2)
     for _ in range(4):
-        first.add(entry(100))
-    assert [len(first.take(0.0)[0]) for _ in range(4)] == [1, 1, 1, 1]
-
-    known = scan_queue(0.2, 0.001, 1.0)
+        first.add(entry_of(100))
     for _ in range(4):
-        known.add(entry(100))
-    # Four batches of 0.3 s are longer than the 1 s that one may wait.
-    with pytest.raises(OverloadedError, match="will take longer than the 1 s") as caught:
-        known.add(entry(1))
+        batch, _ = first.take(0.0)
+        assert len(batch) == 1
+        first.ran(batch, 0.2)
+
+    known = scan_queue(0.2, 0.001, 2.0)
+    for _ in range(4):
+        known.add(entry_of(100))
+    # Four batches of 0.3 s take longer than the 1 s that one may wait by what is expected.
+    with pytest.raises(OverloadedError, match="will take longer than 1 s") as caught:
+        known.add(entry_of(1))
     assert caught.value.retry_after == pytest.approx(1.2, rel=0.01)
-    loop.close()
 
 
 def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None:
@@ -322,20 +378,19 @@ def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None
 
 
 def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
-    loop = asyncio.new_event_loop()
-    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(1.0), Pace(1))
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
     queue.pace.ran(1, 0.2)
     for key in range(6):
-        queue.add(Entry("a", 1, 0, key, None, 0.0, loop.create_future()))
+        queue.add(entry_of(key=key))
     with pytest.raises(OverloadedError, match="those 6 who wait"):
-        queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
+        queue.add(entry_of())
     for left in (5, 4, 3, 2, 1, 0):
-        queue.take(0.0)
+        batch, _ = queue.take(0.0)
+        queue.ran(batch, 0.2)
         assert queue.waiting == left
-    queue.add(Entry("a", 1, 0, 0, None, 0.0, loop.create_future()))
+    queue.add(entry_of())
     assert [one.key for one in queue.clear()] == [0]
     assert (queue.waiting, queue._batches, queue._sizes) == (0, 0, {})
-    loop.close()
 
 
 def test_the_pace_follows_what_is_measured() -> None:
