@@ -39,7 +39,7 @@ class Rules(Generic[W]):
     hardly happens, since nobody should wait in vain, what would wait for more
     than half of it by the pace of late is refused at once: the other half is
     there for the pace to change. And a batch is kept so small that it takes no
-    longer than a quarter.
+    longer than that.
     """
 
     key: Callable[[W], Hashable]
@@ -162,7 +162,7 @@ class BatchQueue(Generic[W, R]):
 
     def _most(self) -> float:
         """The size that a batch may have."""
-        return min(self.rules.max_batch, self.pace.within(self.rules.max_age / 4))
+        return min(self.rules.max_batch, self.pace.within(self.rules.max_age / 2))
 
     def _wait_s(self, now: float) -> float:
         """How long it takes until all that waits has been run."""
