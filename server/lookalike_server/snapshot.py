@@ -10,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+import pyarrow as pa
+
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
@@ -52,6 +54,9 @@ class Loader:
         devices cannot hold an index. Nothing is left behind by a failure.
         """
         started = time.monotonic()
+        # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
+        # it is needed. At a start that is hidden here: the files are still being hashed, by other threads.
+        pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
         reader = self.trust.checked(reader)
         with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             # Beside the indexes, which faiss reads without holding up anybody.
