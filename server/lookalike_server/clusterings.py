@@ -13,6 +13,7 @@ from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_server.ids import Ids
 
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
@@ -39,6 +40,7 @@ class Clustering:
         self.name = name
         self.entry: ClusteringEntry = entry
         self._ids: Int64 = stored.ids
+        self._rows = Ids(stored.ids)
         self._clusters: Int32 = stored.clusters
         self._distances: Float32 = stored.distances
         self._margins: Float32 = stored.margins
@@ -59,9 +61,7 @@ class Clustering:
 
     def stored(self, ids: Int64) -> Assigned:
         """The stored assignment of each id: cluster -1, distance and margin NaN where it has none."""
-        rows = np.searchsorted(self._ids, ids)
-        there = rows < len(self._ids)
-        there[there] = self._ids[rows[there]] == ids[there]
+        rows, there = self._rows.rows(ids)
         clusters = np.full(len(ids), -1, np.int32)
         distances = np.full(len(ids), np.nan, np.float32)
         margins = np.full(len(ids), np.nan, np.float32)

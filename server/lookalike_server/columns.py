@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.errors import NotFoundError
+from lookalike_server.ids import Ids
 from lookalike_server.keys import KeyIndex
 
 Int64 = npt.NDArray[np.int64]
@@ -24,6 +25,7 @@ class Columns:
     def __init__(self, table: pa.Table, collection: str) -> None:
         self._collection = collection
         self.ids: Int64 = table.column("id").to_numpy()
+        self._ids = Ids(self.ids)
         self._keys = _strings(table.column("key"))
         self._uris = _strings(table.column("uri"))
         self._widths: Int32 = table.column("width").to_numpy()
@@ -44,13 +46,11 @@ class Columns:
 
     def rows_of_ids(self, ids: Int64) -> Int64:
         """The rows of some ids, which must all be there; NotFoundError names the first that is not."""
-        rows = np.searchsorted(self.ids, ids)
-        found = rows < len(self.ids)
-        found[found] = self.ids[rows[found]] == ids[found]
+        rows, found = self._ids.rows(ids)
         if not found.all():
             missing = int(ids[int(np.argmin(found))])
             raise NotFoundError(f"The collection {self._collection} has no image with id {missing}.")
-        return rows.astype(np.int64, copy=False)
+        return rows
 
     def rows_of_keys(self, keys: Sequence[str]) -> Int64:
         """The rows of some keys; NotFoundError names the first that is not there."""

@@ -13,6 +13,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
+from lookalike_server.ids import Ids
 from lookalike_server.neighbors import NeighborWriter
 from lookalike_server.stored_vectors import StoredVectors
 
@@ -39,6 +40,7 @@ class Space:
         self.pretrained = model.weights.pretrained
         self.described = f"{name} ({model.arch}, weights {model.weights}, {self.entry.layer}, {self.entry.pooling})"
         self.ids = ids
+        self._ids = Ids(ids)
         self._reader = reader
         self._stored = StoredVectors(reader, name)
         self._search = search
@@ -65,15 +67,13 @@ class Space:
 
     def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
         """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""
-        rows = np.searchsorted(self.ids, ids)
-        found = rows < len(self.ids)
-        found[found] = self.ids[rows[found]] == ids[found]
+        rows, found = self._ids.rows(ids)
         if not found.all():
             raise NotFoundError(
                 f"The image {names[int(np.argmin(found))]!r} has no embedding in the space {self.name}; "
                 "query it by its bytes."
             )
-        return rows.astype(np.int64, copy=False)
+        return rows
 
     def vectors(self, rows: Int64) -> Float32:
         """The stored embeddings of some rows, (n, dim). Reads from the disk: not for the event loop."""
