@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.clustering.assign import Assigned, assign
+from lookalike_indexer.clustering.assign import Assigned, Assigner
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
@@ -72,7 +72,12 @@ class Clustering:
 
     def assigned(self, vectors: Float32) -> Assigned:
         """The assignment of vectors (n, dim) that are not stored here."""
-        return assign(prepare(vectors, self.entry.metric), self._centroids)
+        return self._assigner.assign(prepare(vectors, self.entry.metric))
+
+    @functools.cached_property
+    def _assigner(self) -> Assigner:
+        # Made when it is first needed, as it holds the centroids once more, and kept: making it costs more than a call.
+        return Assigner(self._centroids)
 
     def sizes_of(self, clusters: Int32) -> Int64:
         """The size of each cluster; 0 for cluster -1."""

@@ -50,7 +50,10 @@ def assign(vectors: Float32, centroids: Float32) -> Assigned:
 
 
 class Assigner:
-    """Assigns many batches to the same centroids, on GPUs when their numbers are given; not for several threads."""
+    """Assigns many batches to the same centroids, on GPUs when their numbers are given.
+
+    On the processor several threads may use it at a time, on GPUs one.
+    """
 
     def __init__(self, centroids: Float32, gpus: Sequence[int] = ()) -> None:
         self._centroids = np.ascontiguousarray(centroids, dtype=np.float32)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import faiss
 import numpy as np
 import pytest
@@ -166,3 +168,12 @@ def test_gpus_give_the_same_bits(size):
     vectors, centroids, _ = near_ties()
     assigner = Assigner(centroids, gpus=range(faiss.get_num_gpus()))
     assert same_bits(joined(in_batches(assigner.assign, vectors, size)), assign(vectors, centroids))
+
+
+def test_threads_may_share_an_assigner():
+    vectors, centroids, _ = near_ties()
+    assigner = Assigner(centroids)
+    whole = assigner.assign(vectors)
+    with ThreadPoolExecutor(8) as pool:
+        for size in (1, 3, 64):
+            assert same_bits(joined(list(pool.map(assigner.assign, in_batches(np.copy, vectors, size)))), whole)
