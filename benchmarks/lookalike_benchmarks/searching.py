@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.files import write_index
 from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.recipes import choose
 from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -30,8 +30,6 @@ from lookalike_server.placement.searcher import Searcher
 AT = 10
 _NPROBES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _EF_SEARCH = (16, 32, 64, 128, 256)
-# What faiss calls the candidates of an IndexRefine, as multiples of k.
-_REFINE = (4, 16)
 
 
 @dataclass(frozen=True)
@@ -91,18 +89,20 @@ def build_index(name: str, data: Data, seed: int, gpus: Sequence[int], folder: P
 
 
 def efforts(index: faiss.Index) -> list[Effort]:
-    """From quick to thorough; one for an index that has nothing to choose."""
+    """From quick to thorough; one for an index that has nothing to choose.
+
+    What a refined index looks at again is fixed when it is built, and no effort.
+    """
     traits = describe(index)
     if traits.kind == "graph":
         return [Effort(fields=(("efSearch", value),)) for value in _EF_SEARCH]
-    steps = [Effort(nprobe) for nprobe in _NPROBES if nprobe <= traits.nlist] or [Effort()]
-    if not isinstance(faiss.downcast_index(index), faiss.IndexRefine):
-        return steps
-    return [dataclasses.replace(step, fields=(("k_factor_rf", factor),)) for step in steps for factor in _REFINE]
+    return [Effort(nprobe) for nprobe in _NPROBES if nprobe <= traits.nlist] or [Effort()]
 
 
 def placed(built: Built, gpus: int) -> Iterator[tuple[Placement, list[Searcher]]]:
     """The ways to put an index on the processor (0) or on that many GPUs. DeviceError: it cannot be put there."""
+    # As the server does.
+    multiply_from_few(int(built.index.d), faiss.omp_get_max_threads())
     ways: dict[int, tuple[Placement, ...]] = {0: ("cpu",), 1: ("gpu",)}
     for way in ways.get(gpus, ("shard", "replicate")):
         devices = choose_devices(way, ",".join(map(str, range(gpus))), gpus)

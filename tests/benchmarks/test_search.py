@@ -8,7 +8,7 @@ from lookalike_benchmarks.searching import speed
 from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.vectors import Clustered
 
-INDEXES = ["flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "HNSW32,SQ8", "IVF64,RaBitQ,Refine(SQ8)"]
+INDEXES = ["flat", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "HNSW32,SQ8", "ivf-rabitq", "ivf-pqfs"]
 
 
 def test_every_index_is_measured_by_batch_and_effort(bench):
@@ -36,6 +36,7 @@ def test_every_index_is_measured_by_batch_and_effort(bench):
     assert ladder[0] < ladder[-1]
     assert ladder[-1] > 0.98
     assert recalls["HNSW32,SQ8, cpu: efSearch 16 batch 16"] > 0.5
+    assert recalls["ivf-rabitq, cpu: nprobe 1 batch 1"] < recalls["ivf-rabitq, cpu: nprobe 8 batch 1"]
     sizes = {row["params"]["index"]: row["measured"]["index_mib"] for row in measured}
     assert sizes["ivf-flat"] > sizes["ivf-fp16"] > sizes["ivf-sq8"] > sizes["ivf-pq"]
     assert sizes["flat"] == pytest.approx(3000 * 64 * 4 / 2**20, rel=0.01)

@@ -16,6 +16,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
@@ -48,6 +49,7 @@ class LookalikeLocal:
         reader = build_collection(vectors, folder, self._wanted)
         self._entry = reader.index()
         index = faiss.read_index(str(reader.storage.local(self._entry.path)))
+        multiply_from_few(int(index.d), faiss.omp_get_max_threads())
         self._searcher = OnDevice("cpu", index, self._entry.metric)
         self.efforts = steps(self._entry)
 

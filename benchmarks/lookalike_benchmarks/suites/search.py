@@ -28,7 +28,7 @@ USUAL = {
     "batches": "1,16,64",
     "gpu_batches": "1,16,64,1024",
     "seconds": "0.4",
-    "indexes": "flat;flat-fp16;ivf-flat;ivf-fp16;ivf-sq8;ivf-pq;HNSW32,SQ8;IVF{nlist},RaBitQ,Refine(SQ8)",
+    "indexes": "flat;flat-fp16;ivf-flat;ivf-fp16;ivf-sq8;ivf-pq;HNSW32,SQ8;ivf-rabitq;ivf-pqfs",
 }
 QUICK = {"rows": "3000", "dim": "64", "queries": "64", "seconds": "0.01"}
 _LEVELS = (0.90, 0.95, 0.99)
@@ -119,8 +119,8 @@ def _searched(built: Built, points: Data, truth: Int64, options: Options, gpus: 
 
 
 def _stalled(found: list[float]) -> bool:
-    """Two steps in a row without a gain; refinement alternates between two, so four are looked at."""
-    return len(found) > 4 and max(found[-4:]) < max(found[:-4]) + _LEAST_GAIN
+    """Two steps in a row without a gain."""
+    return len(found) > 2 and max(found[-2:]) < max(found[:-2]) + _LEAST_GAIN
 
 
 def _ceilings(settings: Settings) -> dict[tuple[int, str], Ceiling]:
