@@ -58,7 +58,7 @@ def scan_request(count: int) -> search_pb2.SearchRequest:
 
 
 def test_sigterm_lets_calls_in_flight_end_and_refuses_new_ones(make_toy) -> None:
-    vectors = np.random.default_rng(1).standard_normal((80_000, 256)).astype(np.float32)
+    vectors = np.random.default_rng(1).standard_normal((40_000, 256)).astype(np.float32)
     toy = make_toy(vectors, index="IVF16,SQ8", part_rows=5000)
     options = ("--port", 0, "--grace", 120, "--metrics-port", 0)
     with serving(toy.root, *options) as (process, address), grpc.insecure_channel(address) as channel:
