@@ -362,6 +362,22 @@ def test_what_was_not_foreseen_is_one_sentence_and_a_traceback_only_when_asked(c
         cli("search", "dogs/01.jpg")
 
 
+@pytest.mark.parametrize("how", ["cause", "context"])
+def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkeypatch, how):
+    """As numpy does while it is imported."""
+
+    def interrupted(*_args, **_kwargs):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            if how == "cause":
+                raise ImportError("no datetime") from error
+            raise RuntimeError("Error calling __set_name__")  # noqa: B904 - as C code raises
+
+    monkeypatch.setattr("lookalike.cli.search.served_lines", interrupted)
+    assert cli("search", "dogs/01.jpg") == (130, "", "")
+
+
 def test_help_lists_every_command_in_the_order_of_use(cli):
     code, out, _ = cli("--help")
     assert code == 0

@@ -23,9 +23,6 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         code = commands.main(args=arguments, prog_name="lookalike", standalone_mode=False)
         sys.stdout.flush()
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except click.Abort:
         return _INTERRUPTED
     except BrokenPipeError:
@@ -33,18 +30,35 @@ def run(arguments: list[str] | None = None) -> int:
         # again when the interpreter flushes it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
-    except LookalikeError as error:
+    except Exception as error:
+        return _INTERRUPTED if _is_of_an_interruption(error) else _told(error)
+    return code if isinstance(code, int) else 0
+
+
+def _is_of_an_interruption(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind it: what libraries are importing just then fails with errors of all kinds."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _told(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    if isinstance(error, LookalikeError):
         _say(_sentence(error))
         return _WRONG_USAGE if isinstance(error, InvalidArgumentError) else _FAILED
-    except Exception as error:
-        if os.environ.get("LOOKALIKE_DEBUG", "0") not in ("", "0"):
-            raise
-        _say(
-            f"something went wrong that was not foreseen: {type(error).__name__}: {error}. "
-            "Run it again with LOOKALIKE_DEBUG=1 to see where."
-        )
-        return _FAILED
-    return code if isinstance(code, int) else 0
+    if os.environ.get("LOOKALIKE_DEBUG", "0") not in ("", "0"):
+        raise error
+    _say(
+        f"something went wrong that was not foreseen: {type(error).__name__}: {error}. "
+        "Run it again with LOOKALIKE_DEBUG=1 to see where."
+    )
+    return _FAILED
 
 
 def _sentence(error: LookalikeError) -> str:
