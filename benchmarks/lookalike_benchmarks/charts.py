@@ -9,6 +9,8 @@ from typing import Any
 from lookalike_benchmarks.targets import LabelledRow
 
 Point = tuple[float, float]
+# The least, the median, the most.
+Range = tuple[float, float, float]
 Lines = Mapping[str, Sequence[Point]]
 
 
@@ -66,17 +68,19 @@ def _serve(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
 
 
 def _peers(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
-    """Our queries a second over each peer's, by recall."""
-    lines: dict[str, list[Point]] = {}
+    """Our queries a second over each peer's, a row for each peer and way to ask and a dot for each recall."""
+    dots: dict[str, dict[str, Range]] = {}
     for row in rows:
         if "ratio_median" in row["measured"]:
-            params = row["params"]
-            how = f"{params['callers']} callers" if params["batch"] == 1 else f"batch {params['batch']}"
-            point = params["recall_target"], row["measured"]["ratio_median"]
-            lines.setdefault(f"{params['engine']}, {how}", []).append(point)
-    if lines:
-        chart = _Chart("Our queries/s over a peer's at equal recall", "recall@10", "times as many")
-        yield chart.lines(lines).log_y().save(folder / "peers.png")
+            params, measured = row["params"], row["measured"]
+            how = "1 caller" if params["callers"] == 1 else f"{params['callers']} callers"
+            if params["batch"] > 1:
+                how = f"batches of {params['batch']}"
+            found = measured["ratio_min"], measured["ratio_median"], measured["ratio_max"]
+            dots.setdefault(f"recall {params['recall_target']:.2f}", {})[f"{params['engine']}, {how}"] = found
+    if dots:
+        chart = _Chart("Our queries/s over a peer's at equal recall@10", "times as many", "")
+        yield chart.dots(dots).save(folder / "peers.png")
 
 
 def _scale(rows: Sequence[LabelledRow], folder: Path) -> Iterator[str]:
@@ -111,6 +115,26 @@ class _Chart:
             self._axes.plot([x for x, _ in ordered], [y for _, y in ordered], marker="o", label=name)
         if len(lines) > 1:
             self._axes.legend(fontsize="small")
+        return self
+
+    def dots(self, dots: Mapping[str, Mapping[str, Range]]) -> _Chart:
+        """Medians with their ranges, by series and row; the row with the smallest one is the lowest."""
+        rows = {row for series in dots.values() for row in series}
+        order = sorted(rows, key=lambda row: min(series[row][1] for series in dots.values() if row in series))
+        for number, (name, series) in enumerate(dots.items()):
+            height = (number - (len(dots) - 1) / 2) * 0.22
+            heights = [order.index(row) + height for row in series]
+            self._axes.plot([found[1] for found in series.values()], heights, "o", label=name)
+            self._axes.hlines(
+                heights,
+                [found[0] for found in series.values()],
+                [found[2] for found in series.values()],
+                colors=self._axes.lines[-1].get_color(),
+            )
+        self._axes.axvline(1, color="black", linewidth=1)
+        self._axes.set_yticks(range(len(order)), order)
+        self._axes.set_xscale("log")
+        self._axes.legend(fontsize="small", loc="lower right")
         return self
 
     def log_x(self) -> _Chart:
