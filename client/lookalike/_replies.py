@@ -211,7 +211,9 @@ def _array(tensor: types_pb2.Tensor, dtype: type[Any], shape: tuple[int, ...] | 
     """A column of `dtype`; of `shape`, or of one dimension. A tensor that is not set is an empty column."""
     empty = not tensor.data and not tensor.shape
     array = np.frombuffer(b"", dtype) if empty else wire.decode(tensor)
-    _require(array.dtype == dtype, f"a column of {np.dtype(dtype)} came as {array.dtype}")
+    if array.dtype != dtype:
+        # Only here: writing out what a numpy type is called takes as long as reading a column.
+        raise ValueError(f"a column of {np.dtype(dtype)} came as {array.dtype}")
     _require(array.ndim == 1 if shape is None else array.shape == shape, f"a column has the shape {array.shape}")
     return array
 
