@@ -101,7 +101,7 @@ def efforts(index: faiss.Index) -> list[Effort]:
 
 def placed(built: Built, gpus: int) -> Iterator[tuple[Placement, list[Searcher]]]:
     """The ways to put an index on the processor (0) or on that many GPUs. DeviceError: it cannot be put there."""
-    # As the server does.
+    # As the server does, for its threads.
     multiply_from_few(int(built.index.d), faiss.omp_get_max_threads())
     ways: dict[int, tuple[Placement, ...]] = {0: ("cpu",), 1: ("gpu",)}
     for way in ways.get(gpus, ("shard", "replicate")):

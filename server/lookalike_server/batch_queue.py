@@ -36,10 +36,10 @@ class Rules(Generic[W]):
     against `max_batch` (of one batch) and `max_queue` (of all that wait),
     `weight` its bytes against `max_weight` (of all that wait). What has waited
     for more than `max_age` seconds is refused instead of run. So that this
-    hardly happens, since nobody should wait in vain, what would wait for more
-    than half of it by the pace of late is refused at once: the other half is
-    there for the pace to change. And a batch is kept so small that it takes no
-    longer than that.
+    hardly happens, since nobody should wait in vain, what would wait behind
+    others for more than half of it, by the pace of late, is refused at once:
+    the other half is there for the pace to change. A batch is kept so small
+    that it takes half of it, too, or twice what each batch costs.
     """
 
     key: Callable[[W], Hashable]
@@ -81,8 +81,8 @@ class BatchQueue(Generic[W, R]):
     # The size of those that can share batches, by key, and how many batches it takes.
     _sizes: dict[Hashable, int] = field(default_factory=dict)
     _batches: int = 0
-    # The size of each batch that is being run and since when, by its first entry.
-    _running: dict[Entry[W, R], tuple[int, float]] = field(default_factory=dict)
+    # The size of the batch that a worker runs, and since when.
+    _running: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -97,9 +97,12 @@ class BatchQueue(Generic[W, R]):
             raise self._full(f"{self.waiting} wait and {rules.max_queue} may", entry.queued)
         if self._entries and rules.max_weight and self.weight + entry.weight > rules.max_weight:
             raise self._full(f"{self.weight} bytes wait and {rules.max_weight} may", entry.queued)
-        if self._entries and self._wait_s(entry.queued) > rules.max_age / 2:
-            longest = f"longer than {rules.max_age / 2:g} s, half of what one may wait"
-            raise self._full(f"those {self.waiting} who wait will take {longest}", entry.queued)
+        # Who waits for nothing but a running batch may wait for it.
+        longest = rules.max_age / 2 if self._entries else rules.max_age
+        if (self._entries or self._running) and self._wait_s(entry.queued) > longest:
+            raise self._full(
+                f"those {self.waiting} who wait, and what is run, will take longer than {longest:g} s", entry.queued
+            )
         number = next(self._numbers)
         self._entries[number] = entry
         self.weight += entry.weight
@@ -121,9 +124,12 @@ class BatchQueue(Generic[W, R]):
         self.waiting = self.weight = self._batches = 0
         return entries
 
-    def take(self, now: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
-        """The next batch, and those who waited too long, with what they are to be told. `ran` when it has been run."""
-        most = self._most()
+    def take(self, worker: str, now: float) -> tuple[list[Entry[W, R]], list[Refused[W, R]]]:
+        """The next batch of a worker, and those who waited too long, with what they are to be told.
+
+        The batch counts as running until `ran` or `rests` is called for the worker.
+        """
+        largest = self._largest_batch()
         batch: list[Entry[W, R]] = []
         refused: list[Refused[W, R]] = []
         size = 0
@@ -135,20 +141,24 @@ class BatchQueue(Generic[W, R]):
             elif now - entry.queued > self.rules.max_age:
                 refused.append((entry, self._stale(now)))
                 self.remove(number)
-            elif not batch or (entry.key == batch[0].key and size + entry.size <= most):
+            elif not batch or (entry.key == batch[0].key and size + entry.size <= largest):
                 batch.append(entry)
                 size += entry.size
                 del self._entries[number]
                 self.weight -= entry.weight
         if batch:
             self._count(batch[0].key, -size)
-            self._running[batch[0]] = size, now
+            self._running[worker] = size, now
         return batch, refused
 
-    def ran(self, batch: list[Entry[W, R]], seconds: float) -> None:
-        """A batch that was taken has been run, in so many seconds."""
-        size, _ = self._running.pop(batch[0])
+    def ran(self, worker: str, seconds: float) -> None:
+        """A worker has run its batch, in so many seconds."""
+        size, _ = self._running.pop(worker)
         self.pace.ran(size, seconds)
+
+    def rests(self, worker: str) -> None:
+        """A worker runs nothing, whatever became of its last batch."""
+        self._running.pop(worker, None)
 
     def _count(self, key: Hashable, more: int) -> None:
         before = self._sizes.get(key, 0)
@@ -160,13 +170,13 @@ class BatchQueue(Generic[W, R]):
         self.waiting += more
         self._batches += math.ceil(after / self.rules.max_batch) - math.ceil(before / self.rules.max_batch)
 
-    def _most(self) -> float:
-        """The size that a batch may have."""
+    def _largest_batch(self) -> float:
+        """The size that a batch may have, if it is of more than one entry."""
         return min(self.rules.max_batch, self.pace.within(self.rules.max_age / 2))
 
     def _wait_s(self, now: float) -> float:
         """How long it takes until all that waits has been run."""
-        batches = max(self._batches, math.ceil(self.waiting / self._most()))
+        batches = max(self._batches, math.ceil(self.waiting / self._largest_batch()))
         running = [(size, now - since) for size, since in self._running.values()]
         return self.pace.wait_s(self.waiting, batches, running)
 

@@ -141,7 +141,7 @@ class Batcher(Generic[W, R]):
             log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
             self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
             if self._closed.wait(_RESTART_S):
-                self._take()  # answers those who wait
+                self._take(worker)  # answers those who wait
             else:
                 self._start(worker)
 
@@ -149,22 +149,23 @@ class Batcher(Generic[W, R]):
         if self._prepare:
             self._prepare()
         self._down.pop(worker, None)
-        while (batch := self._take()) is not None:
+        while (batch := self._take(worker)) is not None:
             healthy = not batch or self._answer(worker, batch)
             # Neither a batch nor its vectors may live until the next one comes.
             del batch
             if not healthy and worker in self._recover:
                 self._recovered(worker, self._recover[worker])
 
-    def _take(self) -> list[Entry[W, R]] | None:
+    def _take(self, worker: str) -> list[Entry[W, R]] | None:
         """The next batch; None when closed. Answers what expired or cannot be run any more."""
         with self._changed:
+            self._queue.rests(worker)
             while not self._queue and not self._closed.is_set():
                 self._changed.wait()
             if self._closed.is_set():
                 _settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
                 return None
-            batch, refused = self._queue.take(time.monotonic())
+            batch, refused = self._queue.take(worker, time.monotonic())
         _settle(refused)
         return batch
 
@@ -189,7 +190,7 @@ class Batcher(Generic[W, R]):
         took = time.monotonic() - started
         size = sum(entry.size for entry in batch)
         with self._changed:
-            self._queue.ran(batch, took)
+            self._queue.ran(worker, took)
         waited = [started - entry.queued for entry in batch]
         _settle(
             [

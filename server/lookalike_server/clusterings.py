@@ -40,7 +40,7 @@ class Clustering:
         self.name = name
         self.entry: ClusteringEntry = entry
         self._ids: Int64 = stored.ids
-        self._rows = Ids(stored.ids)
+        self._rows_by_id = Ids(stored.ids)
         self._clusters: Int32 = stored.clusters
         self._distances: Float32 = stored.distances
         self._margins: Float32 = stored.margins
@@ -61,7 +61,7 @@ class Clustering:
 
     def stored(self, ids: Int64) -> Assigned:
         """The stored assignment of each id: cluster -1, distance and margin NaN where it has none."""
-        rows, there = self._rows.rows(ids)
+        rows, there = self._rows_by_id.rows(ids)
         clusters = np.full(len(ids), -1, np.int32)
         distances = np.full(len(ids), np.nan, np.float32)
         margins = np.full(len(ids), np.nan, np.float32)

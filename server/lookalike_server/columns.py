@@ -25,7 +25,7 @@ class Columns:
     def __init__(self, table: pa.Table, collection: str) -> None:
         self._collection = collection
         self.ids: Int64 = table.column("id").to_numpy()
-        self._ids = Ids(self.ids)
+        self._rows_by_id = Ids(self.ids)
         self._keys = _strings(table.column("key"))
         self._uris = _strings(table.column("uri"))
         self._widths: Int32 = table.column("width").to_numpy()
@@ -46,7 +46,7 @@ class Columns:
 
     def rows_of_ids(self, ids: Int64) -> Int64:
         """The rows of some ids, which must all be there; NotFoundError names the first that is not."""
-        rows, found = self._ids.rows(ids)
+        rows, found = self._rows_by_id.rows(ids)
         if not found.all():
             missing = int(ids[int(np.argmin(found))])
             raise NotFoundError(f"The collection {self._collection} has no image with id {missing}.")

@@ -18,6 +18,7 @@ class Ids:
 
     def rows(self, ids: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
         """The row of each of some ids, in any order, and whether it is there; a row means nothing where it is not."""
+        ids = np.asarray(ids, np.int64)
         if self._gapless:
             return ids - self.values[0], (ids >= self.values[0]) & (ids <= self.values[-1])
         rows = np.searchsorted(self.values, ids).astype(np.int64, copy=False)

@@ -53,15 +53,26 @@ class Pace:
         return max(0.0, self._seconds - self.unit_s * self._size)
 
     def wait_s(self, size: int, batches: int, running: Sequence[tuple[int, float]] = ()) -> float:
-        """How long a queue of this size lasts, which takes so many batches.
+        """How long it takes until a queue of this size, which takes so many batches, has been run; 0 as long as no
+        batch has been.
 
-        `running` are the sizes of the batches that are being run, and the
+        `running` are the sizes of the batches that workers run, and the
         seconds since they began. One that has taken longer than batches do is
-        thought to take longer by as much again.
+        thought to take longer by as much again. What waits is taken by
+        whichever worker is free, so that one that hangs holds up nobody else.
         """
+        if not self._known:
+            return 0.0
         unit_s, batch_s = self.unit_s, self.batch_s
-        left = sum(abs(batch_s + run * unit_s - taken) for run, taken in running)
-        return (batches * batch_s + size * unit_s + left) / self._workers
+        work = batches * batch_s + size * unit_s
+        busy = sorted(abs(batch_s + run * unit_s - taken) for run, taken in running)
+        free = [0.0] * (self._workers - len(busy)) + busy
+        ends = work + free[0]
+        for workers in range(2, len(free) + 1):
+            if free[workers - 1] >= ends:
+                break
+            ends = (work + sum(free[:workers])) / workers
+        return ends
 
     def within(self, seconds: float) -> float:
         """The size that one worker does in so many seconds, at least 1.

@@ -55,7 +55,7 @@ class Loader:
         """
         started = time.monotonic()
         # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
-        # it is needed. At a start that is hidden here: the files are still being hashed, by other threads.
+        # it is needed. Done now, that is hidden at a start: files are still being hashed then, by other threads.
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
         reader = self.trust.checked(reader)
         with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:

@@ -40,7 +40,7 @@ class Space:
         self.pretrained = model.weights.pretrained
         self.described = f"{name} ({model.arch}, weights {model.weights}, {self.entry.layer}, {self.entry.pooling})"
         self.ids = ids
-        self._ids = Ids(ids)
+        self._rows_by_id = Ids(ids)
         self._reader = reader
         self._stored = StoredVectors(reader, name)
         self._search = search
@@ -67,7 +67,7 @@ class Space:
 
     def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
         """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""
-        rows, found = self._ids.rows(ids)
+        rows, found = self._rows_by_id.rows(ids)
         if not found.all():
             raise NotFoundError(
                 f"The image {names[int(np.argmin(found))]!r} has no embedding in the space {self.name}; "

@@ -378,6 +378,29 @@ def test_an_interruption_that_a_library_made_another_error_of_is_one(cli, monkey
     assert cli("search", "dogs/01.jpg") == (130, "", "")
 
 
+def test_what_fails_while_an_interrupted_command_ends_is_told(cli, monkeypatch):
+    def full(*_args, **_kwargs):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError("No space left on device")
+
+    monkeypatch.setattr("lookalike.cli.search.served_lines", full)
+    code, _, err = cli("search", "dogs/01.jpg")
+    assert code == 1
+    assert "No space left on device" in err
+
+
+def test_errors_that_are_each_others_cause_are_told(cli, monkeypatch):
+    def entangled(*_args, **_kwargs):
+        first, second = ValueError("one"), ValueError("two")
+        first.__cause__, second.__context__ = second, first
+        raise first
+
+    monkeypatch.setattr("lookalike.cli.search.served_lines", entangled)
+    assert cli("search", "dogs/01.jpg")[0] == 1
+
+
 def test_help_lists_every_command_in_the_order_of_use(cli):
     code, out, _ = cli("--help")
     assert code == 0

@@ -284,7 +284,7 @@ def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str
 
 def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() -> None:
     queue_at(0.1, 2.0, 10).add(entry_of())
-    with pytest.raises(OverloadedError, match="longer than 1 s, half of") as caught:
+    with pytest.raises(OverloadedError, match="will take longer than 1 s") as caught:
         queue_at(0.1, 2.0, 11).add(entry_of())
     assert caught.value.retry_after == pytest.approx(1.1)
     # Whatever the pace was, one is taken when nothing waits: that is how a better pace is found out.
@@ -293,7 +293,7 @@ def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
 
 def test_what_is_being_run_is_waited_for_as_well() -> None:
     queue = queue_at(0.1, 2.0, 5)
-    batch, _ = queue.take(now=0.0)
+    queue.take("only", now=0.0)
     for _ in range(6):
         queue.add(entry_of(queued=0.0))
     with pytest.raises(OverloadedError) as caught:
@@ -304,8 +304,32 @@ def test_what_is_being_run_is_waited_for_as_well() -> None:
     with pytest.raises(OverloadedError) as caught:
         queue.add(entry_of(queued=1.1))
     assert caught.value.retry_after == pytest.approx(0.6 + 0.7)
-    queue.ran(batch, 0.5)
+    queue.ran("only", 0.5)
     queue.add(entry_of(queued=1.1))
+
+
+def test_behind_a_batch_alone_one_may_wait_as_long_as_is_allowed_and_no_longer() -> None:
+    queue = queue_at(0.1, 2.0, 1)
+    queue.take("only", now=0.0)
+    with pytest.raises(OverloadedError, match="will take longer than 2 s"):
+        queue.add(entry_of(queued=2.3))
+    queue.add(entry_of(queued=1.9))
+    # A thread that ended, and another in its place, which waits for work.
+    queue.clear()
+    queue.rests("only")
+    queue.add(entry_of(queued=60.0))
+
+
+def test_a_worker_that_hangs_keeps_nobody_from_the_others() -> None:
+    pace = Pace(3)
+    for size in (10, 20, 10):
+        pace.ran(size, size * 0.1)
+    hung = (10, 500.0)
+    assert pace.wait_s(0, 0, [hung]) == 0
+    assert pace.wait_s(10, 1, [hung]) == pytest.approx(0.5), "the two others share it"
+    assert pace.wait_s(10, 1, [hung, (10, 0.4)]) == pytest.approx((1.0 + 0.6) / 2)
+    assert pace.wait_s(10, 1, [hung, (10, 500.0), (10, 0.4)]) == pytest.approx(0.6 + 1.0)
+    assert pace.wait_s(0, 0, [hung] * 3) == pytest.approx(499.0)
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.5])
@@ -319,10 +343,10 @@ def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -
     for number in range(seconds * rate):
         now = number / rate
         while running and ends <= now:
-            queue.ran(running, ends - began)
+            queue.ran("only", ends - began)
             answered += len(running)
             began = ends
-            running, late = queue.take(began)
+            running, late = queue.take("only", began)
             assert not late
             ends += (0.02 + len(running) / capacity) * (slower if now > seconds / 2 else 1)
         try:
@@ -331,7 +355,7 @@ def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -
             refused += 1
         if not running:
             began = now
-            running, _ = queue.take(began)
+            running, _ = queue.take("only", began)
             ends = began + 0.02 + len(running) / capacity
     assert answered > 0.9 * seconds * capacity * (1 + 1 / slower) / 2
     assert refused + answered + queue.waiting + len(running) == seconds * rate
@@ -339,7 +363,7 @@ def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -
 
 def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
     for pace_s, size in ((0.1, 10), (0.001, 60), (5.0, 1)):
-        batch, refused = queue_at(pace_s, 2.0, 60).take(now=0.0)
+        batch, refused = queue_at(pace_s, 2.0, 60).take("only", now=0.0)
         assert (len(batch), refused) == (size, [])
 
 
@@ -358,9 +382,9 @@ def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() ->
     for _ in range(4):
         first.add(entry_of(100))
     for _ in range(4):
-        batch, _ = first.take(0.0)
+        batch, _ = first.take("only", 0.0)
         assert len(batch) == 1
-        first.ran(batch, 0.2)
+        first.ran("only", 0.2)
 
     known = scan_queue(0.2, 0.001, 2.0)
     for _ in range(4):
@@ -374,7 +398,7 @@ def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() ->
 def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None:
     queue = queue_at(0.0, 2.0, 60)
     queue.pace = scan_queue(3.0, 0.1, 2.0).pace
-    assert len(queue.take(0.0)[0]) == 30, "as long for the works as for the batch"
+    assert len(queue.take("only", 0.0)[0]) == 30, "as long for the works as for the batch"
 
 
 def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
@@ -385,8 +409,8 @@ def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
     with pytest.raises(OverloadedError, match="those 6 who wait"):
         queue.add(entry_of())
     for left in (5, 4, 3, 2, 1, 0):
-        batch, _ = queue.take(0.0)
-        queue.ran(batch, 0.2)
+        queue.take("only", 0.0)
+        queue.ran("only", 0.2)
         assert queue.waiting == left
     queue.add(entry_of())
     assert [one.key for one in queue.clear()] == [0]

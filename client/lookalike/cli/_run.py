@@ -31,16 +31,25 @@ def run(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
     except Exception as error:
-        return _INTERRUPTED if _is_of_an_interruption(error) else _told(error)
+        return _INTERRUPTED if _is_broken_off(error) else _told(error)
     return code if isinstance(code, int) else 0
 
 
-def _is_of_an_interruption(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind it: what libraries are importing just then fails with errors of all kinds."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
+# What an import that Ctrl-C breaks off may fail with instead: numpy's does.
+_BROKEN_OFF = (ImportError, RuntimeError, SystemError)
+
+
+def _is_broken_off(error: BaseException) -> bool:
+    """Whether it is, or comes of, what an import failed with because of Ctrl-C; what fails afterwards is told."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        behind = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if behind is None:
+            return False
+        if isinstance(behind, KeyboardInterrupt):
+            return isinstance(error, _BROKEN_OFF)
+        error = behind
     return False
 
 

@@ -76,7 +76,9 @@ class Limits(google.protobuf.message.Message):
     max_queue_bytes: builtins.int
     """Bytes of the pictures that wait for the network."""
     max_queue_ms: builtins.int
-    """Milliseconds that a query waits for the device before it is refused."""
+    """Milliseconds that a query may wait for the device. What is expected to wait behind others for more than half of it is
+    refused at once.
+    """
     max_slow_queue_ms: builtins.int
     """The same for what takes long: pictures, and exact searches of a compressed index."""
     max_receive_ms: builtins.int
