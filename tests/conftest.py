@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 # Photographs and weights lie beside the checkout, never in it; their licences
@@ -24,6 +25,10 @@ _FULL_EVERY = 20
 
 # Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# How long an example takes says nothing on a machine that others use, and the first one may import something large.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

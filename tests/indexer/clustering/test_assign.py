@@ -145,7 +145,7 @@ def test_vectors_that_are_not_finite_are_refused():
         assign(vectors, np.eye(2, dtype=np.float32))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_vectors_are_assigned_as_by_brute_force_in_any_batch(data):
     dim = data.draw(st.integers(1, 9))

@@ -181,7 +181,7 @@ def publish(storage: Storage, parts: int, spaces: set[int], clusterings: set[int
     generations.publish(storage, draft)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(history=HISTORIES, keep=st.integers(1, 4), leftovers=st.integers(0, 3))
 def test_after_any_history_the_kept_generations_are_whole_and_nothing_else_of_the_collection_is_left(
     tmp_path_factory, history, keep, leftovers

@@ -120,7 +120,7 @@ def test_a_zero_query_is_as_far_from_everything():
     assert (distances == 1).all()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_any_vectors_in_any_blocks_equal_brute_force(data):
     dim = data.draw(st.integers(1, 5))
