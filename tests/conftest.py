@@ -21,7 +21,7 @@ DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data
 
 # Python 3.11 crashes now and then when its collector runs, in whichever thread, in the middle of an asyncio server of
 # gRPC that a test has started or ended in this process (docs/reliability.md). So it runs between tests only.
-_FULL_EVERY = 20
+_FULL_EVERY = 50
 
 # Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -37,11 +37,17 @@ def pytest_configure() -> None:
     gc.disable()
 
 
+def pytest_collection_finish() -> None:
+    # What the tests' modules imported stays, and would be looked through each time.
+    gc.collect()
+    gc.freeze()
+
+
 _ended = 0
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_runtest_logfinish() -> None:
+def pytest_runtest_teardown() -> None:
     global _ended
     _ended += 1
     gc.collect(2 if _ended % _FULL_EVERY == 0 else 1)
