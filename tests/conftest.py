@@ -43,6 +43,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+    # Libraries complain at the end about what was not given back.
+    gc.unfreeze()
+
+
 _ended = 0
 
 
