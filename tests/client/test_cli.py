@@ -501,6 +501,15 @@ def until_it_waits(pid: int) -> None:
         time.sleep(0.2)
 
 
+@pytest.fixture
+def interruptible():
+    """Shells let what they start in the background, and all that it starts, ignore Ctrl-C: such as these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_quietly_with_130(toy):
     toy.delay = 240
     command = [sys.executable, "-m", "lookalike", "info", "--server", toy.address]
