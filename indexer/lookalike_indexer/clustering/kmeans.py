@@ -17,6 +17,7 @@ import faiss
 import numpy as np
 
 from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection.reader import Float32
@@ -47,7 +48,7 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
     order in which they first occur, and the first of them is repeated until
     there are k: ties go to the lower cluster, so the repeated ones stay empty.
     """
-    few = _distinct(vectors, k)
+    few = distinct_rows(vectors, k)
     if few is not None:
         return _without_training(vectors, few, k, settings)
     restarts = settings.restarts or 1
@@ -110,17 +111,6 @@ def _kmeans(
     if start is not None:
         kmeans.train(start)
     return kmeans
-
-
-def _distinct(vectors: Float32, k: int) -> Float32 | None:
-    """The different rows in the order in which they first occur, or None when there are more than k."""
-    first: dict[bytes, int] = {}
-    for row, vector in enumerate(vectors):
-        # Adding zero turns -0.0 into 0.0: equal values, other bytes.
-        first.setdefault((vector + 0).tobytes(), row)
-        if len(first) > k:
-            return None
-    return vectors[list(first.values())]
 
 
 def _without_training(vectors: Float32, few: Float32, k: int, settings: ClusterSettings) -> Trained:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, euclidean_distances, silhouette_score
 
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
+from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
 from lookalike_indexer.experiments.view import Float32, View
@@ -79,8 +79,7 @@ def choose_k(
         raise UsageError(f"--from {first}: with {images} images at most {images - 1} clusters can be measured.")
     numbers = tried_numbers(first, min(last, images - 1))
     paired = drawn.vectors[np.sort(np.random.default_rng(seed).permutation(images)[:_MOST_PAIRED])]
-    distances = euclidean_distances(paired)
-    np.fill_diagonal(distances, 0)
+    distances = distances_between(paired)
     del paired
     with (progress or Silent()).stage("choose k", len(numbers) * seeds, "clustering") as bar:
         lines = []
@@ -114,22 +113,14 @@ def _measured(k: int, runs: list[Assigned], vectors: Float32, distances: Float32
     subset = np.sort(np.random.default_rng(seed).permutation(len(clusters))[: len(distances)])
     pairs = itertools.combinations(runs, 2)
     agreements = [agreement(contingency(one.clusters, other.clusters, k, k)).ari for one, other in pairs]
-    several = len(np.unique(clusters)) > 1
     return _Tried(
         k=k,
         inertia=inertia(best),
-        silhouette=_silhouette(distances, clusters[subset]),
-        davies_bouldin=float(davies_bouldin_score(vectors, clusters)) if several else np.nan,
-        calinski_harabasz=float(calinski_harabasz_score(vectors, clusters)) if several else np.nan,
+        silhouette=silhouette(distances, clusters[subset]),
+        davies_bouldin=davies_bouldin(vectors, clusters),
+        calinski_harabasz=calinski_harabasz(vectors, clusters),
         stability=float(np.mean(agreements)),
     )
-
-
-def _silhouette(distances: Float32, clusters: npt.NDArray[np.int32]) -> float:
-    """NaN where it is not defined: all in one cluster, or each on its own."""
-    if not 1 < len(np.unique(clusters)) < len(clusters):
-        return np.nan
-    return float(silhouette_score(distances, clusters, metric="precomputed"))
 
 
 def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, int]) -> Result:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
 from lookalike_indexer.clustering.choice import choose_clusters
 from lookalike_indexer.collection.manifest import Setting
@@ -15,6 +14,7 @@ from lookalike_indexer.experiments.cost import Cost, measured
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import STRATEGIES
+from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled_alike
 from lookalike_indexer.experiments.view import Int32, View
@@ -106,9 +106,7 @@ def _checked_strategies(strategies: Sequence[str]) -> list[str]:
 def _scores(view: View, one: Sampled, strategy: str, groups: Int32) -> dict[str, str | float | int]:
     labels = view.labels[one.rows]
     known = agreement(contingency(labels, groups, len(view.label_names), int(groups.max()) + 1))
-    several = len(np.unique(groups)) > 1
     paired = np.sort(np.random.default_rng(0).permutation(len(groups))[:_MOST_PAIRED])
-    enough = 1 < len(np.unique(groups[paired])) < len(paired)
     sizes = np.bincount(groups)
     return {
         "space": one.space,
@@ -117,9 +115,9 @@ def _scores(view: View, one: Sampled, strategy: str, groups: Int32) -> dict[str,
         "nmi": known.nmi,
         "ari": known.ari,
         "v_measure": known.v_measure,
-        "silhouette": float(silhouette_score(one.vectors[paired], groups[paired])) if enough else np.nan,
-        "davies_bouldin": float(davies_bouldin_score(one.vectors, groups)) if several else np.nan,
-        "calinski_harabasz": float(calinski_harabasz_score(one.vectors, groups)) if several else np.nan,
+        "silhouette": silhouette(distances_between(one.vectors[paired]), groups[paired]),
+        "davies_bouldin": davies_bouldin(one.vectors, groups),
+        "calinski_harabasz": calinski_harabasz(one.vectors, groups),
         "smallest": int(sizes[sizes > 0].min()),
         "largest": int(sizes.max()),
     }

@@ -10,11 +10,13 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.steps import Step
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.numerics.steady import one_thread
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -63,15 +65,15 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
     count = view.reader.clustering(step.clustering).k
     track_of = matched(before.tracks, clusters, count) if before else np.arange(count, dtype=np.int32)
     vectors = _unit_vectors(view, step.space, rows[sampled])
-    nearest = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(vectors)
-    positions, disparity = _aligned(PCA(2, svd_solver="full").fit_transform(vectors), before)
+    with one_thread():
+        positions, disparity = _aligned(PCA(2, svd_solver="full").fit_transform(vectors.astype(np.float64)), before)
     return Followed(
         step=step,
         clusters=clusters,
         tracks=track_of[clusters],
         track_of=track_of,
         predictions=_predictions(view, step.model, rows),
-        neighbours=nearest.kneighbors(return_distance=False),
+        neighbours=nearest_others(vectors, k),
         positions=positions,
         disparity=disparity,
     )
@@ -98,11 +100,19 @@ def churn(before: Int64, now: Int64) -> float:
     return float(1 - kept.mean())
 
 
+def nearest_others(vectors: Float32, k: int) -> Int64:
+    """The k < n nearest other rows of each unit vector (n, dim), nearest first, ties by row: (n, k)."""
+    rows = np.arange(len(vectors))
+    found, _ = exact_search([(rows, vectors)], vectors, k + 1, "cosine")
+    own = found == rows[:, None]
+    # Where more than k copies come before it, a row does not find itself: then its last neighbour is one too many.
+    own[~own.any(axis=1), -1] = True
+    others: Int64 = found[~own].reshape(len(vectors), k)
+    return others
+
+
 def _unit_vectors(view: View, space: str, rows: Int64) -> Float32:
-    vectors = view.reader.vectors(space, np.searchsorted(view.space_rows(space), rows))
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Float32 = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
-    return unit
+    return prepare(view.reader.vectors(space, np.searchsorted(view.space_rows(space), rows)), "cosine")
 
 
 def _predictions(view: View, model: str, rows: Int64) -> Int32:

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from sklearn.decomposition import PCA
-from threadpoolctl import threadpool_limits
 
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, UsageError
@@ -18,6 +17,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
 from lookalike_indexer.experiments.view import Float32, Int64, View
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.numerics.steady import one_thread
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["pca", "tsne", "umap"]
@@ -64,15 +64,16 @@ def map2d(
         raise NotBuiltError(f"The space {name} has {entry.rows} images; a map needs at least {_FEWEST}.")
     drawn = sampled(view, name, sample, seed, progress)
     figures = {}
-    if method == "pca":
-        axes = PCA(min(2, entry.dim), random_state=seed).fit(drawn.vectors)
-        rows, places = _placed(view, drawn, axes, progress or Silent())
-        figures["explained_variance"] = float(axes.explained_variance_ratio_.sum())
-    else:
-        rows = drawn.rows
-        with (progress or Silent()).stage(f"{method} of {len(rows)} images", 1, "map") as bar:
-            places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
-            bar.advance()
+    with one_thread():
+        if method == "pca":
+            axes = PCA(min(2, entry.dim), random_state=seed).fit(drawn.vectors)
+            rows, places = _placed(view, drawn, axes, progress or Silent())
+            figures["explained_variance"] = float(axes.explained_variance_ratio_.sum())
+        else:
+            rows = drawn.rows
+            with (progress or Silent()).stage(f"{method} of {len(rows)} images", 1, "map") as bar:
+                places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
+                bar.advance()
     columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
     table = pa.table({**columns, **_predictions(view, entry.model, rows)})
     settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}
@@ -117,10 +118,8 @@ def _tsne(vectors: Float32, seed: int) -> Float32:
     from sklearn.manifold import TSNE
 
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
-    # Several threads add up in an order that differs from run to run.
-    with threadpool_limits(1):
-        model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
-        places: Float32 = model.fit_transform(_reduced(vectors, seed))
+    model = TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    places: Float32 = model.fit_transform(_reduced(vectors, seed))
     return places.astype(np.float32)
 
 

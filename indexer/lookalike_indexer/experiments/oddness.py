@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.experiments.homes import Cells
 from lookalike_indexer.experiments.view import Assigned, Float32, Int32, View
+from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.numerics.varied import NEGLIGIBLE
 from lookalike_indexer.progress import Progress
 
 Bool = npt.NDArray[np.bool_]
@@ -23,8 +24,6 @@ _HOME_IMAGES = 2
 # Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) label modified z-scores above this as outliers.
 FAR = 3.5
 _TO_DEVIATIONS = 0.6745
-# Labels that are measured for each image: its own may be the nearest, and others as near as float32 can tell.
-_CANDIDATES = 4
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,18 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
     centroids = sums / np.maximum(counts, 1)[:, None]
     distance, other_distance = np.full(len(view), np.nan), np.full(len(view), np.nan)
     looks_like = np.full(len(view), -1, np.int32)
-    near = _index(centroids, counts)
+    there = np.flatnonzero(counts)
+    middles = there, centroids[there].astype(np.float32)
+    nothing = NEGLIGIBLE * float(np.sqrt(np.square(centroids).sum(axis=1).max(initial=0)))
     with progress.stage("distances to classes", entry.rows, "image") as bar:
         for rows, vectors in view.stream(space):
             known = view.labels[rows] >= 0
             some = rows[known]
             prepared = prepare(vectors[known], metric)
-            own, other, nearest = _distances(prepared, view.labels[some], centroids, counts, near)
-            distance[some], other_distance[some], looks_like[some] = own, other, nearest
+            own, other, nearest = _distances(prepared, view.labels[some], centroids, counts, middles)
+            distance[some] = np.where(own <= nothing, 0, own)
+            other_distance[some] = np.where(other <= nothing, 0, other)
+            looks_like[some] = nearest
             bar.advance(len(rows))
     judged = np.isfinite(distance)
     z = robust_z(distance, view.labels, judged)
@@ -154,15 +157,16 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells) -> Measured:
 def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> Float64:
     """The modified z-score of each value within its group: 0.6745 (x - median) / MAD.
 
-    Where the MAD is 0, because most values are equal, it is 0; NaN for values
-    that are not judged.
+    Where the MAD is 0 but for rounding, because most values are equal, it is 0;
+    NaN for values that are not judged.
     """
     z = np.full(len(values), np.nan)
     rows = np.flatnonzero(judged)
     _, codes = np.unique(groups[rows], return_inverse=True)
     apart = values[rows] - _medians(values[rows], codes)[codes]
     spread = _medians(np.abs(apart), codes)[codes]
-    z[rows] = np.where(spread > 0, _TO_DEVIATIONS * apart / np.where(spread > 0, spread, 1), 0.0)
+    varied = spread > NEGLIGIBLE * np.abs(values[rows]).max(initial=0)
+    z[rows] = np.where(varied, _TO_DEVIATIONS * apart / np.where(varied, spread, 1), 0.0)
     return z
 
 
@@ -186,42 +190,29 @@ def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> 
 
 
 def _distances(
-    vectors: Float32, codes: Int32, centroids: Float64, counts: npt.NDArray[np.int64], near: faiss.Index
+    vectors: Float32,
+    codes: Int32,
+    centroids: Float64,
+    counts: npt.NDArray[np.int64],
+    middles: tuple[npt.NDArray[np.int64], Float32],
 ) -> tuple[Float64, Float64, Int32]:
     """The distance to the own label's other images, to the nearest other label, and that label.
 
     A centroid that an image is part of leans towards it. Without the image, of
-    n, it would be at n / (n - 1) times the distance. `near` finds the labels to
-    be measured: in float32, where a few may be as good as equal.
+    n, it would be at n / (n - 1) times the distance. `middles` are the labels
+    that have images, with their centroids.
     """
     exact = vectors.astype(np.float64)
     size = counts[codes]
     own = _apart(exact, centroids[codes]) * size / np.maximum(size - 1, 1)
-    _, candidates = near.search(vectors, min(_CANDIDATES, near.ntotal))
-    # By label, so that of equally near ones the first is taken.
-    candidates.sort(axis=1)
-    apart = np.stack([_apart(exact, centroids[column]) for column in candidates.T], axis=1)
-    apart[candidates == codes[:, None]] = np.inf
-    best = apart.argmin(axis=1)[:, None]
-    other = np.take_along_axis(apart, best, axis=1)[:, 0]
-    nearest = np.take_along_axis(candidates, best, axis=1)[:, 0]
-    alone = np.isinf(other)
-    return (
-        np.where(size > 1, own, np.nan),
-        np.where(alone, np.nan, other),
-        np.where(alone, -1, nearest).astype(np.int32),
-    )
+    # Two, because the nearest one may be the own label.
+    found, _ = exact_search([middles], vectors, 2, "l2")
+    nearest = np.where(found[:, 0] == codes, found[:, 1], found[:, 0])
+    other = np.where(nearest < 0, np.nan, _apart(exact, centroids[nearest]))
+    return np.where(size > 1, own, np.nan), other, nearest.astype(np.int32)
 
 
 def _apart(vectors: Float64, others: Float64) -> Float64:
     """The Euclidean distance of each row to that of the other array."""
     apart: Float64 = np.linalg.norm(vectors - others, axis=1)
     return apart
-
-
-def _index(centroids: Float64, counts: npt.NDArray[np.int64]) -> faiss.Index:
-    """Finds the centroids near a vector by their numbers, those of labels without images left out."""
-    there = np.flatnonzero(counts)
-    index = faiss.IndexIDMap2(faiss.IndexFlatL2(centroids.shape[1]))
-    index.add_with_ids(centroids[there].astype(np.float32), there)
-    return index

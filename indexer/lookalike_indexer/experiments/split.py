@@ -10,7 +10,7 @@ import pyarrow as pa
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.subclusters import MEASURED, Split, goodness, split
+from lookalike_indexer.experiments.subclusters import MEASURED, Split, Splitter, goodness
 from lookalike_indexer.experiments.view import Float32, Int64, View, some
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
@@ -60,10 +60,10 @@ def split_label(
     if not np.isfinite(vectors).all():
         raise IndexerError(f"Some embeddings of {label} in {space} hold NaN or infinite values; embed them again.")
     tried = [k] if k else list(range(2, min(_MOST, len(places) - 1) + 1)) or [1]
-    splits = []
+    splits, splitter = [], Splitter(vectors, seed)
     with progress.stage(f"split {label}", len(tried), "k") as bar:
         for number in tried:
-            splits.append(split(vectors, number, seed))
+            splits.append(splitter.split(number))
             bar.advance()
     best = max(splits, key=goodness)  # the first of equal ones
     rows = space_rows[places]

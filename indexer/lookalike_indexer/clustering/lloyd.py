@@ -1,0 +1,120 @@
+"""k-means of unit vectors on the grid of `numerics.grid`: the same bits on every processor, with any threads.
+
+Lloyd's algorithm, started by k-means++ (Arthur and Vassilvitskii, 2007). It
+needs float64 and all vectors in memory, so it serves experiments on samples.
+`kmeans.py` trains the clusterings that a collection keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.clustering.distinct import distinct_rows
+from lookalike_indexer.numerics.grid import UNIT_BITS, Float64, on_grid, squared_norms
+from lookalike_indexer.numerics.steady import one_thread
+
+Int64 = npt.NDArray[np.int64]
+
+ITERATIONS = 25
+# Elements of the largest block of products, points by centroids.
+_BLOCK = 1 << 22
+# k-means++ looks at this many dimensions. Projections keep what k-means looks at (Boutsidis, Zouzias, Drineas, 2010).
+_PROJECTED_DIMS = 64
+# A projection is about as long as the vector. 2^-16 keeps sums of squared distances exact for a million points.
+_PROJECTED_BITS = 16
+
+
+@dataclass(frozen=True)
+class Lloyd:
+    """Centroids (k, dim) on the grid, the cluster of each point (n,), and the sum of squared distances between them."""
+
+    centroids: Float64
+    clusters: Int64
+    inertia: float
+
+
+def lloyd(points: Float64, k: int, seed: int, *, spherical: bool = False, iterations: int = ITERATIONS) -> Lloyd:
+    """Divide n unit vectors (n, dim) on the grid into k <= n groups.
+
+    With `spherical` the centroids are kept on the unit sphere (Dhillon and
+    Modha, 2001). Equal distances go to the lower cluster. Where the points have
+    no more than k different values, those are the centroids, and the first of
+    them is repeated until there are k; the repeated ones are empty.
+    """
+    few = distinct_rows(points, k)
+    if few is not None:
+        centroids = np.concatenate([few, np.repeat(few[:1], k - len(few), axis=0)])
+        return Lloyd(centroids, *_assigned(points, centroids))
+    centroids = points[_start(points, k, seed)]
+    clusters, inertia = _assigned(points, centroids)
+    for _ in range(iterations):
+        updated = _updated(points, centroids, clusters, spherical)
+        if np.array_equal(updated, centroids):
+            break
+        centroids = updated
+        clusters, inertia = _assigned(points, centroids)
+    return Lloyd(centroids, clusters, inertia)
+
+
+def best_lloyd(points: Float64, k: int, seed: int, starts: int, *, spherical: bool = False) -> Lloyd:
+    """The one of several runs, with the seeds from `seed` on, that has the least inertia; the first of equal ones."""
+    runs = (lloyd(points, k, seed + start, spherical=spherical) for start in range(starts))
+    return min(runs, key=lambda run: run.inertia)
+
+
+def _start(points: Float64, k: int, seed: int) -> Int64:
+    """K rows, chosen by k-means++ in a random projection."""
+    from sklearn.cluster import kmeans_plusplus
+
+    # One thread, because threads that wait for each other cost more than they bring for so few dimensions.
+    with one_thread():
+        _, rows = kmeans_plusplus(_projected(points, seed), k, random_state=seed)
+    chosen: Int64 = rows.astype(np.int64)
+    return chosen
+
+
+def _projected(points: Float64, seed: int) -> Float64:
+    """The points in at most 64 dimensions, on a coarser grid: random signs (Achlioptas, 2003) keep sums exact."""
+    dim = points.shape[1]
+    if dim <= _PROJECTED_DIMS:
+        return on_grid(points, _PROJECTED_BITS)
+    signs = np.random.default_rng(seed).integers(0, 2, (dim, _PROJECTED_DIMS)) * 2.0 - 1
+    return on_grid(points @ signs / np.sqrt(_PROJECTED_DIMS), _PROJECTED_BITS)
+
+
+def _assigned(points: Float64, centroids: Float64) -> tuple[Int64, float]:
+    """The nearest centroid of each point, the lower one among equals, and the inertia."""
+    clusters = np.empty(len(points), np.int64)
+    distances = squared_norms(points)
+    lengths = squared_norms(centroids)
+    step = max(1, _BLOCK // len(centroids))
+    for start in range(0, len(points), step):
+        some = slice(start, start + step)
+        # |c|^2 - 2 xc: the point's own length makes no difference to which centroid is the nearest.
+        scores = points[some] @ centroids.T
+        scores *= -2
+        scores += lengths
+        clusters[some] = scores.argmin(axis=1)
+        distances[some] += np.take_along_axis(scores, clusters[some, None], axis=1)[:, 0]
+    return clusters, float(distances.sum())
+
+
+def _updated(points: Float64, centroids: Float64, clusters: Int64, spherical: bool) -> Float64:
+    """The mean of each cluster's points, on the grid; an empty cluster takes the point farthest from its centroid."""
+    from scipy.sparse import csr_array
+
+    k = len(centroids)
+    sizes = np.bincount(clusters, minlength=k)
+    members = csr_array((np.ones(len(points)), (clusters, np.arange(len(points)))), shape=(k, len(points)))
+    means = (members @ points) / np.maximum(sizes, 1)[:, None]
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        apart = np.square(points - centroids[clusters]).sum(axis=1)
+        means[empty] = points[np.argsort(-apart, kind="stable")[: len(empty)]]
+    if spherical:
+        lengths = np.sqrt(np.square(means).sum(axis=1))[:, None]
+        means = np.where(lengths > 0, means / np.where(lengths > 0, lengths, 1), centroids)
+    return on_grid(means, UNIT_BITS)

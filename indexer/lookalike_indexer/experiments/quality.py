@@ -1,0 +1,51 @@
+"""How well a partition divides vectors, by scikit-learn; NaN where a measure is not defined.
+
+`silhouette` is the same on every processor. `davies_bouldin` and
+`calinski_harabasz` do not depend on the number of threads. Between processors
+they agree to a relative 1e-6.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+
+from lookalike_indexer.experiments.view import Float32
+from lookalike_indexer.numerics.grid import on_grid, squared_distances
+from lookalike_indexer.numerics.steady import one_thread
+
+Groups = npt.NDArray[np.integer]
+_NAN = float("nan")
+
+
+def distances_between(vectors: Float32) -> Float32:
+    """The Euclidean distances between all pairs of unit vectors (n, dim): (n, n)."""
+    apart = squared_distances(on_grid(vectors))
+    return np.sqrt(apart, out=apart).astype(np.float32)
+
+
+def silhouette(distances: Float32, groups: Groups) -> float:
+    """The mean silhouette (Rousseeuw, 1987), from the distances of all pairs (n, n)."""
+    return float(silhouette_score(distances, groups, metric="precomputed")) if _defined(groups) else _NAN
+
+
+def davies_bouldin(vectors: Float32, groups: Groups) -> float:
+    """The index of Davies and Bouldin (1979): the lower, the better."""
+    if not _defined(groups):
+        return _NAN
+    with one_thread():
+        return float(davies_bouldin_score(vectors.astype(np.float64), groups))
+
+
+def calinski_harabasz(vectors: Float32, groups: Groups) -> float:
+    """The index of Calinski and Harabasz (1974): the higher, the better."""
+    if not _defined(groups):
+        return _NAN
+    with one_thread():
+        return float(calinski_harabasz_score(vectors.astype(np.float64), groups))
+
+
+def _defined(groups: Groups) -> bool:
+    """Neither all in one group, nor each on its own."""
+    return 1 < len(np.unique(groups)) < len(groups)

@@ -1,0 +1,1 @@
+"""Arithmetic whose results do not depend on the number of threads, the processor's kernels, or the batch."""
