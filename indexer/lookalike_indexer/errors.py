@@ -17,6 +17,12 @@ thing and says what to do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+DecodeErrorKind = Literal["missing", "unreadable", "timeout", "crashed", "limit", "changed", "damaged"]
+
 
 class IndexerError(Exception):
     """The root of all errors that the indexer and the server raise on purpose."""
@@ -43,7 +49,19 @@ class DataLossError(IndexerError):
 
 
 class DecodeError(IndexerError):
-    """A picture that cannot be read."""
+    """A picture that cannot be read.
+
+    `kind` classifies the reason. Every kind but "damaged" may pass, so that a
+    later run can try again.
+    """
+
+    def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged") -> None:
+        super().__init__(message)
+        self.kind: DecodeErrorKind = kind
+
+    def __reduce__(self) -> tuple[Callable[..., DecodeError], tuple[object, ...]]:
+        # Without this, an error that crosses a process boundary loses its kind.
+        return partial(DecodeError, kind=self.kind), self.args
 
 
 class WeightsError(IndexerError):

@@ -32,10 +32,16 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """Where the images came from: `uri` is an absolute path."""
+    """Where the images came from.
 
-    kind: Literal["directory", "list", "parquet"]
+    `uri` is an absolute path. The kind "shards" is a folder of Parquet, tar or
+    zip files. `exclude` are gitignore patterns of paths below `uri` that are
+    left out, besides the defaults.
+    """
+
+    kind: Literal["directory", "list", "parquet", "tar", "zip", "shards"]
     uri: str
+    exclude: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

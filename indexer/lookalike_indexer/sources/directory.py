@@ -25,6 +25,8 @@ class DirectorySource:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
+        self.left_out: dict[str, int] = {}
+        self.unreadable_folders: list[str] = []
 
     @property
     def entry(self) -> SourceEntry:
@@ -66,7 +68,7 @@ def _row(path: Path, key: str, label: str | None) -> SourceRow:
         # A broken link or a file that went meanwhile: reading it will say so.
         length, modified = 0, 0
     readable = printable(key)
-    return SourceRow(readable, label, str(path) if readable == key else "", length, modified)
+    return SourceRow(readable, label, key if readable == key else "", length, modified)
 
 
 def is_picture(path: Path) -> bool:

@@ -2,88 +2,117 @@
 
 from __future__ import annotations
 
-import functools
-import re
+import os
+import threading
+from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
 
 from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.sources.container import Container, is_contained, split
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+__all__ = ["Fetcher", "fetch", "is_contained"]
 
-_PARQUET_ROW = re.compile(r"(.+)#(\d+)")
+_OPEN_CONTAINERS = 4
+_Stamp = tuple[int, int, int]
+
+
+class Fetcher:
+    """Reads images; keeps the containers that it read last open, each at its latest position.
+
+    Members of one container that are asked for in its order cost one pass over
+    it. A container that changed (another file, size or time) is opened anew.
+    Several threads may use one Fetcher; members are read one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, tuple[_Stamp, Container]] = OrderedDict()
+
+    def __enter__(self) -> Fetcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def fetch(self, uri: str, max_bytes: int) -> bytes:
+        """The encoded bytes of an image, by its absolute URI: the path of a file, or "FILE#KEY" of a container.
+
+        DecodeError of the kind "missing", "unreadable" or "limit" (more than
+        `max_bytes`); an empty file is "damaged".
+        """
+        if not uri:
+            raise DecodeError("its file name is not valid UTF-8; rename the file", kind="unreadable")
+        inside = split(uri)
+        if inside is None:
+            return _checked(_read_file(uri, max_bytes), max_bytes)
+        with self._lock:
+            return _checked(self._container(inside[0]).read(inside[1], max_bytes), max_bytes)
+
+    def close(self) -> None:
+        """Close all containers; the next `fetch` opens what it needs."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1][1].close()
+
+    def _container(self, path: str) -> Container:
+        now = _stamp(path)
+        known = self._open.pop(path, None)
+        if known and known[0] != now:
+            known[1].close()
+            known = None
+        if not known:
+            while len(self._open) >= _OPEN_CONTAINERS:
+                self._open.popitem(last=False)[1][1].close()
+            known = now, _opened(path)
+        self._open[path] = known
+        return known[1]
+
+
+_process_fetcher = Fetcher()
 
 
 def fetch(uri: str, max_bytes: int) -> bytes:
-    """The encoded bytes of an image: a file's path, or "FILE.parquet#ROW".
+    """`Fetcher.fetch` with the Fetcher of this process."""
+    return _process_fetcher.fetch(uri, max_bytes)
 
-    DecodeError says in a line why they cannot be had: missing, unreadable, or
-    more than `max_bytes`.
-    """
-    if not uri:
-        raise DecodeError("its file name is not valid UTF-8; rename the file")
-    row = _PARQUET_ROW.fullmatch(uri)
-    if row and not Path(uri).exists():
-        return _checked(_parquet_row(row[1], int(row[2])), max_bytes)
+
+def _read_file(path: str, max_bytes: int) -> bytes:
     try:
-        with Path(uri).open("rb") as file:
+        with Path(path).open("rb") as file:
             # One byte more than allowed tells that there is more, without reading it all.
-            return _checked(file.read(max_bytes + 1), max_bytes)
-    except FileNotFoundError as error:
-        raise DecodeError("there is no such file") from error
+            return file.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DecodeError("there is no such file", kind="missing") from error
     except (OSError, ValueError) as error:
-        raise DecodeError(f"the file cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DecodeError(f"the file cannot be read: {reason}", kind="unreadable") from error
 
 
 def _checked(data: bytes, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
-        raise DecodeError(f"the file is larger than the {max_bytes:,} bytes that are allowed")
+        raise _too_large(max_bytes)
     if not data:
         raise DecodeError("the file is empty")
     return data
 
 
-def _parquet_row(path: str, row: int) -> bytes:
-    import pyarrow as pa  # only where Parquet is the source: decoding workers start without it
+def _too_large(max_bytes: int) -> DecodeError:
+    return DecodeError(f"the file is larger than the {max_bytes:,} bytes that are allowed", kind="limit")
 
+
+def _stamp(path: str) -> _Stamp:
     try:
-        modified = Path(path).stat().st_mtime_ns
-        column, first = _row_group(path, modified, *_group_of(path, modified, row))
-        value = column[row - first].as_py()
-    except (OSError, IndexError, pa.ArrowException) as error:
-        raise DecodeError(f"row {row} of the Parquet file cannot be read") from error
-    if value is None:
-        raise DecodeError(f"row {row} of the Parquet file has no image")
-    return bytes(value)
+        status = os.stat(path)
+    except OSError as error:
+        raise DecodeError(f"the file cannot be read: {error.strerror}", kind="unreadable") from error
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-# Neighbouring rows are asked for one after the other. A row group can only be
-# decoded whole, so each process keeps the last one, and the row groups' ends.
-@functools.lru_cache(maxsize=1)
-def _row_group(path: str, modified: int, group: int, first: int) -> tuple[pa.ChunkedArray, int]:
-    import pyarrow.parquet as pq
+def _opened(path: str) -> Container:
+    # Imported where a container is the source: decoding workers start without it.
+    from lookalike_indexer.sources.parquet_rows import ParquetRows
 
-    with pq.ParquetFile(path) as file:
-        name = next(name for name in ("image", "bytes") if name in file.schema_arrow.names)
-        return file.read_row_group(group, columns=[name]).column(name), first
-
-
-@functools.lru_cache(maxsize=1)
-def _group_ends(path: str, modified: int) -> tuple[int, ...]:
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        ends: list[int] = []
-        for group in range(file.num_row_groups):
-            ends.append((ends[-1] if ends else 0) + file.metadata.row_group(group).num_rows)
-        return tuple(ends)
-
-
-def _group_of(path: str, modified: int, row: int) -> tuple[int, int]:
-    """The row group that a row is in, and that group's first row; IndexError when there is no such row."""
-    ends = _group_ends(path, modified)
-    for group, end in enumerate(ends):
-        if row < end:
-            return group, ends[group - 1] if group else 0
-    raise IndexError(row)
+    return ParquetRows(path)

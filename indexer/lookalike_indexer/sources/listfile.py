@@ -19,6 +19,8 @@ class ListSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self.left_out: dict[str, int] = {}
+        self.unreadable_folders: list[str] = []
 
     @property
     def entry(self) -> SourceEntry:
@@ -40,7 +42,7 @@ class ListSource:
             path = self.path.parent / key
             try:
                 status = path.stat()
-                yield SourceRow(key, None, str(path), status.st_size, status.st_mtime_ns)
+                yield SourceRow(key, None, key, status.st_size, status.st_mtime_ns)
             except (OSError, ValueError):
                 # Not there, or not a possible path: reading it will say so.
-                yield SourceRow(key, None, str(path), 0, 0)
+                yield SourceRow(key, None, key, 0, 0)

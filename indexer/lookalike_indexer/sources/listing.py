@@ -8,6 +8,7 @@ the very parts that it would have written.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection import layout, schema, uris
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, write_part
 from lookalike_indexer.collection.storage import Storage
@@ -125,7 +126,7 @@ class _Known:
 
 class _Writer:
     def __init__(self, storage: Storage, entry: SourceEntry, part: int, rows: int, part_size: int) -> None:
-        self._storage, self._part_size = storage, part_size
+        self._storage, self._entry, self._part_size = storage, entry, part_size
         self._schema = schema.SOURCE.with_metadata({_SOURCE: msgspec.json.encode(entry, order="sorted")})
         self._pending: list[SourceRow] = []
         self.part, self.rows = part, rows
@@ -142,6 +143,7 @@ class _Writer:
             self._pending = []
 
     def _write(self, rows: list[SourceRow]) -> None:
+        rows = [dataclasses.replace(row, uri=uris.absolute(self._entry, row.uri)) for row in rows]
         table = _table(rows, self.rows).cast(self._schema)
         write_part(self._storage, layout.source(self.part), table)
         self.part += 1
@@ -196,7 +198,7 @@ def _check_source(storage: Storage, part: str, entry: SourceEntry) -> None:
 
 def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -> None:
     """MismatchError, naming both, unless the collection was made from this very source."""
-    if before != now:
+    if (before.kind, before.uri) != (now.kind, now.uri):
         raise MismatchError(
             f"The collection {storage.root} was made from the {before.kind} {before.uri}, not from the {now.kind} "
             f"{now.uri}; name that source again, or give another --collection."

@@ -1,7 +1,8 @@
-"""A Parquet file of keys and image bytes."""
+"""A Parquet file of image bytes."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,61 +10,65 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.errors import IndexerError, UsageError
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.sources.parquet_columns import batches, columns_of, keys_of, leaves, open_parquet, texts
 from lookalike_indexer.sources.row import SourceRow
 
-IMAGE_COLUMNS = ("image", "bytes")
+_NO_LABEL = -1
 
 
 class ParquetSource:
     """The pictures of a Parquet file, in the order of its rows.
 
-    Columns: `key` (text), `image` or `bytes` (binary) and, if there is one,
-    `label` (text). Row r is read from the URI "FILE.parquet#r".
+    `columns_of` says which columns are read. The image of a key is read from
+    the URI "FILE.parquet#KEY".
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
-        names = self._open().schema_arrow.names
-        if "key" not in names or not any(column in names for column in IMAGE_COLUMNS):
-            raise UsageError(
-                f"{self.path} has the columns {', '.join(names)}: a Parquet source needs the columns key and image "
-                "(or bytes), and may have label."
-            )
-        self._columns = ["key", "label"] if "label" in names else ["key"]
+        self.left_out: dict[str, int] = {}
+        self.unreadable_folders: list[str] = []
+        with self._open() as file:
+            self._columns = columns_of(file, str(self.path))
 
     @property
     def entry(self) -> SourceEntry:
         return SourceEntry("parquet", str(self.path))
 
     def keys(self) -> Iterator[str]:
-        for key, _ in self._pairs(["key"]):
-            yield key
+        """The keys, in order; IndexerError when the file is damaged, UsageError when a row has none."""
+        with self._open() as file:
+            yield from keys_of(file, self._columns, str(self.path))
 
     def rows(self) -> Iterator[SourceRow]:
-        status = self.path.stat()
-        for number, (key, label) in enumerate(self._pairs(self._columns)):
-            yield SourceRow(key, label, f"{self.path}#{number}", status.st_size, status.st_mtime_ns)
-
-    def _pairs(self, columns: list[str]) -> Iterator[tuple[str, str | None]]:
-        number = 0
+        status = os.stat(self.path)
         with self._open() as file:
-            for batch in file.iter_batches(columns=columns):
-                keys = _texts(batch, "key")
-                labels = _texts(batch, "label") if "label" in columns else [None] * len(keys)
-                for key, label in zip(keys, labels, strict=True):
-                    if not key:
-                        raise UsageError(f"Row {number} of {self.path} has no key; give every row a key of its own.")
-                    yield key, label or None
-                    number += 1
+            labels = self._labels(file)
+            for key in keys_of(file, self._columns, str(self.path)):
+                yield SourceRow(key, next(labels, None), f"{self.path.name}#{key}", status.st_size, status.st_mtime_ns)
+
+    def _labels(self, file: pq.ParquetFile) -> Iterator[str | None]:
+        """The label of each row; ends early where there are no labels."""
+        name, path = self._columns.label, str(self.path)
+        if name is None:
+            return
+        classes = self._columns.classes
+        for batch in batches(file, [name], path):
+            column = leaves(batch, name)
+            if not (classes and pa.types.is_integer(column.type)):
+                yield from (label or None for label in texts(column, name, path))
+                continue
+            for number in column.to_pylist():
+                yield None if number is None or number == _NO_LABEL else self._class_name(number)
+
+    def _class_name(self, number: int) -> str:
+        classes = self._columns.classes
+        if not 0 <= number < len(classes):
+            raise UsageError(
+                f"The column {self._columns.label} of {self.path} has the class {number}, but its metadata names "
+                f"the classes 0 to {len(classes) - 1}; correct the file."
+            )
+        return classes[number]
 
     def _open(self) -> pq.ParquetFile:
-        try:
-            return pq.ParquetFile(self.path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise IndexerError(f"{self.path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-
-
-def _texts(batch: pa.RecordBatch, column: str) -> list[str | None]:
-    texts: list[str | None] = batch.column(column).cast(pa.string()).to_pylist()
-    return texts
+        return open_parquet(str(self.path))

@@ -13,8 +13,10 @@ from lookalike_indexer.collection.manifest import SourceEntry
 class SourceRow:
     """An image of a source.
 
-    `uri` is what `fetch` reads; it is empty when the image cannot be reached
-    at all. `bytes` and `modified_ns` are the length and the time of the file
+    `uri` is relative to the source's root folder where that is possible;
+    `collection.uris.absolute` makes it what `fetch` reads. It is the path of a
+    file, or "FILE#KEY" for a member of a Parquet, tar or zip file. It is empty
+    when the image cannot be reached at all. `bytes` and `modified_ns` are the length and the time of the file
     that holds it: when they change, so did the image.
     """
 
@@ -26,7 +28,15 @@ class SourceRow:
 
 
 class Source(Protocol):
-    """A set of images in a fixed order."""
+    """A set of images in a fixed order.
+
+    `left_out` counts what the latest `rows()` left out so far, by kind, such
+    as "hidden" or "not a picture (.txt)". `unreadable_folders` names the
+    folders among these.
+    """
+
+    left_out: dict[str, int]
+    unreadable_folders: list[str]
 
     @property
     def entry(self) -> SourceEntry:

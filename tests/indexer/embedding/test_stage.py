@@ -271,7 +271,7 @@ def test_a_parquet_file_gives_what_its_pictures_give(embed, reader, photos: Path
     assert (report.embedded, report.rejected) == (20, 2)
     images = reader().images().to_pylist()
     assert {row["label"] for row in images} == {"x"}
-    assert images[0]["uri"] == f"{tmp_path / 'photos.parquet'}#0"
+    assert images[0]["uri"] == f"{tmp_path / 'photos.parquet'}#{paths[0].name}"
     assert images[0]["bytes"] == len(table["image"][0])
 
 

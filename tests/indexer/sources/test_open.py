@@ -12,12 +12,12 @@ from lookalike_indexer.sources.open import open_source
 
 
 def test_a_list_file_names_pictures_relative_to_itself(tmp_path: Path, make_picture):
-    picture = make_picture(tmp_path / "photos" / "ä b.jpg")
+    make_picture(tmp_path / "photos" / "ä b.jpg")
     (tmp_path / "list.txt").write_text("./photos/ä b.jpg\n\nphotos/missing.jpg\n", encoding="utf-8")
     source = open_source(str(tmp_path / "list.txt"))
     assert source.entry == SourceEntry("list", str(tmp_path / "list.txt"))
     there, missing = source.rows()
-    assert (there.key, there.label, there.uri) == ("photos/ä b.jpg", None, str(picture))
+    assert (there.key, there.label, there.uri) == ("photos/ä b.jpg", None, "photos/ä b.jpg")
     assert (missing.key, missing.bytes) == ("photos/missing.jpg", 0)
 
 
@@ -31,7 +31,10 @@ def test_a_parquet_file_gives_keys_labels_and_rows(tmp_path: Path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"image": [b"x", b"y"], "key": ["one", "two"], "label": ["l", None]}), path)
     source = open_source(str(path))
-    assert [(r.key, r.label, r.uri) for r in source.rows()] == [("one", "l", f"{path}#0"), ("two", None, f"{path}#1")]
+    assert [(r.key, r.label, r.uri) for r in source.rows()] == [
+        ("one", "l", "a.parquet#one"),
+        ("two", None, "a.parquet#two"),
+    ]
     assert source.entry.kind == "parquet"
 
 
