@@ -7,11 +7,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test lint audit fuzz format proto proto-check lock clean
+.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
 	@echo "make test                   every check and test that CI runs"
+	@echo "make test-under-load        the tests ten times in a row beside busy processes; TIMES=n, BUSY=n, TESTS=paths"
 	@echo "make lint | format          the checks alone | mend what can be mended by itself"
 	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
 	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests and pictures"
@@ -30,6 +31,13 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+
+TIMES ?= 10
+BUSY ?= 3
+TESTS ?= tests
+test-under-load: $(READY)
+	$(BIN)/python scripts/under_load.py --times $(TIMES) --busy $(BUSY) -- \
+	    $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 lint: $(READY) proto-check
 	$(BIN)/ruff format --check .

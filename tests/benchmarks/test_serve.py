@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import grpc
 import numpy as np
@@ -87,10 +86,9 @@ def test_a_server_ends_with_its_block():
         before = running.cpu_seconds()
         assert before > 0
         assert running.rss_mib() > 1
-    began = time.monotonic()
-    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError):
-        channel.unary_unary(echo.METHOD)(b"x", timeout=2)
-    assert time.monotonic() - began < 5
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(echo.METHOD)(b"x", timeout=60)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def test_a_server_that_does_not_start_says_why():

@@ -50,7 +50,9 @@ async def test_a_broken_picture_fails_its_own_caller_only(make_toy, make_embedde
     others = [
         asyncio.ensure_future(queue.embed(one, "s0", files, None)) for files in ([b"2", b"3"], [b"4", b"junk"], [b"5"])
     ]
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(60):
+        while queue.waiting < 5:
+            await asyncio.sleep(0.01)
     gate.open.set()
     results = await asyncio.gather(first, *others, return_exceptions=True)
     queue.close()

@@ -503,10 +503,13 @@ class TestServed:
         slow = [Slow("slow:0"), Slow("slow:1")]
         limits = Limits(max_queue_ms=60_000)
         async with serve(make_toy(), placement="replicate", devices=slow, limits=limits) as served:
-            calls = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)) for _ in range(20)]
+            # One call after the other: the first device to be free would take all that are there.
+            calls = [asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3))]
+            await until(lambda: any(one.batches for one in slow))
+            calls.append(asyncio.ensure_future(served.neighbors(by_vector(queries(1)), 3)))
             await until(lambda: all(one.batches for one in slow))
             for one in slow:
                 one.gate.set()
             replies = await asyncio.gather(*calls)
         assert {reply.served.device for reply in replies} == {"slow:0", "slow:1"}
-        assert all(one.batches for one in slow)
+        assert [one.batches for one in slow] == [[1], [1]]

@@ -71,10 +71,10 @@ def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], sma
     # Nobody writes into the pipe, so that reading it never ends.
     Path(pictures[5]).unlink()
     os.mkfifo(pictures[5])
-    with DecodePool(PoolSettings(2, timeout=1.0), small_spec) as pool:
+    with DecodePool(PoolSettings(2, timeout=2.0), small_spec) as pool:
         results = [result for _, result in pool.stream(list(enumerate(pictures)), 16)]
     expected: list[int | str] = [10 * number for number in range(20)]
-    expected[5] = "decoding took longer than 1 s"
+    expected[5] = "decoding took longer than 2 s"
     assert reds(results) == expected
 
 
