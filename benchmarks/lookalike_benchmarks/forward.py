@@ -119,6 +119,7 @@ def _bare(network: Network, images: torch.Tensor, calls: int) -> float:
 
 def _write(storage: Storage, number: int, tables: PartTables) -> None:
     write_part(storage, layout.images(number), tables.images)
+    assert tables.predictions is not None
     write_part(storage, layout.predictions("model", number), tables.predictions)
     for space, table in tables.embeddings.items():
         write_part(storage, layout.embeddings(space, number), table)

@@ -11,7 +11,7 @@ import torch
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.attribution.attributor import Attributor, Method
 from lookalike_indexer.embedding.classes import class_names
-from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.images.prepare import Prepared, prepare
@@ -33,10 +33,15 @@ class Attributions:
         """The attribution of an image's class, the most probable one when None; without what served it.
 
         NotFoundError: no such model, or the image's file is gone. NotBuiltError:
-        no predictions are kept, and no class was given. WeightsError: the
+        the weights have no classifier. WeightsError: the
         model's weights are not here. UsageError: no such class.
         """
         spec = view.reader.model(model).spec
+        if not spec.classifies:
+            raise NotBuiltError(
+                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
+                "model that has one."
+            )
         chosen, probability = _class(view, row, model, class_index)
         names = class_names(spec)
         if not 0 <= chosen < len(names):

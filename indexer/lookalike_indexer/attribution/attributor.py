@@ -42,9 +42,14 @@ class Attributor:
 
         `weights_file` says where its weights lie on this machine. WeightsError:
         they are not to be had. MismatchError: they are not those that the
-        collection was made with.
+        collection was made with. NotBuiltError: they have no classifier.
         """
         spec = reader.model(model).spec
+        if not spec.classifies:
+            raise NotBuiltError(
+                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
+                "model that has one."
+            )
         module = stored_module(reader, model, weights_file)
         return cls(trace(module), model, spec.preprocessing, spec.classes)
 

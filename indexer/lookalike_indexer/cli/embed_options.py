@@ -32,19 +32,24 @@ class _Listed(click.ParamType):  # type: ignore[type-arg]  # generic only in new
 
 _POSITIVE = click.IntRange(min=1)
 _OPTIONS = [
-    click.option("--model", default="resnet152", show_default=True, help="A torchvision classification model."),
+    click.option(
+        "--model",
+        default="",
+        help="A torchvision classification model. [default: the collection's, or resnet152 for a new one]",
+    ),
     click.option(
         "--weights",
-        default="imagenet",
-        show_default=True,
+        default="",
         metavar="imagenet[:NAME]|untrained[:SEED]|FILE",
-        help="torchvision's published weights, none at all, or a state dict.",
+        help="torchvision's published weights, none at all, or a state dict of torch.save or safetensors, with or "
+        "without a classifier. [default: those of the collection's model, or imagenet]",
     ),
     click.option(
         "--preprocess",
         default="",
         metavar="NAME",
-        help="Use the transforms of these published weights, such as IMAGENET1K_V1. [default: those of the weights]",
+        help="Use the transforms of these published weights, such as IMAGENET1K_V1. [default: those of the "
+        "collection's model, or of the weights]",
     ),
     click.option(
         "--layer",
@@ -63,7 +68,12 @@ _OPTIONS = [
         help="How the --layer of the same position is pooled, or all of them when given once; each way that is listed "
         "makes a space. [default: avg]",
     ),
-    click.option("--name", default="", help="What to call the model in the collection. [default: the --model]"),
+    click.option(
+        "--name",
+        default="",
+        help="What the model is called in the collection: a new name for a new model, or the name of the one to go on "
+        "with. [default: the --model]",
+    ),
     click.option(
         "--labels",
         type=click.Path(),
@@ -74,7 +84,7 @@ _OPTIONS = [
         "--dtype",
         type=click.Choice(["float16", "float32"]),
         default=None,
-        help="How embeddings are stored. [default: as before, or float32]",
+        help="How embeddings are stored. [default: as the model's are, or float32]",
     ),
     click.option(
         "--compute",

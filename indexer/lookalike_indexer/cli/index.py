@@ -37,6 +37,7 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.embedding.defaults import settled
     from lookalike_indexer.embedding.stage import run_embed
     from lookalike_indexer.indexing.stage import run_build
 
@@ -45,6 +46,7 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     storage, progress = Storage(collection), TerminalProgress()
     with writing(storage):
         latest = generations.latest(storage)
+        embedding = settled(embedding, latest)
         options["space"] = embedding.space_name(None)
         del options["name"]  # the model's; the clustering is named by its number of clusters
         clustering, building = cluster_settings(**options), build_settings(**options)

@@ -12,6 +12,11 @@ def checkpoint_alias(model: str, step: str) -> str:
     return f"{model}@{step}"
 
 
+def is_checkpoint(model: str) -> bool:
+    """Whether a model of the collection is a checkpoint of one."""
+    return "@" in model
+
+
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A key that sorts names by the numbers in them: step9 before step10."""
     return tuple((0, int(piece)) if piece.isdecimal() else (1, piece) for piece in _DIGITS.split(text) if piece)

@@ -110,7 +110,10 @@ class CollectionReader:
         """The same part by part, at least one."""
         paths = self.model(model).predictions
         if not paths:
-            raise NotBuiltError(f"The collection {self.name} keeps no predictions of the model {model}.")
+            raise NotBuiltError(
+                f"The collection {self.name} keeps no predictions of the model {model}, whose weights have no "
+                "classifier; name a model that has one, or embed with one."
+            )
         for path in paths:
             yield read_part(self.storage, path)
 

@@ -51,12 +51,20 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network with its weights and preprocessing; `arch` is torchvision's name of it."""
+    """A network with its weights and preprocessing; `arch` is torchvision's name of it.
+
+    `classes` is 0 for weights without a classifier: such a model embeds, and
+    predicts nothing.
+    """
 
     arch: str
     classes: int
     weights: WeightsSpec
     preprocessing: PreprocessingSpec
+
+    @property
+    def classifies(self) -> bool:
+        return self.classes > 0
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,14 @@ def _ignore(images: int) -> None:
 
 @dataclass(frozen=True)
 class PartTables:
-    """What became of one part; each table's schema carries the fingerprint of what made it."""
+    """What became of one part; each table's schema carries the fingerprint of what made it.
+
+    `predictions` is None for a model without a classifier.
+    """
 
     images: pa.Table
     rejects: pa.Table
-    predictions: pa.Table
+    predictions: pa.Table | None
     embeddings: dict[str, pa.Table]
 
 
@@ -148,7 +151,11 @@ class PartEmbedder:
         return PartTables(
             images=pa.Table.from_pylist(collected.rows, schema.IMAGES),
             rejects=pa.Table.from_pylist(collected.rejects, schema.REJECTS.with_metadata(identity)),
-            predictions=self._predictions(ids, collected.results).replace_schema_metadata(identity),
+            predictions=(
+                self._predictions(ids, collected.results).replace_schema_metadata(identity)
+                if self._plan.spec.classifies
+                else None
+            ),
             embeddings={
                 space.name: embedding_table(space, ids, [result.embeddings[number] for result in collected.results])
                 for number, space in enumerate(self._plan.spaces)

@@ -75,7 +75,7 @@ def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = Non
     """
     weights = spec.weights
     if weights.kind == "untrained":
-        module = untrained(spec.arch, int(weights.name))
+        module = untrained(spec.arch, int(weights.name), spec.preprocessing.crop)
         if statistics:
             restore(module, Path(statistics).read_bytes(), statistics)
         loaded = WeightsSpec(weights.kind, weights.name, state_digest(module))

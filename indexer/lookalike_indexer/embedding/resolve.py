@@ -19,12 +19,12 @@ from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
 from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
-from lookalike_indexer.models.architecture import checked_architecture
+from lookalike_indexer.models.architecture import checked_architecture, image_size_of
 from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import preprocessing, published
+from lookalike_indexer.models.preset import fitting, preprocessing, published
 from lookalike_indexer.models.untrained import (
     CLASSES,
     FILE,
@@ -36,7 +36,7 @@ from lookalike_indexer.models.untrained import (
     statistics_of,
     untrained,
 )
-from lookalike_indexer.models.weights import load_pretrained, parse_weights
+from lookalike_indexer.models.weights import WeightsRequest, load_pretrained, parse_weights
 
 # Enough for each channel's mean and variance: even the last maps have a thousand positions together.
 _CALIBRATION_IMAGES = 32
@@ -69,7 +69,7 @@ def resolve(
     loaded = _load(storage, draft, settings, pool, listing)
     spec = loaded.spec
     traced = trace(loaded.module)
-    nodes = _nodes(traced, settings)
+    nodes = _nodes(traced, draft, settings)
     compute = resolve_compute(settings.compute, settings.devices[0])
     wanted = [node for _, node in nodes]
     if len(settings.devices) == 1:
@@ -103,13 +103,18 @@ def _load(
     """The network with its weights, and what it is."""
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
-    transforms = preprocessing(
-        published(arch, settings.preprocess or (request.value if request.kind == "imagenet" else ""))
-    )
+    # The transforms first: a wrong name of them is told before weights are downloaded.
+    transforms = preprocessing(published(arch, settings.preprocess or _published_name(request)))
     if request.kind != "untrained":
         module, classes, weights = load_pretrained(arch, request)
+        size = image_size_of(arch, module.state_dict())
+        known = _known_transforms(draft, settings)
+        if known is None or (size is not None and size != known.crop):
+            known = fitting(arch, settings.preprocess or _published_name(request), size)
+        transforms = known
         return _Loaded(module, ModelSpec(arch, classes, weights, transforms), [])
-    module = untrained(arch, int(request.value))
+    transforms = _known_transforms(draft, settings) or transforms
+    module = untrained(arch, int(request.value), transforms.crop)
     spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
     files = [layout.model_file(settings.alias, FILE)] if batch_norms(module) else []
     for path in files:
@@ -119,9 +124,22 @@ def _load(
     return _Loaded(module, dataclasses.replace(spec, weights=weights), files)
 
 
-def _nodes(traced: TracedNetwork, settings: EmbedSettings) -> list[tuple[str, Node]]:
-    """The spaces by name: the default layer's, then those asked for."""
+def _published_name(request: WeightsRequest) -> str:
+    return request.value if request.kind == "imagenet" else ""
+
+
+def _known_transforms(draft: Manifest | None, settings: EmbedSettings) -> PreprocessingSpec | None:
+    """The transforms that the collection's model was made with, unless others are named."""
+    known = draft.models.get(settings.alias) if draft else None
+    return known.spec.preprocessing if known and not settings.preprocess else None
+
+
+def _nodes(traced: TracedNetwork, draft: Manifest | None, settings: EmbedSettings) -> list[tuple[str, Node]]:
+    """The spaces by name: the default layer's, then those that the model has already, then those asked for."""
     named = [(settings.space_name(None), Node(traced.head_input(), "avg"))]
+    for name, space in draft.spaces.items() if draft else []:
+        if space.model == settings.alias and name != named[0][0]:
+            named.append((name, Node(traced.resolve(space.layer), space.pooling)))
     for wanted in settings.layers:
         node = dataclasses.replace(wanted, layer=traced.resolve(wanted.layer))
         if node not in (known for _, known in named):
@@ -132,7 +150,9 @@ def _nodes(traced: TracedNetwork, settings: EmbedSettings) -> list[tuple[str, No
 def _dtype(draft: Manifest | None, space: str, settings: EmbedSettings) -> Dtype:
     known = draft.spaces.get(space) if draft else None
     if settings.dtype is None:
-        return known.dtype if known else "float32"
+        # A new space of a model is stored as its others are.
+        like = known or (draft.spaces.get(settings.space_name(None)) if draft else None)
+        return like.dtype if like else "float32"
     if known and known.dtype != settings.dtype:
         raise MismatchError(
             f"The space {space} is stored as {known.dtype}, not as {settings.dtype}; leave --dtype out, "

@@ -13,6 +13,7 @@ from lookalike_indexer.threads import processors
 
 Dtype = Literal["float16", "float32"]
 Decode = Literal["cpu", "gpu"]
+DEFAULT_MODEL, DEFAULT_WEIGHTS = "resnet152", "imagenet"
 _CPU_BATCH, _GPU_BATCH = 32, 256
 
 
@@ -21,20 +22,24 @@ class EmbedSettings:
     """Everything that `lookalike embed` can be told.
 
     `source` is a directory, list file or Parquet file; `labels` a table of key
-    and label. `weights` is "imagenet[:NAME]", "untrained[:SEED]" or a file;
-    `preprocess` names the published weights whose transforms to use ("" for
-    those of the weights themselves). `layers` are spaces besides the default
-    one. `name` is what the model is called in the collection, its
-    architecture when empty. `dtype` is the stored type; None keeps the
-    space's, float32 for a new one. None for `batch_size` and `workers` means
+    and label. `model` is a torchvision model; "" takes the collection's, else
+    DEFAULT_MODEL. `weights` is "imagenet[:NAME]", "untrained[:SEED]" or a
+    file; "" takes those of the collection's model of that name, else
+    DEFAULT_WEIGHTS (see `defaults.settled`).
+    `preprocess` names the published weights whose transforms to use; "" keeps
+    the model's, or takes those of the weights themselves. `layers` are spaces
+    besides those that the model has; a new model has its default one. `name`
+    is what the model is called in the collection, its architecture when
+    empty. `dtype` is the stored type; None keeps the model's, float32 for a
+    new one. None for `batch_size` and `workers` means
     a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile`
     compiles the network for them. `devices` are torch's names.
     """
 
     source: str
     labels: str | None = None
-    model: str = "resnet152"
-    weights: str = "imagenet"
+    model: str = ""
+    weights: str = ""
     preprocess: str = ""
     layers: tuple[Node, ...] = ()
     name: str = ""
@@ -66,8 +71,8 @@ class EmbedSettings:
 
     @property
     def alias(self) -> str:
-        """What the model is called in the collection."""
-        return self.name or self.model
+        """What the model is called in the collection, once the settings are settled."""
+        return self.name or self.model or DEFAULT_MODEL
 
     @property
     def images_per_batch(self) -> int:

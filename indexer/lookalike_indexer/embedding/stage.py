@@ -11,6 +11,7 @@ from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
 from lookalike_indexer.embedding.plan import ModelPlan
 from lookalike_indexer.embedding.resolve import Resolved, nothing_readable, resolve
@@ -69,6 +70,7 @@ def run_embed(
     whether they were published or left by a run that was killed.
     MismatchError: another source, or a name that stands for something else.
     """
+    settings = settled(settings, draft)
     source = open_source(settings.source)
     if draft:
         check_same_source(storage, draft.source, source.entry)
@@ -154,7 +156,7 @@ def _model_entry(storage: Storage, base: Manifest, resolved: Resolved, count: in
     return ModelEntry(
         spec=plan.spec,
         compute=plan.arithmetic,
-        predictions=[layout.predictions(plan.alias, part) for part in range(count)],
+        predictions=[layout.predictions(plan.alias, part) for part in range(count) if plan.spec.classifies],
         rejects=rejects + [path for path in later if storage.exists(path)],
         files=resolved.files,
     )

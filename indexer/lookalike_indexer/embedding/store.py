@@ -40,7 +40,9 @@ class PartStore:
         another type, by a run that was killed.
         """
         alias = self._plan.alias
-        paths = {layout.rejects(alias, part): self._plan.identity, layout.predictions(alias, part): self._plan.identity}
+        paths = {layout.rejects(alias, part): self._plan.identity}
+        if self._plan.spec.classifies:
+            paths[layout.predictions(alias, part)] = self._plan.identity
         paths |= {layout.embeddings(space.name, part): space.fingerprint for space in self._plan.spaces}
         there = {path: digest for path, digest in paths.items() if self._storage.exists(path)}
         for path, digest in there.items():
@@ -66,7 +68,8 @@ class PartStore:
             # Images that could be read before, for other spaces of this model, and no longer can be.
             space = next(name for name in tables.embeddings if not self._exists(name, part))
             self._write_new(layout.rejects(later_rejects(space), part), tables.rejects)
-        self._write_new(layout.predictions(alias, part), tables.predictions)
+        if tables.predictions is not None:
+            self._write_new(layout.predictions(alias, part), tables.predictions)
         for name, table in tables.embeddings.items():
             self._write_new(layout.embeddings(name, part), table)
         return PartCounts(tables.images.num_rows, tables.rejects.num_rows)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torchvision
 
 from lookalike_indexer.errors import UsageError
+
+# Tensors of torchvision's VisionTransformer: the position embeddings, and the convolution that makes patches.
+_POSITIONS = "encoder.pos_embedding"
+_PATCHES = "conv_proj.weight"
 
 
 def checked_architecture(name: str) -> str:
@@ -21,19 +27,42 @@ def checked_architecture(name: str) -> str:
     return name
 
 
-def build(arch: str, classes: int, transform_input: bool) -> torch.nn.Module:
+def build(arch: str, classes: int, transform_input: bool, image_size: int | None = None) -> torch.nn.Module:
     """A network in eval mode with fresh random weights from torch's default generator.
 
     `transform_input` is for GoogLeNet and Inception, whose published weights
-    expect it; others ignore it.
+    expect it; others ignore it. `image_size` is the side in pixels of the
+    images that a vision transformer takes (None: 224); others ignore it.
     """
     builder = torchvision.models.get_model_builder(checked_architecture(arch))
     options: dict[str, Any] = {"weights": None, "num_classes": classes}
+    if takes_one_size(arch) and image_size is not None:
+        options["image_size"] = image_size
     if "googlenet" in arch or "inception" in arch:
         # The auxiliary classifiers serve training only.
         options |= {"aux_logits": False, "init_weights": True, "transform_input": transform_input}
     module: torch.nn.Module = builder(**{name: value for name, value in options.items() if _takes(builder, name)})
     return module.eval()
+
+
+def takes_one_size(arch: str) -> bool:
+    """Whether a network takes images of one size only, the one that it was built for: a vision transformer."""
+    return arch.startswith("vit_")
+
+
+def image_size_of(arch: str, state: Mapping[str, torch.Tensor]) -> int | None:
+    """The side in pixels of the images that a vision transformer's state dict was trained on.
+
+    The number of position embeddings, less the one of the class token, is the
+    number of patches of an image. None: the network takes any size, or the
+    state dict is not one of a vision transformer.
+    """
+    positions, patches = state.get(_POSITIONS), state.get(_PATCHES)
+    if not takes_one_size(arch) or positions is None or patches is None or positions.ndim != 3 or patches.ndim != 4:
+        return None
+    side = math.isqrt(max(0, positions.shape[1] - 1))
+    size = side * int(patches.shape[-1])
+    return size if size and side * side + 1 == positions.shape[1] else None
 
 
 def _takes(builder: Any, option: str) -> bool:

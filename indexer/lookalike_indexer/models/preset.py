@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torchvision
@@ -31,6 +32,28 @@ def preprocessing(weights: Any) -> PreprocessingSpec:
         interpolation=preset.interpolation.value,
         antialias=bool(preset.antialias),
     )
+
+
+def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
+    """The transforms of the published weights `name` of a model, that give images of `image_size` pixels.
+
+    "" for the name means the default weights or, where those give images of
+    another size, the first ones that fit. Where none fit, they are the default
+    ones, resized and cropped to `image_size` itself. None: any size fits.
+    UsageError: the weights that are named give images of another size.
+    """
+    chosen = preprocessing(published(arch, name))
+    if image_size is None or chosen.crop == image_size:
+        return chosen
+    every = {weights.name: preprocessing(weights) for weights in torchvision.models.get_model_weights(arch)}
+    fits = {known: transforms for known, transforms in every.items() if transforms.crop == image_size}
+    if name:
+        those = f"name one of {', '.join(fits)}" if fits else "leave --preprocess out"
+        raise UsageError(
+            f"The weights are for images of {image_size} x {image_size} pixels, and the transforms of {name} give "
+            f"{chosen.crop} x {chosen.crop}; {those}."
+        )
+    return next(iter(fits.values()), dataclasses.replace(chosen, resize=image_size, crop=image_size))
 
 
 def _only(sizes: list[int]) -> int:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import pickle  # nosec B403
 import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import torch
 
 from lookalike_indexer.errors import WeightsError
-from lookalike_indexer.models.architecture import build, head_weight
+from lookalike_indexer.models.architecture import build, head_weight, image_size_of
 
 State = dict[str, torch.Tensor]
 # Early DenseNet checkpoints have dots inside of module names.
 _DENSE = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\..+)")
 _AUXILIARY = re.compile(r"(aux\d|AuxLogits)\.")
+# Counters that only training reads: of batch norms, and of an average of weights.
+_COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|n_averaged)$")
+# Under which names training scripts save a state dict beside other things.
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+# What DataParallel, Lightning and other wrappers, torch.compile and self-supervised training put before the names.
+_PREFIXES = ("module.", "model.", "_orig_mod.", "backbone.", "net.")
 
 
 def digest(path: Path) -> str:
@@ -30,40 +39,104 @@ def digest(path: Path) -> str:
 
 
 def read_state(path: Path) -> State:
-    """The tensors of a state dict that torch.save wrote, loaded without running any code of the file.
+    """The tensors of a state dict in a file of torch.save or of safetensors, loaded without running any code of it.
 
-    A dict that holds it under "state_dict" or "model" is unpacked, and the
-    prefix "module." of data-parallel training removed.
+    A dict that holds the state dict under one of `_WRAPPERS` is unpacked. A
+    prefix such as "module.", which wrappers of networks add to the names, is
+    removed. WeightsError: the file cannot be read, or holds no state dict.
     """
+    loaded = _safetensors(path) if _is_safetensors(path) else _torch(path)
+    wrapper = next((name for name in _WRAPPERS if _holds_mapping(loaded, name)), None)
+    while wrapper is not None:
+        loaded = loaded[wrapper]
+        wrapper = next((name for name in _WRAPPERS if _holds_mapping(loaded, name)), None)
+    if (
+        not isinstance(loaded, Mapping)
+        or not loaded
+        or not all(isinstance(value, torch.Tensor) for value in loaded.values())
+    ):
+        raise WeightsError(f"The weights file {path} holds no state dict: a mapping from names to tensors.")
+    state = {str(name): value for name, value in loaded.items() if not _COUNTERS.search(str(name))}
+    return {_name(name): value for name, value in _without_prefix(state).items()}
+
+
+def _torch(path: Path) -> Any:
     try:
-        with warnings.catch_warnings():
+        # Training scripts, torchvision's own among them, save their arguments beside the state dict. A Namespace is
+        # plain data: its constructor runs no code of the file.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")  # about the file's age
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise WeightsError(
-            f"The weights file {path} is not a plain state dict that torch.save wrote (weights_only=True refused it)."
+            f"The weights file {path} is not a plain state dict that torch.save wrote (weights_only=True refused it); "
+            "save it again with torch.save(model.state_dict(), FILE), or as safetensors."
         ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            loaded = loaded[wrapper]
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise WeightsError(f"The weights file {path} holds no state dict: a mapping from names to tensors.")
-    return {_name(str(name)): value for name, value in loaded.items()}
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors, by its name or by its first bytes: the header's length, then JSON."""
+    if path.suffix.lower() == ".safetensors":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError as error:
+        raise WeightsError(f"The weights file {path} cannot be read: {error.strerror}.") from error
+
+
+def _safetensors(path: Path) -> State:
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise WeightsError(
+            f"The weights file {path} is not a readable safetensors file ({error}); get the file again."
+        ) from error
+
+
+def _holds_mapping(loaded: Any, name: str) -> bool:
+    return isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping)
+
+
+def _without_prefix(state: State) -> State:
+    """The state without the prefixes that most of its names have.
+
+    A name without the prefix stays as it is: it is no part of the network, and
+    the error that says so shall name it.
+    """
+    while True:
+        for prefix in _PREFIXES:
+            shared = sum(name.startswith(prefix) for name in state)
+            shorter = {name.removeprefix(prefix): value for name, value in state.items()}
+            if 2 * shared > len(state) and len(shorter) == len(state):
+                state = shorter
+                break
+        else:
+            return state
 
 
 def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     """A network with these weights, and its number of classes, which the head's weight tells.
 
-    WeightsError, naming some of the keys, when the state is not one of this network.
+    A state without the classifier's last layer gives 0 classes: the network
+    embeds, and what its head, then of one class and all zeros, answers means
+    nothing. WeightsError, naming some of the keys: the state is not one of
+    this network.
     """
     state = {name: value for name, value in state.items() if not _AUXILIARY.match(name)}
+    size = image_size_of(arch, state)
     with torch.random.fork_rng(devices=[]):
         # The random start is overwritten whole; it must only not disturb the caller's generator.
-        module = build(arch, 1000, transform_input=True)
+        module = build(arch, 1000, transform_input=True, image_size=size)
         head = state.get(head_weight(module))
-        if head is not None and head.ndim >= 2 and head.shape[0] != 1000:
-            module = build(arch, int(head.shape[0]), transform_input=True)
+        headless = not any(name.startswith(_layer(head_weight(module))) for name in state)
+        classes = 1 if headless else int(head.shape[0]) if head is not None and head.ndim >= 2 else 1000
+        if classes != 1000:
+            module = build(arch, classes, transform_input=True, image_size=size)
     wanted = module.state_dict()
+    if headless:
+        inside = _layer(head_weight(module))
+        state |= {name: torch.zeros_like(value) for name, value in wanted.items() if name.startswith(inside)}
     # Old files lack these counters, which only training reads.
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in wanted]
@@ -81,10 +154,14 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     module.load_state_dict(state, strict=False)
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
         raise WeightsError(f"{source} has weights that are not finite numbers; get the file again.")
-    return module, int(wanted[head_weight(module)].shape[0])
+    return module, 0 if headless else int(wanted[head_weight(module)].shape[0])
+
+
+def _layer(weight: str) -> str:
+    """The beginning of the names of all tensors of the layer that has this weight."""
+    return weight.rpartition(".")[0] + "."
 
 
 def _name(name: str) -> str:
-    name = name.removeprefix("module.")
     match = _DENSE.fullmatch(name)
     return match[1] + match[2] if match else name

@@ -28,11 +28,15 @@ CLASSES = 1000
 _BATCH_NORM = torch.nn.modules.batchnorm._BatchNorm  # the base of all of them has no public name
 
 
-def untrained(arch: str, seed: int) -> torch.nn.Module:
-    """The network that a seed stands for, in eval mode, the same in every process."""
+def untrained(arch: str, seed: int, image_size: int | None = None) -> torch.nn.Module:
+    """The network that a seed stands for, in eval mode, the same in every process.
+
+    `image_size` is the side in pixels of the images that a vision transformer
+    takes (None: 224); other networks do not depend on it.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(arch, CLASSES, transform_input=False)
+        return build(arch, CLASSES, transform_input=False, image_size=image_size)
 
 
 def batch_norms(module: torch.nn.Module) -> dict[str, torch.nn.Module]:

@@ -102,3 +102,19 @@ def save_network(tmp_path: Path) -> Callable[[int], Path]:
         return path
 
     return save
+
+
+@pytest.fixture
+def save_vit(tmp_path: Path) -> Callable[[int], Path]:
+    """Save a vision transformer for images of a size in pixels, without its head: a network as others fine-tune it."""
+
+    def save(size: int) -> Path:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module = torchvision.models.vit_b_32(weights=None, image_size=size)
+        state = {name: value for name, value in module.state_dict().items() if not name.startswith("heads.")}
+        path = tmp_path / f"vit-{size}.pth"
+        torch.save({"model": state}, path)
+        return path
+
+    return save

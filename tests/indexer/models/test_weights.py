@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+import argparse
 import hashlib
 import types
 import urllib.error
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
+from torchvision.models import get_model
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from lookalike_indexer.errors import UsageError, WeightsError
 from lookalike_indexer.models import availability, weights
 from lookalike_indexer.models.availability import weights_status
+from lookalike_indexer.models.nodes import trace
+from lookalike_indexer.models.preset import fitting, preprocessing, published
+from lookalike_indexer.models.statefile import fitted
 from lookalike_indexer.models.weights import WeightsRequest, load_pretrained, parse_weights
 
 
@@ -60,14 +67,87 @@ def test_a_file_is_known_by_its_digest_and_its_head_tells_the_classes(save_weigh
         lambda state: {"model": state},
         lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {name: value for name, value in state.items() if "num_batches_tracked" not in name},
+        lambda state: {f"model.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": {f"model.backbone.{name}": value for name, value in state.items()}},
+        lambda state: {f"_orig_mod.module.{name}": value for name, value in state.items()},
+        lambda state: {"n_averaged": torch.tensor(7)} | {f"module.{name}": value for name, value in state.items()},
+        lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, model="shufflenet_v2_x0_5"), "epoch": 3},
     ],
-    ids=["wrapped", "wrapped as model", "data-parallel", "old"],
+    ids=["wrapped", "as model", "data-parallel", "old", "lightning", "nested", "compiled", "averaged", "references"],
 )
 def test_the_usual_ways_of_saving_are_understood(save_weights, change):
     path = save_weights("shufflenet_v2_x0_5", change=change)
     module, _, _ = load_pretrained("shufflenet_v2_x0_5", file(path))
     plain, _, _ = load_pretrained("shufflenet_v2_x0_5", file(save_weights("shufflenet_v2_x0_5")))
     assert torch.equal(module.state_dict()["fc.weight"], plain.state_dict()["fc.weight"])
+
+
+def test_safetensors_are_read_whatever_the_file_is_called(save_weights, tmp_path: Path):
+    state = torch.load(save_weights("shufflenet_v2_x0_5"), weights_only=True)
+    for name in ("weights.safetensors", "weights.bin"):
+        safetensors.torch.save_file(state, tmp_path / name)
+        module, classes, spec = load_pretrained("shufflenet_v2_x0_5", file(tmp_path / name))
+        assert (classes, spec.digest) == (1000, hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+        assert torch.equal(module.state_dict()["fc.weight"], state["fc.weight"])
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "weights.bin").read_bytes()[:1000])
+    with pytest.raises(WeightsError, match=r"cut\.safetensors is not a readable safetensors file"):
+        load_pretrained("shufflenet_v2_x0_5", file(tmp_path / "cut.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arch", "head"),
+    [
+        ("resnet18", "fc."),
+        ("squeezenet1_1", "classifier.1."),
+        ("efficientnet_b0", "classifier.1."),
+        ("swin_t", "head."),
+    ],
+)
+def test_a_state_without_a_classifier_embeds_and_has_no_classes(save_weights, arch: str, head: str):
+    def behead(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in state.items() if not name.startswith(head)}
+
+    whole, _, _ = load_pretrained(arch, file(save_weights(arch)))
+    without, classes, _ = load_pretrained(arch, file(save_weights(arch, change=behead)))
+    assert classes == 0
+    images = torch.rand(2, 3, 224, 224)
+    node = trace(whole).head_input()
+    with torch.no_grad():
+        expected = create_feature_extractor(whole, [node])(images)[node]
+        assert torch.equal(create_feature_extractor(without, [node])(images)[node], expected)
+
+
+def test_names_that_are_no_part_of_the_network_are_told_without_the_prefix_of_the_others(save_weights):
+    def lightning(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {f"model.{name}": value for name, value in state.items()} | {"loss.weight": torch.zeros(2)}
+
+    path = save_weights("shufflenet_v2_x0_5", change=lightning)
+    with pytest.raises(WeightsError, match=r"its tensors are: 1 unexpected \(such as loss\.weight\)"):
+        load_pretrained("shufflenet_v2_x0_5", file(path))
+
+
+def test_a_vision_transformer_is_built_for_the_size_of_its_position_embeddings():
+    module = get_model("vit_b_32", weights=None, image_size=96)
+    fitted_module, classes = fitted("vit_b_32", dict(module.state_dict()), "x")
+    assert (fitted_module.image_size, classes) == (96, 1000)
+    with torch.no_grad():
+        assert fitted_module(torch.rand(1, 3, 96, 96)).shape == (1, 1000)
+
+
+def test_transforms_give_images_of_the_size_that_the_weights_take():
+    assert fitting("vit_b_16", "", 224) == preprocessing(published("vit_b_16"))
+    of_384 = fitting("vit_b_16", "", 384)
+    assert of_384 == preprocessing(published("vit_b_16", "IMAGENET1K_SWAG_E2E_V1"))
+    assert (of_384.resize, of_384.crop, of_384.interpolation) == (384, 384, "bicubic")
+    assert fitting("vit_h_14", "", 518).crop == 518
+    assert fitting("vit_h_14", "", 224) == preprocessing(published("vit_h_14", "IMAGENET1K_SWAG_LINEAR_V1"))
+    none = fitting("vit_b_32", "", 384)
+    assert (none.resize, none.crop, none.mean) == (384, 384, preprocessing(published("vit_b_32")).mean)
+    assert fitting("resnet50", "", None) == preprocessing(published("resnet50"))
+    with pytest.raises(UsageError, match=r"384 x 384 .* name one of IMAGENET1K_SWAG_E2E_V1"):
+        fitting("vit_b_16", "IMAGENET1K_V1", 384)
+    with pytest.raises(UsageError, match="leave --preprocess out"):
+        fitting("vit_b_32", "IMAGENET1K_V1", 384)
 
 
 def test_early_densenet_names_are_understood(save_weights):

@@ -1,0 +1,49 @@
+"""What a run takes from the collection where its options say nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from lookalike_indexer.collection.checkpoints import is_checkpoint
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.spec import WeightsSpec
+from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS, EmbedSettings
+from lookalike_indexer.errors import MismatchError, UsageError
+
+
+def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
+    """The settings with a model, its name in the collection, and weights.
+
+    `draft` is the newest generation, or None. A model of the collection keeps
+    its weights; a collection with one model goes on with it. Settled settings
+    stay as they are. UsageError: the collection has several models, and none
+    is named. MismatchError: the name belongs to another model.
+    """
+    alias = settings.name or settings.model or _only_model(draft) or DEFAULT_MODEL
+    known = draft.models.get(alias) if draft else None
+    if known is None:
+        model, weights = settings.model or DEFAULT_MODEL, settings.weights or DEFAULT_WEIGHTS
+    else:
+        model, weights = settings.model or known.spec.arch, settings.weights or _option(known.spec.weights)
+        if model != known.spec.arch:
+            raise MismatchError(
+                f"The model {alias} of the collection is a {known.spec.arch}, not a {model}; leave --model out, or "
+                "give this one a --name of its own."
+            )
+    return dataclasses.replace(settings, name=alias, model=model, weights=weights)
+
+
+def _only_model(draft: Manifest | None) -> str:
+    """The collection's model, "" when it has none. Checkpoints count only where there is nothing else."""
+    names = sorted(draft.models) if draft else []
+    names = [name for name in names if not is_checkpoint(name)] or names
+    if len(names) > 1:
+        raise UsageError(
+            f"The collection has the models {', '.join(names)}; say with --name which of them to go on with."
+        )
+    return names[0] if names else ""
+
+
+def _option(weights: WeightsSpec) -> str:
+    """Weights as --weights takes them."""
+    return weights.name if weights.kind == "file" else str(weights)
