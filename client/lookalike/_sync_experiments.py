@@ -56,7 +56,7 @@ class Experiments:
     def class_matrix(self, clustering: str = "", *, timeout: float | None = None) -> Experiment:
         """The images of each label in each cluster, with purity, NMI, ARI and V-measure.
 
-        `clustering` is "space/name", the first one of the default space when "".
+        `clustering` is "space/name", the current one of the default space when "".
 
         >>> matrix = client.class_matrix("toy/halves")
         >>> matrix.tables["counts"]["label"], matrix.tables["counts"]["images"]

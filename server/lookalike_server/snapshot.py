@@ -12,6 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
@@ -77,7 +78,8 @@ class Loader:
         return snapshot
 
     def _space(self, reader: CollectionReader, name: str, columns: Future[Columns]) -> Space:
-        entry = reader.manifest.indexes.get(name)
+        chosen = default_index(reader.manifest, name)
+        entry = None if chosen is None else reader.manifest.indexes[chosen]
         ids = reader.ids(name)
         if entry is None:
             return Space(reader, name, ids, None)

@@ -91,6 +91,32 @@ def make_collection(tmp_path: Path) -> MakeCollection:
     return make
 
 
+@pytest.fixture
+def grow_collection() -> Callable[..., None]:
+    """Publish a generation with more rows in every space, as `lookalike embed` does when images were added."""
+
+    def grow(storage: Storage, vectors: npt.NDArray[Any]) -> None:
+        latest = generations.require_latest(storage)
+        part = len(latest.images)
+        reader = CollectionReader(storage, latest)
+        ids = np.arange(len(vectors), dtype=np.int64) * 3 + int(reader.ids().max()) + 3
+        write_images(storage, part, ids, [None] * len(ids))
+        spaces = {}
+        for name, entry in latest.spaces.items():
+            path = layout.embeddings(name, part)
+            write_embeddings(storage, path, ids, vectors, entry.dtype)
+            spaces[name] = dataclasses.replace(entry, rows=entry.rows + len(ids), parts=[*entry.parts, path])
+        draft = dataclasses.replace(
+            latest,
+            listing=[*latest.listing, layout.source(part)],
+            images=[*latest.images, layout.images(part)],
+            spaces=spaces,
+        )
+        generations.publish(storage, draft)
+
+    return grow
+
+
 def write_images(storage: Storage, part: int, ids: npt.NDArray[np.int64], labels: Sequence[str | None]) -> None:
     keys = [f"{number:05d}.jpg" for number in ids]
     uris = [f"/pictures/{key}" for key in keys]

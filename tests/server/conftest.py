@@ -217,7 +217,7 @@ def _with_index(
         path=path,
         digest="0" * 64,
     )
-    return dataclasses.replace(draft, indexes={"tiny": entry})
+    return dataclasses.replace(draft, indexes={"tiny/main": entry})
 
 
 def _with_clustering(toy: Toy, storage: Storage, draft: Manifest, k: int, number: int) -> Manifest:

@@ -167,7 +167,7 @@ def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_t
     trust.checked(reader)
     assert sorted(hashed) == sorted(reader.manifest.files)
 
-    index = reader.storage.local(reader.manifest.indexes["tiny"].path)
+    index = reader.storage.local(reader.manifest.indexes["tiny/main"].path)
     damage(index, 100)
     for collection in (str(toy.root), str(toy.root / "none")):
         other = Trust()
@@ -179,7 +179,7 @@ def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_t
 def test_an_index_that_changes_between_its_verification_and_its_reading_is_refused(make_toy) -> None:
     toy = make_toy()
     pinned = Trust().checked(CollectionReader.open(str(toy.root)))
-    entry = pinned.manifest.indexes["tiny"]
+    entry = pinned.manifest.indexes["tiny/main"]
     damage(pinned.storage.root / entry.path, 100)
     with pytest.raises(DataLossError, match="was replaced or changed"):
         read_index(pinned, entry)

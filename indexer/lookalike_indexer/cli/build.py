@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
 @click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
+@click.option("--name", default="main", show_default=True, metavar="NAME", help="The index's name.")
 @build_options
 @click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to train on.  [default: none, the processor]")
@@ -50,6 +51,7 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
     entry = report.entry
     return {
         "space": entry.space,
+        "name": entry.name,
         "index": entry.factory,
         "reason": report.reason,
         "metric": entry.metric,
@@ -71,8 +73,8 @@ def summary(report: BuildReport) -> str:
     """The report for people, with the recall ladder as a table."""
     entry = report.entry
     lines = [
-        f"{entry.space}: {entry.factory}, {entry.metric}, {entry.rows} images, {report.bytes / 2**20:.1f} MiB "
-        f"({report.reason})"
+        f"{entry.space}/{entry.name}: {entry.factory}, {entry.metric}, {entry.rows} images, "
+        f"{report.bytes / 2**20:.1f} MiB ({report.reason})"
     ]
     if entry.candidates:
         lines.append(f"kinds tried on {entry.sampled} images, queries a second of one thread in batches of 64:")

@@ -68,11 +68,13 @@ def build_settings(**options: Any) -> BuildSettings:
     """
     import faiss
 
+    from lookalike_indexer.collection.manifest import MAIN
     from lookalike_indexer.devices import parse_gpus
     from lookalike_indexer.indexing.settings import BuildSettings
 
     return BuildSettings(
         space=options.get("space") or "",
+        name=options.get("name", MAIN),
         index=options["index"],
         nlist=options["nlist"],
         metric=options.get("metric", "cosine"),

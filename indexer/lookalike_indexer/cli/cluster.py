@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     metavar="NAME|all",
     help="The embedding space, or all of them.  [default: the collection's default]",
 )
-@click.option("--name", metavar="NAME", help="The clustering's name.  [default: k and the number of clusters]")
+@click.option(
+    "--name", metavar="NAME", help="The clustering's name.  [default: auto, or k and the number of --clusters]"
+)
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
 @click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")

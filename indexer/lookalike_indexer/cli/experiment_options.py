@@ -62,7 +62,7 @@ clustering_option = click.option(
     "--clustering",
     default="",
     metavar="SPACE/NAME",
-    help="The clustering.  [default: the first one of the default space]",
+    help="The clustering.  [default: the current one of the default space]",
 )
 space_option = click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the default]")
 seed_option = click.option(

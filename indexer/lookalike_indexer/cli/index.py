@@ -48,7 +48,7 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
         latest = generations.latest(storage)
         embedding = settled(embedding, latest)
         options["space"] = embedding.space_name(None)
-        del options["name"]  # the model's; the clustering is named by its number of clusters
+        del options["name"]  # the model's; the clustering is named auto, or by --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)
         draft, embedded = run_embed(storage, latest, embedding, progress)
         draft, clustered = run_cluster(storage, draft, clustering, progress)

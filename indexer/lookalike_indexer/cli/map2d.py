@@ -91,6 +91,8 @@ def categories(view: View, space: str, color: str | None, clustering: str) -> tu
     """What colours mean, and the category of each image of the view."""
     import numpy as np
 
+    from lookalike_indexer.experiments.notes import partial_notes
+
     if color is None and not clustering and view.label_names:
         color = "label"
     if color == "label":
@@ -101,6 +103,8 @@ def categories(view: View, space: str, color: str | None, clustering: str) -> tu
         predicted = view.predicted(model)
         return f"prediction of {model}", [predicted.names.get(index, "") for index in predicted.classes[:, 0].tolist()]
     name = view.clustering_name(clustering, space)
+    for note in partial_notes(view, [name]):
+        click.echo(note, err=True)
     clusters = view.assigned(name).clusters.tolist()
     width = len(str(max(clusters, default=0)))
     return f"cluster of {name}", ["" if cluster < 0 else f"{cluster:0{width}d}" for cluster in clusters]

@@ -40,13 +40,18 @@ def choose_restarts(sampled: int, k: int, dim: int, settings: ClusterSettings) -
     return int(min(max(1, _MOST_OPERATIONS // operations), _MOST_RESTARTS))
 
 
-def choose_name(settings: ClusterSettings, k: int) -> str:
-    """The clustering's name: as asked for, or from its number of clusters and what is unusual about it."""
+def choose_name(settings: ClusterSettings) -> str:
+    """The clustering's name: as asked for, or from the settings.
+
+    "auto" where the collection chooses the number of clusters, however many
+    that are, "k20" for 20 clusters; with what is unusual about it.
+    """
     if settings.name is not None:
         return settings.name
     unusual = ["spherical"] if settings.spherical else []
     unusual += [settings.metric] if settings.metric != "cosine" else []
-    return "-".join([f"k{k}", *unusual])
+    number = "auto" if settings.clusters is None else f"k{settings.clusters}"
+    return "-".join([number, *unusual])
 
 
 def _labels(reader: CollectionReader) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
 
@@ -45,3 +46,19 @@ class ClusterSettings:
                 raise UsageError(f"{option} {value} must be at least 1.")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")
+
+
+def settings_of(entry: ClusteringEntry, gpus: tuple[int, ...] = ()) -> ClusterSettings:
+    """The settings that made a clustering, so that it can be made again for a space that has grown."""
+    return ClusterSettings(
+        space=entry.space,
+        clusters=None if entry.automatic else entry.k,
+        name=entry.name,
+        metric=entry.metric,
+        spherical=entry.spherical,
+        seed=entry.seed,
+        iterations=entry.iterations,
+        restarts=entry.asked_restarts,
+        points_per_centroid=entry.points_per_centroid,
+        gpus=gpus,
+    )

@@ -15,6 +15,7 @@ from lookalike_indexer.clustering.choice import choose_clusters, choose_name, ch
 from lookalike_indexer.clustering.kmeans import Trained, train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
 from lookalike_indexer.collection.spec import digest_of
@@ -60,9 +61,9 @@ def run_cluster(
     if entry.rows == 0:
         raise NotBuiltError(f"The space {space} has no embeddings to cluster; index a source with readable images.")
     k, reason = choose_clusters(reader, space, settings.clusters)
-    name = choose_name(settings, k)
+    name = choose_name(settings)
     restarts = choose_restarts(_sample_size(entry.rows, k, settings), k, entry.dim, settings)
-    settings = dataclasses.replace(settings, restarts=restarts)
+    asked, settings = settings, dataclasses.replace(settings, restarts=restarts)
     digest = _digest(draft, space, k, settings)
     folder = layout.clustering(space, name, digest)
 
@@ -88,6 +89,11 @@ def run_cluster(
         centroids=centroids,
         assignments=assignments,
         digest=digest,
+        automatic=asked.clusters is None,
+        asked_restarts=asked.restarts,
+        points_per_centroid=settings.points_per_centroid,
+        parts=list(entry.parts),
+        made=next_made(draft.clusterings, f"{space}/{name}", space),
     )
     clusterings = {**draft.clusterings, f"{space}/{name}": clustering}
     finished = generations.complete(storage, dataclasses.replace(draft, clusterings=clusterings))

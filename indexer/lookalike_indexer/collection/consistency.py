@@ -28,6 +28,11 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has the space {space!r} of a model that it does not have, {entry.model!r}.")
         if entry.dim < 1 or entry.rows < 0:
             raise DataLossError(f"{name} has the space {space!r} with {entry.rows} rows of {entry.dim} dimensions.")
+    for key, one in [*manifest.clusterings.items(), *manifest.indexes.items()]:
+        if one.space not in manifest.spaces:
+            raise DataLossError(f"{name} has {key!r} of a space that it does not have, {one.space!r}.")
+        if key != f"{one.space}/{one.name}":
+            raise DataLossError(f"{name} lists {one.space}/{one.name} under another name, {key!r}.")
 
 
 def is_inside(path: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 
@@ -29,7 +30,8 @@ def describe(reader: CollectionReader) -> dict[str, Any]:
 def _space(reader: CollectionReader, name: str) -> dict[str, Any]:
     space = reader.manifest.spaces[name]
     model = reader.manifest.models[space.model].spec
-    index = reader.manifest.indexes.get(name)
+    chosen = default_index(reader.manifest, name)
+    index = None if chosen is None else reader.manifest.indexes[chosen]
     return {
         "name": name,
         "model": model.arch,

@@ -90,8 +90,9 @@ def _named(draft: Manifest) -> set[str]:
     for space in draft.spaces.values():
         paths.update(space.parts)
     for clustering in draft.clusterings.values():
-        paths.update(clustering.assignments, [clustering.centroids])
-    paths.update(index.path for index in draft.indexes.values())
+        paths.update(clustering.assignments, clustering.parts, [clustering.centroids])
+    for index in draft.indexes.values():
+        paths.update(index.parts, [index.path])
     for result in draft.results.values():
         paths.update(result.tables.values())
     return paths

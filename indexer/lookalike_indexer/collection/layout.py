@@ -33,10 +33,14 @@ def checked_name(name: str, what: str) -> str:
     """`name` itself when it can be a folder's name; UsageError otherwise. `what` says what it names."""
     if not _NAME.fullmatch(name):
         raise UsageError(
-            f"{name!r} cannot be the name of a {what}: use up to 128 letters, digits and . _ - + @, "
+            f"{name!r} cannot be the name of {_article(what)} {what}: use up to 128 letters, digits and . _ - + @, "
             "beginning with a letter or digit."
         )
     return name
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[0] in "aeiou" else "a"
 
 
 def part_name(part: int) -> str:

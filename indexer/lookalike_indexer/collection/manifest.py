@@ -6,6 +6,7 @@ settings give the same bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,8 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 from lookalike_indexer.errors import DataLossError, MismatchError
 
 FORMAT = 1
+# The name of a space's index when the user gives none.
+MAIN = "main"
 
 _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
@@ -76,7 +79,11 @@ class ClusteringEntry:
     `metric` "cosine" means that embeddings were L2-normalised first. `inertia`
     is the sum of squared distances of the training vectors to their centroids
     before each update, by iteration, of the best restart. `digest` is that of
-    the settings and the embeddings' digests.
+    the settings and the embeddings' digests. `automatic` says that the
+    collection chose k, `asked_restarts` what the user asked for. `parts` are the
+    embedding parts that were clustered, in order; format 1 does not name them
+    and means those of the space. `made` is the place in the order of making
+    among the space's clusterings.
     """
 
     space: str
@@ -93,6 +100,11 @@ class ClusteringEntry:
     centroids: str
     assignments: list[str]
     digest: str
+    automatic: bool = False
+    asked_restarts: int | None = None
+    points_per_centroid: int = 256
+    parts: list[str] = field(default_factory=list)
+    made: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,10 +135,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """A faiss index over a space's rows in order: entry i of the index is row i of the space.
+    """A faiss index over rows of a space: entry i of the index is row i of the embedding parts `parts`, in order.
 
-    `candidates` were tried on `sampled` images before; `choice` is the digest
-    of what decides such a trial, so that it is not made again.
+    Format 1 names no parts and means those of the space. `candidates` were
+    tried on `sampled` images before; `choice` is the digest of what decides
+    such a trial, so that it is not made again. `asked` is the kind or factory
+    string that the user asked for ("" in format 1), with `asked_nlist`,
+    `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the
+    place in the order of making among the space's indexes.
     """
 
     space: str
@@ -144,6 +160,14 @@ class IndexEntry:
     candidates: list[Candidate] = field(default_factory=list)
     sampled: int = 0
     choice: str = ""
+    name: str = MAIN
+    asked: str = ""
+    asked_nlist: int | None = None
+    asked_train_size: int | None = None
+    target_recall: float = 0.95
+    max_memory: int | None = None
+    parts: list[str] = field(default_factory=list)
+    made: int = 0
 
 
 Setting = str | int | float | bool | None | list[str | int]
@@ -170,8 +194,8 @@ class ResultEntry:
 class Manifest:
     """A generation.
 
-    Keys of `clusterings` are "space/name", of `indexes` the space's name, of
-    `results` "kind/name".
+    Keys of `clusterings` and `indexes` are "space/name", of `results`
+    "kind/name".
     """
 
     format: int
@@ -195,6 +219,10 @@ class Manifest:
         space = self.spaces[name]
         return SpaceSpec(self.models[space.model].spec, space.layer, space.pooling)
 
+    def parts_of(self, entry: ClusteringEntry | IndexEntry) -> list[str]:
+        """The embedding parts that a clustering or an index was made of, in order."""
+        return entry.parts or self.spaces[entry.space].parts
+
 
 def encode(manifest: Manifest) -> bytes:
     """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
@@ -214,10 +242,16 @@ def decode(data: bytes, name: str) -> Manifest:
             raise MismatchError(_another_format(name, head.format))
         if not _checksum_fits(data):
             raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
-        return msgspec.json.decode(data, type=Manifest)
+        return _with_named_indexes(msgspec.json.decode(data, type=Manifest))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec says the latter, of text that is not UTF-8, in Python's words.
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
+
+
+def _with_named_indexes(found: Manifest) -> Manifest:
+    """The manifest with "space/name" as the keys of its indexes: those of format 1 are spaces."""
+    indexes = {key if "/" in key else f"{key}/{entry.name}": entry for key, entry in found.indexes.items()}
+    return dataclasses.replace(found, indexes=indexes)
 
 
 def _checksum_fits(data: bytes) -> bool | None:

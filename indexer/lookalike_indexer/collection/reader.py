@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from lookalike_indexer.collection import generations, schema
 from lookalike_indexer.collection.ahead import read_ahead
+from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.current import default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
@@ -78,14 +80,46 @@ class CollectionReader:
             raise NotFoundError(f"The collection {self.name} has no clustering {name!r}; it has: {there}.")
         return self.manifest.clusterings[name]
 
-    def index(self, space: str = "") -> IndexEntry:
-        """The index of a space; NotBuiltError when there is none."""
-        name, _ = self.space(space)
-        if name not in self.manifest.indexes:
+    def clustering_name(self, name: str = "", space: str = "") -> str:
+        """The clustering meant: by "space/name", or for "" the current one of a space ("": the default space).
+
+        See current.py for the rule. NotFoundError: no such clustering or space.
+        NotBuiltError: the space has none.
+        """
+        if name:
+            self.clustering(name)
+            return name
+        space, _ = self.space(space)
+        found = default_clustering(self.manifest, space)
+        if found is None:
             raise NotBuiltError(
-                f"The space {name} has no index; build one with: lookalike build {self.storage.root} --space {name}"
+                f"The space {space} has no clustering; make one with: "
+                f"{command('cluster', self.storage.root, '--space', space)}"
             )
-        return self.manifest.indexes[name]
+        return found
+
+    def index(self, space: str = "", name: str = "") -> IndexEntry:
+        """An index of a space by name, the current one for "".
+
+        NotBuiltError: the space has none. NotFoundError: it has none of that
+        name.
+        """
+        space, _ = self.space(space)
+        found = default_index(self.manifest, space)
+        if found is None:
+            raise NotBuiltError(
+                f"The space {space} has no index; build one with: "
+                f"{command('build', self.storage.root, '--space', space)}"
+            )
+        wanted = f"{space}/{name}" if name else found
+        if wanted not in self.manifest.indexes:
+            there = ", ".join(self.index_names(space))
+            raise NotFoundError(f"The space {space} has no index {name!r}; it has: {there}.")
+        return self.manifest.indexes[wanted]
+
+    def index_names(self, space: str) -> list[str]:
+        """The names of a space's indexes, sorted."""
+        return sorted(entry.name for entry in self.manifest.indexes.values() if entry.space == space)
 
     def verify(self, path: str) -> None:
         """DataLossError unless a file's bytes are those that the manifest lists."""
@@ -120,7 +154,11 @@ class CollectionReader:
     def ids(self, space: str = "") -> Int64:
         """The id of each row of a space, shape (rows,)."""
         _, entry = self.space(space)
-        columns = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in entry.parts]
+        return self.ids_of(entry.parts)
+
+    def ids_of(self, parts: Sequence[str]) -> Int64:
+        """The id of each row of some embedding parts, shape (rows,)."""
+        columns = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in parts]
         return np.concatenate(columns).astype(np.int64, copy=False) if columns else np.empty(0, np.int64)
 
     def stream(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
@@ -161,9 +199,13 @@ class CollectionReader:
         name, entry = self.space(space)
         if len(rows) and not 0 <= rows.min() <= rows.max() < entry.rows:
             raise UsageError(f"The space {name} has rows 0 to {entry.rows - 1}.")
-        out = np.empty((len(rows), entry.dim), np.float32)
+        return self.vectors_of(entry.parts, rows, entry.dim)
+
+    def vectors_of(self, parts: Sequence[str], rows: Int64, dim: int) -> Float32:
+        """The stored embeddings of some rows of some embedding parts, shape (len(rows), dim), in the order given."""
+        out = np.empty((len(rows), dim), np.float32)
         start = 0
-        for path in entry.parts:
+        for path in parts:
             end = start + (self.manifest.files[path].rows or 0)
             wanted = np.flatnonzero((rows >= start) & (rows < end))
             if len(wanted):

@@ -12,6 +12,7 @@ from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.following import Followed, churn, common_rows, follow
 from lookalike_indexer.experiments.metrics import agreement, contingency
+from lookalike_indexer.experiments.notes import partial_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.steps import Step, steps_of
 from lookalike_indexer.experiments.view import View
@@ -60,7 +61,8 @@ def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, s
         "seed": seed,
         "steps": [step.name for step in steps],
     }
-    findings = _findings(tables, len(rows), len(sampled))
+    partial = partial_notes(view, [step.clustering for step in steps])
+    findings = (*_findings(tables, len(rows), len(sampled)), *partial)
     return Result("evolution", settings, tables, _figures(tables, len(rows)), findings)
 
 

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap, class_map
+from lookalike_indexer.experiments.notes import partial_notes
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.surroundings import clusters_around, nearest_of
@@ -61,7 +63,8 @@ def explain(
     keeps no predictions, or the image is not in the space.
     """
     space, entry = view.reader.space(space)
-    metric: Metric = view.reader.manifest.indexes[space].metric if space in view.reader.manifest.indexes else "cosine"
+    index = default_index(view.reader.manifest, space)
+    metric: Metric = view.reader.manifest.indexes[index].metric if index else "cosine"
     mapping = class_map(view, entry.model, class_names)
     rival = _rival(view, row, entry.model, mapping)
     label = view.label_texts(np.array([row]))[0]
@@ -91,7 +94,10 @@ def explain(
         },
         tables,
         figures,
-        _findings(tables, label, rival, entry.model, mapping),
+        (
+            *_findings(tables, label, rival, entry.model, mapping),
+            *partial_notes(view, [*tables["clusters"].column("clustering").to_pylist()]),
+        ),
     )
 
 
@@ -136,7 +142,7 @@ def _predictions(view: View, row: int, first: str, class_names: Mapping[str, Seq
 
 
 def _odd(view: View, row: int, space: str, label: str) -> pa.Table:
-    """The image's row among the oddballs of its label, by the space's first clustering; empty when it is not odd."""
+    """The image's row among the oddballs of its label, by the space's current clustering; empty when it is not odd."""
     try:
         clustering = view.clustering_name(space=space) if label else ""
     except NotBuiltError:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
-from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Assigned, Float32, Int64, View, some
 from lookalike_indexer.indexing.exact import exact_search
@@ -56,7 +56,11 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
         {"key": key, "label": label, "members": members},
         tables,
         _figures(tables),
-        (*_findings(tables, key, label), *untrained_notes(view, tables["clusters"].column("space").to_pylist())),
+        (
+            *_findings(tables, key, label),
+            *partial_notes(view, clusterings),
+            *untrained_notes(view, tables["clusters"].column("space").to_pylist()),
+        ),
     )
 
 

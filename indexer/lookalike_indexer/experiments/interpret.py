@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.naming import Named, names_of_clusters
-from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Assigned, Int32, Int64, View, some
 
@@ -57,7 +57,11 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
         {"clustering": name, "samples": samples, "seed": seed, "names_from": source},
         tables,
         figures,
-        (*_findings(tables, name, source), *untrained_notes(view, [assigned.entry.space])),
+        (
+            *_findings(tables, name, source),
+            *partial_notes(view, [name]),
+            *untrained_notes(view, [assigned.entry.space]),
+        ),
     )
 
 

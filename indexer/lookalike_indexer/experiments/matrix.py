@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from lookalike_indexer.experiments.homes import Cells, order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
-from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Int64, View, some
 
@@ -16,7 +16,7 @@ _RULE = "the main clusters of a class are the fewest that hold at least half of 
 
 
 def class_matrix(view: View, clustering: str = "") -> Result:
-    """Count the images of each label in each cluster of a clustering, "" for the default space's first one.
+    """Count the images of each label in each cluster of a clustering, "" for the default space's current one.
 
     Tables:
     - counts: label, cluster, count, is_main; cells that are not 0, by label, the highest count first
@@ -57,7 +57,11 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     )
     tables = {"counts": counts, "labels": labels, "clusters": clusters}
     settings = {"clustering": name, "space": assigned.entry.space}
-    told = (*_findings(name, tables, figures), *untrained_notes(view, [assigned.entry.space]))
+    told = (
+        *_findings(name, tables, figures),
+        *partial_notes(view, [name]),
+        *untrained_notes(view, [assigned.entry.space]),
+    )
     return Result("class_matrix", settings, tables, figures, told)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from lookalike_indexer.collection.current import coverage_notes
 from lookalike_indexer.experiments.view import View
 
 
@@ -17,3 +18,9 @@ def untrained_notes(view: View, spaces: Iterable[str]) -> tuple[str, ...]:
     return (
         f"UNTRAINED weights: {', '.join(random)}; what lies together there means nothing beyond colour and texture.",
     )
+
+
+def partial_notes(view: View, clusterings: Iterable[str]) -> tuple[str, ...]:
+    """A sentence for each of some clusterings that lacks images of its space; none where all are whole."""
+    entries = [view.reader.clustering(name) for name in dict.fromkeys(clusterings)]
+    return coverage_notes(view.reader.manifest, entries, str(view.reader.storage.root))

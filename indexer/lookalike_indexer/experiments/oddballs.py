@@ -10,7 +10,7 @@ import pyarrow as pa
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.homes import ranked
 from lookalike_indexer.experiments.metrics import contingency
-from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.oddness import (
     FAR,
     HOME_SHARE,
@@ -100,7 +100,7 @@ def oddballs(
         {"clustering": name, "label": label, "limit": limit, "method": chosen},
         tables,
         figures,
-        (*findings, *untrained_notes(view, [assigned.entry.space])),
+        (*findings, *partial_notes(view, [name]), *untrained_notes(view, [assigned.entry.space])),
     )
 
 

@@ -53,7 +53,7 @@ def nearest_of(
 
 
 def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
-    """The clusters of some images in the space's first clustering; -1 where it has none."""
+    """The clusters of some images in the space's current clustering; -1 where it has none."""
     try:
         clusters: npt.NDArray[np.int32] = view.assigned(view.clustering_name(space=space)).clusters[rows]
     except NotBuiltError:
@@ -66,7 +66,7 @@ def clusters_around(view: View, row: int, space: str) -> pa.Table:
 
     clustering, cluster, size, main_label (the most frequent one), main_share
     and own_share (of that label and of the image's own among the members),
-    distance, margin.
+    distance, margin. Cluster -1 and size 0: the image is in no cluster.
     """
     lines = []
     for name, entry in sorted(view.reader.manifest.clusterings.items()):
@@ -74,7 +74,7 @@ def clusters_around(view: View, row: int, space: str) -> pa.Table:
             continue
         assigned = view.assigned(name)
         cluster = int(assigned.clusters[row])
-        members = view.labels[assigned.clusters == cluster]
+        members = view.labels[(assigned.clusters == cluster) & (cluster >= 0)]
         counts = np.bincount(members[members >= 0], minlength=1)
         main = int(counts.argmax()) if counts.any() else -1
         own = int((members == view.labels[row]).sum()) if view.labels[row] >= 0 else 0
@@ -85,7 +85,7 @@ def clusters_around(view: View, row: int, space: str) -> pa.Table:
                 "size": len(members),
                 "main_label": view.label_names[main] if main >= 0 else "",
                 "main_share": counts[main] / len(members) if main >= 0 else _NAN,
-                "own_share": own / len(members),
+                "own_share": own / len(members) if len(members) else _NAN,
                 "distance": float(assigned.distances[row]),
                 "margin": float(assigned.margins[row]),
             }

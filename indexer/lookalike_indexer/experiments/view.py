@@ -139,18 +139,8 @@ class View:
         return row
 
     def clustering_name(self, name: str = "", space: str = "") -> str:
-        """The clustering meant: by "space/name", or for "" the first one of a space; NotBuiltError when it has none."""
-        if name:
-            self.reader.clustering(name)
-            return name
-        space, _ = self.reader.space(space)
-        for found, entry in sorted(self.reader.manifest.clusterings.items()):
-            if entry.space == space:
-                return found
-        raise NotBuiltError(
-            f"The space {space} has no clustering; make one with: "
-            f"lookalike cluster {self.reader.storage.root} --space {space}"
-        )
+        """The clustering meant: by "space/name", or for "" the current one of a space; see the reader."""
+        return self.reader.clustering_name(name, space)
 
     def assigned(self, clustering: str) -> Assigned:
         """A clustering by "space/name", aligned to the images."""

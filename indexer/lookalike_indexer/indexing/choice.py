@@ -73,9 +73,9 @@ def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> st
 
 def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Candidate], int] | None:
     """The trial as the last generation or a run that was killed left it."""
-    entry = reader.manifest.indexes.get(space)
-    if entry is not None and entry.choice == digest:
-        return entry.candidates, entry.sampled
+    for entry in reader.manifest.indexes.values():
+        if entry.space == space and entry.choice == digest:
+            return entry.candidates, entry.sampled
     path = layout.choice(space, digest)
     if not reader.storage.exists(path):
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import MAIN, IndexEntry
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
 
@@ -12,7 +14,8 @@ from lookalike_indexer.errors import UsageError
 class BuildSettings:
     """How to index a space.
 
-    `space` "" means the collection's default. `index` is one of recipes.NAMES
+    `space` "" means the collection's default. `name` tells the indexes of a
+    space apart; building one of a name replaces it. `index` is one of recipes.NAMES
     or a faiss factory string; `nlist` and `train_size` None mean a choice by
     the number of images. `target_recall` decides the default nprobe, and with
     `max_memory`, in bytes, which kind "auto" takes. `gpus`
@@ -21,6 +24,7 @@ class BuildSettings:
     """
 
     space: str = ""
+    name: str = MAIN
     index: str = "auto"
     nlist: int | None = None
     metric: Metric = "cosine"
@@ -31,6 +35,7 @@ class BuildSettings:
     gpus: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        layout.checked_name(self.name, "index")
         if not self.index.strip():
             raise UsageError("--index is empty; leave it out for a choice by the number of images.")
         if self.nlist is not None and self.nlist < 1:
@@ -43,3 +48,22 @@ class BuildSettings:
             raise UsageError(f"--max-memory goes with --index auto, not with {self.index!r}.")
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")
+
+
+def settings_of(entry: IndexEntry, gpus: tuple[int, ...] = ()) -> BuildSettings:
+    """The settings that made an index, so that it can be made again for a space that has grown.
+
+    Format 1 did not record what the user asked for: then its factory string is meant.
+    """
+    return BuildSettings(
+        space=entry.space,
+        name=entry.name,
+        index=entry.asked or ("auto" if entry.candidates else entry.factory),
+        nlist=entry.asked_nlist,
+        metric=entry.metric,
+        target_recall=entry.target_recall,
+        max_memory=entry.max_memory,
+        train_size=entry.asked_train_size,
+        seed=entry.seed,
+        gpus=gpus,
+    )

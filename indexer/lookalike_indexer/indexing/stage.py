@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader, Int64
 from lookalike_indexer.collection.spec import digest_of
@@ -62,6 +63,7 @@ def run_build(
     reused = record is not None
     if record is None:
         record = _build(reader, space, recipe, digest, settings, progress)
+    key = f"{space}/{settings.name}"
     index = IndexEntry(
         space=space,
         factory=recipe.factory,
@@ -78,8 +80,16 @@ def run_build(
         candidates=chosen.candidates,
         sampled=chosen.sampled,
         choice=chosen.digest,
+        name=settings.name,
+        asked=settings.index,
+        asked_nlist=settings.nlist,
+        asked_train_size=settings.train_size,
+        target_recall=settings.target_recall,
+        max_memory=settings.max_memory,
+        parts=list(entry.parts),
+        made=next_made(draft.indexes, key, space),
     )
-    completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, space: index}))
+    completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))
     return completed, BuildReport(index, recipe.reason, storage.size(index.path), reused)
 
 

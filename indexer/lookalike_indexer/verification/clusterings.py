@@ -25,7 +25,7 @@ def check_clusterings(examination: Examination) -> None:
     total = sum(len(_rows(examination, entry)) for entry in manifest.clusterings.values())
     with examination.progress.stage("assignments", total, "image") as bar:
         for name, entry in sorted(manifest.clusterings.items()):
-            if not examination.intact([entry.centroids, *entry.assignments, *manifest.spaces[entry.space].parts]):
+            if not examination.intact([entry.centroids, *entry.assignments, *manifest.parts_of(entry)]):
                 left_out.append(name)
                 continue
             for rows in _check(examination, name, entry):
@@ -44,12 +44,13 @@ def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Itera
         examination.damaged(entry.centroids, "has centroids that are not finite")
         return
     assigner = Assigner(centroids)
+    parts, dim = reader.manifest.parts_of(entry), centroids.shape[1]
     rows = _rows(examination, entry)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
-        vectors = reader.vectors(entry.space, block)
+        vectors = reader.vectors_of(parts, block, dim)
         if not np.isfinite(vectors).all():
-            path = _path_of(examination, reader.manifest.spaces[entry.space].parts, int(block[0]))
+            path = _path_of(examination, parts, int(block[0]))
             examination.damaged(path, "has embeddings that are not finite")
             return
         found = assigner.assign(prepare(vectors, entry.metric))

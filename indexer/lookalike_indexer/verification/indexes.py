@@ -1,4 +1,4 @@
-"""Whether each index can be read, holds all rows of its space, and finds them."""
+"""Whether each index can be read, holds all rows that it was built from, and finds them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_indexes(examination: Examination) -> None:
         for name, entry in sorted(indexes.items()):
             if examination.intact([entry.path]):
                 looked += 1
-                what = _difference(examination, name, entry)
+                what = _difference(examination, entry)
                 if what:
                     examination.damaged(entry.path, what)
             else:
@@ -35,10 +35,10 @@ def check_indexes(examination: Examination) -> None:
     examination.checked("indexes", looked, "indexes", note)
 
 
-def _difference(examination: Examination, name: str, entry: IndexEntry) -> str:
+def _difference(examination: Examination, entry: IndexEntry) -> str:
     """What is wrong with an index, or ""."""
     reader = examination.reader
-    space = reader.manifest.spaces[name]
+    space, parts = reader.manifest.spaces[entry.space], reader.manifest.parts_of(entry)
     try:
         index = read_index(reader, entry)
     except IndexerError as error:
@@ -47,13 +47,13 @@ def _difference(examination: Examination, name: str, entry: IndexEntry) -> str:
         return f"holds {index.ntotal} vectors of {index.d} values and should hold {entry.rows} of {space.dim}"
     if index.metric_type != faiss_metric(entry.metric):
         return f"was built for another metric than {entry.metric}"
-    if describe(index).lossless and entry.rows == space.rows and examination.intact(space.parts):
+    if describe(index).lossless and reader.manifest.rows(parts) == entry.rows and examination.intact(parts):
         rows = np.sort(choose_rows(entry.rows, _QUERIES, examination.settings.seed))
-        vectors = prepare(reader.vectors(name, rows), entry.metric)
+        vectors = prepare(reader.vectors_of(parts, rows, space.dim), entry.metric)
         scores, _ = index.search(vectors, 1)
         lost = to_distances(scores[:, 0], entry.metric) > _NOTHING * np.maximum(1, np.linalg.norm(vectors, axis=1))
         # A vector of zeros has no direction, so nothing is near it by cosine.
         lost &= np.linalg.norm(vectors, axis=1) > 0
         if lost.any():
-            return f"does not find row {rows[int(np.argmax(lost))]} of its space"
+            return f"does not find row {rows[int(np.argmax(lost))]} of what it was built from"
     return ""

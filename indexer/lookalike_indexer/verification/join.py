@@ -62,7 +62,7 @@ class _Part:
                 if space.model == model:
                     self._space(manifest, self._mine(space.parts), kept, rejected[model] if entry.rejects else None)
         for clustering in manifest.clusterings.values():
-            parts = self._mine(manifest.spaces[clustering.space].parts)
+            parts = self._mine(manifest.parts_of(clustering))
             for path, part in zip(self._mine(clustering.assignments), parts, strict=False):
                 self._require([path], np.array_equal(self._id(path), self._id(part)), f"has other ids than {part}")
         return int(self._ids[-1]) if len(self._ids) else -1

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, SpaceEntry
+from lookalike_indexer.collection.commands import build_command, cluster_command, command
+from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
 from lookalike_indexer.collection.storage import Storage
 
 _AGAIN = "with the options that it was made with"
@@ -19,31 +18,19 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
     if folder == "source":
         return (
             "nothing else holds what it says: put it back from a copy, or index again into a new folder with: "
-            + _command("index", manifest.source.uri, "--collection", "NEW_FOLDER")
+            + command("index", manifest.source.uri, "--collection", "NEW_FOLDER")
         )
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"
     for clustering in manifest.clusterings.values():
         if path == clustering.centroids or path in clustering.assignments:
-            return f"remove it and run: {_cluster(root, clustering)}"
+            return f"remove it and run: {cluster_command(root, clustering)}"
     for index in manifest.indexes.values():
         if path == index.path:
-            return f"remove it and run, {_AGAIN}: {_build(root, index)}"
+            return f"remove it and run: {build_command(root, index)}"
     if folder == "indexes":
         return "remove it; it does no more than spare a later build its work"
     return f"remove it and run, {_AGAIN}: {_embed(root, manifest, path)}"
-
-
-def _cluster(root: str, entry: ClusteringEntry) -> str:
-    options: list[object] = ["--space", entry.space, "--name", entry.name, "--clusters", entry.k]
-    options += ["--metric", entry.metric, "--seed", entry.seed]
-    options += ["--iterations", entry.iterations, "--restarts", entry.restarts]
-    return _command("cluster", root, *options, *(["--spherical"] if entry.spherical else []))
-
-
-def _build(root: str, entry: IndexEntry) -> str:
-    options = ["--space", entry.space, "--index", entry.factory, "--metric", entry.metric, "--seed", entry.seed]
-    return _command("build", root, *options)
 
 
 def _embed(root: str, manifest: Manifest, path: str) -> str:
@@ -61,12 +48,8 @@ def _embed(root: str, manifest: Manifest, path: str) -> str:
         options += ["--name", alias] if alias != spec.arch else []
     if space and space != alias:
         options += _layer(manifest.spaces[space])
-    return _command("embed", manifest.source.uri, *options)
+    return command("embed", manifest.source.uri, *options)
 
 
 def _layer(entry: SpaceEntry) -> list[object]:
     return ["--layer", entry.layer, "--pool", entry.pooling]
-
-
-def _command(*words: object) -> str:
-    return shlex.join(["lookalike", *map(str, words)])

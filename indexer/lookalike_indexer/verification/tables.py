@@ -62,6 +62,7 @@ def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
         yield f"the space {name}", space.rows, space.parts
     for name, clustering in manifest.clusterings.items():
         yield f"the clustering {name}", clustering.rows, clustering.assignments
+        yield f"the embeddings that {name} was made of", clustering.rows, clustering.parts or clustering.assignments
         yield f"the centroids of {name}", clustering.k, [clustering.centroids]
 
 

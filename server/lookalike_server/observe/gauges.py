@@ -48,11 +48,11 @@ class Gauges(Collector):
             "lookalike_generations_held", "Generations in memory: 2 while a swap is under way.",
             len(watched.current.generations),
         )  # fmt: skip
-        rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space"])
-        size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space"])
-        for space, entry in manifest.indexes.items():
-            rows.add_metric([space], entry.rows)
-            size.add_metric([space], manifest.files[entry.path].bytes)
+        rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space", "index"])
+        size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space", "index"])
+        for entry in manifest.indexes.values():
+            rows.add_metric([entry.space, entry.name], entry.rows)
+            size.add_metric([entry.space, entry.name], manifest.files[entry.path].bytes)
         yield from (rows, size)
         yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
         yield _labelled("lookalike_queue_length", "What waits in each queue.", "lane", watched.queues())

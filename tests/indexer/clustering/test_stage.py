@@ -171,7 +171,7 @@ def test_spherical_centroids_are_unit_vectors_and_inertia_is_of_distances(make_c
 def test_the_number_of_labels_is_the_number_of_clusters(make_collection, clustered):
     labels = [("cat", "dog", "eel")[row % 3] for row in range(150)]
     _, report = cluster(make_collection(clustered(150, 8, 3), labels=labels))
-    assert (report.entry.k, report.entry.name, report.reason) == (3, "k3", "the number of labels")
+    assert (report.entry.k, report.entry.name, report.reason) == (3, "auto", "the number of labels")
 
 
 def test_without_labels_about_the_square_root_of_half_the_images(make_collection, clustered):
@@ -183,7 +183,7 @@ def test_without_labels_about_the_square_root_of_half_the_images(make_collection
 def test_one_image_is_one_cluster(make_collection):
     reader, report = cluster(make_collection(np.ones((1, 4), np.float32)))
     assert report.entry.k == 1
-    assert np.isposinf(reader.assignments("tiny/k1").margins).all()
+    assert np.isposinf(reader.assignments("tiny/auto").margins).all()
 
 
 def test_as_many_clusters_as_images(make_collection, clustered):

@@ -159,13 +159,14 @@ def publish(storage: Storage, parts: int, spaces: set[int], clusterings: set[int
         images=named(*(layout.images(part) for part in count)),
         models={"m": ModelEntry(SPEC, "float32", [], named(*(layout.rejects("m", part) for part in count)))},
     )
-    for number in spaces:
+    # A clustering is of a space that is there.
+    for number in {*spaces, *([0] if clusterings else [])}:
         paths = named(*(layout.embeddings(f"s{number}", part) for part in count))
         draft.spaces[f"s{number}"] = SpaceEntry("m", "l", "avg", 4, "float32", "f", parts, paths)
         index = layout.index(f"s{number}", f"{parts:016x}")
         put(storage, index, index.encode())
         put(storage, layout.index_record(index), b"{}")
-        draft.indexes[f"s{number}"] = IndexEntry(
+        draft.indexes[f"s{number}/main"] = IndexEntry(
             f"s{number}", "Flat", "l2", 0, 0, [], 0, 0, 1, parts, index, f"{parts:016x}"
         )
     for number in clusterings:

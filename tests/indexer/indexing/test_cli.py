@@ -21,9 +21,9 @@ def test_an_index_is_published_with_its_ladder(make_collection, clustered):
     storage = make_collection(clustered(900, 16, 20, spread=1.5))
     result = run(storage.root, "--index", "ivf-flat", "--nlist", 8)
     assert result.exit_code == 0, result.output
-    entry = generations.require_latest(storage).indexes["tiny"]
+    entry = generations.require_latest(storage).indexes["tiny/main"]
     lines = result.output.splitlines()
-    assert lines[0].startswith("tiny: IVF8,Flat, cosine, 900 images, ")
+    assert lines[0].startswith("tiny/main: IVF8,Flat, cosine, 900 images, ")
     assert lines[0].endswith("(as asked for; nlist as asked for)")
     assert lines[1] == "recall@10 on 90 queries that are stored images:"
     assert lines[2].split() == ["nprobe", "recall"]
@@ -49,7 +49,7 @@ def test_a_lossy_index_without_lists_tells_its_one_recall(make_collection, clust
 def test_json_for_machines(make_collection, clustered):
     storage = make_collection(clustered(400, 16, 20))
     told = json.loads(run(storage.root, "--json", "--index", "ivf-sq8", "--train-size", 100, "--metric", "l2").stdout)
-    entry = generations.require_latest(storage).indexes["tiny"]
+    entry = generations.require_latest(storage).indexes["tiny/main"]
     assert (told["index"], told["trained_on"], told["metric"]) == ("IVF2,SQ8", 100, "l2")
     assert told["recall"] == [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall]
     assert told["bytes"] == storage.size(entry.path)

@@ -196,7 +196,7 @@ def test_nothing_is_published_and_clusterings_stay(make_collection, clustered):
     reader, report = build(storage)
     assert generations.numbers(storage) == [1]
     published = generations.publish(storage, reader.manifest)
-    assert published.indexes == {"tiny": report.entry}
+    assert published.indexes == {"tiny/main": report.entry}
     assert published.files[report.entry.path].bytes == report.bytes
 
 

@@ -22,7 +22,7 @@ def test_an_index_file_is_not_opened_unless_its_digest_fits(make_collection, clu
     with storage.staged("indexes/tiny/0.faiss") as temporary:
         faiss.write_index(index, str(temporary))
     entry = IndexEntry("tiny", "Flat", "l2", 0, 0, [], 0, 40, 1, 40, "indexes/tiny/0.faiss", "0" * 64)
-    draft = dataclasses.replace(generations.require_latest(storage), indexes={"tiny": entry})
+    draft = dataclasses.replace(generations.require_latest(storage), indexes={"tiny/main": entry})
     generations.publish(storage, draft)
     reader = CollectionReader.open(str(storage.root))
     opened = []

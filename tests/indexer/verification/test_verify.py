@@ -98,7 +98,8 @@ def test_a_file_that_only_an_older_generation_names_is_looked_at_too(storage, ve
 
 
 def test_with_the_newest_manifest_damaged_the_one_before_is_verified(storage, verify, flip):
-    flip(storage, layout.generation(4), 300)
+    path = layout.generation(4)
+    flip(storage, path, storage.read(path).index(b'"generation": 4') + 2)
     report = verify(storage)
     assert report.generation == 3
     [damage] = report.damages
@@ -268,8 +269,8 @@ def test_mends_name_the_whole_command(storage, verify, flip):
         "source/part-000000.parquet": "index again into a new folder with: lookalike index",
         EMBEDDINGS: "--model shufflenet_v2_x0_5 --weights untrained:5",
         "embeddings/shufflenet_v2_x0_5.conv5.max/part-000002.parquet": "--layer conv5.2 --pool max",
-        "centroids.parquet": "--space shufflenet_v2_x0_5 --name k3 --clusters 3 --metric cosine --seed 1234",
-        ".faiss": "--space shufflenet_v2_x0_5 --index Flat --metric cosine --seed 1234",
+        "centroids.parquet": "--space shufflenet_v2_x0_5 --name k3 --clusters 3",
+        ".faiss": "--space shufflenet_v2_x0_5 --name main --index ",
         "counts.parquet": "run the experiment again",
     }
     for ending in commands:

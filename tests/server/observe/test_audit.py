@@ -23,7 +23,7 @@ def sample(toy: Any, row: int, found: list[int], **changes: Any) -> Sample:
     reader = CollectionReader.open(str(toy.root))
     given = {
         "reader": reader,
-        "entry": reader.manifest.indexes["tiny"],
+        "entry": reader.manifest.indexes["tiny/main"],
         "query": toy.vectors[row],
         "rows": np.array(found),
         "effort": "default",

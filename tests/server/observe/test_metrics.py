@@ -84,8 +84,8 @@ async def test_gauges_tell_what_is_served_now(make_toy, serve) -> None:
         found = await samples(served)
         assert value(found, "lookalike_generation") == 1
         assert value(found, "lookalike_images") == 501
-        assert value(found, "lookalike_index_rows", space="tiny") == 500
-        assert value(found, "lookalike_index_bytes", space="tiny") > 500 * 16 * 4
+        assert value(found, "lookalike_index_rows", space="tiny", index="main") == 500
+        assert value(found, "lookalike_index_bytes", space="tiny", index="main") > 500 * 16 * 4
         assert value(found, "lookalike_calls_in_flight") == 0
         assert value(found, "process_resident_memory_bytes") > 1 << 20
         make_toy(index="IVF8,Flat")

@@ -1,0 +1,40 @@
+"""The command lines that make a clustering or an index again, for messages."""
+
+from __future__ import annotations
+
+import shlex
+
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
+
+
+def command(*words: object) -> str:
+    """A command line of Lookalike, quoted for a shell."""
+    return shlex.join(["lookalike", *map(str, words)])
+
+
+def cluster_command(root: str, entry: ClusteringEntry) -> str:
+    """The command that makes a clustering again for the images that its space has now."""
+    options: list[object] = ["--space", entry.space, "--name", entry.name]
+    options += [] if entry.automatic else ["--clusters", entry.k]
+    options += _given("--metric", entry.metric, "cosine")
+    options += _given("--seed", entry.seed, 1234)
+    options += _given("--iterations", entry.iterations, 25)
+    options += _given("--restarts", entry.asked_restarts, None)
+    options += _given("--points-per-centroid", entry.points_per_centroid, 256)
+    return command("cluster", root, *options, *(["--spherical"] if entry.spherical else []))
+
+
+def build_command(root: str, entry: IndexEntry) -> str:
+    """The command that makes an index again for the images that its space has now."""
+    options: list[object] = ["--space", entry.space, "--name", entry.name, "--index", entry.asked or entry.factory]
+    options += _given("--metric", entry.metric, "cosine")
+    options += _given("--seed", entry.seed, 1234)
+    options += _given("--nlist", entry.asked_nlist, None)
+    options += _given("--target-recall", entry.target_recall, 0.95)
+    options += _given("--max-memory", entry.max_memory, None)
+    options += _given("--train-size", entry.asked_train_size, None)
+    return command("build", root, *options)
+
+
+def _given(option: str, value: object, default: object) -> list[object]:
+    return [] if value == default else [option, value]

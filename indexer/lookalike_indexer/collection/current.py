@@ -1,0 +1,81 @@
+"""Which clustering and which index of a space answer when a caller names none.
+
+Each entry records its place in the order of making (`made`), because a name
+tells nothing of age: k10 sorts before k9. An entry that covers all images of
+its space comes before one that does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lookalike_indexer.collection.commands import build_command, cluster_command
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
+
+Entry = ClusteringEntry | IndexEntry
+
+
+def covers(manifest: Manifest, entry: Entry) -> bool:
+    """Whether a clustering or an index was made of all embeddings that its space has now."""
+    space = manifest.spaces[entry.space]
+    # Entries of format 1 do not name the parts that they were made of.
+    return entry.parts == space.parts if entry.parts else entry.rows == space.rows
+
+
+def default_clustering(manifest: Manifest, space: str) -> str | None:
+    """The "space/name" of a space's current clustering, None where it has none.
+
+    It is the newest that covers all images of the space, or the newest where
+    none does.
+    """
+    return _newest(manifest, manifest.clusterings, space)
+
+
+def default_index(manifest: Manifest, space: str) -> str | None:
+    """The "space/name" of a space's current index, by the same rule."""
+    return _newest(manifest, manifest.indexes, space)
+
+
+def next_made(entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], key: str, space: str) -> int:
+    """The place in the order of making of what is about to be made as `key`.
+
+    The newest entry keeps its place, so that the same command run again
+    changes nothing.
+    """
+    others = [entry.made for name, entry in entries.items() if entry.space == space and name != key]
+    before = entries.get(key)
+    if before is not None and before.made > max(others, default=0):
+        return before.made
+    return max([*others, before.made if before else 0], default=0) + 1
+
+
+def coverage_note(manifest: Manifest, entry: Entry, root: str) -> str:
+    """A sentence for an entry that lacks images of its space, with the command that adds them; "" where it is whole."""
+    if covers(manifest, entry):
+        return ""
+    rows = manifest.spaces[entry.space].rows
+    of = f"of {entry.rows:,} of {rows:,} images" if entry.rows != rows else "of embeddings that have changed since"
+    if isinstance(entry, ClusteringEntry):
+        kind, go_on = "clustering", cluster_command(root, entry)
+    else:
+        kind, go_on = "index", build_command(root, entry)
+    return f"The {kind} {entry.space}/{entry.name} is {of}; go on with: {go_on}"
+
+
+def coverage_notes(manifest: Manifest, entries: Iterable[Entry], root: str) -> tuple[str, ...]:
+    """The notes of those entries that lack images."""
+    return tuple(note for entry in entries if (note := coverage_note(manifest, entry, root)))
+
+
+def _newest(manifest: Manifest, entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], space: str) -> str | None:
+    there = {name: entry for name, entry in entries.items() if entry.space == space}
+    # Format 1 recorded no order: then the one of the most images, and of the most clusters or lists, is taken.
+    return max(
+        there,
+        key=lambda name: (covers(manifest, there[name]), there[name].made, there[name].rows, _size(there[name]), name),
+        default=None,
+    )
+
+
+def _size(entry: Entry) -> int:
+    return entry.k if isinstance(entry, ClusteringEntry) else entry.nlist

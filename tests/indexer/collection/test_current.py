@@ -1,0 +1,120 @@
+"""Which clustering answers when none is named, and whether an answer says that it lacks images."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.build import build
+from lookalike_indexer.cli.cluster import cluster
+from lookalike_indexer.cli.matrix import matrix
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+
+
+def run(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def clustered_by(storage, *arguments):
+    return json.loads(run(cluster, storage.root, "--json", *arguments).stdout)["clustering"]
+
+
+def matrix_of(storage, *arguments):
+    """What `lookalike matrix` answers about."""
+    return json.loads(run(matrix, "--collection", storage.root, "--json", *arguments).stdout)
+
+
+def labelled(make_collection, clustered):
+    return make_collection(clustered(30, 8, 4), labels=["a", "b", "c"] * 10)
+
+
+def test_the_automatic_clustering_is_called_auto_however_many_clusters_it_has(
+    make_collection, clustered, grow_collection
+):
+    storage = make_collection(clustered(30, 8, 4))
+    assert clustered_by(storage) == "tiny/auto"
+    small = CollectionReader.open(str(storage.root)).clustering("tiny/auto").k
+    grow_collection(storage, clustered(200, 8, 4, seed=1))
+    assert clustered_by(storage) == "tiny/auto"
+    reader = CollectionReader.open(str(storage.root))
+    assert list(reader.manifest.clusterings) == ["tiny/auto"]
+    assert reader.clustering("tiny/auto").k > small
+    assert reader.clustering("tiny/auto").rows == 230
+
+
+def test_names_say_what_is_unusual_and_can_be_given(make_collection, clustered):
+    storage = make_collection(clustered(30, 8, 4))
+    assert clustered_by(storage, "--metric", "l2", "--spherical") == "tiny/auto-spherical-l2"
+    assert clustered_by(storage, "--clusters", 3) == "tiny/k3"
+    assert clustered_by(storage, "--clusters", 3, "--name", "mine") == "tiny/mine"
+
+
+def test_the_current_clustering_answers_not_the_first_by_name(make_collection, clustered, grow_collection):
+    """`matrix` answered about k2 of 30 images while k4 of 35 was there."""
+    storage = labelled(make_collection, clustered)
+    clustered_by(storage, "--clusters", 2)
+    grow_collection(storage, clustered(5, 8, 4, seed=1))
+    clustered_by(storage, "--clusters", 4)
+    assert matrix_of(storage)["settings"]["clustering"] == "tiny/k4"
+
+
+def test_the_clustering_made_last_answers_though_k10_sorts_before_k9(make_collection, clustered):
+    storage = labelled(make_collection, clustered)
+    for k in (9, 10):
+        clustered_by(storage, "--clusters", k)
+        assert matrix_of(storage)["settings"]["clustering"] == f"tiny/k{k}"
+    clustered_by(storage, "--clusters", 9)
+    assert matrix_of(storage)["settings"]["clustering"] == "tiny/k9"
+
+
+def test_a_clustering_of_all_images_comes_before_a_later_one_of_fewer(make_collection, clustered, grow_collection):
+    storage = labelled(make_collection, clustered)
+    for k in (5, 2):
+        clustered_by(storage, "--clusters", k)
+    grow_collection(storage, clustered(5, 8, 4, seed=1))
+    clustered_by(storage, "--clusters", 5)
+    assert matrix_of(storage)["settings"]["clustering"] == "tiny/k5"
+
+
+def test_a_clustering_of_fewer_images_says_so_and_how_to_go_on(make_collection, clustered, grow_collection):
+    storage = labelled(make_collection, clustered)
+    clustered_by(storage, "--clusters", 3)
+    assert not [told for told in matrix_of(storage)["findings"] if "go on with" in told]
+    grow_collection(storage, clustered(5, 8, 4, seed=1))
+    [told] = [told for told in matrix_of(storage)["findings"] if "go on with" in told]
+    assert told.startswith("The clustering tiny/k3 is of 30 of 35 images; go on with: lookalike cluster ")
+    run(cluster, *told.split("lookalike cluster ")[1].split())
+    assert not [told for told in matrix_of(storage)["findings"] if "go on with" in told]
+
+
+def test_running_a_command_again_publishes_nothing(make_collection, clustered):
+    storage = make_collection(clustered(30, 8, 4))
+    for _ in range(2):
+        clustered_by(storage)
+        run(build, storage.root)
+    assert generations.numbers(storage)[-1] == 3
+
+
+def test_indexes_of_one_space_stand_side_by_side_and_the_newest_is_the_default(make_collection, clustered):
+    storage = make_collection(clustered(60, 8, 4))
+    run(build, storage.root)
+    run(build, storage.root, "--index", "ivf-sq8", "--nlist", 2, "--name", "fast")
+    reader = CollectionReader.open(str(storage.root))
+    assert sorted(reader.manifest.indexes) == ["tiny/fast", "tiny/main"]
+    assert reader.index().name == "fast"
+    assert reader.index(name="main").factory == "Flat"
+    run(build, storage.root)
+    assert CollectionReader.open(str(storage.root)).index().name == "main"
+
+
+@pytest.mark.parametrize("name", ["a/b", ""])
+def test_a_name_that_is_none_is_refused(make_collection, clustered, name):
+    storage = make_collection(clustered(30, 8, 4))
+    result = CliRunner().invoke(build, [str(storage.root), "--name", name])
+    assert result.exit_code == 2
+    assert "cannot be the name of an index" in result.output
