@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
 from lookalike_indexer.errors import DataLossError
 
 
@@ -28,7 +28,8 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has the space {space!r} of a model that it does not have, {entry.model!r}.")
         if entry.dim < 1 or entry.rows < 0:
             raise DataLossError(f"{name} has the space {space!r} with {entry.rows} rows of {entry.dim} dimensions.")
-    for key, one in [*manifest.clusterings.items(), *manifest.indexes.items()]:
+    made: list[tuple[str, ClusteringEntry | IndexEntry]] = [*manifest.clusterings.items(), *manifest.indexes.items()]
+    for key, one in made:
         if one.space not in manifest.spaces:
             raise DataLossError(f"{name} has {key!r} of a space that it does not have, {one.space!r}.")
         if key != f"{one.space}/{one.name}":
