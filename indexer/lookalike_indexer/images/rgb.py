@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
-_16_BIT = 65535
+from lookalike_indexer.images.levels import USUAL, to_8_bit
+
+# TIFF's tags, and the number of bits beyond which a sample does not say how many of them are used.
+_BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
+_CONTAINER_BITS = 16
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """A loaded picture as mode RGB.
 
-    Transparency shows white behind it. Gray levels of 16 bits are scaled to 8,
-    where Pillow would clip them; 32-bit and floating-point levels by their
-    range (see `_levels`).
+    Transparency shows white behind it. Gray levels of more than 8 bits and
+    floating-point levels become 8 bits by the rule of `levels.to_8_bit`, where
+    Pillow would clip them.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
-        return Image.fromarray(_levels(np.asarray(picture))).convert("RGB")
+        return Image.fromarray(to_8_bit(np.asarray(picture), declared_level(picture))).convert("RGB")
     if picture.has_transparency_data:
         front = picture.convert("RGBA")
         behind = Image.new("RGBA", picture.size, (255, 255, 255, 255))
@@ -28,23 +29,23 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB") if picture.mode != "RGB" else picture.copy()
 
 
-def _levels(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Gray levels as 8 bits.
+def declared_level(picture: Image.Image) -> int:
+    """The greatest level of a picture by what its file says, 0 where it says nothing.
 
-    Integers within 0..65535 are taken for 16 bits, floats within 0..1 for
-    fractions and floats within 0..255 for 8 bits; everything else is stretched
-    from its lowest to its highest value. NaN is black.
+    A TIFF says so by BitsPerSample below 16, or by MaxSampleValue: the usual
+    range that holds that value. 16 bits and more are the sizes of containers,
+    which pictures of 12 bits are stored in, too. PNG's sBIT says nothing here:
+    whoever writes it has to scale the samples to all bits of the file.
     """
-    if values.dtype == np.bool_ or values.size == 0:
-        return (values * 255).astype(np.uint8)
-    levels = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=None, neginf=None)
-    low, high = float(levels.min()), float(levels.max())
-    if np.issubdtype(values.dtype, np.integer):
-        known = [_16_BIT] if low >= 0 and high <= _16_BIT else []
-    else:
-        known = [limit for limit in (1, 255) if low >= 0 and high <= limit]
-    if known:
-        levels *= 255.0 / known[0]
-    else:
-        levels = (levels / 2 - low / 2) / max(high / 2 - low / 2, 1e-300) * 255.0
-    return np.rint(levels).astype(np.uint8)
+    tags = getattr(picture, "tag_v2", {})
+    most = _first(tags.get(_MAX_SAMPLE_VALUE))
+    if most > 0:
+        return next((level for level in USUAL if most <= level), 0)
+    bits = _first(tags.get(_BITS_PER_SAMPLE))
+    return (1 << bits) - 1 if 8 < bits < _CONTAINER_BITS else 0
+
+
+def _first(value: object) -> int:
+    """The first number of a tag, which a damaged file may have anything in."""
+    first = value[0] if isinstance(value, tuple) and value else value
+    return first if isinstance(first, int) else 0
