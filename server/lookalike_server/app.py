@@ -123,7 +123,7 @@ class App:
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
         self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
-        self._thumbnails = Thumbnails(ThumbnailPool(self._budget.workers), limits.max_queue)
+        self._thumbnails = Thumbnails(ThumbnailPool(self._budget.workers, limits=limits.images), limits.max_queue)
         self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)

@@ -13,7 +13,6 @@ from lookalike_indexer.attribution.attributor import Attributor, Method
 from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.pictures.overlay import overlay_png
 
@@ -46,7 +45,7 @@ class Attributions:
         names = class_names(spec)
         if not 0 <= chosen < len(names):
             raise UsageError(f"The model {model} has the classes 0 to {len(names) - 1}, not {chosen}.")
-        image = prepare(view.uris(np.array([row]))[0], spec.preprocessing, ImageLimits())
+        image = prepare(view.uris(np.array([row]))[0], spec.preprocessing, view.reader.manifest.limits)
         if not isinstance(image, Prepared):
             raise NotFoundError(f"The picture {view.keys(np.array([row]))[0]} cannot be read any more: {image.reason}.")
         found = self._attributor(view, model).attribution(image.pixels, chosen, method)

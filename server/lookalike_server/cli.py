@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from lookalike_indexer.cli.bytes import Bytes, Pixels
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.observe.options import observe_options
@@ -39,6 +40,18 @@ if TYPE_CHECKING:
 )
 @click.option("--max-queue", type=int, metavar="N", help="Queries that may wait for the device.")
 @click.option("--max-peer-calls", type=int, metavar="N", help="Calls of one address that may be under way.")
+@click.option(
+    "--max-image-bytes",
+    type=Bytes(),
+    metavar="SIZE",
+    help="The largest picture of a query or of a thumbnail, such as 100MB.  [default: the collection's limit]",
+)
+@click.option(
+    "--max-pixels",
+    type=Pixels(),
+    metavar="COUNT",
+    help="The most pixels of such a picture, such as 200M.  [default: the collection's limit]",
+)
 @click.option(
     "--on-device-loss",
     "on_loss",
@@ -76,6 +89,8 @@ def serve(
     weights: str | None,
     max_queue: int | None,
     max_peer_calls: int | None,
+    max_image_bytes: int | None,
+    max_pixels: int | None,
     on_loss: str,
     grace: float,
     tls_cert: Path | None,
@@ -102,6 +117,9 @@ def serve(
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:
+        from lookalike_indexer.collection import generations
+        from lookalike_indexer.collection.limits import ImageLimits
+        from lookalike_indexer.collection.storage import Storage
         from lookalike_server.limits import Limits
         from lookalike_server.observe.logs import configure
         from lookalike_server.page import check_page, start_page
@@ -112,6 +130,8 @@ def serve(
 
         given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
         limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
+        stored = generations.require_latest(Storage(collection)).limits
+        limits = limits.admitting(ImageLimits(max_image_bytes or stored.max_bytes, max_pixels or stored.max_pixels))
         settings = ServeSettings(
             root=str(collection),
             listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection),

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.child import Child, Role
 from lookalike_server.embedding import Embedder, OpenEmbedder
@@ -65,12 +65,11 @@ class ProcessEmbedder:
 def embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:
     """Opens networks in processes, on the first of a server's devices."""
     device = "cpu" if settings.placement == "cpu" else devices[0].name
-    limits = ImageLimits(settings.limits.max_image_bytes, settings.limits.max_image_pixels)
 
     def open_embedder(reader: CollectionReader, space: str) -> Embedder:
         generation = reader.manifest.generation
         return ProcessEmbedder(
-            Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits)
+            Opening(settings.root, generation, space, device, settings.weights, budget.embed, settings.limits.images)
         )
 
     return open_embedder

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+
+from lookalike_indexer.collection.limits import ImageLimits
 
 MIB = 1 << 20
 
@@ -49,3 +52,20 @@ class Limits:
     max_thumbnail_side: int = 512
     min_thumbnail_side: int = 16
     default_thumbnail_side: int = 160
+
+    @property
+    def images(self) -> ImageLimits:
+        """What a picture may cost, of a call or of the collection."""
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels)
+
+    def admitting(self, images: ImageLimits) -> Limits:
+        """These limits for pictures within `images`: a call, and what waits, has room for the largest of them."""
+        message = images.max_bytes + MIB
+        return dataclasses.replace(
+            self,
+            max_image_bytes=images.max_bytes,
+            max_image_pixels=images.max_pixels,
+            max_message_bytes=max(self.max_message_bytes, message),
+            max_peer_bytes=max(self.max_peer_bytes, message),
+            max_queue_bytes=max(self.max_queue_bytes, message),
+        )

@@ -10,7 +10,6 @@ from lookalike_indexer.attribution.attributor import Attributor, Method
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.images.decode import DEFAULT_LIMITS
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.pictures.explanation import Overlay
 from lookalike_indexer.pictures.overlay import overlay
@@ -27,7 +26,7 @@ def drawn_attributions(
     """
     attributor = Attributor.open(view.reader, str(explained.settings["model"]), weights_file)
     (uri,) = view.uris(np.array([row]))
-    image = prepare(uri, attributor.preprocessing, DEFAULT_LIMITS)
+    image = prepare(uri, attributor.preprocessing, view.reader.manifest.limits)
     if not isinstance(image, Prepared):
         raise DecodeError(f"{uri} cannot be read any more: {image.reason}; restore the file that was embedded.")
     classes = {str(explained.settings["rival"]): int(str(explained.settings["rival_class"]))}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lookalike_indexer.cli.bytes import Bytes, Pixels
 from lookalike_indexer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -109,6 +110,20 @@ _OPTIONS = [
     click.option("--part-size", type=_POSITIVE, default=1024, show_default=True, help="Images in a part."),
     click.option("--workers", type=_POSITIVE, default=None, help="Decoding processes. [default: by processors]"),
     click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use. [default: the first, or the CPU]"),
+    click.option(
+        "--max-image-bytes",
+        type=Bytes(),
+        default=None,
+        metavar="SIZE",
+        help="Reject images that are larger, such as 100MB. [default: the collection's limit, or 64MiB]",
+    ),
+    click.option(
+        "--max-pixels",
+        type=Pixels(),
+        default=None,
+        metavar="COUNT",
+        help="Reject images with more pixels, such as 200M. [default: the collection's limit, or 134M]",
+    ),
     click.option(
         "--decode-timeout",
         type=click.FloatRange(min=0, min_open=True),

@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceSpec
 from lookalike_indexer.errors import DataLossError, MismatchError
 
@@ -195,7 +196,7 @@ class Manifest:
     """A generation.
 
     Keys of `clusterings` and `indexes` are "space/name", of `results`
-    "kind/name".
+    "kind/name". `limits` are those that the images were decoded within.
     """
 
     format: int
@@ -210,6 +211,7 @@ class Manifest:
     indexes: dict[str, IndexEntry] = field(default_factory=dict)
     results: dict[str, ResultEntry] = field(default_factory=dict)
     default_space: str = ""
+    limits: ImageLimits = DEFAULT_LIMITS
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from lookalike_indexer.collection.checkpoints import is_checkpoint
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS, EmbedSettings
@@ -12,10 +13,11 @@ from lookalike_indexer.errors import MismatchError, UsageError
 
 
 def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
-    """The settings with a model, its name in the collection, and weights.
+    """The settings with a model, its name in the collection, weights, and limits for images.
 
     `draft` is the newest generation, or None. A model of the collection keeps
-    its weights; a collection with one model goes on with it. Settled settings
+    its weights; a collection with one model goes on with it. A collection
+    keeps its limits. Settled settings
     stay as they are. UsageError: the collection has several models, and none
     is named. MismatchError: the name belongs to another model.
     """
@@ -30,7 +32,15 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
                 f"The model {alias} of the collection is a {known.spec.arch}, not a {model}; leave --model out, or "
                 "give this one a --name of its own."
             )
-    return dataclasses.replace(settings, name=alias, model=model, weights=weights)
+    limits = draft.limits if draft else DEFAULT_LIMITS
+    return dataclasses.replace(
+        settings,
+        name=alias,
+        model=model,
+        weights=weights,
+        max_image_bytes=settings.max_image_bytes or limits.max_bytes,
+        max_pixels=settings.max_pixels or limits.max_pixels,
+    )
 
 
 def _only_model(draft: Manifest | None) -> str:

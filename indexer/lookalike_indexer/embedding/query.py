@@ -10,11 +10,11 @@ from types import TracebackType
 import numpy as np
 import torch
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
-from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
@@ -42,12 +42,13 @@ class QueryEmbedder:
         device: str = "cpu",
         weights_file: str | None = None,
         threads: int | None = None,
-        limits: ImageLimits = DEFAULT_LIMITS,
+        limits: ImageLimits | None = None,
     ) -> QueryEmbedder:
         """Load the network of a space, the default one for "".
 
         `weights_file` says where the weights lie on this machine; `threads`
-        how many the network may use on the CPU. WeightsError: the weights are
+        how many the network may use on the CPU; `limits` None means those of
+        the collection. WeightsError: the weights are
         not to be had. MismatchError: they are not those that the collection
         was made with.
         """
@@ -69,7 +70,9 @@ class QueryEmbedder:
             resolve_compute("float32" if model.compute.endswith("float32") else "auto", device),
         )
         # Somebody waits for the answer: one picture a task, and no stepping back behind others.
-        pool = PoolSettings(max(1, (threads or 2) // 2), _TIMEOUT_S, limits, chunk=1, niceness=0)
+        pool = PoolSettings(
+            max(1, (threads or 2) // 2), _TIMEOUT_S, limits or reader.manifest.limits, chunk=1, niceness=0
+        )
         workers = DecodePool(pool, model.spec.preprocessing)
         return cls(network, workers, fingerprint, threads)
 

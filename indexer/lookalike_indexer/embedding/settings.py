@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from lookalike_indexer.collection.layout import checked_name
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.threads import processors
 
@@ -34,6 +34,9 @@ class EmbedSettings:
     new one. None for `batch_size` and `workers` means
     a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile`
     compiles the network for them. `devices` are torch's names.
+    `max_image_bytes` and `max_pixels` are the most that an image may have,
+    encoded and decoded; None takes the collection's limits, else
+    DEFAULT_LIMITS.
     """
 
     source: str
@@ -52,7 +55,8 @@ class EmbedSettings:
     compile: bool = False
     devices: tuple[str, ...] = ("cpu",)
     decode_timeout: float = 30.0
-    limits: ImageLimits = field(default_factory=ImageLimits)
+    max_image_bytes: int | None = None
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         checked_name(self.alias, "model")
@@ -60,6 +64,8 @@ class EmbedSettings:
             (self.batch_size, "--batch-size"),
             (self.part_size, "--part-size"),
             (self.workers, "--workers"),
+            (self.max_image_bytes, "--max-image-bytes"),
+            (self.max_pixels, "--max-pixels"),
         ):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}.")
@@ -73,6 +79,13 @@ class EmbedSettings:
     def alias(self) -> str:
         """What the model is called in the collection, once the settings are settled."""
         return self.name or self.model or DEFAULT_MODEL
+
+    @property
+    def limits(self) -> ImageLimits:
+        """What an image may cost, once the settings are settled."""
+        return ImageLimits(
+            self.max_image_bytes or DEFAULT_LIMITS.max_bytes, self.max_pixels or DEFAULT_LIMITS.max_pixels
+        )
 
     @property
     def images_per_batch(self) -> int:

@@ -87,6 +87,9 @@ def run_embed(
         tally = _embed(storage, settings, pool, resolved, missing, bar)
     seconds = time.perf_counter() - began
     manifest = _manifest(storage, draft, resolved, listing, source.entry)
+    # The widest of all runs: what any of them took must never be too large for what decodes it later.
+    limits = draft.limits.widened(settings.limits) if draft else settings.limits
+    manifest = dataclasses.replace(manifest, limits=limits)
     if not sum(manifest.rows([path]) for path in manifest.images):
         raise nothing_readable(_first_reject(storage, resolved.plan))
     plan = resolved.plan

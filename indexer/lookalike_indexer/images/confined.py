@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessPool
 
-from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.images.lifeline import end_with_parent
 
 T = TypeVar("T")

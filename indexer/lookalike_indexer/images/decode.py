@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from lookalike_indexer.errors import DecodeError, UsageError
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.rgb import to_rgb
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -27,21 +28,6 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """What a picture may cost: `max_bytes` encoded, `max_pixels` decoded."""
-
-    max_bytes: int = 64 << 20
-    max_pixels: int = 128 << 20
-
-    def __post_init__(self) -> None:
-        if self.max_bytes < 1 or self.max_pixels < 1:
-            raise UsageError("The limits for pictures must be at least one byte and one pixel.")
-
-
-DEFAULT_LIMITS = ImageLimits()
 
 
 @dataclass(frozen=True)
@@ -62,6 +48,9 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
     """
     if len(data) > limits.max_bytes:
         raise DecodeError(f"the file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are allowed")
+    # Pillow has a limit of its own, for all of the process; each picture's size is checked below.
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels)
     try:
         # Pillow warns of oddities that it then reads well, and of sizes that are checked here.
         with warnings.catch_warnings():

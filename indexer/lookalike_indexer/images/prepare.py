@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.decode import ImageLimits, decode, plain_jpeg_size
+from lookalike_indexer.images.decode import decode, plain_jpeg_size
 from lookalike_indexer.images.preprocessing import Pixels, can_resize, geometric
 from lookalike_indexer.sources.fetch import fetch
 

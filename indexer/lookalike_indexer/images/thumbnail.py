@@ -6,7 +6,8 @@ import io
 
 from PIL import Image
 
-from lookalike_indexer.images.decode import ImageLimits, decode
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.images.decode import decode
 
 
 def thumbnail(data: bytes, size: int, limits: ImageLimits) -> bytes:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from pebble import ProcessExpired
 
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.confined import ConfinedPool
-from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.thumbnail import thumbnail
 from lookalike_indexer.sources.fetch import fetch
 

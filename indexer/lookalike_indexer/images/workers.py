@@ -19,10 +19,10 @@ from typing import Generic, TypeVar
 
 from pebble import ProcessExpired
 
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.confined import ConfinedPool
-from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepare, prepare_for_gpu
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.thumbnail import thumbnail
 from lookalike_indexer.sources.fetch import fetch
 
@@ -22,8 +22,9 @@ _KEPT = 2048
 class Thumbnails:
     """Thumbnails of a view's images, by row; the longer side has `size` pixels. The last ones are kept as JPEG."""
 
-    def __init__(self, view: View, size: int = 160, limits: ImageLimits = DEFAULT_LIMITS) -> None:
-        self._view, self._size, self._limits = view, size, limits
+    def __init__(self, view: View, size: int = 160, limits: ImageLimits | None = None) -> None:
+        """`limits` None means those of the collection."""
+        self._view, self._size, self._limits = view, size, limits or view.reader.manifest.limits
         self._read = functools.lru_cache(_KEPT)(self._read_uncached)
 
     def jpeg(self, row: int) -> bytes | None:

@@ -84,7 +84,7 @@ class _Model:
 
     def _compare_all(self, network: Network, ids: Int64, bar: Bar) -> None:
         rows = self._there(ids)
-        pool = PoolSettings(max(1, min(processors(), len(rows))))
+        pool = PoolSettings(max(1, min(processors(), len(rows))), limits=self._reader.manifest.limits)
         batch: list[tuple[int, Pixels]] = []
         with DecodePool(pool, self._entry.spec.preprocessing) as workers:
             for image_id, image in workers.stream(iter(rows.items()), 4 * _BATCH):

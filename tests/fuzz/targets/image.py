@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from PIL import Image
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.decode import ImageLimits, decode
+from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.images.thumbnail import thumbnail
 

@@ -20,10 +20,11 @@ from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.decode import ImageLimits, decode
+from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.thumbnail_pool import Made
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current

@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from lookalike_indexer.cli.bytes import Bytes
+from lookalike_indexer.cli.bytes import Bytes, Pixels
 
 
 @pytest.mark.parametrize(
@@ -18,3 +18,17 @@ def test_sizes(text, size):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(click.BadParameter, match="write it like 500MB or 8GiB"):
         Bytes().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [("1", 1), ("134217728", 134_217_728), ("200M", 200_000_000), ("0.5gp", 500_000_000), (" 30 MP ", 30_000_000)],
+)
+def test_numbers_of_pixels(text, count):
+    assert Pixels().convert(text, None, None) == count
+
+
+@pytest.mark.parametrize("text", ["", "0", "M", "-1", "3MiB", "2T"])
+def test_what_is_no_number_of_pixels_is_refused(text):
+    with pytest.raises(click.BadParameter, match="write it like 200M"):
+        Pixels().convert(text, None, None)

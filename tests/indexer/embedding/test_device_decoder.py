@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.embedding import device_decoder
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, OnDevice
 from lookalike_indexer.errors import DeviceError
-from lookalike_indexer.images.decode import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepare, prepare_for_gpu
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.query import QueryEmbedder
 from lookalike_indexer.errors import DataLossError, DecodeError, MismatchError, NotFoundError, WeightsError
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.models.network import Node
 
 

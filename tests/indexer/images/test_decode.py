@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError, UsageError
-from lookalike_indexer.images.decode import ImageLimits, decode
+from lookalike_indexer.images.decode import decode
 
 LIMITS = ImageLimits()
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image, TiffImagePlugin
 
-from lookalike_indexer.images.decode import ImageLimits, decode
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.images.decode import decode
 
 LIMITS = ImageLimits()
 

@@ -5,8 +5,8 @@ import io
 import pytest
 from PIL import Image
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.images.thumbnail import thumbnail
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 
 

@@ -14,9 +14,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.images.decode import ImageLimits
 from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from lookalike_indexer.images.decode import ImageLimits
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 
@@ -24,7 +24,7 @@ class Stored:
 def test_pictures_are_read_from_the_source(tmp_path):
     Image.new("RGB", (100, 50), (0, 200, 0)).save(tmp_path / "green.png")
     Image.new("RGB", (30, 60), (200, 0, 0)).save(tmp_path / "red.png")
-    thumbnails = Thumbnails(Stored(tmp_path / "green.png", tmp_path / "red.png"), 40)
+    thumbnails = Thumbnails(Stored(tmp_path / "green.png", tmp_path / "red.png"), 40, ImageLimits())
     green, red = thumbnails.pictures([0, 1])
     assert (green.size, red.size) == ((40, 20), (20, 40))
     assert thumbnails.pictures_of_ids([10])[0].getpixel((5, 5))[0] > 190
@@ -39,7 +39,7 @@ def test_what_is_gone_or_broken_or_too_large_has_no_picture(tmp_path):
 
 def test_a_picture_is_read_once(tmp_path):
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
-    thumbnails = Thumbnails(Stored(tmp_path / "a.png"))
+    thumbnails = Thumbnails(Stored(tmp_path / "a.png"), limits=ImageLimits())
     first = thumbnails.jpeg(0)
     (tmp_path / "a.png").unlink()
     assert thumbnails.jpeg(0) == first is not None
