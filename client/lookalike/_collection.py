@@ -25,7 +25,8 @@ class Index:
 
     `factory` is as faiss's index_factory spells it. Distances are 1 - cosine
     similarity ("cosine") or Euclidean ("l2"). `nlist` is 0 when the index has no
-    inverted lists. `recall` is by ascending nprobe.
+    inverted lists. `recall` is by ascending nprobe. `name` tells the indexes of
+    a space apart. `missing` counts the images of the space that are not in it.
     """
 
     factory: str
@@ -34,6 +35,8 @@ class Index:
     default_nprobe: int
     recall: tuple[RecallPoint, ...]
     images: int
+    name: str = ""
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,10 @@ class Space:
     """An embedding space: model, weights, layer and pooling.
 
     `pretrained` is False when the weights are untrained. `fingerprint` is equal
-    for spaces whose embeddings may be compared. `index` is None when none was
-    built.
+    for spaces whose embeddings may be compared. `index` is the one that is
+    served, None when none was built; `indexes` are all of them.
+    `default_clustering` answers when a call names none: "space/name", or "" when
+    the space has none.
     """
 
     name: str
@@ -55,11 +60,13 @@ class Space:
     images: int
     fingerprint: str
     index: Index | None
+    indexes: tuple[Index, ...] = ()
+    default_clustering: str = ""
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """A k-means clustering, named "space/name"."""
+    """A k-means clustering, named "space/name". `missing` counts the images of the space that are not in it."""
 
     name: str
     space: str
@@ -67,6 +74,7 @@ class Clustering:
     spherical: bool
     inertia: float
     images: int
+    missing: int = 0
 
 
 @dataclass(frozen=True)

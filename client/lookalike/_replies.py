@@ -35,6 +35,8 @@ def served(message: types_pb2.Served) -> Served:
         batch_size=message.batch_size,
         pretrained=message.pretrained,
         timings=Timings(times.resolve_us, times.queue_us, times.search_us, times.lookup_us, times.total_us),
+        index=message.index,
+        notes=tuple(message.notes),
     )
 
 
@@ -111,7 +113,7 @@ def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
         default_space=reply.default_space,
         spaces=tuple(_space(space) for space in reply.spaces),
         clusterings=tuple(
-            Clustering(each.name, each.space, each.k, each.spherical, each.inertia, each.images)
+            Clustering(each.name, each.space, each.k, each.spherical, each.inertia, each.images, each.missing)
             for each in reply.clusterings
         ),
     )
@@ -129,6 +131,8 @@ def _space(message: collection_pb2.Space) -> Space:
         images=message.images,
         fingerprint=message.fingerprint,
         index=_index(message.index) if message.HasField("index") else None,
+        indexes=tuple(_index(index) for index in message.indexes),
+        default_clustering=message.default_clustering,
     )
 
 
@@ -140,6 +144,8 @@ def _index(message: collection_pb2.Index) -> Index:
         default_nprobe=message.default_nprobe,
         recall=tuple(RecallPoint(point.nprobe, _shortest(point.recall)) for point in message.recall),
         images=message.images,
+        name=message.name,
+        missing=message.missing,
     )
 
 

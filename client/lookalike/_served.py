@@ -33,7 +33,9 @@ class Served:
     index was built, 1 for an exact search, None when it was not measured.
     `batch_size` is the number of queries that were searched together.
     `pretrained` is False when the space's network is untrained: its neighbours
-    mean nothing beyond colour and texture.
+    mean nothing beyond colour and texture. `index` is the name of the index that
+    was searched, "" when none was. `notes` are sentences that a reader of the
+    reply should know, such as that a clustering lacks images of its space.
     """
 
     collection: str
@@ -45,3 +47,5 @@ class Served:
     batch_size: int
     pretrained: bool
     timings: Timings
+    index: str = ""
+    notes: tuple[str, ...] = ()

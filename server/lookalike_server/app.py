@@ -101,6 +101,7 @@ class App:
             self._observatory.lane,
             settings.on_loss,
             trust or Trust(),
+            settings.indexes,
         )
         self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget)
         # Half of the processors, as the network has: searches keep the rest.

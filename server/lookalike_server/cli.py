@@ -38,6 +38,14 @@ if TYPE_CHECKING:
 @click.option(
     "--weights", metavar="FILE", help="Weights to embed pictures with, if they are no longer where they were."
 )
+@click.option(
+    "--index",
+    "indexes",
+    multiple=True,
+    metavar="NAME|SPACE/NAME",
+    help="The index to search, of each space that has one of this name or of one space. Repeatable.  "
+    "[default: the current one of each space]",
+)
 @click.option("--max-queue", type=int, metavar="N", help="Queries that may wait for the device.")
 @click.option("--max-peer-calls", type=int, metavar="N", help="Calls of one address that may be under way.")
 @click.option(
@@ -87,6 +95,7 @@ def serve(
     placement: str,
     gpus: str,
     weights: str | None,
+    indexes: tuple[str, ...],
     max_queue: int | None,
     max_peer_calls: int | None,
     max_image_bytes: int | None,
@@ -138,6 +147,7 @@ def serve(
             placement=next(known for known in PLACEMENTS if known == placement),
             gpus=gpus,
             weights=weights,
+            indexes=indexes,
             grace=grace,
             on_loss=next(known for known in ON_LOSS if known == on_loss),
             limits=limits,

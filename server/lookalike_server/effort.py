@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 
@@ -44,19 +45,29 @@ class Planner:
 
     `lossless` means that every search of it is exact; `uncompressed` that its
     lists hold the embeddings as they are, so that visiting all of them is.
+    `incomplete` means that a search of it misses images of the space.
     """
 
     entry: IndexEntry
     lossless: bool
     uncompressed: bool
+    incomplete: bool = False
 
     @classmethod
-    def of(cls, entry: IndexEntry, index: faiss.Index) -> Planner:
+    def of(cls, entry: IndexEntry, index: faiss.Index, *, incomplete: bool = False) -> Planner:
         uncompressed = isinstance(faiss.downcast_index(index), faiss.IndexIVFFlat)
-        return cls(entry, describe(index).lossless, uncompressed)
+        return cls(entry, describe(index).lossless, uncompressed, incomplete)
 
     def plan(self, effort: Effort, limits: Limits) -> Plan:
         """ArgumentError: out of range. NotBuiltError: a recall that this index cannot reach."""
+        plan = self._plan(effort, limits)
+        if not self.incomplete or plan.scan:
+            return plan
+        if effort.exact:
+            return Plan(scan=True, nprobe=0, exact=True, expected_recall=1)
+        return dataclasses.replace(plan, exact=False, expected_recall=0)
+
+    def _plan(self, effort: Effort, limits: Limits) -> Plan:
         if effort.nprobe is not None and not 1 <= effort.nprobe <= limits.max_nprobe:
             raise ArgumentError("nprobe", f"nprobe is {effort.nprobe}; it must be 1 to {limits.max_nprobe}.")
         # Written so that NaN is refused as well.

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.collection.manifest import IndexEntry
-from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
@@ -27,6 +26,7 @@ from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.placement.searcher import Searcher
+from lookalike_server.rows import Beside, Rows
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ Write = Callable[[Int64, Float32, Sequence[Wanted]], Sequence[bytes | None]]
 
 
 class Hits(NamedTuple):
-    """Rows of the space and their distances, both (n, k), nearest first; row -1 where fewer were found.
+    """Rows as `Rows` counts them and their distances, both (n, k), nearest first; row -1 where fewer were found.
 
     `device` is where they were found, such as "cpu" or "cuda:0". `reply` is
     what the caller wants to know of them, None where that is large, and
@@ -88,7 +88,7 @@ class Engine:
 
     def __init__(
         self,
-        reader: CollectionReader,
+        rows: Rows,
         entry: IndexEntry,
         places: Sequence[Place],
         limits: Limits,
@@ -104,12 +104,13 @@ class Engine:
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
         )
-        self._placed = {place.searcher.name: _Indexed(place, entry, write, claim) for place in places}
+        beside = rows.beside(entry.metric)
+        self._placed = {place.searcher.name: _Indexed(place, entry, write, claim, beside) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
         self._indexed = Batcher("search", workers, rules, None, observe("search"), recover)
         slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000)
-        self._scanned = Batcher("scan", {"cpu": _Scan(reader, entry, write)}, slow, lambda: claim(1), observe("scan"))
+        self._scanned = Batcher("scan", {"cpu": _Scan(rows, entry, write)}, slow, lambda: claim(1), observe("scan"))
 
     async def search(
         self, vectors: Float32, k: int, plan: Plan, deadline: float | None, wanted: Wanted | None = None
@@ -147,7 +148,10 @@ class Engine:
 class _Indexed:
     """Runs a batch on a placed index, and places it anew when its device fails."""
 
-    def __init__(self, place: Place, entry: IndexEntry, write: Write, claim: Callable[[float], None]) -> None:
+    def __init__(
+        self, place: Place, entry: IndexEntry, write: Write, claim: Callable[[float], None], beside: Beside | None
+    ) -> None:
+        self._beside = beside
         self._write = write
         self._claim = claim
         self._searcher: Searcher | None = place.searcher
@@ -160,6 +164,8 @@ class _Indexed:
         queries = prepare(_joined(batch), self._entry.metric)
         self._claim(len(queries) / len(batch))
         rows, distances = self._there().search(queries, max(work.k for work in batch), batch[0].nprobe)
+        if self._beside is not None:
+            rows, distances = self._beside.merged(queries, rows, distances)
         return _parted(batch, rows, distances, self.device, self._write)
 
     def recover(self) -> None:
@@ -204,22 +210,16 @@ class _Indexed:
 class _Scan:
     """Runs a batch by comparing with every stored embedding, one block in memory at a time."""
 
-    def __init__(self, reader: CollectionReader, entry: IndexEntry, write: Write) -> None:
+    def __init__(self, rows: Rows, entry: IndexEntry, write: Write) -> None:
         self._write = write
-        self._reader = reader
+        self._rows = rows
         self._entry = entry
 
     def __call__(self, batch: list[_Work]) -> list[Hits]:
         k = max(work.k for work in batch)
         queries = prepare(_joined(batch), self._entry.metric)
-        rows, distances = exact_search(self._blocks(), queries, k, self._entry.metric)
+        rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric)
         return _parted(batch, rows, distances, "cpu", self._write)
-
-    def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
-        start = 0
-        for ids, vectors in self._reader.stream(self._entry.space):
-            yield np.arange(start, start + len(ids), dtype=np.int64), vectors
-            start += len(ids)
 
 
 def _joined(batch: list[_Work]) -> Float32:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -48,9 +49,11 @@ def put_served(
     watch.put(reply.timings)
 
 
-def served(snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu") -> types_pb2.Served:
-    """Who answered, as `put_served` fills it in."""
-    reply = types_pb2.Served()
+def served(
+    snapshot: Snapshot, space: Space | None, watch: Stopwatch, notes: Sequence[str] = (), device: str = "cpu"
+) -> types_pb2.Served:
+    """Who answered, as `put_served` fills it in, and what the reader of the reply should know."""
+    reply = types_pb2.Served(notes=notes)
     put_served(reply, snapshot, space, watch, device)
     return reply
 

@@ -85,7 +85,7 @@ class Connections:
 class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
-    happens when a device is lost, as in placing.py.
+    happens when a device is lost, as in placing.py. `indexes` names the indexes to search, as in index_choice.py.
     """
 
     root: str
@@ -93,6 +93,7 @@ class ServeSettings:
     placement: Placement = "cpu"
     gpus: str = ""
     weights: str | None = None
+    indexes: tuple[str, ...] = ()
     grace: float = 10.0
     watch: float = 1.0
     on_loss: OnLoss = "retry"

@@ -12,11 +12,13 @@ from typing import Literal
 
 import pyarrow as pa
 
-from lookalike_indexer.collection.current import default_index
+from lookalike_indexer.collection.commands import build_command
+from lookalike_indexer.collection.current import coverage_note
 from lookalike_indexer.collection.description import describe
+from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
-from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_server.batcher import ObserveLane
 from lookalike_server.budget import ThreadBudget
@@ -24,11 +26,13 @@ from lookalike_server.clusterings import Clustering
 from lookalike_server.columns import NEEDED, Columns
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
+from lookalike_server.index_choice import chosen_indexes
 from lookalike_server.limits import Limits
 from lookalike_server.neighbors import NeighborWriter
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import Placement, load
 from lookalike_server.placement.placing import OnLoss, Placing
+from lookalike_server.rows import MOST_BESIDE, Rows
 from lookalike_server.spaces import Search, Space
 from lookalike_server.trust import Trust
 
@@ -37,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loader:
-    """How generations are loaded by this server."""
+    """How generations are loaded by this server; `indexes` names those to search, see index_choice.py."""
 
     placement: Placement
     devices: Sequence[Device]
@@ -46,18 +50,22 @@ class Loader:
     observe: ObserveLane = lambda lane: None
     on_loss: OnLoss = "retry"
     trust: Trust = field(default_factory=Trust)
+    indexes: tuple[str, ...] = ()
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
 
-        DataLossError: stored bytes are not what was written. NotBuiltError: an
-        index lacks images that were embedded since. DeviceError: the
-        devices cannot hold an index. Nothing is left behind by a failure.
+        Images that an index lacks are searched beside it, see rows.py.
+        DataLossError: stored bytes are not what was written. NotFoundError: no
+        index has a name in `indexes`. DeviceError: the devices cannot hold an
+        index. Nothing is left behind by a failure.
         """
         started = time.monotonic()
         # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
         # it is needed. Done now, that is hidden at a start: files are still being hashed then, by other threads.
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
+        # Before anything is read, so that a mistake is told at once.
+        chosen = chosen_indexes(reader.manifest, self.indexes)
         reader = self.trust.checked(reader)
         with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             # Beside the indexes, which faiss reads without holding up anybody.
@@ -67,7 +75,7 @@ class Loader:
             )
             spaces: dict[str, Space] = {}
             for name in reader.manifest.spaces:
-                spaces[name] = self._space(reader, name, columns)
+                spaces[name] = self._space(reader, name, chosen.get(name), columns)
                 undo.callback(spaces[name].close)
             snapshot = Snapshot(reader, columns.result(), spaces, clusterings.result())
             undo.pop_all()
@@ -77,28 +85,40 @@ class Loader:
         )  # fmt: skip
         return snapshot
 
-    def _space(self, reader: CollectionReader, name: str, columns: Future[Columns]) -> Space:
-        chosen = default_index(reader.manifest, name)
-        entry = None if chosen is None else reader.manifest.indexes[chosen]
+    def _space(self, reader: CollectionReader, name: str, entry: IndexEntry | None, columns: Future[Columns]) -> Space:
         ids = reader.ids(name)
         if entry is None:
             return Space(reader, name, ids, None)
-        if entry.rows != reader.manifest.spaces[name].rows:
-            raise NotBuiltError(
-                f"The index of the space {name} is of {entry.rows} images and the space has "
-                f"{reader.manifest.spaces[name].rows}; build it again with: "
-                f"lookalike build {reader.storage.root} --space {name}"
-            )
         index = load(reader, entry)
         multiply_from_few(int(index.d), self.budget.search)
-        planner = Planner.of(entry, index)
+        rows = Rows(reader, entry, ids)
+        if rows.indexed != entry.rows:
+            raise DataLossError(
+                f"The index {name}/{entry.name} has {entry.rows} rows, and the embeddings that it was built from have "
+                f"{rows.indexed}; build it again with: {build_command(str(reader.storage.root), entry)}"
+            )
+        notes = _told_of(reader, entry, rows)
+        planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
         claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
-        writer = NeighborWriter(columns.result(), ids)
+        writer = NeighborWriter(columns.result(), rows.ids)
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        engine = Engine(reader, entry, places, self.limits, writer.batch, claim, self.observe)
-        return Space(reader, name, ids, Search(engine, planner, writer))
+        engine = Engine(rows, entry, places, self.limits, writer.batch, claim, self.observe)
+        return Space(reader, name, ids, Search(engine, planner, writer, rows, notes))
+
+
+def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
+    """What each reply has to say of an index; what only the log has to say is logged."""
+    note = coverage_note(reader.manifest, entry, str(reader.storage.root))
+    if not note:
+        return ()
+    if rows.lacking > MOST_BESIDE:
+        missed = f"{note} (only exact searches find the other {rows.lacking:,} images)"
+        log.warning("%s", missed)
+        return (missed,)
+    log.warning("%s (the other %d images are searched exactly beside it)", note, rows.lacking)
+    return ()
 
 
 class Snapshot:
@@ -113,7 +133,12 @@ class Snapshot:
         self.columns = columns
         self.spaces = spaces
         self.clusterings = clusterings
-        self.description = describe(reader)
+        self.clustering_notes = {
+            name: coverage_note(reader.manifest, entry, str(reader.storage.root))
+            for name, entry in reader.manifest.clusterings.items()
+        }
+        served = {name: space.index.name for name, space in spaces.items() if space.index is not None}
+        self.description = describe(reader, served)
         # Tells it from a generation of the same number in a collection that was made again.
         self.made = digest_of(reader.manifest)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.collection.manifest import SpaceEntry
+from lookalike_indexer.collection.manifest import IndexEntry, SpaceEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.effort import Planner
 from lookalike_server.engine import Engine
 from lookalike_server.ids import Ids
 from lookalike_server.neighbors import NeighborWriter
+from lookalike_server.rows import Rows
 from lookalike_server.stored_vectors import StoredVectors
 
 Float32 = npt.NDArray[np.float32]
@@ -23,11 +24,13 @@ Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Search:
-    """What a space with an index is searched by."""
+    """What a space with an index is searched by. `notes` are what each reply has to say of the index."""
 
     engine: Engine
     planner: Planner
     writer: NeighborWriter
+    rows: Rows
+    notes: tuple[str, ...] = ()
 
 
 class Space:
@@ -64,6 +67,21 @@ class Space:
     def writer(self) -> NeighborWriter:
         """NotBuiltError when the space has no index."""
         return self._built().writer
+
+    @property
+    def rows(self) -> Rows:
+        """What the rows of its hits stand for. NotBuiltError when the space has no index."""
+        return self._built().rows
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What each reply to a search has to say of the index. NotBuiltError when the space has no index."""
+        return self._built().notes
+
+    @property
+    def index(self) -> IndexEntry | None:
+        """The index that is served, None when the space has none."""
+        return None if self._search is None else self._search.engine.entry
 
     def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
         """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""

@@ -136,19 +136,21 @@ def with_space(manifest, **changes):
     return dataclasses.replace(manifest, spaces={"tiny": space})
 
 
-def with_newer_embeddings(manifest):
-    """As after `embed` alone: the space has an image more than its index."""
-    return with_space(manifest, rows=manifest.spaces["tiny"].rows + 1)
+def with_an_index_of_other_rows(manifest):
+    """The index holds 500 vectors, and the embeddings that it is said to be of are 200."""
+    entry = manifest.indexes["tiny/main"]
+    entry = dataclasses.replace(entry, parts=manifest.spaces["tiny"].parts[:1])
+    return dataclasses.replace(manifest, indexes={"tiny/main": entry})
 
 
-async def test_embedding_alone_leaves_the_old_generation_until_the_index_follows(
+async def test_an_index_of_other_rows_leaves_the_old_generation_until_one_follows_that_fits(
     make_toy, serve, by_vector, caplog
 ) -> None:
     toy = make_toy()
     async with serve(toy) as served:
-        publish_changed(toy, with_newer_embeddings)
+        publish_changed(toy, with_an_index_of_other_rows)
         await until(lambda: "generation 2 cannot be served" in caplog.text)
-        assert "index of the space tiny is of 500 images and the space has 501" in caplog.text
+        assert "The index tiny/main has 500 rows, and the embeddings that it was built from have 200" in caplog.text
         assert "lookalike build" in caplog.text
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
         make_toy(vectors(100, 3))

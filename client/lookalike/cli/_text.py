@@ -47,7 +47,7 @@ def _cell(value: object) -> str:
 
 
 def served_lines(served: Served) -> str:
-    """What served a reply; a second line where the network is untrained."""
+    """What served a reply, and more lines for what its reader should know, such as that the network is untrained."""
     if served.expected_recall == 1 and served.nprobe == 0:
         effort = ["exact"]
     elif served.nprobe:
@@ -58,8 +58,8 @@ def served_lines(served: Served) -> str:
     space = [f"space {served.space}"] if served.space else []
     took = f"{served.timings.total_us / 1000:.1f} ms"
     told = [f"{served.collection} generation {served.generation}", *space, served.device, *effort, took]
-    line = "served by " + ", ".join(map(printable, told))
-    return line if served.pretrained else f"{line}\n{UNTRAINED}"
+    lines = ["served by " + ", ".join(map(printable, told)), *map(printable, served.notes)]
+    return "\n".join(lines if served.pretrained else [*lines, UNTRAINED])
 
 
 UNTRAINED = (

@@ -8,6 +8,7 @@ as well.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, Final
 
@@ -76,26 +77,38 @@ def _spaces(described: dict[str, Any]) -> str:
             space["weights"],
             space["dim"],
             space["images"],
-            _index(space["index"]),
+            _index(space["index"], space["indexes"]),
         )
         for space in described["spaces"]
     ]
     return table(("space", "network, layer, pooling", "weights", "dim", "images", "index"), rows)
 
 
-def _index(index: dict[str, Any] | None) -> str:
+def _index(index: dict[str, Any] | None, indexes: Sequence[dict[str, Any]]) -> str:
     if index is None:
         return "none"
-    told = [index["metric"]]
+    told = [index["name"]] if index["name"] else []
+    told.append(index["metric"])
     if index["nlist"]:
         told.append(f"nprobe {index['default_nprobe']}")
         told += [f"recall@10 {p['recall']:.3g}" for p in index["recall"] if p["nprobe"] == index["default_nprobe"]]
-    return f"{index['factory']} ({', '.join(told)})"
+    if index["missing"]:
+        told.append(f"lacks {index['missing']} of {index['images'] + index['missing']} images")
+    others = [each["name"] for each in indexes if each["name"] != index["name"]]
+    also = f"; also {', '.join(others)}" if others else ""
+    return f"{index['factory']} ({', '.join(told)}){also}"
 
 
 def _clusterings(described: dict[str, Any]) -> str:
+    current = {space["default_clustering"] for space in described["spaces"]}
     rows = [
-        (each["name"], each["k"], each["images"], float(each["inertia"]), "yes" if each["spherical"] else "no")
+        (
+            each["name"] + (" (default)" if each["name"] in current else ""),
+            each["k"],
+            f"{each['images']} of {each['images'] + each['missing']}" if each["missing"] else each["images"],
+            float(each["inertia"]),
+            "yes" if each["spherical"] else "no",
+        )
         for each in described["clusterings"]
     ]
     return table(("clustering", "k", "images", "inertia", "spherical"), rows)

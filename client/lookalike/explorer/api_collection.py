@@ -95,8 +95,10 @@ def served(what: Served) -> dict[str, Any]:
 
 
 def clustering_of(collection: Collection, name: str) -> str:
-    """The clustering meant: by name, or for "" the first one of the default space, or of any; "" when there is none."""
+    """The clustering meant: by name, or for "" the current one of the default space, or of any; "": there is none."""
     if name:
         return name
-    ordered = sorted(collection.clusterings, key=lambda each: (each.space != collection.default_space, each.name))
-    return ordered[0].name if ordered else ""
+    spaces = sorted(collection.spaces, key=lambda each: each.name != collection.default_space)
+    current = (each.default_clustering for each in spaces if each.default_clustering)
+    # Servers of before 0.2 do not tell which is the current one.
+    return next(current, collection.clusterings[0].name if collection.clusterings else "")

@@ -60,6 +60,8 @@ class Space(google.protobuf.message.Message):
     IMAGES_FIELD_NUMBER: builtins.int
     FINGERPRINT_FIELD_NUMBER: builtins.int
     INDEX_FIELD_NUMBER: builtins.int
+    INDEXES_FIELD_NUMBER: builtins.int
+    DEFAULT_CLUSTERING_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name, such as "resnet152" or "alexnet.features.8.max"."""
     model: builtins.str
@@ -82,9 +84,17 @@ class Space(google.protobuf.message.Message):
     """Digest of all of the above and the preprocessing: equal fingerprints mean
     comparable embeddings.
     """
+    default_clustering: builtins.str
+    """The clustering that answers when a call names none, as "space/name"; empty
+    when the space has none.
+    """
     @property
     def index(self) -> global___Index:
-        """Its search index; not set when none was built."""
+        """The search index that is served; not set when none was built."""
+
+    @property
+    def indexes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Index]:
+        """All of its indexes by name, the served one among them."""
 
     def __init__(
         self,
@@ -99,9 +109,11 @@ class Space(google.protobuf.message.Message):
         images: builtins.int = ...,
         fingerprint: builtins.str = ...,
         index: global___Index | None = ...,
+        indexes: collections.abc.Iterable[global___Index] | None = ...,
+        default_clustering: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["index", b"index"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fingerprint", b"fingerprint", "images", b"images", "index", b"index", "layer", b"layer", "model", b"model", "name", b"name", "pooling", b"pooling", "pretrained", b"pretrained", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["default_clustering", b"default_clustering", "dim", b"dim", "fingerprint", b"fingerprint", "images", b"images", "index", b"index", "indexes", b"indexes", "layer", b"layer", "model", b"model", "name", b"name", "pooling", b"pooling", "pretrained", b"pretrained", "weights", b"weights"]) -> None: ...
 
 global___Space = Space
 
@@ -117,6 +129,8 @@ class Index(google.protobuf.message.Message):
     DEFAULT_NPROBE_FIELD_NUMBER: builtins.int
     RECALL_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
+    NAME_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
     factory: builtins.str
     """As faiss's index_factory spells it, such as "Flat" or "IVF256,SQfp16"."""
     metric: global___Metric.ValueType
@@ -127,6 +141,12 @@ class Index(google.protobuf.message.Message):
     """The number of lists visited when a call does not say."""
     images: builtins.int
     """The number of images in it."""
+    name: builtins.str
+    """Its name, which tells the indexes of a space apart."""
+    missing: builtins.int
+    """The number of images of the space that are not in it, such as those
+    embedded after it was built.
+    """
     @property
     def recall(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RecallPoint]:
         """recall@10 as measured at build time, by ascending nprobe."""
@@ -140,8 +160,10 @@ class Index(google.protobuf.message.Message):
         default_nprobe: builtins.int = ...,
         recall: collections.abc.Iterable[global___RecallPoint] | None = ...,
         images: builtins.int = ...,
+        name: builtins.str = ...,
+        missing: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["default_nprobe", b"default_nprobe", "factory", b"factory", "images", b"images", "metric", b"metric", "nlist", b"nlist", "recall", b"recall"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["default_nprobe", b"default_nprobe", "factory", b"factory", "images", b"images", "metric", b"metric", "missing", b"missing", "name", b"name", "nlist", b"nlist", "recall", b"recall"]) -> None: ...
 
 global___Index = Index
 
@@ -179,6 +201,7 @@ class Clustering(google.protobuf.message.Message):
     SPHERICAL_FIELD_NUMBER: builtins.int
     INERTIA_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
+    MISSING_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"space/name"."""
     space: builtins.str
@@ -193,6 +216,10 @@ class Clustering(google.protobuf.message.Message):
     """
     images: builtins.int
     """The number of images assigned."""
+    missing: builtins.int
+    """The number of images of the space that are not assigned, such as those
+    embedded after it was made.
+    """
     def __init__(
         self,
         *,
@@ -202,8 +229,9 @@ class Clustering(google.protobuf.message.Message):
         spherical: builtins.bool = ...,
         inertia: builtins.float = ...,
         images: builtins.int = ...,
+        missing: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images", "inertia", b"inertia", "k", b"k", "name", b"name", "space", b"space", "spherical", b"spherical"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "inertia", b"inertia", "k", b"k", "missing", b"missing", "name", b"name", "space", b"space", "spherical", b"spherical"]) -> None: ...
 
 global___Clustering = Clustering
 

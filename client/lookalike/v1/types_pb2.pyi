@@ -270,6 +270,8 @@ class Served(google.protobuf.message.Message):
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     PRETRAINED_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
+    INDEX_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
     collection: builtins.str
     """The collection's name."""
     generation: builtins.int
@@ -292,9 +294,17 @@ class Served(google.protobuf.message.Message):
     """False when the space's network is untrained: its neighbours mean nothing
     beyond colour and texture.
     """
+    index: builtins.str
+    """The name of the index that was searched; empty when none was."""
     @property
     def timings(self) -> global___Timings:
         """How long each step took."""
+
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Sentences that the reader of the reply should know, such as that the
+        clustering is of fewer images than the space has.
+        """
 
     def __init__(
         self,
@@ -308,8 +318,10 @@ class Served(google.protobuf.message.Message):
         batch_size: builtins.int = ...,
         pretrained: builtins.bool = ...,
         timings: global___Timings | None = ...,
+        index: builtins.str = ...,
+        notes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "nprobe", b"nprobe", "pretrained", b"pretrained", "space", b"space", "timings", b"timings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "index", b"index", "notes", b"notes", "nprobe", b"nprobe", "pretrained", b"pretrained", "space", b"space", "timings", b"timings"]) -> None: ...
 
 global___Served = Served

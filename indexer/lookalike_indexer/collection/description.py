@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow.compute as pc
 
-from lookalike_indexer.collection.current import default_index
+from lookalike_indexer.collection.current import covers, default_clustering, default_index
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 
 
-def describe(reader: CollectionReader) -> dict[str, Any]:
-    """The fields of lookalike.v1.GetCollectionResponse, with plain values."""
+def describe(reader: CollectionReader, served: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The fields of lookalike.v1.GetCollectionResponse, with plain values.
+
+    `served` gives the name of each space's index that a server searches; the
+    current one is meant where it says nothing.
+    """
     manifest = reader.manifest
     labels = reader.images(["label"]).column("label")
     return {
@@ -22,16 +28,18 @@ def describe(reader: CollectionReader) -> dict[str, Any]:
         "rejects": max((manifest.rows(model.rejects) for model in manifest.models.values()), default=0),
         "labels": pc.count_distinct(labels, mode="only_valid").as_py(),
         "default_space": manifest.default_space,
-        "spaces": [_space(reader, name) for name in sorted(manifest.spaces)],
-        "clusterings": [_clustering(name, entry) for name, entry in sorted(manifest.clusterings.items())],
+        "spaces": [_space(reader, name, (served or {}).get(name)) for name in sorted(manifest.spaces)],
+        "clusterings": [_clustering(reader, name, entry) for name, entry in sorted(manifest.clusterings.items())],
     }
 
 
-def _space(reader: CollectionReader, name: str) -> dict[str, Any]:
+def _space(reader: CollectionReader, name: str, served: str | None) -> dict[str, Any]:
     space = reader.manifest.spaces[name]
     model = reader.manifest.models[space.model].spec
-    chosen = default_index(reader.manifest, name)
-    index = None if chosen is None else reader.manifest.indexes[chosen]
+    chosen = default_index(reader.manifest, name) if served is None else f"{name}/{served}"
+    indexes = {
+        key: _index(reader, entry) for key, entry in sorted(reader.manifest.indexes.items()) if entry.space == name
+    }
     return {
         "name": name,
         "model": model.arch,
@@ -42,11 +50,13 @@ def _space(reader: CollectionReader, name: str) -> dict[str, Any]:
         "dim": space.dim,
         "images": space.rows,
         "fingerprint": space.fingerprint,
-        "index": None if index is None else _index(index),
+        "index": None if chosen is None else indexes[chosen],
+        "indexes": list(indexes.values()),
+        "default_clustering": default_clustering(reader.manifest, name) or "",
     }
 
 
-def _index(entry: IndexEntry) -> dict[str, Any]:
+def _index(reader: CollectionReader, entry: IndexEntry) -> dict[str, Any]:
     return {
         "factory": entry.factory,
         "metric": entry.metric,
@@ -54,10 +64,12 @@ def _index(entry: IndexEntry) -> dict[str, Any]:
         "default_nprobe": entry.default_nprobe,
         "recall": [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall],
         "images": entry.rows,
+        "name": entry.name,
+        "missing": _missing(reader, entry),
     }
 
 
-def _clustering(name: str, entry: ClusteringEntry) -> dict[str, Any]:
+def _clustering(reader: CollectionReader, name: str, entry: ClusteringEntry) -> dict[str, Any]:
     return {
         "name": name,
         "space": entry.space,
@@ -65,4 +77,14 @@ def _clustering(name: str, entry: ClusteringEntry) -> dict[str, Any]:
         "spherical": entry.spherical,
         "inertia": entry.inertia[-1] if entry.inertia else 0.0,
         "images": entry.rows,
+        "missing": _missing(reader, entry),
     }
+
+
+def _missing(reader: CollectionReader, entry: ClusteringEntry | IndexEntry) -> int:
+    """The number of images of the space that are not in a clustering or an index."""
+    if covers(reader.manifest, entry):
+        return 0
+    there = reader.ids_of(reader.manifest.parts_of(entry))
+    # Format 1 does not name the parts, and its entries are of the first rows.
+    return int(np.count_nonzero(~np.isin(reader.ids(entry.space), there[: entry.rows])))

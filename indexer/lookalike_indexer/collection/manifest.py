@@ -83,7 +83,7 @@ class ClusteringEntry:
     the settings and the embeddings' digests. `automatic` says that the
     collection chose k, `asked_restarts` what the user asked for. `parts` are the
     embedding parts that were clustered, in order; format 1 does not name them
-    and means those of the space. `made` is the place in the order of making
+    and means the first ones of the space. `made` is the place in the order of making
     among the space's clusterings.
     """
 
@@ -138,7 +138,7 @@ class Candidate:
 class IndexEntry:
     """A faiss index over rows of a space: entry i of the index is row i of the embedding parts `parts`, in order.
 
-    Format 1 names no parts and means those of the space. `candidates` were
+    Format 1 names no parts and means the first ones of the space. `candidates` were
     tried on `sampled` images before; `choice` is the digest of what decides
     such a trial, so that it is not made again. `asked` is the kind or factory
     string that the user asked for ("" in format 1), with `asked_nlist`,
@@ -223,7 +223,16 @@ class Manifest:
 
     def parts_of(self, entry: ClusteringEntry | IndexEntry) -> list[str]:
         """The embedding parts that a clustering or an index was made of, in order."""
-        return entry.parts or self.spaces[entry.space].parts
+        if entry.parts or entry.space not in self.spaces:
+            return entry.parts
+        # Format 1 only ever appended parts to a space, so its entries are of the first ones.
+        parts, rows = self.spaces[entry.space].parts, 0
+        for number, path in enumerate(parts):
+            if rows >= entry.rows:
+                return parts[:number]
+            file = self.files.get(path)
+            rows += (file.rows or 0) if file else 0
+        return parts
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -244,16 +253,22 @@ def decode(data: bytes, name: str) -> Manifest:
             raise MismatchError(_another_format(name, head.format))
         if not _checksum_fits(data):
             raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
-        return _with_named_indexes(msgspec.json.decode(data, type=Manifest))
+        return _as_now(msgspec.json.decode(data, type=Manifest))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec says the latter, of text that is not UTF-8, in Python's words.
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
 
 
-def _with_named_indexes(found: Manifest) -> Manifest:
-    """The manifest with "space/name" as the keys of its indexes: those of format 1 are spaces."""
-    indexes = {key if "/" in key else f"{key}/{entry.name}": entry for key, entry in found.indexes.items()}
-    return dataclasses.replace(found, indexes=indexes)
+def _as_now(found: Manifest) -> Manifest:
+    """The manifest with "space/name" as the keys of its indexes, where format 1 had spaces, and all parts named."""
+    indexes = {
+        key if "/" in key else f"{key}/{entry.name}": dataclasses.replace(entry, parts=found.parts_of(entry))
+        for key, entry in found.indexes.items()
+    }
+    clusterings = {
+        key: dataclasses.replace(entry, parts=found.parts_of(entry)) for key, entry in found.clusterings.items()
+    }
+    return dataclasses.replace(found, indexes=indexes, clusterings=clusterings)
 
 
 def _checksum_fits(data: bytes) -> bool | None:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.exact import exact_search
+from lookalike_server.rows import Rows
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +60,10 @@ class Audited:
 
 @dataclass(frozen=True)
 class Sample:
-    """A live query (dim,) and the rows (k,) that it was answered with."""
+    """A live query (dim,) and the rows (k,) that it was answered with, as `Rows` counts them."""
 
     reader: CollectionReader
+    numbered: Rows
     entry: IndexEntry
     query: Float32
     rows: Int64
@@ -169,19 +171,17 @@ class RecallAudit:
         queries = np.stack([one.query for one in batch])
         k = max(len(one.rows) for one in batch)
         entry = batch[0].entry
-        rows, _ = exact_search(self._blocks(batch[0].reader, entry.space), queries, k, entry.metric)
+        rows, _ = exact_search(self._blocks(batch[0].numbered), queries, k, entry.metric)
         return rows
 
-    def _blocks(self, reader: CollectionReader, space: str) -> Iterator[tuple[Int64, Float32]]:
+    def _blocks(self, numbered: Rows) -> Iterator[tuple[Int64, Float32]]:
         patience = time.monotonic() + self._patience
-        start = 0
-        for ids, vectors in reader.stream(space):
+        for block in numbered.blocks():
             while not (idle := self._idle()) and not self._over(patience):
                 time.sleep(_LOOK_S)
             if not idle or self._over(patience):
                 raise _OutOfTimeError
-            yield np.arange(start, start + len(ids), dtype=np.int64), vectors
-            start += len(ids)
+            yield block
 
     def _over(self, patience: float) -> bool:
         return self._closed or time.monotonic() > patience

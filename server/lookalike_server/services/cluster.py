@@ -48,7 +48,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             else:
                 space = snapshot.space(request.space)
                 memberships = await self._new(snapshot, space, request, deadline_of(context), watch)
-            return cluster_pb2.GetMembershipResponse(memberships=memberships, served=served(snapshot, space, watch))
+            return cluster_pb2.GetMembershipResponse(
+                memberships=memberships,
+                served=served(snapshot, space, watch, _notes(snapshot, [one.clustering for one in memberships])),
+            )
 
     def _stored(self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest) -> list[cluster_pb2.Membership]:
         ids = self._resolver.stored_ids(snapshot, request.query)
@@ -92,7 +95,9 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 members=replies.members(snapshot.columns, found),
                 total=total,
                 next_page_token=pager.token_after(page),
-                served=served(snapshot, snapshot.space(clustering.entry.space), watch),
+                served=served(
+                    snapshot, snapshot.space(clustering.entry.space), watch, _notes(snapshot, [clustering.name])
+                ),
             )
 
     async def ListClusters(
@@ -104,8 +109,15 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             return cluster_pb2.ListClustersResponse(
                 sizes=wire.encode(clustering.sizes),
                 mean_distances=wire.encode(clustering.mean_distances),
-                served=served(snapshot, snapshot.space(clustering.entry.space), watch),
+                served=served(
+                    snapshot, snapshot.space(clustering.entry.space), watch, _notes(snapshot, [clustering.name])
+                ),
             )
+
+
+def _notes(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
+    """A sentence for each clustering that lacks images of its space."""
+    return [note for name in names if (note := snapshot.clustering_notes[name])]
 
 
 def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:

@@ -97,8 +97,15 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
 def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:
     """The plain description as a message; only metrics are spelled otherwise there."""
     spaces = [
-        {**space, "index": index and {**index, "metric": f"METRIC_{index['metric'].upper()}"}}
+        {
+            **space,
+            "index": space["index"] and _with_metric(space["index"]),
+            "indexes": [_with_metric(index) for index in space["indexes"]],
+        }
         for space in description["spaces"]
-        for index in [space["index"]]
     ]
     return json_format.ParseDict({**description, "spaces": spaces}, collection_pb2.GetCollectionResponse())
+
+
+def _with_metric(index: dict[str, Any]) -> dict[str, Any]:
+    return {**index, "metric": f"METRIC_{index['metric'].upper()}"}

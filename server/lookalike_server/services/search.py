@@ -71,6 +71,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.nprobe = 0 if plan.exact else plan.nprobe
         last.expected_recall = plan.expected_recall
         last.batch_size = answer.size
+        last.index = space.engine.entry.name
+        last.notes.extend(space.notes)
         return reply + rest.SerializeToString()
 
     async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:
@@ -96,7 +98,13 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             kind = request.WhichOneof("effort")
             effort: AuditEffort = "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
             sample = Sample(
-                snapshot.reader, space.engine.entry, vectors[chosen], hits.rows[chosen], effort, plan.expected_recall
+                snapshot.reader,
+                space.rows,
+                space.engine.entry,
+                vectors[chosen],
+                hits.rows[chosen],
+                effort,
+                plan.expected_recall,
             )
             audit.offer(sample)
 

@@ -58,13 +58,13 @@ def full():
         clusterings={
             "resnet152/k2": ClusteringEntry(
                 "resnet152", "k2", 2, "cosine", True, 1234, 25, 3, 512, [10.5, 9.25], 1,
-                "clusterings/resnet152/k2/0123456789abcdef/centroids.parquet", assignments, "01" * 32,
+                "clusterings/resnet152/k2/0123456789abcdef/centroids.parquet", assignments, "01" * 32, parts=[part],
             )
         },
         indexes={
             "resnet152/main": IndexEntry(
                 "resnet152", "IVF256,SQfp16", "cosine", 256, 8, [RecallPoint(1, 0.5), RecallPoint(8, 0.953)],
-                500, 9984, 1234, 1, "indexes/resnet152/fedcba9876543210.faiss", "fe" * 32,
+                500, 9984, 1234, 1, "indexes/resnet152/fedcba9876543210.faiss", "fe" * 32, parts=[part],
             )
         },
         results={

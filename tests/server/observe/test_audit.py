@@ -15,6 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_server.observe import audit
 from lookalike_server.observe.audit import RecallAudit, Sample, recall
 from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.rows import Rows
 
 AUDITED = ObserveSettings(metrics_port=0, audit_share=1.0)
 
@@ -23,6 +24,7 @@ def sample(toy: Any, row: int, found: list[int], **changes: Any) -> Sample:
     reader = CollectionReader.open(str(toy.root))
     given = {
         "reader": reader,
+        "numbered": Rows(reader, reader.manifest.indexes["tiny/main"], reader.ids("tiny")),
         "entry": reader.manifest.indexes["tiny/main"],
         "query": toy.vectors[row],
         "rows": np.array(found),
@@ -158,7 +160,7 @@ def test_another_index_begins_anew_and_a_late_sample_of_the_old_one_is_left_out(
 def test_an_audit_that_fails_is_counted_and_the_next_one_goes_on(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     taken = auditing(1.0, lambda: True, counted)
-    taken.offer(sample(toy, 0, [0], reader=SimpleNamespace()))
+    taken.offer(sample(toy, 0, [0], numbered=SimpleNamespace()))
     assert taken.wait_until_done(60)
     taken.offer(sample(toy, 1, [1]))
     assert taken.wait_until_done(60)

@@ -51,8 +51,10 @@ export function thumbnail(id, size = 160) {
   return `/thumbnails/${known.tag}/${id}/${size}.jpg`;
 }
 
-/** The names of the clusterings, those of the default space first. */
+/** The names of the clusterings, those of the default space first, and of each space the current one first. */
 export function clusterings(found) {
-  const { clusterings: all, default_space: first } = found.collection;
-  return [...all].sort((a, b) => (b.space === first) - (a.space === first) || a.name.localeCompare(b.name)).map((each) => each.name);
+  const { clusterings: all, default_space: first, spaces } = found.collection;
+  const current = new Set(spaces.map((each) => each.default_clustering));
+  const rank = (each) => 2 * (each.space === first) + current.has(each.name);
+  return [...all].sort((a, b) => rank(b) - rank(a) || a.name.localeCompare(b.name)).map((each) => each.name);
 }

@@ -55,6 +55,7 @@ async function sheet(asked, signal) {
   const element = h(
     "div",
     {},
+    served.notes.map((note) => h("p", { class: "print section" }, note)),
     h("ul", { class: "sheet" }, cards),
     empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image`) : null,
   );

@@ -187,9 +187,10 @@ function smallPrint(served, seen) {
   const effort = served.nprobe ? `nprobe ${served.nprobe}` : "every image compared";
   const recall = served.expected_recall === null ? "" : `, recall ${served.expected_recall.toFixed(2)}`;
   return [
-    `${served.space} on ${served.device}, ${effort}${recall}`,
+    `${served.space}${served.index ? `/${served.index}` : ""} on ${served.device}, ${effort}${recall}`,
     `vector ${ms(timings.resolve_us)}, queue ${ms(timings.queue_us)}, search ${ms(timings.search_us)}, names ${ms(timings.lookup_us)}, ${ms(timings.total_us)} in all`,
     `here after ${seen.toFixed(0)} ms`,
     `generation ${served.generation}`,
+    ...served.notes,
   ].join(" · ");
 }

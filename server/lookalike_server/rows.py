@@ -1,0 +1,83 @@
+"""What the rows of a served index stand for, and the images of its space that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing.exact import exact_search
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
+# be built again.
+MOST_BESIDE = 8_192
+
+
+class Rows:
+    """The images of a served space: row i is the image `ids[i]`.
+
+    The first `indexed` rows are the index's entries, in its order. The others
+    are images that were embedded after it was built; their number is `lacking`.
+    """
+
+    def __init__(self, reader: CollectionReader, entry: IndexEntry, space_ids: Int64) -> None:
+        self._reader = reader
+        self._space = entry.space
+        parts = reader.manifest.parts_of(entry)
+        whole = parts == reader.manifest.spaces[entry.space].parts
+        indexed = space_ids if whole else reader.ids_of(parts)
+        self._added = np.flatnonzero(~np.isin(space_ids, indexed))
+        self.ids: Int64 = np.concatenate([indexed, space_ids[self._added]])
+        self.indexed = len(indexed)
+        # Mostly the images stand in the order of their ids, and then nothing is held.
+        self._order = None if np.array_equal(self.ids, space_ids) else np.argsort(self.ids, kind="stable")
+
+    @property
+    def lacking(self) -> int:
+        """The number of images of the space that the index lacks."""
+        return len(self._added)
+
+    def beside(self, metric: Metric) -> Beside | None:
+        """The search of the images that the index lacks; None where it lacks none, or more than MOST_BESIDE."""
+        if not 0 < self.lacking <= MOST_BESIDE:
+            return None
+        return Beside(self._reader.vectors(self._space, self._added), self.indexed, metric)
+
+    def blocks(self) -> Iterator[tuple[Int64, Float32]]:
+        """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time."""
+        start = 0
+        for ids, vectors in self._reader.stream(self._space):
+            if self._order is None:
+                yield np.arange(start, start + len(ids), dtype=np.int64), vectors
+            else:
+                yield self._order[np.searchsorted(self.ids, ids, sorter=self._order)].astype(np.int64), vectors
+            start += len(ids)
+
+
+class Beside:
+    """A few vectors (n, dim) that no index holds, searched exactly; they are the rows from `first` on."""
+
+    def __init__(self, vectors: Float32, first: int, metric: Metric) -> None:
+        self._vectors = vectors
+        self._rows = np.arange(first, first + len(vectors), dtype=np.int64)
+        self._metric: Metric = metric
+
+    def merged(self, queries: Float32, rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
+        """The nearest of an index's hits and of these vectors, both (n, k), nearest first, ties by row.
+
+        `queries` (n, dim) are prepared for the metric; `rows` and `distances`
+        (n, k) are what the index found.
+        """
+        k = rows.shape[1]
+        more = exact_search([(self._rows, self._vectors)], queries, min(k, len(self._rows)), self._metric)
+        rows = np.concatenate([rows, more[0]], axis=1)
+        distances = np.concatenate([distances, more[1]], axis=1)
+        order = np.lexsort((rows, distances), axis=1)[:, :k]
+        return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
