@@ -26,6 +26,7 @@ from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.placement.searcher import Searcher
+from lookalike_server.placement.strategies import Found
 from lookalike_server.rows import Beside, Rows
 
 log = logging.getLogger(__name__)
@@ -38,8 +39,11 @@ Write = Callable[[Int64, Float32, Sequence[Wanted]], Sequence[bytes | None]]
 
 
 class Hits(NamedTuple):
-    """Rows as `Rows` counts them and their distances, both (n, k), nearest first; row -1 where fewer were found.
+    """Rows as `Rows` counts them and their distances, both (n, k), nearest first; row -1 where there are fewer.
 
+    `nprobe` is the most lists that a query visited, of a graph the largest
+    efSearch; 0 where everything was compared, or there are none. `scanned`:
+    every stored embedding was compared.
     `device` is where they were found, such as "cpu" or "cuda:0". `reply` is
     what the caller wants to know of them, None where that is large, and
     `reply_s` the seconds that writing those of the batch took.
@@ -47,6 +51,8 @@ class Hits(NamedTuple):
 
     rows: Int64
     distances: Float32
+    nprobe: int
+    scanned: bool
     device: str
     reply: bytes | None
     reply_s: float
@@ -73,11 +79,6 @@ class _Work(NamedTuple):
     def size(self) -> int:
         return len(self.queries)
 
-    @property
-    def key(self) -> tuple[int, int]:
-        # k within a factor of two: no caller pays for a far larger k than its own.
-        return self.nprobe, self.k.bit_length()
-
 
 class Engine:
     """The index of one space on its devices, and the stream of its embeddings for exact searches.
@@ -97,14 +98,19 @@ class Engine:
         observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
+        exact_k = any(place.searcher.depends_on_k for place in places)
         rules: Rules[_Work] = Rules(
-            key=lambda work: work.key,
+            # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
+            # the answer depends on it: nobody's answer may depend on who else asks.
+            key=lambda work: (work.nprobe, work.k if exact_k else work.k.bit_length()),
             size=lambda work: work.size,
             max_batch=limits.max_batch,
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
         )
         beside = rows.beside(entry.metric)
+        # The images that a search by the index can find.
+        self._searched = rows.indexed if beside is None else len(rows.ids)
         self._placed = {place.searcher.name: _Indexed(place, entry, write, claim, beside) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
@@ -117,11 +123,17 @@ class Engine:
     ) -> Answer[Hits]:
         """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared. `wanted` is for the reply.
 
+        Each query has min(k, images) neighbours: where the index finds fewer,
+        every embedding is compared.
         OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
         """
         work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, Texts()))
-        lane = self._scanned if plan.scan else self._indexed
-        return await lane.submit(work, deadline)
+        if not plan.scan:
+            answer = await self._indexed.submit(work, deadline)
+            # Rows that were not found come last.
+            if (answer.result.rows[:, min(k, self._searched) - 1] >= 0).all():
+                return answer
+        return await self._scanned.submit(work, deadline)
 
     @property
     def waiting(self) -> dict[str, int]:
@@ -163,10 +175,11 @@ class _Indexed:
         # All at once: numpy costs a call as much for one row as for some.
         queries = prepare(_joined(batch), self._entry.metric)
         self._claim(len(queries) / len(batch))
-        rows, distances = self._there().search(queries, max(work.k for work in batch), batch[0].nprobe)
+        wanted = np.repeat([work.k for work in batch], [work.size for work in batch])
+        found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted)
         if self._beside is not None:
-            rows, distances = self._beside.merged(queries, rows, distances)
-        return _parted(batch, rows, distances, self.device, self._write)
+            found = Found(*self._beside.merged(queries, found.rows, found.distances), found.effort)
+        return _parted(batch, found, self.device, self._write)
 
     def recover(self) -> None:
         """Make sure that the index can be searched. DeviceError: it cannot, for now.
@@ -219,15 +232,17 @@ class _Scan:
         k = max(work.k for work in batch)
         queries = prepare(_joined(batch), self._entry.metric)
         rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric)
-        return _parted(batch, rows, distances, "cpu", self._write)
+        found = Found(rows, distances, np.zeros(len(rows), np.int64))
+        return _parted(batch, found, "cpu", self._write, scanned=True)
 
 
 def _joined(batch: list[_Work]) -> Float32:
     return batch[0].queries if len(batch) == 1 else np.concatenate([work.queries for work in batch])
 
 
-def _parted(batch: list[_Work], rows: Int64, distances: Float32, device: str, write: Write) -> list[Hits]:
+def _parted(batch: list[_Work], all_found: Found, device: str, write: Write, scanned: bool = False) -> list[Hits]:
     """Each work's own lines, cut to its own k, and its reply."""
+    rows, distances, effort = all_found
     began = time.perf_counter()
     replies = write(rows, distances, [work.wanted for work in batch])
     took = time.perf_counter() - began
@@ -235,6 +250,8 @@ def _parted(batch: list[_Work], rows: Int64, distances: Float32, device: str, wr
     start = 0
     for work, reply in zip(batch, replies, strict=True):
         end = start + work.size
-        found.append(Hits(rows[start:end, : work.k], distances[start:end, : work.k], device, reply, took))
+        nprobe = int(effort[start:end].max())
+        kept = rows[start:end, : work.k], distances[start:end, : work.k]
+        found.append(Hits(*kept, nprobe, scanned, device, reply, took))
         start = end
     return found

@@ -11,8 +11,9 @@ from lookalike_indexer.errors import DataLossError, DeviceError, UsageError
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.placement.devices import Cpu, Gpu, needs_half_tables
 from lookalike_server.placement.place import choose_devices, load, place
-from lookalike_server.placement.searcher import OnDevice, in_order
+from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.split import pieces
+from lookalike_server.placement.strategies import by_distance
 
 KINDS = ["Flat", "SQfp16", "SQ8", "PQ4x4", "IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16,PQ4x4",
          "PCA8,Flat", "PCA8,IVF16,Flat", "PCA8,IVF16,PQ4x4", "IVF16_HNSW8,Flat"]  # fmt: skip
@@ -43,8 +44,8 @@ class TestShards:
         [sharded] = place(index, path, metric, "shard", [Cpu(f"cpu:{i}") for i in range(3)])
         queries = prepare(vectors(25, seed=5), metric)
         nprobe = 5 if "IVF" in kind else 0
-        rows, distances = whole.search(queries, 12, nprobe)
-        shard_rows, shard_distances = sharded.search(queries, 12, nprobe)
+        rows, distances = whole.search(queries, 12, nprobe)[:2]
+        shard_rows, shard_distances = sharded.search(queries, 12, nprobe)[:2]
         sharded.close()
         assert sharded.name == "shard(cpu:0,cpu:1,cpu:2)"
         np.testing.assert_allclose(shard_distances, distances, atol=1e-6)
@@ -75,7 +76,7 @@ class TestShards:
     def test_a_failing_shard_fails_the_search(self, stored) -> None:
         index, path = stored("Flat")
         [sharded] = place(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
-        sharded._pieces[1]._index = None
+        sharded._pieces[1]._strategy = None
         with pytest.raises(AttributeError):
             sharded.search(vectors(1), 3, 0)
         sharded.close()
@@ -84,18 +85,22 @@ class TestShards:
 class TestOnDevice:
     def test_k_beyond_the_rows_is_padded(self, stored) -> None:
         index, _ = stored("Flat", rows=4)
-        rows, distances = OnDevice("cpu", index, "cosine").search(prepare(vectors(2, 3), "cosine"), 6, 0)
+        rows, distances = OnDevice("cpu", index, "cosine").search(prepare(vectors(2, 3), "cosine"), 6, 0)[:2]
         assert rows.shape == distances.shape == (2, 6)
         assert sorted(rows[0, :4]) == [0, 1, 2, 3]
         np.testing.assert_array_equal(rows[:, 4:], -1)
         assert np.isinf(distances[:, 4:]).all()
 
-    def test_few_lists_can_hold_fewer_than_k(self, stored) -> None:
-        index, _ = stored("IVF16,Flat")
-        rows, distances = OnDevice("cpu", index, "cosine").search(prepare(vectors(20, 3), "cosine"), 200, 1)
-        assert (rows[:, -1] == -1).all()
-        assert (rows[:, 0] >= 0).all()
-        np.testing.assert_array_equal(rows == -1, np.isinf(distances))
+    @pytest.mark.parametrize("kind", ["IVF16,Flat", "IVF16_HNSW8,Flat", "IVF16,PQ4x4fs", "IVF16,SQ8,RFlat"])
+    def test_where_lists_hold_fewer_than_k_the_next_ones_are_visited(self, stored, kind) -> None:
+        index, _ = stored(kind)
+        placed = OnDevice("cpu", index, "cosine")
+        rows, distances, effort = placed.search(prepare(vectors(20, 3), "cosine"), 200, 1)
+        assert all(len(set(line)) == 200 for line in rows.tolist())
+        assert (rows >= 0).all()
+        assert np.isfinite(distances).all()
+        assert (effort > 1).all()
+        assert (effort < 16).any(), "no more lists than it takes"
 
     def test_a_devices_bound_is_refused_not_cut(self, stored) -> None:
         index, _ = stored("IVF16,Flat")
@@ -109,8 +114,8 @@ class TestOnDevice:
         before = faiss.downcast_index(index).nprobe
         placed = OnDevice("cpu", index, "cosine")
         queries = prepare(vectors(30, 8), "cosine")
-        few, _ = placed.search(queries, 10, 1)
-        many, _ = placed.search(queries, 10, 16)
+        few, _ = placed.search(queries, 10, 1)[:2]
+        many, _ = placed.search(queries, 10, 16)[:2]
         assert (few != many).any()
         assert faiss.downcast_index(index).nprobe == before
 
@@ -119,18 +124,18 @@ class TestOnDevice:
         queries = stored + np.float32(1e-4) * np.abs(vectors(stored.size // 16, 3).reshape(stored.shape))
         true = np.linalg.norm(queries.astype(np.float64) - stored, axis=1)
         placed = OnDevice("cpu", index_of(stored, "Flat", "l2"), "l2")
-        rows, distances = placed.search(queries, 3, 0)
+        rows, distances = placed.search(queries, 3, 0)[:2]
         assert len(queries) > 20, "faiss computes larger batches in another way"
         np.testing.assert_array_equal(rows[:, 0], np.arange(len(queries)))
         np.testing.assert_allclose(distances[:, 0], true, rtol=1e-5)
-        alone, alone_distances = placed.search(queries[:1], 3, 0)
+        alone, alone_distances = placed.search(queries[:1], 3, 0)[:2]
         np.testing.assert_array_equal(alone, rows[:1])
         np.testing.assert_array_equal(alone_distances, distances[:1])
 
     def test_equal_distances_by_row(self) -> None:
         rows = np.array([[5, 9, 2, 7], [1, 2, 3, 4]])
         distances = np.array([[0.1, 0.2, 0.2, 0.2], [0.1, 0.2, 0.3, 0.4]], np.float32)
-        rows, distances = in_order(rows, distances)
+        rows, distances = by_distance(rows, distances)
         assert rows.tolist() == [[5, 2, 7, 9], [1, 2, 3, 4]]
 
     @pytest.mark.parametrize("kind", ["Flat", "IVF4,Flat"])
@@ -141,7 +146,7 @@ class TestOnDevice:
         stored = np.sign(vectors(10))[copies]
         placed = OnDevice("cpu", index_of(stored, kind, metric), metric)
         queries = prepare(vectors(30, seed=4), metric)
-        rows, distances = placed.search(queries, 50, 4 if "IVF" in kind else 0)
+        rows, distances = placed.search(queries, 50, 4 if "IVF" in kind else 0)[:2]
         for line in range(len(queries)):
             nearest, second = (copies == copies[rows[line, place]] for place in (0, 45))
             expected = [*np.flatnonzero(nearest), *np.flatnonzero(second)[:10]]
@@ -184,10 +189,10 @@ class TestDevices:
         index, path = stored(kind, metric)
         queries = prepare(vectors(25, seed=5), metric)
         nprobe = 5 if "IVF" in kind else 0
-        _, distances = OnDevice("cpu", index, metric).search(queries, 10, nprobe)
+        _, distances = OnDevice("cpu", index, metric).search(queries, 10, nprobe)[:2]
         for placement in ("gpu", "shard", "replicate"):
             [placed] = place(index, path, metric, placement, [Gpu(0)])
-            _, found = placed.search(queries, 10, nprobe)
+            _, found = placed.search(queries, 10, nprobe)[:2]
             np.testing.assert_allclose(found, distances, atol=2e-2)
             placed.close()
 

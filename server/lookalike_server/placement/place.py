@@ -15,6 +15,7 @@ from lookalike_indexer.devices import parse_gpus
 from lookalike_indexer.errors import DataLossError, UsageError
 from lookalike_indexer.indexing.files import read_index
 from lookalike_server.placement.devices import Cpu, Device, Gpu
+from lookalike_server.placement.lists import list_sizes
 from lookalike_server.placement.searcher import OnDevice, Searcher, Sharded
 from lookalike_server.placement.split import pieces
 
@@ -67,8 +68,10 @@ def place(
     """
     if placement != "shard":
         return [OnDevice(device.name, device.host(index), metric, device.max_selection) for device in devices]
+    lists = faiss.try_extract_index_ivf(index)
+    sizes = None if lists is None else list_sizes(lists)
     parts = [
-        OnDevice(device.name, device.host(piece.index), metric, device.max_selection, piece.offset)
+        OnDevice(device.name, device.host(piece.index), metric, device.max_selection, piece.offset, sizes)
         for device, piece in zip(devices, pieces(index, path, len(devices)), strict=True)
     ]
     return [Sharded(parts, prepare)]

@@ -45,7 +45,8 @@ def pieces(index: faiss.Index, path: Path, count: int) -> Iterator[Piece]:
 def _lists_of(index: faiss.Index) -> faiss.IndexIVF | None:
     """The inverted-file part of an index, or None; DeviceError for an index that cannot be cut at all."""
     inner = _inner(index)
-    if isinstance(inner, faiss.IndexIVF):
+    # Fast-scan lists are packed in blocks of many images.
+    if isinstance(inner, faiss.IndexIVF) and not isinstance(inner, faiss.IndexIVFFastScan):
         return inner
     if isinstance(inner, faiss.IndexFlatCodes):
         return None

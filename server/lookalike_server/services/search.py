@@ -54,7 +54,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         asked = time.perf_counter()
         answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline, wanted)
         hits = answer.result
-        if self._audit and not plan.exact:
+        if self._audit and not plan.exact and not hits.scanned:
             self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
         watch.search_us, watch.lookup_us = answer.run_us - round(hits.reply_s * 1e6), round(hits.reply_s * 1e6)
@@ -68,8 +68,9 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         rest = search_pb2.SearchResponse()
         last = rest.served
         put_served(last, snapshot, space, watch, hits.device)
-        last.nprobe = 0 if plan.exact else plan.nprobe
-        last.expected_recall = plan.expected_recall
+        exact = plan.exact or hits.scanned
+        last.nprobe = 0 if exact else hits.nprobe
+        last.expected_recall = 1 if exact else plan.expected_recall
         last.batch_size = answer.size
         last.index = space.engine.entry.name
         last.notes.extend(space.notes)

@@ -1,0 +1,112 @@
+"""True distances to the vectors that an index holds.
+
+faiss compares in float32 and in an order that depends on the batch, so that
+copies of one image can differ in the last bit. Here each pair is compared in
+float64 on its own (indexing/rowwise.py): its distance depends on the query and
+on the stored vector alone. A compressed index holds codes; what counts then is
+the vector that a code decodes to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.rounding import score_error, to_distance
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# From rows (m,) to their vectors (m, dim).
+Decode = Callable[[Int64], Float32]
+
+# Vectors that are decoded at once: 32 MiB of 2048 dimensions.
+_DECODED = 4096
+
+
+class Held:
+    """The vectors that an index holds, decoded when they are needed."""
+
+    def __init__(self, decode: Decode, metric: Metric) -> None:
+        self._decode = decode
+        self._metric: Metric = metric
+
+    def distances(self, queries: Float32, rows: Int64) -> Float32:
+        """The distances of queries (n, dim) to the rows (n, k) found for each; infinity for row -1."""
+        distances = np.full(rows.shape, np.inf, np.float32)
+        step = max(1, _DECODED // max(1, rows.shape[1]))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            lines, places = np.nonzero(rows[some] >= 0)
+            lines += start
+            distances[lines, places] = self._pairs(queries, lines, rows[lines, places])
+        return distances
+
+    def nearest(self, queries: Float32, rows: Int64, k: int) -> Float32:
+        """As `distances`, but infinity, too, for rows that are certainly not among the k nearest of those found."""
+        distances = np.full(rows.shape, np.inf, np.float32)
+        step = max(1, _DECODED // max(1, rows.shape[1]))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            near = self._maybe_nearest(queries[some], rows[some], k)
+            distances[some] = self.distances(queries[some], np.where(near, rows[some], -1))
+        return distances
+
+    def _maybe_nearest(self, queries: Float32, rows: Int64, k: int) -> npt.NDArray[np.bool_]:
+        """Which of the rows (n, m) found may be among the k nearest, by float32 and its error."""
+        there = rows >= 0
+        if rows.shape[1] <= k:
+            return there
+        vectors = self._decode(np.maximum(rows, 0).ravel()).reshape(*rows.shape, -1)
+        if self._metric == "cosine":
+            costs = -np.einsum("nmd,nd->nm", vectors, queries)
+        else:
+            vectors -= queries[:, None]
+            costs = np.einsum("nmd,nmd->nm", vectors, vectors)
+        costs = np.where(there, costs, np.inf).astype(np.float64)
+        last = np.partition(costs, k - 1, axis=1)[:, k - 1]
+        norms = np.sqrt(rowwise.squared_norms(queries))
+        error = score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), self._metric)
+        near: npt.NDArray[np.bool_] = there & (costs <= (last + 2 * error)[:, None])
+        return near
+
+    def among(self, queries: Float32, rows: Sequence[Int64]) -> list[Float32]:
+        """The distances of each query to its rows, of which many may be copies of one image.
+
+        Equal vectors are compared once for each query, so that a thousand
+        copies cost little more than one.
+        """
+        ends = np.cumsum([len(each) for each in rows])
+        lines = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+        distinct, where = np.unique(np.concatenate(rows), return_inverse=True)
+        group, first = self._copies(distinct)
+        pair, inverse = np.unique(lines * np.int64(len(first)) + group[where], return_inverse=True)
+        out = np.empty(len(pair), np.float32)
+        for start in range(0, len(pair), _DECODED):
+            some = pair[start : start + _DECODED]
+            out[start : start + _DECODED] = self._pairs(queries, some // len(first), first[some % len(first)])
+        return np.split(out[inverse], ends[:-1])
+
+    def _copies(self, rows: Int64) -> tuple[Int64, Int64]:
+        """For each row the number of its group of equal vectors, and a row of each group."""
+        numbers: dict[bytes, int] = {}
+        group = np.empty(len(rows), np.int64)
+        for start in range(0, len(rows), _DECODED):
+            for place, vector in enumerate(self._decode(rows[start : start + _DECODED]), start):
+                digest = hashlib.blake2b(vector, digest_size=16).digest()
+                group[place] = numbers.setdefault(digest, len(numbers))
+        first = np.empty(len(numbers), np.int64)
+        first[group[::-1]] = rows[::-1]
+        return group, first
+
+    def _pairs(self, queries: Float32, lines: Int64, rows: Int64) -> Float32:
+        vectors = self._decode(rows)
+        places = np.arange(len(rows))
+        if self._metric == "l2":
+            return to_distance(rowwise.squared_distances(queries, lines, vectors, places), "l2")
+        return to_distance(-rowwise.inner_products(queries, lines, vectors, places), "cosine")

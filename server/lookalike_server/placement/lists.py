@@ -1,0 +1,149 @@
+"""Which inverted lists a query visits.
+
+The nearest centroids, decided in float64 where float32 leaves it open, so that
+a query visits the same lists alone and in any batch. Where those lists hold
+fewer images than are wanted, the next ones are visited, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.rounding import score_error
+from lookalike_indexer.indexing.rowwise import Float64
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# Centroids beyond nprobe: whether the next one is as near decides whether float32 was enough.
+_MARGIN = 8
+
+
+@dataclass(frozen=True)
+class Probes:
+    """The lists of each query (n, width), nearest first, -1 behind the last; faiss's scores (n, width) of each.
+
+    `counts` (n,) are the numbers of lists.
+    """
+
+    lists: Int64
+    scores: Float32
+    counts: Int64
+
+    def of(self, lines: Int64) -> Probes:
+        """Those of some queries."""
+        return Probes(self.lists[lines], self.scores[lines], self.counts[lines])
+
+
+class ListChooser:
+    """Chooses lists of an inverted file; `sizes` (nlist,) are those of the whole index, of which this may be a shard."""
+
+    def __init__(self, ivf: faiss.IndexIVF, sizes: Int64) -> None:
+        self._quantizer = faiss.downcast_index(ivf.quantizer)
+        self._metric: Metric = "l2" if self._quantizer.metric_type == faiss.METRIC_L2 else "cosine"
+        self._sizes = sizes
+        self._centroids: Float32 | None = None
+        if isinstance(self._quantizer, faiss.IndexFlat):
+            kind: Any = self._quantizer
+            self._centroids = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
+
+    def choose(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool) -> Probes:
+        """The `nprobe` nearest lists of each query (n, dim), and as many more as hold `wanted` (n,) images.
+
+        `precise`: the scores do not depend on the batch either.
+        """
+        total = int(self._sizes.sum())
+        needs = np.minimum(wanted, total)
+        nlist = len(self._sizes)
+        lists = np.full((len(queries), 0), -1, np.int64)
+        costs = np.empty((len(queries), 0), np.float64)
+        counts = np.zeros(len(queries), np.int64)
+        open_lines = np.arange(len(queries))
+        width = min(nprobe + _MARGIN, nlist)
+        while len(open_lines):
+            found, found_costs, found_counts, settled = self._nearest(
+                queries[open_lines], width, nprobe, needs[open_lines], precise
+            )
+            lists, costs = _widened(lists, width, -1), _widened(costs, width, np.inf)
+            lists[open_lines], costs[open_lines], counts[open_lines] = found, found_costs, found_counts
+            open_lines = open_lines[~settled]
+            width = min(4 * width, nlist)
+        most = int(counts.max(initial=1))
+        lists, costs = lists[:, :most], costs[:, :most]
+        lists[np.arange(most) >= counts[:, None]] = -1
+        scores = (-costs if self._metric == "cosine" else costs).astype(np.float32)
+        return Probes(np.ascontiguousarray(lists), np.ascontiguousarray(scores), counts)
+
+    def _nearest(
+        self, queries: Float32, width: int, nprobe: int, needs: Int64, precise: bool
+    ) -> tuple[Int64, Float64, Int64, npt.NDArray[np.bool_]]:
+        """The `width` nearest lists, their costs, how many of them to visit, and whether that is certain."""
+        scores, lists = self._quantizer.search(queries, width)
+        costs = (-scores if self._metric == "cosine" else scores).astype(np.float64)
+        everything = width == len(self._sizes)
+        if everything:
+            lists = self._completed(lists)
+        counts, enough = self._counts(lists, nprobe, needs)
+        if self._centroids is None:
+            # A graph of centroids sees one query at a time.
+            return lists, costs, counts, enough | everything
+        norms = np.sqrt(rowwise.squared_norms(queries))
+        last = costs[:, -1].copy()
+        error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), self._metric)
+        inside, outside = _around(costs, counts)
+        # The first nprobe are the same set in any order. Where more are needed, the order decides how many.
+        close = (outside - inside <= error) | (counts > nprobe)
+        lines = np.flatnonzero(close & (counts < len(self._sizes)) | precise)
+        if len(lines):
+            lists[lines], costs[lines] = self._in_true_order(queries[lines], lists[lines], self._centroids)
+            counts[lines], enough[lines] = self._counts(lists[lines], nprobe, needs[lines])
+            inside, _ = _around(costs, counts)
+        # Those that were not seen cost at least as much as the last one.
+        return lists, costs, counts, enough & (last - error > inside) | everything
+
+    def _counts(self, lists: Int64, nprobe: int, needs: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
+        """How many of the lists (n, width) to visit, and whether those hold what is needed."""
+        held = np.cumsum(np.where(lists >= 0, self._sizes[lists], 0), axis=1)
+        short = (held < needs[:, None]).sum(axis=1)
+        counts = np.minimum(np.maximum(short + 1, nprobe), lists.shape[1])
+        return counts, held[:, -1] >= needs
+
+    def _completed(self, lists: Int64) -> Int64:
+        """With the lists that an approximate quantizer did not find, in ascending order."""
+        for line in np.flatnonzero((lists < 0).any(axis=1)):
+            missing = lists[line] < 0
+            lists[line, missing] = np.setdiff1d(np.arange(len(self._sizes)), lists[line])[: missing.sum()]
+        return lists
+
+    def _in_true_order(self, queries: Float32, lists: Int64, centroids: Float32) -> tuple[Int64, Float64]:
+        """The lists by their costs in float64, equal ones by number, and those costs."""
+        lines, places = np.nonzero(lists >= 0)
+        compare = rowwise.squared_distances if self._metric == "l2" else rowwise.inner_products
+        values = compare(queries, lines, centroids, lists[lines, places])
+        costs = np.full(lists.shape, np.inf)
+        costs[lines, places] = values if self._metric == "l2" else -values
+        order = np.lexsort((lists, costs), axis=1)
+        return np.take_along_axis(lists, order, axis=1), np.take_along_axis(costs, order, axis=1)
+
+
+def list_sizes(ivf: faiss.IndexIVF) -> Int64:
+    """The number of images in each list, shape (nlist,)."""
+    return np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)], np.int64)
+
+
+def _around(costs: Float64, counts: Int64) -> tuple[Float64, Float64]:
+    """The costs of the last list that is visited and of the next, which is infinity where there is none."""
+    padded = np.pad(costs, ((0, 0), (0, 1)), constant_values=np.inf)
+    lines = np.arange(len(costs))
+    return padded[lines, counts - 1], padded[lines, counts]
+
+
+def _widened(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:
+    return np.pad(values, ((0, 0), (0, max(0, width - values.shape[1]))), constant_values=fill)
