@@ -13,10 +13,11 @@ Metric = Literal["cosine", "l2", "unknown"]
 
 @dataclass(frozen=True)
 class RecallPoint:
-    """recall@10 as measured when the index was built, with `nprobe` lists visited."""
+    """recall@k as measured when the index was built, with `nprobe` lists visited."""
 
     nprobe: int
     recall: float
+    k: int = 10
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Index:
 
     `factory` is as faiss's index_factory spells it. Distances are 1 - cosine
     similarity ("cosine") or Euclidean ("l2"). `nlist` is 0 when the index has no
-    inverted lists. `recall` is by ascending nprobe. `name` tells the indexes of
-    a space apart. `missing` counts the images of the space that are not in it.
+    inverted lists. `recall` is by ascending k, then nprobe. `name` tells the
+    indexes of a space apart. `missing` counts the images of the space that are not in it.
     """
 
     factory: str

@@ -142,7 +142,7 @@ def _index(message: collection_pb2.Index) -> Index:
         metric=_METRICS.get(message.metric, "unknown"),
         nlist=message.nlist,
         default_nprobe=message.default_nprobe,
-        recall=tuple(RecallPoint(point.nprobe, _shortest(point.recall)) for point in message.recall),
+        recall=tuple(RecallPoint(point.nprobe, _shortest(point.recall), point.k or 10) for point in message.recall),
         images=message.images,
         name=message.name,
         missing=message.missing,

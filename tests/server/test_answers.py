@@ -38,7 +38,8 @@ def answers(reply: search_pb2.SearchResponse) -> Answer:
     found, distances = wire.decode(reply.neighbors.ids), wire.decode(reply.neighbors.distances)
     ends = np.cumsum(reply.neighbors.counts)[:-1]
     return [
-        (ids.tolist(), away.tolist()) for ids, away in zip(np.split(found, ends), np.split(distances, ends), strict=True)
+        (ids.tolist(), away.tolist())
+        for ids, away in zip(np.split(found, ends), np.split(distances, ends), strict=True)
     ]
 
 
@@ -132,4 +133,3 @@ class TestEnough:
             many = await served.neighbors(by_vector(with_copies()[:5]), 500, nprobe=1)
         assert few.served.nprobe == 1
         assert 1 < many.served.nprobe < 16
-

@@ -203,7 +203,7 @@ def _warm(subject: _Subject) -> float:
 
 def _effort(reader: CollectionReader) -> dict[str, Any]:
     entry = reader.index()
-    reached = {point.nprobe: point.recall for point in entry.recall}
+    reached = {point.nprobe: point.recall for point in entry.recall if point.k == 10}
     return {"factory": entry.factory, "nprobe": entry.default_nprobe, "recall_at_10": reached.get(entry.default_nprobe)}
 
 

@@ -46,15 +46,15 @@ def _cell(value: object) -> str:
     return printable(str(value))
 
 
-def served_lines(served: Served) -> str:
-    """What served a reply, and more lines for what its reader should know, such as that the network is untrained."""
+def served_lines(served: Served, k: int = 10) -> str:
+    """What served a reply about k neighbours, and a line for each thing to know, such as an untrained network."""
     if served.expected_recall == 1 and served.nprobe == 0:
         effort = ["exact"]
     elif served.nprobe:
-        recall = "" if served.expected_recall is None else f" (recall@10 {served.expected_recall:.3g})"
+        recall = "" if served.expected_recall is None else f" (recall@{k} {served.expected_recall:.3g})"
         effort = [f"nprobe {served.nprobe}{recall}"]
     else:
-        effort = []
+        effort = [] if served.expected_recall is None else [f"recall@{k} {served.expected_recall:.3g}"]
     space = [f"space {served.space}"] if served.space else []
     took = f"{served.timings.total_us / 1000:.1f} ms"
     told = [f"{served.collection} generation {served.generation}", *space, served.device, *effort, took]

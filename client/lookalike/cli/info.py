@@ -91,7 +91,8 @@ def _index(index: dict[str, Any] | None, indexes: Sequence[dict[str, Any]]) -> s
     told.append(index["metric"])
     if index["nlist"]:
         told.append(f"nprobe {index['default_nprobe']}")
-        told += [f"recall@10 {p['recall']:.3g}" for p in index["recall"] if p["nprobe"] == index["default_nprobe"]]
+        default = (index["default_nprobe"], 10)
+        told += [f"recall@10 {p['recall']:.3g}" for p in index["recall"] if (p["nprobe"], p.get("k", 10)) == default]
     if index["missing"]:
         told.append(f"lacks {index['missing']} of {index['images'] + index['missing']} images")
     others = [each["name"] for each in indexes if each["name"] != index["name"]]

@@ -23,12 +23,22 @@ from lookalike.cli._text import served_lines, table, to_json
 
 @click.command(short_help="Show the stored images that look most like one.")
 @subject_argument
-@click.option("-k", default=10, show_default=True, type=click.IntRange(1), help="How many neighbours.")
+@click.option(
+    "-k",
+    default=10,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many neighbours; fewer where the collection has fewer images.",
+)
 @server_options()
 @space_option
-@click.option("--nprobe", type=click.IntRange(1), help="Visit this many inverted lists.")
 @click.option(
-    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Visit as many lists as this recall@10 needs."
+    "--nprobe",
+    type=click.IntRange(1),
+    help="Visit this many inverted lists, or more where they hold fewer than k images.",
+)
+@click.option(
+    "--recall", type=click.FloatRange(0, 1, min_open=True), help="Visit as many lists as this recall@k needs."
 )
 @click.option("--exact", is_flag=True, help="Compare with every stored image.")
 @click.option("--include-self", is_flag=True, help="Do not leave out the image that a key names.")
@@ -71,7 +81,7 @@ def search(
             )
         if montage is not None:
             _draw(client, asked, near, montage)
-    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near))
+    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k))
     if montage is not None:
         click.echo(f"Wrote {montage}", err=as_json)
 
@@ -84,9 +94,9 @@ def _as_dict(asked: Subject, near: Neighbors) -> dict[str, Any]:
     return {"query": dict(asked.query), "neighbors": rows, "served": dataclasses.asdict(near.served)}
 
 
-def _as_text(near: Neighbors) -> str:
+def _as_text(near: Neighbors, k: int) -> str:
     rows = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(near, 1)]
-    return f"{table(('rank', 'distance', 'label', 'key'), rows)}\n{served_lines(near.served)}"
+    return f"{table(('rank', 'distance', 'label', 'key'), rows)}\n{served_lines(near.served, k)}"
 
 
 def _draw(client: Client, asked: Subject, near: Neighbors, path: str) -> None:

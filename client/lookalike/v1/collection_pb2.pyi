@@ -149,7 +149,7 @@ class Index(google.protobuf.message.Message):
     """
     @property
     def recall(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RecallPoint]:
-        """recall@10 as measured at build time, by ascending nprobe."""
+        """recall@k as measured at build time, by ascending k, then nprobe."""
 
     def __init__(
         self,
@@ -175,17 +175,21 @@ class RecallPoint(google.protobuf.message.Message):
 
     NPROBE_FIELD_NUMBER: builtins.int
     RECALL_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
     nprobe: builtins.int
     """Lists visited."""
     recall: builtins.float
-    """The share of the 10 nearest that were found."""
+    """The share of the k nearest that were found."""
+    k: builtins.int
+    """How many neighbours were looked for; 0 from older servers, which means 10."""
     def __init__(
         self,
         *,
         nprobe: builtins.int = ...,
         recall: builtins.float = ...,
+        k: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["nprobe", b"nprobe", "recall", b"recall"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["k", b"k", "nprobe", b"nprobe", "recall", b"recall"]) -> None: ...
 
 global___RecallPoint = RecallPoint
 

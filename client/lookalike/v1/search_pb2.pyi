@@ -31,15 +31,16 @@ class SearchRequest(google.protobuf.message.Message):
     """The embedding space; empty for the collection's default."""
     k: builtins.int
     """How many neighbours for each query; at least 1, at most
-    Limits.max_k. A collection with fewer images answers with fewer.
+    Limits.max_k. Each query has min(k, images of the space) neighbours: where
+    the lists that are visited hold fewer, further ones are visited.
     """
     exact: builtins.bool
     """Compare with every stored embedding."""
     nprobe: builtins.int
     """Visit this many inverted lists."""
     recall: builtins.float
-    """Visit as many lists as reached this recall@10 when the index was built,
-    in (0, 1].
+    """Visit as many lists as reached this recall@k, for the k of this request,
+    when the index was built, in (0, 1].
     """
     include_self: builtins.bool
     """A query by key or id leaves its own image out, unless this is set."""

@@ -29,7 +29,8 @@ class SearchServiceServicer(object):
     def Search(self, request, context):
         """Finds the k nearest stored images of each query.
 
-        INVALID_ARGUMENT: wrong dimension, dtype or k; NOT_FOUND: unknown key or
+        INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without direction
+        (zero) where distances are cosine; NOT_FOUND: unknown key or
         id; FAILED_PRECONDITION: the space has no index, or cannot reach the
         recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
         """

@@ -27,7 +27,8 @@ class SearchServiceStub:
     ]
     """Finds the k nearest stored images of each query.
 
-    INVALID_ARGUMENT: wrong dimension, dtype or k; NOT_FOUND: unknown key or
+    INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without direction
+    (zero) where distances are cosine; NOT_FOUND: unknown key or
     id; FAILED_PRECONDITION: the space has no index, or cannot reach the
     recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
     """
@@ -41,7 +42,8 @@ class SearchServiceAsyncStub:
     ]
     """Finds the k nearest stored images of each query.
 
-    INVALID_ARGUMENT: wrong dimension, dtype or k; NOT_FOUND: unknown key or
+    INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without direction
+    (zero) where distances are cosine; NOT_FOUND: unknown key or
     id; FAILED_PRECONDITION: the space has no index, or cannot reach the
     recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
     """
@@ -57,7 +59,8 @@ class SearchServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lookalike.v1.search_pb2.SearchResponse, collections.abc.Awaitable[lookalike.v1.search_pb2.SearchResponse]]:
         """Finds the k nearest stored images of each query.
 
-        INVALID_ARGUMENT: wrong dimension, dtype or k; NOT_FOUND: unknown key or
+        INVALID_ARGUMENT: wrong dimension, dtype or k, or a query without direction
+        (zero) where distances are cosine; NOT_FOUND: unknown key or
         id; FAILED_PRECONDITION: the space has no index, or cannot reach the
         recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
         """

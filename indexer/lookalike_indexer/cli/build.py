@@ -12,7 +12,7 @@ from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
-    from lookalike_indexer.collection.manifest import Candidate
+    from lookalike_indexer.collection.manifest import Candidate, IndexEntry
     from lookalike_indexer.indexing.stage import BuildReport
 
 
@@ -59,7 +59,7 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
         "bytes": report.bytes,
         "nlist": entry.nlist,
         "default_nprobe": entry.default_nprobe,
-        "recall": [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall],
+        "recall": [{"k": each.k, "nprobe": each.nprobe, "recall": each.recall} for each in entry.recall],
         "recall_queries": entry.recall_queries,
         "trained_on": entry.trained_on,
         "candidates": [dataclasses.asdict(candidate) for candidate in entry.candidates],
@@ -80,18 +80,23 @@ def summary(report: BuildReport) -> str:
         lines.append(f"kinds tried on {entry.sampled} images, queries a second of one thread in batches of 64:")
         lines += tried(entry.candidates)
     if entry.recall_queries:
-        lines.append(f"recall@10 on {entry.recall_queries} queries that are stored images:")
-        if entry.default_nprobe:
-            lines.append(f"  {'nprobe':>6}  recall")
-            lines += [
-                f"  {point.nprobe:>6}  {point.recall:.4f}{'  default' * (point.nprobe == entry.default_nprobe)}"
-                for point in entry.recall
-            ]
-        else:
-            lines += [f"  {point.recall:.4f}" for point in entry.recall]
+        lines.append(f"recall@k on {entry.recall_queries} queries that are stored images:")
+        lines += ladders(entry)
     elif entry.recall:
-        lines.append("recall@10: 1, each search is exact")
+        lines.append("recall: 1, each search is exact")
     return "\n".join(lines)
+
+
+def ladders(entry: IndexEntry) -> list[str]:
+    """The recall by nprobe, a column for each k; "-" where more lists gained nothing any more."""
+    ks = sorted({point.k for point in entry.recall})
+    measured = {(point.nprobe, point.k): f"{point.recall:.4f}" for point in entry.recall}
+    lines = [f"  {'nprobe':>6}" + "".join(f"  {f'k = {k}':>8}" for k in ks)]
+    for nprobe in sorted({point.nprobe for point in entry.recall}):
+        cells = "".join(f"  {measured.get((nprobe, k), '-'):>8}" for k in ks)
+        lines.append(f"  {nprobe:>6}{cells}{'  default' * (nprobe == entry.default_nprobe)}")
+    # An index without lists has one step, which is no number of lists.
+    return lines if entry.default_nprobe else [line[:2] + line[10:] for line in lines]
 
 
 def tried(candidates: list[Candidate]) -> list[str]:

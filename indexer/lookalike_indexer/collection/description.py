@@ -62,7 +62,7 @@ def _index(reader: CollectionReader, entry: IndexEntry) -> dict[str, Any]:
         "metric": entry.metric,
         "nlist": entry.nlist,
         "default_nprobe": entry.default_nprobe,
-        "recall": [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall],
+        "recall": [{"k": each.k, "nprobe": each.nprobe, "recall": each.recall} for each in entry.recall],
         "images": entry.rows,
         "name": entry.name,
         "missing": _missing(reader, entry),

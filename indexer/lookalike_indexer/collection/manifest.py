@@ -110,10 +110,11 @@ class ClusteringEntry:
 
 @dataclass(frozen=True)
 class RecallPoint:
-    """recall@10 as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
+    """recall@k as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
 
     nprobe: int
     recall: float
+    k: int = 10
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,9 @@ class IndexEntry:
     such a trial, so that it is not made again. `asked` is the kind or factory
     string that the user asked for ("" in format 1), with `asked_nlist`,
     `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the
-    place in the order of making among the space's indexes.
+    place in the order of making among the space's indexes. `recall` goes by
+    ascending k, then nprobe; `target_recall` decided `default_nprobe` by
+    recall@10, and decides the nprobe of a larger k.
     """
 
     space: str

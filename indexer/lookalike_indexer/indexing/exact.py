@@ -3,7 +3,8 @@
 A float32 matrix product finds what may be among the k nearest; those pairs
 are compared again in float64, each on its own. So the answer does not depend
 on the size of the blocks or of the batch, and it is the one that a float64
-brute force gives.
+brute force gives, with its distances rounded to float32 before they are put
+in order: whoever reads them sees equal distances by ascending row.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import rowwise
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.rounding import largest_cost, to_distance
 from lookalike_indexer.indexing.rowwise import Float64
 
 # Elements of the largest block of float32 scores, queries by rows.
@@ -48,41 +50,40 @@ def exact_search(
             raise UsageError(f"The queries have {wanted.shape[1]} dimensions, the stored vectors {vectors.shape[1]}.")
         rows = prepare(vectors, metric)
         for some in _slices(len(wanted), len(rows)):
-            query_rows, candidates = _candidates(wanted[some], norms[some], rows, best.limits[some], k, metric)
+            query_rows, candidates = _candidates(wanted[some], norms[some], rows, best.limits(some, metric), k, metric)
             query_rows += some.start
-            costs = _costs(wanted, query_rows, rows, candidates, metric)
-            best = best.merged(query_rows, numbers[candidates], costs, some)
-    return best.rows, _distances(best.costs, metric)
+            distances = _distances(wanted, query_rows, rows, candidates, metric)
+            best = best.merged(query_rows, numbers[candidates], distances, some)
+    return best.rows, best.distances
 
 
 @dataclass(frozen=True)
 class _Best:
-    """The best so far, each of shape (nq, k), nearest first. A cost is what ascends with the distance."""
+    """The best so far, each of shape (nq, k), nearest first."""
 
     rows: Int64
-    costs: Float64
+    distances: Float32
 
     @classmethod
     def none(cls, queries: int, k: int) -> _Best:
-        return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf))
+        return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf, np.float32))
 
-    @property
-    def limits(self) -> Float64:
-        """The cost beyond which a row cannot be among the k nearest, shape (nq,)."""
-        return self.costs[:, -1]
+    def limits(self, some: slice, metric: Metric) -> Float64:
+        """The costs beyond which a row cannot be among the k nearest of the queries in `some`, shape (queries,)."""
+        return largest_cost(self.distances[some, -1], metric)
 
-    def merged(self, query_rows: Int64, numbers: Int64, costs: Float64, some: slice) -> _Best:
+    def merged(self, query_rows: Int64, numbers: Int64, distances: Float32, some: slice) -> _Best:
         """With more pairs of a query in `some` and a row."""
         k = self.rows.shape[1]
         touched = np.arange(some.start, some.stop)
         all_queries = np.concatenate([np.repeat(touched, k), query_rows])
         all_rows = np.concatenate([self.rows[some].ravel(), numbers])
-        all_costs = np.concatenate([self.costs[some].ravel(), costs])
-        order = np.lexsort((all_rows, all_costs, all_queries))
+        all_distances = np.concatenate([self.distances[some].ravel(), distances])
+        order = np.lexsort((all_rows, all_distances, all_queries))
         first = np.searchsorted(all_queries[order], touched)
         kept = order[first[:, None] + np.arange(k)]
-        rows, best = self.rows.copy(), self.costs.copy()
-        rows[some], best[some] = all_rows[kept], all_costs[kept]
+        rows, best = self.rows.copy(), self.distances.copy()
+        rows[some], best[some] = all_rows[kept], all_distances[kept]
         return _Best(rows, best)
 
 
@@ -101,22 +102,18 @@ def _candidates(
     else:
         np.negative(scores, out=scores)
     unit = float(np.finfo(np.float32).eps) / 2
-    error = (queries.shape[1] + 8) * unit * np.square(norms + longest)
+    # 12 units more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
+    error = (queries.shape[1] + 12) * unit * np.square(norms + longest)
     if len(rows) > k:
         limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
     query_rows, candidates = np.nonzero(scores <= (limits + error)[:, None])
     return query_rows, candidates
 
 
-def _costs(queries: Float32, query_rows: Int64, rows: Float32, candidates: Int64, metric: Metric) -> Float64:
+def _distances(queries: Float32, query_rows: Int64, rows: Float32, candidates: Int64, metric: Metric) -> Float32:
     if metric == "l2":
-        return rowwise.squared_distances(queries, query_rows, rows, candidates)
-    return -rowwise.inner_products(queries, query_rows, rows, candidates)
-
-
-def _distances(costs: Float64, metric: Metric) -> Float32:
-    distances = np.sqrt(costs) if metric == "l2" else np.maximum(1 + costs, 0)
-    return distances.astype(np.float32)
+        return to_distance(rowwise.squared_distances(queries, query_rows, rows, candidates), metric)
+    return to_distance(-rowwise.inner_products(queries, query_rows, rows, candidates), metric)
 
 
 def _slices(queries: int, rows: int) -> Iterator[slice]:

@@ -1,7 +1,7 @@
-"""recall@10: the share of the 10 nearest that an index finds, by the number of lists it visits.
+"""recall@k: the share of the k nearest that an index finds, by the number of lists it visits.
 
 The queries are stored images that the index was, where there are enough, not
-trained on; each leaves itself out. An image that is just as near as the tenth
+trained on; each leaves itself out. An image that is just as near as the k-th
 nearest counts as found, since duplicates may stand for one another.
 """
 
@@ -25,9 +25,13 @@ from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.progress import Progress
 
 AT = 10
+# The k that are measured: a search for another one is between two of them. The last is the most that servers answer.
+MEASURED_AT = (1, AT, 100, 1024)
+# Neighbours that are looked for in all: for a large k, fewer queries tell as much.
+_NEIGHBORS = 51_200
 # Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
 _PATIENCE = 2
-_GRAPH_STEPS = (16, 32, 64, 128, 256, 512)
+_GRAPH_STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
 def measure_recall(
@@ -39,37 +43,63 @@ def measure_recall(
     queries: Float32,
     progress: Progress,
 ) -> list[RecallPoint]:
-    """The recall ladder of an index over a space, by ascending nprobe 1, 2, 4, ... nlist.
+    """The recall ladders of an index over a space: by ascending k of `measured_at`, then nprobe 1, 2, 4, ... nlist.
 
     `queries` (nq, dim) are prepared and are the rows `query_rows` of the space.
-    The ladder ends early when all is found or two steps brought no gain. A
+    A ladder ends early when all is found or two steps brought no gain. A
     lossless index has one point with nprobe 0 that needs no measuring, another
-    without lists one that does. Empty when there is nothing to find.
+    without lists has one for each k. Empty when there is nothing to find.
     """
-    traits = describe(index)
-    if traits.lossless:
+    if describe(index).lossless:
         return [RecallPoint(0, 1.0)]
-    k = min(AT, reader.manifest.spaces[space].rows - 1)
-    if k < 1 or not len(queries):
+    rows = reader.manifest.spaces[space].rows
+    if rows < 2 or not len(queries):
         return []
-    truth = _find_truth(reader, space, metric, query_rows, queries, k, progress)
-    points: list[RecallPoint] = []
+    ks = measured_at(rows)
+    truth = _find_truth(reader, space, metric, query_rows, queries, min(ks[-1], rows - 1), progress)
+    ladders: dict[int, list[RecallPoint]] = {k: [] for k in ks}
     steps = efforts(index)
     with progress.stage("measure recall", len(steps), "step") as bar:
         for nprobe in steps:
-            labels = index.search(queries, k + 1, params=search_parameters(index, nprobe))[1]
-            found = np.take_along_axis(labels, _others(labels, query_rows, k), axis=1)
-            hits = _hits(reader, space, metric, queries, found, truth)
-            points.append(RecallPoint(nprobe, hits / (k * len(queries))))
+            for k in [k for k in ks if not _ended(ladders[k])]:
+                depth, count = min(k, rows - 1), min(len(queries), max(1, _NEIGHBORS // k))
+                asked, own = queries[:count], query_rows[:count]
+                labels = index.search(asked, depth + 1, params=search_parameters(index, nprobe))[1]
+                found = np.take_along_axis(labels, _others(labels, own, depth), axis=1)
+                hits = _hits(reader, space, metric, asked, found, truth.at(depth, count))
+                ladders[k].append(RecallPoint(nprobe, hits / (depth * count), k))
+                bar.note(f"nprobe {nprobe}: recall@{k} {ladders[k][-1].recall:.4f}")
             bar.advance()
-            bar.note(f"nprobe {nprobe}: recall {points[-1].recall:.4f}")
-            if points[-1].recall == 1 or _stalled(points):
+            if all(map(_ended, ladders.values())):
                 break
-    return points
+    return [point for k in ks for point in ladders[k]]
+
+
+def measured_at(rows: int) -> list[int]:
+    """The k at which the recall of an index over `rows` images is measured: all up to the first that asks for all."""
+    return [k for k in MEASURED_AT if k <= AT or k <= _next_below(rows)]
+
+
+def _next_below(rows: int) -> int:
+    """The least of MEASURED_AT that is no less than all the others there are."""
+    return next((k for k in MEASURED_AT if k >= rows - 1), MEASURED_AT[-1])
 
 
 @dataclass(frozen=True)
 class _Truth:
+    """For each query its nearest other rows (nq, m), and how far those and one more are (nq, m + 1)."""
+
+    rows: Int64
+    distances: Float64
+
+    def at(self, k: int, count: int) -> _Nearest:
+        """The k nearest of the first `count` queries."""
+        limits = as_near(self.distances[:count, k - 1])
+        return _Nearest(self.rows[:count, :k], limits, self.distances[:count, k] <= limits)
+
+
+@dataclass(frozen=True)
+class _Nearest:
     """For each query its k nearest rows (nq, k), how far the last is (nq,), whether others are as near (nq,)."""
 
     rows: Int64
@@ -87,7 +117,10 @@ def efforts(index: faiss.Index) -> list[int]:
     return [*(2**power for power in range((nlist - 1).bit_length())), nlist]
 
 
-def _stalled(points: list[RecallPoint]) -> bool:
+def _ended(points: list[RecallPoint]) -> bool:
+    """Whether a ladder found everything, or its last steps gained nothing."""
+    if points and points[-1].recall == 1:
+        return True
     if len(points) <= _PATIENCE:
         return False
     return max(point.recall for point in points[-_PATIENCE:]) <= points[-_PATIENCE - 1].recall
@@ -115,8 +148,7 @@ def _find_truth(
         rows, distances = exact_search(numbered(), queries, k + 2, metric)
     others = _others(rows, query_rows, k + 1)
     distances = np.take_along_axis(distances, others, axis=1).astype(np.float64)
-    limits = as_near(distances[:, k - 1])
-    return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], limits, distances[:, k] <= limits)
+    return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], distances)
 
 
 def as_near(distances: npt.NDArray[np.floating]) -> Float64:
@@ -130,9 +162,10 @@ def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
     return np.argsort(rows == query_rows[:, None], axis=1, kind="stable")[:, :count]
 
 
-def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32, found: Int64, truth: _Truth) -> int:
+def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32, found: Int64, truth: _Nearest) -> int:
     """How many of the rows found are among the nearest, or as near as those."""
-    listed = (found[:, :, None] == truth.rows[:, None, :]).any(axis=2)
+    lines = np.arange(len(found))[:, None] * np.int64(reader.manifest.spaces[space].rows)
+    listed = (found >= 0) & np.isin(found + lines, truth.rows + lines)
     query, place = np.nonzero(~listed & (found >= 0) & truth.tied[:, None])
     hits = np.count_nonzero(listed)
     # In the order of rows, and few at a time: each is read from its place in the collection.

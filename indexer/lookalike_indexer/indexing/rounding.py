@@ -51,4 +51,4 @@ def largest_cost(distances: npt.NDArray[np.float32], metric: Metric) -> Float64:
 def to_distance(costs: npt.NDArray[Any], metric: Metric) -> npt.NDArray[np.float32]:
     """Costs as the float32 distances that callers see, never negative; same shape."""
     distances = np.maximum(1 + costs, 0) if metric == "cosine" else np.sqrt(np.maximum(costs, 0))
-    return distances.astype(np.float32, copy=False)
+    return np.asarray(distances, np.float32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+import faiss
 import numpy as np
 
 from lookalike_indexer.collection import generations, layout
@@ -17,8 +18,8 @@ from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.choice import pick
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
-from lookalike_indexer.indexing.params import default_nprobe, describe
-from lookalike_indexer.indexing.recall import measure_recall
+from lookalike_indexer.indexing.params import default_nprobe, describe, ladder_at, ladder_recall
+from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
 from lookalike_indexer.indexing.recipes import Recipe, held_back
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -37,7 +38,7 @@ class BuildReport:
     @property
     def recall(self) -> float | None:
         """The recall@10 with the default nprobe; None when it was not measured."""
-        return next((point.recall for point in self.entry.recall if point.nprobe == self.entry.default_nprobe), None)
+        return ladder_recall(self.entry.recall, self.entry.default_nprobe) or None
 
 
 def run_build(
@@ -63,13 +64,15 @@ def run_build(
     reused = record is not None
     if record is None:
         record = _build(reader, space, recipe, digest, settings, progress)
+    elif record.recall_queries and {point.k for point in record.recall} != set(measured_at(entry.rows)):
+        record = _measured_again(reader, space, recipe, digest, settings, progress)
     key = f"{space}/{settings.name}"
     index = IndexEntry(
         space=space,
         factory=recipe.factory,
         metric=settings.metric,
         nlist=nlist,
-        default_nprobe=default_nprobe(record.recall, settings.target_recall, nlist),
+        default_nprobe=default_nprobe(ladder_at(record.recall, AT), settings.target_recall, nlist),
         recall=record.recall,
         recall_queries=record.recall_queries,
         trained_on=recipe.train_size,
@@ -120,6 +123,20 @@ def _build(
     recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
     measured = len(query_rows) if recall and not describe(index).lossless else 0
     record = Record(reader.storage.digest(path), recall, measured)
+    write_record(reader.storage, space, digest, record)
+    return record
+
+
+def _measured_again(
+    reader: CollectionReader, space: str, recipe: Recipe, digest: str, settings: BuildSettings, progress: Progress
+) -> Record:
+    """The record of a finished index whose recall an earlier version measured at fewer k; the index stays."""
+    path = layout.index(space, digest)
+    index = faiss.read_index(str(reader.storage.local(path)))
+    _, query_rows = _split(reader.manifest.spaces[space].rows, recipe.train_size, settings.seed)
+    queries = read_rows(reader, space, query_rows, settings.metric, progress)
+    recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
+    record = Record(reader.storage.digest(path), recall, len(query_rows))
     write_record(reader.storage, space, digest, record)
     return record
 

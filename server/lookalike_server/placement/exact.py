@@ -41,8 +41,7 @@ class ExactIndex:
         with torch.inference_mode():
             asked = torch.from_numpy(queries).to(self._vectors.device)
             rows, scores = self._best(asked, k)
-            if self._half or not self._by_product:
-                rows, scores = self._compared_again(asked, rows)
+            rows, scores = self._compared_again(asked, rows)
             return scores.float().cpu().numpy(), rows.cpu().numpy()
 
     def _best(self, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -73,8 +72,8 @@ class ExactIndex:
     def _compared_again(self, asked: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The same rows in the order of their scores in float64.
 
-        The product rounded the queries to float16, or took a small squared distance for the difference of large
-        numbers.
+        A product rounds by the shape of the batch, rounds queries to float16, or takes a small squared distance for
+        the difference of large numbers.
         """
         scores = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
         step = max(1, _COMPARED // (rows.shape[1] * self.d))

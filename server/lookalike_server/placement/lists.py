@@ -43,7 +43,7 @@ class Probes:
 
 
 class ListChooser:
-    """Chooses lists of an inverted file; `sizes` (nlist,) are those of the whole index, of which this may be a shard."""
+    """Chooses lists of an inverted file. `sizes` (nlist,) are those of the whole index, also in a shard of it."""
 
     def __init__(self, ivf: faiss.IndexIVF, sizes: Int64) -> None:
         self._quantizer = faiss.downcast_index(ivf.quantizer)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.indexing.rounding import largest_cost, score_error, to_distance
+from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_server.placement.devices import GPU_SELECTION
 from lookalike_server.placement.held import Held
 from lookalike_server.placement.lists import Probes

@@ -47,7 +47,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         if not 1 <= request.k <= self._limits.max_k:
             raise ArgumentError("k", f"k is {request.k}; it must be 1 to {self._limits.max_k}.")
         space = snapshot.space(request.space)
-        plan = space.planner.plan(_effort(request), self._limits)
+        plan = space.planner.plan(_effort(request), self._limits, request.k)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         own = None if request.include_self else queries.own
         wanted = Wanted(len(queries.vectors), request.k, own, Texts.of(request.fields))

@@ -25,10 +25,13 @@ def test_an_index_is_published_with_its_ladder(make_collection, clustered):
     lines = result.output.splitlines()
     assert lines[0].startswith("tiny/main: IVF8,Flat, cosine, 900 images, ")
     assert lines[0].endswith("(as asked for; nlist as asked for)")
-    assert lines[1] == "recall@10 on 90 queries that are stored images:"
-    assert lines[2].split() == ["nprobe", "recall"]
+    assert lines[1] == "recall@k on 90 queries that are stored images:"
+    assert lines[2].replace("k = ", "").split() == ["nprobe", "1", "10", "100", "1024"]
     table = [line.split() for line in lines[3:-1]]
-    assert [row[:2] for row in table] == [[str(point.nprobe), f"{point.recall:.4f}"] for point in entry.recall]
+    measured = {(str(point.nprobe), point.k): f"{point.recall:.4f}" for point in entry.recall}
+    assert {row[0] for row in table} == {nprobe for nprobe, _ in measured}
+    for nprobe, *recalls in table:
+        assert recalls[:4] == [measured.get((nprobe, k), "-") for k in (1, 10, 100, 1024)]
     assert [row[0] for row in table if row[-1] == "default"] == [str(entry.default_nprobe)]
     assert lines[-1].endswith("is at generation 2.")
 
@@ -37,12 +40,12 @@ def test_a_small_collection_gets_an_exact_index(make_collection, clustered):
     result = run(make_collection(clustered(50, 8, 4)).root)
     assert result.exit_code == 0, result.output
     assert "exact search is quick enough for 50 images" in result.output
-    assert "recall@10: 1, each search is exact" in result.output
+    assert "recall: 1, each search is exact" in result.output
 
 
 def test_a_lossy_index_without_lists_tells_its_one_recall(make_collection, clustered):
     result = run(make_collection(clustered(300, 16, 90)).root, "--index", "SQ4")
-    assert "recall@10 on 30 queries" in result.output
+    assert "recall@k on 30 queries" in result.output
     assert "nprobe" not in result.output
 
 
@@ -51,7 +54,7 @@ def test_json_for_machines(make_collection, clustered):
     told = json.loads(run(storage.root, "--json", "--index", "ivf-sq8", "--train-size", 100, "--metric", "l2").stdout)
     entry = generations.require_latest(storage).indexes["tiny/main"]
     assert (told["index"], told["trained_on"], told["metric"]) == ("IVF2,SQ8", 100, "l2")
-    assert told["recall"] == [{"nprobe": point.nprobe, "recall": point.recall} for point in entry.recall]
+    assert told["recall"] == [{"k": each.k, "nprobe": each.nprobe, "recall": each.recall} for each in entry.recall]
     assert told["bytes"] == storage.size(entry.path)
     assert told["reused"] is False
     again = json.loads(run(storage.root, "--json", "--index", "ivf-sq8", "--train-size", 100, "--metric", "l2").stdout)

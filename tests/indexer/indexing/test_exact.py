@@ -14,13 +14,14 @@ from lookalike_indexer.indexing.metric import prepare
 
 
 def brute_force(vectors, queries, k, metric, numbers=None):
-    """The k nearest by a float64 comparison with all, equal distances by ascending number."""
+    """The k nearest by a float64 comparison with all, equal distances, as callers see them, by ascending number."""
     numbers = np.arange(len(vectors)) if numbers is None else numbers
     x, q = prepare(vectors, metric).astype(np.float64), prepare(queries, metric).astype(np.float64)
     if metric == "l2":
         distances = np.sqrt(np.square(q[:, None] - x[None]).sum(axis=2))
     else:
         distances = np.maximum(1 - (q[:, None] * x[None]).sum(axis=2), 0)
+    distances = distances.astype(np.float32)
     order = np.stack([np.lexsort((numbers, row)) for row in distances])[:, :k]
     return numbers[order], np.take_along_axis(distances, order, axis=1)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -9,7 +10,15 @@ import pytest
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.indexing.build import empty_index
-from lookalike_indexer.indexing.params import default_nprobe, describe, nprobe_for_recall, refines, search_parameters
+from lookalike_indexer.indexing.params import (
+    default_nprobe,
+    describe,
+    ladder_at,
+    nprobe_for_k,
+    nprobe_for_recall,
+    refines,
+    search_parameters,
+)
 
 DIM = 32
 IVF = [
@@ -139,6 +148,54 @@ def test_what_is_no_recall_is_refused(recall):
 def test_a_recall_that_was_never_measured():
     with pytest.raises(NotBuiltError, match="was never measured"):
         nprobe_for_recall(entry([]), 0.5)
+
+
+SEVERAL = [
+    RecallPoint(1, 0.5, 1), RecallPoint(2, 0.7, 1), RecallPoint(4, 0.7, 1), RecallPoint(8, 0.7, 1),
+    RecallPoint(1, 0.6, 10), RecallPoint(2, 0.9, 10), RecallPoint(4, 1.0, 10),
+    RecallPoint(1, 0.2, 100), RecallPoint(2, 0.6, 100), RecallPoint(4, 0.8, 100), RecallPoint(8, 0.95, 100),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("k", "recalls"),
+    [
+        (1, {1: 0.5, 2: 0.7, 4: 0.7, 8: 0.7}),
+        (5, {1: 0.5, 2: 0.7, 4: 0.7, 8: 0.7}),
+        (10, {1: 0.6, 2: 0.9, 4: 1.0}),
+        (20, {1: 0.2, 2: 0.6, 4: 0.8, 8: 0.95}),
+        (100, {1: 0.2, 2: 0.6, 4: 0.8, 8: 0.95}),
+        (101, {}),
+    ],
+)
+def test_between_two_k_that_were_measured_the_lower_recall_counts(k, recalls):
+    ladder = ladder_at(SEVERAL, k)
+    assert {point.nprobe: point.recall for point in ladder} == recalls
+    assert all(point.k == k for point in ladder)
+
+
+def test_a_recall_is_that_of_the_k_that_is_asked_for():
+    assert nprobe_for_recall(entry(SEVERAL), 0.9, 10).nprobe == 2
+    assert nprobe_for_recall(entry(SEVERAL), 0.9, 50).nprobe == 8
+    with pytest.raises(NotBuiltError, match=r"reaches a recall@1 of 0.7000 with nprobe 2 at best, not 0.9"):
+        nprobe_for_recall(entry(SEVERAL), 0.9, 1)
+    with pytest.raises(
+        NotBuiltError, match=r"recall@200 of the index of tiny was never measured, only up to recall@100"
+    ):
+        nprobe_for_recall(entry(SEVERAL), 0.1, 200)
+
+
+def test_the_effort_grows_with_k():
+    measured = dataclasses.replace(entry(SEVERAL), target_recall=0.9)
+    assert [nprobe_for_k(measured, k) for k in (1, 10, 11, 100)] == [2, 2, 8, 8]
+    # As much of k as the default finds of 10, where the target is not known.
+    assert nprobe_for_k(dataclasses.replace(measured, target_recall=0), 100) == 8
+    # Not measured: four times k images in the lists of 900 / 8.
+    assert [nprobe_for_k(entry(LADDER), k) for k in (10, 20, 100, 1000)] == [2, 2, 4, 8]
+    graph = dataclasses.replace(entry([RecallPoint(32, 0.99)]), nlist=0, default_nprobe=32)
+    assert [nprobe_for_k(graph, k) for k in (10, 100)] == [32, 200]
+    flat = dataclasses.replace(entry([RecallPoint(0, 1.0)]), nlist=0, default_nprobe=0)
+    assert nprobe_for_k(flat, 1000) == 0
 
 
 def test_an_exact_index_reaches_any_recall():

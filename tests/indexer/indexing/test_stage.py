@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import faiss
 import numpy as np
@@ -14,7 +15,7 @@ from lookalike_indexer.indexing import stage
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.metric import prepare
-from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.indexing.params import ladder_at, nprobe_for_k, search_parameters
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
@@ -30,32 +31,62 @@ def written(storage):
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
 
 
-def expected_recall(vectors, index, nprobe, rows):
-    """recall@10 by numpy alone, each query leaving itself out."""
+def expected_recall(vectors, index, nprobe, rows, k=10):
+    """recall@k by numpy alone, each query leaving itself out."""
     scores = vectors[rows].astype(np.float64) @ vectors.T.astype(np.float64)
     scores[np.arange(len(rows)), rows] = -np.inf
-    truth = np.argsort(-scores, axis=1, kind="stable")[:, :10]
-    found = index.search(vectors[rows], 11, params=search_parameters(index, nprobe))[1]
+    truth = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    found = index.search(vectors[rows], k + 1, params=search_parameters(index, nprobe))[1]
     hits = 0
     for query, row in enumerate(rows):
-        others = [label for label in found[query] if label != row][:10]
+        others = [label for label in found[query] if label != row][:k]
         hits += len(set(others) & set(truth[query]))
-    return hits / (10 * len(rows))
+    return hits / (k * len(rows))
 
 
-def test_the_ladder_is_the_recall_at_10_of_held_back_images(make_collection, clustered):
-    vectors = clustered(1200, 24, 60, spread=0.6)
+@pytest.mark.parametrize("index", ["ivf-sq8", "ivf-rabitq", "hnsw"])
+def test_the_ladders_are_the_recall_at_each_k_of_held_back_images(make_collection, clustered, index):
+    vectors = clustered(1200, 32, 60, spread=0.6)
     storage = make_collection(vectors, part_rows=[500, 0, 700])
-    reader, report = build(storage, index="ivf-sq8", nlist=16)
-    ladder = report.entry.recall
-    assert [point.nprobe for point in ladder] == [1, 2, 4, 8, 16][: len(ladder)]
-    index = read_index(reader, report.entry)
+    reader, report = build(storage, index=index, nlist=None if index == "hnsw" else 16)
+    assert {point.k for point in report.entry.recall} == {1, 10, 100, 1024}
+    loaded = read_index(reader, report.entry)
     _, query_rows = stage._split(1200, report.entry.trained_on, report.entry.seed)
     assert report.entry.recall_queries == len(query_rows) == 120
-    for point in ladder:
-        expected = expected_recall(prepare(vectors, "cosine"), index, point.nprobe, query_rows)
-        assert point.recall == pytest.approx(expected, abs=1e-9)
-    assert ladder[0].recall < 0.9 < ladder[-1].recall
+    for k, queries in ((1, 120), (10, 120), (100, 120), (1024, 50)):
+        ladder = [point for point in report.entry.recall if point.k == k]
+        steps = [16, 32, 64, 128, 256, 512, 1024, 2048] if index == "hnsw" else [1, 2, 4, 8, 16]
+        assert [point.nprobe for point in ladder] == steps[: len(ladder)]
+        for point in ladder:
+            rows = query_rows[:queries]
+            expected = expected_recall(prepare(vectors, "cosine"), loaded, point.nprobe, rows, k)
+            # What is as near as the k-th counts, too.
+            assert expected - 1e-9 <= point.recall < expected + 1e-3
+
+
+def test_a_larger_k_is_harder_to_find(make_collection, clustered):
+    _, report = build(make_collection(clustered(1200, 24, 60, spread=0.6)), index="ivf-flat", nlist=16)
+    few, many = (ladder_at(report.entry.recall, k) for k in (10, 100))
+    assert few[0].recall > many[0].recall
+    assert nprobe_for_k(report.entry, 10) == report.entry.default_nprobe < nprobe_for_k(report.entry, 100)
+    reached = next(point.nprobe for point in many if point.recall >= 0.95)
+    assert nprobe_for_k(report.entry, 100) == reached
+
+
+def test_an_index_whose_recall_was_measured_at_10_only_is_measured_again_and_kept(make_collection, clustered):
+    storage = make_collection(clustered(400, 8, 5))
+    _, report = build(storage, index="ivf-flat", nlist=4)
+    before = written(storage)
+    path = storage.local(report.entry.path).with_suffix(".json")
+    told = json.loads(path.read_text())
+    told["recall"] = [
+        {"nprobe": each["nprobe"], "recall": each["recall"]} for each in told["recall"] if each["k"] == 10
+    ]
+    path.write_text(json.dumps(told))
+    _, again = build(storage, index="ivf-flat", nlist=4)
+    assert again.reused
+    assert again.entry == report.entry
+    assert written(storage) == before
 
 
 def test_queries_are_not_among_the_training_vectors_where_there_are_enough():
@@ -71,7 +102,7 @@ def test_queries_are_not_among_the_training_vectors_where_there_are_enough():
 def test_the_default_nprobe_is_the_cheapest_that_reaches_the_target(make_collection, clustered):
     storage = make_collection(clustered(1500, 24, 20, spread=1.5))
     _, report = build(storage, index="ivf-flat", nlist=32, target_recall=0.9)
-    reached = [point for point in report.entry.recall if point.recall >= 0.9]
+    reached = [point for point in ladder_at(report.entry.recall, 10) if point.recall >= 0.9]
     assert report.entry.default_nprobe == reached[0].nprobe > 1
     assert report.recall == reached[0].recall
 
@@ -113,9 +144,9 @@ def test_a_flat_index_is_exact_without_measuring(make_collection, clustered):
 
 def test_a_lossy_index_without_lists_has_one_measured_step(make_collection, clustered):
     _, report = build(make_collection(clustered(500, 16, 200, spread=0.5)), index="PQ2x4np")
-    (point,) = report.entry.recall
-    assert point.nprobe == report.entry.default_nprobe == 0
-    assert 0 < point.recall < 0.9
+    assert {point.nprobe for point in report.entry.recall} == {report.entry.default_nprobe} == {0}
+    assert [point.k for point in report.entry.recall] == [1, 10, 100, 1024]
+    assert all(0 < point.recall < 0.9 for point in report.entry.recall[:2])
     assert report.entry.recall_queries == 50
 
 
@@ -128,7 +159,10 @@ def test_duplicates_stand_for_one_another(make_collection):
     assert report.entry.recall[-1].recall == 1
 
 
-@pytest.mark.parametrize(("rows", "recall"), [(1, []), (2, [RecallPoint(1, 1.0)]), (7, [RecallPoint(1, 1.0)])])
+_SMALL = [RecallPoint(1, 1.0, 1), RecallPoint(1, 1.0, 10)]
+
+
+@pytest.mark.parametrize(("rows", "recall"), [(1, []), (2, _SMALL), (7, _SMALL)])
 def test_very_small_collections(make_collection, clustered, rows, recall):
     _, report = build(make_collection(clustered(rows, 8, 3)), index="ivf-flat", nlist=1)
     assert report.entry.recall == recall
