@@ -147,8 +147,8 @@ def _find_truth(
         # One more for the query itself, and one more to see whether the k-th has an equal.
         rows, distances = exact_search(numbered(), queries, k + 2, metric)
     others = _others(rows, query_rows, k + 1)
-    distances = np.take_along_axis(distances, others, axis=1).astype(np.float64)
-    return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], distances)
+    distances = np.take_along_axis(distances, others, axis=1)
+    return _Truth(np.take_along_axis(rows, others, axis=1)[:, :k], distances.astype(np.float64))
 
 
 def as_near(distances: npt.NDArray[np.floating]) -> Float64:
