@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @reported
 def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
-    """Embed the images of PHOTOS: a folder, a text file with one path a line, or a Parquet file of key and image.
+    """Embed the images of PHOTOS: a folder, a list of paths ("-": standard input), a Parquet, tar or zip file.
 
     Run again, it embeds only what is new, and goes on where a killed run stopped.
     """

@@ -82,6 +82,13 @@ _OPTIONS = [
         help="CSV or Parquet with the columns key and label, for the images that are new.",
     ),
     click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out the files and folders that match, in gitignore syntax, such as 'thumb_*' or /old; repeatable. "
+        "@eaDir, .thumbnails, __MACOSX and the like are left out by default. [default: as before]",
+    ),
+    click.option(
         "--dtype",
         type=click.Choice(["float16", "float32"]),
         default=None,

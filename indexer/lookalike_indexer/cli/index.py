@@ -27,9 +27,11 @@ from lookalike_indexer.cli.errors import reported
 def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     """Turn PHOTOS into a collection: embed, cluster and build the index.
 
-    PHOTOS is a folder, a text file with one path a line, or a Parquet file of
-    key and image. Run again, it embeds only what is new, and goes on where a
-    killed run stopped; a server takes up the result as one new generation.
+    PHOTOS is a folder of pictures, a text file with one path a line ("-" for
+    standard input), a Parquet file of key and image or of Hugging Face, a tar
+    or zip file, or a folder of these. Run again, it embeds only what is new,
+    and goes on where a killed run stopped; a server takes up the result as one
+    new generation.
     """
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress

@@ -9,6 +9,7 @@ from lookalike_indexer.collection.layout import checked_name
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models.network import Node
+from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.threads import processors
 
 Dtype = Literal["float16", "float32"]
@@ -21,8 +22,9 @@ _CPU_BATCH, _GPU_BATCH = 32, 256
 class EmbedSettings:
     """Everything that `lookalike embed` can be told.
 
-    `source` is a directory, list file or Parquet file; `labels` a table of key
-    and label. `model` is a torchvision model; "" takes the collection's, else
+    `source` is what `open_source` takes; `labels` a table of key and label.
+    `exclude` are gitignore patterns of paths to leave out; none means those of
+    the collection. `model` is a torchvision model; "" takes the collection's, else
     DEFAULT_MODEL. `weights` is "imagenet[:NAME]", "untrained[:SEED]" or a
     file; "" takes those of the collection's model of that name, else
     DEFAULT_WEIGHTS (see `defaults.settled`).
@@ -41,6 +43,7 @@ class EmbedSettings:
 
     source: str
     labels: str | None = None
+    exclude: tuple[str, ...] = ()
     model: str = ""
     weights: str = ""
     preprocess: str = ""
@@ -60,6 +63,7 @@ class EmbedSettings:
 
     def __post_init__(self) -> None:
         checked_name(self.alias, "model")
+        Exclusion(self.exclude)
         for value, option in (
             (self.batch_size, "--batch-size"),
             (self.part_size, "--part-size"),

@@ -71,10 +71,10 @@ def run_embed(
     MismatchError: another source, or a name that stands for something else.
     """
     settings = settled(settings, draft)
-    source = open_source(settings.source)
+    source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
     if draft:
         check_same_source(storage, draft.source, source.entry)
-    labels = Labels(Path(settings.labels)) if settings.labels else None
+    labels = Labels(Path(settings.labels), source.entry) if settings.labels else None
     listing = update_listing(storage, source, labels, settings.part_size, progress)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
     resolved = resolve(storage, draft, settings, pool, listing.parts)

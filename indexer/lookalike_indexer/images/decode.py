@@ -14,9 +14,9 @@ from PIL import Image, UnidentifiedImageError
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.images.formats import NAMES, formats_for
 from lookalike_indexer.images.rgb import to_rgb
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION = 0x0112
 # What brings a picture of each EXIF orientation upright.
 _UPRIGHT = {
@@ -41,13 +41,15 @@ class Decoded:
 
 
 def decode(data: bytes, limits: ImageLimits) -> Decoded:
-    """Decode JPEG, PNG, WebP, GIF, BMP or TIFF; of several frames the first.
+    """Decode a picture of one of `formats.FORMATS`; of several frames the first.
 
     DecodeError: anything else, damaged or truncated data, or a picture beyond
     the limits, which is told from its header before pixels are decoded.
     """
     if len(data) > limits.max_bytes:
-        raise DecodeError(f"the file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are allowed")
+        raise DecodeError(
+            f"the file has {len(data):,} bytes, more than the {limits.max_bytes:,} that are allowed", kind="limit"
+        )
     # Pillow has a limit of its own, for all of the process; each picture's size is checked below.
     if Image.MAX_IMAGE_PIXELS is not None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, limits.max_pixels)
@@ -59,11 +61,13 @@ def decode(data: bytes, limits: ImageLimits) -> Decoded:
     except DecodeError:
         raise
     except UnidentifiedImageError as error:
-        raise DecodeError("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or its beginning is damaged") from error
+        raise DecodeError(f"not a {NAMES} picture, or its beginning is damaged") from error
     except Image.DecompressionBombError as error:
-        raise DecodeError(f"the picture has more than the {limits.max_pixels:,} pixels that are allowed") from error
+        raise DecodeError(
+            f"the picture has more than the {limits.max_pixels:,} pixels that are allowed", kind="limit"
+        ) from error
     except MemoryError as error:
-        raise DecodeError("decoding needs more memory than there is") from error
+        raise DecodeError("decoding needs more memory than there is", kind="limit") from error
     except Exception as error:  # decoders raise nearly every type there is on damaged data
         raise DecodeError(one_line(error)) from error
 
@@ -86,13 +90,14 @@ def plain_jpeg_size(data: bytes, limits: ImageLimits) -> tuple[int, int] | None:
 
 
 def _decode(data: bytes, limits: ImageLimits) -> Decoded:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
+    with Image.open(io.BytesIO(data), formats=formats_for(data)) as picture:
         # A JPEG with a second picture inside is opened as MPO.
         name = "JPEG" if picture.format == "MPO" else picture.format or ""
         width, height = picture.size
         if width * height > limits.max_pixels:
             raise DecodeError(
-                f"the picture has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed"
+                f"the picture has {width} x {height} pixels, more than the {limits.max_pixels:,} that are allowed",
+                kind="limit",
             )
         picture.load()
         turn = _UPRIGHT.get(_orientation(picture))

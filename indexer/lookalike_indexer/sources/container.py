@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Protocol
 
-_BORDER = re.compile(r"\.(?:parquet|pq)#", re.IGNORECASE)
+_BORDER = re.compile(r"\.(?:parquet|pq|tar|zip)#", re.IGNORECASE)
 
 
 class Container(Protocol):

@@ -2,89 +2,190 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.sources.exclusion import Exclusion
+from lookalike_indexer.sources.picture_files import (
+    EXTENSIONS,
+    HEAD,
+    is_known,
+    kind_of_other,
+    looks_like_a_picture,
+    suffix_of,
+)
 from lookalike_indexer.sources.row import SourceRow
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"})
-# How files of these formats begin. WebP is checked apart: its mark is split.
-_BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\x00", b"MM\x00*")
+_LOOKED_AT = 100
 
 
 class DirectorySource:
     """Every picture below a folder, by ascending name within each folder.
 
-    Pictures are known by their extension, whatever its case; a file without
-    one by its first bytes. Hidden files and folders are left out. Symbolic
-    links are followed, except those that lead back to a folder above them.
+    Pictures are known by their suffix, whatever its case; a file of an unknown
+    suffix by its first bytes. Each folder is visited once: symbolic links to
+    folders come last, after the real folders, and those that lead to a folder
+    that was visited are left out.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
+        """UsageError: a pattern of `exclude` that gitignore syntax does not allow."""
         self.root = root.resolve()
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
+        self._exclusion = Exclusion(exclude)
 
     @property
     def entry(self) -> SourceEntry:
-        return SourceEntry("directory", str(self.root))
+        return SourceEntry("directory", str(self.root), list(self._exclusion.patterns))
 
     def keys(self) -> None:
         """None: a directory has each path once."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """The pictures; IndexerError when a folder cannot be read."""
-        yield from self._below(self.root, "", None, frozenset())
+        """The pictures; IndexerError when the folder itself cannot be read."""
+        for key, status in self.files():
+            readable = printable(key)
+            folder, _, _ = readable.partition("/")
+            label = folder if len(folder) < len(readable) else None
+            length, modified = (status.st_size, status.st_mtime_ns) if status else (0, 0)
+            yield SourceRow(readable, label, key if readable == key else "", length, modified)
 
-    def _below(
-        self, folder: Path, prefix: str, label: str | None, above: frozenset[tuple[int, int]]
-    ) -> Iterator[SourceRow]:
+    def files(self, suffixes: frozenset[str] = EXTENSIONS) -> Iterator[_File]:
+        """The relative path of each picture, or of each file of other `suffixes`; no status for a broken link."""
+        self.left_out, self.unreadable_folders = {}, []
+        yield from _Walk(self, self._exclusion, suffixes).files()
+
+    def has_picture(self) -> bool:
+        """Whether there is any picture; quick where one lies directly in the folder."""
+        with contextlib.suppress(OSError), os.scandir(self.root) as entries:
+            for entry in islice(entries, _LOOKED_AT):
+                known = suffix_of(entry.name) in EXTENSIONS and not entry.name.startswith(".")
+                if known and entry.is_file() and not self._exclusion.excludes(entry.name, entry.name):
+                    return True
         try:
-            status = folder.stat()
-            names = sorted(os.listdir(folder))
+            return next(self.files(), None) is not None
+        except IndexerError:
+            return True  # `rows` reports what is wrong
+
+    def leave_out(self, kind: str) -> None:
+        self.left_out[kind] = self.left_out.get(kind, 0) + 1
+
+
+_Entries = list[os.DirEntry[str]]
+_File = tuple[str, os.stat_result | None]
+
+
+class _Walk:
+    """One pass through the folders."""
+
+    def __init__(self, source: DirectorySource, exclusion: Exclusion, suffixes: frozenset[str]) -> None:
+        self._source, self._exclusion, self._suffixes = source, exclusion, suffixes
+        self._visited: set[tuple[int, int]] = set()
+        # The root, and the links to folders that are still to be visited, as prefixes of relative paths.
+        self._roots: deque[str] = deque([""])
+
+    def files(self) -> Iterator[_File]:
+        while self._roots:
+            prefix = self._roots.popleft()
+            # A stack rather than recursion: folders may be nested deeper than Python's calls.
+            stack = [(prefix, self._entries(prefix))]
+            while stack:
+                prefix, entries = stack[-1]
+                if not entries:
+                    stack.pop()
+                    continue
+                # Taken off the list, so that what an entry knows of its file is not kept.
+                entry = entries.pop()
+                path = prefix + entry.name
+                file = None
+                try:
+                    is_folder = entry.is_dir()
+                    if self._is_left_out(entry, path, is_folder):
+                        continue
+                    if not is_folder:
+                        file = self._file(entry, path)
+                    elif entry.is_symlink():
+                        self._roots.append(f"{path}/")
+                    else:
+                        stack.append((f"{path}/", self._entries(f"{path}/")))
+                except OSError:
+                    self._source.leave_out("unreadable file")
+                if file:
+                    yield file
+
+    def _entries(self, prefix: str) -> _Entries:
+        """What is in a folder, last name first; empty when it cannot be read or was visited."""
+        folder = f"{self._source.root}/{prefix}"
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in self._visited:
+                self._source.leave_out("linked folder seen before")
+                return []
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=attrgetter("name"), reverse=True)
         except OSError as error:
-            raise IndexerError(f"The folder {printable(str(folder))} cannot be read: {error.strerror}.") from error
-        here = (status.st_dev, status.st_ino)
-        if here in above:
-            return
-        for name in names:
-            if name.startswith("."):
-                continue
-            path = folder / name
-            if path.is_dir():
-                yield from self._below(path, f"{prefix}{name}/", label or printable(name), above | {here})
-            elif is_picture(path):
-                yield _row(path, f"{prefix}{name}", label)
+            self._unreadable(prefix, error)
+            return []
+        self._visited.add((status.st_dev, status.st_ino))
+        return entries
+
+    def _is_left_out(self, entry: os.DirEntry[str], path: str, is_folder: bool) -> bool:
+        if self._exclusion.excludes(path, entry.name, is_folder):
+            self._source.leave_out("excluded")
+        elif entry.name.startswith("."):
+            self._source.leave_out("hidden")
+        else:
+            return False
+        return True
+
+    def _file(self, entry: os.DirEntry[str], path: str) -> _File | None:
+        """The file of an entry, None where it is left out."""
+        suffix = suffix_of(entry.name)
+        if suffix in self._suffixes:
+            status = _status(entry)
+            if status is None or stat.S_ISREG(status.st_mode):
+                return path, status
+            self._source.leave_out("FIFO or device")
+        elif not entry.is_file():
+            self._source.leave_out("broken link" if entry.is_symlink() else "FIFO or device")
+        elif not is_known(suffix) and self._suffixes is EXTENSIONS and looks_like_a_picture(_head(entry.path)):
+            return path, _status(entry)
+        else:
+            self._source.leave_out(kind_of_other(suffix))
+        return None
+
+    def _unreadable(self, prefix: str, error: OSError) -> None:
+        if not prefix:
+            raise IndexerError(
+                f"The folder {printable(str(self._source.root))} cannot be read: {error.strerror}."
+            ) from error
+        self._source.leave_out("unreadable folder")
+        self._source.unreadable_folders.append(printable(prefix.rstrip("/")))
 
 
-def _row(path: Path, key: str, label: str | None) -> SourceRow:
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """The status of a file; None for a broken link or a file that went meanwhile: reading it will say so."""
     try:
-        status = path.stat()
-        length, modified = status.st_size, status.st_mtime_ns
+        return entry.stat()
     except OSError:
-        # A broken link or a file that went meanwhile: reading it will say so.
-        length, modified = 0, 0
-    readable = printable(key)
-    return SourceRow(readable, label, key if readable == key else "", length, modified)
+        return None
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a file is taken for a picture, by its extension or, without one, by its first bytes."""
-    if path.suffix:
-        return path.suffix.lower() in EXTENSIONS
-    if not path.is_file():
-        return False
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError:
-        return False
-    return head.startswith(_BEGINNINGS) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+def _head(path: str) -> bytes:
+    # Nonblocking: a FIFO that took the file's place meanwhile must not hold up the run.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
+        return file.read(HEAD) or b""
 
 
 def printable(name: str) -> str:
     r"""A file name as text: bytes that are not UTF-8 become \xNN."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

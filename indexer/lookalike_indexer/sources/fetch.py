@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections import OrderedDict
-from pathlib import Path
 from types import TracebackType
 
-from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.errors import DecodeError, IndexerError
 from lookalike_indexer.sources.container import Container, is_contained, split
 
 __all__ = ["Fetcher", "fetch", "is_contained"]
@@ -81,7 +81,14 @@ def fetch(uri: str, max_bytes: int) -> bytes:
 
 def _read_file(path: str, max_bytes: int) -> bytes:
     try:
-        with Path(path).open("rb") as file:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a FIFO, a socket or a device"
+            raise DecodeError(f"the file cannot be read: it is {what}", kind="unreadable")
+        if status.st_size > max_bytes:
+            raise _too_large(max_bytes)
+        # Nonblocking: a FIFO that took the file's place meanwhile must not hold up the run.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             # One byte more than allowed tells that there is more, without reading it all.
             return file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -112,7 +119,14 @@ def _stamp(path: str) -> _Stamp:
 
 
 def _opened(path: str) -> Container:
-    # Imported where a container is the source: decoding workers start without it.
+    # Imported where a container is the source: decoding workers start without them.
+    if path.lower().endswith((".tar", ".zip")):
+        from lookalike_indexer.sources.archive_files import open_archive
+
+        try:
+            return open_archive(path)
+        except IndexerError as error:
+            raise DecodeError(str(error), kind="unreadable") from error
     from lookalike_indexer.sources.parquet_rows import ParquetRows
 
     return ParquetRows(path)

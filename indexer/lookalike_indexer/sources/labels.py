@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import posixpath
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
@@ -11,58 +13,117 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from lookalike_indexer.collection import uris
+from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.sources.keytable import KeyTable
-from lookalike_indexer.sources.row import SourceRow
+
+_KEYS = ("key", "filename", "file_name", "file", "path", "image")
+_LABELS = ("label", "class", "category")
+_DELIMITERS = ",;\t"
 
 
 class Labels:
-    """The labels of a file, looked up by key; counts which of its rows were asked for."""
+    """The labels of a file, looked up by key; counts which of its rows were asked for.
 
-    def __init__(self, path: Path) -> None:
+    A key matches as it is, or else as `normalised_key` writes it.
+    """
+
+    def __init__(self, path: Path, source: SourceEntry) -> None:
         """UsageError: not such a table, or a key that is there twice. NotFoundError: no such file."""
         table = _read(path)
+        self._path, self._source = path, source
         self._labels = table.column("label").combine_chunks()
-        self._keys = KeyTable(table.column("key").to_pylist())
+        self._texts = table.column("key")
+        self._keys = KeyTable(self._texts.to_pylist())
         twice = self._keys.first_duplicate()
         if twice:
-            key = table.column("key")[twice[1]].as_py()
+            key = self._texts[twice[1]].as_py()
             raise UsageError(f"The labels file {path} has the key {key!r} twice; keep one of the two rows.")
+        self._normalised = KeyTable(normalised_key(source, key) for key in self._texts.to_pylist())
+        twice = self._normalised.first_duplicate()
+        if twice and self._labels[twice[0]] != self._labels[twice[1]]:
+            first, second = (self._texts[row].as_py() for row in twice)
+            raise UsageError(
+                f"The labels file {path} has two labels for one image, as {first!r} and as {second!r}; keep one of "
+                "the two rows."
+            )
         self._used: npt.NDArray[np.bool_] = np.zeros(len(self._keys), bool)
 
-    def applied(self, rows: list[SourceRow]) -> list[SourceRow]:
-        """The rows with the labels that the file has for them, None where it has none."""
-        numbers = self._keys.find([row.key for row in rows])
+    def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
+        """The label of each key, None for an empty one, and whether the file has the key; counts it as used."""
+        numbers = self._keys.find(keys)
+        others = np.flatnonzero(numbers < 0).tolist()
+        numbers[others] = self._normalised.find([normalised_key(self._source, keys[row]) for row in others])
         found = numbers >= 0
         self._used[numbers[found]] = True
         labels = self._labels.take(pa.array(numbers, mask=~found)).to_pylist()
-        return [dataclasses.replace(row, label=label or None) for row, label in zip(rows, labels, strict=True)]
+        return [label or None for label in labels], found
+
+    @property
+    def used(self) -> int:
+        """How many of the file's keys were looked up."""
+        return int(self._used.sum())
 
     @property
     def unknown(self) -> int:
         """How many of the file's keys nobody asked for: they name no image."""
-        return int((~self._used).sum())
+        return len(self._used) - self.used
+
+    @property
+    def example(self) -> str:
+        """The first key of the file, "" where it has none."""
+        return str(self._texts[0]) if len(self._texts) else ""
+
+
+def normalised_key(source: SourceEntry, text: str) -> str:
+    """A path as a key: relative to the source's root where it lies below, with "/" and without "./" or "file://"."""
+    if text.startswith("file://"):
+        text = unquote(text.removeprefix("file://"))
+    text = text.replace("\\", "/")
+    text = posixpath.normpath(text) if text else ""
+    return text.removeprefix(f"{uris.root(source)}/")
 
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
         raise NotFoundError(f"There is no labels file {path}.")
     try:
-        if path.suffix.lower() in {".parquet", ".pq"}:
-            table = pyarrow.parquet.read_table(path)
-        else:
-            # Every column is text: a label "007" must stay what it is.
-            names = pyarrow.csv.open_csv(path).schema.names
-            convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
-            table = pyarrow.csv.read_csv(path, convert_options=convert)
-        if not {"key", "label"} <= set(table.column_names):
-            raise UsageError(
-                f"The labels file {path} has the columns {', '.join(table.column_names)}: it needs key and label."
-            )
-        table = table.select(["key", "label"]).cast(pa.schema([("key", pa.string()), ("label", pa.string())]))
+        is_parquet = path.suffix.lower() in {".parquet", ".pq"}
+        table = _key_and_label(pyarrow.parquet.read_table(path) if is_parquet else _read_csv(path), path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"The labels file {path} is neither CSV nor Parquet of key,label: {reason}") from error
     if table.column("key").null_count:
         raise UsageError(f"The labels file {path} has a row without a key; give every row a key.")
     return table
+
+
+def _read_csv(path: Path) -> pa.Table:
+    with path.open(encoding="utf-8-sig") as file:
+        header = file.readline()
+    parse = pyarrow.csv.ParseOptions(delimiter=max(_DELIMITERS, key=header.count))
+    # Every column is text: a label "007" must stay what it is.
+    names = pyarrow.csv.open_csv(path, parse_options=parse).schema.names
+    convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
+
+
+def _key_and_label(table: pa.Table, path: Path) -> pa.Table:
+    columns = []
+    for name, others in (("key", _KEYS), ("label", _LABELS)):
+        found = [name] if name in table.column_names else [other for other in others if other in table.column_names]
+        if len(found) != 1:
+            raise UsageError(
+                f"The labels file {path} has the columns {', '.join(table.column_names)}: it needs key and label."
+            )
+        column = table.column(found[0])
+        if pa.types.is_nested(column.type) or pa.types.is_binary(column.type) or pa.types.is_floating(column.type):
+            raise UsageError(
+                f"The column {found[0]} of the labels file {path} has the type {column.type}; it must be text or "
+                "integers."
+            )
+        columns.append(column.cast(pa.string()))
+    for column in columns:
+        column.validate(full=True)  # text that is not UTF-8
+    return pa.table(columns, ["key", "label"])

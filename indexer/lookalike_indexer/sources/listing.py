@@ -58,9 +58,11 @@ def update_listing(
     """Append what is new in a source to the collection's listing, in parts of `part_size` images.
 
     MismatchError: the listing is of another source. UsageError: the source is
-    empty, or has a key twice.
+    empty, or has a key twice; or no key of the labels file is one of its keys.
     """
     _check_duplicates(source)
+    if labels:
+        _check_labels(source, labels)
     known = _Known(storage, source.entry)
     writer = _Writer(storage, source.entry, len(known.parts), known.rows, part_size)
     without_label = 0
@@ -69,7 +71,11 @@ def update_listing(
             is_new = known.is_new(rows)
             if labels:
                 # Known rows are looked up too, so that the file's keys that name no image can be told.
-                rows = labels.applied(rows)
+                given, found = labels.look_up([row.key for row in rows])
+                rows = [
+                    dataclasses.replace(row, label=label) if mentioned else row
+                    for row, label, mentioned in zip(rows, given, found.tolist(), strict=True)
+                ]
             new = [row for row, fresh in zip(rows, is_new, strict=True) if fresh]
             if labels:
                 without_label += sum(row.label is None for row in new)
@@ -186,6 +192,21 @@ def _check_duplicates(source: Source) -> None:
         raise UsageError(
             f"{source.entry.uri} has the key {key!r} twice (rows {twice[0] + 1} and {twice[1] + 1}); "
             "every image needs a key of its own."
+        )
+
+
+def _check_labels(source: Source, labels: Labels) -> None:
+    """UsageError when no key of the labels file names an image; reads the source up to the first that one names."""
+    first = ""
+    for rows in _batches(source.rows()):
+        first = first or rows[0].key
+        labels.look_up([row.key for row in rows])
+        if labels.used:
+            return
+    if first and labels.example:
+        raise UsageError(
+            f"No key of the labels file names an image of {source.entry.uri}: the file has, for example, "
+            f"{labels.example!r}, and the source {first!r}; write the keys as the source does."
         )
 
 

@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike_indexer.errors import NotFoundError, UsageError
-from lookalike_indexer.sources.directory import EXTENSIONS, DirectorySource
-from lookalike_indexer.sources.listfile import ListSource
+from lookalike_indexer.sources.archive import ArchiveSource
+from lookalike_indexer.sources.directory import DirectorySource, printable
+from lookalike_indexer.sources.listfile import STANDARD_INPUT, ListSource
 from lookalike_indexer.sources.parquet import ParquetSource
+from lookalike_indexer.sources.picture_files import CONTAINERS, EXTENSIONS, suffix_of
 from lookalike_indexer.sources.row import Source
+from lookalike_indexer.sources.shards import ShardSource
+
+_COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")
 
 
-def open_source(text: str) -> Source:
-    """The source that a path names: a directory, a Parquet file, or else a text file with one path a line.
+def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
+    """The source that a path names; `exclude` are gitignore patterns of paths to leave out.
 
-    NotFoundError: there is nothing. UsageError: a single picture, or a Parquet file without the columns.
+    A directory of pictures; a directory of Parquet, tar and zip files, if it
+    has no picture; a Parquet, tar or zip file; "-" for a list on standard
+    input; any other file is a list with one path a line.
+
+    NotFoundError: there is nothing. UsageError: a single picture, a compressed
+    tar file, a Parquet file without the columns, or a wrong pattern.
     """
+    if text == STANDARD_INPUT:
+        return ListSource.of_standard_input()
     path = Path(text).expanduser()
+    if printable(str(path.resolve())) != str(path.resolve()):
+        raise UsageError(f"The path {printable(text)} is not valid UTF-8; rename it.")
     if path.is_dir():
-        return DirectorySource(path)
+        return _open_folder(path, exclude)
     if not path.is_file():
+        if path.name == STANDARD_INPUT:
+            raise NotFoundError(
+                f"The list of {text} came from standard input; give it again, from the folder {path.parent}, with: -"
+            )
         raise NotFoundError(
-            f"There is no folder, list file or Parquet file {text}; name the folder that your pictures are in."
+            f"There is no folder, list file, Parquet file or archive {text}; name the folder that your pictures are in."
         )
-    if path.suffix.lower() in {".parquet", ".pq"}:
+    return _open_file(path, text, exclude)
+
+
+def _open_folder(path: Path, exclude: Sequence[str]) -> Source:
+    source = DirectorySource(path, exclude)
+    if source.has_picture():
+        return source
+    shards = ShardSource(path, exclude)
+    return shards if shards.has_shard() else source
+
+
+def _open_file(path: Path, text: str, exclude: Sequence[str]) -> Source:
+    suffix = suffix_of(path.name)
+    if suffix in {".parquet", ".pq"}:
         return ParquetSource(path)
-    if path.suffix.lower() in EXTENSIONS:
+    if suffix in CONTAINERS:
+        return ArchiveSource(path, exclude)
+    if path.name.lower().endswith(_COMPRESSED_TARS):
+        raise UsageError(
+            f"{text} is a compressed tar file, which cannot be read without unpacking; decompress it to a .tar first."
+        )
+    if suffix in EXTENSIONS:
         raise UsageError(f"{text} is a single picture; name the folder that it is in, or a list file.")
     return ListSource(path)

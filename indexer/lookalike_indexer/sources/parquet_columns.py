@@ -19,6 +19,10 @@ _KEY_BATCH = 4096
 _BUFFER = 1 << 20
 
 
+class NoImagesError(UsageError):
+    """A Parquet file without a column of images."""
+
+
 @dataclass(frozen=True)
 class ParquetColumns:
     """The columns to read, as paths of leaves ("image" or "image.bytes").
@@ -138,7 +142,7 @@ def _image_name(schema: pa.Schema, path: str) -> str:
     structs = [field.name for field in schema if _is_binary(_leaf(field.type, "bytes")) and field.type.num_fields]
     if len(structs) == 1:
         return str(structs[0])
-    raise UsageError(
+    raise NoImagesError(
         f"{path} has the columns {', '.join(schema.names)}: a Parquet source needs the columns key and image "
         "(or bytes), and may have label."
     )

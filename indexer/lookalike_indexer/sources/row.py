@@ -28,15 +28,17 @@ class SourceRow:
 
 
 class Source(Protocol):
-    """A set of images in a fixed order.
+    """A set of images in a fixed order."""
 
-    `left_out` counts what the latest `rows()` left out so far, by kind, such
-    as "hidden" or "not a picture (.txt)". `unreadable_folders` names the
-    folders among these.
-    """
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many entries the latest `rows()` or `keys()` left out so far, by kind, such as "hidden"."""
+        ...
 
-    left_out: dict[str, int]
-    unreadable_folders: list[str]
+    @property
+    def unreadable_folders(self) -> list[str]:
+        """Relative paths of the folders and shards among these that could not be read; their images are unknown."""
+        ...
 
     @property
     def entry(self) -> SourceEntry:

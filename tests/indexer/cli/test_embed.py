@@ -66,7 +66,7 @@ def test_mistakes_are_one_sentence_and_a_code(photos: Path, tmp_path: Path, opti
 def test_a_missing_folder_fails(tmp_path: Path):
     result = CliRunner().invoke(embed, [str(tmp_path / "none"), "--collection", str(tmp_path / "c"), *SMALL])
     assert result.exit_code == 1
-    assert "There is no folder, list file or Parquet file" in result.stderr
+    assert "There is no folder, list file, Parquet file or archive" in result.stderr
 
 
 def settings(**changes: object):

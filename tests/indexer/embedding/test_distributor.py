@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tests.endless import EndlessPicture
 
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.spec import WeightsSpec
@@ -61,39 +61,36 @@ if __name__ == "__main__":
     settings = EmbedSettings(sys.argv[1], model="squeezenet1_1", weights="untrained", devices=("cpu", "cpu"))
     run_embed(Storage(sys.argv[2]), None, settings, Silent())
 """
-    # Nobody writes into the pipe: the run does not end by itself.
-    (photos / "a" / "00.png").unlink()
-    os.mkfifo(photos / "a" / "00.png")
-    parent = subprocess.Popen([sys.executable, "-c", script, str(photos), str(tmp_path / "collection")])
-    try:
-        with (photos / "a" / "00.png").open("wb"):
+    with EndlessPicture(photos / "a" / "00.png") as endless:
+        parent = subprocess.Popen([sys.executable, "-c", script, str(photos), str(tmp_path / "collection")])
+        try:
+            endless.wait_for_reader()
             children = psutil.Process(parent.pid).children(recursive=True)
             assert len(children) >= 4
             parent.kill()
             parent.wait()
             assert psutil.wait_procs(children, timeout=30)[1] == []
-    finally:
-        parent.kill()
-        parent.wait()
+        finally:
+            parent.kill()
+            parent.wait()
 
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, settings: EmbedSettings, photos: Path):
     listing = update_listing(storage, open_source(settings.source), None, 7, Silent())
     plan = resolve(storage, None, settings, PoolSettings(1), listing.parts).plan
-    # The first part is not done before somebody writes into this pipe.
-    (photos / "a" / "00.png").unlink()
-    os.mkfifo(photos / "a" / "00.png")
 
-    def kill_a_process() -> None:
-        with (photos / "a" / "00.png").open("wb"):
-            for child in multiprocessing.active_children():
-                child.kill()
-                child.join()
+    def kill_a_process(endless: EndlessPicture) -> None:
+        endless.wait_for_reader()
+        for child in multiprocessing.active_children():
+            child.kill()
+            child.join()
 
-    killer = threading.Thread(target=kill_a_process)
-    killer.start()
-    with pytest.raises(DeviceError, match=r"The process for cpu ended with code -9; run the command again"):
-        list(distribute(storage, plan, PoolSettings(1, timeout=100), ["cpu", "cpu"], [0, 1, 2], lambda images: None))
-    killer.join()
+    with EndlessPicture(photos / "a" / "00.png") as endless:
+        killer = threading.Thread(target=kill_a_process, args=[endless])
+        killer.start()
+        pool = PoolSettings(1, timeout=100)
+        with pytest.raises(DeviceError, match=r"The process for cpu ended with code -9; run the command again"):
+            list(distribute(storage, plan, pool, ["cpu", "cpu"], [0, 1, 2], lambda images: None))
+        killer.join()
     assert multiprocessing.active_children() == []

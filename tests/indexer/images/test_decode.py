@@ -145,7 +145,7 @@ def test_damaged_exif_does_not_cost_the_picture(encode):
 
 def test_tells_what_is_no_picture():
     for data in (b"", b"hello", b"\xff\xd8\xff", b"%PDF-1.4"):
-        with pytest.raises(DecodeError, match="not a JPEG, PNG, WebP, GIF, BMP or TIFF picture"):
+        with pytest.raises(DecodeError, match="not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC picture"):
             decode(data, LIMITS)
 
 

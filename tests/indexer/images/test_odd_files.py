@@ -11,7 +11,7 @@ from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 
-FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF"}
+FORMATS = {"JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000"}
 
 
 @pytest.mark.slow
@@ -28,6 +28,8 @@ def test_every_odd_file_is_decoded_or_refused_with_a_reason(odd_dir: Path, small
         row = known[path]
         if isinstance(result, Prepared):
             decoded += 1
+            if path.endswith(".heif"):
+                continue  # Pillow alone, which the table is about, cannot read these
             upright = (result.width, result.height)
             sideways = row["exif_orientation"] in set("5678")
             stored = (int(row["width"]), int(row["height"]))

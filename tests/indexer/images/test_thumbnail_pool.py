@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tests.endless import EndlessPicture
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
@@ -50,24 +52,21 @@ def test_a_picture_that_is_gone_broken_or_too_large_says_why(pool: ThumbnailPool
         assert reason in made.reason
 
 
-def test_a_picture_that_never_ends_costs_only_itself(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
-    # Nobody writes into the pipe, so that reading it never ends.
-    os.mkfifo(tmp_path / "endless.png")
-    futures = [pool.make(uri, 16) for uri in (str(tmp_path / "endless.png"), red)]
-    assert futures[0].result(60).reason == "decoding took longer than 3 s"
-    assert futures[1].result(60).jpeg
+def test_a_picture_that_never_ends_costs_only_itself(red: str, tmp_path: Path) -> None:
+    with EndlessPicture(tmp_path / "endless.png"), contextlib.closing(ThumbnailPool(1, timeout=3.0)) as pool:
+        futures = [pool.make(uri, 16) for uri in (str(tmp_path / "endless.png"), red)]
+        assert futures[0].result(60).reason == "decoding took longer than 3 s"
+        assert futures[1].result(60).jpeg
 
 
-def test_a_decoder_that_crashes_costs_only_its_picture(pool: ThumbnailPool, red: str, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "endless.png")
-    stuck = pool.make(str(tmp_path / "endless.png"), 16)
-    # Opening waits for a reader: the worker has the picture in hand then.
-    writing = os.open(tmp_path / "endless.png", os.O_WRONLY)
-    for child in multiprocessing.active_children():
-        os.kill(child.pid or 0, signal.SIGSEGV)
-    assert stuck.result(60).reason == "the decoder crashed"
-    os.close(writing)
-    assert pool.make(red, 16).result(60).jpeg
+def test_a_decoder_that_crashes_costs_only_its_picture(red: str, tmp_path: Path) -> None:
+    with EndlessPicture(tmp_path / "endless.png") as endless, contextlib.closing(ThumbnailPool(1)) as pool:
+        stuck = pool.make(str(endless.path), 16)
+        endless.wait_for_reader()
+        for child in multiprocessing.active_children():
+            os.kill(child.pid or 0, signal.SIGSEGV)
+        assert stuck.result(60).reason == "the decoder crashed"
+        assert pool.make(red, 16).result(60).jpeg
 
 
 def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str) -> None:

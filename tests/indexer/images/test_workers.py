@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from tests.endless import EndlessPicture
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
@@ -43,7 +43,7 @@ def test_keeps_the_order_and_the_facts(pictures: list[str], small_spec: Preproce
         results = list(pool.stream(list(enumerate(pictures)), 8))
     assert [tag for tag, _ in results] == list(range(20))
     expected: list[int | str] = [10 * number for number in range(20)]
-    expected[7] = "not a JPEG, PNG, WebP, GIF, BMP or TIFF picture, or its beginning is damaged"
+    expected[7] = "not a JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC picture, or its beginning is damaged"
     assert reds([result for _, result in results]) == expected
     first = results[0][1]
     assert isinstance(first, Prepared)
@@ -68,10 +68,7 @@ def test_takes_no_more_than_so_many_ahead(pictures: list[str], small_spec: Prepr
 
 
 def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
-    # Nobody writes into the pipe, so that reading it never ends.
-    Path(pictures[5]).unlink()
-    os.mkfifo(pictures[5])
-    with DecodePool(PoolSettings(2, timeout=2.0), small_spec) as pool:
+    with EndlessPicture(pictures[5]), DecodePool(PoolSettings(2, timeout=2.0), small_spec) as pool:
         results = [result for _, result in pool.stream(list(enumerate(pictures)), 16)]
     expected: list[int | str] = [10 * number for number in range(20)]
     expected[5] = "decoding took longer than 2 s"
@@ -79,21 +76,16 @@ def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], sma
 
 
 def test_an_image_that_kills_its_worker_costs_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
-    Path(pictures[6]).unlink()
-    os.mkfifo(pictures[6])
-
-    def kill_whoever_reads_the_pipe() -> None:
+    def kill_whoever_reads_it(endless: EndlessPicture) -> None:
         for _ in ("with the rest of its chunk", "alone"):
-            # Opening waits for a reader: the one worker has the picture in hand then.
-            writing = os.open(pictures[6], os.O_WRONLY)
+            endless.wait_for_reader()
             for child in multiprocessing.active_children():
                 child.kill()
                 while child.is_alive():
                     time.sleep(0.01)
-            os.close(writing)
 
-    killer = threading.Thread(target=kill_whoever_reads_the_pipe)
-    with DecodePool(PoolSettings(1, timeout=60.0), small_spec) as pool:
+    with EndlessPicture(pictures[6]) as endless, DecodePool(PoolSettings(1, timeout=60.0), small_spec) as pool:
+        killer = threading.Thread(target=kill_whoever_reads_it, args=[endless])
         killer.start()
         results = [result for _, result in pool.stream(list(enumerate(pictures)), 16)]
         killer.join()

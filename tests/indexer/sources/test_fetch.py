@@ -104,6 +104,13 @@ def test_a_damaged_page_costs_its_rows_and_no_others(tmp_path: Path):
     assert kinds == {"unreadable"}
 
 
+def test_a_fifo_is_refused_at_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(DecodeError, match="it is a FIFO") as caught:
+        fetch(str(tmp_path / "a.jpg"), 100)
+    assert caught.value.kind == "unreadable"
+
+
 def test_tells_what_lies_in_a_container(tmp_path: Path):
     path = parquet(tmp_path / "a.parquet", {"b.parquet#c": b"x"})
     (tmp_path / "a.parquet#file").write_bytes(b"y")

@@ -29,7 +29,9 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def listed(storage: Storage, source: Path, labels: Path | None = None, part_size: int = 3) -> ListingReport:
-    return update_listing(storage, open_source(str(source)), Labels(labels) if labels else None, part_size, Silent())
+    opened = open_source(str(source))
+    table = Labels(labels, opened.entry) if labels else None
+    return update_listing(storage, opened, table, part_size, Silent())
 
 
 def keys(storage: Storage, report: ListingReport) -> list[list[str]]:
@@ -104,3 +106,12 @@ def test_a_labels_file_replaces_folders_and_what_does_not_fit_is_counted(
     labels = [label for part in report.parts for label in read_part(storage, part).column("label").to_pylist()]
     assert labels == ["null", None, None, None, None, None, "six"]
     assert (report.without_label, report.unknown_labels) == (5, 2)
+
+
+def test_a_labels_file_of_other_keys_is_refused_before_anything_is_written(
+    photos: Path, storage: Storage, tmp_path: Path
+):
+    (tmp_path / "labels.csv").write_text("key,label\nphotos/0.jpg,x\n")
+    with pytest.raises(UsageError, match=r"has, for example, 'photos/0\.jpg', and the source '0\.jpg'"):
+        listed(storage, photos, tmp_path / "labels.csv")
+    assert storage.list("source") == []
