@@ -23,15 +23,21 @@ _SHOWN = 10
     metavar="N",
     help="Keep the newest N generations.",
 )
+@click.option(
+    "--assume-unread",
+    is_flag=True,
+    help="Remove also what the file system cannot tell of whether it is being read.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
-def gc(collection: str, keep: int, dry_run: bool, as_json: bool) -> None:
+def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: bool) -> None:
     """Remove old generations of the collection in DIR, and the files that no other generation needs.
 
-    Generations that a server or another command reads are kept as well. What a
-    killed run left unfinished is removed; files that are not the collection's
-    own are left alone and named.
+    Generations that a server or another command reads are kept as well, and so
+    is the last one with an index of its default space. What a killed run left
+    unfinished is removed; files that are not the collection's own are left
+    alone and named.
     """
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.garbage import collect
@@ -41,7 +47,7 @@ def gc(collection: str, keep: int, dry_run: bool, as_json: bool) -> None:
     storage = Storage(collection)
     generations.require_latest(storage)
     with writing(storage, sweep=not dry_run):
-        done = collect(storage, keep, dry_run=dry_run)
+        done = collect(storage, keep, dry_run=dry_run, assume_unread=assume_unread)
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, **dataclasses.asdict(done)}))
     else:
@@ -57,6 +63,13 @@ def told(done: Collected, dry_run: bool) -> list[str]:
     ]
     if done.in_use:
         lines.append(f"generations {', '.join(map(str, done.in_use))} are being read and were kept for that")
+    if done.in_doubt:
+        lines.append(
+            f"generations {', '.join(map(str, done.in_doubt))} were kept because this file system has no locks that "
+            "tell whether they are being read; if no server reads them, add --assume-unread"
+        )
+    if done.servable is not None:
+        lines.append(f"generation {done.servable} was kept because no newer one has an index that can be searched")
     if dry_run:
         lines += _some(done.files, "  ")
     if done.foreign:

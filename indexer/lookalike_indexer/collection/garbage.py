@@ -9,14 +9,17 @@ backwards, so that nothing left over can be mistaken for a later listing's.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.hold import claimed
 from lookalike_indexer.collection.lock import LOCK, OWNER
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DataLossError, MismatchError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]*"
 _PART = r"part-\d{6,}\.parquet"
@@ -45,7 +48,9 @@ class Collected:
     """What a collection of garbage did, or would do.
 
     `kept` and `removed` are numbers of generations; `in_use` are those kept
-    only because somebody reads them. `files` are the paths that were removed,
+    only because somebody reads them, `in_doubt` those kept because the file
+    system cannot tell whether somebody does, and `servable` the one kept because
+    no newer one has an index of its default space, if any. `files` are the paths that were removed,
     manifests among them, `bytes` their length; `foreign` are files that are
     none of the collection's own, which stay.
     """
@@ -53,13 +58,19 @@ class Collected:
     kept: list[int]
     removed: list[int]
     in_use: list[int]
+    in_doubt: list[int]
+    servable: int | None
     files: list[str]
     bytes: int
     foreign: list[str]
 
 
-def collect(storage: Storage, keep: int, *, dry_run: bool = False) -> Collected:
+def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread: bool = False) -> Collected:
     """Keep the newest generations, and those that are being read; remove what only the others name.
+
+    Where none of the newest can be searched, the last one that can is kept as
+    well. A generation of which the file system cannot tell whether it is read
+    is kept unless `assume_unread`.
 
     The caller holds the collection's lock. Unfinished work of a killed run is
     removed as well: no generation names it. NotFoundError: no collection
@@ -69,25 +80,30 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False) -> Collected:
     generations.require_latest(storage)
     numbers = generations.numbers(storage)
     kept, old = numbers[-keep:], numbers[:-keep]
-    for number in kept:
-        generations.read(storage, number)
+    # All of them are read, also where the first can be searched: a kept one that is damaged stops everything.
+    searchable = [_is_servable(storage, number) for number in kept]
+    servable = None if any(searchable) else _last_servable(storage, old)
+    if servable is not None:
+        old.remove(servable)
+        kept = [servable, *kept]
     in_use: list[int] = []
+    in_doubt: list[int] = []
     removed: list[str] = []
     size = 0
     for number in old:
         path = layout.generation(number)
         with claimed(storage, number) as free:
-            if free:
+            if free or (free is None and assume_unread):
                 size += storage.size(path)
                 removed.append(path)
                 if not dry_run:
                     storage.remove(path)
             else:
-                in_use.append(number)
+                (in_doubt if free is None else in_use).append(number)
     if not dry_run and removed:
         storage.settle([layout.generation(numbers[-1])])
     named: set[str] = set()
-    for number in [*in_use, *kept]:
+    for number in [*in_use, *in_doubt, *kept]:
         named |= _needed(storage, number)
     unnamed, foreign = _unnamed(storage, named)
     for path in unnamed:
@@ -95,13 +111,30 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False) -> Collected:
         if not dry_run:
             storage.remove(path)
     return Collected(
-        kept=sorted([*in_use, *kept]),
+        kept=sorted([*in_use, *in_doubt, *kept]),
         removed=[int(PurePosixPath(path).stem) for path in removed],
         in_use=in_use,
+        in_doubt=in_doubt,
+        servable=servable,
         files=[*removed, *unnamed],
         bytes=size,
         foreign=foreign,
     )
+
+
+def _is_servable(storage: Storage, number: int) -> bool:
+    """Whether a generation can be searched: its default space has an index."""
+    manifest = generations.read(storage, number)
+    return default_index(manifest, manifest.default_space) is not None
+
+
+def _last_servable(storage: Storage, numbers: list[int]) -> int | None:
+    for number in reversed(numbers):
+        # An old one that cannot be read cannot be served either.
+        with contextlib.suppress(DataLossError, MismatchError):
+            if _is_servable(storage, number):
+                return number
+    return None
 
 
 def _needed(storage: Storage, number: int) -> set[str]:

@@ -1,8 +1,8 @@
 """Generations in use: whoever reads one holds its manifest by a shared lock, and `gc` leaves that generation alone.
 
 The operating system drops such a lock with its process. It is no more than
-that file's `flock`, so a reader needs no right to write; where the file system
-has none, nothing is held, and `gc --keep` is what protects old readers.
+that file's `flock`, so a reader needs no right to write. Where the file system
+has no such locks, `gc` cannot tell who reads, and removes nothing unless told.
 """
 
 from __future__ import annotations
@@ -38,26 +38,35 @@ def hold(storage: Storage, number: int, holder: object) -> None:
 
 
 @contextmanager
-def claimed(storage: Storage, number: int) -> Iterator[bool]:
-    """Whether nobody holds a generation; if so, nobody can begin to as long as the block runs.
+def claimed(storage: Storage, number: int) -> Iterator[bool | None]:
+    """Claim a generation for as long as the block runs, so that no reader can begin to hold it.
 
-    True where the file system cannot tell.
+    Yields True when no reader holds it, False when one does, and None when the
+    file system cannot tell.
     """
-    descriptor = _opened(storage.local(layout.generation(number)))
+    descriptor = _opened_to_claim(storage.local(layout.generation(number)))
     try:
         yield _is_free(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _is_free(descriptor: int) -> bool:
+def _is_free(descriptor: int) -> bool | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True
+
+
+def _opened_to_claim(path: Path) -> int:
+    # NFS makes a lock on bytes of every flock, and grants an exclusive one only to those who may write (EBADF).
+    try:
+        return os.open(path, os.O_RDWR)
+    except OSError:
+        return _opened(path)
 
 
 def _opened(path: Path) -> int:

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import fcntl
 import gc
+import json
+import os
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lookalike_indexer.cli.gc import gc as gc_command
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
@@ -140,7 +146,14 @@ HISTORIES = st.lists(
 )
 
 
-def publish(storage: Storage, parts: int, spaces: set[int], clusterings: set[int], results: set[int]) -> None:
+def publish(
+    storage: Storage,
+    parts: int,
+    spaces: set[int],
+    clusterings: set[int],
+    results: set[int],
+    default_space: str = "",
+) -> None:
     """A generation whose files hold their own names: what matters here is which are named."""
 
     def named(*paths: str) -> list[str]:
@@ -179,7 +192,7 @@ def publish(storage: Storage, parts: int, spaces: set[int], clusterings: set[int
     for number in results:
         [path] = named(layout.result("matrix", f"r{number}", f"{parts:016x}", "counts"))
         draft.results[f"matrix/r{number}"] = ResultEntry("matrix", f"r{number}", {}, {}, [], {"counts": path}, "i")
-    generations.publish(storage, draft)
+    generations.publish(storage, dataclasses.replace(draft, default_space=default_space))
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
@@ -217,3 +230,43 @@ def test_after_any_history_the_kept_generations_are_whole_and_nothing_else_of_th
         needed |= {layout.index_record(index.path) for index in reader.manifest.indexes.values()}
     assert set(after) == needed | set(FOREIGN)
     assert all(any(folder.iterdir()) for folder in storage.root.rglob("*") if folder.is_dir())
+
+
+def without_locks_of_manifests(monkeypatch):
+    flock = fcntl.flock
+
+    def refusing(descriptor, how):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".json"):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", refusing)
+
+
+def test_where_nobody_can_tell_who_reads_old_generations_are_kept_until_told(tmp_path, monkeypatch):
+    storage = Storage(tmp_path / "collection")
+    for parts in (1, 2, 3):
+        publish(storage, parts, {0}, set(), set())
+    without_locks_of_manifests(monkeypatch)
+    told = CliRunner().invoke(gc_command, [str(storage.root), "--keep", "1"])
+    assert told.exit_code == 0, told.output
+    assert generations.numbers(storage) == [1, 2, 3]
+    assert "generations 1, 2 were kept because this file system has no locks" in told.output
+    assert "add --assume-unread" in told.output
+    told = CliRunner().invoke(gc_command, [str(storage.root), "--keep", "1", "--assume-unread", "--json"])
+    assert json.loads(told.stdout)["removed"] == [1, 2]
+    assert generations.numbers(storage) == [3]
+
+
+def test_the_last_generation_that_can_be_searched_is_kept(tmp_path):
+    """`gc --keep 1` after an `embed` for another space removed what a server could serve."""
+    storage = Storage(tmp_path / "collection")
+    for parts in (1, 2):
+        publish(storage, parts, {0}, set(), set(), default_space="s0")
+    latest = generations.require_latest(storage)
+    generations.publish(storage, dataclasses.replace(latest, indexes={}))
+    told = CliRunner().invoke(gc_command, [str(storage.root), "--keep", "1"])
+    assert told.exit_code == 0, told.output
+    assert generations.numbers(storage) == [2, 3]
+    assert "generation 2 was kept because no newer one has an index" in told.output
+    assert all(storage.exists(path) for number in (2, 3) for path in generations.read(storage, number).files)

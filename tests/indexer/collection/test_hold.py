@@ -86,4 +86,39 @@ def test_a_file_system_without_such_locks_can_be_read(storage, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", none)
     reader = CollectionReader.open(str(storage.root))
     assert len(reader.ids()) == 10
-    assert is_free(storage)
+    assert is_free(storage) is None
+
+
+def nfs_flock():
+    """`flock` as NFS has it: a lock on bytes, so that an exclusive one needs a file that is open for writing."""
+    flock = fcntl.flock
+
+    def refusing(descriptor, how):
+        if how & fcntl.LOCK_EX and fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        flock(descriptor, how)
+
+    return refusing
+
+
+def test_on_nfs_a_held_generation_is_seen_and_a_free_one_can_be_claimed(storage, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", nfs_flock())
+    assert is_free(storage) is True
+    reader = CollectionReader.open(str(storage.root))
+    assert is_free(storage) is False
+    del reader
+    gc.collect()
+    assert is_free(storage) is True
+
+
+def test_without_the_right_to_write_on_nfs_nobody_can_tell(storage, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", nfs_flock())
+    opened = os.open
+
+    def read_only(path, flags, *arguments, **named):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return opened(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", read_only)
+    assert is_free(storage) is None

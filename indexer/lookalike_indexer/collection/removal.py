@@ -1,0 +1,112 @@
+"""Removing what a collection has no use for any more: clusterings, indexes, results, spaces and models.
+
+Removing changes the manifest alone. The files go when no kept generation names
+them, see garbage.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lookalike_indexer.collection.current import default_clustering, default_index
+from lookalike_indexer.collection.manifest import Manifest, ResultEntry
+from lookalike_indexer.errors import NotFoundError, UsageError
+
+
+@dataclass(frozen=True)
+class Unwanted:
+    """What to remove: clusterings and indexes by "space/name", results by "kind/name", spaces and models by name."""
+
+    clusterings: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
+    results: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What was removed, each kind sorted, and `notes`: a sentence for each default that changed."""
+
+    clusterings: list[str]
+    indexes: list[str]
+    results: list[str]
+    spaces: list[str]
+    models: list[str]
+    notes: list[str]
+
+
+def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
+    """A draft without what is unwanted and what depends on it, and what that is.
+
+    A model takes its spaces along; a space takes its clusterings, its indexes
+    and the results that were made in it. UsageError: nothing is named, or no
+    space would remain. NotFoundError: something is not there; the message names
+    what is.
+    """
+    if not any(dataclasses.astuple(unwanted)):
+        raise UsageError("Name what to remove: give --clustering, --index, --result, --space or --model.")
+    models = _known("model", unwanted.models, manifest.models)
+    spaces = _known("space", unwanted.spaces, manifest.spaces)
+    spaces |= {name for name, entry in manifest.spaces.items() if entry.model in models}
+    if spaces and spaces == manifest.spaces.keys():
+        raise UsageError(
+            f"Without {', '.join(sorted(spaces))} the collection would have no space; make another one first with: "
+            "lookalike embed"
+        )
+    clusterings = _known("clustering", unwanted.clusterings, manifest.clusterings)
+    clusterings |= {name for name, entry in manifest.clusterings.items() if entry.space in spaces}
+    indexes = _known("index", unwanted.indexes, manifest.indexes)
+    indexes |= {name for name, entry in manifest.indexes.items() if entry.space in spaces}
+    results = _known("result", unwanted.results, manifest.results)
+    results |= {name for name, entry in manifest.results.items() if _made_in(entry) in spaces}
+    draft = dataclasses.replace(
+        manifest,
+        models={name: entry for name, entry in manifest.models.items() if name not in models},
+        spaces={name: entry for name, entry in manifest.spaces.items() if name not in spaces},
+        clusterings={name: entry for name, entry in manifest.clusterings.items() if name not in clusterings},
+        indexes={name: entry for name, entry in manifest.indexes.items() if name not in indexes},
+        results={name: entry for name, entry in manifest.results.items() if name not in results},
+    )
+    if manifest.default_space in spaces:
+        draft = dataclasses.replace(draft, default_space=_next_space(draft))
+    removed = Removed(
+        sorted(clusterings), sorted(indexes), sorted(results), sorted(spaces), sorted(models), _notes(manifest, draft)
+    )
+    return draft, removed
+
+
+def _known(kind: str, names: Iterable[str], there: Iterable[str]) -> set[str]:
+    for name in names:
+        if name not in there:
+            raise NotFoundError(f"The collection has no {kind} {name!r}; it has: {', '.join(sorted(there)) or 'none'}.")
+    return set(names)
+
+
+def _made_in(result: ResultEntry) -> str:
+    """The space that a result was made in, "" where it was made in several or none."""
+    space, clustering = result.settings.get("space"), result.settings.get("clustering")
+    if isinstance(space, str) and space:
+        return space
+    return clustering.partition("/")[0] if isinstance(clustering, str) else ""
+
+
+def _next_space(draft: Manifest) -> str:
+    """The space that becomes the default: one that can be searched, of the most images."""
+    return max(sorted(draft.spaces), key=lambda name: (default_index(draft, name) is not None, draft.spaces[name].rows))
+
+
+def _notes(before: Manifest, after: Manifest) -> list[str]:
+    notes = []
+    if before.default_space != after.default_space:
+        notes.append(f"{after.default_space} is the default space now.")
+    for space in sorted(after.spaces):
+        for kind, chosen in [("clustering", default_clustering), ("index", default_index)]:
+            was, now = chosen(before, space), chosen(after, space)
+            if was != now:
+                notes.append(
+                    f"{now} is the current {kind} of {space} now." if now else f"The space {space} has no {kind} now."
+                )
+    return notes
