@@ -7,11 +7,16 @@ import json
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+
+# The options that decide a clustering, and an index, beside those that all stages share.
+CLUSTERING = ("clusters", "spherical", "iterations", "restarts", "points_per_centroid")
+BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 
 
 @click.command()
@@ -22,9 +27,15 @@ from lookalike_indexer.cli.errors import reported
 @cluster_options
 @build_options
 @click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@click.option(
+    "--renew/--no-renew",
+    default=True,
+    show_default=True,
+    help="Make all other clusterings and indexes again, too, when the collection has grown.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @reported
-def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
+def index(photos: str, collection: str, renew: bool, as_json: bool, **options: Any) -> None:
     """Turn PHOTOS into a collection: embed, cluster and build the index.
 
     PHOTOS is a folder of pictures, a text file with one path a line ("-" for
@@ -32,6 +43,10 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     or zip file, or a folder of these. Run again, it embeds only what is new,
     and goes on where a killed run stopped; a server takes up the result as one
     new generation.
+
+    Options that a later run leaves out are those that the current clustering
+    and the current index were made with. Every other clustering and index is
+    made again with its own options.
     """
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress
@@ -42,6 +57,8 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.embedding.defaults import settled
     from lookalike_indexer.embedding.stage import run_embed
     from lookalike_indexer.indexing.stage import run_build
+    from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
+    from lookalike_indexer.upkeep.renew import renew as renew_all
 
     # All settings are made before any work, so that a mistake in the last option costs nothing.
     embedding = embed_settings(source=photos, **options)
@@ -52,9 +69,17 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
         options["space"] = embedding.space_name(None)
         del options["name"]  # the model's; the clustering is named auto, or by --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)
+        space = options["space"]
+        if not _given(*CLUSTERING, "metric", "seed"):
+            clustering = recorded_clustering(latest, space, clustering.gpus) or clustering
+        if not _given(*BUILDING, "metric", "seed"):
+            building = recorded_index(latest, space, building.gpus) or building
         draft, embedded = run_embed(storage, latest, embedding, progress)
         draft, clustered = run_cluster(storage, draft, clustering, progress)
         draft, built = run_build(storage, draft, building, progress)
+        renewed = Renewed([], [])
+        if renew:
+            draft, renewed = renew_all(storage, draft, progress, clustering.gpus)
         generation = generations.publish(storage, draft).generation
     if as_json:
         reports = {
@@ -62,10 +87,24 @@ def index(photos: str, collection: str, as_json: bool, **options: Any) -> None:
             "embed": dataclasses.asdict(embedded),
             "cluster": cluster.as_data(clustered, generation),
             "build": build.as_data(built, generation),
+            "renewed": {
+                "clusterings": [cluster.as_data(report, generation) for report in renewed.clusterings],
+                "indexes": [build.as_data(report, generation) for report in renewed.indexes],
+            },
         }
         click.echo(json.dumps(reports))
         return
     click.echo("\n".join(embed.told(embedded)))
     click.echo(cluster.summary(clustered))
     click.echo(build.summary(built))
+    for one in renewed.clusterings:
+        click.echo(cluster.summary(one))
+    for index_report in renewed.indexes:
+        click.echo(build.summary(index_report))
     click.echo(f"{collection} is at generation {generation}; serve it with: lookalike serve {collection}")
+
+
+def _given(*names: str) -> bool:
+    """Whether the user gave one of some options."""
+    context = click.get_current_context()
+    return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)

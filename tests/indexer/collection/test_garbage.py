@@ -6,6 +6,7 @@ import fcntl
 import gc
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -236,7 +237,7 @@ def without_locks_of_manifests(monkeypatch):
     flock = fcntl.flock
 
     def refusing(descriptor, how):
-        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(".json"):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".json":
             raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         flock(descriptor, how)
 

@@ -1,0 +1,1 @@
+"""Keeping what was made of a collection in step with its images."""

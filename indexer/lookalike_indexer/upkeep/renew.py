@@ -1,0 +1,61 @@
+"""Making clusterings and indexes again for a collection that has grown, each with its own recorded settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.settings import settings_of as cluster_settings_of
+from lookalike_indexer.clustering.stage import ClusterReport, run_cluster
+from lookalike_indexer.collection.current import covers, default_clustering, default_index
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.settings import settings_of as build_settings_of
+from lookalike_indexer.indexing.stage import BuildReport, run_build
+from lookalike_indexer.progress import Progress
+
+
+@dataclass(frozen=True)
+class Renewed:
+    """What was made again: a report for each clustering and each index."""
+
+    clusterings: list[ClusterReport]
+    indexes: list[BuildReport]
+
+
+def renew(
+    storage: Storage, draft: Manifest, progress: Progress, gpus: tuple[int, ...] = ()
+) -> tuple[Manifest, Renewed]:
+    """Make each clustering and index again that lacks images of its space; publishes nothing.
+
+    Which of them is the current one stays as it was. Errors: see run_cluster
+    and run_build.
+    """
+    done = Renewed([], [])
+    for key, clustering in sorted(draft.clusterings.items()):
+        if not covers(draft, clustering):
+            draft, clustered = run_cluster(storage, draft, cluster_settings_of(clustering, gpus), progress)
+            same = dataclasses.replace(draft.clusterings[key], made=clustering.made)
+            draft = dataclasses.replace(draft, clusterings={**draft.clusterings, key: same})
+            done.clusterings.append(dataclasses.replace(clustered, entry=same))
+    for key, index in sorted(draft.indexes.items()):
+        if not covers(draft, index):
+            draft, built = run_build(storage, draft, build_settings_of(index, gpus), progress)
+            kept = dataclasses.replace(draft.indexes[key], made=index.made)
+            draft = dataclasses.replace(draft, indexes={**draft.indexes, key: kept})
+            done.indexes.append(dataclasses.replace(built, entry=kept))
+    return draft, done
+
+
+def recorded_clustering(manifest: Manifest | None, space: str, gpus: tuple[int, ...] = ()) -> ClusterSettings | None:
+    """The settings of a space's current clustering; None where it has none."""
+    key = None if manifest is None else default_clustering(manifest, space)
+    return None if manifest is None or key is None else cluster_settings_of(manifest.clusterings[key], gpus)
+
+
+def recorded_index(manifest: Manifest | None, space: str, gpus: tuple[int, ...] = ()) -> BuildSettings | None:
+    """The settings of a space's current index; None where it has none."""
+    key = None if manifest is None else default_index(manifest, space)
+    return None if manifest is None or key is None else build_settings_of(manifest.indexes[key], gpus)

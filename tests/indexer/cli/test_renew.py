@@ -1,0 +1,100 @@
+"""`lookalike index` again: every clustering and index follows the images, with its own settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from lookalike_indexer.cli.build import build
+from lookalike_indexer.cli.cluster import cluster
+from lookalike_indexer.cli.index import index
+from lookalike_indexer.collection.current import covers
+from lookalike_indexer.collection.reader import CollectionReader
+
+SMALL = ["--model", "squeezenet1_1", "--weights", "untrained:4", "--layer", "features.3", "--workers", "1"]
+EXTRA = "squeezenet1_1.features.3.avg"
+
+
+def run(command, *arguments):
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def draw(folder: Path, numbers: range) -> None:
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Path:
+    """Eight images in two spaces, clustered and indexed in several ways; then four more images."""
+    photos, folder = tmp_path / "photos", tmp_path / "c"
+    draw(photos, range(8))
+    run(index, photos, "--collection", folder, *SMALL)
+    run(cluster, folder, "--clusters", 3, "--seed", 5, "--name", "mine")
+    run(cluster, folder, "--space", EXTRA, "--clusters", 2, "--metric", "l2", "--restarts", 2)
+    run(build, folder, "--name", "fast", "--index", "ivf-flat", "--nlist", 2, "--seed", 7)
+    run(build, folder, "--space", EXTRA, "--metric", "l2")
+    draw(photos, range(8, 12))
+    return folder
+
+
+def made(collection: Path):
+    return CollectionReader.open(str(collection)).manifest
+
+
+def test_all_follow_with_their_own_settings(collection: Path):
+    before = made(collection)
+    told = json.loads(run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--json").stdout)
+    after = made(collection)
+    assert after.clusterings.keys() == before.clusterings.keys()
+    assert after.indexes.keys() == before.indexes.keys()
+    assert [entry.rows for entry in (*after.clusterings.values(), *after.indexes.values())] == [12] * 6
+    assert all(covers(after, entry) for entry in (*after.clusterings.values(), *after.indexes.values()))
+    for name in ("k", "metric", "seed", "asked_restarts", "automatic"):
+        for key in ("squeezenet1_1/mine", f"{EXTRA}/k2-l2"):
+            assert getattr(after.clusterings[key], name) == getattr(before.clusterings[key], name)
+    for name in ("factory", "metric", "seed", "asked_nlist"):
+        for key in ("squeezenet1_1/fast", f"{EXTRA}/main"):
+            assert getattr(after.indexes[key], name) == getattr(before.indexes[key], name)
+    # The number of clusters of an automatic one is chosen anew: the root of half of 12 images.
+    assert after.clusterings["squeezenet1_1/auto"].k == 2
+    assert len(told["renewed"]["clusterings"]) + len(told["renewed"]["indexes"]) == 4
+
+
+def test_the_current_ones_stay_current(collection: Path):
+    run(index, collection.parent / "photos", "--collection", collection, *SMALL)
+    reader = CollectionReader.open(str(collection))
+    assert reader.clustering_name() == "squeezenet1_1/mine"
+    assert reader.index().name == "fast"
+
+
+def test_an_option_makes_another_one_and_the_others_follow(collection: Path):
+    run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--clusters", 4, "--index", "flat")
+    reader = CollectionReader.open(str(collection))
+    assert reader.clustering_name() == "squeezenet1_1/k4"
+    assert reader.index().name == "main"
+    assert reader.manifest.clusterings["squeezenet1_1/mine"].rows == 12
+    assert reader.manifest.indexes["squeezenet1_1/fast"].rows == 12
+
+
+def test_the_others_stay_as_they_are_when_told(collection: Path):
+    run(index, collection.parent / "photos", "--collection", collection, *SMALL, "--no-renew")
+    rows = {key: entry.rows for key, entry in made(collection).clusterings.items()}
+    assert rows == {"squeezenet1_1/auto": 8, "squeezenet1_1/mine": 12, f"{EXTRA}/k2-l2": 8}
+
+
+def test_running_again_without_new_images_publishes_nothing(collection: Path):
+    arguments = [collection.parent / "photos", "--collection", collection, *SMALL]
+    run(index, *arguments)
+    generation = made(collection).generation
+    run(index, *arguments)
+    assert made(collection).generation == generation
