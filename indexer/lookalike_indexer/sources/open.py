@@ -28,6 +28,7 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
     tar file, a Parquet file without the columns, or a wrong pattern.
     """
     if text == STANDARD_INPUT:
+        _check_no_patterns(exclude, "a list; leave lines out of it")
         return ListSource.of_standard_input()
     path = Path(text).expanduser()
     if printable(str(path.resolve())) != str(path.resolve()):
@@ -56,6 +57,7 @@ def _open_folder(path: Path, exclude: Sequence[str]) -> Source:
 def _open_file(path: Path, text: str, exclude: Sequence[str]) -> Source:
     suffix = suffix_of(path.name)
     if suffix in {".parquet", ".pq"}:
+        _check_no_patterns(exclude, "a Parquet file; leave rows out of it")
         return ParquetSource(path)
     if suffix in CONTAINERS:
         return ArchiveSource(path, exclude)
@@ -65,4 +67,10 @@ def _open_file(path: Path, text: str, exclude: Sequence[str]) -> Source:
         )
     if suffix in EXTENSIONS:
         raise UsageError(f"{text} is a single picture; name the folder that it is in, or a list file.")
+    _check_no_patterns(exclude, "a list; leave lines out of it")
     return ListSource(path)
+
+
+def _check_no_patterns(exclude: Sequence[str], mend: str) -> None:
+    if exclude:
+        raise UsageError(f"--exclude {exclude[0]!r} is for folders and archives, and this source is {mend}.")

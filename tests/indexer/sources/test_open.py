@@ -65,3 +65,11 @@ def test_nothing_and_a_single_picture_are_no_sources(tmp_path: Path, make_pictur
         open_source(str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="is a single picture"):
         open_source(str(make_picture(tmp_path / "a.jpg")))
+
+
+def test_patterns_are_refused_where_they_would_do_nothing(tmp_path: Path):
+    (tmp_path / "list.txt").write_text("a.jpg\n")
+    pq.write_table(pa.table({"key": ["one"], "image": [b"x"]}), tmp_path / "a.parquet")
+    for name in (str(tmp_path / "list.txt"), str(tmp_path / "a.parquet"), "-"):
+        with pytest.raises(UsageError, match=r"--exclude 'x\*' is for folders and archives"):
+            open_source(name, ["x*"])
