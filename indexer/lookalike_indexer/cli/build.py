@@ -71,6 +71,8 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
 
 def summary(report: BuildReport) -> str:
     """The report for people, with the recall ladder as a table."""
+    from lookalike_indexer.indexing.growth import RULE
+
     entry = report.entry
     lines = [
         f"{entry.space}/{entry.name}: {entry.factory}, {entry.metric}, {entry.rows} images, "
@@ -78,7 +80,8 @@ def summary(report: BuildReport) -> str:
     ]
     if entry.candidates:
         lines.append(f"kinds tried on {entry.sampled} images, queries a second of one thread in batches of 64:")
-        lines += tried(entry.candidates)
+        lines += tried(entry.candidates, entry.rows)
+        lines.append(f"  the queries/s of {entry.rows} images are {RULE}")
     if entry.recall_queries:
         lines.append(f"recall@k on {entry.recall_queries} queries that are stored images:")
         lines += ladders(entry)
@@ -99,11 +102,14 @@ def ladders(entry: IndexEntry) -> list[str]:
     return lines if entry.default_nprobe else [line[:2] + line[10:] for line in lines]
 
 
-def tried(candidates: list[Candidate]) -> list[str]:
-    """The kinds of index that were tried, a line each."""
-    lines = [f"  {'kind':<10}  {'nprobe':>6}  recall  {'queries/s':>9}  {'bytes/image':>11}"]
+def tried(candidates: list[Candidate], rows: int) -> list[str]:
+    """The kinds of index that were tried, a line each; their speed over the sample and as expected over all rows."""
+    scaled = f"of {rows}"
+    width = max(9, len(scaled))
+    lines = [f"  {'kind':<10}  {'nprobe':>6}  recall  {'queries/s':>9}  {scaled:>{width}}  {'bytes/image':>11}"]
     lines += [
         f"  {each.index:<10}  {each.nprobe:>6}  {each.recall:.4f}  {each.queries_per_second:>9.0f}  "
+        f"{each.expected_queries_per_second:>{width}.0f}  "
         f"{each.bytes_per_image:>11.0f}  {each.verdict}"
         for each in candidates
     ]

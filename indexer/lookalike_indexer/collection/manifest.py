@@ -122,8 +122,9 @@ class Candidate:
     """A kind of index that was tried on a sample of a space, when the kind was to be chosen.
 
     `nprobe` is the least that reached the target, with `recall`; at it, one
-    thread answered `queries_per_second` in batches of 64. `verdict` says why
-    it was taken, or was not.
+    thread answered `queries_per_second` in batches of 64 over the sample, and is
+    expected to answer `expected_queries_per_second` over all images (0: not
+    known). `verdict` says why it was taken, or was not.
     """
 
     index: str
@@ -133,6 +134,7 @@ class Candidate:
     queries_per_second: float
     bytes_per_image: float
     verdict: str
+    expected_queries_per_second: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Which kind of index, by trial: candidates are built over a sample, and the fastest that finds enough is taken.
 
-Times differ from run to run, so a choice is written down once and then kept:
+The times over the sample are scaled to the collection, see growth.py. They
+differ from run to run, so a choice is written down once and then kept:
 the same command makes the same index again.
 """
 
@@ -16,6 +17,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.indexing.growth import slowdown
 from lookalike_indexer.indexing.recipes import RECALL_QUERIES, Recipe, candidates, choose, worth_trying
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -65,6 +67,7 @@ def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> st
         "target_recall": settings.target_recall,
         "max_memory": settings.max_memory,
         "train_size": settings.train_size,
+        "times": "scaled to all images",
         "metric": settings.metric,
         "seed": settings.seed,
     }
@@ -97,13 +100,21 @@ def _try(
     kinds = candidates(rows)
     with progress.stage("try kinds of index", len(kinds), "kind") as bar:
         for kind in kinds:
-            tried.append(trial.candidate(kind))
+            tried.append(_scaled(trial.candidate(kind), len(trial.vectors), rows, settings))
             bar.advance()
             bar.note(f"{kind}: recall {tried[-1].recall:.3f}, {tried[-1].queries_per_second:.0f} queries/s")
     judged = _judged(tried, rows, settings)
     with reader.storage.staged(layout.choice(space, digest)) as temporary:
         temporary.write_bytes(msgspec.json.encode(_Record(judged, len(trial.vectors)), order="sorted"))
     return judged, len(trial.vectors)
+
+
+def _scaled(candidate: Candidate, sampled: int, rows: int, settings: BuildSettings) -> Candidate:
+    """With the speed that is expected over all rows, see growth.py."""
+    kind = candidate.index
+    over_sample, over_all = BuildSettings(index=kind), BuildSettings(index=kind, train_size=settings.train_size)
+    longer = slowdown(kind, candidate.nprobe, over_sample, sampled, over_all, rows)
+    return dataclasses.replace(candidate, expected_queries_per_second=candidate.queries_per_second / longer)
 
 
 def _judged(tried: list[Candidate], rows: int, settings: BuildSettings) -> list[Candidate]:
@@ -114,7 +125,7 @@ def _judged(tried: list[Candidate], rows: int, settings: BuildSettings) -> list[
     able = [c for c, fit in zip(tried, fits, strict=True) if fit] or [min(tried, key=lambda c: c.bytes_per_image)]
     reaching = [candidate for candidate in able if candidate.recall >= settings.target_recall]
     if reaching:
-        best = max(reaching, key=lambda candidate: candidate.queries_per_second)
+        best = max(reaching, key=lambda candidate: candidate.expected_queries_per_second)
         why = f"the fastest that reached a recall of {settings.target_recall:g}"
     else:
         best = max(able, key=lambda candidate: candidate.recall)

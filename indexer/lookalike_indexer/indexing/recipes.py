@@ -81,6 +81,11 @@ def worth_trying(rows: int, settings: BuildSettings) -> bool:
     return settings.index.strip().lower() == "auto" and settings.nlist is None and rows >= _FLAT_BELOW
 
 
+def list_count(rows: int, settings: BuildSettings) -> int:
+    """The number of inverted lists for `rows` vectors. UsageError: more lists than vectors."""
+    return _lists(rows, settings)[0]
+
+
 def _lists(rows: int, settings: BuildSettings) -> tuple[int, str]:
     """The number of inverted lists and the reason for it."""
     trainable = rows - held_back(rows)

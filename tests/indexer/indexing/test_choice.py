@@ -4,13 +4,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from lookalike_indexer.cli.build import build
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import choice, recipes
 from lookalike_indexer.indexing.choice import pick
+from lookalike_indexer.indexing.growth import slowdown
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.indexing.trial import Trial
@@ -28,7 +31,7 @@ def small(monkeypatch):
 
 
 def candidate(index, recall, speed, size=100.0):
-    return Candidate(index, index.upper(), 8, recall, speed, size, "")
+    return Candidate(index, index.upper(), 8, recall, speed, size, "", speed)
 
 
 def verdicts(tried, rows=1000, **settings):
@@ -56,6 +59,35 @@ def test_what_comes_closest_is_taken_where_none_reaches_the_target_or_fits():
     found = verdicts(tried, max_memory=1000)
     assert found["b"] == "taken: none fits in --max-memory, and this is the smallest"
     assert found["a"].startswith("needs ")
+
+
+def test_times_over_a_sample_are_scaled_to_the_collection(make_collection, clustered, monkeypatch):
+    """A flat index that is 8% faster over the sample loses over five times the images."""
+    monkeypatch.setattr(recipes, "_FLAT_BELOW", 1000)
+    monkeypatch.setattr(choice, "_SAMPLE", 1000)
+    monkeypatch.setattr("lookalike_indexer.indexing.choice.faiss.get_num_gpus", lambda: 0)
+    speeds = {"flat": 1080.0, "hnsw": 900.0}
+    monkeypatch.setattr(
+        Trial, "candidate", lambda self, kind: Candidate(kind, kind, 8, 0.99, speeds.get(kind, 500.0), 100.0, "")
+    )
+    storage = make_collection(clustered(5000, DIM, 20), part_rows=5000)
+    told = CliRunner().invoke(build, [str(storage.root)])
+    assert told.exit_code == 0, told.output
+    entry = generations.require_latest(storage).indexes["tiny/main"]
+    expected = {each.index: each.expected_queries_per_second for each in entry.candidates}
+    assert expected["flat"] == pytest.approx(1080 / 5)
+    assert expected["hnsw"] == pytest.approx(900 * np.log(1000) / np.log(5000))
+    assert entry.factory == "HNSW32,SQ8"
+    assert "of 5000" in told.output
+    assert "are scaled by what a search compares" in told.output
+
+
+@pytest.mark.parametrize(("rows", "most"), [(30_000, 1.0), (1_000_000, 8.0)])
+def test_lists_cost_about_the_square_root_of_the_images(rows, most):
+    settings = BuildSettings(index="ivf-sq8")
+    factor = slowdown("ivf-sq8", 16, settings, 30_000, settings, rows)
+    # 1,000,000 images have 33 times as many, whose root is 6; the number of lists is a power of two.
+    assert most / 2 <= factor <= most
 
 
 @pytest.mark.parametrize("kind", recipes.candidates(1000))
