@@ -70,9 +70,10 @@ def build_settings(**options: Any) -> BuildSettings:
 
     from lookalike_indexer.collection.manifest import MAIN
     from lookalike_indexer.devices import parse_gpus
+    from lookalike_indexer.indexing.early import check_kind
     from lookalike_indexer.indexing.settings import BuildSettings
 
-    return BuildSettings(
+    settings = BuildSettings(
         space=options.get("space") or "",
         name=options.get("name", MAIN),
         index=options["index"],
@@ -84,3 +85,5 @@ def build_settings(**options: Any) -> BuildSettings:
         seed=options.get("seed", 1234),
         gpus=tuple(parse_gpus(options.get("gpus") or "", faiss.get_num_gpus())),
     )
+    check_kind(settings)
+    return settings

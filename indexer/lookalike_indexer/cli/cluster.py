@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 def cluster(collection: str, as_json: bool, **options: Any) -> None:
     """Group the images of the collection in DIR by k-means."""
     from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.stage import run_cluster
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
@@ -47,7 +48,11 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
         draft = generations.require_latest(storage)
         every = settings.space == "all" and "all" not in draft.spaces
         reports = []
-        for space in sorted(draft.spaces) if every else [settings.space]:
+        spaces = sorted(draft.spaces) if every else [settings.space]
+        # All of them first, so that a mistake does not wait for the clusterings before it.
+        for space in spaces if every else []:
+            check_clusters(settings.clusters, draft.spaces[space].rows, space)
+        for space in spaces:
             draft, report = run_cluster(storage, draft, dataclasses.replace(settings, space=space), progress)
             reports.append(report)
         generation = generations.publish(storage, draft).generation

@@ -74,6 +74,8 @@ def evolution(
 
     folder = open_out(out)
     if checkpoints:
+        if image is not None:
+            open_view(collection).row_of_key(image)  # before hours of embedding
         _make(collection, checkpoints, options)
     elif options["clusters"] or options["gpus"] or options["preprocess"]:
         raise UsageError("--clusters, --gpus and --preprocess say how --checkpoints are embedded; name those too.")
@@ -98,6 +100,7 @@ def _make(collection: str, checkpoints: tuple[str, ...], options: dict[str, Any]
     """Embed and cluster the checkpoints, and publish them as one generation."""
     from lookalike_indexer.cli.embed_options import embed_settings
     from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.settings import ClusterSettings
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
@@ -113,5 +116,6 @@ def _make(collection: str, checkpoints: tuple[str, ...], options: dict[str, Any]
     clustering = ClusterSettings(clusters=options["clusters"], seed=options["seed"])
     with writing(storage):
         latest = generations.require_latest(storage)
+        check_clusters(clustering.clusters, latest.rows(latest.images), options["name"] or options["model"])
         draft = run_checkpoints(storage, latest, files, embedding, clustering, TerminalProgress())
         generations.publish(storage, draft)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -13,6 +15,7 @@ from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.errors import IndexerError
 
 # The options that decide a clustering, and an index, beside those that all stages share.
 CLUSTERING = ("clusters", "spherical", "iterations", "restarts", "points_per_centroid")
@@ -50,12 +53,14 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     """
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.stage import run_cluster
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.defaults import settled
     from lookalike_indexer.embedding.stage import run_embed
+    from lookalike_indexer.indexing.early import check_build
     from lookalike_indexer.indexing.stage import run_build
     from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
@@ -74,12 +79,19 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
             clustering = recorded_clustering(latest, space, clustering.gpus) or clustering
         if not _given(*BUILDING, "metric", "seed"):
             building = recorded_index(latest, space, building.gpus) or building
-        draft, embedded = run_embed(storage, latest, embedding, progress)
-        draft, clustered = run_cluster(storage, draft, clustering, progress)
-        draft, built = run_build(storage, draft, building, progress)
+
+        def check(name: str, images: int, dim: int) -> None:
+            if name == space:
+                check_clusters(clustering.clusters, images, name)
+                check_build(building, images, dim)
+
+        draft, embedded = run_embed(storage, latest, embedding, progress, check)
         renewed = Renewed([], [])
-        if renew:
-            draft, renewed = renew_all(storage, draft, progress, clustering.gpus)
+        with _embeddings_kept():
+            draft, clustered = run_cluster(storage, draft, clustering, progress)
+            draft, built = run_build(storage, draft, building, progress)
+            if renew:
+                draft, renewed = renew_all(storage, draft, progress, clustering.gpus)
         generation = generations.publish(storage, draft).generation
     if as_json:
         reports = {
@@ -108,3 +120,13 @@ def _given(*names: str) -> bool:
     """Whether the user gave one of some options."""
     context = click.get_current_context()
     return any(context.get_parameter_source(name) is not ParameterSource.DEFAULT for name in names)
+
+
+@contextmanager
+def _embeddings_kept() -> Iterator[None]:
+    """Say of a refusal that comes after embedding that the embeddings are there, and how to go on."""
+    try:
+        yield
+    except IndexerError as error:
+        message = f"{error} The embeddings are kept: run the same command with other options, and it goes on from them."
+        raise type(error)(message) from error

@@ -18,12 +18,17 @@ _MOST_RESTARTS = 10
 _MOST_OPERATIONS = 1e12
 
 
+def check_clusters(wanted: int | None, images: int, space: str) -> None:
+    """UsageError: more clusters are asked for than `images`, the most that the space has or will have."""
+    if wanted is not None and wanted > images:
+        raise UsageError(f"--clusters {wanted}: the space {space} has only {images} images; ask for at most {images}.")
+
+
 def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) -> tuple[int, str]:
     """The number of clusters and the reason for it. UsageError: more clusters than images."""
     rows = reader.manifest.spaces[space].rows
+    check_clusters(wanted, rows, space)
     if wanted is not None:
-        if wanted > rows:
-            raise UsageError(f"--clusters {wanted}: the space {space} has only {rows} images; ask for at most {rows}.")
         return wanted, "as asked for"
     labels = _labels(reader)
     if 2 <= labels <= min(rows, _MOST):

@@ -36,7 +36,7 @@ from lookalike_indexer.models.untrained import (
     statistics_of,
     untrained,
 )
-from lookalike_indexer.models.weights import WeightsRequest, load_pretrained, parse_weights
+from lookalike_indexer.models.weights import WeightsRequest, check_file, load_pretrained, parse_weights
 
 # Enough for each channel's mean and variance: even the last maps have a thousand positions together.
 _CALIBRATION_IMAGES = 32
@@ -122,6 +122,23 @@ def _load(
         _fit_batch_norms(storage, path, is_published, module, spec, pool, listing)
     weights = WeightsSpec("untrained", request.value, state_digest(module))
     return _Loaded(module, dataclasses.replace(spec, weights=weights), files)
+
+
+def check_options(settings: EmbedSettings) -> None:
+    """What settled settings tell by themselves, before the source is looked at.
+
+    UsageError: an unknown model, weights, transforms or computing type.
+    WeightsError: a weights file that is not there. DeviceError: a computing
+    type that the device lacks.
+    """
+    arch = checked_architecture(settings.model)
+    request = parse_weights(settings.weights)
+    published(arch, settings.preprocess or _published_name(request))
+    if request.kind == "imagenet":
+        published(arch, request.value)
+    if request.kind == "file":
+        check_file(arch, request)
+    resolve_compute(settings.compute, settings.devices[0])
 
 
 def _published_name(request: WeightsRequest) -> str:

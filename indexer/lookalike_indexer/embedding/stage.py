@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
 from lookalike_indexer.embedding.plan import ModelPlan
-from lookalike_indexer.embedding.resolve import Resolved, nothing_readable, resolve
+from lookalike_indexer.embedding.resolve import Resolved, check_options, nothing_readable, resolve
 from lookalike_indexer.embedding.runner import run_parts
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.embedding.store import PartStore, later_rejects
@@ -54,6 +55,14 @@ class EmbedReport:
     images_per_second: float
 
 
+# Takes a space's name, the most images that it will have, and its dimension.
+Check = Callable[[str, int, int], None]
+
+
+def _pass(space: str, images: int, dim: int) -> None:
+    """Nothing comes later."""
+
+
 @dataclass
 class _Tally:
     embedded: int = 0
@@ -61,16 +70,22 @@ class _Tally:
 
 
 def run_embed(
-    storage: Storage, draft: Manifest | None, settings: EmbedSettings, progress: Progress
+    storage: Storage,
+    draft: Manifest | None,
+    settings: EmbedSettings,
+    progress: Progress,
+    check: Check = _pass,
 ) -> tuple[Manifest, EmbedReport]:
     """Embed what is new; returns the completed draft of the next generation, which is not published.
 
     `draft` is the newest generation, or None. The caller holds the
     collection's lock. A part whose files are all there is not embedded again,
-    whether they were published or left by a run that was killed.
+    whether they were published or left by a run that was killed. `check` is
+    called before anything is embedded, and may refuse what comes later.
     MismatchError: another source, or a name that stands for something else.
     """
     settings = settled(settings, draft)
+    check_options(settings)
     source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
     if draft:
         check_same_source(storage, draft.source, source.entry)
@@ -78,6 +93,8 @@ def run_embed(
     listing = update_listing(storage, source, labels, settings.part_size, progress)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
     resolved = resolve(storage, draft, settings, pool, listing.parts)
+    for space in resolved.plan.spaces:
+        check(space.name, listing.rows, space.dim)
     store = PartStore(storage, resolved.plan)
     missing = [number for number in range(len(listing.parts)) if store.missing(number)]
     rows = {number: _rows(storage, layout.source(number)) for number in missing}

@@ -19,6 +19,8 @@ from lookalike_indexer.progress import Progress
 
 # Candidates that an index which refines its results looks at again, for each that is asked for.
 _REFINED = 8
+# Of 8 bits, which the quantizer within an OPQ has.
+_CODE_WORDS = 256
 
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
@@ -59,6 +61,34 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
                 f"--index {factory!r} cannot be trained on {len(sample)} vectors ({_said(error)}); "
                 "choose a smaller index."
             ) from error
+
+
+def least_training(index: faiss.Index, dim: int) -> tuple[int, str]:
+    """The least number of vectors that an untrained index of `dim` dimensions can be trained on, and what needs them.
+
+    UsageError: a reduction to more dimensions than there are.
+    """
+    needs = [(0, "")]
+    # By another name: the caller's may be the only thing that owns the index.
+    kind = faiss.downcast_index(index)
+    if isinstance(kind, faiss.IndexPreTransform):
+        for number in range(kind.chain.size()):
+            transform = faiss.downcast_VectorTransform(kind.chain.at(number))
+            if isinstance(transform, faiss.PCAMatrix):
+                if transform.d_out > transform.d_in:
+                    raise UsageError(f"--index: a PCA to {transform.d_out} dimensions needs more than {dim} of them.")
+                needs.append((int(transform.d_out), "a PCA's dimensions"))
+            elif isinstance(transform, faiss.OPQMatrix):
+                needs.append((_CODE_WORDS, "an OPQ's code words"))
+        needs.append(least_training(kind.index, dim))
+    elif isinstance(kind, faiss.IndexRefine):
+        needs.append(least_training(kind.base_index, dim))
+    else:
+        if isinstance(kind, faiss.IndexIVF):
+            needs.append((int(kind.nlist), "its inverted lists"))
+        if hasattr(kind, "pq"):
+            needs.append((int(kind.pq.ksub), "a product quantizer's code words"))
+    return max(needs)
 
 
 def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metric, progress: Progress) -> None:

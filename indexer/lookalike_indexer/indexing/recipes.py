@@ -40,19 +40,19 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
     if name == "auto":
         name, reason = _automatic(rows, settings)
     if name == "flat":
-        _refuse_nlist(settings)
+        refuse_nlist(settings)
         return Recipe("Flat", 0, reason)
     if name == "flat-fp16":
-        _refuse_nlist(settings)
+        refuse_nlist(settings)
         return Recipe("SQfp16", 0, reason)
     if name == "hnsw":
-        _refuse_nlist(settings)
+        refuse_nlist(settings)
         return Recipe("HNSW32,SQ8", _train_size(rows, _TRAIN_OTHERS, settings), reason)
     if name in NAMES:
         nlist, nlist_reason = _lists(rows, settings)
         factory = f"IVF{nlist},{_codes(name, dim)}"
         return Recipe(factory, _train_size(rows, _TRAIN_PER_LIST * nlist, settings), f"{reason}; {nlist_reason}")
-    _refuse_nlist(settings)
+    refuse_nlist(settings)
     return Recipe(settings.index.strip(), _train_size(rows, _TRAIN_OTHERS, settings), reason)
 
 
@@ -132,7 +132,8 @@ def _train_size(rows: int, default: int, settings: BuildSettings) -> int:
     return min(default, max(1, rows - held_back(rows)))
 
 
-def _refuse_nlist(settings: BuildSettings) -> None:
+def refuse_nlist(settings: BuildSettings) -> None:
+    """UsageError: --nlist is given for an index that has no lists, or whose factory string names their number."""
     if settings.nlist is not None:
         raise UsageError(
             f"--nlist {settings.nlist} goes with the kinds of --index that begin with ivf-, not with "

@@ -17,6 +17,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.choice import pick
+from lookalike_indexer.indexing.early import check_build
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
 from lookalike_indexer.indexing.params import default_nprobe, describe, ladder_at, ladder_recall
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
@@ -55,6 +56,7 @@ def run_build(
     space, entry = reader.space(settings.space)
     if entry.rows == 0:
         raise NotBuiltError(f"The space {space} has no embeddings to index; index a source with readable images.")
+    check_build(settings, entry.rows, entry.dim)
     chosen = pick(reader, space, settings, progress)
     recipe = chosen.recipe
     digest = _digest(draft, space, recipe, settings)

@@ -45,11 +45,7 @@ def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module
     WeightsError: they are not to be had, damaged, or of another network.
     """
     if request.kind == "file":
-        path = Path(request.value)
-        if not path.is_file():
-            raise WeightsError(
-                f"There is no weights file {path}; give --weights a state dict of {arch}, imagenet or untrained:0."
-            )
+        path = check_file(arch, request)
         name = str(path)
     else:
         weights = published(arch, request.value)
@@ -59,6 +55,16 @@ def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module
         _check_published(path, sha256)
     module, classes = fitted(arch, read_state(path), f"The weights file {path}")
     return module, classes, WeightsSpec(request.kind, name, sha256)
+
+
+def check_file(arch: str, request: WeightsRequest) -> Path:
+    """The path of a request for a file; WeightsError when there is no such file."""
+    path = Path(request.value)
+    if not path.is_file():
+        raise WeightsError(
+            f"There is no weights file {path}; give --weights a state dict of {arch}, imagenet or untrained:0."
+        )
+    return path
 
 
 def _cached(arch: str, weights: torch.nn.Module) -> Path:

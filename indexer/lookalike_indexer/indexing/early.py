@@ -1,0 +1,78 @@
+"""Mistakes in the options of an index that are known before anything is embedded, sampled or trained."""
+
+from __future__ import annotations
+
+import re
+
+import faiss
+
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing.build import empty_index, least_training
+from lookalike_indexer.indexing.recipes import NAMES, choose, refuse_nlist
+from lookalike_indexer.indexing.settings import BuildSettings
+
+# A dimension that has many divisors, to parse a factory string with before that of the space is known.
+_ANY_DIM = 64
+_UNPARSED = "could not parse"
+_LISTS = re.compile(r"(?:^|,)IVF(\d+)(?=[,_(]|$)")
+
+
+def check_kind(settings: BuildSettings) -> None:
+    """What the settings tell by themselves, without a space. UsageError: no such kind of index, or no such lists."""
+    name = settings.index.strip()
+    if name.lower() in NAMES:
+        if name.lower() != "auto" and not name.lower().startswith("ivf-"):
+            refuse_nlist(settings)
+        lists = settings.nlist
+    else:
+        refuse_nlist(settings)
+        lists = _lists(name)
+        if lists is None or 1 <= lists <= 1 << 20:
+            _check_parses(name)
+    if lists is not None and lists < 1:
+        raise UsageError(f"--index {name!r}: there must be at least one inverted list.")
+    if lists is not None and settings.train_size is not None and settings.train_size < lists:
+        raise UsageError(
+            f"--train-size {settings.train_size}: {lists} inverted lists need at least {lists} images to train on."
+        )
+
+
+def check_build(settings: BuildSettings, images: int, dim: int) -> None:
+    """Whether an index over at most `images` vectors of `dim` dimensions can be made and trained.
+
+    Fewer images may come out readable, so that what passes can still fail
+    later. UsageError names what cannot be.
+    """
+    check_kind(settings)
+    lists = _lists(settings.index.strip())
+    if lists is not None and lists > images:
+        raise UsageError(
+            f"--index {settings.index!r} has {lists} lists, and there are only {images} images; ask for at most "
+            f"{images} lists."
+        )
+    recipe = choose(images, dim, settings)
+    least, what = least_training(empty_index(recipe.factory, dim, settings.metric, settings.seed), dim)
+    if least > recipe.train_size:
+        raise UsageError(
+            f"--index {settings.index!r}: {what} need at least {least} training vectors, and there are "
+            f"{recipe.train_size} of {images} images; choose a smaller index, such as ivf-sq8 or flat, or a larger "
+            "--train-size."
+        )
+
+
+def _check_parses(factory: str) -> None:
+    try:
+        faiss.index_factory(_ANY_DIM, factory)
+    except RuntimeError as error:
+        # Whatever else faiss says may be true of this dimension only.
+        if _UNPARSED in str(error):
+            raise UsageError(
+                f"--index {factory!r} is neither a kind of index nor a factory string of faiss; use "
+                f"{', '.join(NAMES)}, or a string such as IVF1024,SQ8."
+            ) from error
+
+
+def _lists(factory: str) -> int | None:
+    """The number of inverted lists that a factory string names, None when it names none."""
+    found = _LISTS.search(factory)
+    return int(found[1]) if found else None

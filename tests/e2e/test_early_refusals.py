@@ -1,0 +1,99 @@
+"""What can be known to be wrong is refused before anything is embedded; what is known later says how to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.xdist_group("e2e")
+Run = Callable[..., CompletedProcess[str]]
+MODEL = ["--model", "squeezenet1_1", "--weights", "untrained:1", "--workers", "1"]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six pictures, and two files that are none."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for number in range(6):
+        Image.fromarray(random.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / f"{number}.png")
+    for number in range(2):
+        (folder / f"broken{number}.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--index", "ivf-sq9"], ["ivf-sq9", "neither a kind of index", "ivf-sq8"]),
+        (["--index", "IVF4,SQ9"], ["SQ9", "neither a kind of index"]),
+        (["--index", "IVF4,PQ7"], ["IVF4,PQ7", "512 dimensions"]),
+        (["--index", "PCA600,Flat"], ["PCA to 600 dimensions", "512"]),
+        (["--index", "IVF0,Flat"], ["at least one inverted list"]),
+        (["--index", "IVF99,Flat"], ["99 lists", "at most 8"]),
+        (["--index", "IVF1000000000,Flat"], ["1000000000 lists", "at most 8"]),
+        (["--index", "IVF2,PQ8"], ["256 training vectors", "7 of 8 images"]),
+        (["--index", "ivf-pq"], ["256 training vectors"]),
+        (["--index", "OPQ8,Flat"], ["OPQ", "256 training vectors"]),
+        (["--index", "hnsw", "--nlist", "4"], ["--nlist 4 goes with", "ivf-"]),
+        (["--index", "IVF4,Flat", "--nlist", "4"], ["--nlist 4 goes with"]),
+        (["--index", "IVF4,Flat", "--train-size", "3"], ["--train-size 3", "at least 4"]),
+        (["--nlist", "9"], ["--nlist 9", "at most 8"]),
+        (["--nlist", "8"], ["8 training vectors"]),
+        (["--nlist", "5", "--train-size", "4"], ["--train-size 4", "at least 5"]),
+        (["--clusters", "9"], ["--clusters 9", "at most 8"]),
+        (["--target-recall", "2"], ["--target-recall 2"]),
+        (["--compute", "float16"], ["float16 needs a GPU"]),
+        (["--preprocess", "V9"], ["V9"]),
+        (["--layer", "none"], ["no layer 'none'"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_nothing_is_embedded_before_a_mistake_is_told(
+    photos: Path, tmp_path: Path, typed: Run, options: list[str], words: list[str]
+) -> None:
+    done = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *options)
+    assert done.returncode == 2, done.stderr
+    message = done.stderr.strip().splitlines()[-1]
+    assert message.startswith("Error: ")
+    assert "are kept" not in message
+    for word in words:
+        assert word in message
+    assert not list((tmp_path / "c").glob("images/*")) + list((tmp_path / "c").glob("embeddings/*"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"), [(["--clusters", "7"], ["--clusters", "2"]), (["--nlist", "7"], ["--nlist", "2"])]
+)
+def test_a_late_refusal_keeps_the_embeddings_and_says_so(
+    photos: Path, tmp_path: Path, typed: Run, wrong: list[str], right: list[str]
+) -> None:
+    late = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *wrong)
+    assert late.returncode == 2
+    assert "The embeddings are kept: run the same command with other options" in late.stderr
+    again = typed("index", photos, "--collection", tmp_path / "c", *MODEL, *right, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["embed"]["embedded"] == 0
+
+
+def test_every_space_is_checked_before_the_first_is_clustered(photos: Path, tmp_path: Path, typed: Run) -> None:
+    folder = tmp_path / "c"
+    assert typed("embed", photos, "--collection", folder, *MODEL).returncode == 0
+    (photos / "broken0.png").unlink()
+    for options in (["--clusters", "7"], ["--clusters", "7", "--space", "all"]):
+        done = typed("cluster", folder, *options)
+        assert done.returncode == 2
+        assert "has only 6 images" in done.stderr
+    done = typed("evolution", "--collection", folder, "--checkpoints", photos / "0.png", "--model", "resnet18",
+                 "--image", "none.png")  # fmt: skip
+    assert (done.returncode, "none.png" in done.stderr) == (1, True)
+    done = typed("evolution", "--collection", folder, "--checkpoints", photos / "0.png", "--model", "resnet18",
+                 "--clusters", "7")  # fmt: skip
+    assert (done.returncode, "--clusters 7" in done.stderr) == (2, True)
