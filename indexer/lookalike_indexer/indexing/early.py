@@ -53,10 +53,10 @@ def check_build(settings: BuildSettings, images: int, dim: int) -> None:
     recipe = choose(images, dim, settings)
     least, what = least_training(empty_index(recipe.factory, dim, settings.metric, settings.seed), dim)
     if least > recipe.train_size:
+        larger = "" if settings.train_size is None else ", or a larger --train-size"
         raise UsageError(
-            f"--index {settings.index!r}: {what} need at least {least} training vectors, and there are "
-            f"{recipe.train_size} of {images} images; choose a smaller index, such as ivf-sq8 or flat, or a larger "
-            "--train-size."
+            f"--index {settings.index!r}: {what} need at least {least} training vectors, and {recipe.train_size} of "
+            f"{images} images can be trained on; choose a smaller index, such as ivf-sq8 or flat{larger}."
         )
 
 

@@ -64,9 +64,10 @@ def test_json_for_machines(make_collection, clustered):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--index", "Bogus"], 2, "--index 'Bogus': faiss cannot make it for 8 dimensions and cosine"),
+        (["--index", "Bogus"], 2, "--index 'Bogus' is neither a kind of index nor a factory string"),
         (["--index", "flat", "--nlist", "4"], 2, "--nlist 4 goes with the kinds of --index"),
-        (["--index", "ivf-pq"], 2, "cannot be trained on"),
+        (["--index", "ivf-pq"], 2, "256 training vectors, and 54 of 60 images can be trained on"),
+        (["--index", "IVF2,PQ3"], 2, "--index 'IVF2,PQ3': faiss cannot make it for 8 dimensions and cosine"),
         (["--target-recall", "2"], 2, "--target-recall 2 must be"),
         (["--space", "huge"], 1, "no space 'huge'; it has: tiny"),
         (["--gpus", "64"], 1, "--gpus 64"),

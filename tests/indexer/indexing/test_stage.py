@@ -253,5 +253,5 @@ def test_embeddings_that_are_not_finite_are_counted_and_named(make_collection, c
 
 
 def test_more_lists_than_training_vectors_are_refused(make_collection, clustered):
-    with pytest.raises(UsageError, match="has 50 lists but 20 training vectors"):
+    with pytest.raises(UsageError, match="50 inverted lists need at least 50 images to train on"):
         build(make_collection(clustered(100, 8, 4)), index="ivf-flat", nlist=50, train_size=20)
