@@ -6,6 +6,7 @@ all of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -33,11 +34,15 @@ _SERVING = 1
 
 @dataclass(frozen=True)
 class Call(Generic[Result]):
-    """A remote call: the method's path, the request's bytes, and the reader of the reply's bytes."""
+    """A remote call: the method's path, the request's bytes, and the reader of the reply's bytes.
+
+    `undirected` is the first query that a space with cosine distances refuses; None where there is none.
+    """
 
     path: str
     request: bytes
     parse: Callable[[bytes], Result]
+    undirected: int | None = None
 
     def read(self, reply: bytes, target: str) -> Result:
         """The result of the reply's bytes; ProtocolError when they cannot be read."""
@@ -72,7 +77,22 @@ def search(
         batch = _replies.neighbors(reply, queries, uris)
         return batch[0] if asked.single else batch
 
-    return make_call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
+    call = make_call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
+    return dataclasses.replace(call, undirected=asked.undirected)
+
+
+def check_direction(row: int, space: str, collection: Collection) -> None:
+    """InvalidArgumentError where the space of a search, "" for the default one, has cosine distances.
+
+    `row` is a query without direction, which has no cosine distance to anything.
+    """
+    name = space or collection.default_space
+    metrics = {each.name: each.index.metric for each in collection.spaces if each.index is not None}
+    if metrics.get(name) == "cosine":
+        raise InvalidArgumentError(
+            f"Query {row} has no direction: all values of its vector are 0, or too small for float32. "
+            f"The space {name} has cosine distances; ask with another vector."
+        )
 
 
 def memberships(

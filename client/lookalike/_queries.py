@@ -16,6 +16,8 @@ from lookalike._pictures import Picture, picture_bytes
 from lookalike.v1 import types_pb2
 
 _INT64: Final = np.iinfo(np.int64)
+# The least normal float32: shorter vectors have lost their digits.
+_LEAST_NORM: Final = float(np.finfo(np.float32).tiny)
 
 
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
@@ -93,10 +95,14 @@ class ClustersMany(ManyQueries, ClustersOptions, total=False):
 
 @dataclass(frozen=True)
 class Query:
-    """A batch on the wire, and whether the caller gave a single query and wants a single result."""
+    """A batch on the wire, and whether the caller gave a single query and wants a single result.
+
+    `undirected` is the first row whose vector has no direction; None where each has one.
+    """
 
     batch: types_pb2.QueryBatch
     single: bool
+    undirected: int | None = None
 
 
 def query(given: Mapping[str, Any]) -> Query:
@@ -115,7 +121,8 @@ def query(given: Mapping[str, Any]) -> Query:
                 "fingerprint= tells the space of vectors; it goes with vector= or vectors= only."
             )
         batch.vectors.space_fingerprint = fingerprint
-    return Query(batch, single=not name.endswith("s"))
+    undirected = _undirected(wire.decode(batch.vectors.values)) if name.startswith("vector") else None
+    return Query(batch, single=not name.endswith("s"), undirected=undirected)
 
 
 def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
@@ -214,6 +221,13 @@ _KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], None]]] = {
     "vector": _add_vector,
     "vectors": _add_vectors,
 }
+
+
+def _undirected(vectors: npt.NDArray[Any]) -> int | None:
+    """The first row of vectors (n, dim) that is zero, or so small that its norm is below float32; None mostly."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64, casting="unsafe"))
+    rows = np.flatnonzero(norms < _LEAST_NORM)
+    return int(rows[0]) if len(rows) else None
 
 
 def _floats(name: str, values: npt.ArrayLike, dimensions: int) -> npt.NDArray[Any]:

@@ -27,10 +27,11 @@ class Served:
     """What served a reply.
 
     `space` is "" when the reply is about several or none. `device` is such as
-    "cpu", "cuda:0" or "shard(cuda:0,cuda:1)". `nprobe` is the number of inverted
-    lists that were visited, 0 when the search was exact or the index has none.
-    `expected_recall` is the recall that was measured for this nprobe when the
-    index was built, 1 for an exact search, None when it was not measured.
+    "cpu", "cuda:0" or "shard(cuda:0,cuda:1)". `nprobe` is the largest number of
+    inverted lists that a query visited (of a graph its efSearch), 0 when the search
+    was exact or the index has none. `expected_recall` is the recall@k that was
+    measured for the lists that were asked for when the index was built, 1 for an
+    exact search, None when it was not measured.
     `batch_size` is the number of queries that were searched together.
     `pretrained` is False when the space's network is untrained: its neighbours
     mean nothing beyond colour and texture. `index` is the name of the index that

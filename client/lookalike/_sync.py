@@ -108,10 +108,14 @@ class Client(Experiments):
         """The `k` stored images nearest to the query, or to each query of a batch.
 
         `space` is the collection's default one when "". At most one of `nprobe`
-        (inverted lists to visit), `recall` (as many lists as reached this recall@10
-        when the index was built, in (0, 1]) and `exact` says how hard to look. A
-        query by key or id leaves its own image out unless `include_self`. `uris`
-        asks for where each image's bytes are.
+        (inverted lists to visit), `recall` (as many lists as reached this recall@k
+        when the index was built, in (0, 1]) and `exact` says how hard to look. Each
+        query has min(k, images) neighbours: further lists are visited where the
+        first hold fewer. A query by key or id leaves its own image out unless
+        `include_self`. `uris` asks for where each image's bytes are.
+
+        InvalidArgumentError: a vector without direction (zero) where distances are
+        cosine.
 
         >>> near = client.search(id=2, k=2, exact=True)
         >>> near
@@ -134,6 +138,9 @@ class Client(Experiments):
             include_self=include_self,
             uris=uris,
         )
+        if call.undirected is not None:
+            # Rare, and only the collection tells whether distances are cosine.
+            _calls.check_direction(call.undirected, space, self.info(timeout=timeout))
         return self._send(call, timeout)
 
     @overload

@@ -120,6 +120,9 @@ class Client(Experiments):
             include_self=include_self,
             uris=uris,
         )
+        if call.undirected is not None:
+            # Rare, and only the collection tells whether distances are cosine.
+            _calls.check_direction(call.undirected, space, await self.info(timeout=timeout))
         return await self._send(call, timeout)
 
     @overload

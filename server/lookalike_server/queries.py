@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.indexing import rowwise
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
@@ -24,6 +25,10 @@ Int64 = npt.NDArray[np.int64]
 
 # Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
 _LARGEST = 1e15
+
+# Below the least normal float32 a norm has lost its digits, and below this one its square has.
+_SHORTEST = float(np.finfo(np.float32).tiny)
+_SHORT_SQUARE = 1e-30
 
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
@@ -110,6 +115,24 @@ class Resolver:
                     "query.images",
                     f"Picture {position} has {len(data)} bytes; it may have {self._limits.max_image_bytes}.",
                 )
+
+
+def require_directions(vectors: Float32, batch: types_pb2.QueryBatch) -> None:
+    """ArgumentError where a query (n, dim) has no direction, so that no cosine distance to it exists."""
+    short = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < _SHORT_SQUARE)
+    if not len(short):
+        return
+    norms = np.sqrt(rowwise.squared_norms(vectors[short]))
+    without = short[norms < _SHORTEST]
+    if len(without):
+        kind = batch.WhichOneof("kind") or "query"
+        row = int(without[0])
+        named = f" ({getattr(batch, kind).values[row]!r})" if kind in ("keys", "ids") else ""
+        raise ArgumentError(
+            f"query.{kind}",
+            f"Query {row}{named} has no direction: all values of its vector are 0, or too small for float32. "
+            "Distances here are cosine; ask with another vector or picture.",
+        )
 
 
 def _count(batch: types_pb2.QueryBatch, kind: str) -> int:

@@ -134,7 +134,7 @@ def test_clusters_prints_a_table_and_members_when_asked(cli):
     assert out.splitlines() == [
         "clustering  cluster  distance  margin  size",
         "toy/halves        0    0.1743  0.8257     5",
-        "served by circle generation 1, space toy, cpu, nprobe 4 (recall@3 0.95), 1.5 ms",
+        "served by circle generation 1, space toy, cpu, nprobe 4 (recall@10 0.95), 1.5 ms",
     ]
     _, out, _ = cli("clusters", "dogs/01.jpg", "--members", 2)
     assert out.splitlines()[2:7] == [

@@ -263,7 +263,7 @@ def test_the_settings_are_in_the_address(open_page):
     page.get_by_label("Only the label").fill(label)
     page.get_by_label("Only the label").press("Enter")
     expect(page).to_have_url(re.compile("label="))
-    expect(page.locator("main")).to_contain_text("The label filter works on this page")
+    expect(page.locator("main")).to_contain_text("with the label")
 
 
 def test_the_pictures_can_be_walked_by_the_keyboard(open_page):

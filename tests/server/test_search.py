@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
+import lookalike
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
 from lookalike_indexer.errors import MismatchError
@@ -513,3 +514,53 @@ class TestServed:
             replies = await asyncio.gather(*calls)
         assert {reply.served.device for reply in replies} == {"slow:0", "slow:1"}
         assert [one.batches for one in slow] == [[1], [1]]
+
+
+class TestDirections:
+    TINY = np.full(16, 1e-42, np.float32)
+
+    @pytest.mark.parametrize("index", [FLAT, IVF, COMPRESSED])
+    @pytest.mark.parametrize("effort", [{}, {"exact": True}])
+    async def test_a_query_without_direction_is_refused_by_its_number(
+        self, make_toy, serve, by_vector, refused, index, effort
+    ) -> None:
+        async with serve(make_toy(index=index)) as served:
+            for blank in (np.zeros(16, np.float32), self.TINY):
+                asked = np.concatenate([queries(2), blank[None]])
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await served.neighbors(by_vector(asked), 3, **effort)
+                error = refused(caught.value)
+                assert (error.code, error.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["query.vectors"])
+                assert "Query 2 has no direction" in error.message
+            small = await served.neighbors(by_vector(queries(2) * np.float32(1e-30)), 3, **effort)
+            usual = await served.neighbors(by_vector(queries(2)), 3, **effort)
+            assert small.neighbors.ids == usual.neighbors.ids
+
+    async def test_a_stored_image_without_direction_is_named_by_its_key(self, make_toy, serve, refused) -> None:
+        vectors = queries(20)
+        vectors[7] = 0
+        toy = make_toy(vectors)
+        key = toy.key(int(toy.ids[7]))
+        async with serve(toy) as served:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.neighbors(keys(toy.key(int(toy.ids[1])), key), 3)
+            assert f"Query 1 ({key!r}) has no direction" in refused(caught.value).message
+
+    async def test_distances_of_zero_are_euclidean_where_the_index_is(self, make_toy, serve, by_vector) -> None:
+        toy = make_toy(metric="l2")
+        zero = np.zeros((256, 16), np.float32)
+        async with serve(toy) as served:
+            found, _ = columns(await served.neighbors(by_vector(zero), 3), 3)
+        np.testing.assert_array_equal(found, toy.brute_force(zero, 3)[0])
+
+    async def test_the_client_refuses_it_before_it_searches(self, make_toy, serve) -> None:
+        for metric in ("cosine", "l2"):
+            toy = make_toy(metric=metric, name=metric)
+            async with serve(toy) as served, lookalike.aio.Client(served.app.address) as client:
+                for blank in (np.zeros(16), np.full(16, 1e-60), self.TINY):
+                    asked = np.concatenate([queries(1), blank[None]])
+                    if metric == "l2":
+                        assert len((await client.search(vectors=asked, k=3))[1]) == 3
+                        continue
+                    with pytest.raises(lookalike.InvalidArgumentError, match="Query 1 has no direction"):
+                        await client.search(vectors=asked, k=3)

@@ -16,6 +16,7 @@ from lookalike.explorer.api_collection import clustering_of, number, served
 _MOST = 200
 # The server has no filter by label, so this many times k are asked for and filtered here.
 _FILTERED = 20
+_LEAST_FILTERED = 500
 _CLUSTERS_AT_ONCE = 128
 
 
@@ -23,8 +24,10 @@ async def get_search(request: Request) -> Response:
     """The neighbours of a stored image (`id`) or a dropped one (`picture`).
 
     k, space, recall, exact: as Client.search. label: keep only those, among
-    more that are asked for; `looked_at` tells among how many. clustering: in
-    which the cluster of each neighbour is told.
+    more that are asked for; `looked_at` tells among how many, `matching` how
+    many images there are to find. Fewer than min(k, matching) come only where
+    the others are beyond the server's limit of neighbours. clustering: in which
+    the cluster of each neighbour is told.
     """
     client: Client = request.app.state.callers.require(request)
     k = asked.integer(request, "k", 24, 1, _MOST)
@@ -36,13 +39,11 @@ async def get_search(request: Request) -> Response:
     elif recall := asked.share(request, "recall"):
         options["recall"] = recall
     collection = await client.info()
-    wanted = k
     if label:
-        state = request.app.state
-        limits = (await state.about_server.get(client, state.bounds.experiment_s)).limits
-        wanted = min(max(k * _FILTERED, 500), limits.max_k, collection.images)
-    near = await client.search(k=wanted, **options, **query)
-    chosen = [row for row in range(len(near)) if not label or near.labels[row] == label][:k]
+        near, chosen, matching = await _labelled(request, client, collection.images, label, k, {**options, **query})
+    else:
+        near, matching = await client.search(k=k, **options, **query), None
+        chosen = list(range(len(near)))
     clustering = clustering_of(collection, asked.text(request, "clustering", ""))
     clusters = await _clusters_of(client, near.ids[chosen].tolist(), clustering)
     return JSONResponse(
@@ -50,9 +51,29 @@ async def get_search(request: Request) -> Response:
             "neighbors": [_row(near, row, cluster) for row, cluster in zip(chosen, clusters, strict=True)],
             "clustering": clustering,
             "looked_at": len(near) if label else None,
+            "matching": matching,
             **served(near.served),
         }
     )
+
+
+async def _labelled(
+    request: Request, client: Client, images: int, label: str, k: int, ask: dict[str, Any]
+) -> tuple[Neighbors, list[int], int]:
+    """Neighbours, the places of at most k with a label among them, and how many images with it there are to find."""
+    state = request.app.state
+    most = min((await state.about_server.get(client, state.bounds.experiment_s)).limits.max_k, images)
+    matching = (await anext(client.images(label=label, page_size=1).pages())).total
+    if "id" in ask:
+        # A search by a stored image leaves that one out.
+        matching -= (await client.lookup(id=ask["id"])).label == label
+    wanted = min(max(k * _FILTERED, _LEAST_FILTERED), most)
+    while True:
+        near = await client.search(k=wanted, **ask)
+        chosen = [row for row in range(len(near)) if near.labels[row] == label][:k]
+        if len(chosen) >= min(k, matching) or wanted >= most:
+            return near, chosen, matching
+        wanted = most
 
 
 def _query(request: Request) -> dict[str, Any]:

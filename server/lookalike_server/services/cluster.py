@@ -19,7 +19,7 @@ from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.pages import Pager
-from lookalike_server.queries import Resolver
+from lookalike_server.queries import Resolver, require_directions
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
@@ -70,6 +70,8 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         watch.resolve_us = queries.resolve_us
         vectors = queries.vectors
+        if any(one.entry.metric == "cosine" for one in clusterings):
+            require_directions(vectors, request.query)
         found = await self._workers.run(lambda: [one.assigned(vectors) for one in clusterings], len(vectors))
         return [
             _membership(snapshot, one, assigned, request.members)

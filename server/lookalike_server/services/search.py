@@ -18,7 +18,7 @@ from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
-from lookalike_server.queries import Resolver
+from lookalike_server.queries import Resolver, require_directions
 from lookalike_server.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
@@ -49,6 +49,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         space = snapshot.space(request.space)
         plan = space.planner.plan(_effort(request), self._limits, request.k)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
+        if space.engine.entry.metric == "cosine":
+            require_directions(queries.vectors, request.query)
         own = None if request.include_self else queries.own
         wanted = Wanted(len(queries.vectors), request.k, own, Texts.of(request.fields))
         asked = time.perf_counter()

@@ -55,6 +55,18 @@ def test_a_label_is_looked_for_among_more_neighbours_and_the_reply_says_so(page,
     assert asked.k == 11  # not 500: there are no more images
 
 
+def test_a_label_is_looked_for_as_far_as_the_server_finds(page, toy, monkeypatch):
+    """The nearest three are dogs, so that cats need a second, wider search."""
+    monkeypatch.setattr("lookalike.explorer.api_search._FILTERED", 1)
+    monkeypatch.setattr("lookalike.explorer.api_search._LEAST_FILTERED", 1)
+    found = page.get("/api/search", params={"id": 0, "k": 3, "label": "cats"}).json()
+    assert [each["id"] for each in found["neighbors"]] == [5, 6, 7]
+    assert [each.k for each in toy.requests if type(each).__name__ == "SearchRequest"] == [3, 11]
+    assert found["matching"] == 5
+    everything = page.get("/api/search", params={"id": 0, "k": 200, "label": "dogs"}).json()
+    assert len(everything["neighbors"]) == everything["matching"] == 4  # the query is the fifth
+
+
 def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
     name = page.post("/api/pictures", content=red_png).json()["picture"]
     again = page.post("/api/pictures", content=red_png).json()["picture"]

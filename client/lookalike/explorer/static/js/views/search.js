@@ -134,9 +134,12 @@ function queried(asked, subject) {
   );
 }
 
-function filtered(label, { neighbors, looked_at: among }) {
-  const sentence = `The label filter works on this page: of the ${count(among, "nearest image", "nearest images")}, ${neighbors.length} with the label ${labelled(label)} are shown.`;
-  return h("p", { class: neighbors.length ? "muted small" : "remark" }, neighbors.length ? sentence : `${sentence} Others may be farther away.`);
+function filtered(label, { neighbors, looked_at: among, matching }) {
+  const shown = `${neighbors.length} of ${count(matching, "picture")} with the label ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
+  const k = Number(new URLSearchParams(location.search).get("k")) || K;
+  if (neighbors.length >= Math.min(k, matching)) return h("p", { class: "muted small" }, shown);
+  const why = `The others are not among the ${count(among, "nearest picture")}, the most that the server finds at once.`;
+  return h("p", { class: "remark" }, `${shown} ${why}`);
 }
 
 function untrained(all) {
