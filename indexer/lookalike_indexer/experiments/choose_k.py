@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
@@ -68,12 +69,14 @@ def choose_k(
 
     Tables: k (one row for each number tried), rules (rule, k, value). `last`
     is lowered to one less than the images. UsageError: numbers out of range.
+    NotBuiltError: fewer than two images, or the same embedding for all.
     """
     if not 2 <= first <= last:
         raise UsageError(f"--from {first} --to {last}: give two numbers from 2 up, the smaller one first.")
     if seeds < 2:
         raise UsageError(f"--seeds {seeds}: stability under reseeding needs at least 2.")
     drawn = sampled(view, space, sample, seed, progress)
+    require_varied(drawn, "a choice of clusters")
     images = len(drawn.rows)
     if first > images - 1:
         raise UsageError(f"--from {first}: with {images} images at most {images - 1} clusters can be measured.")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from lookalike_indexer.clustering.choice import choose_clusters
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.alike import alike
 from lookalike_indexer.experiments.cost import Cost, measured
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import untrained_notes
@@ -18,6 +19,7 @@ from lookalike_indexer.experiments.quality import calinski_harabasz, davies_boul
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled_alike
 from lookalike_indexer.experiments.view import Int32, View
+from lookalike_indexer.numerics.varied import all_alike
 from lookalike_indexer.progress import Progress, Silent
 
 # The table of a comparison that is not the same at every run, and so is never stored.
@@ -66,14 +68,18 @@ def compare(
     most = max(_MANY, images // _FEWEST)
     if clusters is None and images < len(view) and k > most:
         k, reason = most, f"enough for a sample, where {k} would be {reason}"
+    if clusters is None and not 2 <= k < images:
+        k, reason = min(max(k, 2), images - 1), f"within what {images} images allow, where {k} would be {reason}"
     if not 2 <= k < images:
         raise UsageError(f"--clusters {k}: give a number from 2 to {images - 1}, for the {images} images compared.")
     scores, costs = [], []
     with (progress or Silent()).stage("compare", len(spaces) * len(strategies), "clustering") as bar:
         for one in drawn:
+            same = all_alike(one.vectors)
             for strategy in strategies:
                 with measured() as cost:
-                    groups = STRATEGIES[strategy](one.vectors, k, seed)
+                    # Rounding must not divide copies of a picture.
+                    groups = np.zeros(images, np.int32) if same else STRATEGIES[strategy](one.vectors, k, seed)
                 scores.append(_scores(view, one, strategy, groups))
                 costs.append(_cost(one.space, strategy, cost))
                 bar.advance()
@@ -88,7 +94,9 @@ def compare(
     best = max(scores, key=_merit)
     figures = {"images": float(images), **{name: float(best[name]) for name in ("purity", "nmi", "ari", "silhouette")}}
     tables = {"scores": table, COSTS: pa.Table.from_pylist(costs)}
-    return Result("compare", settings, tables, figures, _findings(view, drawn[0], scores, k, reason))
+    told = [f"{alike(one)}; they are one group there." for one in drawn if all_alike(one.vectors)]
+    findings = (*_findings(view, drawn[0], scores, k, reason), *told)
+    return Result("compare", settings, tables, figures, findings)
 
 
 def _checked_spaces(view: View, spaces: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.varied import all_alike
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -65,8 +66,7 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
     count = view.reader.clustering(step.clustering).k
     track_of = matched(before.tracks, clusters, count) if before else np.arange(count, dtype=np.int32)
     vectors = _unit_vectors(view, step.space, rows[sampled])
-    with one_thread():
-        positions, disparity = _aligned(PCA(2, svd_solver="full").fit_transform(vectors.astype(np.float64)), before)
+    positions, disparity = _aligned(_plane(vectors), before)
     return Followed(
         step=step,
         clusters=clusters,
@@ -123,10 +123,26 @@ def _predictions(view: View, model: str, rows: Int64) -> Int32:
     return first
 
 
+def _plane(vectors: Float32) -> Float64:
+    """The first two principal components of unit vectors (n, dim): (n, 2); zeros where all are alike."""
+    if all_alike(vectors):
+        return np.zeros((len(vectors), 2))
+    with one_thread():
+        places = PCA(min(2, *vectors.shape), svd_solver="full").fit_transform(vectors.astype(np.float64))
+    # A space of one dimension has one axis.
+    padded: Float64 = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    return padded
+
+
 def _aligned(positions: Float64, before: Followed | None) -> tuple[Float64, float]:
-    """Positions turned, mirrored and scaled onto those before, and what distance is left."""
-    try:
-        first, second, disparity = procrustes(before.positions if before else positions, positions)
-    except ValueError:  # all images in one place
-        return np.zeros_like(positions), float("nan")
-    return (second, float(disparity)) if before else (first, float("nan"))
+    """Positions turned, mirrored and scaled onto those before, and what distance is left.
+
+    NaN, where there is nothing before, or all images are in one place before or now.
+    """
+    if not positions.any():
+        return positions, float("nan")
+    if before is None or not before.positions.any():
+        first, _, _ = procrustes(positions, positions)
+        return first, float("nan")
+    _, second, disparity = procrustes(before.positions, positions)
+    return second, float(disparity)

@@ -19,6 +19,7 @@ from lookalike_indexer.experiments.metrics import Agreement, agreement, continge
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Float32, Int32, Int64, View, some
 from lookalike_indexer.experiments.word_vectors import name_vectors
+from lookalike_indexer.numerics.varied import all_alike
 
 Float64 = npt.NDArray[np.float64]
 
@@ -75,7 +76,10 @@ def label_tree(
     count = len(leaves.classes)
     if clusters and not 2 <= clusters < count:
         raise UsageError(f"--clusters {clusters}: give a number from 2 to {count - 1}, for {count} classes.")
-    distances = np.clip(pdist(leaves.vectors.astype(np.float64), "cosine"), 0, None)
+    if all_alike(leaves.vectors):
+        raise NotBuiltError("The vectors of all classes are the same; there is nothing to group.")
+    # A vector of zeros has no direction: it is as far from each other one as one that has nothing in common with it.
+    distances = np.clip(np.nan_to_num(pdist(leaves.vectors.astype(np.float64), "cosine"), nan=1.0), 0, None)
     tree = linkage(distances, "average", optimal_ordering=True)
     groups = _cut(tree, distances, clusters)
     matched = _agreement(view, first, leaves.classes, groups)

@@ -11,7 +11,8 @@ import pyarrow as pa
 from sklearn.decomposition import PCA
 
 from lookalike_indexer.collection.manifest import Setting
-from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
+from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
@@ -53,7 +54,8 @@ def map2d(
     The same seed gives the same map on the same machine. Table: map (id int64,
     x and y float32), by id; and prediction, the name of the most probable
     class, where the model of the space keeps predictions. UsageError: no such
-    method, a sample that is too small. NotBuiltError: fewer than four images.
+    method, a sample that is too small. NotBuiltError: fewer than four images,
+    or the same embedding for all.
     """
     if method not in METHODS:
         raise UsageError(f"There is no method {method!r} for maps; there are {', '.join(METHODS)}.")
@@ -63,6 +65,7 @@ def map2d(
     if entry.rows < _FEWEST:
         raise NotBuiltError(f"The space {name} has {entry.rows} images; a map needs at least {_FEWEST}.")
     drawn = sampled(view, name, sample, seed, progress)
+    require_varied(drawn, "a map")
     figures = {}
     with one_thread():
         if method == "pca":
@@ -74,6 +77,8 @@ def map2d(
             with (progress or Silent()).stage(f"{method} of {len(rows)} images", 1, "map") as bar:
                 places = (_tsne if method == "tsne" else _umap)(drawn.vectors, seed)
                 bar.advance()
+    if not np.isfinite(places).all():
+        raise IndexerError(f"{method} found no place for some images of {name}; take another --method.")
     columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
     table = pa.table({**columns, **_predictions(view, entry.model, rows)})
     settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}

@@ -80,7 +80,7 @@ def oddballs(
     if chosen == "embeddings":
         measured = by_embeddings(view, assigned, progress or Silent())
     else:
-        measured = by_clusters(view.labels, assigned, cells)
+        measured = by_clusters(view.labels, assigned, cells, view.reader.centroids(name))
     measured = measured.outside_of(home)
     listed = _ranked(measured, view, wanted, limit)
     tables = {

@@ -124,8 +124,8 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
     return Measured(judged, score, distance, other_distance, looks_like, z, nearer & judged, inside, single)
 
 
-def by_clusters(labels: Int32, assigned: Assigned, cells: Cells) -> Measured:
-    """Judge by the clustering alone: see `oddballs`."""
+def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Float32) -> Measured:
+    """Judge by the clustering alone: see `oddballs`. `centroids` (k, dim) are those of the clustering."""
     clusters = assigned.clusters
     judged = (labels >= 0) & (clusters >= 0)
     k = assigned.entry.k
@@ -146,12 +146,15 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells) -> Measured:
     looks_like[judged] = leader[clusters[judged]]
     score = np.zeros(len(labels))
     score[judged] = own[judged] - strongest[clusters[judged]]
-    distance = np.where(judged, assigned.distances.astype(np.float64), np.nan)
+    there = np.unique(clusters[judged])
+    nothing = NEGLIGIBLE * float(np.sqrt(np.square(centroids[there], dtype=np.float64).sum(axis=1).max(initial=0)))
+    distance = np.where(assigned.distances <= nothing, 0.0, assigned.distances.astype(np.float64))
+    distance[~judged] = np.nan
     groups = np.full(len(labels), -1, np.int64)
     groups[judged] = place
     z = robust_z(distance, groups, judged)
-    nothing = np.zeros(len(labels), bool)
-    return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, nothing, nothing)
+    never = np.zeros(len(labels), bool)
+    return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, never, never)
 
 
 def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> Float64:

@@ -20,6 +20,7 @@ from lookalike_indexer.experiments.view import Float32, Int32
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.grid import on_grid
 from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.varied import NEGLIGIBLE
 
 # From L2-normalised vectors (n, dim), the number of groups k and a seed to the group of each vector, int32 (n,).
 Partition = Callable[[Float32, int, int], Int32]
@@ -89,8 +90,14 @@ def whitened(vectors: Float32, k: int, seed: int) -> Int32:
     """
     kept = min(k, vectors.shape[1], len(vectors) - 1)
     with one_thread():
-        reduced = PCA(kept, whiten=True, random_state=seed).fit_transform(vectors)
-    return kmeans(prepare(reduced, "cosine"), k, seed)
+        model = PCA(kept, random_state=seed)
+        reduced = model.fit_transform(vectors.astype(np.float64))
+    # Dividing by the deviation of a component that has none would make noise as important as all else.
+    deviations = np.sqrt(model.explained_variance_)
+    some = deviations > NEGLIGIBLE * deviations.max()
+    if not some.any():
+        return np.zeros(len(vectors), np.int32)
+    return kmeans(prepare(reduced[:, some] / deviations[some], "cosine"), k, seed)
 
 
 STRATEGIES: Final[dict[str, Partition]] = {

@@ -12,6 +12,7 @@ from lookalike_indexer.clustering.lloyd import best_lloyd
 from lookalike_indexer.experiments.view import Float32, Int32
 from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.numerics.grid import Float64, on_grid, squared_distances
+from lookalike_indexer.numerics.varied import all_alike
 
 # Images between which silhouettes are measured: all pairs of them.
 MEASURED = 2_000
@@ -43,6 +44,9 @@ class Splitter:
     """Divides n normalised, finite vectors (n, dim) into any number of groups, by one seed."""
 
     def __init__(self, vectors: Float32, seed: int) -> None:
+        if all_alike(vectors):
+            # Copies of a picture differ by rounding, which must not divide them.
+            vectors = np.repeat(vectors[:1], len(vectors), axis=0)
         self._vectors, self._seed = vectors, seed
         self._points = on_grid(vectors)
         self._sample = np.sort(choose_rows(len(vectors), MEASURED, seed))

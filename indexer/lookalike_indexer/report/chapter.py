@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.report.inline import Picture, inlined
 
 _ROWS = 40
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,15 +73,27 @@ class Plan:
 
 
 def chapter(plan: Plan, context: Any) -> Chapter:
-    """Make a chapter, or say why the collection does not allow it."""
-    head = (plan.number, plan.title, plan.command, plan.about)
+    """Make a chapter, or say why the collection does not allow it, or what failed: that costs no other chapter."""
     try:
-        made = plan.make(context)
+        return _made(plan, plan.make(context))
     except IndexerError as error:
-        return Chapter(*head, missing=str(error))
+        missing = str(error)
+    except Exception as error:
+        log.exception("the chapter %d of the report failed", plan.number)
+        missing = (
+            f"it failed with {type(error).__name__}: {error}. This is a fault of Lookalike; please report it. "
+            f"Try {plan.command} by itself."
+        )
+    return Chapter(plan.number, plan.title, plan.command, plan.about, missing=missing)
+
+
+def _made(plan: Plan, made: Made) -> Chapter:
     result = made.result
     return Chapter(
-        *head,
+        plan.number,
+        plan.title,
+        plan.command,
+        plan.about,
         settings={name: text(value) for name, value in result.settings.items() if value not in ("", None, [])},
         figures={name: text(value) for name, value in result.figures.items()},
         findings=(*result.findings, *made.left_out),

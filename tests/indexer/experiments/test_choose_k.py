@@ -87,7 +87,7 @@ def test_mistakes_are_named(view, make_collection):
         choose_k(view, space="none")
     with pytest.raises(NotBuiltError, match="has 1 images; at least 2"):
         choose_k(opened(make_collection(np.ones((1, 4), np.float32), name="one")))
-    with pytest.raises(UsageError, match="too few different embeddings"):
+    with pytest.raises(NotBuiltError, match="All 30 images of tiny have the same embedding"):
         choose_k(opened(make_collection(np.ones((30, 4), np.float32), name="same")), last=3)
     with pytest.raises(IndexerError, match="NaN or infinite"):
         choose_k(opened(make_collection(np.full((30, 4), np.nan, np.float32), name="nan")), last=3)

@@ -123,3 +123,26 @@ def test_without_checkpoints_the_mend_is_named(make_collection):
     storage = make_collection(two_groups([1]))
     with pytest.raises(NotBuiltError, match=r"0 checkpoints.*lookalike evolution --checkpoints"):
         evolution(View(CollectionReader.open(str(storage.root))))
+
+
+@pytest.mark.parametrize("alike", [["step1"], ["step2"], ["step1", "step2", "step3"]])
+def test_a_step_that_sees_no_difference_has_a_map_of_one_point(checkpoints, alike):
+    """A network that collapsed gives all images one embedding, but for rounding."""
+    noise = np.random.default_rng(1).standard_normal((12, 4))
+    collapsed = (0.3 + 3e-8 * noise).astype(np.float32)
+    steps = {name: collapsed if name in alike else two_groups([6, 7, 8]) for name in ("step1", "step2", "step3")}
+    found = evolution(checkpoints(steps, ["a"] * 12), k=3)
+    places = found.tables["map"].to_pylist()
+    assert np.isfinite([[line["x"], line["y"]] for line in places]).all()
+    for name in steps:
+        points = {(line["x"], line["y"]) for line in places if line["step"] == name}
+        assert (points == {(0.0, 0.0)}) == (name in alike)
+    disparity = dict(zip(steps, found.tables["steps"].column("disparity").to_pylist(), strict=True))
+    defined = {name for name, value in disparity.items() if not np.isnan(value)}
+    assert defined == ({"step3"} if alike == ["step1"] else set())
+
+
+def test_a_space_of_one_dimension_has_a_flat_map(checkpoints):
+    line = np.array([[1.0], [-1.0], [2.0], [-3.0]], np.float32)
+    found = evolution(checkpoints({"step1": line, "step2": -line}, ["a"] * 4), k=1)
+    np.testing.assert_allclose(found.tables["map"].column("y").to_numpy(), 0, atol=1e-12)

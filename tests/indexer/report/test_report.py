@@ -85,6 +85,20 @@ def test_what_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
     assert "0 checkpoints, and an evolution needs two" in html
 
 
+def test_a_chapter_that_fails_costs_no_other_one(unlabelled: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("no <variance>")
+
+    monkeypatch.setattr("lookalike_indexer.experiments.interpret.interpret_clusters", broken)
+    file = tmp_path / "report.html"
+    told = made(unlabelled, file)
+    sentence = "it failed with ZeroDivisionError: no <variance>. This is a fault of Lookalike; please report it."
+    assert f"Not made: 11 What each cluster is about: {sentence}" in told
+    html = file.read_text("utf-8")
+    assert "Not made: it failed with ZeroDivisionError: no &lt;variance&gt;." in html
+    assert "Not made: 7 " not in told, "the others are made"
+
+
 def test_the_same_collection_gives_the_same_bytes(
     labelled: str, labelled_report: tuple[Path, str], tmp_path: Path
 ) -> None:
