@@ -17,7 +17,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.part import PartEmbedder, PartTables
-from lookalike_indexer.embedding.resolve import Resolved, resolve
+from lookalike_indexer.embedding.resolve import Resolved, load, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.models.network import Network
@@ -39,9 +39,10 @@ class Setup:
     @classmethod
     def of(cls, folder: Path, settings: EmbedSettings) -> Setup:
         storage = Storage(folder)
-        listing = update_listing(storage, open_source(settings.source), None, settings.part_size, Silent())
+        source = open_source(settings.source)
+        listing = update_listing(storage, source, None, settings.part_size, Silent())
         pool = PoolSettings(settings.workers_per_device)
-        resolved = resolve(storage, None, settings, pool, listing.parts)
+        resolved = resolve(storage, None, settings, load(None, settings), pool, source.entry, listing.parts)
         return cls(storage, settings, pool, listing.parts, resolved)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -123,6 +124,7 @@ def images_table(start: int, rows: int, pictures: Path = _PICTURES) -> pa.Table:
         "format": ["JPEG"] * rows,
         "width": pa.array(np.full(rows, 500, np.int32)),
         "height": pa.array(np.full(rows, 375, np.int32)),
+        "sha256": [hashlib.sha256(name.encode()).hexdigest() for name in keys],
     }
     return pa.table(columns, schema.IMAGES)
 

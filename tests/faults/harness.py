@@ -141,7 +141,7 @@ def _judged(outcome: Outcome, injected: Injected) -> list[str]:
 
 def _left(before: Contents, left: Contents, after: Contents, scenario: str) -> list[str]:
     """What a fault left opens, and holds the last published generation byte for byte."""
-    from lookalike_indexer.collection import manifest
+    from lookalike_indexer.collection import encoding
 
     problems = []
     numbers = sorted(path for path in left if path.startswith("generations/"))
@@ -154,7 +154,7 @@ def _left(before: Contents, left: Contents, after: Contents, scenario: str) -> l
         problems.append(f"the newest generation is {numbers[-1]}, not one of {sorted(expected)}")
     removes = scenario == "gc"
     for path in numbers:
-        for name in manifest.decode(left[path], path).files:
+        for name in encoding.decode(left[path], path, left.__getitem__).files:
             wanted = before.get(name, after.get(name))
             if (path in after or not removes) and left.get(name) != wanted:
                 problems.append(f"{name} of {path} is not what was published")

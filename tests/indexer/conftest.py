@@ -137,7 +137,9 @@ def write_embeddings(
 
 
 def table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, table_schema, strict=True)]
+    """A table of the first columns of a schema; the others are null."""
+    padded = [*columns, *[[None] * len(columns[0])] * (len(table_schema) - len(columns))]
+    arrays = [pa.array(column, type=field.type) for column, field in zip(padded, table_schema, strict=True)]
     return pa.table(arrays, schema=table_schema)
 
 

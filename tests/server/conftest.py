@@ -173,8 +173,10 @@ def _with_images(toy: Toy, storage: Storage, first_part: int, part_rows: int, pi
 
 
 def _table(columns: Sequence[Any], table_schema: pa.Schema) -> pa.Table:
+    """A table of the first columns of a schema; the others are null."""
+    padded = [*columns, *[[None] * len(columns[0])] * (len(table_schema) - len(columns))]
     arrays = [
-        pa.array(column, type=column_field.type) for column, column_field in zip(columns, table_schema, strict=True)
+        pa.array(column, type=column_field.type) for column, column_field in zip(padded, table_schema, strict=True)
     ]
     return pa.table(arrays, schema=table_schema)
 

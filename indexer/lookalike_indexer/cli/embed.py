@@ -53,12 +53,23 @@ def told(report: EmbedReport) -> list[str]:
         f"with {report.model}, weights {report.weights}{untrained}."
     ]
     counts = {
-        "were embedded before": report.skipped,
-        "could not be decoded: see the rejects table": report.rejected,
+        "were done before": report.skipped,
+        "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
+        "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,
-        "have changed in the source, and are kept as they were embedded": report.changed,
-        "have no label in the labels file": report.without_label,
+        "hold other bytes in the source than were embedded, and are kept as they were embedded": report.changed,
+        "were found under another name, and keep their embeddings": report.renamed,
+        "have another label than before": report.relabelled,
+        "new ones have no label": report.without_label,
         "keys of the labels file name no image": report.unknown_labels,
     }
     lines += [f"{count:,} {what}." for what, count in counts.items() if count]
+    if report.left_out:
+        kinds = (f"{count:,} {why}" for why, count in sorted(report.left_out.items()))
+        lines.append(f"Left out of the source: {', '.join(kinds)}.")
+    if report.again:
+        lines.append(
+            f"The images table was damaged, so {', '.join(report.again)} must embed some images again: run "
+            "`lookalike embed` with each of these models."
+        )
     return lines

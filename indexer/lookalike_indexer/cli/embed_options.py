@@ -79,7 +79,12 @@ _OPTIONS = [
         "--labels",
         type=click.Path(),
         default=None,
-        help="CSV or Parquet with the columns key and label, for the images that are new.",
+        help="CSV or Parquet with the columns key and label; corrects the labels of images that are known, too.",
+    ),
+    click.option(
+        "--source-moved",
+        is_flag=True,
+        help="The images were elsewhere before: check a sample of them by their bytes, and go on.",
     ),
     click.option(
         "--exclude",

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection import encoding, generations, layout
 from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.hold import claimed
 from lookalike_indexer.collection.lock import LOCK, OWNER
@@ -22,12 +22,13 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, MismatchError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._@+-]*"
-_PART = r"part-\d{6,}\.parquet"
+_PART = r"part-\d{6,}(?:\.[0-9a-f]{16})?\.parquet"
 _DIGEST = r"[0-9a-f]{16}"
 # In the order of removal.
 _OWN = [
     re.compile(pattern)
     for pattern in (
+        rf"work/{_NAME}/part-\d{{6,}}\.{_DIGEST}\.json",
         rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
         rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss)",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
@@ -38,6 +39,7 @@ _OWN = [
         rf"rejects/{_NAME}/{_PART}",
         rf"models/{_NAME}/{_NAME}",
         rf"source/{_PART}",
+        r"lists/[0-9a-f]{32}\.json",
     )
 ]
 _MANIFEST = re.compile(r"generations/\d{6,}\.json")
@@ -142,7 +144,7 @@ def _needed(storage: Storage, number: int) -> set[str]:
     manifest = generations.read(storage, number)
     beside = {layout.index_record(index.path) for index in manifest.indexes.values()}
     beside |= {layout.choice(index.space, index.choice) for index in manifest.indexes.values() if index.choice}
-    return {*manifest.files, *beside}
+    return {*manifest.files, *beside, *encoding.encode(manifest).lists}
 
 
 def _unnamed(storage: Storage, named: set[str]) -> tuple[list[str], list[str]]:

@@ -7,11 +7,13 @@ is the single step of creating that file, and nothing else ever changes.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
-from lookalike_indexer.collection import consistency, layout, manifest
-from lookalike_indexer.collection.manifest import FileEntry, Manifest
+from lookalike_indexer.collection import consistency, encoding, layout
+from lookalike_indexer.collection.manifest import FORMAT, FileEntry, Manifest
 from lookalike_indexer.collection.parts import open_part
+from lookalike_indexer.collection.schema import COMPUTE
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, NotFoundError
 
@@ -26,15 +28,22 @@ def read(storage: Storage, number: int) -> Manifest:
     """A published generation's manifest.
 
     NotFoundError: there is none of that number. DataLossError,
-    MismatchError: see manifest.decode and consistency.check.
+    MismatchError: see encoding.decode and consistency.check.
     """
     path = layout.generation(number)
     name = str(storage.local(path))
-    found = manifest.decode(storage.read(path), name)
+    found = encoding.decode(storage.read(path), name, lambda part: _read_list(storage, part))
     if found.generation != number:
         raise DataLossError(f"{name} is the manifest of generation {found.generation}; it was renamed.")
     consistency.check(found, _named(found), name)
     return found
+
+
+def _read_list(storage: Storage, path: str) -> bytes:
+    try:
+        return storage.read(path)
+    except NotFoundError as error:
+        raise DataLossError(str(error)) from error
 
 
 def latest(storage: Storage) -> Manifest | None:
@@ -53,9 +62,15 @@ def require_latest(storage: Storage) -> Manifest:
     return found
 
 
-def complete(storage: Storage, draft: Manifest) -> Manifest:
-    """The draft with `files` listing just the files that it names; those not listed before are measured."""
-    files = {path: draft.files.get(path) or measure(storage, path) for path in sorted(_named(draft))}
+def complete(storage: Storage, draft: Manifest, written: Collection[str] = ()) -> Manifest:
+    """The draft with `files` listing just the files that it names.
+
+    Files not listed before are measured, and those that this run has `written`.
+    """
+    files = {
+        path: measure(storage, path) if path in written or path not in draft.files else draft.files[path]
+        for path in sorted(_named(draft))
+    }
     return dataclasses.replace(draft, files=files)
 
 
@@ -65,22 +80,30 @@ def publish(storage: Storage, draft: Manifest) -> Manifest:
     number = before.generation if before else 0
     finished = dataclasses.replace(complete(storage, draft), generation=number)
     if finished == before:
+        storage.clear(layout.WORK)
         return before
-    finished = dataclasses.replace(finished, generation=number + 1)
+    finished = dataclasses.replace(finished, generation=number + 1, format=FORMAT)
     path = layout.generation(number + 1)
-    storage.settle(finished.files)
-    storage.publish(path, manifest.encode(finished))
+    encoded = encoding.encode(finished)
+    for name, data in encoded.lists.items():
+        if not storage.exists(name):
+            with storage.staged(name) as temporary:
+                temporary.write_bytes(data)
+    storage.settle([*finished.files, *encoded.lists])
+    storage.publish(path, encoded.manifest)
     storage.settle([path])
+    storage.clear(layout.WORK)
     return finished
 
 
 def measure(storage: Storage, path: str) -> FileEntry:
-    """A file's length, digest and (for Parquet) rows."""
-    rows = None
+    """A file's length, digest and (for Parquet) rows, and the arithmetic that its metadata names."""
+    rows, compute = None, ""
     if path.endswith(".parquet"):
         with open_part(storage, path) as part:
             rows = part.metadata.num_rows
-    return FileEntry(storage.size(path), storage.digest(path), rows)
+            compute = (part.schema_arrow.metadata or {}).get(COMPUTE, b"").decode()
+    return FileEntry(storage.size(path), storage.digest(path), rows, compute)
 
 
 def _named(draft: Manifest) -> set[str]:

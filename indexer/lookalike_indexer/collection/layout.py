@@ -13,7 +13,11 @@
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
 
 Part N of every table is about the same rows of the source listing, so that
-tables join part by part.
+tables join part by part. A part that replaces another of the same number is
+called part-000000.<digest>.parquet; the manifest says which of them counts.
+
+    lists/<digest>.json                          long sequences of parts; see encoding.py
+    work/<model>/part-000000.<digest>.json       revised parts that are not published yet
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from lookalike_indexer.errors import UsageError
 GENERATIONS = "generations"
 SOURCE = "source"
 IMAGES = "images"
+WORK = "work"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
@@ -49,7 +54,23 @@ def part_name(part: int) -> str:
 
 def part_number(path: str) -> int:
     """The number in a part's file name."""
-    return int(path.rsplit("part-", 1)[1].removesuffix(".parquet"))
+    return int(path.rsplit("part-", 1)[1].partition(".")[0])
+
+
+def revised(path: str, digest: str) -> str:
+    """The path of a part that replaces the one at `path`, or a revised one, of the same number."""
+    folder, name = path.rsplit("/", 1)
+    return f"{folder}/{name.partition('.')[0]}.{digest[:16]}.parquet"
+
+
+def is_first(path: str) -> bool:
+    """Whether a part is the first one of its number, rather than a revised one."""
+    return path.rsplit("/", 1)[-1].count(".") == 1
+
+
+def revision_record(model: str, part: int, digest: str) -> str:
+    """What says which files a revision of a model's part consists of, until it is published."""
+    return f"{WORK}/{model}/part-{part:06d}.{digest[:16]}.json"
 
 
 def generation(number: int) -> str:

@@ -1,37 +1,34 @@
 """The passport of a generation: every file with its digest, and how each thing was made.
 
 A manifest holds no times and no machine names, so that the same inputs and
-settings give the same bytes.
+settings give the same bytes. `encoding.py` writes and reads its bytes.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
-import msgspec
-
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceSpec
-from lookalike_indexer.errors import DataLossError, MismatchError
 
-FORMAT = 1
+FORMAT = 2
 # The name of a space's index when the user gives none.
 MAIN = "main"
-
-_OPENING = b"{\n"
-_CHECKSUM = b' "checksum": "%s",\n'
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the collection: its length in bytes, its SHA-256, its rows where it is a table."""
+    """A file of the collection: its length in bytes, its SHA-256, its rows where it is a table.
+
+    `compute` is the arithmetic that made a part of embeddings, such as
+    "float32" or "nvjpeg bfloat16"; several are joined by " + ".
+    """
 
     bytes: int
     sha256: str
     rows: int | None = None
+    compute: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,10 @@ class SourceEntry:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model that embedded the images; `files` are those that the model itself needs."""
+    """A model that embedded the images; `files` are those that the model itself needs.
+
+    `compute` is the arithmetic of the last run that embedded something; that of each part is in its FileEntry.
+    """
 
     spec: ModelSpec
     compute: str
@@ -202,6 +202,8 @@ class Manifest:
 
     Keys of `clusterings` and `indexes` are "space/name", of `results`
     "kind/name". `limits` are those that the images were decoded within.
+    `left_out` counts the files of the source that no image was made of, by the
+    reason.
     """
 
     format: int
@@ -217,6 +219,7 @@ class Manifest:
     results: dict[str, ResultEntry] = field(default_factory=dict)
     default_space: str = ""
     limits: ImageLimits = DEFAULT_LIMITS
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""
@@ -238,65 +241,3 @@ class Manifest:
             file = self.files.get(path)
             rows += (file.rows or 0) if file else 0
         return parts
-
-
-def encode(manifest: Manifest) -> bytes:
-    """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
-    data = msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=1) + b"\n"
-    return _OPENING + _CHECKSUM % hashlib.sha256(data).hexdigest().encode() + data.removeprefix(_OPENING)
-
-
-def decode(data: bytes, name: str) -> Manifest:
-    """Parse a manifest; `name` is for the message of the error.
-
-    MismatchError: a format that this version does not know. DataLossError: not
-    a manifest, or not as it was written.
-    """
-    try:
-        head = msgspec.json.decode(data, type=_Head)
-        if head.format != FORMAT and _checksum_fits(data) is not False:
-            raise MismatchError(_another_format(name, head.format))
-        if not _checksum_fits(data):
-            raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
-        return _as_now(msgspec.json.decode(data, type=Manifest))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # msgspec says the latter, of text that is not UTF-8, in Python's words.
-        raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
-
-
-def _as_now(found: Manifest) -> Manifest:
-    """The manifest with "space/name" as the keys of its indexes, where format 1 had spaces, and all parts named."""
-    indexes = {
-        key if "/" in key else f"{key}/{entry.name}": dataclasses.replace(entry, parts=found.parts_of(entry))
-        for key, entry in found.indexes.items()
-    }
-    clusterings = {
-        key: dataclasses.replace(entry, parts=found.parts_of(entry)) for key, entry in found.clusterings.items()
-    }
-    return dataclasses.replace(found, indexes=indexes, clusterings=clusterings)
-
-
-def _checksum_fits(data: bytes) -> bool | None:
-    """Whether a manifest is what was written; None when it begins with no checksum."""
-    line = len(_OPENING), len(_OPENING) + len(_CHECKSUM % (b"0" * 64))
-    said = data[slice(*line)]
-    if not data.startswith(_OPENING) or not said.startswith(_CHECKSUM[:10]):
-        return None
-    return said == _CHECKSUM % hashlib.sha256(_OPENING + data[line[1] :]).hexdigest().encode()
-
-
-def _another_format(name: str, found: int) -> str:
-    if found > FORMAT:
-        return (
-            f"{name} has collection format {found} and this version of Lookalike reads format {FORMAT}: a newer one "
-            "wrote it; get that with: pip install --upgrade 'lookalike[all]'"
-        )
-    return (
-        f"{name} has collection format {found} and this version of Lookalike reads format {FORMAT}: an older one "
-        "wrote it; make the collection again with: lookalike index PHOTOS --collection NEW_FOLDER"
-    )
-
-
-@dataclass(frozen=True)
-class _Head:
-    format: int

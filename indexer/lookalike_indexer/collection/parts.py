@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -21,10 +21,25 @@ def write_part(storage: Storage, path: str, table: pa.Table) -> None:
 
 
 def read_part(storage: Storage, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a part, or some of its columns; DataLossError when it is not a readable Parquet file."""
+    """Read a part, or some of its columns; DataLossError when it is not a readable Parquet file.
+
+    Columns that a part of an earlier format lacks, if asked for by name, are null.
+    """
     with open_part(storage, path) as file:
-        check_columns(file, columns or ())
-        return file.read(columns=columns)
+        names = file.schema_arrow.names
+        there = [name for name in columns or () if name in names or name not in schema.ADDED]
+        check_columns(file, there)
+        table = file.read(columns=None if columns is None else there)
+    return table if columns is None else with_columns(table, columns)
+
+
+def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The table with these columns, in this order; those of `schema.ADDED` that it lacks are null."""
+    for name in columns:
+        if name not in table.column_names:
+            field = pa.field(name, schema.ADDED[name])
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(list(columns))
 
 
 def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:

@@ -17,6 +17,7 @@ from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.uri_column import absolute_column
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
 
 Int64 = npt.NDArray[np.int64]
@@ -129,12 +130,12 @@ class CollectionReader:
             )
 
     def images(self, columns: list[str] | None = None) -> pa.Table:
-        """The images table, by ascending id."""
-        return self._table(self.manifest.images, schema.IMAGES, columns)
+        """The images table, by ascending id; its URIs are absolute."""
+        return self._with_uris(self._table(self.manifest.images, schema.IMAGES, columns))
 
     def rejects(self, model: str) -> pa.Table:
-        """The files that could not be decoded for a model, each with its reason."""
-        return self._table(self.manifest.models[model].rejects, schema.REJECTS)
+        """The files that could not be decoded for a model, each with its reason; URIs are absolute."""
+        return self._with_uris(self._table(self.manifest.models[model].rejects, schema.REJECTS))
 
     def predictions(self, model: str) -> pa.Table:
         """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
@@ -243,12 +244,18 @@ class CollectionReader:
             margins=table.column("margin").to_numpy(),
         )
 
-    def _table(self, paths: list[str], empty: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        """The parts of a table as one; `empty` says what its columns are when it has no part."""
-        if not paths:
-            table = empty.empty_table()
-            return table if columns is None else table.select(columns)
-        return pa.concat_tables([read_part(self.storage, path, columns) for path in paths])
+    def _table(self, paths: list[str], columns_of: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+        """The parts of a table as one, with the columns that the schema has, or some of them."""
+        names = columns_of.names if columns is None else columns
+        parts = [read_part(self.storage, path, names).replace_schema_metadata() for path in paths]
+        return pa.concat_tables(parts or [columns_of.empty_table().select(names)])
+
+    def _with_uris(self, table: pa.Table) -> pa.Table:
+        """The table with absolute URIs in its column `uri`, if it has one."""
+        if "uri" not in table.column_names:
+            return table
+        found = absolute_column(self.manifest.source, table.column("uri"))
+        return table.set_column(table.column_names.index("uri"), table.schema.field("uri"), found)
 
 
 def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:

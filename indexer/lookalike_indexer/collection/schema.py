@@ -11,14 +11,25 @@ from typing import Any
 
 import pyarrow as pa
 
+# Keys of a part's metadata: the digest of what made its embeddings, the arithmetic that they were made with, and the
+# digest of the images that it is about.
+FINGERPRINT = b"lookalike.fingerprint"
+COMPUTE = b"lookalike.compute"
+ABOUT = b"lookalike.about"
+
 SOURCE = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("uri", pa.string(), nullable=False),
+        # Of the file that holds the image, when the listing last looked.
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("modified_ns", pa.int64(), nullable=False),
+        # What the source itself says; `label` may come from a labels file.
+        pa.field("source_label", pa.string()),
+        # Of what the file holds now, where that is no longer what was embedded.
+        pa.field("changed_sha256", pa.string()),
     ]
 )
 
@@ -33,6 +44,8 @@ IMAGES = pa.schema(
         # Upright, that is after EXIF orientation has been applied.
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
+        # Of the encoded image that was embedded, in hexadecimal; null in parts that older releases made.
+        pa.field("sha256", pa.string()),
     ]
 )
 
@@ -42,6 +55,11 @@ REJECTS = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        # One of rejects.KINDS; null in parts that older releases made.
+        pa.field("kind", pa.string()),
+        # Of the file when it was rejected: another size or time is a reason to try again.
+        pa.field("bytes", pa.int64()),
+        pa.field("modified_ns", pa.int64()),
     ]
 )
 
@@ -54,6 +72,17 @@ ASSIGNMENTS = pa.schema(
         pa.field("margin", pa.float32(), nullable=False),
     ]
 )
+
+
+# Columns that parts of earlier formats may lack: they are read as null.
+ADDED = {
+    "source_label": pa.string(),
+    "changed_sha256": pa.string(),
+    "sha256": pa.string(),
+    "kind": pa.string(),
+    "bytes": pa.int64(),
+    "modified_ns": pa.int64(),
+}
 
 
 def embeddings(dim: int, dtype: str) -> pa.Schema:

@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
-import msgspec
+from lookalike_indexer.collection.canonical import canonical
 
 Pooling = Literal["avg", "max", "top10"]
 Metric = Literal["cosine", "l2"]
@@ -91,9 +91,9 @@ class SpaceSpec:
             "layer": self.layer,
             "pooling": self.pooling,
         }
-        return hashlib.sha256(msgspec.json.encode(identity, order="sorted")).hexdigest()
+        return digest_of(identity)
 
 
 def digest_of(value: object) -> str:
     """SHA-256 of a value's canonical JSON: equal settings and inputs give equal digests."""
-    return hashlib.sha256(msgspec.json.encode(value, order="sorted")).hexdigest()
+    return hashlib.sha256(canonical(value)).hexdigest()

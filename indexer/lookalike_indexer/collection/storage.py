@@ -126,6 +126,25 @@ class Storage:
             for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
                 _sync_folder(folder)
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The length in bytes of each complete file directly in a folder, by name; empty where there is none."""
+        try:
+            with _reading(self.local(folder)) as local, os.scandir(local) as entries:
+                return {
+                    entry.name: entry.stat().st_size
+                    for entry in entries
+                    if not entry.name.startswith(_TEMPORARY) and entry.is_file()
+                }
+        except NotFoundError:
+            return {}
+
+    def rename(self, path: str, other: str) -> None:
+        """Give a file another name, in place of what bears that name."""
+        before, after = self.local(path), self.local(other)
+        with _writing(after):
+            os.replace(before, after)
+            _sync_folder(after.parent)
+
     def remove(self, path: str) -> None:
         """Remove a file, if it is there, and the folders that are empty without it."""
         local = self.local(path)
@@ -134,6 +153,13 @@ class Storage:
             for folder in local.parents:
                 if folder == self.root or not _removed(folder):
                     break
+
+    def clear(self, folder: str) -> None:
+        """Remove all files below a folder of the collection, if it is there."""
+        local = self.local(folder)
+        if local.is_dir():
+            for path in [path for path in local.rglob("*") if path.is_file()]:
+                self.remove(path.relative_to(self.root).as_posix())
 
     def digest(self, path: str) -> str:
         """The SHA-256 of a file, in hexadecimal; DataLossError when it is missing."""

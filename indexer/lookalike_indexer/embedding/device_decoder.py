@@ -45,6 +45,7 @@ class OnDevice:
     width: int
     height: int
     bytes: int
+    sha256: str = ""
 
 
 Ready = Prepared | OnDevice | Rejected
@@ -99,7 +100,7 @@ class DeviceDecoder:
         return [
             next(instead)
             if square is None
-            else OnDevice(square, "JPEG", picture.width, picture.height, len(picture.data))
+            else OnDevice(square, "JPEG", picture.width, picture.height, len(picture.data), picture.sha256)
             for picture, square in zip(pictures, squares, strict=True)
         ]
 

@@ -12,11 +12,11 @@ from multiprocessing.queues import Queue
 from typing import Any
 
 from lookalike_indexer import errors
-from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.embedding.inventory import Inventory
 from lookalike_indexer.embedding.part import Advance
-from lookalike_indexer.embedding.plan import ModelPlan
 from lookalike_indexer.embedding.runner import run_parts
-from lookalike_indexer.embedding.store import PartCounts
+from lookalike_indexer.embedding.store import Written
 from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_indexer.images.workers import PoolSettings
@@ -31,8 +31,7 @@ class _Advanced:
 
 @dataclass(frozen=True)
 class _Done:
-    part: int
-    counts: PartCounts
+    written: Written
 
 
 @dataclass(frozen=True)
@@ -50,25 +49,23 @@ class _Ended:
 
 
 def distribute(
-    storage: Storage,
-    plan: ModelPlan,
+    inventory: Inventory,
+    source: SourceEntry,
     pool: PoolSettings,
     devices: Sequence[str],
-    parts: Sequence[int],
+    parts: Sequence[str],
     advance: Advance,
-) -> Iterator[tuple[int, PartCounts]]:
+) -> Iterator[Written]:
     """Embed and write parts on several devices; yields as `run_parts` does, in the order of completion.
 
     The workers' errors are raised here. DeviceError: a worker's process ended
     by itself.
     """
     context = multiprocessing.get_context("spawn")
-    numbers: Queue[int | None] = context.Queue()
+    numbers: Queue[str | None] = context.Queue()
     reports: Queue[Any] = context.Queue()
     workers = [
-        context.Process(
-            target=_work, args=(worker, device, str(storage.root), plan, pool, numbers, reports), daemon=False
-        )
+        context.Process(target=_work, args=(worker, device, inventory, source, pool, numbers, reports), daemon=False)
         for worker, device in enumerate(devices)
     ]
     for worker in workers:
@@ -90,7 +87,7 @@ def distribute(
 
 def _reports(
     reports: Queue[Any], workers: Sequence[SpawnProcess], devices: Sequence[str], advance: Advance
-) -> Iterator[tuple[int, PartCounts]]:
+) -> Iterator[Written]:
     running = set(range(len(workers)))
     while running:
         try:
@@ -106,7 +103,7 @@ def _reports(
         if isinstance(report, _Advanced):
             advance(report.images)
         elif isinstance(report, _Done):
-            yield report.part, report.counts
+            yield report.written
         elif isinstance(report, _Ended):
             running.discard(report.worker)
         else:
@@ -123,20 +120,20 @@ def _error(report: _Failed) -> Exception:
 def _work(
     worker: int,
     device: str,
-    root: str,
-    plan: ModelPlan,
+    inventory: Inventory,
+    source: SourceEntry,
     pool: PoolSettings,
-    numbers: Queue[int | None],
+    numbers: Queue[str | None],
     reports: Queue[Any],
 ) -> None:
     """A worker process: parts from one queue, what became of them to the other."""
     # The parent holds the collection's lock: once it is killed, nothing may be written any more.
     end_with_parent()
     try:
-        for part, counts in run_parts(
-            Storage(root), plan, pool, device, iter(numbers.get, None), lambda images: reports.put(_Advanced(images))
+        for written in run_parts(
+            inventory, source, pool, device, iter(numbers.get, None), lambda images: reports.put(_Advanced(images))
         ):
-            reports.put(_Done(part, counts))
+            reports.put(_Done(written))
         reports.put(_Ended(worker))
     except IndexerError as error:
         reports.put(_Failed(device, type(error).__name__, str(error)))

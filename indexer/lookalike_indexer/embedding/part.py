@@ -18,16 +18,18 @@ import pyarrow as pa
 from torch import Tensor
 
 from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.collection.uris import absolute
 from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, Ready
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
-from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.images.prepare import Rejected
+from lookalike_indexer.errors import DecodeError, IndexerError
+from lookalike_indexer.images.prepare import Asked, Expected, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.network import TOP, BatchResult, Float32, Network
+from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
-FINGERPRINT = b"lookalike.fingerprint"
 Row = dict[str, Any]
 _ENCODED_CHUNK = 16
 Advance = Callable[[int], None]
@@ -61,9 +63,15 @@ class _Collected:
 
     def add(self, row: Row, image: Ready) -> None:
         if isinstance(image, Rejected):
-            self.rejects.append({**row, "reason": image.reason})
+            self.rejects.append({**row, "reason": image.reason, "kind": image.kind})
             return
-        said = {"bytes": image.bytes, "format": image.format, "width": image.width, "height": image.height}
+        said = {
+            "bytes": image.bytes,
+            "format": image.format,
+            "width": image.width,
+            "height": image.height,
+            "sha256": image.sha256,
+        }
         self.rows.append({**row, **said})
         self.pixels.append(image.pixels)
 
@@ -80,8 +88,18 @@ class _Collected:
 class PartEmbedder:
     """A network and its decoding workers, for any number of parts."""
 
-    def __init__(self, plan: ModelPlan, pool: PoolSettings, device: str, network: Network | None = None) -> None:
-        self._plan = plan
+    def __init__(
+        self,
+        plan: ModelPlan,
+        pool: PoolSettings,
+        device: str,
+        network: Network | None = None,
+        source: SourceEntry | None = None,
+    ) -> None:
+        """`source` is what the URIs of the parts are relative to; without it they are absolute."""
+        self._plan, self._source = plan, source
+        self._max_bytes = pool.limits.max_bytes
+        self._fetcher = Fetcher()
         if plan.decode == "gpu":
             # A worker only reads and looks at a header: tasks of few images would be mostly overhead.
             pool = dataclasses.replace(pool, leave_jpegs=True, chunk=max(pool.chunk, _ENCODED_CHUNK))
@@ -105,7 +123,7 @@ class PartEmbedder:
         self._pool.close()
 
     def __call__(self, part: pa.Table) -> PartTables:
-        """Embed one part: a table with the columns id, key, label and uri."""
+        """Embed one part: a table with the columns id, key, label, uri and, where it is known, sha256."""
         return next(self.tables([part]))
 
     def tables(self, parts: Iterable[pa.Table], advance: Advance = _ignore) -> Iterator[PartTables]:
@@ -126,12 +144,12 @@ class PartEmbedder:
         """The batches of each part, and an empty one after its last."""
         started = 0
 
-        def images() -> Iterator[tuple[tuple[int, Row], str]]:
+        def images() -> Iterator[tuple[tuple[int, Row], Asked]]:
             nonlocal started
             for number, part in enumerate(parts):
                 started = number + 1
                 for row in part.to_pylist():
-                    yield (number, row), row["uri"]
+                    yield (number, row), self._asked(row)
 
         current, collected = 0, _Collected()
         for (number, row), image in self._decoder.stream(self._pool.stream(images(), self._ahead)):
@@ -145,8 +163,23 @@ class PartEmbedder:
             yield from collected.close()
             current, collected = current + 1, _Collected()
 
+    def _asked(self, row: Row) -> Asked:
+        """What a worker is given of a row: the URI of a file, or the bytes of an image that lies in a container.
+
+        A container is read here, once and in order: each worker would read all of it again.
+        """
+        uri = absolute(self._source, row["uri"]) if self._source else row["uri"]
+        image: str | bytes = uri
+        if is_contained(uri):
+            try:
+                image = self._fetcher.fetch(uri, self._max_bytes)
+            except DecodeError as error:
+                return Rejected(str(error), error.kind)
+        sha256 = row.get("sha256")
+        return Expected(image, sha256) if sha256 else image
+
     def _tables(self, collected: _Collected) -> PartTables:
-        identity = {FINGERPRINT: self._plan.identity.encode()}
+        identity = {schema.FINGERPRINT: self._plan.identity.encode()}
         ids = [row["id"] for row in collected.rows]
         return PartTables(
             images=pa.Table.from_pylist(collected.rows, schema.IMAGES),
@@ -157,7 +190,9 @@ class PartEmbedder:
                 else None
             ),
             embeddings={
-                space.name: embedding_table(space, ids, [result.embeddings[number] for result in collected.results])
+                space.name: embedding_table(
+                    space, ids, [result.embeddings[number] for result in collected.results], self._plan.arithmetic
+                )
                 for number, space in enumerate(self._plan.spaces)
             },
         )
@@ -179,8 +214,11 @@ class PartEmbedder:
         return pa.table(columns, table_schema)
 
 
-def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32]) -> pa.Table:
-    """A part of a space; IndexerError when the network gave values that cannot be stored."""
+def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32], arithmetic: str) -> pa.Table:
+    """A part of a space; IndexerError when the network gave values that cannot be stored.
+
+    Its metadata says what made it: the fingerprint of the space, and the `arithmetic`.
+    """
     vectors = np.concatenate([np.empty((0, space.dim), np.float32), *batches])
     with np.errstate(over="ignore"):  # checked right below
         stored = vectors.astype(space.dtype)
@@ -191,7 +229,8 @@ def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32])
             f"The embedding of image {ids[row]} in the space {space.name} is not finite in {space.dtype}; {mend}, "
             "or use other weights."
         )
-    table_schema = schema.embeddings(space.dim, space.dtype).with_metadata({FINGERPRINT: space.fingerprint.encode()})
+    made_by = {schema.FINGERPRINT: space.fingerprint.encode(), schema.COMPUTE: arithmetic.encode()}
+    table_schema = schema.embeddings(space.dim, space.dtype).with_metadata(made_by)
     lists = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), type=table_schema.field("embedding").type)
     return pa.table([pa.array(ids, pa.int64()), lists], table_schema)
 

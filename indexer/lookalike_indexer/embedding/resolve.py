@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from lookalike_indexer.collection import layout
-from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan
+from lookalike_indexer.collection.uris import absolute
+from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, model_identity
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
 from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
 from lookalike_indexer.images.prepare import Prepared, Rejected
@@ -52,24 +53,31 @@ class Resolved:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
+    """A network with its weights, what it is, and the nodes of its spaces, by name."""
+
     module: torch.nn.Module
     spec: ModelSpec
+    traced: TracedNetwork
+    nodes: list[tuple[str, Node]]
     files: list[str]
 
 
 def resolve(
-    storage: Storage, draft: Manifest | None, settings: EmbedSettings, pool: PoolSettings, listing: list[str]
+    storage: Storage,
+    draft: Manifest | None,
+    settings: EmbedSettings,
+    loaded: Loaded,
+    pool: PoolSettings,
+    source: SourceEntry,
+    listing: list[str],
 ) -> Resolved:
-    """Decide what a run makes.
+    """Decide what a run makes; a network without weights is calibrated on the first images of the listing.
 
-    UsageError: an unknown model, layer or choice. WeightsError: weights that
-    are not to be had. MismatchError: a name that stands for something else.
+    MismatchError: a name that stands for something else.
     """
-    loaded = _load(storage, draft, settings, pool, listing)
-    spec = loaded.spec
-    traced = trace(loaded.module)
-    nodes = _nodes(traced, draft, settings)
+    loaded = _calibrated(storage, draft, settings, loaded, pool, source, listing)
+    spec, traced, nodes = loaded.spec, loaded.traced, loaded.nodes
     compute = resolve_compute(settings.compute, settings.devices[0])
     wanted = [node for _, node in nodes]
     if len(settings.devices) == 1:
@@ -93,14 +101,16 @@ def resolve(
         compiled=settings.compile,
     )
     if draft:
-        _check_names(draft, plan)
+        _check_names(draft, settings.alias, spec, nodes)
     return Resolved(plan, network, loaded.files)
 
 
-def _load(
-    storage: Storage, draft: Manifest | None, settings: EmbedSettings, pool: PoolSettings, listing: list[str]
-) -> _Loaded:
-    """The network with its weights, and what it is."""
+def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
+    """Load the network and find its layers, before anything is written.
+
+    UsageError: an unknown model, layer or choice. WeightsError: weights that
+    are not to be had. MismatchError: a name that stands for something else.
+    """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
     # The transforms first: a wrong name of them is told before weights are downloaded.
@@ -111,17 +121,40 @@ def _load(
         known = _known_transforms(draft, settings)
         if known is None or (size is not None and size != known.crop):
             known = fitting(arch, settings.preprocess or _published_name(request), size)
-        transforms = known
-        return _Loaded(module, ModelSpec(arch, classes, weights, transforms), [])
-    transforms = _known_transforms(draft, settings) or transforms
-    module = untrained(arch, int(request.value), transforms.crop)
-    spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
-    files = [layout.model_file(settings.alias, FILE)] if batch_norms(module) else []
-    for path in files:
+        spec, files = ModelSpec(arch, classes, weights, known), []
+    else:
+        transforms = _known_transforms(draft, settings) or transforms
+        module = untrained(arch, int(request.value), transforms.crop)
+        spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
+        files = [layout.model_file(settings.alias, FILE)] if batch_norms(module) else []
+    traced = trace(module)
+    loaded = Loaded(module, spec, traced, _nodes(traced, draft, settings), files)
+    for name, _ in loaded.nodes:
+        _dtype(draft, name, settings)
+    if draft and request.kind != "untrained":
+        # Without weights, the digest of a network is known when it is calibrated.
+        _check_names(draft, settings.alias, spec, loaded.nodes)
+    return loaded
+
+
+def _calibrated(
+    storage: Storage,
+    draft: Manifest | None,
+    settings: EmbedSettings,
+    loaded: Loaded,
+    pool: PoolSettings,
+    source: SourceEntry,
+    listing: list[str],
+) -> Loaded:
+    """The network as it was loaded, or, without weights, with the statistics of its batch norms."""
+    if loaded.spec.weights.kind != "untrained":
+        return loaded
+    for path in loaded.files:
         is_published = draft is not None and path in draft.files
-        _fit_batch_norms(storage, path, is_published, module, spec, pool, listing)
-    weights = WeightsSpec("untrained", request.value, state_digest(module))
-    return _Loaded(module, dataclasses.replace(spec, weights=weights), files)
+        _fit_batch_norms(storage, path, is_published, loaded.module, loaded.spec, pool, source, listing)
+    weights = WeightsSpec("untrained", loaded.spec.weights.name, state_digest(loaded.module))
+    spec = dataclasses.replace(loaded.spec, weights=weights)
+    return dataclasses.replace(loaded, spec=spec, traced=trace(loaded.module))
 
 
 def check_options(settings: EmbedSettings) -> None:
@@ -178,21 +211,22 @@ def _dtype(draft: Manifest | None, space: str, settings: EmbedSettings) -> Dtype
     return settings.dtype
 
 
-def _check_names(draft: Manifest, plan: ModelPlan) -> None:
-    for space in plan.spaces:
-        known = draft.spaces.get(space.name)
-        if known and known.fingerprint != space.fingerprint:
+def _check_names(draft: Manifest, alias: str, spec: ModelSpec, nodes: list[tuple[str, Node]]) -> None:
+    for name, node in nodes:
+        known = draft.spaces.get(name)
+        fingerprint = SpaceSpec(spec, node.layer, node.pooling).fingerprint
+        if known and known.fingerprint != fingerprint:
             before = draft.models[known.model].spec
             raise MismatchError(
-                f"The space {space.name} was made by {_told(before, known.layer)} (fingerprint "
-                f"{known.fingerprint[:16]}), not by {_told(plan.spec, space.node.layer)} ({space.fingerprint[:16]}); "
+                f"The space {name} was made by {_told(before, known.layer)} (fingerprint "
+                f"{known.fingerprint[:16]}), not by {_told(spec, node.layer)} ({fingerprint[:16]}); "
                 "use what it was made by, or give this one a --name of its own."
             )
-    if plan.alias in draft.models:
-        before = draft.models[plan.alias].spec
-        if ModelPlan(plan.alias, before, "", (), plan.compute, 1).identity != plan.identity:
+    if alias in draft.models:
+        before = draft.models[alias].spec
+        if model_identity(before) != model_identity(spec):
             raise MismatchError(
-                f"The model {plan.alias} of the collection is {_told(before)}, not {_told(plan.spec)}; use what it was "
+                f"The model {alias} of the collection is {_told(before)}, not {_told(spec)}; use what it was "
                 "made with, or give this one a --name of its own."
             )
 
@@ -211,6 +245,7 @@ def _fit_batch_norms(
     module: torch.nn.Module,
     spec: ModelSpec,
     pool: PoolSettings,
+    source: SourceEntry,
     listing: list[str],
 ) -> None:
     """Restore the stored statistics, or take them from the first images that can be decoded and store them.
@@ -218,31 +253,32 @@ def _fit_batch_norms(
     What a killed run stored for another network is replaced; what a
     generation lists never is: MismatchError.
     """
-    network, source = _told(spec), str(storage.local(path))
-    stored = statistics_of(storage.read(path), source) if storage.exists(path) else None
+    network, local = _told(spec), str(storage.local(path))
+    stored = statistics_of(storage.read(path), local) if storage.exists(path) else None
     if stored is not None and stored != network and is_published:
         raise MismatchError(
-            f"{source} is of {stored}, not of {network}; use what the collection was made with, or give this one a "
+            f"{local} is of {stored}, not of {network}; use what the collection was made with, or give this one a "
             "--name of its own."
         )
     if stored != network:
-        pixels = _first_images(storage, spec.preprocessing, pool, listing)
+        pixels = _first_images(storage, spec.preprocessing, pool, source, listing)
         images = Normaliser(spec.preprocessing, torch.device("cpu"))(torch.from_numpy(np.stack(pixels)))
         calibrate(module, module, images)
         with storage.staged(path) as temporary:
             temporary.write_bytes(statistics(module, network))
-    restore(module, storage.read(path), source)
+    restore(module, storage.read(path), local)
 
 
 def _first_images(
-    storage: Storage, transforms: PreprocessingSpec, pool: PoolSettings, listing: list[str]
+    storage: Storage, transforms: PreprocessingSpec, pool: PoolSettings, source: SourceEntry, listing: list[str]
 ) -> list[Pixels]:
     """The first images that can be decoded, of the first part that has any."""
     first: tuple[str, str] | None = None
     with DecodePool(pool, transforms) as workers:
         for part in listing:
             table = read_part(storage, part, ["key", "uri"])
-            rows = zip(table.column("key").to_pylist(), table.column("uri").to_pylist(), strict=True)
+            uris = (absolute(source, uri) for uri in table.column("uri").to_pylist())
+            rows = zip(table.column("key").to_pylist(), uris, strict=True)
             pixels: list[Pixels] = []
             for key, image in workers.stream(rows, _CALIBRATION_IMAGES):
                 if isinstance(image, Prepared):

@@ -4,40 +4,54 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
-from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.embedding.inventory import Inventory, Todo
 from lookalike_indexer.embedding.part import Advance, PartEmbedder
-from lookalike_indexer.embedding.plan import ModelPlan
-from lookalike_indexer.embedding.store import PartCounts, PartStore
+from lookalike_indexer.embedding.store import PartStore, Written
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.models.network import Network
 
+# A killed run loses the parts that wait to be written, and the one that is being embedded.
+_WAITING = 1
+
 
 def run_parts(
-    storage: Storage,
-    plan: ModelPlan,
+    inventory: Inventory,
+    source: SourceEntry,
     pool: PoolSettings,
     device: str,
-    parts: Iterable[int],
+    parts: Iterable[str],
     advance: Advance,
     network: Network | None = None,
-) -> Iterator[tuple[int, PartCounts]]:
-    """Embed and write parts; yields each one's number and counts when it is on disk.
+) -> Iterator[Written]:
+    """Embed and write what is missing of some parts, given by the paths of their listing.
 
-    The next part's number is taken, and its images decoded, while the network
-    works on the one before.
+    Yields each part when it is on disk. The next part is taken, and its images
+    are decoded, while the network works on the one before; a thread of its own
+    writes, so that the network does not wait for the disk.
     """
-    store = PartStore(storage, plan)
-    taken: deque[int] = deque()
+    store = PartStore(inventory.storage, inventory.draft, inventory.plan)
+    taken: deque[Todo] = deque()
 
     def inputs() -> Iterator[pa.Table]:
         for part in parts:
-            taken.append(part)
-            yield store.input(part)
+            todo = inventory.todo(inventory.files(part))
+            if todo is not None:
+                taken.append(todo)
+                yield todo.rows
 
-    with PartEmbedder(plan, pool, device, network) as embedder:
+    writing: deque[Future[Written]] = deque()
+    with (
+        PartEmbedder(inventory.plan, pool, device, network, source) as embedder,
+        ThreadPoolExecutor(1, "write") as writer,
+    ):
         for tables in embedder.tables(inputs(), advance):
-            part = taken.popleft()
-            yield part, store.write(part, tables)
+            writing.append(writer.submit(store.write, taken.popleft(), tables))
+            while writing and (writing[0].done() or len(writing) > _WAITING):
+                yield writing.popleft().result()
+        while writing:
+            yield writing.popleft().result()

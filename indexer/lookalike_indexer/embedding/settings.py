@@ -24,10 +24,11 @@ class EmbedSettings:
 
     `source` is what `open_source` takes; `labels` a table of key and label.
     `exclude` are gitignore patterns of paths to leave out; none means those of
-    the collection. `model` is a torchvision model; "" takes the collection's, else
-    DEFAULT_MODEL. `weights` is "imagenet[:NAME]", "untrained[:SEED]" or a
-    file; "" takes those of the collection's model of that name, else
-    DEFAULT_WEIGHTS (see `defaults.settled`).
+    the collection. `source_moved` lets a collection follow a source that was
+    elsewhere before. `model` is a torchvision model; "" takes the
+    collection's, else DEFAULT_MODEL. `weights` is "imagenet[:NAME]",
+    "untrained[:SEED]" or a file; "" takes those of the collection's model of
+    that name, else DEFAULT_WEIGHTS (see `defaults.settled`).
     `preprocess` names the published weights whose transforms to use; "" keeps
     the model's, or takes those of the weights themselves. `layers` are spaces
     besides those that the model has; a new model has its default one. `name`
@@ -44,6 +45,7 @@ class EmbedSettings:
     source: str
     labels: str | None = None
     exclude: tuple[str, ...] = ()
+    source_moved: bool = False
     model: str = ""
     weights: str = ""
     preprocess: str = ""

@@ -9,21 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lookalike_indexer.collection import generations, layout
-from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
-from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.manifest import Manifest, SourceEntry
+from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.assemble import assemble
 from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
+from lookalike_indexer.embedding.inventory import Inventory, PartFiles
 from lookalike_indexer.embedding.plan import ModelPlan
-from lookalike_indexer.embedding.resolve import Resolved, check_options, nothing_readable, resolve
+from lookalike_indexer.embedding.relabel import relabel
+from lookalike_indexer.embedding.resolve import Resolved, check_options, load, nothing_readable, resolve
 from lookalike_indexer.embedding.runner import run_parts
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.store import PartStore, later_rejects
+from lookalike_indexer.embedding.store import PartStore, Written
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.listing import ListingReport, check_same_source, update_listing
 from lookalike_indexer.sources.open import open_source
+from lookalike_indexer.sources.relocate import relocate
+
+# Images that are compared by their bytes when the source has moved.
+_SAMPLE = 256
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,15 @@ class EmbedReport:
 
     `new` images were listed for the first time; `embedded` ones embedded and
     `rejected` ones refused by this run, `skipped` ones had been done before.
-    `gone` and `changed` images of the source are kept as they were embedded.
-    `without_label` new images have no label in the labels file, and
-    `unknown_labels` of its keys name no image. `seconds` is the time of
-    embedding alone, `images_per_second` is 0 when nothing was embedded.
+    `retried` ones were rejected before, and `recovered` are those of them
+    that could be embedded now. `gone` and `changed` images of the source are
+    kept as they were embedded; `renamed` ones have another key, `relabelled`
+    ones another label than before. `without_label` new images have no label
+    though there is a labels file, and `unknown_labels` of its keys name no
+    image. `left_out` counts files of the source that are no pictures, by the
+    reason. `again` are models that lost embeddings of images whose table was
+    damaged: they have to be embedded again. `seconds` is the time of embedding
+    alone, `images_per_second` is 0 when nothing was embedded.
     """
 
     model: str
@@ -47,10 +59,16 @@ class EmbedReport:
     embedded: int
     skipped: int
     rejected: int
+    retried: int
+    recovered: int
     gone: int
     changed: int
+    renamed: int
+    relabelled: int
     without_label: int
     unknown_labels: int
+    left_out: dict[str, int]
+    again: list[str]
     seconds: float
     images_per_second: float
 
@@ -67,6 +85,8 @@ def _pass(space: str, images: int, dim: int) -> None:
 class _Tally:
     embedded: int = 0
     rejected: int = 0
+    retried: int = 0
+    recovered: int = 0
 
 
 def run_embed(
@@ -80,35 +100,39 @@ def run_embed(
 
     `draft` is the newest generation, or None. The caller holds the
     collection's lock. A part whose files are all there is not embedded again,
-    whether they were published or left by a run that was killed. `check` is
-    called before anything is embedded, and may refuse what comes later.
+    whether they were published or left by a run that was killed; images that
+    were rejected for a reason that can pass are tried again. Nothing is
+    written before the source, the model and its weights were found right.
+    `check` is called before anything is embedded, and may refuse what comes
+    later.
     MismatchError: another source, or a name that stands for something else.
     """
     settings = settled(settings, draft)
     check_options(settings)
     source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
+    if draft and settings.source_moved:
+        draft, _ = relocate(storage, draft, source, _SAMPLE, progress)
     if draft:
         check_same_source(storage, draft.source, source.entry)
     labels = Labels(Path(settings.labels), source.entry) if settings.labels else None
-    listing = update_listing(storage, source, labels, settings.part_size, progress)
+    loaded = load(draft, settings)
+    listing = update_listing(storage, source, labels, settings.part_size, progress, draft)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
-    resolved = resolve(storage, draft, settings, pool, listing.parts)
+    resolved = resolve(storage, draft, settings, loaded, pool, source.entry, listing.parts)
     for space in resolved.plan.spaces:
         check(space.name, listing.rows, space.dim)
-    store = PartStore(storage, resolved.plan)
-    missing = [number for number in range(len(listing.parts)) if store.missing(number)]
-    rows = {number: _rows(storage, layout.source(number)) for number in missing}
-    skipped = listing.rows - sum(rows.values())
+    parts = _Parts(Inventory(storage, _refreshed(storage, draft, listing), resolved.plan, listing.parts), source.entry)
+    skipped = listing.rows - sum(parts.missing.values())
     began = time.perf_counter()
     with progress.stage("Embedding", listing.rows, "images", skipped) as bar:
-        tally = _embed(storage, settings, pool, resolved, missing, bar)
+        tally = _embed(settings, pool, resolved, parts, bar)
     seconds = time.perf_counter() - began
-    manifest = _manifest(storage, draft, resolved, listing, source.entry)
+    manifest, again = assemble(parts.inventory, parts.files, parts.written, resolved, listing, source.entry)
     # The widest of all runs: what any of them took must never be too large for what decodes it later.
     limits = draft.limits.widened(settings.limits) if draft else settings.limits
     manifest = dataclasses.replace(manifest, limits=limits)
     if not sum(manifest.rows([path]) for path in manifest.images):
-        raise nothing_readable(_first_reject(storage, resolved.plan))
+        raise nothing_readable(_first_reject(storage, manifest, resolved.plan))
     plan = resolved.plan
     return manifest, EmbedReport(
         model=plan.alias,
@@ -120,91 +144,86 @@ def run_embed(
         embedded=tally.embedded,
         skipped=skipped,
         rejected=tally.rejected,
+        retried=tally.retried,
+        recovered=tally.recovered,
         gone=listing.gone,
         changed=listing.changed,
+        renamed=listing.renamed,
+        relabelled=listing.relabelled,
         without_label=listing.without_label,
         unknown_labels=listing.unknown_labels,
+        left_out=listing.left_out,
+        again=again,
         seconds=seconds,
         images_per_second=tally.embedded / seconds if tally.embedded else 0.0,
     )
 
 
-def _embed(
-    storage: Storage, settings: EmbedSettings, pool: PoolSettings, resolved: Resolved, missing: list[int], bar: Bar
-) -> _Tally:
+class _Parts:
+    """The parts of a run: the files of those that are done, and how many images of the others are missing."""
+
+    def __init__(self, inventory: Inventory, source: SourceEntry) -> None:
+        self.inventory, self.source = inventory, source
+        self.files: dict[int, PartFiles] = {}
+        self.missing: dict[str, int] = {}
+        self.written: set[str] = set()
+        store = PartStore(inventory.storage, inventory.draft, inventory.plan)
+        for listing in inventory.listing:
+            files = inventory.files(listing)
+            todo = inventory.todo(files)
+            finished = store.finished(todo) if todo else files
+            if finished is None and todo is not None:
+                self.missing[listing] = len(todo.rows)
+            else:
+                self.files[files.number] = finished or files
+
+    def add(self, written: Written) -> None:
+        """Take in a part that was embedded."""
+        self.files[written.files.number] = written.files
+        self.written.update(written.paths)
+
+
+def _embed(settings: EmbedSettings, pool: PoolSettings, resolved: Resolved, parts: _Parts, bar: Bar) -> _Tally:
     tally = _Tally()
-    if not missing:
+    if not parts.missing:
         return tally
+    wanted = list(parts.missing)
     if len(settings.devices) == 1:
-        done = run_parts(storage, resolved.plan, pool, settings.devices[0], missing, bar.advance, resolved.network)
+        device = settings.devices[0]
+        done = run_parts(parts.inventory, parts.source, pool, device, wanted, bar.advance, resolved.network)
     else:
-        done = distribute(storage, resolved.plan, pool, settings.devices, missing, bar.advance)
-    for _, counts in done:
+        done = distribute(parts.inventory, parts.source, pool, settings.devices, wanted, bar.advance)
+    for written in done:
+        parts.add(written)
+        counts = written.counts
         tally.embedded += counts.embedded
         tally.rejected += counts.rejected
+        tally.retried += counts.retried
+        tally.recovered += counts.recovered
         if tally.rejected:
             bar.note(f"{tally.rejected} rejected")
     return tally
 
 
-def _manifest(
-    storage: Storage, draft: Manifest | None, resolved: Resolved, listing: ListingReport, source: SourceEntry
-) -> Manifest:
-    plan, count = resolved.plan, len(listing.parts)
-    base = draft or Manifest(format=FORMAT, generation=0, source=source, files={}, listing=[], images=[])
-    models = {**base.models, plan.alias: _model_entry(storage, base, resolved, count)}
-    spaces = {**base.spaces, **_space_entries(storage, plan, count)}
-    return generations.complete(
-        storage,
-        dataclasses.replace(
-            base,
-            listing=listing.parts,
-            images=[layout.images(part) for part in range(count)],
-            models=models,
-            spaces=spaces,
-            default_space=base.default_space or plan.spaces[0].name,
-        ),
-    )
+def _refreshed(storage: Storage, draft: Manifest | None, listing: ListingReport) -> Manifest | None:
+    """The draft with the labels and keys of its images as the listing has them now."""
+    if draft is None or not listing.revised:
+        return draft
+    listed = {layout.part_number(path): path for path in listing.parts}
+    there = storage.sizes(layout.IMAGES)
+    images, files = [], dict(draft.files)
+    for path in draft.images:
+        number = layout.part_number(path)
+        if number in listing.revised and path.rsplit("/", 1)[1] in there:
+            path = relabel(storage, path, listed[number])
+            if path not in files:
+                files[path] = generations.measure(storage, path)
+        images.append(path)
+    return dataclasses.replace(draft, images=images, files=files)
 
 
-def _model_entry(storage: Storage, base: Manifest, resolved: Resolved, count: int) -> ModelEntry:
-    plan = resolved.plan
-    known = [name for name, space in base.spaces.items() if space.model == plan.alias]
-    spaces = dict.fromkeys([*known, *(space.name for space in plan.spaces)])
-    rejects = [layout.rejects(plan.alias, part) for part in range(count)]
-    later = [layout.rejects(later_rejects(space), part) for space in spaces for part in range(count)]
-    return ModelEntry(
-        spec=plan.spec,
-        compute=plan.arithmetic,
-        predictions=[layout.predictions(plan.alias, part) for part in range(count) if plan.spec.classifies],
-        rejects=rejects + [path for path in later if storage.exists(path)],
-        files=resolved.files,
-    )
-
-
-def _space_entries(storage: Storage, plan: ModelPlan, count: int) -> dict[str, SpaceEntry]:
-    entries = {}
-    for space in plan.spaces:
-        parts = [layout.embeddings(space.name, part) for part in range(count)]
-        entries[space.name] = SpaceEntry(
-            model=plan.alias,
-            layer=space.node.layer,
-            pooling=space.node.pooling,
-            dim=space.dim,
-            dtype=space.dtype,
-            fingerprint=space.fingerprint,
-            rows=sum(_rows(storage, path) for path in parts),
-            parts=parts,
-        )
-    return entries
-
-
-def _rows(storage: Storage, path: str) -> int:
-    with open_part(storage, path) as part:
-        rows: int = part.metadata.num_rows
-        return rows
-
-
-def _first_reject(storage: Storage, plan: ModelPlan) -> tuple[str, str] | None:
-    rejects = read_part(storage, layout.rejects(plan.alias, 0), ["key", "reason"]).to_pylist()
-    return (rejects[0]["key"], rejects[0]["reason"]) if rejects else None
+def _first_reject(storage: Storage, manifest: Manifest, plan: ModelPlan) -> tuple[str, str] | None:
+    for path in manifest.models[plan.alias].rejects:
+        for row in read_part(storage, path, ["key", "reason"]).to_pylist():
+            return row["key"], row["reason"]
+    return None

@@ -1,112 +1,213 @@
-"""Which files of a run are there already, and writing those that are not."""
+"""Writing what became of a part, so that a run which is killed between two files can go on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 
-from lookalike_indexer.collection import layout
-from lookalike_indexer.collection.parts import open_part, read_part, write_part
+from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.parts import read_part, with_columns, write_part
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.part import FINGERPRINT, PartTables
-from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan
-from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.embedding.inventory import PartFiles, Todo, about, listing_identity
+from lookalike_indexer.embedding.part import PartTables
+from lookalike_indexer.embedding.plan import ModelPlan
 
 
 @dataclass(frozen=True)
 class PartCounts:
-    """What became of a part's images."""
+    """What became of the images of a part that were to be embedded.
+
+    `retried` of them had been rejected before, and `recovered` of those were embedded now.
+    """
 
     embedded: int
     rejected: int
+    retried: int = 0
+    recovered: int = 0
 
 
+@dataclass(frozen=True)
+class Written:
+    """A part that was embedded: its files now, those among them that were written, and the counts."""
+
+    files: PartFiles
+    paths: tuple[str, ...]
+    counts: PartCounts
+
+
+@dataclass
 class PartStore:
-    """The parts of one model in a collection.
+    """Writes the parts of one model.
 
-    A part is written in a fixed order, its images before what is about them,
-    so that whatever a killed run left, the rest can be added to it. The first
-    model to reach a part decides which images it has; others embed those.
+    The first files of a part are written under its number. Where some of its
+    images were embedded before, the rows of this run are added to those in
+    revised files beside the old ones, which other generations name.
     """
 
-    def __init__(self, storage: Storage, plan: ModelPlan) -> None:
-        self._storage, self._plan = storage, plan
+    storage: Storage
+    draft: Manifest | None
+    plan: ModelPlan
 
-    def missing(self, part: int) -> bool:
-        """Whether a part still has to be embedded, at least for one space.
+    def write(self, todo: Todo, tables: PartTables) -> Written:
+        """Write what was made of a part."""
+        writing = _Writing(self.storage, self.draft, todo)
+        files = self._first(writing, todo, tables) if todo.files.images is None else self._add(writing, todo, tables)
+        if any(not layout.is_first(path) for path in writing.paths) and todo.inputs:
+            self._record(todo, files)
+        return Written(files, tuple(writing.paths), self._counts(todo, tables))
 
-        MismatchError: a file that is there was made by another model or in
-        another type, by a run that was killed.
-        """
-        alias = self._plan.alias
-        paths = {layout.rejects(alias, part): self._plan.identity}
-        if self._plan.spec.classifies:
-            paths[layout.predictions(alias, part)] = self._plan.identity
-        paths |= {layout.embeddings(space.name, part): space.fingerprint for space in self._plan.spaces}
-        there = {path: digest for path, digest in paths.items() if self._storage.exists(path)}
-        for path, digest in there.items():
-            self._check(path, digest)
-        for space in self._plan.spaces:
-            self._check_dtype(space, part)
-        return len(there) < len(paths) or not self._storage.exists(layout.images(part))
+    def _counts(self, todo: Todo, tables: PartTables) -> PartCounts:
+        before = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in todo.files.rejects]
+        rejected = np.concatenate([np.empty(0, np.int64), *before])
+        retried = np.isin(todo.rows.column("id").to_numpy(), rejected).sum()
+        recovered = np.isin(tables.images.column("id").to_numpy(), rejected).sum()
+        return PartCounts(tables.images.num_rows, tables.rejects.num_rows, int(retried), int(recovered))
 
-    def input(self, part: int) -> pa.Table:
-        """The rows to embed: the images of the part when these are known, its listing before."""
-        known = self._storage.exists(layout.images(part))
-        return read_part(self._storage, layout.images(part) if known else layout.source(part))
+    def finished(self, todo: Todo) -> PartFiles | None:
+        """The files that a run which was killed made of the same part and rows, if it wrote all of them."""
+        path = self._record_path(todo)
+        if not todo.inputs or not self.storage.exists(path):
+            return None
+        try:
+            files = msgspec.json.decode(self.storage.read(path), type=PartFiles)
+        except msgspec.DecodeError:
+            return None
+        paths = [files.images, files.predictions, *files.rejects, *files.embeddings.values()]
+        return files if all(path is not None and self.storage.exists(path) for path in paths) else None
 
-    def write(self, part: int, tables: PartTables) -> PartCounts:
-        """Write what is missing of a part. A file that a generation may list is never written again."""
-        alias = self._plan.alias
-        rejects = layout.rejects(alias, part)
-        if not self._storage.exists(layout.images(part)):
-            # Rejects of a killed run that got no further are written again, with the same bytes.
-            write_part(self._storage, rejects, tables.rejects)
-            write_part(self._storage, layout.images(part), tables.images)
-        elif not self._write_new(rejects, tables.rejects) and tables.rejects.num_rows:
-            # Images that could be read before, for other spaces of this model, and no longer can be.
-            space = next(name for name in tables.embeddings if not self._exists(name, part))
-            self._write_new(layout.rejects(later_rejects(space), part), tables.rejects)
-        if tables.predictions is not None:
-            self._write_new(layout.predictions(alias, part), tables.predictions)
-        for name, table in tables.embeddings.items():
-            self._write_new(layout.embeddings(name, part), table)
-        return PartCounts(tables.images.num_rows, tables.rejects.num_rows)
+    def _first(self, writing: _Writing, todo: Todo, tables: PartTables) -> PartFiles:
+        """Rejects and images before what is about them: whatever a killed run left, the rest can be added to it."""
+        alias, number, listing = self.plan.alias, todo.files.number, todo.files.listing
+        images = tables.images.replace_schema_metadata({schema.ABOUT: listing_identity(self.storage, listing).encode()})
+        mark = about(images)
+        rejects = writing.put(layout.rejects(alias, number), _about(tables.rejects, mark))
+        kept = writing.put(layout.images(number), images)
+        predictions = writing.put(layout.predictions(alias, number), _about(tables.predictions, mark))
+        embeddings = {
+            name: writing.put(layout.embeddings(name, number), _about(table, mark))
+            for name, table in tables.embeddings.items()
+        }
+        return PartFiles(number, listing, kept, predictions, (rejects,), embeddings)
 
-    def _exists(self, space: str, part: int) -> bool:
-        return self._storage.exists(layout.embeddings(space, part))
-
-    def _write_new(self, path: str, table: pa.Table) -> bool:
-        if self._storage.exists(path):
-            return False
-        write_part(self._storage, path, table)
-        return True
-
-    def _check(self, path: str, digest: str) -> None:
-        with open_part(self._storage, path) as file:
-            found = (file.schema_arrow.metadata or {}).get(FINGERPRINT, b"").decode()
-        if found != digest:
-            raise MismatchError(
-                f"{self._storage.local(path)} was made by another model, weights, preprocessing or layer (fingerprint "
-                f"{found[:16]}) than this run's {self._plan.spec.arch} with {self._plan.spec.weights} "
-                f"({digest[:16]}); give this one a --name of its own."
+    def _add(self, writing: _Writing, todo: Todo, tables: PartTables) -> PartFiles:
+        """Add the rows of this run to those that the part has."""
+        alias, before = self.plan.alias, todo.files
+        number = before.number
+        images = self._images(str(before.images), tables.images)
+        kept = writing.replace(before.images, layout.images(number), images)
+        mark = about(images)
+        tried = todo.rows.column("id").to_numpy()
+        rejects = self._rejects(before.rejects, tables.rejects, tried)
+        old = before.rejects[0] if len(before.rejects) == 1 else None
+        first = layout.rejects(alias, number)
+        if before.rejects and old is None:
+            # Several files of an earlier format become one.
+            old, first = before.rejects[0], before.rejects[0]
+        rejected = writing.replace(old, first, _about(rejects, mark))
+        predictions = writing.replace(
+            before.predictions,
+            layout.predictions(alias, number),
+            _about(self._merged(before.predictions, tables.predictions), mark),
+        )
+        embeddings = {
+            name: writing.replace(
+                before.embeddings.get(name),
+                layout.embeddings(name, number),
+                _about(self._merged(before.embeddings.get(name), table), mark),
             )
+            for name, table in tables.embeddings.items()
+        }
+        return PartFiles(number, before.listing, kept, predictions, (rejected,), embeddings)
 
-    def _check_dtype(self, space: SpacePlan, part: int) -> None:
-        path = layout.embeddings(space.name, part)
-        if not self._storage.exists(path):
-            return
-        with open_part(self._storage, path) as file:
-            stored = file.schema_arrow.field("embedding").type.value_type
-        wanted = pa.float16() if space.dtype == "float16" else pa.float32()
-        if stored != wanted:
-            raise MismatchError(
-                f"{self._storage.local(path)} is stored as {stored}, not as {space.dtype}; give --dtype "
-                f"{'float16' if stored == pa.float16() else 'float32'}, or another --name."
-            )
+    def _images(self, path: str, new: pa.Table) -> pa.Table:
+        """The images with those of this run; a digest that was not known is taken from it."""
+        rows = {row["id"]: row for row in with_columns(read_part(self.storage, path), schema.IMAGES.names).to_pylist()}
+        for row in new.to_pylist():
+            known = rows.setdefault(row["id"], row)
+            known["sha256"] = known["sha256"] or row["sha256"]
+        return pa.Table.from_pylist([rows[image_id] for image_id in sorted(rows)], schema.IMAGES)
+
+    def _rejects(
+        self, paths: Iterable[str], new: pa.Table, tried: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> pa.Table:
+        """The rejects without those that were tried again, and with those of this run."""
+        before = [with_columns(read_part(self.storage, path), schema.REJECTS.names) for path in paths]
+        kept = [table.filter(pa.array(~np.isin(table.column("id").to_numpy(), tried))) for table in before]
+        plain = [table.replace_schema_metadata().cast(schema.REJECTS) for table in [*kept, new]]
+        return pa.concat_tables(plain).sort_by("id").replace_schema_metadata(new.schema.metadata)
+
+    def _merged(self, path: str | None, new: pa.Table) -> pa.Table:
+        """The rows of a file with those of this run that it lacks, by ascending id."""
+        if path is None:
+            return new
+        before = read_part(self.storage, path)
+        ids = before.column("id").to_numpy()
+        added = new.filter(pa.array(~np.isin(new.column("id").to_numpy(), ids)))
+        if not len(added):
+            return before
+        order = np.argsort(np.concatenate([ids, added.column("id").to_numpy()]), kind="stable")
+        metadata = dict(new.schema.metadata or {})
+        arithmetics = [(one.schema.metadata or {}).get(schema.COMPUTE, b"").decode() for one in (before, new)]
+        if any(arithmetics):
+            parts = {word for one in arithmetics for word in one.split(" + ") if word}
+            metadata[schema.COMPUTE] = " + ".join(sorted(parts)).encode()
+        both = [table.replace_schema_metadata() for table in (before, added)]
+        return pa.concat_tables(both).combine_chunks().take(pa.array(order)).replace_schema_metadata(metadata)
+
+    def _record(self, todo: Todo, files: PartFiles) -> None:
+        with self.storage.staged(self._record_path(todo)) as temporary:
+            temporary.write_bytes(msgspec.json.encode(files))
+
+    def _record_path(self, todo: Todo) -> str:
+        return layout.revision_record(self.plan.alias, todo.files.number, todo.inputs)
 
 
-def later_rejects(space: str) -> str:
-    """The folder of rejects found when a space was added to a model that had its own already."""
-    return f"{space}+later"
+@dataclass
+class _Writing:
+    """One part while its files are written."""
+
+    storage: Storage
+    draft: Manifest | None
+    todo: Todo
+    paths: list[str] = field(default_factory=list)
+
+    def put(self, path: str, table: pa.Table) -> str:
+        """Write a table under its own path; where a generation names that for other bytes, under a revised one."""
+        named = self.draft.files.get(path) if self.draft else None
+        if named is None:
+            write_part(self.storage, path, table)
+            self.paths.append(path)
+            return path
+        return self._revised(path, table, repairs=named.sha256)
+
+    def replace(self, before: str | None, first: str, table: pa.Table) -> str:
+        """Write a table that takes the place of a file, if it has other rows; returns the path that counts now."""
+        if before is None:
+            return self.put(first, table)
+        if self._same(before, table):
+            return before
+        return self._revised(before, table)
+
+    def _same(self, path: str, table: pa.Table) -> bool:
+        found = read_part(self.storage, path)
+        return set(found.column_names) == set(table.column_names) and found.equals(table)
+
+    def _revised(self, path: str, table: pa.Table, repairs: str = "") -> str:
+        inputs = self.todo.inputs or listing_identity(self.storage, self.todo.files.listing)
+        revised = layout.revised(path, inputs)
+        write_part(self.storage, revised, table)
+        if repairs and self.storage.digest(revised) == repairs:
+            # The very bytes that a generation names and that were missing.
+            self.storage.rename(revised, path)
+            revised = path
+        self.paths.append(revised)
+        return revised
+
+
+def _about(table: pa.Table, mark: str) -> pa.Table:
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), schema.ABOUT: mark.encode()})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
-from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.errors import DecodeError, DecodeErrorKind
 from lookalike_indexer.images.decode import decode, plain_jpeg_size
 from lookalike_indexer.images.preprocessing import Pixels, can_resize, geometric
 from lookalike_indexer.sources.fetch import fetch
@@ -17,7 +18,8 @@ class Prepared:
     """An image as the network takes it, and what its file said.
 
     `pixels` is uint8 of shape (3, crop, crop); `bytes` the length of the
-    encoded picture; `width` and `height` those of the upright picture.
+    encoded picture and `sha256` its digest; `width` and `height` those of the
+    upright picture.
     """
 
     pixels: Pixels
@@ -25,6 +27,7 @@ class Prepared:
     width: int
     height: int
     bytes: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,33 +37,64 @@ class Encoded:
     data: bytes
     width: int
     height: int
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """An image that cannot be had, and why, in a line."""
+    """An image that cannot be had, and why, in a line; `kind` is that of a DecodeError."""
 
     reason: str
+    kind: DecodeErrorKind = "damaged"
 
 
-def prepare_for_gpu(image: str | bytes, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
+@dataclass(frozen=True)
+class Expected:
+    """An image, given by its URI or as encoded bytes, that must have a certain SHA-256."""
+
+    image: str | bytes
+    sha256: str
+
+
+# An image to prepare: its URI, its encoded bytes, or either with a digest; one that is rejected already stays so.
+Asked = str | bytes | Expected | Rejected
+
+
+def prepare_for_gpu(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
     """A JPEG whose pixels lie as they should is left encoded; every other image is prepared."""
+    if isinstance(image, Rejected):
+        return image
     try:
-        data = fetch(image, limits.max_bytes) if isinstance(image, str) else image
+        data, sha256 = _read(image, limits)
     except DecodeError as error:
-        return Rejected(str(error))
+        return Rejected(str(error), error.kind)
     size = plain_jpeg_size(data, limits)
-    return Encoded(data, *size) if size and can_resize(*size, spec) else prepare(data, spec, limits)
+    return Encoded(data, *size, sha256) if size and can_resize(*size, spec) else prepare(data, spec, limits)
 
 
-def prepare(image: str | bytes, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Rejected:
-    """Prepare an image, given by its URI or as encoded bytes."""
+def prepare(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Rejected:
+    """Prepare an image; one that has another digest than is expected is rejected as changed."""
+    if isinstance(image, Rejected):
+        return image
     try:
-        data = fetch(image, limits.max_bytes) if isinstance(image, str) else image
+        data, sha256 = _read(image, limits)
         decoded = decode(data, limits)
         pixels = geometric(decoded.image, spec)
     except DecodeError as error:
-        return Rejected(str(error))
+        return Rejected(str(error), error.kind)
     except MemoryError:
-        return Rejected("decoding needs more memory than there is")
-    return Prepared(pixels, decoded.format, decoded.width, decoded.height, len(data))
+        return Rejected("decoding needs more memory than there is", "limit")
+    return Prepared(pixels, decoded.format, decoded.width, decoded.height, len(data), sha256)
+
+
+def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, str]:
+    """The encoded bytes of an image and their SHA-256; DecodeError when they are not those that are expected."""
+    given, wanted = (image.image, image.sha256) if isinstance(image, Expected) else (image, "")
+    data = fetch(given, limits.max_bytes) if isinstance(given, str) else given
+    sha256 = hashlib.sha256(data).hexdigest()
+    if wanted and sha256 != wanted:
+        raise DecodeError(
+            f"the file has changed: its SHA-256 begins with {sha256[:16]}, and {wanted[:16]} was embedded before",
+            kind="changed",
+        )
+    return data, sha256

@@ -23,7 +23,7 @@ from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.confined import ConfinedPool
-from lookalike_indexer.images.prepare import Encoded, Prepared, Rejected, prepare, prepare_for_gpu
+from lookalike_indexer.images.prepare import Asked, Encoded, Prepared, Rejected, prepare, prepare_for_gpu
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -57,7 +57,7 @@ class PoolSettings:
 @dataclass(frozen=True)
 class _Chunk(Generic[T]):
     tags: list[T]
-    images: list[str | bytes]
+    images: list[Asked]
     future: Future[Sequence[Passed]]
 
 
@@ -81,10 +81,10 @@ class DecodePool:
         """End the workers; what they were doing is lost."""
         self._pool.close()
 
-    def stream(self, images: Iterable[tuple[T, str | bytes]], ahead: int) -> Iterator[tuple[T, Passed]]:
+    def stream(self, images: Iterable[tuple[T, Asked]], ahead: int) -> Iterator[tuple[T, Passed]]:
         """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
 
-        An image is its URI, or its encoded bytes.
+        An image that is rejected already comes back as it is.
         """
         source = iter(images)
         waiting: deque[_Chunk[T]] = deque()
@@ -106,14 +106,14 @@ class DecodePool:
         futures = [self._schedule([image]) for image in images]
         return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
 
-    def _submit(self, taken: list[tuple[T, str | bytes]]) -> _Chunk[T]:
+    def _submit(self, taken: list[tuple[T, Asked]]) -> _Chunk[T]:
         images = [image for _, image in taken]
         function: Callable[..., Sequence[Passed]] = _prepare_all_for_gpu if self._settings.leave_jpegs else _prepare_all
         arguments = images, self._spec, self._settings.limits
         future = self._pool.schedule(function, arguments, self._settings.timeout)
         return _Chunk([tag for tag, _ in taken], images, future)
 
-    def _schedule(self, images: list[str | bytes] | list[bytes]) -> Future[Sequence[Result]]:
+    def _schedule(self, images: list[Asked] | list[bytes]) -> Future[Sequence[Result]]:
         return self._pool.schedule(_prepare_all, (images, self._spec, self._settings.limits), self._settings.timeout)
 
     def _results(self, chunk: _Chunk[T]) -> Sequence[Passed]:
@@ -126,15 +126,15 @@ class DecodePool:
         alone: list[Result] = [self._one(image, self._schedule([image])) for image in chunk.images]
         return alone
 
-    def _one(self, image: str | bytes, future: Future[Sequence[R]]) -> R | Result:
+    def _one(self, image: Asked, future: Future[Sequence[R]]) -> R | Result:
         try:
             return self._answer(image, future)
         except (ProcessExpired, BrokenProcessPool):
-            return Rejected("the decoder crashed")
+            return Rejected("the decoder crashed", "crashed")
         except FutureTimeoutError:
-            return Rejected(f"decoding took longer than {self._settings.timeout:g} s")
+            return Rejected(f"decoding took longer than {self._settings.timeout:g} s", "timeout")
 
-    def _answer(self, image: str | bytes, future: Future[Sequence[R]]) -> R | Result:
+    def _answer(self, image: Asked, future: Future[Sequence[R]]) -> R | Result:
         try:
             return future.result()[0]
         except BrokenProcessPool:
@@ -142,9 +142,9 @@ class DecodePool:
             return self._schedule([image]).result()[0]
 
 
-def _prepare_all(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
+def _prepare_all(images: list[Asked], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
     return [prepare(image, spec, limits) for image in images]
 
 
-def _prepare_all_for_gpu(images: list[str | bytes], spec: PreprocessingSpec, limits: ImageLimits) -> list[Passed]:
+def _prepare_all_for_gpu(images: list[Asked], spec: PreprocessingSpec, limits: ImageLimits) -> list[Passed]:
     return [prepare_for_gpu(image, spec, limits) for image in images]

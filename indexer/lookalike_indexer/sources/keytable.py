@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 Int64 = npt.NDArray[np.int64]
+UInt64 = npt.NDArray[np.uint64]
 _BATCH = 4096
-_DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 
 
 class KeyTable:
@@ -23,33 +23,39 @@ class KeyTable:
 
     def __init__(self, keys: Iterable[str]) -> None:
         batches = [_digests(batch) for batch in batched(keys, _BATCH)]
-        digests = np.concatenate(batches) if batches else np.empty(0, _DIGEST)
-        self._order = np.lexsort((digests["low"], digests["high"]))
-        self._sorted = digests[self._order]
-        del digests
+        digests = np.concatenate(batches) if batches else np.empty((0, 2), np.uint64)
+        del batches
+        self._order = np.lexsort((digests[:, 1], digests[:, 0]))
+        # Apart, so that a search among the upper halves reads neighbouring memory.
+        self._high: UInt64 = digests[self._order, 0]
+        self._low: UInt64 = digests[self._order, 1]
 
     def __len__(self) -> int:
-        return len(self._sorted)
+        return len(self._order)
 
     def find(self, keys: Sequence[str]) -> Int64:
         """The number of each key, -1 for one that is not in the table; shape (len(keys),)."""
-        wanted = _digests(keys)
         out = np.full(len(keys), -1, np.int64)
-        if not len(self):
+        if not len(self) or not len(keys):
             return out
-        start = np.searchsorted(self._sorted["high"], wanted["high"], side="left")
-        for position, (at, digest) in enumerate(zip(start.tolist(), wanted, strict=True)):
-            # Equal upper halves are all but impossible, so that this is one step.
-            while at < len(self) and self._sorted["high"][at] == digest["high"]:
-                if self._sorted["low"][at] == digest["low"]:
-                    out[position] = self._order[at]
-                    break
-                at += 1
+        wanted = _digests(keys)
+        at = np.searchsorted(self._high, wanted[:, 0], side="left")
+        inside = np.minimum(at, len(self) - 1)
+        near = (at < len(self)) & (self._high[inside] == wanted[:, 0])
+        same = near & (self._low[inside] == wanted[:, 1])
+        out[same] = self._order[inside[same]]
+        # Equal upper halves of different keys are all but impossible.
+        for position in np.flatnonzero(near & ~same):
+            row = int(at[position])
+            while row < len(self) and self._high[row] == wanted[position, 0]:
+                if self._low[row] == wanted[position, 1]:
+                    out[position] = self._order[row]
+                row += 1
         return out
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """The numbers of two equal keys, the one that repeats first in order; None when all differ."""
-        same = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        same = np.flatnonzero((self._high[1:] == self._high[:-1]) & (self._low[1:] == self._low[:-1]))
         if not len(same):
             return None
         pairs = np.sort(np.stack([self._order[same], self._order[same + 1]]), axis=0)
@@ -64,6 +70,7 @@ def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def _digests(keys: Sequence[str]) -> npt.NDArray[np.void]:
+def _digests(keys: Sequence[str]) -> UInt64:
+    """The digest of each key as two numbers, shape (len(keys), 2)."""
     data = b"".join(hashlib.blake2b(key.encode(), digest_size=16).digest() for key in keys)
-    return np.frombuffer(data, _DIGEST)
+    return np.frombuffer(data, "<u8").reshape(len(keys), 2)

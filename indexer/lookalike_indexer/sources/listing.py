@@ -1,31 +1,37 @@
 """The listing of the source that the collection keeps: ids are given here, once and in order.
 
-What is new in the source is appended as further parts; nothing that was
-listed is ever changed. Parts are written in the source's order and each but
+What is new in the source is appended as further parts. What was listed keeps
+its id for ever; its label, its name and what is known of its file follow the
+source, in revised parts. Parts are written in the source's order and each but
 the last of a run is full, so that a killed run's listing is continued with
 the very parts that it would have written.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from lookalike_indexer.collection import layout, schema, uris
-from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, write_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.uris import absolute
 from lookalike_indexer.errors import MismatchError, UsageError
 from lookalike_indexer.progress import Progress
-from lookalike_indexer.sources.keytable import KeyTable
+from lookalike_indexer.sources.digests import EmbeddedImages, SourceDigests
+from lookalike_indexer.sources.keytable import Int64, KeyTable
+from lookalike_indexer.sources.known import KnownListing
 from lookalike_indexer.sources.labels import Labels
+from lookalike_indexer.sources.renames import find_renames
+from lookalike_indexer.sources.revisions import revise_part
 from lookalike_indexer.sources.row import Source, SourceRow
 
 _SOURCE = b"lookalike.source"
@@ -38,9 +44,13 @@ class ListingReport:
 
     `parts` are all parts of the listing, `rows` their images; `new` of these
     were added now. `gone` images are no longer in the source and `changed`
-    ones have another size or time: both are kept as they were embedded.
-    `without_label` counts among the new ones; `unknown_labels` are keys of the
-    labels file that name no image of the source.
+    ones hold other bytes than were embedded: both are kept as they were
+    embedded. `renamed` images were found under another key by their digest,
+    `relabelled` ones have another label than before. `without_label` counts
+    new images that have no label though a labels file is given, and
+    `unknown_labels` the keys of that file that name no image of the source.
+    `left_out` counts files of the source that are not listed, by reason.
+    `revised` are the numbers of the parts that changed.
     """
 
     parts: list[str]
@@ -48,137 +58,280 @@ class ListingReport:
     new: int
     gone: int
     changed: int
+    renamed: int
+    relabelled: int
     without_label: int
     unknown_labels: int
+    left_out: dict[str, int] = field(default_factory=dict)
+    revised: frozenset[int] = frozenset()
 
 
 def update_listing(
-    storage: Storage, source: Source, labels: Labels | None, part_size: int, progress: Progress
+    storage: Storage,
+    source: Source,
+    labels: Labels | None,
+    part_size: int,
+    progress: Progress,
+    draft: Manifest | None = None,
 ) -> ListingReport:
-    """Append what is new in a source to the collection's listing, in parts of `part_size` images.
+    """Bring the collection's listing to what the source is now; new images come in parts of `part_size`.
 
-    MismatchError: the listing is of another source. UsageError: the source is
-    empty, or has a key twice; or no key of the labels file is one of its keys.
+    `draft` is the newest generation, or None. UsageError: the source is empty,
+    has a key twice, or has none of the keys of the labels file; then nothing
+    is written.
     """
     _check_duplicates(source)
     if labels:
         _check_labels(source, labels)
-    known = _Known(storage, source.entry)
-    writer = _Writer(storage, source.entry, len(known.parts), known.rows, part_size)
-    without_label = 0
+    parts = listed_parts(storage, source.entry, draft)
+    listing = _Listing(storage, source, labels, parts, part_size, draft)
     with progress.stage("Listing", None, "images") as bar:
         for rows in _batches(source.rows()):
-            is_new = known.is_new(rows)
-            if labels:
-                # Known rows are looked up too, so that the file's keys that name no image can be told.
-                given, found = labels.look_up([row.key for row in rows])
-                rows = [
-                    dataclasses.replace(row, label=label) if mentioned else row
-                    for row, label, mentioned in zip(rows, given, found.tolist(), strict=True)
-                ]
-            new = [row for row, fresh in zip(rows, is_new, strict=True) if fresh]
-            if labels:
-                without_label += sum(row.label is None for row in new)
-            writer.add(new)
+            listing.take(rows)
             bar.advance(len(rows))
-    writer.close()
-    if not writer.rows:
-        raise UsageError(f"{source.entry.uri} has no pictures (JPEG, PNG, WebP, GIF, BMP or TIFF).")
-    return ListingReport(
-        parts=[layout.source(part) for part in range(writer.part)],
-        rows=writer.rows,
-        new=writer.rows - known.rows,
-        gone=known.gone,
-        changed=known.changed,
-        without_label=without_label,
-        unknown_labels=labels.unknown if labels else 0,
-    )
+    return listing.close()
 
 
-def listed_parts(storage: Storage) -> list[str]:
-    """The parts of the listing so far, in order."""
-    return [f"{layout.SOURCE}/{name}" for name in storage.list(layout.SOURCE) if name.endswith(".parquet")]
+def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) -> list[str]:
+    """The parts of the listing so far, in order: those of the draft, then those that a killed run left.
+
+    What a run over another source left is no part of it.
+    """
+    paths = list(draft.listing) if draft else []
+    numbers = {layout.part_number(path) for path in paths}
+    rows = draft.rows(paths) if draft else 0
+    for name in storage.list(layout.SOURCE):
+        path = f"{layout.SOURCE}/{name}"
+        number = layout.part_number(path)
+        if not layout.is_first(path) or number <= max(numbers, default=-1):
+            continue
+        with open_part(storage, path) as part:
+            metadata = part.schema_arrow.metadata or {}
+            count = part.metadata.num_rows
+        ids = read_part(storage, path, ["id"]).column("id")
+        if metadata.get(_SOURCE) != _told(source) or ids[0].as_py() != rows:
+            break
+        paths.append(path)
+        numbers.add(number)
+        rows += count
+    return paths
 
 
-class _Known:
-    """What the listing had before: 32 bytes for each image."""
+class _Listing:
+    """The listing while the source is looked at."""
 
-    def __init__(self, storage: Storage, entry: SourceEntry) -> None:
-        self.parts = listed_parts(storage)
-        for part in self.parts[:1]:
-            _check_source(storage, part, entry)
-        stamps = [_stamps(read_part(storage, part, ["bytes", "modified_ns"])) for part in self.parts]
-        self._stamps = np.concatenate(stamps) if stamps else np.empty(0, np.uint64)
-        self._keys = KeyTable(
-            key for part in self.parts for key in read_part(storage, part, ["key"]).column("key").to_pylist()
+    def __init__(
+        self,
+        storage: Storage,
+        source: Source,
+        labels: Labels | None,
+        parts: list[str],
+        part_size: int,
+        draft: Manifest | None,
+    ) -> None:
+        self._storage, self._source, self._labels = storage, source, labels
+        self._known = KnownListing(storage, parts)
+        images = {layout.part_number(path): layout.images(layout.part_number(path)) for path in parts}
+        images |= {layout.part_number(path): path for path in (draft.images if draft else [])}
+        self._embedded = EmbeddedImages(storage, images)
+        self._digests = SourceDigests()
+        self._changes: dict[int, dict[str, Any]] = defaultdict(dict)
+        self._relabelled = self._without_label = 0
+        self._new: list[pa.Table] = []
+        following = 1 + max((layout.part_number(path) for path in parts), default=-1)
+        self._writer = _Writer(storage, source.entry, following, len(self._known), part_size)
+
+    def take(self, rows: list[SourceRow]) -> None:
+        """Look at some rows of the source."""
+        numbers = self._known.numbers(rows)
+        given = self._given(rows)
+        fresh = np.flatnonzero(numbers < 0).tolist()
+        if fresh:
+            table = _table([rows[at] for at in fresh], [given[at] for at in fresh])
+            if self._labels:
+                self._without_label += table.column("label").null_count
+            if len(self._known):
+                # It may be a file that was renamed: which ones are gone is known only at the end.
+                self._new.append(table)
+            else:
+                self._writer.add(table)
+        there = np.flatnonzero(numbers >= 0).tolist()
+        if there:
+            self._compare([rows[at] for at in there], [given[at] for at in there], numbers[there])
+
+    def close(self) -> ListingReport:
+        """Write what changed and what is new; see update_listing for the errors."""
+        renamed = self._rename()
+        for table in self._new:
+            self._writer.add(table)
+        self._writer.close()
+        if not self._writer.rows:
+            raise UsageError(_nothing(self._source))
+        parts, revised = self._revise()
+        known = self._known
+        return ListingReport(
+            parts=parts + self._writer.parts,
+            rows=self._writer.rows,
+            new=self._writer.rows - len(known),
+            gone=int((~known.seen).sum()),
+            changed=int((known.changed & known.seen).sum()),
+            renamed=renamed,
+            relabelled=self._relabelled,
+            without_label=self._without_label,
+            unknown_labels=self._labels.unknown if self._labels else 0,
+            left_out=dict(self._source.left_out),
+            revised=revised,
         )
-        self._seen: npt.NDArray[np.bool_] = np.zeros(len(self._keys), bool)
-        self.rows = len(self._keys)
-        self.changed = 0
 
-    def is_new(self, rows: list[SourceRow]) -> npt.NDArray[np.bool_]:
-        """Whether each row was not listed before; those that were are checked for changes."""
-        numbers = self._keys.find([row.key for row in rows])
-        found = numbers >= 0
-        self._seen[numbers[found]] = True
-        now = _stamps(_table(rows, 0))
-        self.changed += int((now[found] != self._stamps[numbers[found]]).sum())
-        return ~found
+    def _given(self, rows: Sequence[SourceRow]) -> list[_Given]:
+        """What the labels file says of each row, or else the source."""
+        if self._labels is None:
+            return [_Given(row.label, False) for row in rows]
+        texts, found = self._labels.look_up([row.key for row in rows])
+        return [
+            _Given(text, True) if is_there else _Given(row.label, False)
+            for row, text, is_there in zip(rows, texts, found.tolist(), strict=True)
+        ]
 
-    @property
-    def gone(self) -> int:
-        return int((~self._seen).sum())
+    def _compare(self, rows: list[SourceRow], given: list[_Given], numbers: Int64) -> None:
+        """Note what has changed of rows that the listing has."""
+        for at in np.flatnonzero(self._known.touched(rows, numbers)).tolist():
+            self._look_again(rows[at], int(numbers[at]))
+        before = self._known.labels.of(numbers)
+        own = self._known.source_labels.of(numbers)
+        if [one.label for one in given] == before and [row.label for row in rows] == own:
+            return
+        for row, one, label, source_label, number in zip(rows, given, before, own, numbers.tolist(), strict=True):
+            self._label(number, row, one, label, source_label)
+
+    def _label(self, number: int, row: SourceRow, given: _Given, before: str | None, source_label: str | None) -> None:
+        """Note another label: the labels file decides, then the source where its own label is another one now."""
+        is_known = bool(self._known.knows_source_label[number])
+        label = before
+        if given.is_from_file or (is_known and source_label != row.label and before == source_label):
+            label = given.label
+        if is_known and source_label != row.label:
+            self._changes[number]["source_label"] = row.label
+        if label != before:
+            self._relabelled += 1
+            self._changes[number] |= {"label": label, "source_label": row.label}
+
+    def _look_again(self, row: SourceRow, number: int) -> None:
+        """Look at a file that has another size or time: whether it holds other bytes than were embedded."""
+        path = self._known.paths[self._known.place(number)[0]]
+        image = self._embedded.of_part(layout.part_number(path)).get(number)
+        now = self._digests.of(absolute(self._source.entry, row.uri)) if image else None
+        if image and now is None:
+            return  # It cannot be read at the moment, which says nothing of its bytes.
+        changed = now if image and now != image.sha256 else None
+        self._known.changed[number] = changed is not None
+        self._changes[number] |= {"bytes": row.bytes, "modified_ns": row.modified_ns, "changed_sha256": changed}
+
+    def _rename(self) -> int:
+        """Give images that are gone the keys of new files that hold the same bytes; returns how many."""
+        gone = np.flatnonzero(~self._known.seen)
+        if not len(gone) or not self._new:
+            return 0
+        places = ((number, self._known.place(number)[0]) for number in gone.tolist())
+        images = (
+            (number, self._embedded.of_part(layout.part_number(self._known.paths[position])).get(number))
+            for number, position in places
+        )
+        renames = find_renames(self._source.entry, images, self._new, self._digests)
+        for number, row in renames.found.items():
+            self._known.seen[number] = True
+            label, own = (each.of(np.array([number]))[0] for each in (self._known.labels, self._known.source_labels))
+            # A label that the source did not give, which a labels file did, goes with the image.
+            kept = label if label != own else row["label"]
+            self._relabelled += kept != label
+            self._changes[number] |= {**row, "label": kept, "changed_sha256": None}
+        self._new = renames.new
+        return len(renames.found)
+
+    def _revise(self) -> tuple[list[str], frozenset[int]]:
+        """Write the changed parts; returns the paths of all parts that were known, and the numbers of those revised."""
+        by_part: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
+        for number in sorted(self._changes):
+            position, row = self._known.place(number)
+            by_part[position][row] = self._changes[number]
+        parts = list(self._known.paths)
+        metadata = {_SOURCE: _told(self._source.entry)}
+        for position, changes in by_part.items():
+            parts[position] = revise_part(self._storage, parts[position], changes, metadata)
+        revised = (position for position, path in enumerate(parts) if path != self._known.paths[position])
+        return parts, frozenset(layout.part_number(parts[position]) for position in revised)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A label, and whether the labels file gives it."""
+
+    label: str | None
+    is_from_file: bool
 
 
 class _Writer:
-    def __init__(self, storage: Storage, entry: SourceEntry, part: int, rows: int, part_size: int) -> None:
-        self._storage, self._entry, self._part_size = storage, entry, part_size
-        self._schema = schema.SOURCE.with_metadata({_SOURCE: msgspec.json.encode(entry, order="sorted")})
-        self._pending: list[SourceRow] = []
-        self.part, self.rows = part, rows
+    """Writes what is new in full parts, as it comes."""
 
-    def add(self, rows: list[SourceRow]) -> None:
-        self._pending += rows
-        while len(self._pending) >= self._part_size:
-            self._write(self._pending[: self._part_size])
-            del self._pending[: self._part_size]
+    def __init__(self, storage: Storage, entry: SourceEntry, following: int, rows: int, part_size: int) -> None:
+        self._storage, self._following, self._part_size = storage, following, part_size
+        self._schema = schema.SOURCE.with_metadata({_SOURCE: _told(entry)})
+        self._pending: list[pa.Table] = []
+        self._waiting = 0
+        self.parts: list[str] = []
+        self.rows = rows
+
+    def add(self, table: pa.Table) -> None:
+        self._pending.append(table)
+        self._waiting += len(table)
+        while self._waiting >= self._part_size:
+            self._write(self._part_size)
 
     def close(self) -> None:
-        if self._pending:
-            self._write(self._pending)
-            self._pending = []
+        if self._waiting:
+            self._write(self._waiting)
 
-    def _write(self, rows: list[SourceRow]) -> None:
-        rows = [dataclasses.replace(row, uri=uris.absolute(self._entry, row.uri)) for row in rows]
-        table = _table(rows, self.rows).cast(self._schema)
-        write_part(self._storage, layout.source(self.part), table)
-        self.part += 1
-        self.rows += len(rows)
+    def _write(self, count: int) -> None:
+        whole = pa.concat_tables(self._pending)
+        table, rest = whole.slice(0, count), whole.slice(count)
+        self._pending, self._waiting = [rest] if len(rest) else [], len(rest)
+        ids = pa.array(np.arange(self.rows, self.rows + len(table)))
+        table = table.add_column(0, pa.field("id", pa.int64(), nullable=False), ids).cast(self._schema)
+        path = layout.source(self._following + len(self.parts))
+        write_part(self._storage, path, table)
+        self.parts.append(path)
+        self.rows += len(table)
 
 
-def _table(rows: list[SourceRow], first_id: int) -> pa.Table:
+def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
+    """New rows, without ids."""
     columns = {
-        "id": np.arange(first_id, first_id + len(rows)),
         "key": [row.key for row in rows],
-        "label": [row.label for row in rows],
+        "label": [one.label for one in given],
         "uri": [row.uri for row in rows],
         "bytes": [row.bytes for row in rows],
         "modified_ns": [row.modified_ns for row in rows],
+        "source_label": [row.label for row in rows],
+        "changed_sha256": [None] * len(rows),
     }
-    return pa.table(columns, schema.SOURCE)
+    return pa.table(columns, schema.SOURCE.remove(0))
 
 
-def _stamps(table: pa.Table) -> npt.NDArray[np.uint64]:
-    """Size and time as one number for each row; the multiplier is an odd constant that spreads sizes."""
-    sizes = table.column("bytes").to_numpy().astype(np.uint64)
-    times = table.column("modified_ns").to_numpy().astype(np.uint64)
-    mixed: npt.NDArray[np.uint64] = (sizes * np.uint64(0x9E3779B97F4A7C15)) ^ times
-    return mixed
+def _told(entry: SourceEntry) -> bytes:
+    """What a part of the listing says of its source."""
+    return msgspec.json.encode({"kind": entry.kind, "uri": entry.uri})
 
 
 def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
     while batch := list(islice(rows, _BATCH)):
         yield batch
+
+
+def _nothing(source: Source) -> str:
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(source.left_out.items()))
+    return f"{source.entry.uri} has no pictures (JPEG, PNG, WebP, GIF, BMP or TIFF)" + (
+        f"; left out: {left_out}." if left_out else "."
+    )
 
 
 def _check_duplicates(source: Source) -> None:
@@ -210,17 +363,11 @@ def _check_labels(source: Source, labels: Labels) -> None:
         )
 
 
-def _check_source(storage: Storage, part: str, entry: SourceEntry) -> None:
-    with open_part(storage, part) as file:
-        metadata = file.schema_arrow.metadata or {}
-    if _SOURCE in metadata:
-        check_same_source(storage, msgspec.json.decode(metadata[_SOURCE], type=SourceEntry), entry)
-
-
 def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -> None:
     """MismatchError, naming both, unless the collection was made from this very source."""
     if (before.kind, before.uri) != (now.kind, now.uri):
         raise MismatchError(
             f"The collection {storage.root} was made from the {before.kind} {before.uri}, not from the {now.kind} "
-            f"{now.uri}; name that source again, or give another --collection."
+            f"{now.uri}; name that source again, or give another --collection. If it has moved there, run: "
+            f"lookalike relocate {storage.root} {now.uri}"
         )

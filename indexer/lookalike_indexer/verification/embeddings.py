@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
-from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.collection.uris import absolute
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.images.prepare import Prepared
+from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.indexing.sample import choose_rows
@@ -29,6 +32,11 @@ _BATCH = 16
 TOLERANCES = {"float32": 5e-3, "float16": 3e-2, "bfloat16": 1e-1}
 # Pictures that a GPU decoded have other chroma than here: a cosine of 0.97 was the least that was seen.
 _NVJPEG_TOLERANCE = 3e-1
+_REJECTED = {
+    "missing": "are gone from the source",
+    "changed": "have changed in the source",
+    "unreadable": "cannot be read at the moment",
+}
 
 
 def check_embeddings(examination: Examination) -> None:
@@ -40,23 +48,36 @@ def check_embeddings(examination: Examination) -> None:
             _Model(examination, name, spaces).check()
 
 
+@dataclass(frozen=True)
+class _Image:
+    """An image to embed again: its id, its absolute URI, and the SHA-256 that it should have, None if unknown."""
+
+    id: int
+    uri: str
+    sha256: str | None
+
+    @property
+    def asked(self) -> Asked:
+        return Expected(self.uri, self.sha256) if self.sha256 else self.uri
+
+
 class _Model:
     def __init__(self, examination: Examination, name: str, spaces: list[str]) -> None:
         self._examination, self._name, self._spaces = examination, name, spaces
         self._reader = examination.reader
-        self._entry = self._reader.manifest.models[name]
-        words = self._entry.compute.split()
-        self._compute: Compute = resolve_compute(words[-1] if words[-1] == "bfloat16" else "float32", "cpu")
-        rounding = TOLERANCES.get(words[-1], max(TOLERANCES.values()))
-        self._tolerance = _NVJPEG_TOLERANCE if "nvjpeg" in words else rounding
+        self._manifest = examination.reader.manifest
+        self._entry = self._manifest.models[name]
+        self._ids = {space: self._reader.ids(space) for space in spaces}
         self._left_out: Counter[str] = Counter()
+        self._tolerances: dict[str, float] = {}
         self._looked = 0
 
     def check(self) -> None:
         """Compare, and say how many images were."""
         name = f"embeddings of {self._name}"
-        spaces = self._reader.manifest.spaces
-        if not self._examination.intact([path for space in self._spaces for path in spaces[space].parts]):
+        spaces = self._manifest.spaces
+        parts = [path for space in self._spaces for path in spaces[space].parts]
+        if not self._examination.intact([*parts, *self._manifest.images]):
             self._examination.checked(name, 0, "images", "not embedded again: some of them are damaged")
             return
         ids = self._chosen()
@@ -64,91 +85,117 @@ class _Model:
             self._examination.checked(name, 0, "images", "none was chosen")
             return
         try:
-            module = stored_module(self._reader, self._name)
+            module = trace(stored_module(self._reader, self._name))
             nodes = [Node(spaces[space].layer, spaces[space].pooling) for space in self._spaces]
-            network = Network(trace(module), nodes, self._entry.spec.preprocessing, "cpu", self._compute)
+            with self._examination.progress.stage(f"embed {self._name}", len(ids), "image") as bar:
+                for arithmetic, images in sorted(self._by_arithmetic(ids).items()):
+                    compute = computed_in(arithmetic)
+                    network = Network(module, nodes, self._entry.spec.preprocessing, "cpu", compute)
+                    self._tolerances[compute] = tolerance(arithmetic)
+                    self._compare_all(network, images, tolerance(arithmetic), bar)
         except IndexerError as error:
-            self._examination.checked(name, 0, "images", f"not embedded again: {error}")
+            self._examination.checked(name, self._looked, "images", f"not embedded again: {error}")
             return
-        with self._examination.progress.stage(f"embed {self._name}", len(ids), "image") as bar:
-            self._compare_all(network, ids, bar)
         self._examination.checked(name, self._looked, "images", self._note())
 
     def _chosen(self) -> Int64:
         """The ids to embed: those that every space of the model has."""
         settings = self._examination.settings
-        ids = self._reader.ids(self._spaces[0])
+        ids = self._ids[self._spaces[0]]
         for space in self._spaces[1:]:
-            ids = np.intersect1d(ids, self._reader.ids(space))
+            ids = np.intersect1d(ids, self._ids[space])
         return ids if settings.deep else ids[np.sort(choose_rows(len(ids), settings.images, settings.seed))]
 
-    def _compare_all(self, network: Network, ids: Int64, bar: Bar) -> None:
-        rows = self._there(ids)
-        pool = PoolSettings(max(1, min(processors(), len(rows))), limits=self._reader.manifest.limits)
+    def _by_arithmetic(self, ids: Int64) -> dict[str, list[_Image]]:
+        """The images by the arithmetic that made the part that they are in."""
+        made: dict[int, set[str]] = {}
+        for space in self._spaces:
+            for path in self._manifest.spaces[space].parts:
+                made.setdefault(layout.part_number(path), set()).add(self._manifest.files[path].compute)
+        found: dict[str, list[_Image]] = defaultdict(list)
+        for path in self._manifest.images:
+            table = read_part(self._reader.storage, path, ["id", "uri", "sha256"])
+            chosen = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids, assume_unique=True)))
+            arithmetic = " + ".join(sorted(made.get(layout.part_number(path), ())))
+            times = self._times(path) if chosen.column("sha256").null_count else {}
+            for row in chosen.to_pylist():
+                image = _Image(row["id"], absolute(self._manifest.source, row["uri"]), row["sha256"])
+                if image.sha256 is None and _modified(image.uri) not in (None, times.get(image.id)):
+                    self._left_out[_REJECTED["changed"]] += 1
+                else:
+                    found[arithmetic].append(image)
+        return found
+
+    def _times(self, images: str) -> dict[int, int]:
+        """When the files of a part were modified, by id: all that format 1 knows of their bytes."""
+        number = layout.part_number(images)
+        for path in self._manifest.listing:
+            if layout.part_number(path) == number and self._examination.intact([path]):
+                table = read_part(self._reader.storage, path, ["id", "modified_ns"])
+                return dict(zip(table.column("id").to_pylist(), table.column("modified_ns").to_pylist(), strict=True))
+        return {}
+
+    def _compare_all(self, network: Network, images: list[_Image], tolerance: float, bar: Bar) -> None:
+        pool = PoolSettings(max(1, min(processors(), len(images))), limits=self._manifest.limits)
         batch: list[tuple[int, Pixels]] = []
         with DecodePool(pool, self._entry.spec.preprocessing) as workers:
-            for image_id, image in workers.stream(iter(rows.items()), 4 * _BATCH):
+            asked = ((image.id, image.asked) for image in images)
+            for image_id, image in workers.stream(asked, 4 * _BATCH):
                 if isinstance(image, Prepared):
                     batch.append((image_id, image.pixels))
-                else:
-                    self._left_out["can no longer be decoded"] += 1
+                elif isinstance(image, Rejected):
+                    self._left_out[_REJECTED.get(image.kind, "can no longer be decoded")] += 1
                 if len(batch) == _BATCH:
-                    self._compare(network, batch, bar)
+                    self._compare(network, batch, tolerance, bar)
                     batch = []
         if batch:
-            self._compare(network, batch, bar)
+            self._compare(network, batch, tolerance, bar)
 
-    def _there(self, ids: Int64) -> dict[int, str]:
-        """The URIs of those images that are in the source as they were listed."""
-        listing = _listed(self._reader.manifest, self._examination, ids)
-        there = {}
-        for image_id, (uri, modified) in listing.items():
-            path = Path(uri)
-            if not path.exists() and "#" not in uri:
-                self._left_out["are gone from the source"] += 1
-            elif path.exists() and path.stat().st_mtime_ns != modified:
-                self._left_out["have changed in the source"] += 1
-            else:
-                there[image_id] = uri
-        return there
-
-    def _compare(self, network: Network, batch: list[tuple[int, Pixels]], bar: Bar) -> None:
+    def _compare(self, network: Network, batch: list[tuple[int, Pixels]], tolerance: float, bar: Bar) -> None:
         found = network.embed([pixels for _, pixels in batch]).embeddings
         ids = np.array([image_id for image_id, _ in batch], np.int64)
         for space, vectors in zip(self._spaces, found, strict=True):
-            self._compare_space(space, ids, vectors)
+            self._compare_space(space, ids, vectors, tolerance)
         self._looked += len(batch)
         bar.advance(len(batch))
 
-    def _compare_space(self, space: str, ids: Int64, vectors: Float32) -> None:
-        rows = np.searchsorted(self._reader.ids(space), ids).astype(np.int64, copy=False)
+    def _compare_space(self, space: str, ids: Int64, vectors: Float32, tolerance: float) -> None:
+        rows = np.searchsorted(self._ids[space], ids).astype(np.int64, copy=False)
         stored = self._reader.vectors(space, rows)
         lengths = np.maximum(np.linalg.norm(stored, axis=1), np.finfo(np.float32).tiny)
         errors = np.linalg.norm(vectors - stored, axis=1) / lengths
         worst = int(np.argmax(errors))
-        if errors[worst] > self._tolerance:
-            parts = self._reader.manifest.spaces[space].parts
-            ends = np.cumsum([self._reader.manifest.files[path].rows or 0 for path in parts])
+        if errors[worst] > tolerance:
+            parts = self._manifest.spaces[space].parts
+            ends = np.cumsum([self._manifest.files[path].rows or 0 for path in parts])
             self._examination.damaged(
                 parts[int(np.searchsorted(ends, rows[worst], side="right"))],
                 f"holds an embedding of image {ids[worst]} that is off by {errors[worst]:.2g} of its length from what "
-                f"its picture gives now (at most {self._tolerance:g} is rounding)",
+                f"its picture gives now (at most {tolerance:g} is rounding)",
             )
 
     def _note(self) -> str:
-        said = f"within {self._tolerance:g} of their length ({self._compute})" if self._looked else ""
+        bounds = [f"{bound:g} of their length ({compute})" for compute, bound in sorted(self._tolerances.items())]
+        said = f"within {', '.join(bounds)}" if self._looked else ""
         left = [f"{count} {why}" for why, count in sorted(self._left_out.items())]
         return "; ".join([said, *left] if said else left)
 
 
-def _listed(manifest: Manifest, examination: Examination, ids: Int64) -> dict[int, tuple[str, int]]:
-    """The URI and time of some images, by id, from the listing."""
-    found: dict[int, tuple[str, int]] = {}
-    for path in manifest.listing:
-        if not examination.intact([path]):
-            continue
-        table = read_part(examination.reader.storage, path, ["id", "uri", "modified_ns"])
-        chosen = table.filter(np.isin(table.column("id").to_numpy(), ids))
-        for row in chosen.to_pylist():
-            found[row["id"]] = (row["uri"], row["modified_ns"])
-    return found
+def _modified(uri: str) -> int | None:
+    """When a file was modified; None where it is not there, or lies in a container."""
+    path = Path(uri)
+    return path.stat().st_mtime_ns if path.is_file() else None
+
+
+def computed_in(arithmetic: str) -> Compute:
+    """The type to embed in again, by the arithmetic that made a part."""
+    return resolve_compute("bfloat16" if arithmetic.endswith("bfloat16") else "float32", "cpu")
+
+
+def tolerance(arithmetic: str) -> float:
+    """How far an embedding may lie from the stored one, as a share of its length, by the arithmetic of its part."""
+    words = arithmetic.split()
+    if "nvjpeg" in words:
+        return _NVJPEG_TOLERANCE
+    known = [TOLERANCES[word] for word in words if word in TOLERANCES]
+    return max(known, default=max(TOLERANCES.values()))

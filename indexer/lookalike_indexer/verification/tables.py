@@ -9,7 +9,7 @@ import pyarrow as pa
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part
-from lookalike_indexer.embedding.part import FINGERPRINT
+from lookalike_indexer.collection.schema import FINGERPRINT
 from lookalike_indexer.embedding.plan import model_identity
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.models.network import TOP

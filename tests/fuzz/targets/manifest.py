@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fuzz.targets.toys import toy
 
-from lookalike_indexer.collection import generations, manifest
+from lookalike_indexer.collection import encoding, generations
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
@@ -28,7 +28,8 @@ def target(data: bytes) -> None:
             found = generations.read(Storage(_ROOT), 1)
         except IndexerError:
             continue
-        assert manifest.decode(manifest.encode(found), "again") == found
+        encoded = encoding.encode(found)
+        assert encoding.decode(encoded.manifest, "again", encoded.lists.__getitem__) == found
         reader = CollectionReader(Storage(_ROOT), found)
         with contextlib.suppress(IndexerError):
             # Of a collection whose files are all missing.

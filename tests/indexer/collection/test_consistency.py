@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from lookalike_indexer.collection import generations, manifest
+from lookalike_indexer.collection import encoding, generations
 from lookalike_indexer.collection.consistency import is_inside
 from lookalike_indexer.collection.manifest import FORMAT, FileEntry, Manifest, SourceEntry
 from lookalike_indexer.collection.storage import Storage
@@ -19,7 +19,7 @@ EMPTY = Manifest(FORMAT, 1, SourceEntry("directory", "/photos"), {}, [], [])
 
 def published(tmp_path, found: Manifest) -> Storage:
     storage = Storage(tmp_path)
-    storage.publish("generations/000001.json", manifest.encode(found))
+    storage.publish("generations/000001.json", encoding.encode(found).manifest)
     return storage
 
 
@@ -40,14 +40,14 @@ def test_a_manifest_must_list_what_it_needs(tmp_path) -> None:
 
 def test_a_manifest_that_is_not_utf8_is_data_loss() -> None:
     """With a checksum that fits: what follows it is parsed."""
-    good = manifest.encode(dataclasses.replace(EMPTY, default_space="marked"))
+    good = encoding.encode(dataclasses.replace(EMPTY, default_space="marked")).manifest
     body = good.replace(b"marked", b"mark\xff\xff")
     old = re.search(rb'"checksum": "([0-9a-f]{64})",\n', body)
     assert old is not None
     rest = b"{\n" + body[old.end() :]
     sealed = body.replace(old[1], hashlib.sha256(rest).hexdigest().encode())
     with pytest.raises(DataLossError, match="not a readable manifest"):
-        manifest.decode(sealed, "000001.json")
+        encoding.decode(sealed, "000001.json", {}.__getitem__)
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x"])

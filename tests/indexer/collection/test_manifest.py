@@ -3,11 +3,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
+import zlib
 from pathlib import Path
 
 import pytest
 
-from lookalike_indexer.collection import manifest
+from lookalike_indexer.collection import encoding
 from lookalike_indexer.collection.manifest import (
     ClusteringEntry,
     FileEntry,
@@ -23,6 +24,18 @@ from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, Spac
 from lookalike_indexer.errors import DataLossError, MismatchError
 
 GOLDEN = Path(__file__).with_name("golden_manifest.json")
+GOLDEN_2 = Path(__file__).with_name("golden_manifest_2.json")
+
+
+def encode(found: Manifest) -> bytes:
+    return encoding.encode(found).manifest
+
+
+def decode(data: bytes, name: str) -> Manifest:
+    def no_lists(path: str) -> bytes:
+        raise AssertionError(f"{path} is asked for")
+
+    return encoding.decode(data, name, no_lists)
 
 
 def preprocessing():
@@ -40,11 +53,11 @@ def full():
     part = "embeddings/resnet152/part-000000.parquet"
     assignments = ["clusterings/resnet152/k2/0123456789abcdef/assignments/part-000000.parquet"]
     return Manifest(
-        format=1,
+        format=2,
         generation=7,
         source=SourceEntry("directory", "/pictures/été 🐈"),
         files={
-            part: FileEntry(8192, "cd" * 32, 1),
+            part: FileEntry(8192, "cd" * 32, 1, "cpu bfloat16"),
             "indexes/resnet152/fedcba9876543210.faiss": FileEntry(99, "ef" * 32),
         },
         listing=["source/part-000000.parquet"],
@@ -79,72 +92,112 @@ def full():
 
 
 def test_written_and_read_it_is_the_same():
-    assert manifest.decode(manifest.encode(full()), "it") == full()
+    assert decode(encode(full()), "it") == full()
 
 
-def test_a_manifest_that_names_its_indexes_by_space_is_still_read():
-    """The first version wrote these bytes; it had one index a space and recorded fewer settings."""
+def test_the_bytes_of_a_format_never_change():
+    """A change here needs a new format number: servers and older versions read these bytes."""
+    assert encode(full()) == GOLDEN_2.read_bytes()
+    assert decode(GOLDEN_2.read_bytes(), "golden") == full()
+
+
+def test_format_1_is_read_with_the_arithmetic_of_a_model_on_each_of_its_parts():
+    """It had one index a space, and recorded fewer settings."""
     assert list(json.loads(GOLDEN.read_bytes())["indexes"]) == ["resnet152"]
-    assert manifest.decode(GOLDEN.read_bytes(), "golden") == full()
+    assert decode(GOLDEN.read_bytes(), "golden") == dataclasses.replace(full(), format=1)
+
+
+def many(parts: int) -> Manifest:
+    """A manifest with long sequences, its files in no order."""
+    listing = [f"source/part-{part:06d}.parquet" for part in range(parts)]
+    images = [f"images/part-{part:06d}.parquet" for part in range(parts)]
+    paths = [*listing, *images, *full().files]
+    random.Random(3).shuffle(paths)
+    files = {
+        path: full().files.get(path, FileEntry(len(path), f"{zlib.crc32(path.encode()):064x}", 1024)) for path in paths
+    }
+    return dataclasses.replace(full(), files=files, listing=listing, images=images)
+
+
+def test_long_sequences_lie_in_lists_that_a_longer_one_shares():
+    short, long = encoding.encode(many(1000)), encoding.encode(many(1100))
+    assert len(short.manifest) < 6000
+    assert encoding.decode(short.manifest, "it", short.lists.__getitem__) == many(1000)
+    # 1,000 parts are three full pages of 256 and a last one, which alone is written anew.
+    assert len(short.lists) == 2 * 4
+    assert len(set(long.lists) - set(short.lists)) == 2 * 2
+
+
+def test_sixty_thousand_parts_in_no_order_are_written_and_read():
+    encoded = encoding.encode(many(60_000))
+    assert encoding.decode(encoded.manifest, "it", encoded.lists.__getitem__) == many(60_000)
+
+
+def test_a_list_that_was_changed_is_noticed():
+    encoded = encoding.encode(many(100))
+    path = next(iter(encoded.lists))
+    changed = {**encoded.lists, path: encoded.lists[path].replace(b"1024", b"1025", 1)}
+    with pytest.raises(DataLossError, match=rf"here\.json names the list {path}, which is not what was written"):
+        encoding.decode(encoded.manifest, "here.json", changed.__getitem__)
 
 
 def test_equal_manifests_give_equal_bytes_whatever_the_order():
     backwards = dataclasses.replace(full(), files=dict(reversed(full().files.items())))
-    assert manifest.encode(backwards) == manifest.encode(full())
+    assert encode(backwards) == encode(full())
 
 
 @pytest.mark.parametrize(
     ("number", "mend"),
-    [(2, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
+    [(3, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
 )
 def test_another_format_is_refused_with_both_named_and_the_mend(number, mend):
-    data = manifest.encode(dataclasses.replace(full(), format=number))
+    data = encode(dataclasses.replace(full(), format=number))
     with pytest.raises(
-        MismatchError, match=rf"here\.json has collection format {number} and .* reads format 1: .*{mend}"
+        MismatchError, match=rf"here\.json has collection format {number} and .* reads formats 1 to 2: .*{mend}"
     ):
-        manifest.decode(data, "here.json")
+        decode(data, "here.json")
 
 
 def test_any_flipped_byte_is_noticed():
-    data = manifest.encode(full())
+    data = encode(full())
     flip = random.Random(5)
     for position in range(len(data)):
         damaged = bytearray(data)
         damaged[position] ^= flip.randrange(1, 256)
         with pytest.raises(DataLossError, match=r"here\.json is not"):
-            manifest.decode(bytes(damaged), "here.json")
+            decode(bytes(damaged), "here.json")
 
 
 @pytest.mark.parametrize(
-    "edit", [(b"1234", b"1235"), (b'"format": 1', b'"format": 2'), (b"\n", b"\r\n"), (b"}", b"} ")]
+    "edit", [(b"1234", b"1235"), (b'"format": 2', b'"format": 1'), (b"\n", b"\r\n"), (b"}", b"} ")]
 )
 def test_an_edited_manifest_is_noticed(edit):
     with pytest.raises(DataLossError, match="not what was written"):
-        manifest.decode(manifest.encode(full()).replace(*edit), "here.json")
+        decode(encode(full()).replace(*edit), "here.json")
 
 
 def test_a_manifest_without_a_checksum_is_refused():
-    data = b"{\n" + manifest.encode(full()).split(b"\n", 2)[2]
+    data = b"{\n" + encode(full()).split(b"\n", 2)[2]
     with pytest.raises(DataLossError, match="checksum"):
-        manifest.decode(data, "here.json")
+        decode(data, "here.json")
 
 
 def test_a_format_to_come_is_refused_before_its_fields_are_looked_at():
     with pytest.raises(MismatchError, match="format 3"):
-        manifest.decode(b'{"format": 3, "everything": "else"}', "here.json")
+        decode(b'{"format": 3, "everything": "else"}', "here.json")
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 1}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])
 def test_what_is_no_manifest_is_a_loss_of_data(data):
     with pytest.raises(DataLossError, match=r"here\.json is not (a readable manifest|what was written)"):
-        manifest.decode(data, "here.json")
+        decode(data, "here.json")
 
 
 def test_every_cut_of_a_manifest_is_noticed():
-    data = manifest.encode(full()).rstrip()
+    data = encode(full()).rstrip()
     for length in range(0, len(data), 97):
         with pytest.raises((DataLossError, MismatchError)):
-            manifest.decode(data[:length], "cut")
+            decode(data[:length], "cut")
 
 
 def test_the_fingerprint_is_that_of_what_makes_embeddings_comparable():

@@ -34,7 +34,8 @@ def test_embeddings_are_read_by_arrow_pandas_and_duckdb(storage, dtype):
 
 
 def test_the_same_table_gives_the_same_bytes(storage):
-    table = pa.table([[1, 2], ["a", "b"], ["x", None], ["u", "v"], [1, 2], [3, 4]], schema=schema.SOURCE)
+    columns = [[1, 2], ["a", "b"], ["x", None], ["u", "v"], [1, 2], [3, 4], ["x", "y"], [None, "ab"]]
+    table = pa.table(columns, schema=schema.SOURCE)
     for path in ("one.parquet", "two.parquet"):
         write_part(storage, path, table)
     assert storage.read("one.parquet") == storage.read("two.parquet")

@@ -9,7 +9,7 @@ import pytest
 
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import MismatchError, UsageError
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.listing import ListingReport, update_listing
@@ -55,8 +55,13 @@ def test_appends_what_is_new_and_counts_what_went_or_changed(photos: Path, stora
     (photos / "1.jpg").write_bytes(b"changed")
     os.utime(photos / "2.jpg", ns=(1, 1))
     report = listed(storage, photos)
-    assert (report.rows, report.new, report.gone, report.changed) == (9, 2, 1, 2)
+    # Nothing was embedded yet, so that the listing just follows the files.
+    assert (report.rows, report.new, report.gone, report.changed) == (9, 2, 1, 0)
     assert keys(storage, report)[3:] == [["00.jpg", "7.jpg"]]
+    assert report.revised == {0}
+    first = read_part(storage, report.parts[0]).to_pylist()
+    assert [row["bytes"] for row in first[1:2]] == [7]
+    assert first[2]["modified_ns"] == 1
     assert read_part(storage, report.parts[3]).column("id").to_pylist() == [7, 8]
     assert [storage.read(part) for part in before.parts] == bytes_before
 
@@ -74,11 +79,13 @@ def test_a_listing_that_was_cut_short_goes_on_with_the_same_bytes(photos: Path, 
     assert [storage.read(part) for part in listed(storage, photos).parts] == whole
 
 
-def test_another_source_is_refused_and_both_are_named(photos: Path, storage: Storage, tmp_path: Path, make_picture):
+def test_what_a_run_over_another_source_left_is_no_part_of_the_listing(
+    photos: Path, storage: Storage, tmp_path: Path, make_picture
+):
     listed(storage, photos)
     make_picture(tmp_path / "others" / "a.jpg")
-    with pytest.raises(MismatchError, match=r"made from the directory .*photos, not from the directory .*others"):
-        listed(storage, tmp_path / "others")
+    report = listed(storage, tmp_path / "others")
+    assert (report.rows, report.new, keys(storage, report)) == (1, 1, [["a.jpg"]])
 
 
 def test_an_empty_source_is_refused(tmp_path: Path, storage: Storage):
@@ -98,13 +105,14 @@ def test_a_key_that_comes_twice_is_named_before_anything_is_written(tmp_path: Pa
     assert storage.list("source") == []
 
 
-def test_a_labels_file_replaces_folders_and_what_does_not_fit_is_counted(
-    photos: Path, storage: Storage, tmp_path: Path
-):
+def labels_of(storage: Storage, report: ListingReport) -> list[str | None]:
+    return [label for part in report.parts for label in read_part(storage, part).column("label").to_pylist()]
+
+
+def test_a_labels_file_is_counted_where_it_does_not_fit(photos: Path, storage: Storage, tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n0.jpg,null\n6.jpg,six\nx.jpg,y\nz.jpg,y\n")
     report = listed(storage, photos, tmp_path / "labels.csv")
-    labels = [label for part in report.parts for label in read_part(storage, part).column("label").to_pylist()]
-    assert labels == ["null", None, None, None, None, None, "six"]
+    assert labels_of(storage, report) == ["null", None, None, None, None, None, "six"]
     assert (report.without_label, report.unknown_labels) == (5, 2)
 
 
@@ -115,3 +123,20 @@ def test_a_labels_file_of_other_keys_is_refused_before_anything_is_written(
     with pytest.raises(UsageError, match=r"has, for example, 'photos/0\.jpg', and the source '0\.jpg'"):
         listed(storage, photos, tmp_path / "labels.csv")
     assert storage.list("source") == []
+
+
+def test_labels_are_corrected_later_and_those_that_are_not_mentioned_stay(
+    storage: Storage, tmp_path: Path, make_picture
+):
+    for name in ("cats/1.jpg", "cats/2.jpg", "dogs/3.jpg"):
+        make_picture(tmp_path / "photos" / name)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,label\ncats/1.jpg,tiger\n")
+    first = listed(storage, tmp_path / "photos", labels)
+    assert labels_of(storage, first) == ["tiger", "cats", "dogs"]
+    # Without a file, and with one that says nothing of it, a label that a file gave stays.
+    assert labels_of(storage, listed(storage, tmp_path / "photos")) == ["tiger", "cats", "dogs"]
+    labels.write_text("key,label\ncats/2.jpg,lynx\ndogs/3.jpg,\n")
+    report = listed(storage, tmp_path / "photos", labels)
+    assert labels_of(storage, report) == ["tiger", "lynx", None]
+    assert report.relabelled == 2

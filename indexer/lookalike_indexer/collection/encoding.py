@@ -1,0 +1,156 @@
+"""The bytes of a manifest: JSON with a checksum, and immutable lists that several generations share.
+
+A table of a collection is a sequence of parts, which grows at its end. A long
+sequence is cut into pages of a fixed number of parts. Each page is a file of
+its own, named by its digest, and the manifest names the pages: a generation
+that adds some parts writes the last page of each table, not all that came
+before. Short sequences stay in the manifest, where people can read them.
+
+    lists/<first 32 digits of the SHA-256>.json    [[path, bytes, sha256, rows, compute], ...]
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from lookalike_indexer.collection.canonical import sorted_keys
+from lookalike_indexer.collection.manifest import FORMAT, Manifest
+from lookalike_indexer.collection.upgrade import completed, upgrade
+from lookalike_indexer.errors import DataLossError, MismatchError
+
+FOLDER = "lists"
+PAGE = 256
+# Up to so many parts stand in the manifest itself.
+INLINE = 64
+
+_OPENING = b"{\n"
+_CHECKSUM = b' "checksum": "%s",\n'
+_PAGES = "pages"
+
+# Gives the bytes of a list by its path.
+ReadList = Callable[[str], bytes]
+
+
+@dataclass(frozen=True)
+class EncodedManifest:
+    """A manifest's bytes, and those of the lists that it names, by path."""
+
+    manifest: bytes
+    lists: dict[str, bytes]
+
+
+def encode(manifest: Manifest) -> EncodedManifest:
+    """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
+    raw = msgspec.to_builtins(manifest)
+    files: dict[str, Any] = raw["files"]
+    lists: dict[str, bytes] = {}
+    paged: set[str] = set()
+    for holder, name in _sequences(raw):
+        if len(holder[name]) > INLINE:
+            paged.update(holder[name])
+            pages = list(_pages(holder[name], files))
+            lists |= {list_path(digest): data for digest, data in pages}
+            holder[name] = {_PAGES: [digest for digest, _ in pages]}
+    raw["files"] = {path: entry for path, entry in files.items() if path not in paged}
+    data = msgspec.json.format(msgspec.json.encode(sorted_keys(raw)), indent=1) + b"\n"
+    head = _OPENING + _CHECKSUM % hashlib.sha256(data).hexdigest().encode() + data.removeprefix(_OPENING)
+    return EncodedManifest(head, lists)
+
+
+def decode(data: bytes, name: str, read_list: ReadList) -> Manifest:
+    """Parse a manifest; `name` is for the message of the error.
+
+    MismatchError: a format that this version does not know. DataLossError: not
+    a manifest, or it or one of its lists is not as it was written.
+    """
+    try:
+        head = msgspec.json.decode(data, type=_Head)
+        if head.format not in range(1, FORMAT + 1) and _checksum_fits(data) is not False:
+            raise MismatchError(_another_format(name, head.format))
+        if not _checksum_fits(data):
+            raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
+        raw = upgrade(msgspec.json.decode(data, type=dict[str, Any]))
+        for holder, key in _sequences(raw):
+            if isinstance(holder[key], dict):
+                holder[key] = _unpaged(holder[key][_PAGES], raw["files"], name, read_list)
+        return completed(msgspec.convert(raw, Manifest))
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        # msgspec says the second, of text that is not UTF-8, in Python's words.
+        raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
+
+
+def list_path(digest: str) -> str:
+    """Where a list lies, by its SHA-256."""
+    return f"{FOLDER}/{digest[:32]}.json"
+
+
+def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each sequence of parts of a manifest as plain data: the dictionary that holds it, and its key there."""
+    yield raw, "listing"
+    yield raw, "images"
+    for kind, names in (
+        ("models", ("predictions", "rejects")),
+        ("spaces", ("parts",)),
+        ("clusterings", ("assignments", "parts")),
+        ("indexes", ("parts",)),
+    ):
+        for entry in raw.get(kind, {}).values():
+            for name in names:
+                if name in entry:
+                    yield entry, name
+
+
+def _pages(paths: list[str], files: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
+    """The digest and the bytes of each page of a sequence."""
+    for start in range(0, len(paths), PAGE):
+        rows = []
+        for path in paths[start : start + PAGE]:
+            entry = files[path]
+            rows.append([path, entry["bytes"], entry["sha256"], entry["rows"], entry["compute"]])
+        data = b"[\n" + b",\n".join(map(msgspec.json.encode, rows)) + b"\n]\n"
+        yield hashlib.sha256(data).hexdigest(), data
+
+
+def _unpaged(digests: list[str], files: dict[str, Any], name: str, read_list: ReadList) -> list[str]:
+    """The paths of a sequence; adds what its pages say of each file to `files`."""
+    paths = []
+    for digest in digests:
+        data = read_list(list_path(digest))
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise DataLossError(f"{name} names the list {list_path(digest)}, which is not what was written.")
+        for path, size, sha256, rows, compute in msgspec.json.decode(data, type=list[_Row]):
+            files[path] = {"bytes": size, "sha256": sha256, "rows": rows, "compute": compute}
+            paths.append(path)
+    return paths
+
+
+_Row = tuple[str, int, str, int | None, str]
+
+
+def _checksum_fits(data: bytes) -> bool | None:
+    """Whether a manifest is what was written; None when it begins with no checksum."""
+    line = len(_OPENING), len(_OPENING) + len(_CHECKSUM % (b"0" * 64))
+    said = data[slice(*line)]
+    if not data.startswith(_OPENING) or not said.startswith(_CHECKSUM[:10]):
+        return None
+    return said == _CHECKSUM % hashlib.sha256(_OPENING + data[line[1] :]).hexdigest().encode()
+
+
+def _another_format(name: str, found: int) -> str:
+    known = f"{name} has collection format {found} and this version of Lookalike reads formats 1 to {FORMAT}"
+    if found > FORMAT:
+        return f"{known}: a newer one wrote it; get that with: pip install --upgrade 'lookalike[all]'"
+    return (
+        f"{known}: an older one wrote it; make the collection again with: "
+        "lookalike index PHOTOS --collection NEW_FOLDER"
+    )
+
+
+@dataclass(frozen=True)
+class _Head:
+    format: int

@@ -1,0 +1,110 @@
+"""From the files of all parts to the draft of the next generation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
+from lookalike_indexer.embedding.inventory import Inventory, PartFiles
+from lookalike_indexer.embedding.resolve import Resolved
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.sources.listing import ListingReport
+
+
+def assemble(
+    inventory: Inventory,
+    files: Mapping[int, PartFiles],
+    written: Collection[str],
+    resolved: Resolved,
+    listing: ListingReport,
+    source: SourceEntry,
+) -> tuple[Manifest, list[str]]:
+    """The completed draft, and the models whose embeddings of some parts are gone.
+
+    `files` are those of each part by its number; those that this run has
+    `written` are measured anew. Where the images of a part had to be made
+    again, what other models made of them is left out: nothing tells whether
+    it was of the same bytes.
+    """
+    plan, storage = resolved.plan, inventory.storage
+    base = inventory.draft or Manifest(format=FORMAT, generation=0, source=source, files={}, listing=[], images=[])
+    parts = [files[layout.part_number(path)] for path in listing.parts]
+    lost = _lost(inventory, parts)
+    base, again = _without(base, plan.alias, lost)
+    draft = dataclasses.replace(
+        base,
+        source=source if inventory.draft is None else base.source,
+        listing=[part.listing for part in parts],
+        images=[_there(part.images) for part in parts],
+        models={
+            **base.models,
+            plan.alias: ModelEntry(
+                spec=plan.spec,
+                compute=plan.arithmetic
+                if written or plan.alias not in base.models
+                else base.models[plan.alias].compute,
+                predictions=[_there(part.predictions) for part in parts],
+                rejects=[path for part in parts for path in part.rejects],
+                files=resolved.files,
+            ),
+        },
+        spaces={
+            **base.spaces,
+            **{
+                space.name: SpaceEntry(
+                    model=plan.alias,
+                    layer=space.node.layer,
+                    pooling=space.node.pooling,
+                    dim=space.dim,
+                    dtype=space.dtype,
+                    fingerprint=space.fingerprint,
+                    rows=0,
+                    parts=[part.embeddings[space.name] for part in parts],
+                )
+                for space in plan.spaces
+            },
+        },
+        default_space=base.default_space or plan.spaces[0].name,
+        left_out=listing.left_out,
+    )
+    completed = generations.complete(storage, draft, written)
+    counted = {
+        name: dataclasses.replace(entry, rows=completed.rows(entry.parts)) for name, entry in completed.spaces.items()
+    }
+    return dataclasses.replace(completed, spaces=counted), again
+
+
+def _lost(inventory: Inventory, parts: list[PartFiles]) -> set[int]:
+    """The numbers of the parts whose images the draft names, and which had to be made again."""
+    draft = inventory.draft
+    named = {layout.part_number(path): path for path in draft.images} if draft else {}
+    return {part.number for part in parts if part.number in named and not inventory.is_there(named[part.number])}
+
+
+def _without(base: Manifest, alias: str, lost: set[int]) -> tuple[Manifest, list[str]]:
+    """The manifest without what other models than `alias` made of some parts, and those models."""
+    if not lost:
+        return base, []
+
+    def kept(paths: list[str]) -> list[str]:
+        return [path for path in paths if layout.part_number(path) not in lost]
+
+    models = {
+        name: entry
+        if name == alias
+        else dataclasses.replace(entry, predictions=kept(entry.predictions), rejects=kept(entry.rejects))
+        for name, entry in base.models.items()
+    }
+    spaces = {
+        name: entry if entry.model == alias else dataclasses.replace(entry, parts=kept(entry.parts))
+        for name, entry in base.spaces.items()
+    }
+    return dataclasses.replace(base, models=models, spaces=spaces), sorted(set(models) - {alias})
+
+
+def _there(path: str | None) -> str:
+    if path is None:
+        raise IndexerError("A part of the collection was not written; run the command again.")
+    return path

@@ -1,0 +1,249 @@
+"""Which files of a model's parts there are, and which rows of each part still have to be embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.collection.rejects import FINAL, kind_of
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.plan import ModelPlan
+
+_STAMP = ["id", "kind", "bytes", "modified_ns"]
+
+
+@dataclass(frozen=True)
+class PartFiles:
+    """The present files of one part, for one model; None, or no entry, for what is not there yet."""
+
+    number: int
+    listing: str
+    images: str | None
+    predictions: str | None
+    rejects: tuple[str, ...]
+    embeddings: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """What is to be embedded of a part: rows of its listing, with the digest of those that are images already.
+
+    `inputs` is the digest of everything that decides the result, but for the pictures themselves.
+    """
+
+    files: PartFiles
+    rows: pa.Table
+    inputs: str
+
+
+@dataclass
+class Inventory:
+    """The files of one model in a collection, by the numbers of the parts.
+
+    `listing` is the present listing. A file that the draft names but that is
+    missing, or of another length, counts as not there.
+    """
+
+    storage: Storage
+    draft: Manifest | None
+    plan: ModelPlan
+    listing: list[str]
+    _sizes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        draft, alias = self.draft, self.plan.alias
+        model = draft.models.get(alias) if draft else None
+        spaces = draft.spaces if draft else {}
+        self._images = self._there(draft.images if draft else [])
+        self._predictions = self._there(model.predictions if model else [])
+        self._rejects = self._there(model.rejects if model else [])
+        self._embeddings = {
+            space.name: self._there(spaces[space.name].parts if space.name in spaces else [])
+            for space in self.plan.spaces
+        }
+        others = [entry.rejects for name, entry in draft.models.items() if name != alias] if draft else []
+        self._others = self._there([path for paths in others for path in paths])
+
+    def files(self, listing: str) -> PartFiles:
+        """The files of the part whose listing this is."""
+        number = layout.part_number(listing)
+        images = _only(self._images.get(number)) or self._left_images(number, listing)
+        if images is None:
+            return PartFiles(number, listing, None, None, (), {})
+        about = None if number in self._images and self._complete(number) else self.about(images)
+        predictions = _only(self._predictions.get(number)) or self._left(
+            layout.predictions(self.plan.alias, number), self.plan.identity, about
+        )
+        rejects = self._rejects.get(number) or [
+            path
+            for path in [layout.rejects(self.plan.alias, number)]
+            if self._left(path, self.plan.identity, about) is not None
+        ]
+        embeddings = {}
+        for space in self.plan.spaces:
+            path = _only(self._embeddings[space.name].get(number)) or self._left(
+                layout.embeddings(space.name, number), space.fingerprint, about, space.dtype
+            )
+            if path:
+                embeddings[space.name] = path
+        return PartFiles(number, listing, images, predictions, tuple(rejects), embeddings)
+
+    def todo(self, files: PartFiles) -> Todo | None:
+        """What is to be embedded of a part, None where all is done."""
+        listed, images = self._rows(files.listing), self._rows(files.images) if files.images else 0
+        tables = [files.predictions, *(files.embeddings.get(space.name) for space in self.plan.spaces)]
+        every = all(path is not None and self._rows(path) == images for path in tables)
+        if files.images and every and (images == listed or self._is_settled(files, listed - images)):
+            return None
+        rows = read_part(self.storage, files.listing, ["id", "key", "label", "uri", "bytes", "modified_ns"])
+        ids: Int64 = rows.column("id").to_numpy()
+        known = self._known(files)
+        done = known.column("id").to_numpy() if every else self._done(tables)
+        final = self._final(files, rows)
+        wanted = ~np.isin(ids, done) & ~np.isin(ids, final)
+        if not wanted.any():
+            return None
+        chosen = rows.filter(pa.array(wanted))
+        at = pc.index_in(chosen.column("id"), known.column("id"))
+        chosen = chosen.append_column("sha256", known.column("sha256").take(at.combine_chunks()))
+        if not files.images:
+            return Todo(files, chosen, "")
+        spaces = [[space.name, space.fingerprint, space.dtype] for space in self.plan.spaces]
+        paths = [files.images, files.predictions, list(files.rejects), files.embeddings]
+        return Todo(files, chosen, digest_of([self.plan.identity, spaces, paths, chosen.column("id").to_pylist()]))
+
+    def about(self, images: str) -> str:
+        """The digest of which images a part is about, whatever their labels."""
+        return about(read_part(self.storage, images, ["id", "sha256"]))
+
+    def _is_settled(self, files: PartFiles, lacking: int) -> bool:
+        """Whether all images that a part lacks were rejected for good when a run last looked at the same listing."""
+        if self.draft is None or files.listing not in self.draft.files:
+            return False
+        found: set[int] = set()
+        for path in [*files.rejects, *self._others.get(files.number, [])]:
+            if path not in self.draft.files:
+                return False
+            table = read_part(self.storage, path, ["id", "kind"])
+            found.update(table.filter(pc.equal(table.column("kind"), FINAL)).column("id").to_pylist())
+        return len(found) == lacking
+
+    def is_there(self, path: str) -> bool:
+        """Whether a file that the draft names is there, with the length that it should have."""
+        return self.draft is not None and self._size(path) == self.draft.files[path].bytes
+
+    def _known(self, files: PartFiles) -> pa.Table:
+        """The ids and digests of the part's images."""
+        if files.images is None:
+            return pa.table({"id": pa.array([], pa.int64()), "sha256": pa.array([], pa.string())})
+        return read_part(self.storage, files.images, ["id", "sha256"])
+
+    def _done(self, tables: Iterable[str | None]) -> Int64:
+        """The ids that all of some tables have."""
+        found: Int64 | None = None
+        for path in tables:
+            ids = self._ids(path) if path else np.empty(0, np.int64)
+            found = ids if found is None else np.intersect1d(found, ids)
+        return np.empty(0, np.int64) if found is None else found
+
+    def _final(self, files: PartFiles, rows: pa.Table) -> Int64:
+        """The ids that were rejected for good: for this model, or for any where no model could read them."""
+        listed = {row["id"]: (row["bytes"], row["modified_ns"]) for row in rows.to_pylist()}
+        images = set(self._ids(files.images).tolist()) if files.images else set()
+        final = set()
+        others = self._others.get(files.number, [])
+        for path, own in [*((path, True) for path in files.rejects), *((path, False) for path in others)]:
+            for row in read_part(self.storage, path, [*_STAMP, "reason"]).to_pylist():
+                if row["id"] in images and not own:
+                    continue
+                kind = kind_of(row["kind"], row["reason"])
+                same = row["bytes"] is None or (row["bytes"], row["modified_ns"]) == listed.get(row["id"])
+                if kind == FINAL and same:
+                    final.add(row["id"])
+        return np.array(sorted(final), np.int64)
+
+    def _ids(self, path: str) -> Int64:
+        ids: Int64 = read_part(self.storage, path, ["id"]).column("id").to_numpy()
+        return ids
+
+    def _rows(self, path: str) -> int:
+        entry = self.draft.files.get(path) if self.draft else None
+        if entry is not None and entry.rows is not None:
+            return entry.rows
+        with open_part(self.storage, path) as part:
+            rows: int = part.metadata.num_rows
+            return rows
+
+    def _complete(self, number: int) -> bool:
+        """Whether the draft has every file of a part, so that nothing is looked for beside it."""
+        tables = [self._predictions, self._rejects, *self._embeddings.values()]
+        return all(number in table for table in tables)
+
+    def _there(self, paths: Iterable[str]) -> dict[int, list[str]]:
+        """The paths that the draft names, by part, without those that are missing or of another length."""
+        found: dict[int, list[str]] = {}
+        for path in paths:
+            if self.is_there(path):
+                found.setdefault(layout.part_number(path), []).append(path)
+        return found
+
+    def _size(self, path: str) -> int | None:
+        folder, name = path.rsplit("/", 1)
+        if folder not in self._sizes:
+            self._sizes[folder] = self.storage.sizes(folder)
+        return self._sizes[folder].get(name)
+
+    def _left_images(self, number: int, listing: str) -> str | None:
+        """The images part that a killed run left, if it is about this part of the listing."""
+        path = layout.images(number)
+        if not self.storage.exists(path) or self._is_named(path):
+            return None
+        found = self._metadata(path).get(schema.ABOUT, b"").decode()
+        return path if found == listing_identity(self.storage, listing) else None
+
+    def _left(self, path: str, fingerprint: str, about: str | None, dtype: str = "") -> str | None:
+        """A file that a killed run left, if it was made of these images by the same model."""
+        if about is None or self._is_named(path) or not self.storage.exists(path):
+            return None
+        with open_part(self.storage, path) as part:
+            columns = part.schema_arrow
+        metadata = columns.metadata or {}
+        if metadata.get(schema.FINGERPRINT, b"").decode() != fingerprint:
+            return None
+        if metadata.get(schema.ABOUT, b"").decode() != about:
+            return None
+        stored = {"float16": pa.float16(), "float32": pa.float32()}.get(dtype)
+        return path if stored is None or columns.field("embedding").type.value_type == stored else None
+
+    def _is_named(self, path: str) -> bool:
+        return self.draft is not None and path in self.draft.files
+
+    def _metadata(self, path: str) -> Mapping[bytes, bytes]:
+        with open_part(self.storage, path) as part:
+            return part.schema_arrow.metadata or {}
+
+
+def about(images: pa.Table) -> str:
+    """The digest of which images a part is about: their ids and bytes, whatever their labels."""
+    return digest_of([images.column("id").to_pylist(), images.column("sha256").to_pylist()])
+
+
+def listing_identity(storage: Storage, listing: str) -> str:
+    """The digest of which images a part of the listing names, whatever their labels."""
+    with open_part(storage, listing) as part:
+        source = (part.schema_arrow.metadata or {}).get(b"lookalike.source", b"").decode()
+    table = read_part(storage, listing, ["id", "key"])
+    return digest_of([source, table.column("id").to_pylist(), table.column("key").to_pylist()])
+
+
+def _only(paths: list[str] | None) -> str | None:
+    return paths[0] if paths else None

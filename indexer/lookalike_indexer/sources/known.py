@@ -1,0 +1,98 @@
+"""What the collection's listing had before this run: about 52 bytes for each image, whatever the length of its key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.sources.keytable import Int64, KeyTable
+from lookalike_indexer.sources.row import SourceRow
+
+Bools = npt.NDArray[np.bool_]
+_COLUMNS = ["label", "source_label", "bytes", "modified_ns", "changed_sha256"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """A column of labels: a code for each row, -1 for none, and what the codes stand for."""
+
+    codes: npt.NDArray[np.int32]
+    names: list[str]
+
+    def of(self, rows: Int64) -> list[str | None]:
+        return [self.names[code] if code >= 0 else None for code in self.codes[rows].tolist()]
+
+
+class KnownListing:
+    """The rows of the listing, numbered in its order: the id of a row is its number plus the first id."""
+
+    def __init__(self, storage: Storage, paths: Sequence[str]) -> None:
+        self.paths = list(paths)
+        tables = [read_part(storage, path, _COLUMNS) for path in paths]
+        table = pa.concat_tables(tables) if tables else None
+        self._stamps = stamps(table) if table else np.empty(0, np.uint64)
+        self.labels = _labels(table, "label")
+        self.source_labels = _labels(table, "source_label")
+        self.changed: Bools = np.zeros(len(table) if table else 0, np.bool_)
+        if table:
+            self.changed |= table.column("changed_sha256").is_valid().to_numpy()
+        self.starts: Int64 = np.cumsum([0, *(len(one) for one in tables)])
+        # Parts of earlier releases do not say what the source's own label was.
+        own = [_has_source_label(storage, path) for path in paths]
+        self.knows_source_label: Bools = np.repeat(np.array(own, np.bool_), np.diff(self.starts))
+        del tables, table
+        self._keys = KeyTable(
+            key for path in paths for key in read_part(storage, path, ["key"]).column("key").to_pylist()
+        )
+        self.seen: Bools = np.zeros(len(self._keys), np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def numbers(self, rows: Sequence[SourceRow]) -> Int64:
+        """The number of each row of the source in the listing, -1 where it is new; notes that it was seen."""
+        numbers = self._keys.find([row.key for row in rows])
+        self.seen[numbers[numbers >= 0]] = True
+        return numbers
+
+    def touched(self, rows: Sequence[SourceRow], numbers: Int64) -> Bools:
+        """Whether the file of each row, which the listing has, has another size or time than it had."""
+        sizes, times = np.array([(row.bytes, row.modified_ns) for row in rows], np.int64).T.astype(np.uint64)
+        changed: Bools = _mixed(sizes, times) != self._stamps[numbers]
+        return changed
+
+    def place(self, number: int) -> tuple[int, int]:
+        """The position of the part that a row is in, and its row there."""
+        position = int(np.searchsorted(self.starts, number, side="right")) - 1
+        return position, number - int(self.starts[position])
+
+
+def stamps(table: pa.Table) -> npt.NDArray[np.uint64]:
+    """Size and time of the file of each row as one number."""
+    sizes = table.column("bytes").to_numpy().astype(np.uint64)
+    return _mixed(sizes, table.column("modified_ns").to_numpy().astype(np.uint64))
+
+
+def _mixed(sizes: npt.NDArray[np.uint64], times: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    # An odd constant that spreads sizes over all bits.
+    mixed: npt.NDArray[np.uint64] = (sizes * np.uint64(0x9E3779B97F4A7C15)) ^ times
+    return mixed
+
+
+def _labels(table: pa.Table | None, column: str) -> Labels:
+    if table is None:
+        return Labels(np.empty(0, np.int32), [])
+    coded = table.column(column).combine_chunks().dictionary_encode()
+    codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return Labels(codes, coded.dictionary.to_pylist())
+
+
+def _has_source_label(storage: Storage, path: str) -> bool:
+    with open_part(storage, path) as part:
+        return "source_label" in part.schema_arrow.names

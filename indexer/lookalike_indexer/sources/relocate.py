@@ -1,0 +1,115 @@
+"""A source that has moved: the collection follows, once a sample of its images was found to hold the same bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.manifest import Manifest, SourceEntry
+from lookalike_indexer.collection.parts import open_part, read_part, with_columns, write_part
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.uris import absolute, root
+from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.progress import Progress
+from lookalike_indexer.sources.digests import SourceDigests
+from lookalike_indexer.sources.row import Source
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """Where the source was and is; `checked` images of a sample hold the same bytes there, `missing` ones are not."""
+
+    before: str
+    now: str
+    checked: int
+    missing: int
+
+
+def relocate(
+    storage: Storage, draft: Manifest, source: Source, sample: int, progress: Progress
+) -> tuple[Manifest, Relocation]:
+    """The completed draft with the source where it is now; nothing is embedded and nothing published.
+
+    MismatchError: the source is of another kind, an image of the sample holds
+    other bytes, or most of them are not there.
+    """
+    before, now = draft.source, source.entry
+    if before.kind != now.kind:
+        raise MismatchError(
+            f"The collection {storage.root} was made from a {before.kind}, and {now.uri} is a {now.kind}; name the "
+            f"{before.kind} that has moved."
+        )
+    moved = dataclasses.replace(before, uri=now.uri)
+    checked, missing = _check(storage, draft, moved, sample, progress)
+    if missing > checked:
+        raise MismatchError(
+            f"{missing} of {checked + missing} images of the collection are not in {now.uri}; name the folder that "
+            f"the images of {before.uri} are in now."
+        )
+    # Parts of format 1 have absolute URIs.
+    listing = [_relative(storage, path, before, schema.SOURCE.names) for path in draft.listing]
+    images = [_relative(storage, path, before, schema.IMAGES.names) for path in draft.images]
+    finished = dataclasses.replace(draft, source=moved, listing=listing, images=images)
+    return generations.complete(storage, finished), Relocation(before.uri, now.uri, checked, missing)
+
+
+def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, progress: Progress) -> tuple[int, int]:
+    """How many images of a sample hold the same bytes at the new place, and how many are not there."""
+    digests = SourceDigests()
+    checked = missing = 0
+    with progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
+        for row in _sampled(storage, draft, sample):
+            uri = absolute(moved, _below(row["uri"], draft.source))
+            now = digests.of(uri)
+            if now is None:
+                missing += 1
+            elif now != row["sha256"] and (row["sha256"] or Path(uri).stat().st_size != row["bytes"]):
+                raise MismatchError(
+                    f"{uri} holds other bytes than the image {row['key']!r} of the collection; name the folder that "
+                    f"the images of {draft.source.uri} are in now, or make a new collection."
+                )
+            else:
+                checked += 1
+            bar.advance()
+    return checked, missing
+
+
+def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[str, Any]]:
+    """At most `sample` images, evenly spread over the collection."""
+    total = draft.rows(draft.images)
+    wanted = np.unique(np.linspace(0, total - 1, min(sample, total)).astype(np.int64)) if total else np.empty(0)
+    start = 0
+    for path in draft.images:
+        end = start + (draft.files[path].rows or 0)
+        rows = wanted[(wanted >= start) & (wanted < end)] - start
+        if len(rows):
+            yield from read_part(storage, path, ["key", "uri", "bytes", "sha256"]).take(rows).to_pylist()
+        start = end
+
+
+def _relative(storage: Storage, path: str, before: SourceEntry, columns: list[str]) -> str:
+    """Write a part with relative URIs, if it has absolute ones below the old root; returns the path that counts."""
+    table = with_columns(read_part(storage, path), columns)
+    uris = table.column("uri").to_pylist()
+    below = [_below(uri, before) for uri in uris]
+    if below == uris:
+        return path
+    with open_part(storage, path) as part:
+        metadata = part.schema_arrow.metadata
+    at = table.column_names.index("uri")
+    revised = layout.revised(path, digest_of([path, "relative"]))
+    changed = table.set_column(at, table.schema.field(at), [below]).replace_schema_metadata(metadata)
+    write_part(storage, revised, changed)
+    return revised
+
+
+def _below(uri: str, source: SourceEntry) -> str:
+    """A URI relative to the source's root, where it is below it."""
+    return uri.removeprefix(root(source).rstrip("/") + "/")

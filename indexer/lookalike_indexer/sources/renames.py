@@ -1,0 +1,57 @@
+"""Files that were renamed: a new key that holds the bytes of an image whose key is gone."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.collection.uris import absolute
+from lookalike_indexer.sources.digests import EmbeddedImage, SourceDigests
+from lookalike_indexer.sources.fetch import is_contained
+
+
+@dataclass(frozen=True)
+class Renames:
+    """`found` has the row of the source for the number of each image that was renamed; `new` is what remains."""
+
+    found: dict[int, dict[str, Any]]
+    new: list[pa.Table]
+
+
+def find_renames(
+    source: SourceEntry,
+    gone: Iterable[tuple[int, EmbeddedImage | None]],
+    new: Sequence[pa.Table],
+    digests: SourceDigests,
+) -> Renames:
+    """Match images that are gone with new rows of the source by the SHA-256 of their bytes.
+
+    Of several equal ones the first that is gone goes with the first that is
+    new. Only files of a length that an image had are read.
+    """
+    waiting: dict[str, deque[int]] = defaultdict(deque)
+    lengths = set()
+    for number, image in gone:
+        if image and image.sha256:
+            waiting[image.sha256].append(number)
+            lengths.add(image.bytes)
+    found: dict[int, dict[str, Any]] = {}
+    remaining = []
+    for table in new:
+        keep = np.ones(len(table), np.bool_)
+        for at, row in enumerate(table.to_pylist() if waiting else []):
+            uri = absolute(source, row["uri"])
+            if not is_contained(uri) and row["bytes"] not in lengths:
+                continue
+            numbers = waiting.get(digests.of(uri) or "")
+            if numbers:
+                found[numbers.popleft()] = row
+                keep[at] = False
+        remaining.append(table.filter(pa.array(keep)))
+    return Renames(found, remaining)

@@ -1,0 +1,301 @@
+"""The source changes between two runs: files are replaced, removed, renamed, relabelled, rewritten, or come back."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import MismatchError, UsageError, WeightsError
+from lookalike_indexer.models.network import Node
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.verification.examination import VerifySettings
+from lookalike_indexer.verification.stage import run_verify
+
+MODEL = "squeezenet1_1"
+SECOND = {"name": "second"}
+
+
+@pytest.fixture
+def reader(storage: Storage):
+    return lambda: CollectionReader.open(str(storage.root))
+
+
+def by_key(reader: CollectionReader, space: str = MODEL) -> dict[str, np.ndarray]:
+    """The embeddings of a space by the keys of their images."""
+    keys = dict(zip(reader.images().column("id").to_pylist(), reader.images().column("key").to_pylist(), strict=True))
+    return {
+        keys[image_id]: vector
+        for ids, vectors in reader.stream(space)
+        for image_id, vector in zip(ids.tolist(), vectors, strict=True)
+    }
+
+
+def reasons(reader: CollectionReader, model: str = MODEL) -> dict[str, tuple[str, str]]:
+    return {row["key"]: (row["kind"], row["reason"]) for row in reader.rejects(model).to_pylist()}
+
+
+def verified(storage: Storage) -> list[str]:
+    report = run_verify(storage, VerifySettings(deep=True), Silent())
+    return [f"{damage.path} {damage.what}" for damage in report.damages]
+
+
+# Batches of other images round otherwise.
+def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
+    return one.keys() == other.keys() and all(np.allclose(one[key], other[key], rtol=1e-4, atol=1e-4) for key in one)
+
+
+def test_a_file_that_is_replaced_is_told_and_no_model_mixes_the_two(embed, reader, photos, storage, add_photo):
+    embed()
+    before = by_key(reader())
+    add_photo(photos / "a" / "02.png", 70)
+    report = embed(**SECOND)
+    assert (report.changed, report.embedded, report.rejected) == (1, 19, 1)
+    assert same(by_key(reader()), before)
+    kind, reason = reasons(reader(), "second")["a/02.png"]
+    assert kind == "changed"
+    assert hashlib.sha256((photos / "a" / "02.png").read_bytes()).hexdigest()[:16] in reason
+    assert verified(storage) == []
+    # It is told again, until the file is what was embedded: then the second model takes it, too.
+    assert embed(**SECOND).changed == 1
+    add_photo(photos / "a" / "02.png", 2)
+    report = embed(**SECOND)
+    assert (report.changed, report.embedded, report.recovered, report.rejected) == (0, 1, 1, 0)
+    assert same(by_key(reader(), "second"), before)
+    assert verified(storage) == []
+
+
+def test_a_file_with_another_time_and_the_same_bytes_has_not_changed(embed, reader, photos, storage):
+    embed()
+    os.utime(photos / "a" / "02.png", ns=(5, 5))
+    assert embed().changed == 0
+    assert embed(**SECOND).embedded == 20
+
+
+def test_rows_of_a_parquet_file_are_found_by_key(embed, reader, photos, tmp_path, storage):
+    paths = sorted(photos.glob("a/*.png"))
+    rows = {"key": [path.name for path in paths], "image": [path.read_bytes() for path in paths]}
+    source = tmp_path / "photos.parquet"
+    pq.write_table(pa.table(rows), source)
+    embed(source=str(source))
+    before = by_key(reader())
+    pq.write_table(pa.table({name: column[::-1] for name, column in rows.items()}), source)
+    report = embed(source=str(source), **SECOND)
+    assert (report.changed, report.rejected, report.embedded) == (0, 0, len(paths))
+    assert same(by_key(reader(), "second"), before)
+    assert verified(storage) == []
+
+
+def test_images_that_could_not_be_had_are_tried_again(embed, reader, photos, storage, tmp_path, add_photo):
+    """For the model that met them first, and for one that came when they were away."""
+    away = tmp_path / "away"
+    shutil.move(photos / "b", away)
+    listed = [f"a/{number:02d}.png" for number in range(0, 20, 2)] + [
+        f"b/{number:02d}.png" for number in range(1, 20, 2)
+    ]
+    source = photos / "list.txt"
+    source.write_text("\n".join(listed))
+    first = embed(source=str(source))
+    assert (first.embedded, first.rejected) == (10, 10)
+    assert {kind for kind, _ in reasons(reader()).values()} == {"missing"}
+    assert embed(source=str(source)).rejected == 10
+    assert generations.numbers(storage) == [1]
+    shutil.move(away, photos / "b")
+    second = embed(source=str(source), **SECOND)
+    assert (second.embedded, second.rejected) == (20, 0)
+    again = embed(source=str(source))
+    assert (again.embedded, again.retried, again.recovered, again.rejected) == (10, 10, 10, 0)
+    collection = reader()
+    assert same(by_key(collection), by_key(collection, "second"))
+    assert collection.ids().tolist() == list(range(20))
+    assert reasons(collection) == {}
+    assert verified(storage) == []
+
+
+def test_a_damaged_file_is_tried_again_when_it_is_put_right(embed, reader, photos, storage, add_photo):
+    embed()
+    assert (embed().retried, embed().rejected) == (0, 0)
+    add_photo(photos / "good.png", 90)
+    shutil.move(photos / "good.png", photos / "a" / "03-broken.jpg")
+    report = embed()
+    assert (report.new, report.embedded, report.retried, report.recovered) == (0, 1, 1, 1)
+    assert "a/03-broken.jpg" in by_key(reader())
+    assert set(reasons(reader())) == {"b/04-empty.png", "zz.gif"}
+    assert verified(storage) == []
+
+
+def test_a_retry_that_is_killed_goes_on_where_it_stopped(embed, reader, photos, storage, settings, contents):
+    shutil.move(photos / "b", photos.parent / "away")
+    source = photos / "list.txt"
+    source.write_text("\n".join(f"{'ab'[number % 2]}/{number:02d}.png" for number in range(20)))
+    embed(source=str(source))
+    shutil.move(photos.parent / "away", photos / "b")
+    from lookalike_indexer.embedding.stage import run_embed
+
+    # Everything is written, and nothing published.
+    wanted = dataclasses.replace(settings, source=str(source))
+    _, report = run_embed(storage, generations.latest(storage), wanted, Silent())
+    assert report.embedded == 10
+    assert storage.local("work").exists()
+    assert embed(source=str(source)).embedded == 0
+    assert len(by_key(reader())) == 20
+    assert not storage.local("work").exists()
+    assert verified(storage) == []
+
+
+def test_labels_are_corrected_without_embedding(embed, reader, tmp_path, storage):
+    embed()
+    labels = tmp_path / "labels.csv"
+    labels.write_text("key,label\na/00.png,first\nb/01.png,\n")
+    report = embed(labels=str(labels))
+    assert (report.embedded, report.relabelled) == (0, 2)
+    found = dict(zip(*(reader().images().column(name).to_pylist() for name in ("key", "label")), strict=True))
+    assert (found["a/00.png"], found["b/01.png"], found["a/02.png"]) == ("first", None, "a")
+    assert generations.numbers(storage) == [1, 2]
+    assert embed(labels=str(labels)).relabelled == 0
+    assert generations.numbers(storage) == [1, 2]
+    # The generation before is what it was.
+    old = CollectionReader.open(str(storage.root), 1).images().to_pylist()
+    assert old[0]["label"] == "a"
+    assert verified(storage) == []
+    labels.write_text("key,label\nsomewhere/00.png,first\n")
+    with pytest.raises(UsageError, match="No key of the labels file"):
+        embed(labels=str(labels))
+
+
+def test_a_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, storage):
+    embed()
+    before = by_key(reader())
+    (photos / "c").mkdir()
+    shutil.move(photos / "a" / "02.png", photos / "c" / "moved.png")
+    report = embed()
+    assert (report.renamed, report.embedded, report.new, report.gone) == (1, 0, 0, 0)
+    before["c/moved.png"] = before.pop("a/02.png")
+    assert same(by_key(reader()), before)
+    (row,) = (row for row in reader().images().to_pylist() if row["key"] == "c/moved.png")
+    assert (row["label"], row["uri"]) == ("c", str(photos / "c" / "moved.png"))
+    assert embed(**SECOND).embedded == 20
+    assert verified(storage) == []
+
+
+def test_a_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp_path, add_photo):
+    embed()
+    before = by_key(reader())
+    shutil.move(photos, tmp_path / "elsewhere")
+    with pytest.raises(MismatchError, match="lookalike relocate"):
+        embed(source=str(tmp_path / "elsewhere"))
+    add_photo(tmp_path / "elsewhere" / "new.png", 60)
+    report = embed(source=str(tmp_path / "elsewhere"), source_moved=True)
+    assert (report.embedded, report.new, report.gone) == (1, 1, 0)
+    after = by_key(reader())
+    del after["new.png"]
+    assert same(after, before)
+    assert reader().images().column("uri")[0].as_py() == str(tmp_path / "elsewhere" / "a" / "00.png")
+    assert verified(storage) == []
+
+
+def test_a_folder_of_other_pictures_is_not_taken_for_one_that_has_moved(embed, photos, tmp_path, add_photo):
+    embed()
+    shutil.copytree(photos, tmp_path / "elsewhere")
+    add_photo(tmp_path / "elsewhere" / "a" / "00.png", 99)
+    with pytest.raises(MismatchError, match=r"elsewhere/a/00\.png holds other bytes"):
+        embed(source=str(tmp_path / "elsewhere"), source_moved=True)
+    add_photo(tmp_path / "empty" / "x.png", 98)
+    with pytest.raises(MismatchError, match="20 of 20 images of the collection are not in"):
+        embed(source=str(tmp_path / "empty"), source_moved=True)
+
+
+@pytest.mark.parametrize("table", ["embeddings", "predictions"])
+def test_a_removed_part_is_made_again_with_the_same_bytes(embed, storage, contents, table):
+    embed()
+    before = contents(storage)
+    storage.local(f"{table}/{MODEL}/part-000001.parquet").unlink()
+    embed()
+    assert contents(storage) == before
+    assert verified(storage) == []
+
+
+@pytest.mark.parametrize("table", ["embeddings", "predictions", "images"])
+def test_a_removed_part_that_can_no_longer_be_the_same_is_measured_anew(embed, reader, photos, storage, table):
+    """The advice of `verify` is followed after a picture is gone: the manifest says what is there now."""
+    embed()
+    folder = table if table == "images" else f"{table}/{MODEL}"
+    storage.local(f"{folder}/part-000001.parquet").unlink()
+    (gone,) = [row["key"] for row in reader_rows(storage) if row["id"] == 8]
+    (photos / gone).unlink()
+    report = embed()
+    assert (report.rejected >= 1, report.gone) == (True, 1)
+    newest = generations.require_latest(storage)
+    assert newest.generation == 2
+    for path, entry in newest.files.items():
+        assert entry == dataclasses.replace(generations.measure(storage, path), compute=entry.compute), path
+    report = run_verify(storage, VerifySettings(), Silent())
+    # The generation before is as damaged as it was; the new one is whole.
+    assert {damage.path for damage in report.damages} <= {f"{folder}/part-000001.parquet"}
+
+
+def reader_rows(storage: Storage) -> list[dict[str, object]]:
+    newest = generations.require_latest(storage)
+    return [
+        row for path in newest.listing for row in pq.read_table(storage.local(path), columns=["id", "key"]).to_pylist()
+    ]
+
+
+def test_when_the_images_of_a_part_are_lost_other_models_must_embed_them_again(
+    embed, reader, photos, storage, add_photo
+):
+    embed()
+    embed(**SECOND)
+    storage.local("images/part-000001.parquet").unlink()
+    add_photo(photos / "a" / "10.png", 71)
+    report = embed()
+    assert report.again == ["second"]
+    assert len(by_key(reader(), "second")) < len(by_key(reader())) == 20
+    embed(**SECOND)
+    assert same(by_key(reader()), by_key(reader(), "second"))
+
+
+def test_the_arithmetic_belongs_to_each_part(embed, reader, photos, storage, add_photo):
+    embed(compute="float32")
+    add_photo(photos / "z.png", 80)
+    embed(compute="bfloat16")
+    manifest = reader().manifest
+    made = [manifest.files[path].compute for path in manifest.spaces[MODEL].parts]
+    assert made == ["float32"] * 4 + ["bfloat16"]
+    assert verified(storage) == []
+    embed(compute="float32")
+    assert verified(storage) == []
+
+
+def test_a_layer_that_was_embedded_follows_when_the_collection_grows(embed, reader, photos, add_photo):
+    embed(layers=(Node("features.6", "max"),))
+    add_photo(photos / "z.png", 80)
+    report = embed()
+    assert report.spaces == [MODEL, f"{MODEL}.features.6.max"]
+    assert len(reader().ids(f"{MODEL}.features.6.max")) == 21
+
+
+def test_a_run_that_failed_leaves_nothing_that_stands_in_the_way(embed, storage, photos, tmp_path, add_photo, reader):
+    """Wrong weights, then the wrong folder, then wrong labels; then everything is right."""
+    with pytest.raises(WeightsError):
+        embed(weights=str(tmp_path / "none.pth"))
+    assert not list(storage.root.rglob("*.parquet"))
+    add_photo(tmp_path / "others" / "x.png", 1)
+    embed(source=str(tmp_path / "others"), weights="untrained:7")
+    storage.local("generations/000001.json").unlink()  # as if it had been killed before it published
+    (tmp_path / "labels.csv").write_text("key,label\nnothing.png,x\n")
+    with pytest.raises(UsageError):
+        embed(labels=str(tmp_path / "labels.csv"))
+    (tmp_path / "labels.csv").write_text("key,label\na/00.png,right\n")
+    assert embed(labels=str(tmp_path / "labels.csv")).embedded == 20
+    assert reader().images().column("label").to_pylist()[0] == "right"
+    assert verified(storage) == []
