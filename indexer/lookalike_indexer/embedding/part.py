@@ -235,7 +235,9 @@ def embedding_table(space: SpacePlan, ids: list[object], batches: list[Float32],
     return pa.table([pa.array(ids, pa.int64()), lists], table_schema)
 
 
-def embed_part(plan: ModelPlan, pool: PoolSettings, device: str, part: pa.Table) -> PartTables:
+def embed_part(
+    plan: ModelPlan, pool: PoolSettings, device: str, part: pa.Table, source: SourceEntry | None = None
+) -> PartTables:
     """Embed one part from nothing but its arguments: what a task of a cluster runs."""
-    with PartEmbedder(plan, pool, device) as embedder:
+    with PartEmbedder(plan, pool, device, source=source) as embedder:
         return embedder(part)

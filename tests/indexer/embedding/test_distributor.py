@@ -13,10 +13,12 @@ import pytest
 from tests.endless import EndlessPicture
 
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.distributor import distribute
-from lookalike_indexer.embedding.resolve import resolve
+from lookalike_indexer.embedding.inventory import Inventory
+from lookalike_indexer.embedding.resolve import load, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.errors import DeviceError, MismatchError
@@ -40,13 +42,21 @@ def test_two_devices_make_what_one_makes(
     assert made[0] == made[1]
 
 
+def listed(storage: Storage, settings: EmbedSettings) -> tuple[Inventory, SourceEntry]:
+    source = open_source(settings.source)
+    listing = update_listing(storage, source, None, 7, Silent())
+    loaded = load(None, settings)
+    plan = resolve(storage, None, settings, loaded, PoolSettings(1), source.entry, listing.parts).plan
+    return Inventory(storage, None, plan, listing.parts), source.entry
+
+
 @pytest.mark.slow
 def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settings: EmbedSettings):
-    listing = update_listing(storage, open_source(settings.source), None, 7, Silent())
-    plan = resolve(storage, None, settings, PoolSettings(1), listing.parts).plan
-    other = dataclasses.replace(plan, spec=dataclasses.replace(plan.spec, weights=WeightsSpec("untrained", "1", "00")))
+    inventory, source = listed(storage, settings)
+    spec = dataclasses.replace(inventory.plan.spec, weights=WeightsSpec("untrained", "1", "00"))
+    other = Inventory(storage, None, dataclasses.replace(inventory.plan, spec=spec), inventory.listing)
     with pytest.raises(MismatchError, match="the collection was made with untrained:1 of digest 00"):
-        list(distribute(storage, other, PoolSettings(1), ["cpu", "cpu"], [0, 1], lambda images: None))
+        list(distribute(other, source, PoolSettings(1), ["cpu", "cpu"], other.listing[:2], lambda images: None))
 
 
 @pytest.mark.slow
@@ -77,8 +87,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, settings: EmbedSettings, photos: Path):
-    listing = update_listing(storage, open_source(settings.source), None, 7, Silent())
-    plan = resolve(storage, None, settings, PoolSettings(1), listing.parts).plan
+    inventory, source = listed(storage, settings)
 
     def kill_a_process(endless: EndlessPicture) -> None:
         endless.wait_for_reader()
@@ -89,8 +98,9 @@ def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, 
     with EndlessPicture(photos / "a" / "00.png") as endless:
         killer = threading.Thread(target=kill_a_process, args=[endless])
         killer.start()
-        pool = PoolSettings(1, timeout=100)
+        pool, parts = PoolSettings(1, timeout=100), inventory.listing[:3]
+        done = distribute(inventory, source, pool, ["cpu", "cpu"], parts, lambda images: None)
         with pytest.raises(DeviceError, match=r"The process for cpu ended with code -9; run the command again"):
-            list(distribute(storage, plan, pool, ["cpu", "cpu"], [0, 1, 2], lambda images: None))
+            list(done)
         killer.join()
     assert multiprocessing.active_children() == []
