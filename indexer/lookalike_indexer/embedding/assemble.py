@@ -45,7 +45,7 @@ def assemble(
                 compute=plan.arithmetic
                 if written or plan.alias not in base.models
                 else base.models[plan.alias].compute,
-                predictions=[_there(part.predictions) for part in parts],
+                predictions=[_there(part.predictions) for part in parts if plan.spec.classifies],
                 rejects=[path for part in parts for path in part.rejects],
                 files=resolved.files,
             ),

@@ -100,7 +100,9 @@ class Inventory:
     def todo(self, files: PartFiles) -> Todo | None:
         """What is to be embedded of a part, None where all is done."""
         listed, images = self._rows(files.listing), self._rows(files.images) if files.images else 0
-        tables = [files.predictions, *(files.embeddings.get(space.name) for space in self.plan.spaces)]
+        tables = [files.embeddings.get(space.name) for space in self.plan.spaces]
+        if self.plan.spec.classifies:
+            tables.append(files.predictions)
         every = all(path is not None and self._rows(path) == images for path in tables)
         if files.images and every and (images == listed or self._is_settled(files, listed - images)):
             return None
@@ -185,7 +187,9 @@ class Inventory:
 
     def _complete(self, number: int) -> bool:
         """Whether the draft has every file of a part, so that nothing is looked for beside it."""
-        tables = [self._predictions, self._rejects, *self._embeddings.values()]
+        tables = [self._rejects, *self._embeddings.values()]
+        if self.plan.spec.classifies:
+            tables.append(self._predictions)
         return all(number in table for table in tables)
 
     def _there(self, paths: Iterable[str]) -> dict[int, list[str]]:

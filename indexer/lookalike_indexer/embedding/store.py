@@ -78,7 +78,7 @@ class PartStore:
         except msgspec.DecodeError:
             return None
         paths = [files.images, files.predictions, *files.rejects, *files.embeddings.values()]
-        return files if all(path is not None and self.storage.exists(path) for path in paths) else None
+        return files if all(path is None or self.storage.exists(path) for path in paths) else None
 
     def _first(self, writing: _Writing, todo: Todo, tables: PartTables) -> PartFiles:
         """Rejects and images before what is about them: whatever a killed run left, the rest can be added to it."""
@@ -87,7 +87,9 @@ class PartStore:
         mark = about(images)
         rejects = writing.put(layout.rejects(alias, number), _about(tables.rejects, mark))
         kept = writing.put(layout.images(number), images)
-        predictions = writing.put(layout.predictions(alias, number), _about(tables.predictions, mark))
+        predictions = None
+        if tables.predictions is not None:
+            predictions = writing.put(layout.predictions(alias, number), _about(tables.predictions, mark))
         embeddings = {
             name: writing.put(layout.embeddings(name, number), _about(table, mark))
             for name, table in tables.embeddings.items()
@@ -109,11 +111,10 @@ class PartStore:
             # Several files of an earlier format become one.
             old, first = before.rejects[0], before.rejects[0]
         rejected = writing.replace(old, first, _about(rejects, mark))
-        predictions = writing.replace(
-            before.predictions,
-            layout.predictions(alias, number),
-            _about(self._merged(before.predictions, tables.predictions), mark),
-        )
+        predictions = None
+        if tables.predictions is not None:
+            merged = _about(self._merged(before.predictions, tables.predictions), mark)
+            predictions = writing.replace(before.predictions, layout.predictions(alias, number), merged)
         embeddings = {
             name: writing.replace(
                 before.embeddings.get(name),
