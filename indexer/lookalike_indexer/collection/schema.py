@@ -74,6 +74,11 @@ ASSIGNMENTS = pa.schema(
 )
 
 
+# The tables of format 1, which a collection that has grown since still has.
+SOURCE_1 = pa.schema(list(SOURCE)[:6])
+IMAGES_1 = pa.schema(list(IMAGES)[:8])
+REJECTS_1 = pa.schema(list(REJECTS)[:4])
+
 # Columns that parts of earlier formats may lack: they are read as null.
 ADDED = {
     "source_label": pa.string(),

@@ -104,15 +104,16 @@ class Inventory:
         if self.plan.spec.classifies:
             tables.append(files.predictions)
         every = all(path is not None and self._rows(path) == images for path in tables)
-        if files.images and every and (images == listed or self._is_settled(files, listed - images)):
+        whole = files.images is not None and every and len(files.rejects) > 0
+        if whole and (images == listed or self._is_settled(files, listed - images)):
             return None
         rows = read_part(self.storage, files.listing, ["id", "key", "label", "uri", "bytes", "modified_ns"])
         ids: Int64 = rows.column("id").to_numpy()
         known = self._known(files)
-        done = known.column("id").to_numpy() if every else self._done(tables)
+        done = known.column("id").to_numpy() if whole else self._done(tables)
         final = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final)
-        if not wanted.any():
+        if whole and not wanted.any():
             return None
         chosen = rows.filter(pa.array(wanted))
         at = pc.index_in(chosen.column("id"), known.column("id"))

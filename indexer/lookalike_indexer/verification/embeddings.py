@@ -67,7 +67,7 @@ class _Model:
         self._reader = examination.reader
         self._manifest = examination.reader.manifest
         self._entry = self._manifest.models[name]
-        self._ids = {space: self._reader.ids(space) for space in spaces}
+        self._ids: dict[str, Int64] = {}
         self._left_out: Counter[str] = Counter()
         self._tolerances: dict[str, float] = {}
         self._looked = 0
@@ -80,6 +80,8 @@ class _Model:
         if not self._examination.intact([*parts, *self._manifest.images]):
             self._examination.checked(name, 0, "images", "not embedded again: some of them are damaged")
             return
+        # Read once: a deep look asks for them with each batch.
+        self._ids = {space: self._reader.ids(space) for space in self._spaces}
         ids = self._chosen()
         if not len(ids):
             self._examination.checked(name, 0, "images", "none was chosen")

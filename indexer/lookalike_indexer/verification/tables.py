@@ -33,28 +33,28 @@ def check_tables(examination: Examination) -> None:
     examination.checked("tables", looked, "files")
 
 
-def _expected(manifest: Manifest) -> Iterator[tuple[str, pa.Schema | None, str]]:
-    """Each table's path, its columns where they are fixed, and the fingerprint of what made it, if any."""
+def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
+    """Each table's path, the columns that it may have, where they are fixed, and what made it, if it says so."""
     for path in manifest.listing:
-        yield path, schema.SOURCE, ""
+        yield path, [schema.SOURCE, schema.SOURCE_1], ""
     for path in manifest.images:
-        yield path, schema.IMAGES, ""
+        yield path, [schema.IMAGES, schema.IMAGES_1], ""
     for model in manifest.models.values():
         identity = model_identity(model.spec)
         for path in model.rejects:
-            yield path, schema.REJECTS, identity
+            yield path, [schema.REJECTS, schema.REJECTS_1], identity
         for path in model.predictions:
-            yield path, schema.predictions(min(TOP, model.spec.classes)), identity
+            yield path, [schema.predictions(min(TOP, model.spec.classes))], identity
     for space in manifest.spaces.values():
         for path in space.parts:
-            yield path, schema.embeddings(space.dim, space.dtype), space.fingerprint
+            yield path, [schema.embeddings(space.dim, space.dtype)], space.fingerprint
     for clustering in manifest.clusterings.values():
-        yield clustering.centroids, schema.centroids(manifest.spaces[clustering.space].dim), ""
+        yield clustering.centroids, [schema.centroids(manifest.spaces[clustering.space].dim)], ""
         for path in clustering.assignments:
-            yield path, schema.ASSIGNMENTS, ""
+            yield path, [schema.ASSIGNMENTS], ""
     for result in manifest.results.values():
         for path in result.tables.values():
-            yield path, None, ""
+            yield path, [], ""
 
 
 def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
@@ -66,15 +66,15 @@ def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
         yield f"the centroids of {name}", clustering.k, [clustering.centroids]
 
 
-def _difference(examination: Examination, path: str, columns: pa.Schema | None, fingerprint: str) -> str:
+def _difference(examination: Examination, path: str, columns: list[pa.Schema], fingerprint: str) -> str:
     """What is wrong with a table, or ""."""
     try:
         with open_part(examination.reader.storage, path) as part:
             found, rows = part.schema_arrow, part.metadata.num_rows
     except IndexerError as error:
         return str(error)
-    if columns is not None and not found.remove_metadata().equals(columns):
-        return f"has the columns {_told(found)} and should have {_told(columns)}"
+    if columns and not any(found.remove_metadata().equals(one) for one in columns):
+        return f"has the columns {_told(found)} and should have {_told(columns[0])}"
     said = (found.metadata or {}).get(FINGERPRINT, b"").decode()
     if said and fingerprint and said != fingerprint:
         return f"was made by what has the fingerprint {said[:16]}, and the manifest says {fingerprint[:16]}"

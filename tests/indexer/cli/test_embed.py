@@ -32,7 +32,7 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
     assert first.exit_code == 0, first.output
     assert "Embedded 3 images in" in first.stdout
     assert "weights untrained:4 (UNTRAINED" in first.stdout
-    assert "1 could not be decoded: see the rejects table" in first.stdout
+    assert "1 could not be embedded: lookalike rejects DIR lists them with the reasons" in first.stdout
     assert first.stderr == ""
     second = CliRunner().invoke(embed, [str(photos), *collection, *SMALL, "--json"])
     report = json.loads(second.stdout)

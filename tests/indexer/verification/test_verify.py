@@ -212,15 +212,19 @@ def test_an_index_of_other_embeddings(storage, verify, forge):
 
 
 def test_what_cannot_be_embedded_again_is_said(storage, verify, made, tmp_path):
+    """A file that is gone, one that holds other bytes, and one that was only touched, which is embedded again."""
     names = sorted(path for path in made.pictures.rglob("*.png"))
-    moved, touched = names[0], names[1]
-    times = touched.stat()
+    moved, changed, touched = names[:3]
+    bytes_before, changed_times, times = changed.read_bytes(), changed.stat(), touched.stat()
     moved.rename(tmp_path / "moved.png")
+    changed.write_bytes(names[4].read_bytes())
     os.utime(touched, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
     try:
         report = verify(storage, VerifySettings(deep=True))
     finally:
         (tmp_path / "moved.png").rename(moved)
+        changed.write_bytes(bytes_before)
+        os.utime(changed, ns=(changed_times.st_atime_ns, changed_times.st_mtime_ns))
         os.utime(touched, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert report.damages == []
     check = report.checks[-1]
