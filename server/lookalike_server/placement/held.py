@@ -27,6 +27,8 @@ Decode = Callable[[Int64], Float32]
 
 # Vectors that are decoded at once: 32 MiB of 2048 dimensions.
 _DECODED = 4096
+# Elements that are decoded at once to be read once, so that they stay in a processor's cache: 1 MiB.
+_CACHED = 1 << 18
 
 
 class Held:
@@ -50,7 +52,7 @@ class Held:
     def nearest(self, queries: Float32, rows: Int64, k: int) -> Float32:
         """As `distances`, but infinity, too, for rows that are certainly not among the k nearest of those found."""
         distances = np.full(rows.shape, np.inf, np.float32)
-        step = max(1, _DECODED // max(1, rows.shape[1]))
+        step = max(1, _CACHED // max(1, rows.shape[1] * queries.shape[1]))
         for start in range(0, len(rows), step):
             some = slice(start, start + step)
             near = self._maybe_nearest(queries[some], rows[some], k)
@@ -64,7 +66,7 @@ class Held:
             return there
         vectors = self._decode(np.maximum(rows, 0).ravel()).reshape(*rows.shape, -1)
         if self._metric == "cosine":
-            costs = -np.einsum("nmd,nd->nm", vectors, queries)
+            costs = -np.matmul(vectors, queries[:, :, None])[:, :, 0]
         else:
             vectors -= queries[:, None]
             costs = np.einsum("nmd,nmd->nm", vectors, vectors)
@@ -81,16 +83,26 @@ class Held:
         Equal vectors are compared once for each query, so that a thousand
         copies cost little more than one.
         """
-        ends = np.cumsum([len(each) for each in rows])
-        lines = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
-        distinct, where = np.unique(np.concatenate(rows), return_inverse=True)
+        seen = np.zeros(1 + max(int(each.max(initial=0)) for each in rows), np.bool_)
+        for each in rows:
+            seen[each] = True
+        distinct = np.flatnonzero(seen)
         group, first = self._copies(distinct)
-        pair, inverse = np.unique(lines * np.int64(len(first)) + group[where], return_inverse=True)
-        out = np.empty(len(pair), np.float32)
-        for start in range(0, len(pair), _DECODED):
-            some = pair[start : start + _DECODED]
-            out[start : start + _DECODED] = self._pairs(queries, some // len(first), first[some % len(first)])
-        return np.split(out[inverse], ends[:-1])
+        group_of = np.zeros(len(seen), np.int64)
+        group_of[distinct] = group
+        theirs = [_distinct(group_of[each], len(first)) for each in rows]
+        lines = np.repeat(np.arange(len(rows)), [len(each) for each in theirs])
+        compared = first[np.concatenate(theirs)]
+        away = np.empty(len(lines), np.float32)
+        for start in range(0, len(lines), _DECODED):
+            some = slice(start, start + _DECODED)
+            away[some] = self._pairs(queries, lines[some], compared[some])
+        ends = np.cumsum([len(each) for each in theirs])[:-1]
+        out, by_group = [], np.empty(len(first), np.float32)
+        for each, groups, values in zip(rows, theirs, np.split(away, ends), strict=True):
+            by_group[groups] = values
+            out.append(by_group[group_of[each]])
+        return out
 
     def _copies(self, rows: Int64) -> tuple[Int64, Int64]:
         """For each row the number of its group of equal vectors, and a row of each group."""
@@ -110,3 +122,9 @@ class Held:
         if self._metric == "l2":
             return to_distance(rowwise.squared_distances(queries, lines, vectors, places), "l2")
         return to_distance(-rowwise.inner_products(queries, lines, vectors, places), "cosine")
+
+
+def _distinct(numbers: Int64, count: int) -> Int64:
+    """The distinct ones of some numbers below `count`, ascending."""
+    # Counting is quicker than sorting where there are few.
+    return np.flatnonzero(np.bincount(numbers)) if count <= 4 * len(numbers) else np.unique(numbers)

@@ -49,6 +49,7 @@ class ListChooser:
         self._quantizer = faiss.downcast_index(ivf.quantizer)
         self._metric: Metric = "l2" if self._quantizer.metric_type == faiss.METRIC_L2 else "cosine"
         self._sizes = sizes
+        self._total = int(sizes.sum())
         self._centroids: Float32 | None = None
         if isinstance(self._quantizer, faiss.IndexFlat):
             kind: Any = self._quantizer
@@ -59,22 +60,18 @@ class ListChooser:
 
         `precise`: the scores do not depend on the batch either.
         """
-        total = int(self._sizes.sum())
-        needs = np.minimum(wanted, total)
+        needs = np.minimum(wanted, self._total)
         nlist = len(self._sizes)
-        lists = np.full((len(queries), 0), -1, np.int64)
-        costs = np.empty((len(queries), 0), np.float64)
-        counts = np.zeros(len(queries), np.int64)
-        open_lines = np.arange(len(queries))
         width = min(nprobe + _MARGIN, nlist)
-        while len(open_lines):
-            found, found_costs, found_counts, settled = self._nearest(
-                queries[open_lines], width, nprobe, needs[open_lines], precise
-            )
-            lists, costs = _widened(lists, width, -1), _widened(costs, width, np.inf)
-            lists[open_lines], costs[open_lines], counts[open_lines] = found, found_costs, found_counts
-            open_lines = open_lines[~settled]
+        lists, costs, counts, settled = self._nearest(queries, width, nprobe, needs, precise)
+        while not settled.all():
             width = min(4 * width, nlist)
+            lines = np.flatnonzero(~settled)
+            lists, costs = _widened(lists, width, -1), _widened(costs, width, np.inf)
+            some = np.ascontiguousarray(queries[lines])
+            lists[lines], costs[lines], counts[lines], settled[lines] = self._nearest(
+                some, width, nprobe, needs[lines], precise
+            )
         most = int(counts.max(initial=1))
         lists, costs = lists[:, :most], costs[:, :most]
         lists[np.arange(most) >= counts[:, None]] = -1
@@ -140,9 +137,10 @@ def list_sizes(ivf: faiss.IndexIVF) -> Int64:
 
 def _around(costs: Float64, counts: Int64) -> tuple[Float64, Float64]:
     """The costs of the last list that is visited and of the next, which is infinity where there is none."""
-    padded = np.pad(costs, ((0, 0), (0, 1)), constant_values=np.inf)
-    lines = np.arange(len(costs))
-    return padded[lines, counts - 1], padded[lines, counts]
+    lines, width = np.arange(len(costs)), costs.shape[1]
+    outside = costs[lines, np.minimum(counts, width - 1)]
+    outside[counts == width] = np.inf
+    return costs[lines, counts - 1], outside
 
 
 def _widened(values: npt.NDArray[Any], width: int, fill: float) -> npt.NDArray[Any]:

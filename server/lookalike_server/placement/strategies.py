@@ -92,7 +92,7 @@ class Compared:
         some = np.ascontiguousarray(queries[lines])
         within = self._source.within(some, limits, None if probes is None else probes.of(lines))
         for line, found, away in zip(lines, within, self._held.among(some, within), strict=True):
-            order = np.lexsort((found, away))[: rows.shape[1]]
+            order = _nearest(found, away, rows.shape[1])
             rows[line, : len(order)], distances[line, : len(order)] = found[order], away[order]
 
 
@@ -204,6 +204,18 @@ class AsFound:
         """How many of those wanted to ask the index for."""
         # More than there are would come back as -1 anyway, and costs a GPU's scratch memory.
         return min(wanted, self._source.ntotal, self._max_selection or wanted)
+
+
+def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:
+    """The places of the k nearest of some rows (n,), by (distance, row), without sorting all of them."""
+    chosen = np.arange(len(rows))
+    if len(rows) > k:
+        last = np.partition(distances, k - 1)[k - 1]
+        nearer, tied = np.flatnonzero(distances < last), np.flatnonzero(distances == last)
+        lowest = np.argpartition(rows[tied], k - len(nearer) - 1)[: k - len(nearer)]
+        chosen = np.concatenate([nearer, tied[lowest]])
+    order: Int64 = chosen[np.lexsort((rows[chosen], distances[chosen]))]
+    return order
 
 
 def by_distance(rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
