@@ -203,15 +203,22 @@ class CollectionReader:
         return self.vectors_of(entry.parts, rows, entry.dim)
 
     def vectors_of(self, parts: Sequence[str], rows: Int64, dim: int) -> Float32:
-        """The stored embeddings of some rows of some embedding parts, shape (len(rows), dim), in the order given."""
+        """The stored embeddings of some rows of some embedding parts, shape (len(rows), dim), in the order given.
+
+        DataLossError: the parts have fewer rows.
+        """
         out = np.empty((len(rows), dim), np.float32)
-        start = 0
-        for path in parts:
-            end = start + (self.manifest.files[path].rows or 0)
-            wanted = np.flatnonzero((rows >= start) & (rows < end))
-            if len(wanted):
-                out[wanted] = self._part_vectors(path, rows[wanted] - start)
-            start = end
+        ends = np.cumsum([self.manifest.files[path].rows or 0 for path in parts], dtype=np.int64)
+        if len(rows) and (not len(ends) or rows.max() >= ends[-1]):
+            raise DataLossError(
+                f"The embeddings of the collection {self.name} lack row {rows.max()}; run: "
+                f"{command('verify', self.storage.root)}"
+            )
+        places = np.searchsorted(ends, rows, side="right")
+        for place in np.unique(places).tolist():
+            wanted = np.flatnonzero(places == place)
+            start = int(ends[place - 1]) if place else 0
+            out[wanted] = self._part_vectors(parts[place], rows[wanted] - start)
         return out
 
     def _part_vectors(self, path: str, rows: Int64) -> Float32:

@@ -25,7 +25,9 @@ def check_clusterings(examination: Examination) -> None:
     total = sum(len(_rows(examination, entry)) for entry in manifest.clusterings.values())
     with examination.progress.stage("assignments", total, "image") as bar:
         for name, entry in sorted(manifest.clusterings.items()):
-            if not examination.intact([entry.centroids, *entry.assignments, *manifest.parts_of(entry)]):
+            parts = manifest.parts_of(entry)
+            fits = manifest.rows(parts) == manifest.rows(entry.assignments) == entry.rows
+            if not fits or not examination.intact([entry.centroids, *entry.assignments, *parts]):
                 left_out.append(name)
                 continue
             for rows in _check(examination, name, entry):

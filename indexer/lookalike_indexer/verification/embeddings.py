@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -90,11 +92,16 @@ class _Model:
             module = trace(stored_module(self._reader, self._name))
             nodes = [Node(spaces[space].layer, spaces[space].pooling) for space in self._spaces]
             with self._examination.progress.stage(f"embed {self._name}", len(ids), "image") as bar:
-                for arithmetic, images in sorted(self._by_arithmetic(ids).items()):
+                for arithmetic, paths in sorted(self._by_arithmetic().items()):
+                    images = self._images(paths, ids)
+                    first = next(images, None)
+                    if first is None:
+                        continue
                     compute = computed_in(arithmetic)
                     network = Network(module, nodes, self._entry.spec.preprocessing, "cpu", compute)
                     self._tolerances[compute] = tolerance(arithmetic)
-                    self._compare_all(network, images, tolerance(arithmetic), bar)
+                    workers = max(1, min(processors(), len(ids)))
+                    self._compare_all(network, chain([first], images), workers, tolerance(arithmetic), bar)
         except IndexerError as error:
             self._examination.checked(name, self._looked, "images", f"not embedded again: {error}")
             return
@@ -108,41 +115,46 @@ class _Model:
             ids = np.intersect1d(ids, self._ids[space])
         return ids if settings.deep else ids[np.sort(choose_rows(len(ids), settings.images, settings.seed))]
 
-    def _by_arithmetic(self, ids: Int64) -> dict[str, list[_Image]]:
-        """The images by the arithmetic that made the part that they are in."""
+    def _by_arithmetic(self) -> dict[str, list[str]]:
+        """The parts of the images, by the arithmetic that made their embeddings."""
         made: dict[int, set[str]] = {}
         for space in self._spaces:
             for path in self._manifest.spaces[space].parts:
                 made.setdefault(layout.part_number(path), set()).add(self._manifest.files[path].compute)
-        found: dict[str, list[_Image]] = defaultdict(list)
+        found: dict[str, list[str]] = defaultdict(list)
         for path in self._manifest.images:
+            found[" + ".join(sorted(made.get(layout.part_number(path), ())))].append(path)
+        return found
+
+    def _images(self, paths: list[str], ids: Int64) -> Iterator[_Image]:
+        """The images of some parts that have one of these ids; one part is held at a time."""
+        listing = {layout.part_number(path): path for path in self._manifest.listing}
+        for path in paths:
             table = read_part(self._reader.storage, path, ["id", "uri", "sha256"])
             chosen = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids, assume_unique=True)))
-            arithmetic = " + ".join(sorted(made.get(layout.part_number(path), ())))
-            times = self._times(path) if chosen.column("sha256").null_count else {}
+            times = self._times(listing.get(layout.part_number(path))) if chosen.column("sha256").null_count else {}
             for row in chosen.to_pylist():
                 image = _Image(row["id"], absolute(self._manifest.source, row["uri"]), row["sha256"])
                 if image.sha256 is None and _modified(image.uri) not in (None, times.get(image.id)):
                     self._left_out[_REJECTED["changed"]] += 1
                 else:
-                    found[arithmetic].append(image)
-        return found
+                    yield image
 
-    def _times(self, images: str) -> dict[int, int]:
+    def _times(self, listing: str | None) -> dict[int, int]:
         """When the files of a part were modified, by id: all that format 1 knows of their bytes."""
-        number = layout.part_number(images)
-        for path in self._manifest.listing:
-            if layout.part_number(path) == number and self._examination.intact([path]):
-                table = read_part(self._reader.storage, path, ["id", "modified_ns"])
-                return dict(zip(table.column("id").to_pylist(), table.column("modified_ns").to_pylist(), strict=True))
-        return {}
+        if listing is None or not self._examination.intact([listing]):
+            return {}
+        table = read_part(self._reader.storage, listing, ["id", "modified_ns"])
+        return dict(zip(table.column("id").to_pylist(), table.column("modified_ns").to_pylist(), strict=True))
 
-    def _compare_all(self, network: Network, images: list[_Image], tolerance: float, bar: Bar) -> None:
-        pool = PoolSettings(max(1, min(processors(), len(images))), limits=self._manifest.limits)
+    def _compare_all(
+        self, network: Network, images: Iterable[_Image], workers: int, tolerance: float, bar: Bar
+    ) -> None:
+        pool = PoolSettings(workers, limits=self._manifest.limits)
         batch: list[tuple[int, Pixels]] = []
-        with DecodePool(pool, self._entry.spec.preprocessing) as workers:
+        with DecodePool(pool, self._entry.spec.preprocessing) as decoders:
             asked = ((image.id, image.asked) for image in images)
-            for image_id, image in workers.stream(asked, 4 * _BATCH):
+            for image_id, image in decoders.stream(asked, 4 * _BATCH):
                 if isinstance(image, Prepared):
                     batch.append((image_id, image.pixels))
                 elif isinstance(image, Rejected):

@@ -33,17 +33,21 @@ class Examination:
     progress: Progress
     checks: list[Check] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
+    _damaged: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._damaged.update(damage.path for damage in self.damages)
 
     def damaged(self, path: str, what: str) -> None:
         """Note a damage, the first one of each file."""
         if self.intact([path]):
             advice = mend(self.reader.manifest, self.reader.storage, path)
             self.damages.append(Damage(path, what, advice))
+            self._damaged.add(path)
 
     def intact(self, paths: Iterable[str]) -> bool:
         """Whether none of these files is known to be damaged."""
-        bad = {damage.path for damage in self.damages}
-        return not any(path in bad for path in paths)
+        return self._damaged.isdisjoint(paths)
 
     def checked(self, name: str, looked: int, unit: str, note: str = "") -> None:
         self.checks.append(Check(name, looked, unit, note))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.verification.examination import Examination
 
 _SHARED = ["id", "key", "label", "uri"]
@@ -18,54 +20,90 @@ Parts = dict[int, list[str]]
 
 def check_join(examination: Examination) -> None:
     """Compare the ids of each part in all tables, one part at a time."""
-    manifest = examination.reader.manifest
-    listing, images = _by_number(manifest.listing), _by_number(manifest.images)
-    others = _others(manifest)
+    tables = _Tables.of(examination.reader.manifest)
     last = -1
     left_out = 0
-    with examination.progress.stage("join", len(listing), "part") as bar:
-        for number in sorted(listing):
-            paths = [*listing[number], *images.get(number, [])]
-            paths += [path for parts in others for path in parts.get(number, [])]
-            if examination.intact(paths):
-                last = _Part(examination, number, listing[number][0], last).check(images.get(number, []), manifest)
+    with examination.progress.stage("join", len(tables.listing), "part") as bar:
+        for number in tables.listing:
+            if examination.intact(tables.paths(number)):
+                last = _Part(examination, tables, number, last).check()
             else:
                 left_out += 1
             bar.advance()
+    _check_assignments(examination)
     note = f"{left_out} parts have damaged files and were left out" if left_out else ""
-    examination.checked("join", len(listing) - left_out, "parts", note)
+    examination.checked("join", len(tables.listing) - left_out, "parts", note)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The parts of one model, by number; `rejected` says whether the model has a table of rejects at all."""
+
+    predictions: Parts
+    rejects: Parts
+    spaces: list[Parts]
+    rejected: bool
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """The parts of every table, by number: each list of the manifest is gone through once."""
+
+    listing: Parts
+    images: Parts
+    models: list[_Model]
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> _Tables:
+        models = [
+            _Model(
+                _by_number(entry.predictions),
+                _by_number(entry.rejects),
+                [_by_number(space.parts) for space in manifest.spaces.values() if space.model == name],
+                bool(entry.rejects),
+            )
+            for name, entry in manifest.models.items()
+        ]
+        return cls(_by_number(manifest.listing), _by_number(manifest.images), models)
+
+    def paths(self, number: int) -> Iterator[str]:
+        """The paths of a part in all tables."""
+        tables = [self.listing, self.images]
+        for model in self.models:
+            tables += [model.predictions, model.rejects, *model.spaces]
+        for table in tables:
+            yield from table.get(number, [])
 
 
 class _Part:
     """One part of every table."""
 
-    def __init__(self, examination: Examination, number: int, listing: str, last: int) -> None:
-        self._examination = examination
+    def __init__(self, examination: Examination, tables: _Tables, number: int, last: int) -> None:
+        self._examination, self._tables, self._number = examination, tables, number
         self._storage = examination.reader.storage
-        self._number = number
+        listing = tables.listing[number][0]
         self._table = read_part(self._storage, listing, _SHARED)
         self._ids: Int64 = self._table.column("id").to_numpy()
         if not _ascending(self._ids) or (len(self._ids) and self._ids[0] <= last):
             examination.damaged(listing, "has ids that do not ascend")
 
-    def check(self, images: list[str], manifest: Manifest) -> int:
+    def check(self) -> int:
         """Compare the part of every table; returns the largest id of the listing's."""
+        images, models = self._of(self._tables.images), self._tables.models
         kept = self._images(images)
-        rejected = {name: self._rejects(model.rejects) for name, model in manifest.models.items()}
-        somewhere = np.concatenate([kept, *rejected.values()])
-        if manifest.models and any(model.rejects for model in manifest.models.values()):
-            self._require(images, np.isin(self._ids, somewhere).all(), "lacks images that no rejects table has either")
-        for model, entry in manifest.models.items():
-            for path in self._mine(entry.predictions):
+        rejected = [self._rejects(self._of(model.rejects)) for model in models]
+        if any(model.rejected for model in models):
+            there = np.isin(self._ids, np.concatenate([kept, *rejected]))
+            self._require(images, there.all(), "lacks images that no rejects table has either")
+        for model, refused in zip(models, rejected, strict=True):
+            for path in self._of(model.predictions):
                 self._subset(path, kept)
-            for space in manifest.spaces.values():
-                if space.model == model:
-                    self._space(manifest, self._mine(space.parts), kept, rejected[model] if entry.rejects else None)
-        for clustering in manifest.clusterings.values():
-            parts = self._mine(manifest.parts_of(clustering))
-            for path, part in zip(self._mine(clustering.assignments), parts, strict=False):
-                self._require([path], np.array_equal(self._id(path), self._id(part)), f"has other ids than {part}")
+            for space in model.spaces:
+                self._space(self._of(space), kept, refused if model.rejected else None)
         return int(self._ids[-1]) if len(self._ids) else -1
+
+    def _of(self, table: Parts) -> list[str]:
+        return table.get(self._number, [])
 
     def _images(self, paths: list[str]) -> Int64:
         kept = [np.empty(0, np.int64)]
@@ -79,19 +117,18 @@ class _Part:
         return np.concatenate(kept)
 
     def _rejects(self, paths: list[str]) -> Int64:
-        found = [np.empty(0, np.int64), *(self._id(path) for path in self._mine(paths))]
-        for path in self._mine(paths):
+        for path in paths:
             self._subset(path, self._ids)
-        return np.concatenate(found)
+        return np.concatenate([np.empty(0, np.int64), *(_ids(self._storage, path) for path in paths)])
 
-    def _space(self, manifest: Manifest, paths: list[str], kept: Int64, rejected: Int64 | None) -> None:
+    def _space(self, paths: list[str], kept: Int64, rejected: Int64 | None) -> None:
         for path in paths:
             if self._subset(path, kept) and rejected is not None:
-                there = np.concatenate([self._id(path), rejected])
+                there = np.concatenate([_ids(self._storage, path), rejected])
                 self._require([path], np.isin(kept, there).all(), "lacks images that its model did not reject")
 
     def _subset(self, path: str, of: Int64) -> bool:
-        ids = self._id(path)
+        ids = _ids(self._storage, path)
         fits = _ascending(ids) and bool(np.isin(ids, of).all())
         return self._require([path], fits, "has ids that do not ascend, or that its images do not have")
 
@@ -100,22 +137,23 @@ class _Part:
             self._examination.damaged(paths[0], what)
         return bool(fits)
 
-    def _mine(self, paths: Iterable[str]) -> list[str]:
-        return [path for path in paths if layout.part_number(path) == self._number]
 
-    def _id(self, path: str) -> Int64:
-        ids: Int64 = read_part(self._storage, path, ["id"]).column("id").to_numpy()
-        return ids
+def _check_assignments(examination: Examination) -> None:
+    """Compare the ids of each part of a clustering with those of the embeddings that it was made of."""
+    manifest, storage = examination.reader.manifest, examination.reader.storage
+    for clustering in manifest.clusterings.values():
+        for path, part in zip(clustering.assignments, manifest.parts_of(clustering), strict=False):
+            if examination.intact([path, part]) and not np.array_equal(_ids(storage, path), _ids(storage, part)):
+                examination.damaged(path, f"has other ids than {part}")
 
 
-def _others(manifest: Manifest) -> list[Parts]:
-    tables = [paths for model in manifest.models.values() for paths in (model.predictions, model.rejects)]
-    tables += [space.parts for space in manifest.spaces.values()]
-    tables += [clustering.assignments for clustering in manifest.clusterings.values()]
-    return [_by_number(paths) for paths in tables]
+def _ids(storage: Storage, path: str) -> Int64:
+    ids: Int64 = read_part(storage, path, ["id"]).column("id").to_numpy()
+    return ids
 
 
 def _by_number(paths: list[str]) -> Parts:
+    """The paths of each part, in the order of the table."""
     found: Parts = {}
     for path in paths:
         found.setdefault(layout.part_number(path), []).append(path)

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -301,3 +302,16 @@ def test_the_command_says_what_it_saw_and_ends_with_1_when_something_is_damaged(
     assert [damage["path"] for damage in report["damages"]] == [EMBEDDINGS]
     assert {"name": "manifests", "looked": 4, "unit": "generations", "note": ""} in report["checks"]
     assert CliRunner().invoke(command, [str(storage.root / "images")]).exit_code == 1
+
+
+def test_each_path_of_a_manifest_is_looked_at_a_fixed_number_of_times(make_collection, verify, monkeypatch):
+    parsed = []
+    number = layout.part_number
+    monkeypatch.setattr(layout, "part_number", lambda path: parsed.append(path) or number(path))
+    counts = []
+    for parts in (8, 32):
+        storage = make_collection(np.eye(parts, 4, dtype=np.float32), part_rows=1, name=f"of {parts} parts")
+        del parsed[:]
+        assert verify(storage).damages == []
+        counts.append(len(parsed))
+    assert 0 < counts[1] <= 4 * counts[0]
