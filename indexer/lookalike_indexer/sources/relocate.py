@@ -84,14 +84,24 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
 def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[str, Any]]:
     """At most `sample` images, evenly spread over the collection."""
     total = draft.rows(draft.images)
+    listing = {layout.part_number(path): path for path in draft.listing}
     wanted = np.unique(np.linspace(0, total - 1, min(sample, total)).astype(np.int64)) if total else np.empty(0)
     start = 0
     for path in draft.images:
         end = start + (draft.files[path].rows or 0)
         rows = wanted[(wanted >= start) & (wanted < end)] - start
         if len(rows):
-            yield from read_part(storage, path, ["key", "uri", "bytes", "sha256"]).take(rows).to_pylist()
+            changed = _changed(storage, listing[layout.part_number(path)])
+            for row in read_part(storage, path, ["id", "key", "uri", "bytes", "sha256"]).take(rows).to_pylist():
+                # What was known to have changed before the move is compared with what it had become.
+                yield {**row, "sha256": changed.get(row["id"], row["sha256"])}
         start = end
+
+
+def _changed(storage: Storage, listing: str) -> dict[int, str]:
+    """The digests of the images of a part that no longer hold what was embedded, by id."""
+    rows = read_part(storage, listing, ["id", "changed_sha256"]).to_pylist()
+    return {row["id"]: row["changed_sha256"] for row in rows if row["changed_sha256"]}
 
 
 def _relative(storage: Storage, path: str, before: SourceEntry, columns: list[str]) -> str:

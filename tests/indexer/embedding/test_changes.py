@@ -190,12 +190,14 @@ def test_a_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, st
 def test_a_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp_path, add_photo):
     embed()
     before = by_key(reader())
+    add_photo(photos / "a" / "08.png", 61)
+    assert embed().changed == 1
     shutil.move(photos, tmp_path / "elsewhere")
     with pytest.raises(MismatchError, match="lookalike relocate"):
         embed(source=str(tmp_path / "elsewhere"))
     add_photo(tmp_path / "elsewhere" / "new.png", 60)
     report = embed(source=str(tmp_path / "elsewhere"), source_moved=True)
-    assert (report.embedded, report.new, report.gone) == (1, 1, 0)
+    assert (report.embedded, report.new, report.gone, report.changed) == (1, 1, 0, 1)
     after = by_key(reader())
     del after["new.png"]
     assert same(after, before)
