@@ -31,6 +31,8 @@ def test_a_snippet_of_the_readme_runs(snippet: str, collection: Path, pictures: 
     if "many" in names:
         assert len(names["many"]) == 3
         assert "red/" in capsys.readouterr().out
+    elif "predictions" in names:
+        assert "red" in capsys.readouterr().out
     elif "images" in names:
         assert len(names["images"]) == len(names["vectors"]) == 60
     else:

@@ -122,6 +122,27 @@ class CollectionReader:
         """The names of a space's indexes, sorted."""
         return sorted(entry.name for entry in self.manifest.indexes.values() if entry.space == space)
 
+    def paths(self, table: str) -> list[str]:
+        """The absolute paths of a table's parts, in order, for other readers of Parquet.
+
+        A table is "images", "source", "embeddings/SPACE", "predictions/MODEL",
+        "rejects/MODEL" or "clusterings/SPACE/NAME", the assignments of that.
+        The folder of a table may also hold parts of other generations, so that
+        a pattern such as `images/*.parquet` can read an image twice.
+        NotFoundError names the tables there are.
+        """
+        manifest = self.manifest
+        tables = {"images": manifest.images, "source": manifest.listing}
+        tables |= {f"embeddings/{name}": space.parts for name, space in manifest.spaces.items()}
+        tables |= {f"predictions/{name}": model.predictions for name, model in manifest.models.items()}
+        tables |= {f"rejects/{name}": model.rejects for name, model in manifest.models.items()}
+        tables |= {f"clusterings/{name}": entry.assignments for name, entry in manifest.clusterings.items()}
+        if table not in tables:
+            raise NotFoundError(
+                f"The collection {self.name} has no table {table!r}; it has: {', '.join(sorted(tables))}."
+            )
+        return [str(self.storage.local(path).absolute()) for path in tables[table]]
+
     def verify(self, path: str) -> None:
         """DataLossError unless a file's bytes are those that the manifest lists."""
         if self.storage.digest(path) != self.manifest.files[path].sha256:
