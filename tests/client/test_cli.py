@@ -431,6 +431,7 @@ def test_help_lists_every_command_in_the_order_of_use(cli):
         "results",
         "info",
         "verify",
+        "compact",
         "gc",
         "token",
         "reload",

@@ -32,6 +32,7 @@ def scenarios(photos: Path, collection: Path) -> list[Scenario]:
     """In the order in which they make one collection."""
     from lookalike_indexer.cli.build import build
     from lookalike_indexer.cli.cluster import cluster
+    from lookalike_indexer.cli.compact import compact
     from lookalike_indexer.cli.embed import embed
     from lookalike_indexer.cli.gc import gc
     from lookalike_indexer.cli.index import index
@@ -47,6 +48,7 @@ def scenarios(photos: Path, collection: Path) -> list[Scenario]:
         Scenario("cluster", cluster, [*at, "--clusters", "3", "--name", "three"]),
         Scenario("build", build, [*at, "--index", "IVF2,Flat"]),
         Scenario("keep", keep_result, at),
+        Scenario("compact", compact, at),
         Scenario("gc", gc, [*at, "--keep", "2"]),
     ]
 

@@ -40,6 +40,7 @@ _ORDER: Final = (
     "results",
     "info",
     "verify",
+    "compact",
     "gc",
     "token",
     "reload",

@@ -31,18 +31,22 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.stage import run_embed
+    from lookalike_indexer.upkeep.compact import compact_note
 
     settings = embed_settings(source=photos, **options)
     storage = Storage(collection)
     with writing(storage):
         draft, report = run_embed(storage, generations.latest(storage), settings, TerminalProgress())
-        generation = generations.publish(storage, draft).generation
+        published = generations.publish(storage, draft)
+    generation = published.generation
     if as_json:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report)}))
     else:
         for line in told(report):
             click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")
+        if note := compact_note(published, collection):
+            click.echo(note)
 
 
 def told(report: EmbedReport) -> list[str]:

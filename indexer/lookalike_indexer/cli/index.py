@@ -62,6 +62,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.embedding.stage import run_embed
     from lookalike_indexer.indexing.early import check_build
     from lookalike_indexer.indexing.stage import run_build
+    from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
 
@@ -92,7 +93,8 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
             draft, built = run_build(storage, draft, building, progress)
             if renew:
                 draft, renewed = renew_all(storage, draft, progress, clustering.gpus)
-        generation = generations.publish(storage, draft).generation
+        published = generations.publish(storage, draft)
+    generation = published.generation
     if as_json:
         reports = {
             "generation": generation,
@@ -113,6 +115,8 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
         click.echo(cluster.summary(one))
     for index_report in renewed.indexes:
         click.echo(build.summary(index_report))
+    if note := compact_note(published, collection):
+        click.echo(note)
     click.echo(f"{collection} is at generation {generation}; serve it with: lookalike serve {collection}")
 
 

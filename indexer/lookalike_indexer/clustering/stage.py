@@ -64,7 +64,9 @@ def run_cluster(
     name = choose_name(settings)
     restarts = choose_restarts(_sample_size(entry.rows, k, settings), k, entry.dim, settings)
     asked, settings = settings, dataclasses.replace(settings, restarts=restarts)
-    digest = _digest(draft, space, k, settings)
+    before = draft.clusterings.get(f"{space}/{name}")
+    same = before is not None and _is_same(before, entry.parts, k, settings)
+    digest = before.digest if before and same else _digest(draft, space, k, settings)
     folder = layout.clustering(space, name, digest)
 
     centroids = f"{folder}/centroids.parquet"
@@ -100,16 +102,28 @@ def run_cluster(
     return finished, ClusterReport(clustering, reason, sizes, reused)
 
 
-def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> str:
-    decisive = {
+def _is_same(entry: ClusteringEntry, parts: list[str], k: int, settings: ClusterSettings) -> bool:
+    """Whether a clustering is of these embeddings and settings: its files count, whatever `compact` made of the parts.
+
+    Merged parts have other digests and the same rows.
+    """
+    return entry.parts == parts and _decisive(entry.k, entry) == _decisive(k, settings)
+
+
+def _decisive(k: int, of: ClusterSettings | ClusteringEntry) -> dict[str, int | str | bool | None]:
+    return {
         "k": k,
-        "metric": settings.metric,
-        "spherical": settings.spherical,
-        "seed": settings.seed,
-        "iterations": settings.iterations,
-        "restarts": settings.restarts,
-        "points_per_centroid": settings.points_per_centroid,
+        "metric": of.metric,
+        "spherical": of.spherical,
+        "seed": of.seed,
+        "iterations": of.iterations,
+        "restarts": of.restarts,
+        "points_per_centroid": of.points_per_centroid,
     }
+
+
+def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> str:
+    decisive = _decisive(k, settings)
     return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
 
 

@@ -63,6 +63,14 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> str:
+    """That of a trial on these very embeddings and settings, or a new one: parts that `compact` merged have others."""
+    asked = (settings.target_recall, settings.max_memory, settings.train_size, settings.metric, settings.seed)
+    for entry in reader.manifest.indexes.values():
+        tried = (entry.target_recall, entry.max_memory, entry.asked_train_size, entry.metric, entry.seed)
+        scaled = all(candidate.expected_queries_per_second for candidate in entry.candidates)
+        same = entry.space == space and entry.parts == reader.manifest.spaces[space].parts
+        if entry.choice and same and scaled and tried == asked:
+            return entry.choice
     decisive = {
         "target_recall": settings.target_recall,
         "max_memory": settings.max_memory,

@@ -99,6 +99,12 @@ def run_build(
 
 
 def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:
+    """That of an index of these very embeddings and settings, or a new one: parts that `compact` merged have others."""
+    made = (recipe.factory, recipe.train_size, settings.metric, settings.seed)
+    for entry in draft.indexes.values():
+        same = (entry.factory, entry.trained_on, entry.metric, entry.seed) == made
+        if same and entry.space == space and entry.parts == draft.spaces[space].parts:
+            return entry.digest
     decisive = {
         "factory": recipe.factory,
         "train_size": recipe.train_size,

@@ -109,7 +109,7 @@ def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) 
             metadata = part.schema_arrow.metadata or {}
             count = part.metadata.num_rows
         ids = read_part(storage, path, ["id"]).column("id")
-        if metadata.get(_SOURCE) != _told(source) or ids[0].as_py() != rows:
+        if metadata.get(_SOURCE) != listing_metadata(source)[_SOURCE] or ids[0].as_py() != rows:
             break
         paths.append(path)
         numbers.add(number)
@@ -255,7 +255,7 @@ class _Listing:
             position, row = self._known.place(number)
             by_part[position][row] = self._changes[number]
         parts = list(self._known.paths)
-        metadata = {_SOURCE: _told(self._source.entry)}
+        metadata = listing_metadata(self._source.entry)
         for position, changes in by_part.items():
             parts[position] = revise_part(self._storage, parts[position], changes, metadata)
         revised = (position for position, path in enumerate(parts) if path != self._known.paths[position])
@@ -275,7 +275,7 @@ class _Writer:
 
     def __init__(self, storage: Storage, entry: SourceEntry, following: int, rows: int, part_size: int) -> None:
         self._storage, self._following, self._part_size = storage, following, part_size
-        self._schema = schema.SOURCE.with_metadata({_SOURCE: _told(entry)})
+        self._schema = schema.SOURCE.with_metadata(listing_metadata(entry))
         self._pending: list[pa.Table] = []
         self._waiting = 0
         self.parts: list[str] = []
@@ -317,9 +317,9 @@ def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
     return pa.table(columns, schema.SOURCE.remove(0))
 
 
-def _told(entry: SourceEntry) -> bytes:
+def listing_metadata(entry: SourceEntry) -> dict[bytes, bytes]:
     """What a part of the listing says of its source."""
-    return msgspec.json.encode({"kind": entry.kind, "uri": entry.uri})
+    return {_SOURCE: msgspec.json.encode({"kind": entry.kind, "uri": entry.uri})}
 
 
 def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
