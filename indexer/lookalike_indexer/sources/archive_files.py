@@ -10,7 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 
@@ -82,8 +82,8 @@ class TarArchive:
             raise _unreadable(self._path, error) from error
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        assert isinstance(member.place, int)  # noqa: S101  # a tar's members have positions
-        return self._at(member.place, min(member.size, max_bytes))
+        # A tar's members have positions.
+        return self._at(cast("int", member.place), min(member.size, max_bytes))
 
     def read(self, key: str, max_bytes: int) -> bytes:
         keys, places, sizes = self._index or self._indexed()
@@ -141,8 +141,8 @@ class ZipArchive:
             yield Member(_key(info.filename), kind, info.file_size, info)
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        assert isinstance(member.place, zipfile.ZipInfo)  # noqa: S101  # a zip's members have infos
-        return self._first(member.place, max_bytes)
+        # A zip's members have infos.
+        return self._first(cast("zipfile.ZipInfo", member.place), max_bytes)
 
     def read(self, key: str, max_bytes: int) -> bytes:
         for name in (key, f"./{key}"):
