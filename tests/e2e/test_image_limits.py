@@ -38,7 +38,7 @@ def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_
     folder = tmp_path / "collection"
     model = ["--model", "squeezenet1_1", "--weights", "untrained:1", "--workers", "1"]
     usual = typed("index", photos, "--collection", tmp_path / "usual", *model)
-    assert "1 could not be decoded" in usual.stdout, usual.stderr
+    assert "1 could not be embedded" in usual.stdout, usual.stderr
     made = typed("index", photos, "--collection", folder, *model, "--max-image-bytes", "100MB", "--max-pixels", "30M")
     assert made.returncode == 0, made.stderr
     reader = CollectionReader.open(str(folder))

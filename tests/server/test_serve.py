@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import signal
 import subprocess
@@ -17,8 +16,6 @@ import numpy as np
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
-from lookalike_indexer.collection import generations
-from lookalike_indexer.collection.reader import CollectionReader
 
 
 @contextmanager
@@ -88,19 +85,6 @@ def test_sighup_serves_the_new_generation(make_toy) -> None:
         until(lambda: stub.Search(request, timeout=60).served.generation == 2)
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
-
-
-def test_embeddings_that_the_index_lacks_are_one_sentence(make_toy, lookalike) -> None:
-    toy = make_toy()
-    manifest = CollectionReader.open(str(toy.root)).manifest
-    # As after `embed` alone with a new photograph.
-    space = dataclasses.replace(manifest.spaces["tiny"], rows=manifest.spaces["tiny"].rows + 1)
-    generations.publish(toy.storage, dataclasses.replace(manifest, spaces={"tiny": space}))
-    done = lookalike("serve", toy.root, "--port", 0)
-    assert done.returncode == 1
-    assert f"build it again with: lookalike build {toy.root} --space tiny" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
 
 
 def test_mistakes_are_one_sentence(make_toy, tmp_path, lookalike) -> None:

@@ -25,7 +25,7 @@ from lookalike_indexer.embedding.store import PartStore, Written
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.sources.labels import Labels
-from lookalike_indexer.sources.listing import ListingReport, check_same_source, update_listing
+from lookalike_indexer.sources.listing import ListingReport, check_same_source, require_pictures, update_listing
 from lookalike_indexer.sources.open import open_source
 from lookalike_indexer.sources.relocate import relocate
 
@@ -115,6 +115,9 @@ def run_embed(
     if draft:
         check_same_source(storage, draft.source, source.entry)
     labels = Labels(Path(settings.labels), source.entry) if settings.labels else None
+    if draft is None:
+        # Before weights are downloaded.
+        require_pictures(source)
     loaded = load(draft, settings)
     listing = update_listing(storage, source, labels, settings.part_size, progress, draft)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)

@@ -36,6 +36,7 @@ from lookalike_indexer.sources.row import Source, SourceRow
 
 _SOURCE = b"lookalike.source"
 _BATCH = 4096
+_FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,12 @@ def update_listing(
             listing.take(rows)
             bar.advance(len(rows))
     return listing.close()
+
+
+def require_pictures(source: Source) -> None:
+    """UsageError when a source has no picture at all; reads it up to the first one."""
+    if next(iter(source.rows()), None) is None:
+        raise UsageError(_nothing(source))
 
 
 def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) -> list[str]:
@@ -329,9 +336,7 @@ def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
 
 def _nothing(source: Source) -> str:
     left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(source.left_out.items()))
-    return f"{source.entry.uri} has no pictures (JPEG, PNG, WebP, GIF, BMP or TIFF)" + (
-        f"; left out: {left_out}." if left_out else "."
-    )
+    return f"{source.entry.uri} has no pictures ({_FORMATS})" + (f"; left out: {left_out}." if left_out else ".")
 
 
 def _check_duplicates(source: Source) -> None:

@@ -135,7 +135,7 @@ def test_limits_hold_before_a_device_sees_anything(tmp_path: Path) -> None:
     refused = prepare_for_gpu(jpeg(soft(80, 60)), SPEC, small)
     assert isinstance(refused, Rejected)
     assert "more than the 1,000 that are allowed" in refused.reason
-    assert prepare_for_gpu(str(tmp_path / "none.jpg"), SPEC, small) == Rejected("there is no such file")
+    assert prepare_for_gpu(str(tmp_path / "none.jpg"), SPEC, small) == Rejected("there is no such file", "missing")
     thin = prepare_for_gpu(jpeg(soft(60_000, 1)), SPEC, DEFAULT_LIMITS)
     assert isinstance(thin, Rejected)
     assert "long and thin" in thin.reason
