@@ -40,10 +40,24 @@ def _watched(function: Callable[..., T], arguments: Sequence[object]) -> Fresh[T
     return Fresh(result, base, _rss_mib("VmHWM"))
 
 
+def resident_bytes() -> int:
+    """What is resident of this process, mapped files included."""
+    return _rss_kib("VmRSS") << 10
+
+
+def peak_bytes() -> int:
+    """The most that was ever resident of this process."""
+    return _rss_kib("VmHWM") << 10
+
+
 def _rss_mib(name: str) -> int:
+    return _rss_kib(name) >> 10
+
+
+def _rss_kib(name: str) -> int:
     # Of this address space alone; getrusage also counts what the process was before it became this program.
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) >> 10
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def resident(command: Sequence[str], every_s: float = 0.1) -> list[tuple[int, int]]:

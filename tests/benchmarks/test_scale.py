@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ from lookalike_benchmarks.processes import in_fresh_process, resident
 
 
 def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
-    rows = {row["case"]: row for row in bench("scale", "--set", "memory=")}
+    rows = {row["case"]: row for row in bench("scale", "--set", "memory=", "--set", "bookkeeping=")}
     told = "2,000 images, cpu"
     assert list(rows) == [
         f"write {told}",
@@ -35,7 +36,7 @@ def test_a_collection_is_followed_from_the_disk_to_the_search(bench):
 
 @pytest.mark.slow
 def test_the_memory_of_embedding_is_compared(bench):
-    rows = {row["case"]: row for row in bench("scale", "--set", "sizes=", "--set", "lookups=")}
+    rows = {row["case"]: row for row in bench("scale", "--set", "sizes=", "--set", "lookups=", "--set", "bookkeeping=")}
     assert set(rows) == {
         "memory of embedding 20 images",
         "memory of embedding 40 images",
@@ -45,6 +46,28 @@ def test_the_memory_of_embedding_is_compared(bench):
     ratio = rows["memory of embedding, most images over fewest"]["measured"]
     assert small["with_workers_mib"] > small["own_mib"] > 100
     assert ratio["ratio_own"] == pytest.approx(large["own_mib"] / small["own_mib"])
+
+
+@pytest.mark.slow
+def test_bookkeeping_is_followed_over_the_sizes(bench):
+    only = ["--set", "sizes=", "--set", "lookups=", "--set", "memory="]
+    rows = {row["case"].removeprefix("bookkeeping: "): row for row in bench("scale", *only)}
+    assert len(rows) == 9
+    for images, parts in ((1500, 2), (3000, 3)):
+        listed = rows[f"list {images:,} images again"]
+        assert listed["params"] == {"images": images, "parts": parts}
+        assert listed["measured"]["us_an_image"] == pytest.approx(1e6 * listed["measured"]["relist_seconds"] / images)
+        joined = rows[f"verify the join of {images:,} images"]["measured"]
+        assert joined["join_ms_a_part"] == pytest.approx(1e3 * joined["join_seconds"] / parts)
+        assert f"nothing to embed of {images:,} images" in rows
+    first, last = (rows[f"the manifest of {images:,} images"]["measured"] for images in (1500, 3000))
+    growth = rows["exponents of growth"]["measured"]
+    # Of two sizes, the slope is that of the line through both.
+    expected = math.log(last["bytes_to_add_a_part"] / first["bytes_to_add_a_part"]) / math.log(2)
+    assert growth["exponent_bytes_to_add_a_part"] == pytest.approx(expected)
+    assert set(growth) == {
+        f"exponent_{name}" for name in ("relist", "resume", "join", "encode", "decode", "bytes_to_add_a_part")
+    }
 
 
 def test_the_memory_of_a_fresh_process_is_its_own():

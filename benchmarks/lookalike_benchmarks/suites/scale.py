@@ -1,4 +1,4 @@
-"""Time and memory against the number of images: write, build, load, start, search, swap, look up."""
+"""Time and memory against the number of images: write, build, load, start, search, swap, look up, keep books."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lookalike_benchmarks import flat_memory, scaling, timing
+from lookalike_benchmarks import bookkeeping, flat_memory, scaling, timing
 from lookalike_benchmarks.cold_start import start_seconds
 from lookalike_benchmarks.options import Options, threads
 from lookalike_benchmarks.processes import Fresh, in_fresh_process
@@ -18,7 +18,8 @@ from lookalike_benchmarks.vectors import Clustered
 
 T = TypeVar("T")
 
-# sizes: collections; lookups: images in the columns; memory: the two runs of the pipeline that are compared.
+# sizes: collections; lookups: images in the columns; memory: the two runs of the pipeline that are compared;
+# bookkeeping: images of collections without content.
 USUAL = {
     "sizes": "10000,100000",
     "dim": "2048",
@@ -28,6 +29,7 @@ USUAL = {
     "lookups": "10000,100000,1000000",
     "memory": "1000,20000",
     "part_size": "500",
+    "bookkeeping": "10000,100000,1000000",
 }
 QUICK = {
     "sizes": "2000",
@@ -38,6 +40,7 @@ QUICK = {
     "lookups": "3000",
     "memory": "20,40",
     "part_size": "10",
+    "bookkeeping": "1500,3000",
 }
 _NEIGHBOURS = 1000
 
@@ -53,6 +56,7 @@ def run(settings: Settings) -> Iterator[Row]:
     for images in options.numbers("lookups"):
         yield _lookup(images, options)
     yield from _memory(options)
+    yield from _bookkeeping(options)
 
 
 def _collection(root: Path, vectors: Clustered, gpus: int, options: Options) -> Iterator[Row]:
@@ -132,4 +136,44 @@ def _memory(options: Options) -> Iterator[Row]:
             "memory of embedding, most images over fewest",
             {"images": options.numbers("memory"), "part_size": options.number("part_size")},
             {f"ratio_{name}": last[f"{name}_mib"] / first[f"{name}_mib"] for name in names},
+        )
+
+
+# What grows with the number of images, by its name in a row.
+_GROWING = (
+    "relist_seconds",
+    "resume_seconds",
+    "join_seconds",
+    "encode_seconds",
+    "decode_seconds",
+    "bytes_to_add_a_part",
+)
+
+
+def _bookkeeping(options: Options) -> Iterator[Row]:
+    """What a collection costs besides computing, at each size, and the exponent of growth of each cost."""
+    sizes = options.numbers("bookkeeping")
+    found: list[dict[str, Any]] = []
+    for images in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            root, photos = str(Path(folder) / "collection"), str(Path(folder) / "photos")
+            params = {"images": images, "parts": bookkeeping.parts_of(images)}
+            made = in_fresh_process(bookkeeping.make, root, photos, images).result
+            costs = in_fresh_process(bookkeeping.measure, root, photos).result
+        found.append({name: value for cost in costs.values() for name, value in cost.items()})
+        yield Row("scale", f"bookkeeping: list {images:,} images again", params, {**costs["relist"], **made})
+        yield Row("scale", f"bookkeeping: nothing to embed of {images:,} images", params, costs["resume"])
+        yield Row("scale", f"bookkeeping: verify the join of {images:,} images", params, costs["join"])
+        yield Row("scale", f"bookkeeping: the manifest of {images:,} images", params, costs["publish"])
+    if len(sizes) > 1:
+        growth = {
+            f"exponent_{name.removesuffix('_seconds')}": bookkeeping.exponent(sizes, [one[name] for one in found])
+            for name in _GROWING
+        }
+        yield Row(
+            "scale",
+            "bookkeeping: exponents of growth",
+            {"images": sizes},
+            growth,
+            "1 is in proportion to the number of images, 0 is independent of it",
         )

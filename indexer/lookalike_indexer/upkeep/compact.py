@@ -46,7 +46,8 @@ class Compacted:
 
 
 def planned(storage: Storage, draft: Manifest, rows: int = ROWS) -> tuple[Grouping, Compacted]:
-    """The groups of parts that `compact` merges, and the report on it; writes nothing."""
+    """The groups of parts that `compact` merges, and the report on it; writes nothing. UsageError as there."""
+    _check_finished(storage, draft)
     found = group(draft, rows, lambda path: _columns(storage, path))
     tables = Tables.of(draft)
     merges = [
@@ -74,7 +75,6 @@ def compact(storage: Storage, draft: Manifest, rows: int, progress: Progress) ->
     run that was stopped left parts that no generation has yet. DataLossError: a
     file is not as it was written.
     """
-    _check_finished(storage, draft)
     found, report = planned(storage, draft, rows)
     merger = Merger(CollectionReader(storage, draft), Tables.of(draft))
     following = 1 + max(_numbers(draft), default=-1)
@@ -155,8 +155,9 @@ def _check_finished(storage: Storage, draft: Manifest) -> None:
         left += [path for path in unnamed if path not in before]
     if left:
         raise UsageError(
-            f"A run that was stopped left finished work in {storage.root}, such as {min(left)} ({len(left)} in all); "
-            f"give its command again to publish it, or remove it with: {command('gc', storage.root)}"
+            f"A run that was stopped, or goes on right now, left unpublished files in {storage.root}, such as "
+            f"{min(left)}, {len(left)} in all; give its command again, or remove them with: "
+            f"{command('gc', storage.root)}"
         )
 
 
