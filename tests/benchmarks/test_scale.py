@@ -49,6 +49,7 @@ def test_the_memory_of_embedding_is_compared(bench):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_bookkeeping_is_followed_over_the_sizes(bench):
     only = ["--set", "sizes=", "--set", "lookups=", "--set", "memory="]
     rows = {row["case"].removeprefix("bookkeeping: "): row for row in bench("scale", *only)}
