@@ -55,7 +55,7 @@ def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_
 
     typed("index", photos, "--collection", folder)
     data = (photos / "large.bmp").read_bytes()
-    with serve(folder) as address, client_package.Client(address) as client:
+    with serve(folder) as address, client_package.Client(address, timeout=120) as client:
         limits = client.server_info().limits
         assert (limits.max_image_bytes, limits.max_image_pixels) == (100_000_000, 30_000_000)
         found = client.search(images=[data], k=1)
@@ -63,7 +63,7 @@ def test_a_large_image_is_rejected_or_else_can_be_asked_about(photos: Path, tmp_
         assert client.thumbnails([3])[0] is not None
     with (
         serve(folder, "--max-pixels", "1M") as address,
-        client_package.Client(address) as client,
+        client_package.Client(address, timeout=120) as client,
         pytest.raises(client_package.LookalikeError, match="1,000,000 that are allowed"),
     ):
         client.search(images=[data], k=1)
