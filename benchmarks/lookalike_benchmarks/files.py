@@ -14,7 +14,7 @@ from lookalike_benchmarks.forward import Setup
 from lookalike_benchmarks.options import threads
 from lookalike_benchmarks.results import Row
 from lookalike_benchmarks.synthetic import PART_ROWS, embeddings_table
-from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool
 from lookalike_indexer.threads import processors
@@ -23,7 +23,7 @@ from lookalike_indexer.threads import processors
 def decode(setup: Setup, images: int, said: dict[str, Any]) -> Iterator[Row]:
     """Read, decode, resize and crop in worker processes; nothing else runs."""
     transforms = setup.resolved.plan.spec.preprocessing
-    there = [uri for path in setup.parts for uri in read_part(setup.storage, path, ["uri"]).column("uri").to_pylist()]
+    there = [uri for path in setup.parts for uri in setup.uris(path)]
     listed = list(itertools.islice(itertools.cycle(there), images))
     for workers in sorted({1, processors()}):
         pool = dataclasses.replace(setup.pool, workers=workers)

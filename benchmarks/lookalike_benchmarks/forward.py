@@ -14,8 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lookalike_benchmarks.peak import synchronise
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.uris import absolute
 from lookalike_indexer.embedding.part import PartEmbedder, PartTables
 from lookalike_indexer.embedding.resolve import Resolved, load, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
@@ -35,6 +37,7 @@ class Setup:
     pool: PoolSettings
     parts: list[str]
     resolved: Resolved
+    source: SourceEntry
 
     @classmethod
     def of(cls, folder: Path, settings: EmbedSettings) -> Setup:
@@ -43,7 +46,12 @@ class Setup:
         listing = update_listing(storage, source, None, settings.part_size, Silent())
         pool = PoolSettings(settings.workers_per_device)
         resolved = resolve(storage, None, settings, load(None, settings), pool, source.entry, listing.parts)
-        return cls(storage, settings, pool, listing.parts, resolved)
+        return cls(storage, settings, pool, listing.parts, resolved, source.entry)
+
+    def uris(self, part: str) -> list[str]:
+        """The absolute URIs of the images of a part of the listing."""
+        found = read_part(self.storage, part, ["uri"]).column("uri").to_pylist()
+        return [absolute(self.source, uri) for uri in found]
 
 
 def random_images(network: Network, batch: int, crop: int) -> torch.Tensor:
@@ -99,7 +107,7 @@ def pipeline_rounds(setup: Setup, rounds: int) -> Iterator[Round]:
     plan, network = setup.resolved.plan, setup.resolved.network
     images = random_images(network, plan.batch_size, plan.spec.preprocessing.crop)
     parts = [read_part(setup.storage, path) for path in setup.parts[:rounds]]
-    with PartEmbedder(plan, setup.pool, setup.settings.devices[0], network) as embedder:
+    with PartEmbedder(plan, setup.pool, setup.settings.devices[0], network, setup.source) as embedder:
         embedder(parts[0].slice(0, 2 * plan.batch_size))  # warm: workers started, kernels chosen
         forward_call(network, images)()
         for number, part in enumerate(parts):

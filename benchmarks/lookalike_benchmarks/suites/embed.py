@@ -166,7 +166,9 @@ def _decoded_alike(setup: Setup, said: dict[str, Any]) -> Row:
     network, device = setup.resolved.network, setup.settings.devices[0]
     found = []
     for decode in ("cpu", "gpu"):
-        with PartEmbedder(dataclasses.replace(plan, decode=decode), setup.pool, device, network) as embedder:
+        with PartEmbedder(
+            dataclasses.replace(plan, decode=decode), setup.pool, device, network, setup.source
+        ) as embedder:
             [space] = embedder(part).embeddings.values()
             found.append(np.stack(space.column("embedding").to_numpy()).astype(np.float64))
     left, right = found
@@ -200,7 +202,7 @@ def _against_float32(
 ) -> Row:
     plan = setup.resolved.plan
     with DecodePool(setup.pool, plan.spec.preprocessing) as decoder:
-        uris = read_part(setup.storage, setup.parts[0], ["uri"]).column("uri").to_pylist()[: plan.batch_size]
+        uris = setup.uris(setup.parts[0])[: plan.batch_size]
         done = [image for _, image in decoder.stream(((uri, uri) for uri in uris), len(uris))]
     pixels = [image.pixels for image in done if isinstance(image, Prepared)]
     left, right = (networks[kind].embed(pixels).embeddings[0].astype(np.float64) for kind in ("float32", compute))
