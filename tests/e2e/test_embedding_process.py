@@ -35,7 +35,7 @@ def embedding_process(server: subprocess.Popen[str]) -> psutil.Process:
 
 def test_searches_are_answered_while_the_network_is_loading(server: tuple[subprocess.Popen[str], str]) -> None:
     process, address = server
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         for _ in range(20):
             assert len(client.search(key="red/00.png", k=3, timeout=60)) == 3
         assert "torch" not in " ".join(mapped.path for mapped in psutil.Process(process.pid).memory_maps())

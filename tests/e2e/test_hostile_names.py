@@ -78,7 +78,7 @@ def test_hostile_names_stay_names(hostile: Path, tmp_path: Path, lookalike: Run)
     assert [row["key"] for row in reader.rejects("squeezenet1_1").to_pylist()] == ["ok/caf\\xe9-\\xff.png"]
 
     with serve_collection(collection) as address:
-        with lookalike_client.Client(address) as client:
+        with lookalike_client.Client(address, timeout=120) as client:
             for key in keys:
                 near = client.search(key=key, k=3)
                 assert set(near.keys) < set(keys)

@@ -44,7 +44,7 @@ def test_exact_search_is_numpy_brute_force(collection: Path, address: str) -> No
     ids, vectors, _ = stored(collection)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     distances = 1 - unit.astype(np.float64) @ unit.T.astype(np.float64)
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         found = client.search(vectors=vectors, k=7, exact=True)
     for row, one in enumerate(found):
         order = np.lexsort((ids, distances[row]))[:7]
@@ -57,7 +57,7 @@ def test_exact_search_is_numpy_brute_force(collection: Path, address: str) -> No
 
 
 def test_neighbours_share_the_hue(address: str) -> None:
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         near = client.search(key="green/03.png", k=5)
     assert "green/03.png" not in near.keys
     assert list(near.labels).count("green") >= 4
@@ -65,14 +65,14 @@ def test_neighbours_share_the_hue(address: str) -> None:
 
 
 def test_a_stored_picture_sent_as_a_file_finds_itself(pictures: Path, address: str) -> None:
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         near = client.search(image=pictures / "red" / "05.png", k=1)
     assert list(near.keys) == ["red/05.png"]
     assert near.distances[0] < 1e-3
 
 
 def test_the_clusters_of_a_new_picture_are_those_of_its_stored_twin(pictures: Path, address: str) -> None:
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         stored_home = client.clusters(key="violet/00.png")
         new_home = client.clusters(image=pictures / "violet" / "00.png")
     assert [home.clustering for home in stored_home] == ["resnet18/k5"]
@@ -86,7 +86,7 @@ def test_the_command_line_tells_what_the_client_tells(address: str, lookalike: R
     done = lookalike("search", "blue/02.png", "-k", 4, "--server", address, "--json", "--montage", montage)
     assert done.returncode == 0, done.stderr
     near = json.loads(done.stdout)
-    with lookalike_client.Client(address) as client:
+    with lookalike_client.Client(address, timeout=120) as client:
         assert [one["key"] for one in near["neighbors"]] == list(client.search(key="blue/02.png", k=4).keys)
     with Image.open(io.BytesIO(montage.read_bytes())) as picture:
         assert min(picture.size) > 100
@@ -161,7 +161,7 @@ def test_a_running_server_takes_up_a_new_generation(pictures: Path, tmp_path: Pa
     shutil.copytree(pictures / "red", source / "red")
     options = ["--collection", tmp_path / "c", "--model", "resnet18", "--weights", "untrained:3", "--clusters", 2]
     assert typed("index", source, *options).returncode == 0
-    with serve(tmp_path / "c") as address, lookalike_client.Client(address) as client:
+    with serve(tmp_path / "c") as address, lookalike_client.Client(address, timeout=120) as client:
         assert client.search(key="red/00.png", k=3).served.generation == 1
         shutil.copytree(pictures / "blue", source / "blue")
         assert typed("index", source, *options).returncode == 0

@@ -50,7 +50,7 @@ def test_every_odd_file_is_embedded_or_rejected_and_a_server_lives_through_all(
 
     with serve_collection(collection) as address:
         outcomes = Counter(asked(address, odd_files))
-        with lookalike_client.Client(address) as client:
+        with lookalike_client.Client(address, timeout=120) as client:
             assert client.is_serving()
     assert outcomes.keys() == {"answered", "INVALID_ARGUMENT"}
     assert outcomes.total() == len(odd_files)

@@ -73,7 +73,7 @@ def test_resnet152_itself_from_photographs_to_answers(imagenette: Path, lookalik
     done = lookalike("index", source, "--collection", collection, "--weights", "untrained:0", "--clusters", 2)
     assert done.returncode == 0, done.stderr
     assert "untrained" in done.stdout + done.stderr
-    with serve(collection) as address, Client(address) as client:
+    with serve(collection) as address, Client(address, timeout=120) as client:
         picture = next(iter(sorted(source.rglob("*.JPEG"))))
         near = client.search(image=picture, k=8)
         assert near.served.space == "resnet152"
