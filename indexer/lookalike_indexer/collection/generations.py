@@ -15,7 +15,7 @@ from lookalike_indexer.collection.manifest import FORMAT, FileEntry, Manifest
 from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.schema import COMPUTE
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import DataLossError, NotFoundError
+from lookalike_indexer.errors import DataLossError, MismatchError, NotFoundError
 
 
 def numbers(storage: Storage) -> list[int]:
@@ -60,6 +60,26 @@ def require_latest(storage: Storage) -> Manifest:
             f"{storage.root} holds no collection; make one with: lookalike index PHOTOS --collection {storage.root}"
         )
     return found
+
+
+class PublishedFiles:
+    """The files that any published generation names. All manifests are read, when a file is first asked for."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._named: set[str] | None = None
+        self._is_complete = True
+
+    def __contains__(self, path: object) -> bool:
+        """Whether a generation names this file; True for every file when a manifest cannot be read."""
+        if self._named is None:
+            self._named = set()
+            for number in numbers(self._storage):
+                try:
+                    self._named.update(read(self._storage, number).files)
+                except (DataLossError, MismatchError):
+                    self._is_complete = False
+        return not self._is_complete or path in self._named
 
 
 def complete(storage: Storage, draft: Manifest, written: Collection[str] = ()) -> Manifest:

@@ -101,6 +101,12 @@ def model_file(model: str, file: str) -> str:
     return f"models/{model}/{file}"
 
 
+def revised_model_file(path: str, digest: str) -> str:
+    """The path of a model's file that stands beside the one at `path`, which another model of that name left."""
+    stem, dot, suffix = path.rpartition(".")
+    return f"{stem}.{digest[:16]}{dot}{suffix}"
+
+
 def clustering(space: str, name: str, digest: str) -> str:
     """The folder of a clustering."""
     return f"clusterings/{space}/{name}/{digest[:16]}"

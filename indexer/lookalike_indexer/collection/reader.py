@@ -152,7 +152,9 @@ class CollectionReader:
 
     def images(self, columns: list[str] | None = None) -> pa.Table:
         """The images table, by ascending id; its URIs are absolute."""
-        return self._with_uris(self._table(self.manifest.images, schema.IMAGES, columns))
+        if columns is None or "uri" not in columns or "key" in columns:
+            return self._with_uris(self._table(self.manifest.images, schema.IMAGES, columns))
+        return self._with_uris(self._table(self.manifest.images, schema.IMAGES, [*columns, "key"])).select(columns)
 
     def rejects(self, model: str) -> pa.Table:
         """The files that could not be decoded for a model, each with its reason; URIs are absolute."""
@@ -274,15 +276,15 @@ class CollectionReader:
 
     def _table(self, paths: list[str], columns_of: pa.Schema, columns: list[str] | None = None) -> pa.Table:
         """The parts of a table as one, with the columns that the schema has, or some of them."""
-        names = columns_of.names if columns is None else columns
+        names = list(columns_of.names if columns is None else columns)
         parts = [read_part(self.storage, path, names).replace_schema_metadata() for path in paths]
         return pa.concat_tables(parts or [columns_of.empty_table().select(names)])
 
     def _with_uris(self, table: pa.Table) -> pa.Table:
-        """The table with absolute URIs in its column `uri`, if it has one."""
+        """The table with absolute URIs in its column `uri`, if it has one; then it has the column `key` as well."""
         if "uri" not in table.column_names:
             return table
-        found = absolute_column(self.manifest.source, table.column("uri"))
+        found = absolute_column(self.manifest.source, table.column("uri"), table.column("key"))
         return table.set_column(table.column_names.index("uri"), table.schema.field("uri"), found)
 
 

@@ -9,8 +9,20 @@ from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.uris import root
 
 
-def absolute_column(source: SourceEntry, uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The absolute URI of each row; an empty one, which nothing can be read from, stays empty."""
+def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The absolute URI of each row; an empty one, which nothing can be read from, stays empty.
+
+    `keys` are those of the same rows. Only a Parquet source needs them, see `uris.stored`.
+    """
+    if source.kind == "parquet":
+        # Here all absolute URIs are of format 1.
+        files = pc.replace_substring_regex(uris, "#[0-9]*$", "#")
+        by_key = pc.binary_join_element_wise(files, keys, "")
+        return pc.if_else(pc.starts_with(uris, "/"), by_key, _below_root(source, uris))
+    return _below_root(source, uris)
+
+
+def _below_root(source: SourceEntry, uris: pa.ChunkedArray) -> pa.ChunkedArray:
     below = pc.binary_join_element_wise(root(source).rstrip("/"), uris, "/")
     stays = pc.or_(pc.starts_with(uris, "/"), pc.equal(uris, ""))
     return pc.if_else(stays, uris, below)

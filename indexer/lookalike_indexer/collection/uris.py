@@ -12,6 +12,21 @@ def root(source: SourceEntry) -> str:
     return source.uri if source.kind in {"directory", "shards"} else posixpath.dirname(source.uri)
 
 
+def stored(source: SourceEntry, uri: str, key: str) -> str:
+    """The absolute URI of a row of the collection's tables, whose `key` is needed for those of format 1.
+
+    Format 1 named a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Now rows are named by key, and relative.
+    """
+    return absolute(source, by_key(source, uri, key))
+
+
+def by_key(source: SourceEntry, uri: str, key: str) -> str:
+    """A stored URI that names a row of a Parquet file by its key, where format 1 named it by its number."""
+    if source.kind != "parquet" or not uri.startswith("/"):
+        return uri
+    return f"{uri.rpartition('#')[0]}#{key}"
+
+
 def absolute(source: SourceEntry, uri: str) -> str:
     """A URI of the source as `fetch` takes it; an absolute or empty one is returned unchanged."""
     return posixpath.join(root(source), uri) if uri else ""

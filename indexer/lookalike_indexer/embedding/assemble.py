@@ -35,7 +35,8 @@ def assemble(
     base, again = _without(base, plan.alias, lost)
     draft = dataclasses.replace(
         base,
-        source=source if inventory.draft is None else base.source,
+        # Patterns that a run leaves out are those of the collection; a run that gives others replaces them.
+        source=dataclasses.replace(base.source, exclude=source.exclude),
         listing=[part.listing for part in parts],
         images=[_there(part.images) for part in parts],
         models={

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.collection.uris import absolute
+from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, Ready
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
@@ -168,7 +168,7 @@ class PartEmbedder:
 
         A container is read here, once and in order: each worker would read all of it again.
         """
-        uri = absolute(self._source, row["uri"]) if self._source else row["uri"]
+        uri = stored(self._source, row["uri"], row["key"]) if self._source else row["uri"]
         image: str | bytes = uri
         if is_contained(uri):
             try:

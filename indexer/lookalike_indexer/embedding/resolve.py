@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.generations import PublishedFiles
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
-from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
+from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.collection.uris import absolute
+from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, model_identity
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
 from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
@@ -126,7 +127,7 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
         transforms = _known_transforms(draft, settings) or transforms
         module = untrained(arch, int(request.value), transforms.crop)
         spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
-        files = [layout.model_file(settings.alias, FILE)] if batch_norms(module) else []
+        files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
     loaded = Loaded(module, spec, traced, _nodes(traced, draft, settings), files)
     for name, _ in loaded.nodes:
@@ -149,12 +150,26 @@ def _calibrated(
     """The network as it was loaded, or, without weights, with the statistics of its batch norms."""
     if loaded.spec.weights.kind != "untrained":
         return loaded
-    for path in loaded.files:
+    files = [_own_file(storage, draft, path, loaded.spec) for path in loaded.files]
+    for path in files:
         is_published = draft is not None and path in draft.files
         _fit_batch_norms(storage, path, is_published, loaded.module, loaded.spec, pool, source, listing)
     weights = WeightsSpec("untrained", loaded.spec.weights.name, state_digest(loaded.module))
     spec = dataclasses.replace(loaded.spec, weights=weights)
-    return dataclasses.replace(loaded, spec=spec, traced=trace(loaded.module))
+    return dataclasses.replace(loaded, spec=spec, traced=trace(loaded.module), files=files)
+
+
+def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSpec) -> str:
+    """The path of a model's statistics: another one where an earlier generation has those of another network there.
+
+    A model of that name was removed then.
+    """
+    if draft is None or path in draft.files or not storage.exists(path):
+        return path
+    network = _told(spec)
+    if statistics_of(storage.read(path), str(storage.local(path))) == network:
+        return path
+    return layout.revised_model_file(path, digest_of(network)) if path in PublishedFiles(storage) else path
 
 
 def check_options(settings: EmbedSettings) -> None:
@@ -172,6 +187,12 @@ def check_options(settings: EmbedSettings) -> None:
     if request.kind == "file":
         check_file(arch, request)
     resolve_compute(settings.compute, settings.devices[0])
+
+
+def _statistics(draft: Manifest | None, alias: str) -> list[str]:
+    """Where the batch-norm statistics of a model are kept."""
+    known = draft.models.get(alias) if draft else None
+    return (known.files if known else []) or [layout.model_file(alias, FILE)]
 
 
 def _published_name(request: WeightsRequest) -> str:
@@ -277,8 +298,7 @@ def _first_images(
     with DecodePool(pool, transforms) as workers:
         for part in listing:
             table = read_part(storage, part, ["key", "uri"])
-            uris = (absolute(source, uri) for uri in table.column("uri").to_pylist())
-            rows = zip(table.column("key").to_pylist(), uris, strict=True)
+            rows = ((row["key"], stored(source, row["uri"], row["key"])) for row in table.to_pylist())
             pixels: list[Pixels] = []
             for key, image in workers.stream(rows, _CALIBRATION_IMAGES):
                 if isinstance(image, Prepared):

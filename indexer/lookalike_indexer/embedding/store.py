@@ -9,9 +9,10 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part, with_columns, write_part
+from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.inventory import PartFiles, Todo, about, listing_identity
 from lookalike_indexer.embedding.part import PartTables
@@ -53,9 +54,12 @@ class PartStore:
     draft: Manifest | None
     plan: ModelPlan
 
+    def __post_init__(self) -> None:
+        self._published = generations.PublishedFiles(self.storage)
+
     def write(self, todo: Todo, tables: PartTables) -> Written:
         """Write what was made of a part."""
-        writing = _Writing(self.storage, self.draft, todo)
+        writing = _Writing(self.storage, self.draft, todo, self.plan.identity, self._published)
         files = self._first(writing, todo, tables) if todo.files.images is None else self._add(writing, todo, tables)
         if any(not layout.is_first(path) for path in writing.paths) and todo.inputs:
             self._record(todo, files)
@@ -175,16 +179,21 @@ class _Writing:
     storage: Storage
     draft: Manifest | None
     todo: Todo
+    identity: str
+    published: generations.PublishedFiles
     paths: list[str] = field(default_factory=list)
 
     def put(self, path: str, table: pa.Table) -> str:
         """Write a table under its own path; where a generation names that for other bytes, under a revised one."""
         named = self.draft.files.get(path) if self.draft else None
-        if named is None:
-            write_part(self.storage, path, table)
-            self.paths.append(path)
-            return path
-        return self._revised(path, table, repairs=named.sha256)
+        if named is not None:
+            return self._revised(path, table, repairs=named.sha256)
+        # A model that was removed may still be that of an earlier generation, which somebody may be reading.
+        if self.draft and self.storage.exists(path) and path in self.published:
+            return self._revised(path, table)
+        write_part(self.storage, path, table)
+        self.paths.append(path)
+        return path
 
     def replace(self, before: str | None, first: str, table: pa.Table) -> str:
         """Write a table that takes the place of a file, if it has other rows; returns the path that counts now."""
@@ -199,7 +208,11 @@ class _Writing:
         return set(found.column_names) == set(table.column_names) and found.equals(table)
 
     def _revised(self, path: str, table: pa.Table, repairs: str = "") -> str:
-        inputs = self.todo.inputs or listing_identity(self.storage, self.todo.files.listing)
+        # With the generation, since the same images may have to be made again from other bytes.
+        generation = self.draft.generation if self.draft else 0
+        inputs = self.todo.inputs or digest_of(
+            [listing_identity(self.storage, self.todo.files.listing), self.identity, generation]
+        )
         revised = layout.revised(path, inputs)
         write_part(self.storage, revised, table)
         if repairs and self.storage.digest(revised) == repairs:

@@ -15,10 +15,11 @@ from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, with_columns, write_part
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.collection.uris import absolute, root
+from lookalike_indexer.collection.uris import absolute, by_key, root
 from lookalike_indexer.errors import MismatchError
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.digests import SourceDigests
+from lookalike_indexer.sources.fetch import is_contained
 from lookalike_indexer.sources.row import Source
 
 
@@ -66,11 +67,11 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
     checked = missing = 0
     with progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
         for row in _sampled(storage, draft, sample):
-            uri = absolute(moved, _below(row["uri"], draft.source))
+            uri = absolute(moved, _below(row["uri"], row["key"], draft.source))
             now = digests.of(uri)
             if now is None:
                 missing += 1
-            elif now != row["sha256"] and (row["sha256"] or Path(uri).stat().st_size != row["bytes"]):
+            elif now != row["sha256"] and (row["sha256"] or _length(uri) not in (None, row["bytes"])):
                 raise MismatchError(
                     f"{uri} holds other bytes than the image {row['key']!r} of the collection; name the folder that "
                     f"the images of {draft.source.uri} are in now, or make a new collection."
@@ -107,8 +108,8 @@ def _changed(storage: Storage, listing: str) -> dict[int, str]:
 def _relative(storage: Storage, path: str, before: SourceEntry, columns: list[str]) -> str:
     """Write a part with relative URIs, if it has absolute ones below the old root; returns the path that counts."""
     table = with_columns(read_part(storage, path), columns)
-    uris = table.column("uri").to_pylist()
-    below = [_below(uri, before) for uri in uris]
+    uris, keys = table.column("uri").to_pylist(), table.column("key").to_pylist()
+    below = [_below(uri, key, before) for uri, key in zip(uris, keys, strict=True)]
     if below == uris:
         return path
     with open_part(storage, path) as part:
@@ -120,6 +121,11 @@ def _relative(storage: Storage, path: str, before: SourceEntry, columns: list[st
     return revised
 
 
-def _below(uri: str, source: SourceEntry) -> str:
-    """A URI relative to the source's root, where it is below it."""
-    return uri.removeprefix(root(source).rstrip("/") + "/")
+def _length(uri: str) -> int | None:
+    """The length of a file; None of an image in a container, whose file holds others as well."""
+    return None if is_contained(uri) else Path(uri).stat().st_size
+
+
+def _below(uri: str, key: str, source: SourceEntry) -> str:
+    """A stored URI relative to the source's root, where it is below it."""
+    return by_key(source, uri, key).removeprefix(root(source).rstrip("/") + "/")

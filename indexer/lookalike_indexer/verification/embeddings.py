@@ -14,7 +14,7 @@ import pyarrow as pa
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import Float32, Int64
-from lookalike_indexer.collection.uris import absolute
+from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
@@ -130,11 +130,11 @@ class _Model:
         """The images of some parts that have one of these ids; one part is held at a time."""
         listing = {layout.part_number(path): path for path in self._manifest.listing}
         for path in paths:
-            table = read_part(self._reader.storage, path, ["id", "uri", "sha256"])
+            table = read_part(self._reader.storage, path, ["id", "key", "uri", "sha256"])
             chosen = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids, assume_unique=True)))
             times = self._times(listing.get(layout.part_number(path))) if chosen.column("sha256").null_count else {}
             for row in chosen.to_pylist():
-                image = _Image(row["id"], absolute(self._manifest.source, row["uri"]), row["sha256"])
+                image = _Image(row["id"], stored(self._manifest.source, row["uri"], row["key"]), row["sha256"])
                 if image.sha256 is None and _modified(image.uri) not in (None, times.get(image.id)):
                     self._left_out[_REJECTED["changed"]] += 1
                 else:
