@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,6 @@ from lookalike_indexer.collection.rejects import FINAL, kind_of
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.plan import ModelPlan
-
-_STAMP = ["id", "kind", "bytes", "modified_ns"]
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,14 @@ class PartFiles:
 class Todo:
     """What is to be embedded of a part: rows of its listing, with the digest of those that are images already.
 
-    `inputs` is the digest of everything that decides the result, but for the pictures themselves.
+    `inputs` is the digest of everything that decides the result, but for the pictures themselves. `refused` are the
+    rejects of other models that hold for this one as well, and that it does not have yet.
     """
 
     files: PartFiles
     rows: pa.Table
     inputs: str
+    refused: pa.Table
 
 
 @dataclass
@@ -111,18 +112,19 @@ class Inventory:
         ids: Int64 = rows.column("id").to_numpy()
         known = self._known(files)
         done = known.column("id").to_numpy() if whole else self._done(tables)
-        final = self._final(files, rows)
+        final, refused = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final)
-        if whole and not wanted.any():
+        if whole and not wanted.any() and not len(refused):
             return None
         chosen = rows.filter(pa.array(wanted))
         at = pc.index_in(chosen.column("id"), known.column("id"))
         chosen = chosen.append_column("sha256", known.column("sha256").take(at.combine_chunks()))
         if not files.images:
-            return Todo(files, chosen, "")
+            return Todo(files, chosen, "", refused)
         spaces = [[space.name, space.fingerprint, space.dtype] for space in self.plan.spaces]
         paths = [files.images, files.predictions, list(files.rejects), files.embeddings]
-        return Todo(files, chosen, digest_of([self.plan.identity, spaces, paths, chosen.column("id").to_pylist()]))
+        taken = [table.column("id").to_pylist() for table in (chosen, refused)]
+        return Todo(files, chosen, digest_of([self.plan.identity, spaces, paths, *taken]), refused)
 
     def about(self, images: str) -> str:
         """The digest of which images a part is about, whatever their labels."""
@@ -133,7 +135,7 @@ class Inventory:
         if self.draft is None or files.listing not in self.draft.files:
             return False
         found: set[int] = set()
-        for path in [*files.rejects, *self._others.get(files.number, [])]:
+        for path in files.rejects:
             if path not in self.draft.files:
                 return False
             table = read_part(self.storage, path, ["id", "kind"])
@@ -158,21 +160,31 @@ class Inventory:
             found = ids if found is None else np.intersect1d(found, ids)
         return np.empty(0, np.int64) if found is None else found
 
-    def _final(self, files: PartFiles, rows: pa.Table) -> Int64:
-        """The ids that were rejected for good: for this model, or for any where no model could read them."""
+    def _final(self, files: PartFiles, rows: pa.Table) -> tuple[Int64, pa.Table]:
+        """The ids that were rejected for good: for this model, or for any where no model could read them.
+
+        And the rejects among them that only other models have.
+        """
         listed = {row["id"]: (row["bytes"], row["modified_ns"]) for row in rows.to_pylist()}
         images = set(self._ids(files.images).tolist()) if files.images else set()
+        own_ids: set[int] = set()
+        refused: dict[int, dict[str, Any]] = {}
         final = set()
         others = self._others.get(files.number, [])
         for path, own in [*((path, True) for path in files.rejects), *((path, False) for path in others)]:
-            for row in read_part(self.storage, path, [*_STAMP, "reason"]).to_pylist():
-                if row["id"] in images and not own:
+            for row in read_part(self.storage, path, schema.REJECTS.names).to_pylist():
+                if own:
+                    own_ids.add(row["id"])
+                elif row["id"] in images:
                     continue
                 kind = kind_of(row["kind"], row["reason"])
                 same = row["bytes"] is None or (row["bytes"], row["modified_ns"]) == listed.get(row["id"])
                 if kind == FINAL and same:
                     final.add(row["id"])
-        return np.array(sorted(final), np.int64)
+                    if not own and row["id"] not in own_ids:
+                        refused[row["id"]] = {**row, "kind": kind}
+        table = pa.Table.from_pylist([refused[image_id] for image_id in sorted(refused)], schema.REJECTS)
+        return np.array(sorted(final), np.int64), table
 
     def _ids(self, path: str) -> Int64:
         ids: Int64 = read_part(self.storage, path, ["id"]).column("id").to_numpy()

@@ -89,7 +89,8 @@ class PartStore:
         alias, number, listing = self.plan.alias, todo.files.number, todo.files.listing
         images = tables.images.replace_schema_metadata({schema.ABOUT: listing_identity(self.storage, listing).encode()})
         mark = about(images)
-        rejects = writing.put(layout.rejects(alias, number), _about(tables.rejects, mark))
+        refused = _together([tables.rejects, todo.refused], tables.rejects)
+        rejects = writing.put(layout.rejects(alias, number), _about(refused, mark))
         kept = writing.put(layout.images(number), images)
         predictions = None
         if tables.predictions is not None:
@@ -108,7 +109,7 @@ class PartStore:
         kept = writing.replace(before.images, layout.images(number), images)
         mark = about(images)
         tried = todo.rows.column("id").to_numpy()
-        rejects = self._rejects(before.rejects, tables.rejects, tried)
+        rejects = self._rejects(before.rejects, tables.rejects, tried, todo.refused)
         old = before.rejects[0] if len(before.rejects) == 1 else None
         first = layout.rejects(alias, number)
         if before.rejects and old is None:
@@ -138,13 +139,12 @@ class PartStore:
         return pa.Table.from_pylist([rows[image_id] for image_id in sorted(rows)], schema.IMAGES)
 
     def _rejects(
-        self, paths: Iterable[str], new: pa.Table, tried: np.ndarray[tuple[int], np.dtype[np.int64]]
+        self, paths: Iterable[str], new: pa.Table, tried: np.ndarray[tuple[int], np.dtype[np.int64]], refused: pa.Table
     ) -> pa.Table:
-        """The rejects without those that were tried again, and with those of this run."""
+        """The rejects without those that were tried again, with those of this run and those of other models."""
         before = [with_columns(read_part(self.storage, path), schema.REJECTS.names) for path in paths]
         kept = [table.filter(pa.array(~np.isin(table.column("id").to_numpy(), tried))) for table in before]
-        plain = [table.replace_schema_metadata().cast(schema.REJECTS) for table in [*kept, new]]
-        return pa.concat_tables(plain).sort_by("id").replace_schema_metadata(new.schema.metadata)
+        return _together([*kept, new, refused], new)
 
     def _merged(self, path: str | None, new: pa.Table) -> pa.Table:
         """The rows of a file with those of this run that it lacks, by ascending id."""
@@ -221,6 +221,12 @@ class _Writing:
             revised = path
         self.paths.append(revised)
         return revised
+
+
+def _together(tables: Iterable[pa.Table], like: pa.Table) -> pa.Table:
+    """Rejects by ascending id, with the metadata of `like`."""
+    plain = [table.replace_schema_metadata().cast(schema.REJECTS) for table in tables]
+    return pa.concat_tables(plain).sort_by("id").replace_schema_metadata(like.schema.metadata)
 
 
 def _about(table: pa.Table, mark: str) -> pa.Table:

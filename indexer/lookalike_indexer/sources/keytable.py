@@ -55,12 +55,16 @@ class KeyTable:
 
     def first_duplicate(self) -> tuple[int, int] | None:
         """The numbers of two equal keys, the one that repeats first in order; None when all differ."""
-        same = np.flatnonzero((self._high[1:] == self._high[:-1]) & (self._low[1:] == self._low[:-1]))
-        if not len(same):
+        pairs = self.duplicates()
+        if not len(pairs):
             return None
-        pairs = np.sort(np.stack([self._order[same], self._order[same + 1]]), axis=0)
-        first = int(np.argmin(pairs[1]))
-        return int(pairs[0, first]), int(pairs[1, first])
+        first, again = pairs[np.argmin(pairs[:, 1])].tolist()
+        return first, again
+
+    def duplicates(self) -> Int64:
+        """The numbers of each key that repeats and of the one before that it equals, ascending; shape (n, 2)."""
+        same = np.flatnonzero((self._high[1:] == self._high[:-1]) & (self._low[1:] == self._low[:-1]))
+        return np.sort(np.stack([self._order[same], self._order[same + 1]], axis=1), axis=1)
 
 
 def batched(items: Iterable[str], size: int) -> Iterator[list[str]]:

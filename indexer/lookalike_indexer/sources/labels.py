@@ -41,8 +41,9 @@ class Labels:
             key = self._texts[twice[1]].as_py()
             raise UsageError(f"The labels file {path} has the key {key!r} twice; keep one of the two rows.")
         self._normalised = KeyTable(normalised_key(source, key) for key in self._texts.to_pylist())
-        twice = self._normalised.first_duplicate()
-        if twice and self._labels[twice[0]] != self._labels[twice[1]]:
+        for twice in self._normalised.duplicates().tolist():
+            if self._labels[twice[0]] == self._labels[twice[1]]:
+                continue
             first, second = (self._texts[row].as_py() for row in twice)
             raise UsageError(
                 f"The labels file {path} has two labels for one image, as {first!r} and as {second!r}; keep one of "

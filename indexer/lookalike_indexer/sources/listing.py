@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, write_part
 from lookalike_indexer.collection.storage import Storage
@@ -102,7 +103,7 @@ def require_pictures(source: Source) -> None:
 def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) -> list[str]:
     """The parts of the listing so far, in order: those of the draft, then those that a killed run left.
 
-    What a run over another source left is no part of it.
+    What a run over another source, or with other patterns, left is no part of it.
     """
     paths = list(draft.listing) if draft else []
     numbers = {layout.part_number(path) for path in paths}
@@ -325,8 +326,9 @@ def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
 
 
 def listing_metadata(entry: SourceEntry) -> dict[bytes, bytes]:
-    """What a part of the listing says of its source."""
-    return {_SOURCE: msgspec.json.encode({"kind": entry.kind, "uri": entry.uri})}
+    """What a part of the listing says of its source. A run with other patterns lists other files."""
+    patterns = {"exclude": entry.exclude} if entry.exclude else {}
+    return {_SOURCE: msgspec.json.encode({"kind": entry.kind, "uri": entry.uri, **patterns})}
 
 
 def _batches(rows: Iterator[SourceRow]) -> Iterator[list[SourceRow]]:
@@ -370,9 +372,15 @@ def _check_labels(source: Source, labels: Labels) -> None:
 
 def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -> None:
     """MismatchError, naming both, unless the collection was made from this very source."""
-    if (before.kind, before.uri) != (now.kind, now.uri):
+    if (before.kind, before.uri) == (now.kind, now.uri):
+        return
+    made = f"The collection {storage.root} was made from the {before.kind} {before.uri}"
+    if before.uri == now.uri and (before.kind, now.kind) == ("shards", "directory"):
         raise MismatchError(
-            f"The collection {storage.root} was made from the {before.kind} {before.uri}, not from the {now.kind} "
-            f"{now.uri}; name that source again, or give another --collection. If it has moved there, run: "
-            f"lookalike relocate {storage.root} {now.uri}"
+            f"{made}, which has pictures beside its Parquet, tar and zip files now; take them out, or leave them out "
+            "with --exclude."
         )
+    raise MismatchError(
+        f"{made}, not from the {now.kind} {now.uri}; name that source again, or give another --collection. If it has "
+        f"moved there, run: {command('relocate', storage.root, now.uri)}"
+    )

@@ -15,6 +15,8 @@ from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.removal import Unwanted, remove
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.open import open_source
 from lookalike_indexer.sources.relocate import relocate
@@ -50,12 +52,39 @@ def test_a_name_that_is_used_again_leaves_the_files_of_the_removed_model(embed, 
             reader.verify(path)
 
 
+def test_each_model_has_all_rejects_so_that_any_other_may_be_removed(embed, storage):
+    embed()
+    report = embed(name="second")
+    # They were not tried again.
+    assert (report.rejected, report.retried) == (0, 0)
+    reader = CollectionReader.open(str(storage.root))
+    assert reader.rejects("second").equals(reader.rejects(MODEL))
+    assert len(reader.rejects("second")) == 3
+    generation = reader.manifest.generation
+    embed(name="second")
+    assert generations.numbers(storage)[-1] == generation
+    removed(storage, models=(MODEL,))
+    assert verified(storage) == []
+
+
 def test_patterns_that_a_later_run_leaves_out_are_kept(embed, storage, photos, add_photo):
     embed()
     add_photo(photos / "c" / "30.png", 30)
     assert embed(exclude=("c/",)).new == 0
     assert embed().new == 0
     assert generations.require_latest(storage).source.exclude == ["c/"]
+
+
+def test_what_a_failed_run_listed_is_not_embedded_when_the_next_excludes_it(embed, storage, settings):
+    def refuse(space: str, images: int, dim: int) -> None:
+        raise UsageError("--clusters is too large.")
+
+    with pytest.raises(UsageError, match="too large"):
+        run_embed(storage, None, settings, Silent(), refuse)
+    report = embed(exclude=("b/",))
+    assert (report.embedded, report.gone) == (10, 0)
+    keys = CollectionReader.open(str(storage.root)).images(["key"]).column("key").to_pylist()
+    assert {key[0] for key in keys} == {"a"}
 
 
 @pytest.fixture

@@ -76,6 +76,13 @@ def test_paths_are_matched_however_they_are_written(tmp_path: Path, text: str):
     assert labels.unknown == 0
 
 
+def test_two_labels_of_one_image_are_refused_wherever_they_stand(tmp_path: Path):
+    table = tmp_path / "labels.csv"
+    table.write_text("key,label\na.jpg,x\n./a.jpg,x\nb.jpg,x\n./b.jpg,y\n")
+    with pytest.raises(UsageError, match=r"two labels for one image, as 'b.jpg' and as './b.jpg'"):
+        Labels(table, SourceEntry("directory", "/photos"))
+
+
 def test_a_key_as_it_is_comes_before_another_way_to_write_it(tmp_path: Path):
     (tmp_path / "labels.csv").write_text("key,label\n/list/a.jpg,x\n")
     labels = Labels(tmp_path / "labels.csv", SourceEntry("list", "/list/list.txt"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,10 +11,10 @@ import pytest
 
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import UsageError
+from lookalike_indexer.errors import MismatchError, UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.labels import Labels
-from lookalike_indexer.sources.listing import ListingReport, update_listing
+from lookalike_indexer.sources.listing import ListingReport, check_same_source, update_listing
 from lookalike_indexer.sources.open import open_source
 
 
@@ -32,6 +34,21 @@ def listed(storage: Storage, source: Path, labels: Path | None = None, part_size
     opened = open_source(str(source))
     table = Labels(labels, opened.entry) if labels else None
     return update_listing(storage, opened, table, part_size, Silent())
+
+
+def test_a_picture_beside_the_shards_of_a_collection_is_named_as_the_reason(storage, tmp_path, make_picture):
+    folder = tmp_path / "my shards"
+    make_picture(tmp_path / "0.jpg")
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.write(tmp_path / "0.jpg", "0.jpg")
+    before = open_source(str(folder)).entry
+    make_picture(folder / "preview.jpg")
+    with pytest.raises(MismatchError, match="take them out, or leave them out with --exclude"):
+        check_same_source(storage, before, open_source(str(folder)).entry)
+    check_same_source(storage, before, open_source(str(folder), ["preview.jpg"]).entry)
+    with pytest.raises(MismatchError, match=r"lookalike relocate .* '.*/my shards'"):
+        check_same_source(storage, dataclasses.replace(before, uri="/elsewhere"), before)
 
 
 def keys(storage: Storage, report: ListingReport) -> list[list[str]]:
