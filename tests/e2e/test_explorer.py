@@ -229,7 +229,7 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     page.reload()
     expect(tiles(page)).to_have_count(24)
     assert [each.get_attribute("title") for each in tiles(page).all()] == keys
-    expect(page.locator("#served")).to_contain_text("resnet18 on cpu")
+    expect(page.locator("#served")).to_contain_text("resnet18/main on cpu")
 
 
 def test_a_chosen_file_is_searched_with_too(open_page, pictures):
