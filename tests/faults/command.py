@@ -14,7 +14,7 @@ import click
 import pandas  # noqa: F401
 import torch
 from PIL import Image
-from tests.faults import kinds
+from tests.faults import changes, kinds
 from tests.faults.harness import Harness, Trial, trials, working_folder
 from tests.faults.scenarios import decoding_inline
 
@@ -25,6 +25,8 @@ import lookalike_indexer.embedding.stage
 import lookalike_indexer.experiments.stored
 import lookalike_indexer.indexing.stage  # noqa: F401
 
+_KINDS = (*kinds.KINDS, changes.KIND)
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(
@@ -33,7 +35,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="faults to inject")
     parser.add_argument("--seed", type=int, default=1, help="decides all that is random")
     parser.add_argument("--scenario", action="append", help="only these commands")
-    parser.add_argument("--kind", action="append", choices=kinds.KINDS, help="only these kinds of fault")
+    parser.add_argument("--kind", action="append", choices=_KINDS, help="only these kinds of fault")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -51,7 +53,7 @@ def main() -> int:
                 arguments.seed,
                 _told,
                 arguments.scenario or harness.names,
-                arguments.kind or list(kinds.KINDS),
+                arguments.kind or list(_KINDS),
             )
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import kinds
+from tests.faults import changes, kinds
 from tests.faults.children import Outcome, run_in_child
 from tests.faults.kinds import Injected, Usual
 from tests.faults.operations import Operations
@@ -61,6 +61,8 @@ class Harness:
 
     def trial(self, scenario: str, kind: str, seed: int) -> Trial | None:
         """One fault; None where that kind cannot happen in that scenario."""
+        if kind == changes.KIND:
+            return self._source_changes(seed)
         stage = next(stage for stage in self._stages if stage.scenario.name == scenario)
         injected = kinds.draw(kind, stage.usual, random.Random(seed))
         if injected is None:
@@ -77,6 +79,11 @@ class Harness:
                 problems.append(f"run again, it ended with {again.code}: {again.said}")
             problems += _compared(contents(self._root), stage.after)
         return Trial(scenario, kind, injected.where, outcome.code, outcome.said.strip(), published, problems)
+
+    def _source_changes(self, seed: int) -> Trial:
+        """A trial that makes a collection and a source of its own, whatever the scenario."""
+        done = changes.source_changes(self._work / "changes", seed)
+        return Trial(done.source, changes.KIND, done.told, done.code, done.said, not done.problems, done.problems)
 
     def _undisturbed(self, scenario: Scenario) -> _Stage:
         before = self._work / f"before-{scenario.name.replace(' ', '-')}"

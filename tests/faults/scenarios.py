@@ -109,8 +109,10 @@ class InlineDecoding:
 def decoding_inline() -> Iterator[None]:
     """Decode in the process itself as long as the block runs."""
     from lookalike_indexer.embedding import part, resolve
+    from lookalike_indexer.verification import embeddings
 
-    before: list[tuple[Any, Callable[..., Any]]] = [(module, module.DecodePool) for module in (part, resolve)]
+    modules = (part, resolve, embeddings)
+    before: list[tuple[Any, Callable[..., Any]]] = [(module, module.DecodePool) for module in modules]
     for module, _ in before:
         module.DecodePool = InlineDecoding
     try:

@@ -77,7 +77,7 @@ class Inventory:
     def files(self, listing: str) -> PartFiles:
         """The files of the part whose listing this is."""
         number = layout.part_number(listing)
-        images = _only(self._images.get(number)) or self._left_images(number, listing)
+        images = _only(self._images.get(number)) or self.left_images(listing)
         if images is None:
             return PartFiles(number, listing, None, None, (), {})
         about = None if number in self._images and self._complete(number) else self.about(images)
@@ -129,6 +129,14 @@ class Inventory:
     def about(self, images: str) -> str:
         """The digest of which images a part is about, whatever their labels."""
         return about(read_part(self.storage, images, ["id", "sha256"]))
+
+    def left_images(self, listing: str) -> str | None:
+        """The images part that a killed run left, if it is about this part of the listing."""
+        path = layout.images(layout.part_number(listing))
+        if not self.storage.exists(path) or self._is_named(path):
+            return None
+        found = self._metadata(path).get(schema.ABOUT, b"").decode()
+        return path if found == listing_identity(self.storage, listing) else None
 
     def _is_settled(self, files: PartFiles, lacking: int) -> bool:
         """Whether all images that a part lacks were rejected for good when a run last looked at the same listing."""
@@ -218,14 +226,6 @@ class Inventory:
         if folder not in self._sizes:
             self._sizes[folder] = self.storage.sizes(folder)
         return self._sizes[folder].get(name)
-
-    def _left_images(self, number: int, listing: str) -> str | None:
-        """The images part that a killed run left, if it is about this part of the listing."""
-        path = layout.images(number)
-        if not self.storage.exists(path) or self._is_named(path):
-            return None
-        found = self._metadata(path).get(schema.ABOUT, b"").decode()
-        return path if found == listing_identity(self.storage, listing) else None
 
     def _left(self, path: str, fingerprint: str, about: str | None, dtype: str = "") -> str | None:
         """A file that a killed run left, if it was made of these images by the same model."""

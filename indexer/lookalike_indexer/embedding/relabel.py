@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.collection import layout, schema
@@ -14,14 +15,27 @@ _FOLLOW = ["key", "label", "uri"]
 
 def relabel(storage: Storage, images: str, listing: str) -> str:
     """Write a part of the images with what its listing says now; returns its path, the same one if nothing differs."""
+    before, after = _compared(storage, images, listing)
+    if after.equals(before):
+        return images
+    revised = layout.revised(images, digest_of([images, listing]))
+    write_part(storage, revised, after)
+    return revised
+
+
+def relabel_in_place(storage: Storage, images: str, listing: str) -> None:
+    """The same for a part that no generation names: what a killed run left follows the listing under its own name."""
+    before, after = _compared(storage, images, listing)
+    if not after.equals(before):
+        write_part(storage, images, after)
+
+
+def _compared(storage: Storage, images: str, listing: str) -> tuple[pa.Table, pa.Table]:
+    """A part of the images as it is, and as its listing has it."""
     before = with_columns(read_part(storage, images), schema.IMAGES.names)
     listed = read_part(storage, listing, ["id", *_FOLLOW])
     rows = listed.take(pc.index_in(before.column("id"), listed.column("id")).combine_chunks())
     after = before
     for name in _FOLLOW:
         after = after.set_column(after.column_names.index(name), schema.IMAGES.field(name), rows.column(name))
-    if after.equals(before):
-        return images
-    revised = layout.revised(images, digest_of([images, listing]))
-    write_part(storage, revised, after)
-    return revised
+    return before, after

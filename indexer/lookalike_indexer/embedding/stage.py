@@ -17,7 +17,7 @@ from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
 from lookalike_indexer.embedding.plan import ModelPlan
-from lookalike_indexer.embedding.relabel import relabel
+from lookalike_indexer.embedding.relabel import relabel, relabel_in_place
 from lookalike_indexer.embedding.resolve import Resolved, check_options, load, nothing_readable, resolve
 from lookalike_indexer.embedding.runner import run_parts
 from lookalike_indexer.embedding.settings import EmbedSettings
@@ -171,7 +171,11 @@ class _Parts:
         self.missing: dict[str, int] = {}
         self.written: set[str] = set()
         store = PartStore(inventory.storage, inventory.draft, inventory.plan)
+        published = generations.PublishedFiles(inventory.storage)
         for listing in inventory.listing:
+            left = inventory.left_images(listing)
+            if left and left not in published:
+                relabel_in_place(inventory.storage, left, listing)
             files = inventory.files(listing)
             todo = inventory.todo(files)
             finished = store.finished(todo) if todo else files

@@ -172,6 +172,16 @@ def test_labels_are_corrected_without_embedding(embed, reader, tmp_path, storage
         embed(labels=str(labels))
 
 
+def test_labels_that_come_after_a_killed_run_are_those_of_its_images_too(embed, reader, tmp_path, storage):
+    embed()
+    # A killed run leaves no generation that names its files.
+    storage.local("generations/000001.json").unlink()
+    (tmp_path / "labels.csv").write_text("key,label\na/00.png,first\n")
+    report = embed(labels=str(tmp_path / "labels.csv"))
+    assert (report.embedded, report.relabelled) == (0, 1)
+    assert reader().images().column("label").to_pylist()[:2] == ["first", "a"]
+
+
 def test_a_renamed_file_keeps_its_id_and_its_embedding(embed, reader, photos, storage):
     embed()
     before = by_key(reader())

@@ -25,9 +25,10 @@ def places_of(result) -> np.ndarray:
     return np.stack([table.column("x").to_numpy(), table.column("y").to_numpy()], axis=1)
 
 
-# numba compiles UMAP for many seconds.
+# numba compiles UMAP for many seconds, so one worker takes all its tests.
+UMAP = [pytest.mark.slow, pytest.mark.xdist_group("umap")]
 EACH_METHOD = pytest.mark.parametrize(
-    "method", [pytest.param(method, marks=[pytest.mark.slow] if method == "umap" else []) for method in METHODS]
+    "method", [pytest.param(method, marks=UMAP if method == "umap" else []) for method in METHODS]
 )
 
 

@@ -1,0 +1,60 @@
+"""Compare what a collection stores with all that its source ever held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from tests.faults.source import ChangingSource
+
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.images.prepare import Prepared, prepare
+from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.nodes import trace
+
+# Far more than rounding adds up to, and far less than two of the pictures differ by.
+_TOLERANCE = 5e-3
+
+
+def wrong_vectors(reader: CollectionReader, space: str, source: ChangingSource) -> Iterator[str]:
+    """Each stored vector that is not that of the bytes whose digest is stored, or whose key never held these bytes."""
+    torch.set_num_threads(1)
+    images = {row["id"]: row for row in reader.images(["id", "key", "sha256"]).to_pylist()}
+    entry = reader.manifest.spaces[space]
+    preprocessing = reader.manifest.models[entry.model].spec.preprocessing
+    network = Network(
+        trace(stored_module(reader, entry.model)), [Node(entry.layer, entry.pooling)], preprocessing, "cpu", "float32"
+    )
+    for ids, vectors in reader.stream(space):
+        for image_id, vector in zip(ids.tolist(), vectors, strict=True):
+            key, digest = images[image_id]["key"], images[image_id]["sha256"]
+            if digest not in source.held[key]:
+                yield f"the image {key} has a digest that its file never had"
+                continue
+            picture = prepare(source.known[digest], preprocessing, ImageLimits())
+            if not isinstance(picture, Prepared):
+                yield f"the image {key} was embedded, and its bytes are no picture"
+                continue
+            expected = network.embed([picture.pixels]).embeddings[0][0]
+            error = float(np.linalg.norm(vector - expected) / np.linalg.norm(expected))
+            if not error < _TOLERANCE:
+                yield f"the vector of {key} in {space} is off by {error:.2g} from that of its bytes"
+
+
+def left_out(reader: CollectionReader, model: str, source: ChangingSource) -> Iterator[str]:
+    """Each picture of the source, and each image, that a completed model neither has nor rejects; and wrong labels."""
+    images = {row["key"]: row for row in reader.images(["id", "key", "label"]).to_pylist()}
+    rejected = {row["key"] for row in reader.rejects(model).to_pylist()}
+    for key in sorted(source.pictures.keys() - images.keys() - rejected):
+        yield f"{key} is neither an image nor a reject of {model}"
+    for space, entry in sorted(reader.manifest.spaces.items()):
+        there = set(reader.ids(space).tolist()) if entry.model == model else None
+        for key, row in sorted(images.items()):
+            if there is not None and row["id"] not in there and key not in rejected:
+                yield f"{space} has no vector of {key}, and {key} is no reject of {model}"
+    for key, label in sorted(source.labels.items()):
+        if key in source.pictures and key in images and images[key]["label"] != label:
+            yield f"{key} has the label {images[key]['label']}, and the labels file says {label}"
