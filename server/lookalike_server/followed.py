@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -13,43 +14,65 @@ from lookalike_indexer.errors import IndexerError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_Stamp = tuple[int, int, int]
+_Stamp = tuple[int, int, int, int]
+
+# Two changes within a tick of the file system's clock leave the same times, and 10 ms is the longest tick of Linux.
+_TICK_S = 0.05
 
 
 class Followed(Generic[T]):
     """The value that `read` makes of some files, read again when one of them has changed.
 
-    Files that cannot be used any more, such as a certificate whose new key is
-    not written yet, leave the value as it was; the log says so once for each
+    Where the files cannot be used any more, `unusable` is the value, and the
+    files are tried again each time. Without it, what was read before stays: a
+    certificate whose new key is not written yet. The log says so once for each
     change. Safe to use from several threads.
     """
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[], T]) -> None:
+    def __init__(self, paths: Sequence[Path], read: Callable[[], T], unusable: T | None = None) -> None:
         """Errors are those of `read`."""
         self._paths = paths
         self._read = read
+        self._unusable = unusable
         self._lock = threading.Lock()
         # Before reading: what changes meanwhile is read again.
         self._stamps = self._look()
+        self._settled = _are_old(self._stamps)
+        self._failed = False
         self._value = read()
 
     def get(self) -> T:
-        """The value of the files as they are now, or as they last could be used."""
+        """The value of the files as they are now, or what takes its place."""
         with self._lock:
             stamps = self._look()
-            if stamps != self._stamps:
-                self._stamps = stamps
-                self._renew()
+            if stamps != self._stamps or not self._settled:
+                changed, self._stamps = stamps != self._stamps, stamps
+                self._settled = _are_old(stamps)
+                self._renew(changed)
             return self._value
 
-    def _renew(self) -> None:
+    def _renew(self, changed: bool) -> None:
         names = ", ".join(map(str, self._paths))
         try:
-            self._value = self._read()
+            value = self._read()
         except IndexerError as error:
-            log.error("%s changed and cannot be used, what was read before stays: %s", names, error)
-        else:
+            self._fail(names, error, told=self._failed and not changed)
+            return
+        if changed or self._failed or value != self._value:
             log.info("%s changed and was read again", names)
+        self._value, self._failed = value, False
+
+    def _fail(self, names: str, error: IndexerError, told: bool) -> None:
+        self._failed = True
+        if self._unusable is None:
+            if not told:
+                log.error("%s changed and cannot be used, what was read before stays: %s", names, error)
+            return
+        if not told:
+            log.error("%s cannot be used, and what was read before holds no longer: %s", names, error)
+        self._value = self._unusable
+        # What was wrong, such as too many open files, can pass without a change of the file.
+        self._settled = False
 
     def _look(self) -> list[_Stamp | None]:
         return [_stamp(path) for path in self._paths]
@@ -60,4 +83,11 @@ def _stamp(path: Path) -> _Stamp | None:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    # The time of the last change of the inode as well: a copy may keep the time of the content, and the size.
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
+
+
+def _are_old(stamps: Sequence[_Stamp | None]) -> bool:
+    """Whether a further change of the files would show in their times."""
+    newest = max((stamp[1] for stamp in stamps if stamp is not None), default=0)
+    return abs(time.time() - newest / 1e9) > _TICK_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -43,9 +44,22 @@ def token(name: str, role: str, file: Path | None) -> None:
 
 def _append(file: Path, line: str) -> None:
     try:
-        # In one write, so that a server that reads meanwhile sees a whole line or none.
-        descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "ab", buffering=0) as tokens:
-            tokens.write(f"{line}\n".encode())
+        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            text = f"{line}\n".encode()
+            if not _ends_a_line(descriptor):
+                # Otherwise two lines become one, and both callers stay out.
+                text = b"\n" + text
+            # In one write, so that a server that reads meanwhile sees a whole line or none.
+            if os.write(descriptor, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise UsageError(f"--file {file} cannot be written: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _ends_a_line(descriptor: int) -> bool:
+    """Whether a file is empty, or its last byte ends a line."""
+    size = os.fstat(descriptor).st_size
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"

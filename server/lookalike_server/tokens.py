@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 import secrets
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,8 +22,10 @@ from typing import Literal, get_args
 from lookalike_indexer.errors import UsageError
 from lookalike_server.followed import Followed
 
-# A role may do what those before it may.
-Role = Literal["read", "admin"]
+log = logging.getLogger(__name__)
+
+# A role may do what those before it may: read the measurements, ask, change what is served.
+Role = Literal["metrics", "read", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _PREFIX = "lookalike_"
@@ -46,11 +48,20 @@ class _Token:
 
 
 class Tokens:
-    """The tokens of a file, which is read again when it changes."""
+    """The tokens of a file, which is read again when it changes.
+
+    What the file holds at the moment is all that lets anybody in: a line that
+    cannot be understood is skipped with a warning, and a file that is empty, gone
+    or unreadable admits nobody.
+    """
 
     def __init__(self, path: Path) -> None:
-        """UsageError: the file cannot be read, or a line of it cannot be understood."""
-        self._followed = Followed([path], lambda: _read(path))
+        """UsageError: the file cannot be read, or holds no token."""
+        self._path = path
+        self._bad_lines: list[int] = []
+        self._followed: Followed[list[_Token]] = Followed([path], self._read, unusable=[])
+        if not self._followed.get():
+            raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
 
     def caller(self, token: str) -> Caller | None:
         """Whose token it is, None when nobody's. Takes as long for every token: all digests are compared."""
@@ -60,6 +71,25 @@ class Tokens:
             if hmac.compare_digest(known.digest, digest):
                 found = known.caller
         return found
+
+    def _read(self) -> list[_Token]:
+        # As editors count lines; str.splitlines knows further ends of lines.
+        lines = _text(self._path).split("\n")
+        parsed = [(number, _parsed(line)) for number, line in enumerate(lines, 1) if _content(line)]
+        bad_lines = [number for number, token in parsed if token is None]
+        if bad_lines != self._bad_lines:
+            self._bad_lines = bad_lines
+            for number in bad_lines:
+                # The line itself is not shown: somebody may have put the token there.
+                log.warning(
+                    "--tokens %s: line %d is skipped: it is not a name, a role (%s) and a digest; "
+                    "make such lines with: lookalike token --name NAME",
+                    self._path, number, " or ".join(ROLES),
+                )  # fmt: skip
+        tokens = [token for _, token in parsed if token is not None]
+        if not tokens:
+            log.warning("--tokens %s holds no token: nobody gets in", self._path)
+        return tokens
 
 
 def new_token(name: str, role: Role) -> tuple[str, str]:
@@ -78,28 +108,21 @@ def _checked(name: str) -> str:
     return name
 
 
-def _read(path: Path) -> list[_Token]:
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (getattr(error, "strerror", None) or "it is not text").lower()
-        raise UsageError(f"--tokens {path} cannot be read: {reason}.") from error
-    tokens = list(_tokens(path, text.splitlines()))
-    if not tokens:
-        raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
-    return tokens
+        # Bytes that are no text spoil their line alone.
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"--tokens {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
 
 
-def _tokens(path: Path, lines: Iterable[str]) -> Iterable[_Token]:
-    for number, line in enumerate(lines, 1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        role = next((known for known in ROLES if len(words) == 3 and known == words[1]), None)
-        if role is None or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
-            # The line itself is not shown: somebody may have put the token there.
-            raise UsageError(
-                f"--tokens {path}: line {number} is not a name, a role ({' or '.join(ROLES)}) and a digest; "
-                "make such lines with: lookalike token --name NAME"
-            )
-        yield _Token(Caller(words[0], role), words[2])
+def _content(line: str) -> str:
+    return line.partition("#")[0].strip()
+
+
+def _parsed(line: str) -> _Token | None:
+    words = _content(line).split()
+    if len(words) != 3 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
+        return None
+    role = next((known for known in ROLES if known == words[1]), None)
+    return None if role is None else _Token(Caller(words[0], role), words[2])
