@@ -6,8 +6,10 @@ import contextlib
 import gc
 import io
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +37,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 def pytest_configure() -> None:
     gc.disable()
+    # Servers that tests kill leave their secrets behind: not in this user's own runtime directory.
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lookalike-tests-")
 
 
 def pytest_collection_finish() -> None:
@@ -46,6 +50,7 @@ def pytest_collection_finish() -> None:
 def pytest_sessionfinish() -> None:
     # Libraries complain at the end about what was not given back.
     gc.unfreeze()
+    shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 _ended = 0

@@ -37,12 +37,14 @@ class Call(Generic[Result]):
     """A remote call: the method's path, the request's bytes, and the reader of the reply's bytes.
 
     `undirected` is the first query that a space with cosine distances refuses; None where there is none.
+    `needs_admin` tells that the call changes what is served.
     """
 
     path: str
     request: bytes
     parse: Callable[[bytes], Result]
     undirected: int | None = None
+    needs_admin: bool = False
 
     def read(self, reply: bytes, target: str) -> Result:
         """The result of the reply's bytes; ProtocolError when they cannot be read."""
@@ -177,7 +179,8 @@ def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
 
 def reload() -> Call[int]:
     request, reply = server_pb2.ReloadRequest(), server_pb2.ReloadResponse
-    return make_call("lookalike.v1.ServerService/Reload", request, reply, lambda got: got.generation)
+    call = make_call("lookalike.v1.ServerService/Reload", request, reply, lambda got: got.generation)
+    return dataclasses.replace(call, needs_admin=True)
 
 
 def server_info() -> Call[ServerInfo]:

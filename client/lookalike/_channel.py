@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from lookalike import local_secret
 from lookalike._errors import InvalidArgumentError
 
 # gRPC keeps a call's bytes for the case of a retry only up to this size, and
@@ -104,10 +105,18 @@ class Connection:
                 )
         return cls(target, settings, check_timeout(timeout), retries, token)
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What goes with each call: the token, if there is one."""
-        return () if self.token is None else (("authorization", f"Bearer {self.token}"),)
+    def metadata(self, *, needs_admin: bool = False) -> tuple[tuple[str, str], ...]:
+        """What goes with a call: the token, if there is one.
+
+        A call that changes what is served shows, instead of no token, the
+        secret of a server on this machine that this user runs.
+        """
+        token = self._local_secret() if needs_admin and self.token is None else self.token
+        return () if token is None else (("authorization", f"Bearer {token}"),)
+
+    def _local_secret(self) -> str | None:
+        port = self.target.rpartition(":")[2]
+        return local_secret.find(int(port)) if _is_loopback(self.target) and port.isdecimal() else None
 
     def deadline(self, timeout: float | None) -> float | None:
         """The seconds that a call may take, when the caller gave `timeout`; None for no limit."""

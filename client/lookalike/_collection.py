@@ -97,7 +97,7 @@ class Collection:
 
 
 class StoredImage(NamedTuple):
-    """An image of the collection; width and height in pixels, upright."""
+    """An image of the collection; width and height in pixels, upright. `uri` is "" where the server hides it."""
 
     id: int
     key: str
@@ -112,8 +112,8 @@ class StoredImages(Columns[StoredImage]):
     """Images of the collection as columns of length n.
 
     ids: int64, (n,). labels: None where an image has none. uris: where each
-    image's bytes are. widths, heights: int32, (n,), in pixels, upright. Arrays
-    are read-only.
+    image's bytes are, "" where the server hides that. widths, heights: int32,
+    (n,), in pixels, upright. Arrays are read-only.
     """
 
     ids: Int64

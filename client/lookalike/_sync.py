@@ -248,7 +248,10 @@ class Client(Experiments):
         return self._send(_calls.server_info(), timeout)
 
     def reload(self, *, timeout: float | None = None) -> int:
-        """Let the server look for a newer generation now; returns the one that it serves. Needs the role admin.
+        """Let the server look for a newer generation now; returns the one that it serves.
+
+        It needs a token of the role admin. Where the server has no tokens, only the user who runs it may do this,
+        on its machine.
 
         DataLossError and others: the newest generation cannot be served, and the old one goes on.
 
@@ -277,8 +280,9 @@ class Client(Experiments):
         method = self._methods.get(call.path)
         if method is None:
             method = self._methods[call.path] = self._channel.unary_unary(call.path)
+        metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = method(call.request, timeout=deadline, metadata=self._connection.metadata + _request.metadata())
+            reply = method(call.request, timeout=deadline, metadata=metadata)
         except grpc.RpcError as error:
             if self._closed:
                 raise ClosedError(f"The client of {target} was closed during the call.") from error

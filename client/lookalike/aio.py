@@ -196,10 +196,9 @@ class Client(Experiments):
         method = self._methods.get(call.path)
         if method is None:
             method = self._methods[call.path] = self._open_channel().unary_unary(call.path)
+        metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = await method(
-                call.request, timeout=deadline, metadata=self._connection.metadata + _request.metadata()
-            )
+            reply = await method(call.request, timeout=deadline, metadata=metadata)
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()

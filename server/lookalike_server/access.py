@@ -1,69 +1,138 @@
-"""Who may call what."""
+"""Who may call what, and who sees paths."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any, cast
 
 import grpc
 
 from lookalike.v1 import server_pb2
-from lookalike_server.errors import ForbiddenError, UnknownCallerError
-from lookalike_server.interceptors import Call, Continuation, Handler, UnaryInterceptor
+from lookalike_indexer.errors import IndexerError
+from lookalike_server import visible
+from lookalike_server.errors import ForbiddenError, UnknownCallerError, refusal
+from lookalike_server.interceptors import Call, Continuation, Handler, UnaryInterceptor, abort
+from lookalike_server.local_user import LocalUser
+from lookalike_server.observe import record
+from lookalike_server.peers import is_this_machine
 from lookalike_server.tokens import Caller, Role, Tokens
+from lookalike_server.visible import Roots, ShowPaths
 
 _SERVER = server_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
 # What changes the server; all else only reads.
 ADMIN = frozenset({f"/{_SERVER}/Reload"})
-# Monitors have no token, and reflection tells what the .proto files tell everybody.
-OPEN = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
+# Monitors have no token.
+OPEN = "/grpc.health.v1.Health/"
+# The one service of streams that asks for a token.
+_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 
 _SCHEME = "bearer "
+_ANYONE = Caller("", "read")
+_LOCAL_USER = Caller("local user", "admin")
+
+Streaming = Callable[[Any, Any], AsyncIterator[Any]]
 
 
 class Access(UnaryInterceptor):
-    """Lets calls through that their caller may make.
+    """Lets calls through that their caller may make, and hides paths from callers who may not see them.
 
-    With `tokens`, a call needs one, as "authorization: Bearer TOKEN". Without,
-    everybody who can connect has the role `anyone`.
+    With `tokens`, a call needs one, as "authorization: Bearer TOKEN", from
+    wherever it comes. Without, everybody who can connect may read, and only
+    `local_user` has the role admin. `roots` gives the folders to hide.
     """
 
-    def __init__(self, tokens: Tokens | None, anyone: Role) -> None:
+    def __init__(self, tokens: Tokens | None, local_user: LocalUser, show_paths: ShowPaths, roots: Roots) -> None:
         self._tokens = tokens
-        self._anyone = Caller("", anyone)
+        self._local_user = local_user
+        self._show_paths = show_paths
+        self._roots = roots
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        if handler_call_details.method.startswith(OPEN):
+        method = handler_call_details.method
+        if method.startswith(OPEN):
             return await continuation(handler_call_details)
         handler = await super().intercept_service(continuation, handler_call_details)
-        # A stream would pass unchecked. There is none, and whoever adds one shall think of this.
-        return None if handler is not None and handler.response_streaming else handler
+        if handler is None or not handler.response_streaming:
+            return handler
+        # Another stream would pass unchecked. There is none, and whoever adds one shall think of this.
+        return self._checked_stream(method, handler) if method.startswith(_REFLECTION) else None
 
     def wrap(self, method: str, call: Call) -> Call:
-        if self._tokens is None and (method not in ADMIN or self._anyone.role == "admin"):
-            # Nothing of a call has to be looked at.
-            return call
-
         async def checked(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            self._check(method, context.invocation_metadata() or ())
+            self._check(method, context)
             return await call(request, context)
 
         return checked
 
-    def _check(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> None:
-        caller = self._anyone if self._tokens is None else self._known(self._tokens, metadata)
-        if method in ADMIN and caller.role != "admin":
-            who = f"The token of {caller.name} has the role {caller.role}" if caller.name else "This call has no token"
-            raise ForbiddenError(f"{who}, and {method.rpartition('/')[2]} needs the role admin.")
+    def _checked_stream(self, method: str, handler: Handler) -> Handler:
+        call = cast("Streaming", handler.stream_stream)
 
-    def _known(self, tokens: Tokens, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-        given = [value for key, value in metadata if key == "authorization" and isinstance(value, str)]
-        if len(given) != 1 or not given[0].lower().startswith(_SCHEME):
+        async def checked(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                self._check(method, context)
+            except IndexerError as error:
+                await abort(context, refusal(error))
+            async for reply in call(requests, context):
+                yield reply
+
+        streamed: Any = checked
+        return grpc.stream_stream_rpc_method_handler(
+            streamed, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _check(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        caller = self._caller(method, context.invocation_metadata() or ())
+        known = record.current()
+        if known is not None:
+            known.caller = caller.name
+        if not self._sees_paths(caller, context.peer()):
+            visible.hide(self._roots)
+        self._require(_role_for(method), method, caller)
+
+    def _caller(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+        if self._tokens is None:
+            if method not in ADMIN:
+                # Nothing more of a call has to be looked at.
+                return _ANYONE
+            token = _token(metadata)
+            return _LOCAL_USER if token is not None and self._local_user.has(token) else _ANYONE
+        token = _token(metadata)
+        if token is None:
             raise UnknownCallerError("This server asks for a token; give one, such as by --token-file.")
-        caller = tokens.caller(given[0][len(_SCHEME) :].strip())
+        caller = self._tokens.caller(token)
         if caller is None:
             raise UnknownCallerError("This server does not know the token; ask whoever runs it for another.")
         return caller
+
+    def _sees_paths(self, caller: Caller, peer: str) -> bool:
+        if self._show_paths == "everyone" or caller.role == "admin":
+            return True
+        return self._show_paths == "local" and self._tokens is None and is_this_machine(peer)
+
+    def _require(self, role: Role, method: str, caller: Caller) -> None:
+        if caller.may(role):
+            return
+        name = method.rpartition("/")[2]
+        if self._tokens is not None:
+            raise ForbiddenError(
+                f"The token of {caller.name} has the role {caller.role}, and {name} needs the role {role}."
+            )
+        raise ForbiddenError(
+            f"{name} is for the user who runs the server: run `lookalike {name.lower()}` on its machine as that user, "
+            "or start the server with --tokens and show a token of the role admin."
+        )
+
+
+def _role_for(method: str) -> Role:
+    return "admin" if method in ADMIN else "read"
+
+
+def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    """The token that a call shows, None when it shows none or several."""
+    given = [value for key, value in metadata if key == "authorization" and isinstance(value, str)]
+    if len(given) != 1 or not given[0].lower().startswith(_SCHEME):
+        return None
+    return given[0][len(_SCHEME) :].strip()

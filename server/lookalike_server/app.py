@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import faiss
 from grpc_health.v1 import health, health_pb2_grpc
@@ -36,6 +37,7 @@ from lookalike_server.health import Health
 from lookalike_server.interceptors import Errors, InFlight
 from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
 from lookalike_server.listen import new_server, open_port
+from lookalike_server.local_user import LocalUser
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
@@ -130,7 +132,8 @@ class App:
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
         self._admission = Admission(limits)
-        access = Access(tokens, settings.listen.anyone)
+        self._local_user = LocalUser()
+        access = Access(tokens, self._local_user, settings.listen.show_paths, self._hidden_folders)
         self._server = new_server(
             limits,
             settings.connections,
@@ -140,8 +143,10 @@ class App:
         self._health = Health(self.current, self._embed_queue, [SEARCHING], always)
         self._add_services()
         try:
-            self._observatory.open(self, self._loader.devices)
+            self._observatory.open(self, self._loader.devices, tokens)
             self._port = open_port(self._server, settings.listen)
+            if tokens is None:
+                self._local_user.publish(self._port)
             await self._server.start()
         except BaseException:
             await self._close()
@@ -219,6 +224,7 @@ class App:
         await self._close()
 
     async def _close(self) -> None:
+        self._local_user.withdraw()
         await asyncio.to_thread(self._observatory.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
@@ -246,6 +252,12 @@ class App:
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         if self._settings.listen.reflection:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    def _hidden_folders(self) -> list[str]:
+        """The folders that errors and notes may name: the collection's, the source's and the weights'."""
+        reader = self.current.snapshot.reader
+        folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(self._settings.weights or ".").parent]
+        return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]
 
     async def _warm_up(self) -> None:
         """Open the default space's network before somebody waits for it."""

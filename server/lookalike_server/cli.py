@@ -85,6 +85,14 @@ if TYPE_CHECKING:
 )
 @click.option("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
 @click.option("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
+@click.option(
+    "--show-paths",
+    type=click.Choice(["admin", "local", "everyone"]),
+    default="local",
+    show_default=True,
+    help="Who sees URIs and paths of files: callers of the role admin; also those on this machine, where no tokens are "
+    "asked for; or everyone.",
+)
 @click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
 @reported
 @observe_options
@@ -108,6 +116,7 @@ def serve(
     tokens: Path | None,
     http: int | None,
     reflection: bool,
+    show_paths: str,
     insecure: bool,
     observe: ObserveSettings,
     log_format: LogFormat,
@@ -136,14 +145,16 @@ def serve(
         from lookalike_server.placement.placing import ON_LOSS
         from lookalike_server.running import run
         from lookalike_server.settings import Listen, ServeSettings
+        from lookalike_server.visible import SHOW_PATHS
 
         given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
+        shown = next(known for known in SHOW_PATHS if known == show_paths)
         limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
         stored = generations.require_latest(Storage(collection)).limits
         limits = limits.admitting(ImageLimits(max_image_bytes or stored.max_bytes, max_pixels or stored.max_pixels))
         settings = ServeSettings(
             root=str(collection),
-            listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection),
+            listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection, shown),
             placement=next(known for known in PLACEMENTS if known == placement),
             gpus=gpus,
             weights=weights,

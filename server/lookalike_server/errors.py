@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -93,14 +94,14 @@ class Refusal:
     reason: str
 
 
-def refusal(error: Exception) -> Refusal:
-    """What the caller is told about an error.
+def refusal(error: Exception, told: Callable[[str], str] = str) -> Refusal:
+    """What the caller is told about an error; `told` changes its text to what that caller may see.
 
     An error that is not in the table is INTERNAL, and its text stays here: it
     was written for whoever reads the log.
     """
     code = next((code for kind, code in TABLE if isinstance(error, kind)), None)
-    text = _shortened(str(error))
+    text = _shortened(told(str(error)))
     if code is None:
         message = "The server failed in a way that it did not expect; its log tells more."
         details = _status(grpc.StatusCode.INTERNAL, message, "INTERNAL", [])

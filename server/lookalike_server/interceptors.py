@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 import grpc
 
 from lookalike_indexer.errors import DeviceError
+from lookalike_server import visible
 from lookalike_server.errors import Refusal, refusal
 from lookalike_server.observe import record
 
@@ -107,7 +108,7 @@ class Errors(UnaryInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
-                refused = refusal(error)
+                refused = refusal(error, visible.text)
                 if refused.code in _OURS:
                     log.exception("%s failed", method)
                 await abort(context, refused)

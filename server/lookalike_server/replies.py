@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_server import visible
 from lookalike_server.clusterings import Members
 from lookalike_server.columns import Columns
 from lookalike_server.snapshot import Snapshot
@@ -53,7 +54,7 @@ def served(
     snapshot: Snapshot, space: Space | None, watch: Stopwatch, notes: Sequence[str] = (), device: str = "cpu"
 ) -> types_pb2.Served:
     """Who answered, as `put_served` fills it in, and what the reader of the reply should know."""
-    reply = types_pb2.Served(notes=notes)
+    reply = types_pb2.Served(notes=visible.texts(notes))
     put_served(reply, snapshot, space, watch, device)
     return reply
 
@@ -63,7 +64,7 @@ def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
         ids=wire.encode(columns.ids[rows]),
         keys=columns.keys(rows),
         labels=columns.labels(rows),
-        uris=columns.uris(rows),
+        uris=visible.uris(columns.uris(rows)),
         widths=wire.encode(columns.widths(rows)),
         heights=wire.encode(columns.heights(rows)),
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lookalike_indexer.errors import UsageError
 from lookalike_server.limits import Limits
 from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.peers import is_loopback
 from lookalike_server.placement.place import Placement
 from lookalike_server.placement.placing import OnLoss
 from lookalike_server.tls import TLSFiles
-from lookalike_server.tokens import Role
+from lookalike_server.visible import ShowPaths
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Listen:
     """Where callers come in, and who may. Port 0 means any free one. UsageError when that is unsafe by oversight.
 
     With `tls_client_ca`, callers need a certificate of that authority; with
-    `tokens`, one of the tokens whose digests are in that file.
+    `tokens`, one of the tokens whose digests are in that file. `show_paths`
+    tells who sees where images and other files are, as in visible.py.
     """
 
     host: str = "127.0.0.1"
@@ -31,6 +32,7 @@ class Listen:
     tls_client_ca: Path | None = None
     tokens: Path | None = None
     reflection: bool = True
+    show_paths: ShowPaths = "local"
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -40,7 +42,7 @@ class Listen:
         if self.tls_client_ca is not None and self.tls is None:
             raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: without TLS no certificates are shown.")
         known = self.tokens is not None or self.tls_client_ca is not None
-        if not (self.insecure or _is_loopback(self.host) or (self.tls and known)):
+        if not (self.insecure or is_loopback(self.host) or (self.tls and known)):
             raise UsageError(
                 f"--host {self.host} can be reached from other machines, so encrypt and let in only those you know: "
                 "give --tls-cert and --tls-key, and --tokens or --tls-client-ca; "
@@ -52,11 +54,6 @@ class Listen:
         if self.tls_cert is None or self.tls_key is None:
             return None
         return TLSFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
-
-    @property
-    def anyone(self) -> Role:
-        """The role of callers where there are no tokens: whoever is on this machine could as well send it a signal."""
-        return "admin" if _is_loopback(self.host) else "read"
 
     def address(self, port: int) -> str:
         """host:port, with the brackets that an IPv6 address needs."""
@@ -110,12 +107,9 @@ class ServeSettings:
             )
         if self.grace < 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:
+            raise UsageError(
+                f"--metrics-host {self.observe.metrics_host} can be read from other machines, so let in only those "
+                "you know: give --tokens, and Prometheus a token of the role metrics; "
+                "or --insecure if the network is trusted."
+            )

@@ -16,10 +16,10 @@ from lookalike_indexer.errors import UsageError
 @click.option("--name", required=True, help="Whom it is for; logs call the caller so.")
 @click.option(
     "--role",
-    type=click.Choice(["read", "admin"]),
+    type=click.Choice(["metrics", "read", "admin"]),
     default="read",
     show_default=True,
-    help="May ask, or may also change what is served.",
+    help="May read the measurements alone, may also ask, or may also change what is served.",
 )
 @click.option(
     "--file", type=click.Path(path_type=Path), metavar="FILE", help="Append its line to the file of `serve --tokens`."

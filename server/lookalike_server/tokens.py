@@ -40,6 +40,10 @@ class Caller:
     name: str
     role: Role
 
+    def may(self, role: Role) -> bool:
+        """Whether what a role may do is allowed."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
 
 @dataclass(frozen=True)
 class _Token:

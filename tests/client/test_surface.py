@@ -22,6 +22,7 @@ def test_the_surface_is_what_all_says():
         "annotations",
         "cli",
         "explorer",
+        "local_secret",
         "v1",
         "wire",
     }  # submodules that something imported, and the future import

@@ -18,7 +18,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
-from lookalike import wire
+from lookalike import local_secret, wire
 from lookalike.v1 import (
     cluster_pb2_grpc,
     collection_pb2_grpc,
@@ -46,6 +46,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError, WeightsError
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
+from lookalike_server.access import ADMIN
 from lookalike_server.app import App
 from lookalike_server.limits import Limits
 from lookalike_server.settings import Listen, ServeSettings
@@ -279,20 +280,39 @@ class FakeEmbedder:
 
 @dataclass
 class Served:
-    """A running server and stubs for it."""
+    """A running server and stubs for it; `own` is the channel of the user who runs it."""
 
     app: App
     channel: grpc.aio.Channel
+    own: grpc.aio.Channel
 
     def __post_init__(self) -> None:
         self.search = search_pb2_grpc.SearchServiceStub(self.channel)
         self.cluster = cluster_pb2_grpc.ClusterServiceStub(self.channel)
         self.collection = collection_pb2_grpc.CollectionServiceStub(self.channel)
         self.experiment = experiment_pb2_grpc.ExperimentServiceStub(self.channel)
-        self.server = server_pb2_grpc.ServerServiceStub(self.channel)
+        self.server = server_pb2_grpc.ServerServiceStub(self.own)
 
     async def neighbors(self, query: types_pb2.QueryBatch, k: int, **parameters: Any) -> search_pb2.SearchResponse:
         return await self.search.Search(search_pb2.SearchRequest(query=query, k=k, **parameters))
+
+
+class AsLocalUser(grpc.aio.UnaryUnaryClientInterceptor):
+    """Shows the server's secret with the calls that need it, as the commands of the user who runs it do."""
+
+    def __init__(self, address: str) -> None:
+        self._port = int(address.rpartition(":")[2])
+
+    async def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        secret = local_secret.find(self._port)
+        # gRPC itself gives bytes.
+        method = details.method.decode() if isinstance(details.method, bytes) else details.method
+        if secret is not None and not details.metadata and method in ADMIN:
+            metadata = grpc.aio.Metadata(("authorization", f"Bearer {secret}"))
+            details = grpc.aio.ClientCallDetails(
+                details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
+            )
+        return await continuation(details, request)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
@@ -310,21 +330,27 @@ def serve() -> Serve:
         devices: Sequence[Any] | None = None,
         open_embedder: Callable[[CollectionReader, str], Any] | None = None,
         laboratory: Any = None,
+        listen: Listen | None = None,
         **settings: Any,
     ) -> AsyncIterator[Served]:
         def no_weights(reader: CollectionReader, space: str) -> Any:
             raise WeightsError("The weights are not here; put them there.")
 
         app = App(
-            ServeSettings(str(toy.root), Listen(port=0), limits=limits or Limits(), **{"watch": 0.05, **settings}),
+            ServeSettings(
+                str(toy.root), listen or Listen(port=0), limits=limits or Limits(), **{"watch": 0.05, **settings}
+            ),
             devices=devices,
             open_embedder=open_embedder or no_weights,
             laboratory=laboratory,
         )
         await app.start()
         try:
-            async with grpc.aio.insecure_channel(app.address) as channel:
-                yield Served(app, channel)
+            async with (
+                grpc.aio.insecure_channel(app.address) as channel,
+                grpc.aio.insecure_channel(app.address, interceptors=[AsLocalUser(app.address)]) as own,
+            ):
+                yield Served(app, channel, own)
         finally:
             # Its callers have gone, so that nobody has to be told that it is stopping.
             with pytest.MonkeyPatch.context() as patch:

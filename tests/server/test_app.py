@@ -15,6 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
 from lookalike_server.app import SERVICES, App
 from lookalike_server.limits import Limits
+from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.settings import Listen, ServeSettings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -233,6 +234,16 @@ class TestRefusals:
             Listen(host, **pair, tls_client_ca=tmp_path / "c")
         for host in ("localhost", "127.0.0.1", "127.9.9.9", "::1"):
             Listen(host)
+
+    def test_measurements_for_other_machines_only_with_a_token_or_on_purpose(self, tmp_path) -> None:
+        measured = ObserveSettings(metrics_port=0, metrics_host="0.0.0.0")
+        with pytest.raises(UsageError, match=r"--metrics-host 0\.0\.0\.0 can be read from other machines"):
+            ServeSettings("x", observe=measured)
+        for listen in (Listen(insecure=True), Listen(tokens=tmp_path / "t")):
+            ServeSettings("x", listen, observe=measured)
+        ServeSettings("x", observe=ObserveSettings(metrics_host="0.0.0.0"))
+        for host in ("127.0.0.1", "localhost", "::1"):
+            ServeSettings("x", observe=ObserveSettings(metrics_port=0, metrics_host=host))
 
     def test_settings_that_make_no_sense(self, tmp_path) -> None:
         with pytest.raises(UsageError, match="--port 70000"):

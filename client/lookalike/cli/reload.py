@@ -14,7 +14,8 @@ def reload(server: str, tls: bool, ca: str | None) -> None:
 
     It finds one by itself within a second or so. This tells at once when one
     cannot be served, and why. Needs a token of the role admin where the server
-    asks for tokens.
+    asks for tokens; elsewhere only the user who runs the server may do this, on
+    its machine.
     """
     with open_client(server or DEFAULT_SERVER, tls, ca) as client:
         click.echo(f"generation {client.reload()} is served")

@@ -355,7 +355,7 @@ class ImageColumns(google.protobuf.message.Message):
 
     @property
     def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Where each image's bytes are."""
+        """Where each image's bytes are; empty where the caller may not see that."""
 
     @property
     def widths(self) -> lookalike.v1.types_pb2.Tensor:

@@ -84,7 +84,7 @@ class NeighborFields(google.protobuf.message.Message):
     labels: builtins.bool
     """Fill Neighbors.labels."""
     uris: builtins.bool
-    """Fill Neighbors.uris."""
+    """Fill Neighbors.uris. PERMISSION_DENIED: the caller may not see them."""
     def __init__(
         self,
         *,

@@ -39,8 +39,9 @@ class ServerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Looks for a newer generation now and serves it. Needs the role admin. Fails
-        as loading it does, and then goes on serving the old one.
+        """Looks for a newer generation now and serves it. Needs the role admin, which
+        a server without tokens gives to the user who runs it. Fails as loading it
+        does, and then goes on serving the old one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

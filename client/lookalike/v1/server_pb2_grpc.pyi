@@ -31,8 +31,9 @@ class ServerServiceStub:
         lookalike.v1.server_pb2.ReloadRequest,
         lookalike.v1.server_pb2.ReloadResponse,
     ]
-    """Looks for a newer generation now and serves it. Needs the role admin. Fails
-    as loading it does, and then goes on serving the old one.
+    """Looks for a newer generation now and serves it. Needs the role admin, which
+    a server without tokens gives to the user who runs it. Fails as loading it
+    does, and then goes on serving the old one.
     """
 
 class ServerServiceAsyncStub:
@@ -48,8 +49,9 @@ class ServerServiceAsyncStub:
         lookalike.v1.server_pb2.ReloadRequest,
         lookalike.v1.server_pb2.ReloadResponse,
     ]
-    """Looks for a newer generation now and serves it. Needs the role admin. Fails
-    as loading it does, and then goes on serving the old one.
+    """Looks for a newer generation now and serves it. Needs the role admin, which
+    a server without tokens gives to the user who runs it. Fails as loading it
+    does, and then goes on serving the old one.
     """
 
 class ServerServiceServicer(metaclass=abc.ABCMeta):
@@ -69,8 +71,9 @@ class ServerServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.server_pb2.ReloadRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.server_pb2.ReloadResponse, collections.abc.Awaitable[lookalike.v1.server_pb2.ReloadResponse]]:
-        """Looks for a newer generation now and serves it. Needs the role admin. Fails
-        as loading it does, and then goes on serving the old one.
+        """Looks for a newer generation now and serves it. Needs the role admin, which
+        a server without tokens gives to the user who runs it. Fails as loading it
+        does, and then goes on serving the old one.
         """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Iterable
 from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from lookalike_indexer.errors import IndexerError
+from lookalike_server.tokens import Tokens
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _PATIENCE_S = 10.0
+_SCHEME = "bearer "
 
 
 class MetricsPort:
-    """Serves a registry over HTTP at /metrics, in threads of its own, until closed."""
+    """Serves a registry over HTTP at /metrics, in threads of its own, until closed.
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry) -> None:
+    With `tokens`, readers need one, of any role, as "Authorization: Bearer TOKEN".
+    """
+
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, tokens: Tokens | None = None) -> None:
         """IndexerError when the address cannot be listened on."""
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -29,7 +39,8 @@ class MetricsPort:
             raise IndexerError(
                 f"The metrics cannot be served on {host}:{port} ({reason}); choose another --metrics-port."
             ) from error
-        self._server.set_app(make_wsgi_app(registry))
+        metrics: WSGIApplication = make_wsgi_app(registry)
+        self._server.set_app(metrics if tokens is None else _asking(tokens, metrics))
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
@@ -39,6 +50,20 @@ class MetricsPort:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _asking(tokens: Tokens, metrics: WSGIApplication) -> WSGIApplication:
+    """Lets readers through whose token is known."""
+
+    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        given = str(environ.get("HTTP_AUTHORIZATION", ""))
+        known = given.lower().startswith(_SCHEME) and tokens.caller(given[len(_SCHEME) :].strip()) is not None
+        if known:
+            return metrics(environ, start_response)
+        start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("Content-Type", "text/plain")])
+        return [b"This port asks for a token of the server, as: Authorization: Bearer TOKEN\n"]
+
+    return answer
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -30,7 +30,7 @@ class Observed(UnaryInterceptor):
         rpc = method.removeprefix("/")
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            known = record.begin(rpc, context.invocation_metadata() or ())
+            known = record.begin(rpc, context.invocation_metadata() or (), context.peer())
             context.set_trailing_metadata(((REQUEST_ID, known.request_id),))
             try:
                 return await call(request, context)

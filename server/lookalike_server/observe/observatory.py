@@ -15,6 +15,7 @@ from lookalike_server.observe.record import Sink
 from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.observe.tracing import Tracing, open_tracing
 from lookalike_server.placement.devices import Device
+from lookalike_server.tokens import Tokens
 
 
 class Observatory:
@@ -42,12 +43,17 @@ class Observatory:
         """What is to be told of each batch of a queue."""
         return self._metrics.lane(name) if self._metrics else None
 
-    def open(self, watched: Watched, devices: Sequence[Device]) -> None:
-        """Begin to answer scrapes; IndexerError when the port cannot be listened on."""
+    def open(self, watched: Watched, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
+        """Begin to answer scrapes; from other machines with one of the `tokens`, where there are any.
+
+        IndexerError: the port cannot be listened on.
+        """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:
             self._metrics.registry.register(Gauges(watched, devices, self.audit))
-            self._port = MetricsPort(self._settings.metrics_host, self._settings.metrics_port, self._metrics.registry)
+            host, port = self._settings.metrics_host, self._settings.metrics_port
+            asked = tokens if self._settings.is_open else None
+            self._port = MetricsPort(host, port, self._metrics.registry, asked)
 
     @property
     def metrics_port(self) -> int | None:

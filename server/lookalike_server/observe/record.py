@@ -36,7 +36,10 @@ class Stage(NamedTuple):
 
 @dataclass(slots=True)
 class CallRecord:
-    """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo."""
+    """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo.
+
+    `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py.
+    """
 
     rpc: str
     request_id: str
@@ -47,6 +50,8 @@ class CallRecord:
     code: str = "OK"
     cause: str = ""
     seconds: float = 0.0
+    peer: str = ""
+    caller: str = ""
 
 
 class Sink(Protocol):
@@ -58,14 +63,15 @@ class Sink(Protocol):
 _CURRENT: ContextVar[CallRecord | None] = ContextVar("lookalike_call", default=None)
 
 
-def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]]) -> CallRecord:
+def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]], peer: str = "") -> CallRecord:
     """A record for the call that this task answers; the request's id is the caller's, or a new one."""
     given = {key: value for key, value in metadata if key in _TAKEN and isinstance(value, str)}
     request_id = given.get(REQUEST_ID, "")
     if not _REQUEST_ID.fullmatch(request_id):
         # Asking the system for secret bits instead costs 10 us.
         request_id = f"{_IDS.getrandbits(64):016x}"
-    call = CallRecord(rpc, request_id, traceparent=given.get(TRACEPARENT, ""), tracestate=given.get(TRACESTATE, ""))
+    traces = given.get(TRACEPARENT, ""), given.get(TRACESTATE, "")
+    call = CallRecord(rpc, request_id, traceparent=traces[0], tracestate=traces[1], peer=peer)
     _CURRENT.set(call)
     return call
 

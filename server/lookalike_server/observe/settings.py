@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lookalike_indexer.errors import UsageError
+from lookalike_server.peers import is_loopback
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,11 @@ class ObserveSettings:
     audit_share: float = 0.0
     log_calls: bool = False
     tracing: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines can reach the measurements."""
+        return self.metrics_port is not None and not is_loopback(self.metrics_host)
 
     def __post_init__(self) -> None:
         if self.metrics_port is not None and not 0 <= self.metrics_port <= 65535:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from google.protobuf import json_format
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
-from lookalike_server import replies
+from lookalike_server import replies, visible
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
@@ -31,7 +31,9 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collection_pb2.GetCollectionResponse:
         with self._current.lease() as snapshot:
-            return _described(snapshot.description)
+            reply = _described(snapshot.description)
+            visible.put(reply)
+            return reply
 
     async def GetImages(
         self, request: collection_pb2.GetImagesRequest, context: grpc.aio.ServicerContext[Any, Any]

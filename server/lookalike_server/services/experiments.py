@@ -11,7 +11,7 @@ import numpy as np
 from lookalike.v1 import experiment_pb2, experiment_pb2_grpc, types_pb2
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
-from lookalike_server import stored_results
+from lookalike_server import stored_results, visible
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.experiments import ExperimentQueue
@@ -144,7 +144,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             results = stored_results.listed(snapshot.reader)
-            return experiment_pb2.ListResultsResponse(results=results, served=served(snapshot, None, watch))
+            reply = experiment_pb2.ListResultsResponse(results=results, served=served(snapshot, None, watch))
+            visible.put(reply, skip=_ROWS)
+            return reply
 
     async def GetResult(
         self, request: experiment_pb2.GetResultRequest, context: Context
@@ -153,6 +155,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             reply = await self._workers.run(lambda: stored_results.page(snapshot.reader, request, self._limits))
             reply.served.CopyFrom(served(snapshot, None, watch))
+            visible.put(reply, skip=_ROWS)
         return reply
 
     async def _ask(
@@ -160,7 +163,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     ) -> _Reply:
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
-        return _Reply(experiment_pb2.ExperimentResult.FromString(answer), served(snapshot, space, watch))
+        result = experiment_pb2.ExperimentResult.FromString(answer)
+        visible.put(result, skip=_ROWS)
+        return _Reply(result, served(snapshot, space, watch))
 
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]
@@ -172,6 +177,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 
 
 _INT32_MAX = 2**31 - 1
+# Tables name images by their keys, and may have millions of rows.
+_ROWS = ("tables",)
 
 
 def _set(**values: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, search_pb2_grpc
+from lookalike_server import visible
 from lookalike_server.current import Current
 from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
@@ -46,6 +47,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         watch = Stopwatch()
         if not 1 <= request.k <= self._limits.max_k:
             raise ArgumentError("k", f"k is {request.k}; it must be 1 to {self._limits.max_k}.")
+        if request.fields.uris:
+            visible.require()
         space = snapshot.space(request.space)
         plan = space.planner.plan(_effort(request), self._limits, request.k)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
@@ -75,7 +78,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.expected_recall = 1 if exact else plan.expected_recall
         last.batch_size = answer.size
         last.index = space.engine.entry.name
-        last.notes.extend(space.notes)
+        last.notes.extend(visible.texts(space.notes))
         return reply + rest.SerializeToString()
 
     async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from lookalike.v1 import server_pb2, server_pb2_grpc
+from lookalike_server import visible
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.reload import Reloader
@@ -36,7 +37,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
                 embed_threads=self._loader.budget.embed,
                 limits=self._published(),
                 image_queries=not problem,
-                image_query_problem=problem,
+                image_query_problem=visible.text(problem),
             )
 
     def _devices(self, snapshot: Snapshot) -> list[str]:

@@ -20,6 +20,8 @@ from lookalike_server.observe.metrics import Metrics
 from lookalike_server.observe.record import CallRecord, Stage
 from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.placement.searcher import OnDevice
+from lookalike_server.settings import Listen
+from lookalike_server.tokens import ROLES, new_token
 
 ON = ObserveSettings(metrics_port=0)
 SEARCH = "lookalike.v1.SearchService/Search"
@@ -128,6 +130,37 @@ async def test_queues_are_measured_while_they_are_full(make_toy, serve, by_vecto
         found = await samples(served)
     assert refused == value(found, "lookalike_rejected_total", cause="OVERLOADED") > 0
     assert value(found, "lookalike_queue_length", lane="search") == 0
+
+
+async def test_other_machines_need_a_token_where_there_are_tokens(make_toy, serve, tmp_path) -> None:
+    made = {role: new_token(role, role) for role in ROLES}
+    file = tmp_path / "tokens"
+    file.write_text("".join(f"{line}\n" for _, line in made.values()))
+    for host, asked in (("0.0.0.0", True), ("127.0.0.1", False)):
+        settings = ObserveSettings(metrics_port=0, metrics_host=host)
+        async with serve(make_toy(), observe=settings, listen=Listen(port=0, tokens=file)) as served:
+            port = served.app.metrics_port
+            for given in ("", "Bearer x", f"Basic {made['read'][0]}"):
+                status = await asyncio.to_thread(status_of, port, given)
+                assert status == (401 if asked else 200), (host, given)
+            for token, _ in made.values():
+                assert await asyncio.to_thread(status_of, port, f"Bearer {token}") == 200
+            with pytest.raises(grpc.aio.AioRpcError, match="token of metrics has the role metrics") as caught:
+                await served.collection.GetCollection(
+                    collection_pb2.GetCollectionRequest(),
+                    metadata=(("authorization", f"Bearer {made['metrics'][0]}"),),
+                )
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def status_of(port: int, authorization: str) -> int:
+    """The status of a scrape."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", "/metrics", headers={"Authorization": authorization} if authorization else {})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 async def test_without_a_port_nothing_listens(make_toy, serve) -> None:

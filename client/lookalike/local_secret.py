@@ -1,0 +1,93 @@
+"""The secret that a server without tokens shares with the commands of the user who runs it.
+
+A server that asks nobody for a token cannot tell its own user from whoever else
+reaches it, such as through a proxy on the same machine. So it writes a secret
+into a file that only this user can read, and calls that show the secret have
+the role admin. The file is `lookalike/serve-PORT.token` in the user's runtime
+directory (XDG_RUNTIME_DIR), or in `lookalike-UID` of the temporary directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+_LONGEST = 1024
+
+
+def write(port: int, secret: str) -> Path:
+    """Write the secret of the server on a port; returns the file. OSError: no folder of this user's own for it."""
+    failed: OSError | None = None
+    for folder in _folders():
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _require_private(folder.lstat(), folder)
+            return _written(folder / _name(port), secret)
+        except OSError as error:
+            failed = error
+    raise failed or OSError("this system has no users to tell apart")
+
+
+def remove(path: Path, secret: str) -> None:
+    """Remove the file of `write`, unless another server has taken its place."""
+    with contextlib.suppress(OSError):
+        if _read(path) == secret:
+            path.unlink()
+
+
+def find(port: int) -> str | None:
+    """The newest secret that a server of this user has written for a port; None when there is none."""
+    found: list[tuple[int, str]] = []
+    for folder in _folders():
+        path = folder / _name(port)
+        with contextlib.suppress(OSError):
+            found.append((path.lstat().st_mtime_ns, _read(path)))
+    return max(found)[1] if found else None
+
+
+def _name(port: int) -> str:
+    return f"serve-{port}.token"
+
+
+def _folders() -> Iterator[Path]:
+    """Where the file may be; a server and a command may have been started with different environments."""
+    if sys.platform == "win32":
+        return
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "lookalike"
+    yield Path(tempfile.gettempdir()) / f"lookalike-{os.geteuid()}"
+
+
+def _written(path: Path, secret: str) -> Path:
+    # mkstemp's files are of mode 0600.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(secret)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+    return path
+
+
+def _read(path: Path) -> str:
+    """The secret in a file; OSError unless the file is a regular one of this user's own."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is not a file")
+        _require_private(status, path)
+        return file.read(_LONGEST).decode("ascii", "replace").strip()
+
+
+def _require_private(status: os.stat_result, path: Path) -> None:
+    """Refuse what others may have put there, or may read: the temporary directory is open to everybody."""
+    if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{path} is not private to this user")
