@@ -121,6 +121,7 @@ class PartEmbedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
+        self._fetcher.close()
 
     def __call__(self, part: pa.Table) -> PartTables:
         """Embed one part: a table with the columns id, key, label, uri and, where it is known, sha256."""

@@ -42,10 +42,16 @@ class EmbeddedImages:
 
 
 class SourceDigests:
-    """The SHA-256 of images as the source holds them now."""
+    """The SHA-256 of images as the source holds them now. The `with` block closes the containers that were read."""
 
     def __init__(self) -> None:
         self._fetcher = Fetcher()
+
+    def __enter__(self) -> SourceDigests:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._fetcher.close()
 
     def of(self, uri: str) -> str | None:
         """The digest of an image by its absolute URI; None when it cannot be read."""

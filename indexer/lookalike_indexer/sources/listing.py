@@ -86,12 +86,13 @@ def update_listing(
     if labels:
         _check_labels(source, labels)
     parts = listed_parts(storage, source.entry, draft)
-    listing = _Listing(storage, source, labels, parts, part_size, draft)
-    with progress.stage("Listing", None, "images") as bar:
-        for rows in _batches(source.rows()):
-            listing.take(rows)
-            bar.advance(len(rows))
-    return listing.close()
+    with SourceDigests() as digests:
+        listing = _Listing(storage, source, labels, parts, part_size, draft, digests)
+        with progress.stage("Listing", None, "images") as bar:
+            for rows in _batches(source.rows()):
+                listing.take(rows)
+                bar.advance(len(rows))
+        return listing.close()
 
 
 def require_pictures(source: Source) -> None:
@@ -136,13 +137,14 @@ class _Listing:
         parts: list[str],
         part_size: int,
         draft: Manifest | None,
+        digests: SourceDigests,
     ) -> None:
         self._storage, self._source, self._labels = storage, source, labels
         self._known = KnownListing(storage, parts)
         images = {layout.part_number(path): layout.images(layout.part_number(path)) for path in parts}
         images |= {layout.part_number(path): path for path in (draft.images if draft else [])}
         self._embedded = EmbeddedImages(storage, images)
-        self._digests = SourceDigests()
+        self._digests = digests
         self._changes: dict[int, dict[str, Any]] = defaultdict(dict)
         self._relabelled = self._without_label = 0
         self._new: list[pa.Table] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,9 @@ from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.digests import SourceDigests
 from lookalike_indexer.sources.fetch import is_contained
 from lookalike_indexer.sources.row import Source
+
+# The kinds of source that are one file, which can have another name at its new place.
+_SINGLE = {"parquet", "tar", "zip"}
 
 
 @dataclass(frozen=True)
@@ -54,20 +58,18 @@ def relocate(
             f"{missing} of {checked + missing} images of the collection are not in {now.uri}; name the folder that "
             f"the images of {before.uri} are in now."
         )
-    # Parts of format 1 have absolute URIs.
-    listing = [_relative(storage, path, before, schema.SOURCE.names) for path in draft.listing]
-    images = [_relative(storage, path, before, schema.IMAGES.names) for path in draft.images]
+    listing = [_moved(storage, path, before, moved, schema.SOURCE.names) for path in draft.listing]
+    images = [_moved(storage, path, before, moved, schema.IMAGES.names) for path in draft.images]
     finished = dataclasses.replace(draft, source=moved, listing=listing, images=images)
     return generations.complete(storage, finished), Relocation(before.uri, now.uri, checked, missing)
 
 
 def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, progress: Progress) -> tuple[int, int]:
     """How many images of a sample hold the same bytes at the new place, and how many are not there."""
-    digests = SourceDigests()
     checked = missing = 0
-    with progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
+    with SourceDigests() as digests, progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
         for row in _sampled(storage, draft, sample):
-            uri = absolute(moved, _below(row["uri"], row["key"], draft.source))
+            uri = absolute(moved, _below(row["uri"], row["key"], draft.source, moved))
             now = digests.of(uri)
             if now is None:
                 missing += 1
@@ -105,17 +107,20 @@ def _changed(storage: Storage, listing: str) -> dict[int, str]:
     return {row["id"]: row["changed_sha256"] for row in rows if row["changed_sha256"]}
 
 
-def _relative(storage: Storage, path: str, before: SourceEntry, columns: list[str]) -> str:
-    """Write a part with relative URIs, if it has absolute ones below the old root; returns the path that counts."""
+def _moved(storage: Storage, path: str, before: SourceEntry, now: SourceEntry, columns: list[str]) -> str:
+    """Write a part with its URIs at the new place, if they are other ones; returns the path that counts.
+
+    Parts of format 1 have absolute URIs. The URIs of a source that is one file start with the name of that file.
+    """
     table = with_columns(read_part(storage, path), columns)
     uris, keys = table.column("uri").to_pylist(), table.column("key").to_pylist()
-    below = [_below(uri, key, before) for uri, key in zip(uris, keys, strict=True)]
+    below = [_below(uri, key, before, now) for uri, key in zip(uris, keys, strict=True)]
     if below == uris:
         return path
     with open_part(storage, path) as part:
         metadata = part.schema_arrow.metadata
     at = table.column_names.index("uri")
-    revised = layout.revised(path, digest_of([path, "relative"]))
+    revised = layout.revised(path, digest_of([path, "relative", posixpath.basename(now.uri)]))
     changed = table.set_column(at, table.schema.field(at), [below]).replace_schema_metadata(metadata)
     write_part(storage, revised, changed)
     return revised
@@ -126,6 +131,8 @@ def _length(uri: str) -> int | None:
     return None if is_contained(uri) else Path(uri).stat().st_size
 
 
-def _below(uri: str, key: str, source: SourceEntry) -> str:
-    """A stored URI relative to the source's root, where it is below it."""
-    return by_key(source, uri, key).removeprefix(root(source).rstrip("/") + "/")
+def _below(uri: str, key: str, before: SourceEntry, now: SourceEntry) -> str:
+    """A stored URI relative to the root of the source at its new place, where it is below the old root."""
+    below = by_key(before, uri, key).removeprefix(root(before).rstrip("/") + "/")
+    old, new = (f"{posixpath.basename(source.uri)}#" for source in (before, now))
+    return new + below.removeprefix(old) if before.kind in _SINGLE and below.startswith(old) else below

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import shutil
+import tarfile
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -213,6 +217,43 @@ def test_a_folder_that_has_moved_is_followed(embed, reader, photos, storage, tmp
     assert same(after, before)
     assert reader().images().column("uri")[0].as_py() == str(tmp_path / "elsewhere" / "a" / "00.png")
     assert verified(storage) == []
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".tar", ".zip"])
+def test_a_file_of_pictures_that_was_renamed_is_followed(embed, reader, photos, storage, tmp_path, suffix: str):
+    pictures = {path.name: path.read_bytes() for path in sorted(photos.glob("a/*.png"))}
+    before, now = tmp_path / f"before{suffix}", tmp_path / "elsewhere" / f"now{suffix}"
+    pack(before, pictures)
+    embed(source=str(before))
+    vectors = by_key(reader())
+    now.parent.mkdir()
+    before.rename(now)
+    pictures["new.png"] = (photos / "b" / "01.png").read_bytes()
+    pack(now, pictures)
+    report = embed(source=str(now), source_moved=True)
+    assert (report.embedded, report.new, report.gone, report.changed) == (1, 1, 0, 0)
+    after = by_key(reader())
+    del after["new.png"]
+    assert same(after, vectors)
+    assert reader().images().column("uri")[0].as_py() == f"{now}#00.png"
+    assert embed(source=str(now), **SECOND).embedded == len(pictures)
+    assert verified(storage) == []
+
+
+def pack(path: Path, pictures: dict[str, bytes]) -> None:
+    """Write a Parquet, tar or zip file of pictures."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({"key": list(pictures), "image": list(pictures.values())}), path)
+    elif path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for key, data in pictures.items():
+                archive.writestr(key, data)
+    else:
+        with tarfile.open(path, "w") as archive:
+            for key, data in pictures.items():
+                member = tarfile.TarInfo(key)
+                member.size = len(data)
+                archive.addfile(member, io.BytesIO(data))
 
 
 def test_a_folder_of_other_pictures_is_not_taken_for_one_that_has_moved(embed, photos, tmp_path, add_photo):
