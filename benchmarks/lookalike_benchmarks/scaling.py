@@ -176,6 +176,10 @@ class _NoNetwork:
     def alive(self) -> bool:
         return True
 
+    @property
+    def hung(self) -> bool:
+        return False
+
     def embed(self, files: list[bytes]) -> Embedded:
         return Embedded(np.empty((len(files), self._dim), np.float32))
 

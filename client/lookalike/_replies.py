@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -189,25 +190,7 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         devices=tuple(reply.devices),
         search_threads=reply.search_threads,
         embed_threads=reply.embed_threads,
-        limits=Limits(
-            most.max_batch,
-            most.max_k,
-            most.max_nprobe,
-            most.max_image_bytes,
-            most.max_image_pixels,
-            most.max_message_bytes,
-            most.max_page_size,
-            most.max_members,
-            most.max_queue,
-            most.max_experiments,
-            most.max_table_rows,
-            most.max_peer_calls,
-            most.max_peer_bytes,
-            most.max_queue_bytes,
-            most.max_queue_ms,
-            most.max_slow_queue_ms,
-            most.max_receive_ms,
-        ),
+        limits=Limits(**{limit.name: getattr(most, limit.name) for limit in dataclasses.fields(Limits)}),
         image_queries=reply.image_queries,
         image_query_problem=reply.image_query_problem,
     )

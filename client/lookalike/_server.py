@@ -16,6 +16,14 @@ class Limits:
     one address at a time, bytes of pictures that wait, milliseconds that a
     search, or what takes longer, waits before it is refused, and milliseconds
     that a message may take to arrive. 0 is what an older server tells.
+
+    Milliseconds after which the server gives up what hangs: a batch of
+    searches, one that compares with every embedding, reading stored vectors, a
+    batch of pictures, an experiment, a process without a sign of life; and
+    after which it reports a call that holds a generation. Labels and classes in
+    a `class_map`, names of models, clusterings or tables in a call, bytes of a
+    request besides its vectors and pictures, bytes of the answers of
+    experiments that are kept.
     """
 
     max_batch: int
@@ -35,6 +43,17 @@ class Limits:
     max_queue_ms: int
     max_slow_queue_ms: int
     max_receive_ms: int
+    max_search_ms: int = 0
+    max_scan_ms: int = 0
+    max_read_ms: int = 0
+    max_embed_ms: int = 0
+    max_experiment_ms: int = 0
+    max_silence_ms: int = 0
+    max_lease_ms: int = 0
+    max_class_map: int = 0
+    max_names: int = 0
+    max_text_bytes: int = 0
+    max_kept_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 
+from lookalike_indexer.errors import UsageError
 from lookalike_server.errors import ArgumentError, ExpiredError, OverloadedError
 from lookalike_server.interceptors import Call, Continuation, Handler
 from lookalike_server.limits import Limits
+from lookalike_server.messages import Messages
 from lookalike_server.patience import Patience
 
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
@@ -38,6 +39,7 @@ class Admission(grpc.aio.ServerInterceptor):
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._patience = Patience(limits.max_receive_ms / 1000)
+        self._messages = Messages(limits.max_text_bytes)
         self._accounts: dict[str, Account] = {}
 
     @property
@@ -54,19 +56,31 @@ class Admission(grpc.aio.ServerInterceptor):
         call, parse, serialise = handler.unary_unary, handler.request_deserializer, handler.response_serializer
         if parse is None or serialise is None:
             raise TypeError(f"{handler_call_details.method} has no messages.")
-        return grpc.stream_unary_rpc_method_handler(self._admitted(call, parse, serialise))
+        return grpc.stream_unary_rpc_method_handler(self._admitted(handler_call_details.method, call, parse, serialise))
 
-    def _admitted(self, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]) -> Call:
+    def close(self) -> None:
+        """End the threads that read messages."""
+        self._messages.close()
+
+    def _admitted(
+        self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
+    ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
             share = _Share(self._accounts, context.peer(), self._limits)
             context.add_done_callback(lambda _: share.give_back())
             data = await self._read(context)
             share.take(len(data))
-            request = _parsed(parse, data)
+            request = await self._messages.read(method, parse, data)
             del data
             reply = await call(request, context)
             # A service that has a large reply makes the bytes itself, off the event loop.
             sent = reply if isinstance(reply, bytes) else serialise(reply)
+            if len(sent) > self._limits.max_message_bytes:
+                # gRPC would end the call, too, but after the call has been counted as answered.
+                raise UsageError(
+                    f"This reply has {len(sent)} bytes and it may have {self._limits.max_message_bytes}, which is "
+                    "max_message_bytes; ask for less at a time."
+                )
             share.take(len(sent))
             return sent
 
@@ -81,13 +95,6 @@ class Admission(grpc.aio.ServerInterceptor):
         if not isinstance(data, bytes):
             raise ArgumentError("request", "The call ended before its message had arrived.")
         return data
-
-
-def _parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
-    try:
-        return parse(data)
-    except DecodeError as error:
-        raise ArgumentError("request", "The call's message is not one that this method takes.") from error
 
 
 class _Share:

@@ -33,6 +33,7 @@ from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue, OpenEmbedder
 from lookalike_server.embedding_process import embedder_opener
 from lookalike_server.experiments import ExperimentQueue
+from lookalike_server.hangs import Hangs
 from lookalike_server.health import Health
 from lookalike_server.interceptors import Errors, InFlight
 from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
@@ -75,6 +76,8 @@ SERVICES = tuple(
 
 # What cannot be done without a device.
 SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
+# What needs a process of its own.
+EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
 
 
 class App:
@@ -105,10 +108,11 @@ class App:
             trust or Trust(),
             settings.indexes,
         )
-        self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget)
+        self.hangs = Hangs()
+        self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget, self.hangs.note)
         # Half of the processors, as the network has: searches keep the rest.
         self._laboratory = laboratory or ProcessLaboratory(
-            Equipment(settings.root, settings.weights, self._budget.embed, settings.limits)
+            Equipment(settings.root, settings.weights, self._budget.embed, settings.limits), self.hangs.note
         )
         self._stopping: asyncio.Task[None] | None = None
 
@@ -125,7 +129,9 @@ class App:
         tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
-        self._workers = Workers(self._budget.workers, limits.max_queue, self._budget.claim_search)
+        self._workers = Workers(
+            self._budget.workers, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000
+        )
         self._thumbnails = Thumbnails(ThumbnailPool(self._budget.workers, limits=limits.images), limits.max_queue)
         self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
         self._experiments = ExperimentQueue(self._laboratory, limits)
@@ -139,8 +145,9 @@ class App:
             settings.connections,
             [self._observatory.interceptor, self._in_flight, Errors(), access, self._admission],
         )
-        always = [service for service in SERVICES if service != SEARCHING]
-        self._health = Health(self.current, self._embed_queue, [SEARCHING], always)
+        always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
+        others = {EXPERIMENTING: lambda: not self._experiments.hung}
+        self._health = Health(self.current, self._embed_queue, [SEARCHING], always, others)
         self._add_services()
         try:
             self._observatory.open(self, self._loader.devices, tokens)
@@ -156,6 +163,7 @@ class App:
             asyncio.create_task(self._reloader.watch()),
             asyncio.create_task(self._warm_up()),
             asyncio.create_task(self._health.watch(min(_LOOK_S, settings.watch), self._lost)),
+            asyncio.create_task(self.hangs.watch(self.current, self._workers, limits, min(_LOOK_S, settings.watch))),
         ]
         log.info("threads: %d to search, %d to embed", self._budget.search, self._budget.embed)
 
@@ -181,6 +189,11 @@ class App:
     @property
     def calls_in_flight(self) -> int:
         return self._in_flight.count
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes of the answers of experiments that are kept."""
+        return self._experiments.kept_bytes
 
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
@@ -221,6 +234,7 @@ class App:
                 await self._in_flight.wait_idle()
         # At once: those who watch the health would hold the server for all of the grace.
         await self._server.stop(None)
+        await self._reloader.close()
         await self._close()
 
     async def _close(self) -> None:
@@ -230,6 +244,7 @@ class App:
         await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
         await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
+        self._admission.close()
 
     def _add_services(self) -> None:
         limits, server = self._settings.limits, self._server
@@ -241,7 +256,7 @@ class App:
             ClusterServicer(self.current, limits, resolver, self._workers), server
         )
         collection_pb2_grpc.add_CollectionServiceServicer_to_server(
-            CollectionServicer(self.current, limits, self._thumbnails), server
+            CollectionServicer(self.current, limits, self._thumbnails, self._workers), server
         )
         experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(
             ExperimentServicer(self.current, limits, self._experiments, self._workers), server

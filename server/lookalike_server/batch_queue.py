@@ -39,7 +39,8 @@ class Rules(Generic[W]):
     hardly happens, since nobody should wait in vain, what would wait behind
     others for more than half of it, by the pace of late, is refused at once:
     the other half is there for the pace to change. A batch is kept so small
-    that it takes half of it, too, or twice what each batch costs.
+    that it takes half of it, too, or twice what each batch costs. A batch that
+    is run for more than `max_run` seconds has hung.
     """
 
     key: Callable[[W], Hashable]
@@ -49,6 +50,7 @@ class Rules(Generic[W]):
     weight: Callable[[W], int] = lambda work: 0
     max_weight: int = 0
     max_age: float = math.inf
+    max_run: float = math.inf
 
 
 @dataclass(eq=False, slots=True)

@@ -11,6 +11,8 @@ made too early.
 
 A worker whose device fails recovers in its own thread, which owns the device;
 meanwhile the others go on, and when there is no other, callers are told at once.
+A thread that hangs cannot be ended: whoever calls `look` now and then has its
+callers told, and the worker takes batches again when its thread comes back.
 
 This module knows neither gRPC nor faiss nor torch.
 """
@@ -74,6 +76,9 @@ class Batcher(Generic[W, R]):
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
+        # What each worker runs, and since when; no entries while it recovers.
+        self._under_way: dict[str, tuple[float, list[Entry[W, R]]]] = {}
+        self._hung: set[str] = set()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
@@ -116,6 +121,31 @@ class Batcher(Generic[W, R]):
         """What is wrong when no worker can take a batch; "" when one can."""
         down = dict(self._down)
         return next(iter(down.values())) if len(down) == len(self._workers) else ""
+
+    def look(self) -> list[str]:
+        """Give up the workers that have run for longer than the rules allow; a sentence about each. From any thread.
+
+        Their callers hear of it at once and, when no other worker is left, so does everybody who waits.
+        """
+        limit = self._queue.rules.max_run
+        told: list[str] = []
+        outcomes: list[tuple[Entry[W, R], Exception]] = []
+        with self._changed:
+            for worker, (since, batch) in self._under_way.items():
+                if worker in self._hung or time.monotonic() - since <= limit:
+                    continue
+                sentence = (
+                    f"{self._name}/{worker} has not come back for {limit:g} s: it hangs, and takes no more calls."
+                )
+                self._hung.add(worker)
+                self._down[worker] = sentence
+                self._queue.rests(worker)
+                outcomes += [(entry, DeviceError(sentence)) for entry in batch]
+                told.append(sentence)
+            if told and self.lost:
+                outcomes += [(entry, DeviceError(self.lost)) for entry in self._queue.clear()]
+        _settle(outcomes)
+        return told
 
     def close(self) -> None:
         """Refuse what is queued and let each thread end after its current batch."""
@@ -174,6 +204,8 @@ class Batcher(Generic[W, R]):
         started = time.monotonic()
         results: Sequence[R | Exception]
         ended_by: BaseException | None = None
+        with self._changed:
+            self._under_way[worker] = started, batch
         try:
             results = self._workers[worker]([entry.work for entry in batch])
             if len(results) != len(batch):
@@ -190,7 +222,10 @@ class Batcher(Generic[W, R]):
         took = time.monotonic() - started
         size = sum(entry.size for entry in batch)
         with self._changed:
-            self._queue.ran(worker, took)
+            if self._came_back(worker):
+                self._queue.rests(worker)
+            else:
+                self._queue.ran(worker, took)
         waited = [started - entry.queued for entry in batch]
         _settle(
             [
@@ -209,17 +244,33 @@ class Batcher(Generic[W, R]):
         """Return when the worker's device can be used again, or the batcher is closed."""
         pause = 0.0
         while not self._closed.wait(pause):
+            with self._changed:
+                self._under_way[worker] = time.monotonic(), []
             try:
                 recover()
             except Exception as error:
+                with self._changed:
+                    self._came_back(worker)
                 # The next attempt may go better.
                 log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
                 self._gone(worker, f"{error}")
                 pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
             else:
+                with self._changed:
+                    self._came_back(worker)
                 break
         if self._down.pop(worker, None):
             log.info("%s/%s can be used again", self._name, worker)
+
+    def _came_back(self, worker: str) -> bool:
+        """A worker runs nothing any more; whether it had been given up."""
+        self._under_way.pop(worker, None)
+        if worker not in self._hung:
+            return False
+        self._hung.remove(worker)
+        self._down.pop(worker, None)
+        log.warning("%s/%s came back and takes calls again", self._name, worker)
+        return True
 
     def _gone(self, worker: str, what: str) -> None:
         """Tell those who wait, when no other worker can take what they wait for."""

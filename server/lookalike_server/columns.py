@@ -12,9 +12,12 @@ import pyarrow.compute as pc
 from lookalike_indexer.errors import NotFoundError
 from lookalike_server.ids import Ids
 from lookalike_server.keys import KeyIndex
+from lookalike_server.text_sizes import TextSizes, encoded_lengths
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
+# Four bytes a row as long as that is enough.
+RowsWithLabel = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 
 NEEDED = ["id", "key", "label", "uri", "width", "height"]
 
@@ -36,6 +39,13 @@ class Columns:
         none = len(labels.dictionary)
         self._labels: Int32 = labels.indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int32)
         self._by_key = KeyIndex(self._keys)
+        self._by_label = KeyIndex(labels.dictionary.cast(pa.large_string()))
+        # Images by label, and where each label's begin: a page of them is a slice.
+        self._label_rows = _rows_by_code(self._labels)
+        self._label_starts: Int64 = np.concatenate([[0], np.cumsum(np.bincount(self._labels, minlength=none + 1))])
+        self.key_sizes = TextSizes(_lengths(self._keys))
+        self.uri_sizes = TextSizes(_lengths(self._uris))
+        self.label_sizes = TextSizes(encoded_lengths(self._label_names)[self._labels])
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -65,11 +75,12 @@ class Columns:
             rows[position] = row
         return rows
 
-    def rows_with_label(self, label: str) -> Int64:
-        """The rows of all images with a label, ascending; NotFoundError when no image has it."""
-        if label not in self._label_names[:-1]:
+    def rows_with_label(self, label: str) -> RowsWithLabel:
+        """The rows of all images with a label, ascending; NotFoundError when no image has it. Looks at none of them."""
+        code = self._by_label.row(label)
+        if code is None:
             raise NotFoundError(f"No image of the collection {self._collection} has the label {label!r}.")
-        return np.flatnonzero(self._labels == self._label_names.index(label)).astype(np.int64, copy=False)
+        return self._label_rows[self._label_starts[code] : self._label_starts[code + 1]]
 
     def keys(self, rows: Int64) -> list[str]:
         return _taken(self._keys, rows)
@@ -103,3 +114,15 @@ def _strings(column: pa.ChunkedArray) -> pa.LargeStringArray:
 def _taken(strings: pa.LargeStringArray, rows: Int64) -> list[str]:
     taken: list[str] = strings.take(pa.array(rows)).to_pylist()
     return taken
+
+
+def _lengths(strings: pa.LargeStringArray) -> Int64:
+    """The bytes of each string."""
+    _, offsets, _ = strings.buffers()
+    return np.diff(np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1])
+
+
+def _rows_by_code(codes: Int32) -> RowsWithLabel:
+    """The rows of each code, one code after another, ascending within one."""
+    order = np.argsort(codes, kind="stable")
+    return order.astype(np.uint32) if len(order) < 1 << 32 else order

@@ -41,6 +41,11 @@ class Embedder(Protocol):
         """False when it has ended by itself, so that another has to be opened."""
         ...
 
+    @property
+    def hung(self) -> bool:
+        """True while it gives no sign of life; it ends soon if that lasts."""
+        ...
+
     def embed(self, files: list[bytes]) -> Embedded:
         """The embeddings of encoded pictures; DecodeError names the one that cannot be read."""
         ...
@@ -119,9 +124,10 @@ class EmbedQueue:
 
     @property
     def ready(self) -> bool:
-        """Whether a network is open, and none has ended by itself."""
+        """Whether a network is open, and none has hung or ended by itself."""
         embedders = list(self._embedders.values())
-        return bool(embedders) and not self._batcher.lost and all(embedder.alive for embedder in embedders)
+        answering = all(embedder.alive and not embedder.hung for embedder in embedders)
+        return bool(embedders) and not self._batcher.lost and answering
 
     @property
     def ended(self) -> bool:

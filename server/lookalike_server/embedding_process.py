@@ -16,10 +16,13 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_server.budget import ThreadBudget
-from lookalike_server.child import Child, Role
+from lookalike_server.child import Child, OnHang, Role
 from lookalike_server.embedding import Embedder, OpenEmbedder
 from lookalike_server.placement.devices import Device
 from lookalike_server.settings import ServeSettings
+
+# A picture's decoder is ended after this time by the process itself, so that pictures can make a batch take as long.
+_DECODING_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,25 +39,35 @@ class Opening:
 
 
 class ProcessEmbedder:
-    """An Embedder whose network lives in another process; to be used by one thread."""
+    """An Embedder whose network lives in another process; to be used by one thread.
 
-    def __init__(self, opening: Opening) -> None:
+    A batch may take `limit_s` seconds besides what decoding its pictures may
+    take; `on_hang` as in child.py.
+    """
+
+    def __init__(self, opening: Opening, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
         """Start the process and wait for its network. Errors are those of QueryEmbedder.open."""
-        self._child = Child(Role("embedding", "embeds pictures", _opened, opening))
-        self.fingerprint: str = self._child.ask(None)
+        self._limit_s = limit_s
+        self._child = Child(Role("embedding", "embeds pictures", _opened, opening, silence_s=silence_s), on_hang)
+        self.fingerprint: str = self._child.ask(None, limit_s)
 
     @property
     def alive(self) -> bool:
         """Whether the process is there."""
         return self._child.alive
 
+    @property
+    def hung(self) -> bool:
+        """Whether the process is there and gives no sign of life."""
+        return self._child.hung
+
     def embed(self, files: list[bytes]) -> Embedded:
         """The embeddings of encoded pictures.
 
         DecodeError names the one that cannot be read. DeviceError: the process
-        ended; the next call starts another.
+        ended, or had hung and was killed; the next call starts another.
         """
-        embedded: Embedded = self._child.ask(files)
+        embedded: Embedded = self._child.ask(files, self._limit_s + len(files) * _DECODING_S)
         return embedded
 
     def close(self) -> None:
@@ -62,15 +75,17 @@ class ProcessEmbedder:
         self._child.close()
 
 
-def embedder_opener(settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget) -> OpenEmbedder:
+def embedder_opener(
+    settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget, on_hang: OnHang
+) -> OpenEmbedder:
     """Opens networks in processes, on the first of a server's devices."""
     device = "cpu" if settings.placement == "cpu" else devices[0].name
+    limits = settings.limits
 
     def open_embedder(reader: CollectionReader, space: str) -> Embedder:
         generation = reader.manifest.generation
-        return ProcessEmbedder(
-            Opening(settings.root, generation, space, device, settings.weights, budget.embed, settings.limits.images)
-        )
+        opening = Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits.images)
+        return ProcessEmbedder(opening, limits.max_silence_ms / 1000, limits.max_embed_ms / 1000, on_hang)
 
     return open_embedder
 

@@ -107,6 +107,7 @@ class Engine:
             max_batch=limits.max_batch,
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
+            max_run=limits.max_search_ms / 1000,
         )
         beside = rows.beside(entry.metric)
         # The images that a search by the index can find.
@@ -115,7 +116,7 @@ class Engine:
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
         self._indexed = Batcher("search", workers, rules, None, observe("search"), recover)
-        slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000)
+        slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000, max_run=limits.max_scan_ms / 1000)
         self._scanned = Batcher("scan", {"cpu": _Scan(rows, entry, write)}, slow, lambda: claim(1), observe("scan"))
 
     async def search(
@@ -139,6 +140,11 @@ class Engine:
     def waiting(self) -> dict[str, int]:
         """The queries that wait, by lane."""
         return {"search": self._indexed.waiting, "scan": self._scanned.waiting}
+
+    def look(self) -> list[tuple[str, str]]:
+        """Give up threads that hang: the lane and a sentence for each. From any thread."""
+        lanes = {"search": self._indexed, "scan": self._scanned}
+        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.look()]
 
     @property
     def lost(self) -> str:

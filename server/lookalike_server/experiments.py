@@ -7,21 +7,22 @@ from collections import OrderedDict
 
 from lookalike_server.batcher import Answer, Batcher, Rules
 from lookalike_server.laboratory import Asked, Laboratory
-from lookalike_server.limits import MIB, Limits
+from lookalike_server.limits import Limits
 
 # A run that the server's end overtakes is not waited for longer.
 _PATIENCE_S = 1.0
-_KEPT_BYTES = 64 * MIB
+# What keeping an answer takes besides the answer: its digest, and its place in a table.
+KEPT_EACH = 256
 
 
 class ExperimentQueue:
     """Answers of experiments; those that were given before, from memory."""
 
-    def __init__(self, laboratory: Laboratory, limits: Limits, kept_bytes: int = _KEPT_BYTES) -> None:
+    def __init__(self, laboratory: Laboratory, limits: Limits) -> None:
         self._laboratory = laboratory
-        self._kept = Kept(kept_bytes)
+        self._kept = Kept(limits.max_kept_bytes)
         rules: Rules[Asked] = Rules(
-            key=lambda asked: asked,
+            key=lambda asked: asked.digest,
             # Callers who ask the same cost one run, but each has a place of its own in the queue.
             size=lambda asked: 1,
             max_batch=limits.max_experiments,
@@ -44,6 +45,16 @@ class ExperimentQueue:
         """The experiments that wait."""
         return self._batcher.waiting
 
+    @property
+    def kept_bytes(self) -> int:
+        """What the answers that are kept take. From any thread."""
+        return self._kept.size
+
+    @property
+    def hung(self) -> bool:
+        """Whether the laboratory gives no sign of life."""
+        return self._laboratory.hung
+
     def close(self) -> None:
         """End the thread and the laboratory. May wait for what runs: not for the event loop."""
         self._batcher.close()
@@ -58,32 +69,37 @@ class ExperimentQueue:
 
 
 class Kept:
-    """The answers used last of one generation, as many as fit into `most` bytes. For several threads."""
+    """The answers used last of one generation, as many as fit into `most` bytes, by the digests of what was asked.
+
+    For several threads.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._generation = 0
-        self._size = 0
-        self._answers: OrderedDict[Asked, bytes] = OrderedDict()
+        self._answers: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = threading.Lock()
+        # The bytes that they take.
+        self.size = 0
 
     def get(self, asked: Asked) -> bytes | None:
         """The answer, or None."""
         with self._lock:
-            if asked in self._answers:
-                self._answers.move_to_end(asked)
-            return self._answers.get(asked)
+            if asked.digest in self._answers:
+                self._answers.move_to_end(asked.digest)
+            return self._answers.get(asked.digest)
 
     def add(self, asked: Asked, answer: bytes) -> None:
         """Keep an answer; a newer generation's drives out all others, and an older one's is not kept."""
+        size = len(answer) + KEPT_EACH
         with self._lock:
             if asked.generation > self._generation:
                 self._answers.clear()
-                self._generation, self._size = asked.generation, 0
-            if asked.generation < self._generation or asked in self._answers or len(answer) > self._most:
+                self._generation, self.size = asked.generation, 0
+            if asked.generation < self._generation or asked.digest in self._answers or size > self._most:
                 return
-            self._answers[asked] = answer
-            self._size += len(answer)
-            while self._size > self._most:
+            self._answers[asked.digest] = answer
+            self.size += size
+            while self.size > self._most:
                 _, dropped = self._answers.popitem(last=False)
-                self._size -= len(dropped)
+                self.size -= len(dropped) + KEPT_EACH

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from grpc_health.v1 import health, health_pb2
 
@@ -24,15 +24,24 @@ class Health:
     """The standard health service of a server.
 
     "", the collection's name and `searching` serve when every index is on a
-    device, `always` as long as the server runs, "embedding" when a network is open.
+    device that answers, `always` as long as the server runs, "embedding" when a
+    network is open and answers, and each of `others` while its function says so.
     """
 
-    def __init__(self, current: Current, embed_queue: EmbedQueue, searching: list[str], always: list[str]) -> None:
+    def __init__(
+        self,
+        current: Current,
+        embed_queue: EmbedQueue,
+        searching: list[str],
+        always: list[str],
+        others: Mapping[str, Callable[[], bool]],
+    ) -> None:
         self.servicer = health.aio.HealthServicer()
         self._current = current
         self._embed_queue = embed_queue
         self._searching = ["", current.snapshot.name, *searching]
         self._always = always
+        self._others = others
         self._said: dict[str, object] = {}
 
     @property
@@ -48,6 +57,8 @@ class Health:
         serving = not self.lost
         for name in self._searching:
             await self._set(name, serving)
+        for name, serves in self._others.items():
+            await self._set(name, serves())
         await self._set(EMBEDDING, self._embed_queue.ready)
 
     async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:

@@ -7,6 +7,8 @@ wait for that. The process steps back behind searches, and ends with the server.
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +24,8 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server import tables
-from lookalike_server.child import Child, Role
+from lookalike_server.child import Child, HungError, OnHang, Role
+from lookalike_server.errors import ExpiredError
 from lookalike_server.limits import Limits
 
 # The modules are imported when they are first asked for: scikit-learn takes a second.
@@ -37,8 +40,10 @@ EXPERIMENTS: Final = {
 }
 ATTRIBUTION: Final = "attribution"
 # Arguments that are mappings; as items they can be compared and hashed.
-_MAPPINGS: Final = {"class_map", "class_names"}
+MAPPINGS: Final = {"class_map", "class_names"}
 _NICENESS = 10
+# Times as long as a network it may give no sign of life.
+_SILENCE = 6
 
 
 @dataclass(frozen=True)
@@ -55,9 +60,21 @@ class Asked:
     arguments: tuple[tuple[str, Any], ...] = ()
     made: str = ""
 
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """Stands for it where it is compared or kept: callers decide how large its arguments are."""
+        # Texts are escaped there, and everything else is numbers and tuples, so that no two are spelled alike.
+        spelled = repr((self.generation, self.name, self.arguments, self.made))
+        return hashlib.sha256(spelled.encode()).digest()
+
 
 class Laboratory(Protocol):
     """Runs experiments, one at a time."""
+
+    @property
+    def hung(self) -> bool:
+        """Whether it gives no sign of life; from any thread."""
+        ...
 
     def answer(self, asked: Asked) -> bytes:
         """A serialised ExperimentResult, or GetAttributionResponse. Errors are those of the experiment."""
@@ -88,12 +105,17 @@ class LocalLaboratory:
         self._held: tuple[tuple[int, Stamp], View] | None = None
         self._attributions: Any = None
 
+    @property
+    def hung(self) -> bool:
+        """False: it runs where it is asked."""
+        return False
+
     def answer(self, asked: Asked) -> bytes:
         """Errors: see Laboratory."""
         view, arguments = self._view_of(asked.generation), dict(asked.arguments)
         if asked.name == ATTRIBUTION:
             return self._attribution(view, arguments)
-        for name in arguments.keys() & _MAPPINGS:
+        for name in arguments.keys() & MAPPINGS:
             arguments[name] = dict(arguments[name])
         module = importlib.import_module(EXPERIMENTS[asked.name])
         experiment: Callable[..., Result] = getattr(module, asked.name)
@@ -127,12 +149,32 @@ class LocalLaboratory:
 class ProcessLaboratory:
     """A laboratory in another process, started when it is first asked; to be used by one thread."""
 
-    def __init__(self, equipment: Equipment) -> None:
-        self._child = Child(Role("experiments", "runs experiments", _opened, equipment, _NICENESS))
+    def __init__(self, equipment: Equipment, on_hang: OnHang = lambda what, sentence: None) -> None:
+        limits = equipment.limits
+        self._limit_s = limits.max_experiment_ms / 1000
+        # Its libraries hold the interpreter's lock for longer than a network does.
+        silence_s = limits.max_silence_ms / 1000 * _SILENCE
+        self._child = Child(Role("experiments", "runs experiments", _opened, equipment, _NICENESS, silence_s), on_hang)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the process is there and gives no sign of life."""
+        return self._child.hung
 
     def answer(self, asked: Asked) -> bytes:
-        """Errors: see Laboratory. DeviceError: the process ended; the next call starts another."""
-        answer: bytes = self._child.ask(asked)
+        """Errors: see Laboratory. DeviceError: the process ended; the next call starts another.
+
+        ExpiredError: the experiment took longer than `max_experiment_ms`.
+        """
+        try:
+            answer: bytes = self._child.ask(asked, self._limit_s)
+        except HungError as error:
+            if not error.late:
+                raise
+            raise ExpiredError(
+                f"The experiment ran for longer than {self._limit_s:g} s, which is max_experiment_ms, and was ended; "
+                "ask for less, or run the command on the collection itself."
+            ) from error
         return answer
 
     def close(self) -> None:

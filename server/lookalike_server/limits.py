@@ -29,6 +29,19 @@ class Limits:
     wait longer than half of it, by the pace of late, is refused at once;
     `max_slow_queue_ms` is for pictures and exact scans, of which one batch
     takes as long as a queue of searches.
+
+    What takes longer than it ever should has hung, and is given up: a batch on
+    a device after `max_search_ms`, one that reads every embedding after
+    `max_scan_ms`, reading stored vectors after `max_read_ms`, one of pictures
+    after `max_embed_ms` and what decoding them may take, an experiment after
+    `max_experiment_ms`. A process that gives no sign of life for
+    `max_silence_ms` has hung, too. A call that holds a generation for longer
+    than `max_lease_ms` is reported.
+
+    What has to be looked at item by item is bounded by the number of items:
+    `max_class_map` labels and classes, `max_names` names of models, clusterings
+    or tables; and `max_text_bytes` bytes of a request besides its vectors and
+    pictures, because nothing can be told of a message before it is read.
     """
 
     max_batch: int = 256
@@ -48,6 +61,17 @@ class Limits:
     max_queue_ms: int = 2000
     max_slow_queue_ms: int = 30_000
     max_receive_ms: int = 30_000
+    max_search_ms: int = 30_000
+    max_scan_ms: int = 600_000
+    max_read_ms: int = 60_000
+    max_embed_ms: int = 60_000
+    max_experiment_ms: int = 600_000
+    max_silence_ms: int = 10_000
+    max_lease_ms: int = 900_000
+    max_class_map: int = 50_000
+    max_names: int = 1000
+    max_text_bytes: int = MIB
+    max_kept_bytes: int = 64 * MIB
     default_page_size: int = 100
     max_thumbnail_side: int = 512
     min_thumbnail_side: int = 16

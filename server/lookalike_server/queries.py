@@ -30,6 +30,9 @@ _LARGEST = 1e15
 _SHORTEST = float(np.finfo(np.float32).tiny)
 _SHORT_SQUARE = 1e-30
 
+# Bytes of vectors or pictures that cost as much as looking up one image.
+_PER_ITEM = 1 << 14
+
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
 
@@ -63,19 +66,23 @@ class Resolver:
         kind = self.checked_kind(batch)
         own = None
         if kind == "vectors":
-            vectors = _given(space, batch.vectors)
+            size = len(batch.vectors.values.data)
+            vectors = await self._workers.looked_up(lambda: _checked(_given(space, batch.vectors)), size // _PER_ITEM)
         elif kind == "images":
-            files = list(batch.images.data)
-            vectors = await self._embedded(snapshot, space, files, deadline)
+            size = batch.images.ByteSize()
+            files = await self._workers.looked_up(lambda: self._files(batch.images), size // _PER_ITEM)
+            vectors = _checked(await self._embedded(snapshot, space, files, deadline))
         else:
-            own = self.stored_ids(snapshot, batch)
-            rows = space.rows_of_ids(own, batch.keys.values if kind == "keys" else batch.ids.values)
             reading = time.perf_counter()
-            vectors = await self._workers.run(lambda: space.vectors(rows), len(rows))
+            own, vectors = await self._workers.run(lambda: self._read(snapshot, space, batch), count_of(batch))
             record.stage("read", reading, time.perf_counter() - reading)
-        if not _within(vectors, _LARGEST):
-            raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
         return Queries(vectors, own, round((time.perf_counter() - started) * 1e6))
+
+    def _read(self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch) -> tuple[Int64, Float32]:
+        """The ids and vectors of stored images."""
+        own = self.stored_ids(snapshot, batch)
+        names = batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
+        return own, _checked(space.vectors(space.rows_of_ids(own, names)))
 
     async def _embedded(self, snapshot: Snapshot, space: Space, files: list[bytes], deadline: float | None) -> Float32:
         asked = time.perf_counter()
@@ -90,13 +97,11 @@ class Resolver:
         kind = batch.WhichOneof("kind")
         if kind is None:
             raise ArgumentError("query", "The call has no query; set one of vectors, images, keys and ids.")
-        count = _count(batch, kind)
+        count = count_of(batch)
         if not 1 <= count <= self._limits.max_batch:
             raise ArgumentError(
                 f"query.{kind}", f"The call has {count} queries; it must have 1 to {self._limits.max_batch}."
             )
-        if kind == "images":
-            self._check_sizes(batch.images)
         return kind
 
     def stored_ids(self, snapshot: Snapshot, batch: types_pb2.QueryBatch) -> Int64:
@@ -108,13 +113,16 @@ class Resolver:
         columns.rows_of_ids(ids)
         return ids
 
-    def _check_sizes(self, images: types_pb2.Images) -> None:
-        for position, data in enumerate(images.data):
+    def _files(self, images: types_pb2.Images) -> list[bytes]:
+        """The pictures of a call, which are copied; ArgumentError: one is too large."""
+        files = list(images.data)
+        for position, data in enumerate(files):
             if len(data) > self._limits.max_image_bytes:
                 raise ArgumentError(
                     "query.images",
                     f"Picture {position} has {len(data)} bytes; it may have {self._limits.max_image_bytes}.",
                 )
+        return files
 
 
 def require_directions(vectors: Float32, batch: types_pb2.QueryBatch) -> None:
@@ -135,7 +143,11 @@ def require_directions(vectors: Float32, batch: types_pb2.QueryBatch) -> None:
         )
 
 
-def _count(batch: types_pb2.QueryBatch, kind: str) -> int:
+def count_of(batch: types_pb2.QueryBatch) -> int:
+    """The number of queries that a batch says it has; 0 when it is empty."""
+    kind = batch.WhichOneof("kind")
+    if kind is None:
+        return 0
     if kind == "vectors":
         shape = batch.vectors.values.shape
         return int(shape[0]) if len(shape) else 0
@@ -164,6 +176,13 @@ def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
             f"The vectors have shape {values.shape}; the space {space.name} needs (n, {space.entry.dim}).",
         )
     return np.asarray(values, np.float32)
+
+
+def _checked(vectors: Float32) -> Float32:
+    """The vectors; ArgumentError when a value is NaN, infinite or too large."""
+    if not _within(vectors, _LARGEST):
+        raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
+    return vectors
 
 
 def _within(vectors: Float32, most: float) -> bool:

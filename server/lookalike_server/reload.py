@@ -46,7 +46,10 @@ class Reloader:
         self._served: Found | None = None
         # The one whose network was opened.
         self._opened = weakref.ref(current.snapshot)
-        self._loading = asyncio.Lock()
+        # What loads the newest generation for all who want it; None when nothing does.
+        self._loading: asyncio.Task[int] | None = None
+        # Which generation that would leave alone.
+        self._but: Found | None = None
 
     def nudge(self) -> None:
         """Look now, also at a generation that could not be loaded before."""
@@ -96,19 +99,45 @@ class Reloader:
         It is another one with a higher number, and also when the collection was
         deleted and made again, or taken back to an earlier generation. Errors as
         Loader.load; the old one is served on then.
+
+        One generation is loaded at a time, whoever asks. A load that has begun
+        goes on when its callers leave, since its thread cannot be stopped, and
+        what it brings is served.
         """
-        async with self._loading:
-            self._tried = None
-            newest = self._tried = await asyncio.to_thread(self._newest)
-            served = self._current.snapshot
-            if newest is None or newest in (but, self._served):
-                return served.generation
-            if await asyncio.to_thread(self._is_served, newest, served):
-                self._served = newest
-                return served.generation
-            snapshot = await self._load(newest.generation)
-            self._current.swap(snapshot)
+        # What was begun before may be of an older generation than this caller knows of. How it ends, others hear.
+        earlier = self._loading
+        while (loading := self._loading) is not None and (loading is earlier or self._but not in (None, but)):
+            await asyncio.wait([loading])
+        if loading is None:
+            self._but = but
+            self._loading = loading = asyncio.create_task(self._load_newest(but))
+            loading.add_done_callback(self._loaded)
+        return await asyncio.shield(loading)
+
+    async def close(self) -> None:
+        """Give up a load that is under way: what its thread still brings is closed."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+
+    def _loaded(self, loading: asyncio.Task[int]) -> None:
+        self._loading = None
+        if not loading.cancelled():
+            # Those who wait for it hear of it; where nobody is left, nobody has to.
+            loading.exception()
+
+    async def _load_newest(self, but: Found | None) -> int:
+        self._tried = None
+        newest = self._tried = await asyncio.to_thread(self._newest)
+        served = self._current.snapshot
+        if newest is None or newest in (but, self._served):
+            return served.generation
+        if await asyncio.to_thread(self._is_served, newest, served):
             self._served = newest
+            return served.generation
+        snapshot = await self._load(newest.generation)
+        self._current.swap(snapshot)
+        self._served = newest
         self._embed_queue.keep(snapshot)
         log.info("generation %d is served now", newest.generation)
         # Whoever asked for it need not wait for the network, which `watch` opens.

@@ -59,6 +59,19 @@ def served(
     return reply
 
 
+def within(number: int, message: bytes) -> bytes:
+    """A serialised message as field `number`, below 16, of another one, which goes on behind it.
+
+    So that bytes which are there already are neither read nor written again.
+    """
+    length, size = bytearray(), len(message)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return bytes([number << 3 | 2]) + bytes(length) + message
+
+
 def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
     return collection_pb2.ImageColumns(
         ids=wire.encode(columns.ids[rows]),

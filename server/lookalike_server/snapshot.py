@@ -159,6 +159,10 @@ class Snapshot:
         """The queries that wait in one of the lanes of all spaces."""
         return sum(space.engine.waiting[lane] for space in self.spaces.values() if space.searchable)
 
+    def look(self) -> list[tuple[str, str]]:
+        """Give up threads of its engines that hang, see Engine.look."""
+        return [told for space in self.spaces.values() if space.searchable for told in space.engine.look()]
+
     def close(self) -> None:
         """End its threads; the memory goes with the last reference."""
         for space in self.spaces.values():

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import psutil
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
 
 import lookalike as lookalike_client
 
@@ -50,6 +55,43 @@ def test_another_network_is_started_when_its_process_dies(
         embedding_process(process).kill()
         # The client tries again what is UNAVAILABLE, so that nobody notices.
         assert client.search(image=pictures / "blue" / "07.png", k=1).keys == ("blue/07.png",)
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["by a call", "while nobody asks"])
+def test_another_network_is_started_when_its_process_hangs(
+    server: tuple[subprocess.Popen[str], str], pictures: Path, asked: bool
+) -> None:
+    process, address = server
+    with lookalike_client.Client(address, timeout=300) as client, grpc.insecure_channel(address) as channel:
+        # Too large for a pipe, so that giving it to the process hangs as well.
+        large = pictures.parent / "large.bmp"
+        Image.open(pictures / "blue" / "07.png").convert("RGB").resize((600, 600)).save(large)
+        before = client.search(image=large, k=1).keys
+        hung = embedding_process(process)
+        hung.suspend()
+        answers: list[tuple[str, ...]] = []
+        caller = threading.Thread(target=lambda: answers.append(client.search(image=large, k=1).keys))
+        if asked:
+            caller.start()
+        stub = health_pb2_grpc.HealthStub(channel)
+        embedding = health_pb2.HealthCheckRequest(service="embedding")
+        _until(lambda: stub.Check(embedding).status == health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING
+        assert len(client.search(key="red/00.png", k=3)) == 3
+        _until(lambda: not hung.is_running() or hung.status() == psutil.STATUS_ZOMBIE)
+        if not asked:
+            _until(lambda: stub.Check(embedding).status == health_pb2.HealthCheckResponse.SERVING)
+            caller.start()
+        caller.join(300)
+        # The client tries again what is UNAVAILABLE, so that nobody notices.
+        assert answers == [before]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Popen[str], str], pictures: Path) -> None:

@@ -264,7 +264,7 @@ class FakeEmbedder:
         self.fingerprint = fingerprint
         self.batches: list[int] = []
         self.closed = False
-        self.alive = True
+        self.alive, self.hung = True, False
         self._vectors = vectors
 
     def embed(self, files: list[bytes]) -> Embedded:

@@ -12,7 +12,7 @@ import pytest
 
 from lookalike_indexer.errors import NotFoundError
 from lookalike_server.errors import ExpiredError, OverloadedError
-from lookalike_server.experiments import ExperimentQueue, Kept
+from lookalike_server.experiments import KEPT_EACH, ExperimentQueue, Kept
 from lookalike_server.laboratory import Asked
 from lookalike_server.limits import Limits
 
@@ -133,11 +133,14 @@ async def test_what_was_answered_is_answered_again_until_the_next_generation() -
 
 
 def test_no_more_bytes_are_kept_than_may_be() -> None:
-    kept = Kept(10)
+    kept = Kept(10 + 2 * KEPT_EACH)
     for name in "abc":
         kept.add(Asked(1, name), b"1234")
         kept.get(Asked(1, "a"))
     assert [kept.get(Asked(1, name)) is not None for name in "abc"] == [True, False, True]
-    kept.add(Asked(1, "large"), b"x" * 11)
+    kept.add(Asked(1, "large"), b"x" * (11 + KEPT_EACH))
     assert kept.get(Asked(1, "large")) is None
     assert kept.get(Asked(1, "a")) is not None
+    assert kept.size == 2 * (4 + KEPT_EACH)
+    kept.add(Asked(2, "a"), b"12345")
+    assert (kept.size, kept.get(Asked(1, "a"))) == (5 + KEPT_EACH, None)

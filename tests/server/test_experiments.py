@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
+import tracemalloc
 from typing import Any
 
 import grpc
@@ -30,6 +31,7 @@ from lookalike_indexer.experiments.view import View
 from lookalike_server import tables
 from lookalike_server.laboratory import Equipment, LocalLaboratory
 from lookalike_server.limits import Limits
+from lookalike_server.observe.settings import ObserveSettings
 
 CODE = grpc.StatusCode
 
@@ -245,6 +247,72 @@ async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> N
                 await getattr(served.experiment, method)(request)
             found = refused(caught.value)
             assert (found.code, said in found.message) == (code, True), (method, found.message)
+
+
+CLASSES = pb.LabelClasses(label="label1", classes=["1", "2", "3"])
+
+
+async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
+    class Idle(LocalLaboratory):
+        def answer(self, asked):
+            raise AssertionError(f"{asked} was run")
+
+    limits = Limits(max_class_map=7, max_names=3, max_text_bytes=100_000)
+    few = [CLASSES, CLASSES]
+    many = [pb.LabelClasses()] * 8
+    image = pb.ImageName(id=5)
+    long = pb.LabelClasses(label="x" * 100_000, classes=["1"])
+    async with serve(toy, laboratory=Idle(Equipment(str(toy.root), None, 1, limits)), limits=limits) as served:
+        for method, request, said in (
+            (
+                "GetClassAccuracies",
+                pb.GetClassAccuraciesRequest(class_map=few),
+                "has 8 labels and classes; it may have 7",
+            ),
+            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(class_map=many), "which is max_class_map"),
+            ("ExplainImage", pb.ExplainImageRequest(image=image, class_map=few), "has 8 labels and classes"),
+            (
+                "GetClassAccuracies",
+                pb.GetClassAccuraciesRequest(models=["a"] * 4),
+                "has 4 models; it may have 3, which",
+            ),
+            ("GetResult", pb.GetResultRequest(tables=["a"] * 4), "has 4 tables; it may have 3, which is max_names"),
+            ("ExplainImage", pb.ExplainImageRequest(image=image, class_map=[long]), "100000, which is max_text_bytes"),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await getattr(served.experiment, method)(request)
+            found = refused(caught.value)
+            assert (found.code, said in found.message) == (CODE.INVALID_ARGUMENT, True), (method, found.message)
+
+
+async def test_what_callers_send_is_not_kept_and_what_they_get_up_to_a_bound(toy, serve) -> None:
+    class Same(LocalLaboratory):
+        def answer(self, asked):
+            return pb.ExperimentResult(findings=["x" * 1000]).SerializeToString()
+
+    limits = Limits(max_kept_bytes=20_000)
+    classes = [f"class {number}" for number in range(20_000)]
+    observe = ObserveSettings(metrics_port=0)
+    laboratory = Same(Equipment(str(toy.root), None, 1, limits))
+    async with serve(toy, laboratory=laboratory, limits=limits, observe=observe) as served:
+
+        async def ask(number: int) -> None:
+            class_map = [pb.LabelClasses(label=f"label{number}", classes=classes)]
+            reply = await served.experiment.GetClassAccuracies(pb.GetClassAccuraciesRequest(class_map=class_map))
+            assert reply.result.findings == ["x" * 1000]
+
+        tracemalloc.start()
+        try:
+            for number in range(3):
+                await ask(number)
+            before = tracemalloc.get_traced_memory()[0]
+            for number in range(3, 30):
+                await ask(number)
+            grown = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert 10_000 < served.app.kept_bytes <= 20_000
+    assert grown < 4_000_000, "the texts of one class_map take a million bytes and more"
 
 
 async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, serve, refused) -> None:

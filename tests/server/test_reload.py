@@ -15,10 +15,11 @@ import psutil
 import pytest
 
 from lookalike import wire
-from lookalike.v1 import search_pb2, search_pb2_grpc, types_pb2
+from lookalike.v1 import search_pb2, search_pb2_grpc, server_pb2, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
+from lookalike_server.snapshot import Loader
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:
@@ -174,6 +175,105 @@ async def test_a_failed_load_leaves_no_thread(make_toy, serve, monkeypatch) -> N
 
 def engine_threads() -> int:
     return sum(thread.name.startswith(("search/", "scan/")) for thread in threading.enumerate())
+
+
+class TestReloads:
+    """Callers of Reload while a generation is loading, which takes until `go_on` is set."""
+
+    @pytest.fixture
+    def loads(self, monkeypatch):
+        class Loads:
+            go_on = threading.Event()
+            under_way = most = begun = 0
+            fails = False
+
+        counted, lock, load = Loads(), threading.Lock(), Loader.load
+
+        def slow(loader, reader):
+            if reader.manifest.generation == 1:
+                return load(loader, reader)
+            with lock:
+                counted.begun += 1
+                counted.under_way += 1
+                counted.most = max(counted.most, counted.under_way)
+            try:
+                assert counted.go_on.wait(60)
+                if counted.fails:
+                    raise DataLossError("The index is not what was written.")
+                return load(loader, reader)
+            finally:
+                with lock:
+                    counted.under_way -= 1
+
+        monkeypatch.setattr(Loader, "load", slow)
+        yield counted
+        counted.go_on.set()
+
+    async def test_cancelled_ones_leave_one_load_which_is_served(self, make_toy, serve, loads) -> None:
+        toy = make_toy()
+        async with serve(toy, watch=3600) as served:
+            make_toy(toy.vectors[:100])
+            for _ in range(4):
+                with pytest.raises(grpc.aio.AioRpcError) as caught:
+                    await served.server.Reload(server_pb2.ReloadRequest(), timeout=0.15)
+                assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            await until(lambda: loads.begun > 0)
+            assert (loads.begun, loads.under_way) == (1, 1)
+            loads.go_on.set()
+            await until(lambda: served.app.current.generations == [2])
+            assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
+        assert (loads.begun, loads.most) == (1, 1)
+
+    async def test_all_who_ask_are_answered_by_one_load(self, make_toy, serve, loads) -> None:
+        toy = make_toy()
+        async with serve(toy, watch=3600) as served:
+            make_toy(toy.vectors[:100])
+            asked = [asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest())) for _ in range(5)]
+            await until(lambda: loads.begun == 1)
+            gone = asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest(), timeout=0.05))
+            await asyncio.wait([gone])
+            loads.go_on.set()
+            replies = await asyncio.gather(*asked)
+        assert {reply.generation for reply in replies} == {2}
+        assert loads.begun == 1
+
+    async def test_one_that_asks_for_a_later_generation_gets_it(self, make_toy, serve, loads) -> None:
+        toy = make_toy()
+        async with serve(toy, watch=3600) as served:
+            make_toy(toy.vectors[:100])
+            first = asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest()))
+            await until(lambda: loads.begun == 1)
+            make_toy(toy.vectors[:200])
+            second = asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest()))
+            await until(lambda: served.app.calls_in_flight == 2)
+            loads.go_on.set()
+            assert [(await one).generation for one in (first, second)] == [2, 3]
+        assert loads.most == 1
+
+    async def test_a_failure_is_told_to_all_who_asked(self, make_toy, serve, loads) -> None:
+        toy = make_toy()
+        loads.fails = True
+        async with serve(toy, watch=3600) as served:
+            make_toy(toy.vectors[:100])
+            asked = [asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest())) for _ in range(3)]
+            await until(lambda: loads.begun == 1 and served.app.calls_in_flight == 3)
+            loads.go_on.set()
+            outcomes = await asyncio.gather(*asked, return_exceptions=True)
+            assert [one.code() for one in outcomes] == [grpc.StatusCode.DATA_LOSS] * 3
+            assert loads.most == 1
+            loads.fails = False
+            assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
+
+    async def test_a_server_that_stops_waits_for_none(self, make_toy, serve, loads) -> None:
+        toy = make_toy()
+        before = set(threading.enumerate())
+        async with serve(toy, watch=3600) as served:
+            make_toy(toy.vectors[:100])
+            with pytest.raises(grpc.aio.AioRpcError):
+                await served.server.Reload(server_pb2.ReloadRequest(), timeout=0.15)
+            await until(lambda: loads.begun == 1)
+        loads.go_on.set()
+        await until(lambda: not [one for one in set(threading.enumerate()) - before if one.name.startswith("search")])
 
 
 async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, serve, by_vector, caplog) -> None:

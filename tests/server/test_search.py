@@ -231,7 +231,7 @@ class TestStored:
 
     async def test_a_key_too_long_for_a_header_is_not_found_either(self, make_toy, serve, refused) -> None:
         async with serve(make_toy()) as served:
-            for key in ("é" * 1_000_000, "\U0001f600" * 590, "%" * 5000, "\x01" * 5000):
+            for key in ("é" * 500_000, "\U0001f600" * 590, "%" * 5000, "\x01" * 5000):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await served.neighbors(keys(key), 3)
                 assert refused(caught.value).code == grpc.StatusCode.NOT_FOUND

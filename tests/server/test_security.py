@@ -354,13 +354,12 @@ async def reflected(channel: grpc.aio.Channel, token: str) -> grpc.StatusCode:
 
 async def test_a_reload_tells_why_the_newest_generation_cannot_be_served(make_toy, serve) -> None:
     toy = make_toy()
-    async with serve(toy) as served:
-        # Before the watcher can see a generation of which nothing is there.
-        async with served.app._reloader._loading:
-            make_toy(np.eye(16, dtype=np.float32))
-            manifest = sorted(path for path in (toy.root / "indexes").rglob("*") if path.is_file())[-1]
-            data = manifest.read_bytes()
-            manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    # No watcher sees a generation of which nothing is there yet.
+    async with serve(toy, watch=3600) as served:
+        make_toy(np.eye(16, dtype=np.float32))
+        manifest = sorted(path for path in (toy.root / "indexes").rglob("*") if path.is_file())[-1]
+        data = manifest.read_bytes()
+        manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.server.Reload(server_pb2.ReloadRequest())
         assert caught.value.code() is CODE.DATA_LOSS

@@ -47,6 +47,17 @@ class Limits(google.protobuf.message.Message):
     MAX_QUEUE_MS_FIELD_NUMBER: builtins.int
     MAX_SLOW_QUEUE_MS_FIELD_NUMBER: builtins.int
     MAX_RECEIVE_MS_FIELD_NUMBER: builtins.int
+    MAX_SEARCH_MS_FIELD_NUMBER: builtins.int
+    MAX_SCAN_MS_FIELD_NUMBER: builtins.int
+    MAX_READ_MS_FIELD_NUMBER: builtins.int
+    MAX_EMBED_MS_FIELD_NUMBER: builtins.int
+    MAX_EXPERIMENT_MS_FIELD_NUMBER: builtins.int
+    MAX_SILENCE_MS_FIELD_NUMBER: builtins.int
+    MAX_LEASE_MS_FIELD_NUMBER: builtins.int
+    MAX_CLASS_MAP_FIELD_NUMBER: builtins.int
+    MAX_NAMES_FIELD_NUMBER: builtins.int
+    MAX_TEXT_BYTES_FIELD_NUMBER: builtins.int
+    MAX_KEPT_BYTES_FIELD_NUMBER: builtins.int
     max_batch: builtins.int
     """Queries in a call."""
     max_k: builtins.int
@@ -83,6 +94,30 @@ class Limits(google.protobuf.message.Message):
     """The same for what takes long: pictures, and exact searches of a compressed index."""
     max_receive_ms: builtins.int
     """Milliseconds that a call's message may take to arrive."""
+    max_search_ms: builtins.int
+    """Milliseconds after which a batch of searches has hung and is given up."""
+    max_scan_ms: builtins.int
+    """The same of a batch of exact searches that reads every embedding."""
+    max_read_ms: builtins.int
+    """The same of reading stored vectors, and of looking up and writing what a reply says."""
+    max_embed_ms: builtins.int
+    """The same of a batch of pictures, besides what decoding them may take."""
+    max_experiment_ms: builtins.int
+    """The same of an experiment."""
+    max_silence_ms: builtins.int
+    """Milliseconds without a sign of life after which the network's process has hung; that of experiments after six times
+    as many.
+    """
+    max_lease_ms: builtins.int
+    """Milliseconds after which the log tells of a call that holds a generation."""
+    max_class_map: builtins.int
+    """Labels and classes in a class_map, taken together."""
+    max_names: builtins.int
+    """Names of models, clusterings or tables in a call."""
+    max_text_bytes: builtins.int
+    """Bytes of a request besides its vectors and pictures."""
+    max_kept_bytes: builtins.int
+    """Bytes of the answers of experiments that are kept in memory."""
     def __init__(
         self,
         *,
@@ -103,8 +138,19 @@ class Limits(google.protobuf.message.Message):
         max_queue_ms: builtins.int = ...,
         max_slow_queue_ms: builtins.int = ...,
         max_receive_ms: builtins.int = ...,
+        max_search_ms: builtins.int = ...,
+        max_scan_ms: builtins.int = ...,
+        max_read_ms: builtins.int = ...,
+        max_embed_ms: builtins.int = ...,
+        max_experiment_ms: builtins.int = ...,
+        max_silence_ms: builtins.int = ...,
+        max_lease_ms: builtins.int = ...,
+        max_class_map: builtins.int = ...,
+        max_names: builtins.int = ...,
+        max_text_bytes: builtins.int = ...,
+        max_kept_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_peer_bytes", b"max_peer_bytes", "max_peer_calls", b"max_peer_calls", "max_queue", b"max_queue", "max_queue_bytes", b"max_queue_bytes", "max_queue_ms", b"max_queue_ms", "max_receive_ms", b"max_receive_ms", "max_slow_queue_ms", b"max_slow_queue_ms", "max_table_rows", b"max_table_rows"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_class_map", b"max_class_map", "max_embed_ms", b"max_embed_ms", "max_experiment_ms", b"max_experiment_ms", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_kept_bytes", b"max_kept_bytes", "max_lease_ms", b"max_lease_ms", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_names", b"max_names", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_peer_bytes", b"max_peer_bytes", "max_peer_calls", b"max_peer_calls", "max_queue", b"max_queue", "max_queue_bytes", b"max_queue_bytes", "max_queue_ms", b"max_queue_ms", "max_read_ms", b"max_read_ms", "max_receive_ms", b"max_receive_ms", "max_scan_ms", b"max_scan_ms", "max_search_ms", b"max_search_ms", "max_silence_ms", b"max_silence_ms", "max_slow_queue_ms", b"max_slow_queue_ms", "max_table_rows", b"max_table_rows", "max_text_bytes", b"max_text_bytes"]) -> None: ...
 
 global___Limits = Limits
 

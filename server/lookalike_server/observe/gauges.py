@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lookalike_server.current import Current
+from lookalike_server.hangs import Hangs
 from lookalike_server.observe.audit import Audited, RecallAudit
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.memory import device_memory
@@ -22,6 +23,12 @@ class Watched(Protocol):
 
     @property
     def calls_in_flight(self) -> int: ...
+
+    @property
+    def hangs(self) -> Hangs: ...
+
+    @property
+    def kept_bytes(self) -> int: ...
 
     def queues(self) -> Mapping[str, int]:
         """What waits, by queue."""
@@ -48,6 +55,17 @@ class Gauges(Collector):
             "lookalike_generations_held", "Generations in memory: 2 while a swap is under way.",
             len(watched.current.generations),
         )  # fmt: skip
+        yield GaugeMetricFamily(
+            "lookalike_oldest_lease_seconds", "How long the oldest call that holds a generation has held it.",
+            watched.current.oldest_lease_s,
+        )  # fmt: skip
+        hung = CounterMetricFamily("lookalike_hung", "How often what hung was given up.", labels=["what"])
+        for what, count in watched.hangs.counts.items():
+            hung.add_metric([what], count)
+        yield hung
+        yield GaugeMetricFamily(
+            "lookalike_kept_answers_bytes", "The answers of experiments that are kept in memory.", watched.kept_bytes
+        )
         rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space", "index"])
         size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space", "index"])
         for entry in manifest.indexes.values():

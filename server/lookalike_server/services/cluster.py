@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, cluster_pb2_grpc
+from lookalike.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_server import replies
@@ -18,9 +18,11 @@ from lookalike_server.clusterings import Clustering
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
+from lookalike_server.neighbors import Texts
 from lookalike_server.pages import Pager
-from lookalike_server.queries import Resolver, require_directions
+from lookalike_server.queries import Resolver, count_of, require_directions
 from lookalike_server.replies import Stopwatch, deadline_of, served
+from lookalike_server.request_checks import check_names, check_reply
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -37,50 +39,61 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
     async def GetMembership(
         self, request: cluster_pb2.GetMembershipRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> cluster_pb2.GetMembershipResponse:
+    ) -> Any:
+        """The bytes of a GetMembershipResponse."""
         watch = Stopwatch()
         if not 0 <= request.members <= self._limits.max_members:
             raise ArgumentError("members", f"members is {request.members}; it must be 0 to {self._limits.max_members}.")
+        check_names("clusterings", request.clusterings, self._limits)
         with self._current.lease() as snapshot:
             if self._resolver.checked_kind(request.query) in ("keys", "ids"):
-                memberships = self._stored(snapshot, request)
-                space = None
-            else:
-                space = snapshot.space(request.space)
-                memberships = await self._new(snapshot, space, request, deadline_of(context), watch)
-            return cluster_pb2.GetMembershipResponse(
-                memberships=memberships,
-                served=served(snapshot, space, watch, _notes(snapshot, [one.clustering for one in memberships])),
-            )
+                clusterings = _some(
+                    snapshot, _named(snapshot, request.clusterings) or list(snapshot.clusterings.values())
+                )
+                self._check_size(snapshot, request, clusterings)
+                return await self._workers.run(lambda: self._stored(snapshot, request, clusterings, watch))
+            return await self._new(snapshot, request, deadline_of(context), watch)
 
-    def _stored(self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest) -> list[cluster_pb2.Membership]:
-        ids = self._resolver.stored_ids(snapshot, request.query)
-        clusterings = _named(snapshot, request.clusterings) or list(snapshot.clusterings.values())
-        return [_membership(snapshot, one, one.stored(ids), request.members) for one in _some(snapshot, clusterings)]
-
-    async def _new(
+    def _stored(
         self,
         snapshot: Snapshot,
-        space: Space,
         request: cluster_pb2.GetMembershipRequest,
-        deadline: float | None,
+        clusterings: list[Clustering],
         watch: Stopwatch,
-    ) -> list[cluster_pb2.Membership]:
+    ) -> bytes:
+        ids = self._resolver.stored_ids(snapshot, request.query)
+        assigned = [one.stored(ids) for one in clusterings]
+        return _written(snapshot, None, clusterings, assigned, request.members, watch)
+
+    async def _new(
+        self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, deadline: float | None, watch: Stopwatch
+    ) -> bytes:
+        space = snapshot.space(request.space)
         clusterings = _of_space(snapshot, space, request.clusterings)
+        self._check_size(snapshot, request, clusterings)
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         watch.resolve_us = queries.resolve_us
         vectors = queries.vectors
         if any(one.entry.metric == "cosine" for one in clusterings):
             require_directions(vectors, request.query)
-        found = await self._workers.run(lambda: [one.assigned(vectors) for one in clusterings], len(vectors))
-        return [
-            _membership(snapshot, one, assigned, request.members)
-            for one, assigned in zip(clusterings, found, strict=True)
-        ]
+
+        def found() -> bytes:
+            assigned = [one.assigned(vectors) for one in clusterings]
+            return _written(snapshot, space, clusterings, assigned, request.members, watch)
+
+        return await self._workers.run(found, len(vectors))
+
+    def _check_size(
+        self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, clusterings: list[Clustering]
+    ) -> None:
+        queries = count_of(request.query) * len(clusterings)
+        texts = Texts(keys=True, labels=True)
+        check_reply(snapshot.columns, queries, request.members, texts, self._limits, "members")
 
     async def ListMembers(
         self, request: cluster_pb2.ListMembersRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> cluster_pb2.ListMembersResponse:
+    ) -> Any:
+        """The bytes of a ListMembersResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             clustering = snapshot.clustering(request.clustering)
@@ -92,34 +105,62 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             total = int(clustering.sizes[request.cluster])
             pager = Pager(snapshot.generation, f"members/{clustering.name}/{request.cluster}")
             page = pager.page(request.page_token, request.page_size, total, self._limits)
-            found = clustering.members(request.cluster, page.start, page.stop)
-            return cluster_pb2.ListMembersResponse(
-                members=replies.members(snapshot.columns, found),
-                total=total,
-                next_page_token=pager.token_after(page),
-                served=served(
-                    snapshot, snapshot.space(clustering.entry.space), watch, _notes(snapshot, [clustering.name])
-                ),
-            )
+
+            def found() -> bytes:
+                members = clustering.members(request.cluster, page.start, page.stop)
+                return cluster_pb2.ListMembersResponse(
+                    members=replies.members(snapshot.columns, members),
+                    total=total,
+                    next_page_token=pager.token_after(page),
+                    served=_served(snapshot, clustering, watch),
+                ).SerializeToString()
+
+            return await self._workers.looked_up(found, page.stop - page.start)
 
     async def ListClusters(
         self, request: cluster_pb2.ListClustersRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> cluster_pb2.ListClustersResponse:
+    ) -> Any:
+        """The bytes of a ListClustersResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             clustering = snapshot.clustering(request.clustering)
-            return cluster_pb2.ListClustersResponse(
-                sizes=wire.encode(clustering.sizes),
-                mean_distances=wire.encode(clustering.mean_distances),
-                served=served(
-                    snapshot, snapshot.space(clustering.entry.space), watch, _notes(snapshot, [clustering.name])
-                ),
-            )
+
+            def found() -> bytes:
+                # The mean distances, when they are first asked for, are those of every image.
+                return cluster_pb2.ListClustersResponse(
+                    sizes=wire.encode(clustering.sizes),
+                    mean_distances=wire.encode(clustering.mean_distances),
+                    served=_served(snapshot, clustering, watch),
+                ).SerializeToString()
+
+            return await self._workers.run(found)
 
 
 def _notes(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
     """A sentence for each clustering that lacks images of its space."""
     return [note for name in names if (note := snapshot.clustering_notes[name])]
+
+
+def _served(snapshot: Snapshot, clustering: Clustering, watch: Stopwatch) -> types_pb2.Served:
+    space = snapshot.space(clustering.entry.space)
+    return served(snapshot, space, watch, _notes(snapshot, [clustering.name]))
+
+
+def _written(
+    snapshot: Snapshot,
+    space: Space | None,
+    clusterings: list[Clustering],
+    found: list[Assigned],
+    members: int,
+    watch: Stopwatch,
+) -> bytes:
+    """A GetMembershipResponse, for a thread of its own."""
+    return cluster_pb2.GetMembershipResponse(
+        memberships=[
+            _membership(snapshot, one, assigned, members) for one, assigned in zip(clusterings, found, strict=True)
+        ],
+        served=served(snapshot, space, watch, _notes(snapshot, [one.name for one in clusterings])),
+    ).SerializeToString()
 
 
 def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:

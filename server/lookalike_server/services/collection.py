@@ -17,49 +17,62 @@ from lookalike_server.limits import Limits
 from lookalike_server.pages import Pager
 from lookalike_server.replies import Stopwatch, served
 from lookalike_server.thumbnails import Thumbnails
+from lookalike_server.workers import Workers
 
 Int64 = npt.NDArray[np.int64]
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
-    def __init__(self, current: Current, limits: Limits, thumbnails: Thumbnails) -> None:
+    def __init__(self, current: Current, limits: Limits, thumbnails: Thumbnails, workers: Workers) -> None:
         self._current = current
         self._limits = limits
         self._thumbnails = thumbnails
+        self._workers = workers
 
     async def GetCollection(
         self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> collection_pb2.GetCollectionResponse:
+    ) -> Any:
+        """The bytes of a GetCollectionResponse."""
         with self._current.lease() as snapshot:
-            reply = _described(snapshot.description)
-            visible.put(reply)
-            return reply
+
+            def found() -> bytes:
+                reply = _described(snapshot.description)
+                visible.put(reply)
+                return reply.SerializeToString()
+
+            return await self._workers.run(found)
 
     async def GetImages(
         self, request: collection_pb2.GetImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> collection_pb2.GetImagesResponse:
+    ) -> Any:
+        """The bytes of a GetImagesResponse."""
         watch = Stopwatch()
         kind = request.WhichOneof("which")
         if kind is None:
             raise ArgumentError("which", "The call names no images; set keys or ids.")
-        wanted = request.keys.values if kind == "keys" else request.ids.values
+        wanted: Any = request.keys.values if kind == "keys" else request.ids.values
         if not 1 <= len(wanted) <= self._limits.max_page_size:
             raise ArgumentError(
                 kind, f"The call names {len(wanted)} images; it must name 1 to {self._limits.max_page_size}."
             )
         with self._current.lease() as snapshot:
-            columns = snapshot.columns
-            if kind == "keys":
-                rows = columns.rows_of_keys(request.keys.values)
-            else:
-                rows = columns.rows_of_ids(np.array(request.ids.values, np.int64))
-            return collection_pb2.GetImagesResponse(
-                images=replies.images(columns, rows), served=served(snapshot, None, watch)
-            )
+
+            def found() -> bytes:
+                columns = snapshot.columns
+                rows = (
+                    columns.rows_of_keys(wanted) if kind == "keys" else columns.rows_of_ids(np.array(wanted, np.int64))
+                )
+                images = replies.images(columns, rows)
+                return collection_pb2.GetImagesResponse(
+                    images=images, served=served(snapshot, None, watch)
+                ).SerializeToString()
+
+            return await self._workers.looked_up(found, len(wanted))
 
     async def ListImages(
         self, request: collection_pb2.ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> collection_pb2.ListImagesResponse:
+    ) -> Any:
+        """The bytes of a ListImagesResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             columns = snapshot.columns
@@ -67,17 +80,22 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             total = len(columns) if labelled is None else len(labelled)
             pager = Pager(snapshot.generation, f"images/{request.label}")
             page = pager.page(request.page_token, request.page_size, total, self._limits)
-            rows = np.arange(page.start, page.stop) if labelled is None else labelled[page.start : page.stop]
-            return collection_pb2.ListImagesResponse(
-                images=replies.images(columns, rows),
-                total=total,
-                next_page_token=pager.token_after(page),
-                served=served(snapshot, None, watch),
-            )
+
+            def found() -> bytes:
+                rows = np.arange(page.start, page.stop) if labelled is None else labelled[page.start : page.stop]
+                return collection_pb2.ListImagesResponse(
+                    images=replies.images(columns, rows.astype(np.int64, copy=False)),
+                    total=total,
+                    next_page_token=pager.token_after(page),
+                    served=served(snapshot, None, watch),
+                ).SerializeToString()
+
+            return await self._workers.looked_up(found, page.stop - page.start)
 
     async def GetThumbnails(
         self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> collection_pb2.GetThumbnailsResponse:
+    ) -> Any:
+        """The bytes of a GetThumbnailsResponse."""
         watch = Stopwatch()
         limits = self._limits
         size = request.size or limits.default_thumbnail_side
@@ -89,11 +107,17 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             raise ArgumentError(
                 "ids", f"The call names {len(request.ids)} images; it must name 1 to {limits.max_batch}."
             )
+        ids = np.array(request.ids, np.int64)
         with self._current.lease() as snapshot:
-            rows = snapshot.columns.rows_of_ids(np.array(request.ids, np.int64))
-            uris = snapshot.columns.uris(rows)
+            columns = snapshot.columns
+            uris = await self._workers.looked_up(lambda: columns.uris(columns.rows_of_ids(ids)), len(ids))
             jpegs = await self._thumbnails.make(uris, size)
-            return collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
+
+            def written() -> bytes:
+                reply = collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
+                return reply.SerializeToString()
+
+            return await self._workers.looked_up(written, len(ids))
 
 
 def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:

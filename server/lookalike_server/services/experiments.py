@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any, Final
 
 import grpc
 import numpy as np
 
-from lookalike.v1 import experiment_pb2, experiment_pb2_grpc, types_pb2
+from lookalike.v1 import experiment_pb2, experiment_pb2_grpc
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
 from lookalike_server import stored_results, visible
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.experiments import ExperimentQueue
-from lookalike_server.laboratory import ATTRIBUTION, Asked
+from lookalike_server.laboratory import ATTRIBUTION, MAPPINGS, Asked
 from lookalike_server.limits import Limits
-from lookalike_server.replies import Stopwatch, deadline_of, served
+from lookalike_server.replies import Stopwatch, deadline_of, served, within
+from lookalike_server.request_checks import check_names
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
 
 Context = grpc.aio.ServicerContext[Any, Any]
+ClassMap = tuple[tuple[str, tuple[str, ...]], ...]
+
+# Bytes that cost as much to copy as looking up one image.
+_PER_ITEM = 1 << 14
 
 _METRICS: Final = {
     experiment_pb2.ACCURACY_METRIC_UNSPECIFIED: "",
@@ -36,14 +41,6 @@ _METHODS: Final = {
 }
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """What every reply of an experiment is made of."""
-
-    result: experiment_pb2.ExperimentResult
-    served: types_pb2.Served
-
-
 class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     def __init__(self, current: Current, limits: Limits, queue: ExperimentQueue, workers: Workers) -> None:
         self._current = current
@@ -51,78 +48,64 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self._queue = queue
         self._workers = workers
 
-    async def GetImageClusters(
-        self, request: experiment_pb2.GetImageClustersRequest, context: Context
-    ) -> experiment_pb2.GetImageClustersResponse:
+    async def GetImageClusters(self, request: experiment_pb2.GetImageClustersRequest, context: Context) -> Any:
+        """The bytes of a GetImageClustersResponse."""
         members = _count("members", request.members, self._limits.max_members)
         with self._current.lease() as snapshot:
             row = _row(snapshot, request.image)
-            reply = await self._ask(snapshot, None, context, "image_clusters", {"row": row, **members})
-        return experiment_pb2.GetImageClustersResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, None, context, "image_clusters", {"row": row, **members})
 
-    async def GetClassAccuracies(
-        self, request: experiment_pb2.GetClassAccuraciesRequest, context: Context
-    ) -> experiment_pb2.GetClassAccuraciesResponse:
+    async def GetClassAccuracies(self, request: experiment_pb2.GetClassAccuraciesRequest, context: Context) -> Any:
+        """The bytes of a GetClassAccuraciesResponse."""
         given: dict[str, Any] = _count("best", request.best, self._limits.max_page_size)
         if request.metric not in _METRICS:
             raise ArgumentError("metric", f"metric is {request.metric}, which this server does not know.")
-        given |= _set(metric=_METRICS[request.metric], class_map=_class_map(request))
+        check_names("models", request.models, self._limits)
+        given |= _set(metric=_METRICS[request.metric], class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
             models = tuple(request.models) or _predicting(snapshot)
-            reply = await self._ask(snapshot, None, context, "class_accuracies", {"models": models, **given})
-        return experiment_pb2.GetClassAccuraciesResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, None, context, "class_accuracies", {"models": models, **given})
 
-    async def GetClassMatrix(
-        self, request: experiment_pb2.GetClassMatrixRequest, context: Context
-    ) -> experiment_pb2.GetClassMatrixResponse:
+    async def GetClassMatrix(self, request: experiment_pb2.GetClassMatrixRequest, context: Context) -> Any:
+        """The bytes of a GetClassMatrixResponse."""
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
-            reply = await self._ask(snapshot, space, context, "class_matrix", {"clustering": clustering})
-        return experiment_pb2.GetClassMatrixResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, space, context, "class_matrix", {"clustering": clustering})
 
-    async def ListOddballs(
-        self, request: experiment_pb2.ListOddballsRequest, context: Context
-    ) -> experiment_pb2.ListOddballsResponse:
+    async def ListOddballs(self, request: experiment_pb2.ListOddballsRequest, context: Context) -> Any:
+        """The bytes of a ListOddballsResponse."""
         given = _set(label=request.label) | _count("limit", request.limit, self._limits.max_page_size)
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
-            reply = await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
-        return experiment_pb2.ListOddballsResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
 
-    async def SplitLabel(
-        self, request: experiment_pb2.SplitLabelRequest, context: Context
-    ) -> experiment_pb2.SplitLabelResponse:
+    async def SplitLabel(self, request: experiment_pb2.SplitLabelRequest, context: Context) -> Any:
+        """The bytes of a SplitLabelResponse."""
         if not request.label:
             raise ArgumentError("label", "The call names no label.")
         given: dict[str, Any] = _count("k", request.k, _INT32_MAX) | _seed(request)
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
             given |= {"label": request.label, "space": space.name}
-            reply = await self._ask(snapshot, space, context, "split_label", given)
-        return experiment_pb2.SplitLabelResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, space, context, "split_label", given)
 
-    async def InterpretClusters(
-        self, request: experiment_pb2.InterpretClustersRequest, context: Context
-    ) -> experiment_pb2.InterpretClustersResponse:
+    async def InterpretClusters(self, request: experiment_pb2.InterpretClustersRequest, context: Context) -> Any:
+        """The bytes of an InterpretClustersResponse."""
         given = _count("samples", request.samples, self._limits.max_members) | _seed(request)
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
-            reply = await self._ask(snapshot, space, context, "interpret_clusters", {"clustering": clustering, **given})
-        return experiment_pb2.InterpretClustersResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, space, context, "interpret_clusters", {"clustering": clustering, **given})
 
-    async def ExplainImage(
-        self, request: experiment_pb2.ExplainImageRequest, context: Context
-    ) -> experiment_pb2.ExplainImageResponse:
+    async def ExplainImage(self, request: experiment_pb2.ExplainImageRequest, context: Context) -> Any:
+        """The bytes of an ExplainImageResponse."""
         given: dict[str, Any] = _count("neighbours", request.neighbours, self._limits.max_members)
-        given |= _set(class_names=_class_map(request))
+        given |= _set(class_names=await self._class_map(request))
         with self._current.lease() as snapshot:
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
-            reply = await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
-        return experiment_pb2.ExplainImageResponse(result=reply.result, served=reply.served)
+            return await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
 
-    async def GetAttribution(
-        self, request: experiment_pb2.GetAttributionRequest, context: Context
-    ) -> experiment_pb2.GetAttributionResponse:
+    async def GetAttribution(self, request: experiment_pb2.GetAttributionRequest, context: Context) -> Any:
+        """The bytes of a GetAttributionResponse."""
         watch = Stopwatch()
         if request.method not in _METHODS:
             raise ArgumentError("method", f"method is {request.method}, which this server does not know.")
@@ -134,51 +117,81 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             if request.HasField("class_index"):
                 given["class_index"] = request.class_index
             answer = await self._answer(snapshot, context, watch, ATTRIBUTION, given)
-            reply = experiment_pb2.GetAttributionResponse.FromString(answer)
-            reply.served.CopyFrom(served(snapshot, None, watch))
-        return reply
+            # What is written behind a message is read with it.
+            rest = experiment_pb2.GetAttributionResponse(served=served(snapshot, None, watch))
+            return answer + rest.SerializeToString()
 
-    async def ListResults(
-        self, request: experiment_pb2.ListResultsRequest, context: Context
-    ) -> experiment_pb2.ListResultsResponse:
+    async def ListResults(self, request: experiment_pb2.ListResultsRequest, context: Context) -> Any:
+        """The bytes of a ListResultsResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
-            results = stored_results.listed(snapshot.reader)
-            reply = experiment_pb2.ListResultsResponse(results=results, served=served(snapshot, None, watch))
-            visible.put(reply, skip=_ROWS)
-            return reply
 
-    async def GetResult(
-        self, request: experiment_pb2.GetResultRequest, context: Context
-    ) -> experiment_pb2.GetResultResponse:
+            def found() -> bytes:
+                results = stored_results.listed(snapshot.reader)
+                reply = experiment_pb2.ListResultsResponse(results=results, served=served(snapshot, None, watch))
+                visible.put(reply, skip=_ROWS)
+                return reply.SerializeToString()
+
+            return await self._workers.run(found)
+
+    async def GetResult(self, request: experiment_pb2.GetResultRequest, context: Context) -> Any:
+        """The bytes of a GetResultResponse."""
         watch = Stopwatch()
+        check_names("tables", request.tables, self._limits)
         with self._current.lease() as snapshot:
-            reply = await self._workers.run(lambda: stored_results.page(snapshot.reader, request, self._limits))
-            reply.served.CopyFrom(served(snapshot, None, watch))
-            visible.put(reply, skip=_ROWS)
-        return reply
+
+            def found() -> bytes:
+                reply = stored_results.page(snapshot.reader, request, self._limits)
+                reply.served.CopyFrom(served(snapshot, None, watch))
+                visible.put(reply, skip=_ROWS)
+                return reply.SerializeToString()
+
+            return await self._workers.run(found)
 
     async def _ask(
         self, snapshot: Snapshot, space: Space | None, context: Context, experiment: str, arguments: dict[str, Any]
-    ) -> _Reply:
+    ) -> bytes:
+        """The bytes of a reply: each has `result` as its first field and `served` as its second."""
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
-        result = experiment_pb2.ExperimentResult.FromString(answer)
-        visible.put(result, skip=_ROWS)
-        return _Reply(result, served(snapshot, space, watch))
+        rest = within(2, served(snapshot, space, watch).SerializeToString())
+        return await self._workers.looked_up(lambda: within(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
 
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
         asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
+        if MAPPINGS & arguments.keys():
+            # Computed once, and kept with it.
+            await self._workers.run(lambda: asked.digest)
         answer = await self._queue.answer(asked, deadline_of(context))
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
         return answer.result
+
+    async def _class_map(
+        self, request: experiment_pb2.GetClassAccuraciesRequest | experiment_pb2.ExplainImageRequest
+    ) -> ClassMap:
+        """The classes of labels as items, which can be compared; ArgumentError: too many, or a label without any."""
+        if not request.class_map:
+            return ()
+        most = self._limits.max_class_map
+        if len(request.class_map) > most:
+            raise _too_many(len(request.class_map), most)
+        return await self._workers.run(lambda: _class_map(request.class_map, most))
 
 
 _INT32_MAX = 2**31 - 1
 # Tables name images by their keys, and may have millions of rows.
 _ROWS = ("tables",)
+
+
+def _shown(answer: bytes) -> bytes:
+    """A serialised ExperimentResult as the caller may see it, for a thread of its own."""
+    if not visible.hidden():
+        return answer
+    result = experiment_pb2.ExperimentResult.FromString(answer)
+    visible.put(result, skip=_ROWS)
+    return result.SerializeToString()
 
 
 def _set(**values: Any) -> dict[str, Any]:
@@ -200,14 +213,20 @@ def _seed(request: experiment_pb2.SplitLabelRequest | experiment_pb2.InterpretCl
     return {"seed": request.seed}
 
 
-def _class_map(
-    request: experiment_pb2.GetClassAccuraciesRequest | experiment_pb2.ExplainImageRequest,
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The classes of labels as items, which can be compared and hashed."""
-    for entry in request.class_map:
+def _class_map(entries: Sequence[experiment_pb2.LabelClasses], most: int) -> ClassMap:
+    count = len(entries) + sum(len(entry.classes) for entry in entries)
+    if count > most:
+        raise _too_many(count, most)
+    for entry in entries:
         if not entry.classes:
             raise ArgumentError("class_map", f"class_map names no class for the label {entry.label!r}.")
-    return tuple(sorted((entry.label, tuple(entry.classes)) for entry in request.class_map))
+    return tuple(sorted((entry.label, tuple(entry.classes)) for entry in entries))
+
+
+def _too_many(count: int, most: int) -> ArgumentError:
+    return ArgumentError(
+        "class_map", f"class_map has {count} labels and classes; it may have {most}, which is max_class_map."
+    )
 
 
 def _row(snapshot: Snapshot, image: experiment_pb2.ImageName) -> int:

@@ -19,8 +19,9 @@ from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
-from lookalike_server.queries import Resolver, require_directions
+from lookalike_server.queries import Resolver, count_of, require_directions
 from lookalike_server.replies import Stopwatch, deadline_of, put_served
+from lookalike_server.request_checks import check_reply
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -51,11 +52,14 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             visible.require()
         space = snapshot.space(request.space)
         plan = space.planner.plan(_effort(request), self._limits, request.k)
+        self._resolver.checked_kind(request.query)
+        texts = Texts.of(request.fields)
+        check_reply(snapshot.columns, count_of(request.query), request.k, texts, self._limits, "k")
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
         if space.engine.entry.metric == "cosine":
             require_directions(queries.vectors, request.query)
         own = None if request.include_self else queries.own
-        wanted = Wanted(len(queries.vectors), request.k, own, Texts.of(request.fields))
+        wanted = Wanted(len(queries.vectors), request.k, own, texts)
         asked = time.perf_counter()
         answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline, wanted)
         hits = answer.result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 from typing import Any
 
@@ -13,6 +14,12 @@ from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.reload import Reloader
 from lookalike_server.snapshot import Loader, Snapshot
+
+
+@functools.cache
+def _version() -> str:
+    # Looks through the folders of all packages.
+    return importlib.metadata.version("lookalike")
 
 
 class ServerServicer(server_pb2_grpc.ServerServiceServicer):
@@ -28,7 +35,7 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
         with self._current.lease() as snapshot:
             problem = await self._embed_queue.problem(snapshot)
             return server_pb2.GetServerInfoResponse(
-                version=importlib.metadata.version("lookalike"),
+                version=_version(),
                 collection=snapshot.name,
                 generation=snapshot.generation,
                 placement=self._loader.placement,

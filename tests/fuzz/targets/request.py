@@ -50,7 +50,7 @@ class _Network:
     """Decodes, as the network's workers do, and tells nothing of what it saw."""
 
     def __init__(self, fingerprint: str, dim: int) -> None:
-        self.fingerprint, self._dim, self.alive = fingerprint, dim, True
+        self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
 
     def embed(self, files: list[bytes]) -> Embedded:
         for position, file in enumerate(files):
@@ -117,7 +117,7 @@ def _methods() -> dict[str, tuple[Any, Any]]:
     services = (
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
-        (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64))),
+        (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
     )
     outer, inner = Observed([Metrics()]), Errors()
     found = {}

@@ -1,0 +1,94 @@
+"""A reply that may be too large is refused before anything is searched, and counted as what it was."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
+from lookalike_server.limits import MIB, Limits
+from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.placement.searcher import OnDevice
+
+CODE = grpc.StatusCode
+SMALL = Limits(max_message_bytes=MIB // 2)
+KEYS = search_pb2.NeighborFields(keys=True)
+
+
+@pytest.fixture
+def long_keys(make_toy, monkeypatch):
+    """500 images with keys of about 300 bytes."""
+    from tests.server import conftest
+
+    monkeypatch.setattr(conftest.Toy, "key", lambda toy, number: f"{number:06d}/" + "k" * 293)
+    return make_toy(clusters=2)
+
+
+def vectors(toy: Any, by_vector: Any, count: int) -> types_pb2.QueryBatch:
+    return by_vector(toy.vectors[np.arange(count) % len(toy.vectors)])
+
+
+async def test_it_is_refused_before_the_search_with_what_to_do(
+    long_keys, serve, by_vector, refused, monkeypatch
+) -> None:
+    searched: list[int] = []
+    search = OnDevice.search
+    monkeypatch.setattr(
+        OnDevice, "search", lambda index, *given: searched.append(len(given[0])) or search(index, *given)
+    )
+    async with serve(long_keys, limits=SMALL) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.neighbors(vectors(long_keys, by_vector, 20), 100, fields=KEYS)
+        found = refused(caught.value)
+        assert (found.code, found.fields) == (CODE.INVALID_ARGUMENT, ["k"])
+        assert found.message.startswith("The reply to 20 queries with 100 images each may have ")
+        assert found.message.endswith("which is max_message_bytes; ask for fewer, or without keys.")
+        assert searched == []
+        # What the sentence says.
+        fewer = await served.neighbors(vectors(long_keys, by_vector, 10), 100, fields=KEYS)
+        assert len(fewer.neighbors.keys) == 1000
+        without = await served.neighbors(vectors(long_keys, by_vector, 20), 100)
+        assert sum(without.neighbors.counts) == 2000
+
+
+async def test_memberships_too(long_keys, serve, by_vector, refused) -> None:
+    async with serve(long_keys, limits=SMALL) as served:
+        for query in (vectors(long_keys, by_vector, 20), types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5] * 20))):
+            request = cluster_pb2.GetMembershipRequest(query=query, members=100)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.cluster.GetMembership(request)
+            found = refused(caught.value)
+            assert (found.code, found.fields) == (CODE.INVALID_ARGUMENT, ["members"])
+            request.members = 50
+            assert len((await served.cluster.GetMembership(request)).memberships[0].nearest) == 20
+
+
+async def test_what_is_too_large_without_a_bound_is_refused_and_not_counted_as_answered(
+    long_keys, serve, refused
+) -> None:
+    limits = Limits(max_message_bytes=100_000)
+    async with serve(long_keys, limits=limits, observe=ObserveSettings(metrics_port=0)) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=500))
+        found = refused(caught.value)
+        assert (found.code, "which is max_message_bytes; ask for less" in found.message) == (
+            CODE.INVALID_ARGUMENT,
+            True,
+        )
+        assert metrics(served, "ListImages") == {"INVALID_ARGUMENT": 1}
+
+
+def metrics(served: Any, method: str) -> dict[str, int]:
+    """How many calls of a method ended with each code."""
+    connection = http.client.HTTPConnection("127.0.0.1", served.app.metrics_port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    counts = {}
+    for line in text.splitlines():
+        if line.startswith("lookalike_call_seconds_count{") and f'/{method}"' in line:
+            counts[line.split('code="')[1].split('"')[0]] = int(float(line.rpartition(" ")[2]))
+    return counts
