@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, cast
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
 
 import grpc
 
 from lookalike.v1 import server_pb2
-from lookalike_indexer.errors import IndexerError
 from lookalike_server import visible
-from lookalike_server.errors import ForbiddenError, UnknownCallerError, refusal
-from lookalike_server.interceptors import Call, Continuation, Handler, UnaryInterceptor, abort
+from lookalike_server.errors import ForbiddenError, UnknownCallerError
+from lookalike_server.interceptors import Call, Continuation, Handler, Stream, UnaryInterceptor, within
 from lookalike_server.local_user import LocalUser
 from lookalike_server.observe import record
 from lookalike_server.peers import is_this_machine
@@ -24,14 +24,10 @@ _SERVER = server_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 ADMIN = frozenset({f"/{_SERVER}/Reload"})
 # Monitors have no token.
 OPEN = "/grpc.health.v1.Health/"
-# The one service of streams that asks for a token.
-_REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/"
 
 _SCHEME = "bearer "
 _ANYONE = Caller("", "read")
 _LOCAL_USER = Caller("local user", "admin")
-
-Streaming = Callable[[Any, Any], AsyncIterator[Any]]
 
 
 class Access(UnaryInterceptor):
@@ -51,14 +47,9 @@ class Access(UnaryInterceptor):
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        method = handler_call_details.method
-        if method.startswith(OPEN):
+        if handler_call_details.method.startswith(OPEN):
             return await continuation(handler_call_details)
-        handler = await super().intercept_service(continuation, handler_call_details)
-        if handler is None or not handler.response_streaming:
-            return handler
-        # Another stream would pass unchecked. There is none, and whoever adds one shall think of this.
-        return self._checked_stream(method, handler) if method.startswith(_REFLECTION) else None
+        return await super().intercept_service(continuation, handler_call_details)
 
     def wrap(self, method: str, call: Call) -> Call:
         async def checked(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -67,21 +58,13 @@ class Access(UnaryInterceptor):
 
         return checked
 
-    def _checked_stream(self, method: str, handler: Handler) -> Handler:
-        call = cast("Streaming", handler.stream_stream)
+    def wrap_stream(self, method: str, stream: Stream) -> Stream:
+        @asynccontextmanager
+        async def checked(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+            self._check(method, context)
+            yield
 
-        async def checked(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            try:
-                self._check(method, context)
-            except IndexerError as error:
-                await abort(context, refusal(error))
-            async for reply in call(requests, context):
-                yield reply
-
-        streamed: Any = checked
-        return grpc.stream_stream_rpc_method_handler(
-            streamed, handler.request_deserializer, handler.response_serializer
-        )
+        return within(checked, stream)
 
     def _check(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         caller = self._caller(method, context.invocation_metadata() or ())

@@ -26,7 +26,7 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
-from lookalike_server.access import Access
+from lookalike_server.access import ADMIN, Access
 from lookalike_server.admission import Admission
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current
@@ -97,7 +97,7 @@ class App:
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
-        self._observatory = Observatory(settings.observe)
+        self._observatory = Observatory(settings.observe, ADMIN)
         self._loader = Loader(
             settings.placement,
             devices,

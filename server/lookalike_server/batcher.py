@@ -252,7 +252,8 @@ class Batcher(Generic[W, R]):
                 with self._changed:
                     self._came_back(worker)
                 # The next attempt may go better.
-                log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
+                if self._down.get(worker) != f"{error}":
+                    log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
                 self._gone(worker, f"{error}")
                 pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
             else:

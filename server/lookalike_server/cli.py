@@ -120,6 +120,7 @@ def serve(
     insecure: bool,
     observe: ObserveSettings,
     log_format: LogFormat,
+    security_log: Path | None,
 ) -> None:
     """Answer queries about the collection in DIR over gRPC.
 
@@ -140,6 +141,7 @@ def serve(
         from lookalike_indexer.collection.storage import Storage
         from lookalike_server.limits import Limits
         from lookalike_server.observe.logs import configure
+        from lookalike_server.observe.security import keep_in
         from lookalike_server.page import check_page, start_page
         from lookalike_server.placement.place import PLACEMENTS
         from lookalike_server.placement.placing import ON_LOSS
@@ -179,6 +181,8 @@ def serve(
         if http is not None:
             check_page(settings.listen, http)
         configure(log_format)
+        if security_log is not None:
+            keep_in(security_log)
         asyncio.run(run(settings, announce, trust))
     finally:
         trust.abandon()

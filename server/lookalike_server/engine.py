@@ -198,7 +198,9 @@ class _Indexed:
         except DeviceError as error:
             if self._again is None:
                 raise
-            log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
+            if self._searcher is not None:
+                # Not with each attempt.
+                log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
         else:
             return
         self.close()

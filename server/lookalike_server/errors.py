@@ -6,7 +6,8 @@ IndexerError                     (lookalike_indexer.errors)
 ├── OverloadedError              a queue, or a peer's share, is full; says when to come back
 ├── ExpiredError                 the caller's deadline passed before the work began
 ├── UnknownCallerError           the call has no token, or one that nobody was given
-└── ForbiddenError               the caller's role does not allow the call
+├── ForbiddenError               the caller's role does not allow the call
+└── UnknownMethodError           no service has the method
 """
 
 from __future__ import annotations
@@ -67,6 +68,10 @@ class ForbiddenError(IndexerError):
     """The caller's role does not allow the call."""
 
 
+class UnknownMethodError(IndexerError):
+    """No service has the method."""
+
+
 # The first class that fits decides, so a class stands before its bases.
 TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -79,6 +84,7 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (ExpiredError, grpc.StatusCode.DEADLINE_EXCEEDED),
     (UnknownCallerError, grpc.StatusCode.UNAUTHENTICATED),
     (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
+    (UnknownMethodError, grpc.StatusCode.UNIMPLEMENTED),
     (DeviceError, grpc.StatusCode.UNAVAILABLE),
     (DataLossError, grpc.StatusCode.DATA_LOSS),
 )

@@ -51,15 +51,12 @@ class Health:
         return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
 
     async def say(self) -> None:
-        """Say how things are now."""
-        for name in self._always:
-            await self._set(name, True)
-        serving = not self.lost
-        for name in self._searching:
-            await self._set(name, serving)
+        """Say how things are now; the log has a line for what has changed."""
+        await self._set(self._always, True)
+        await self._set(self._searching, not self.lost)
         for name, serves in self._others.items():
-            await self._set(name, serves())
-        await self._set(EMBEDDING, self._embed_queue.ready)
+            await self._set([name], serves())
+        await self._set([EMBEDDING], self._embed_queue.ready)
 
     async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
         """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
@@ -79,11 +76,13 @@ class Health:
         """Say from now on that nothing is served."""
         await self.servicer.enter_graceful_shutdown()
 
-    async def _set(self, name: str, serving: bool) -> None:
+    async def _set(self, names: list[str], serving: bool) -> None:
         status = _SERVING if serving else _NOT_SERVING
-        before = self._said.get(name)
-        if before != status:
+        changed = [name for name in names if self._said.get(name) != status]
+        known = [name or "the server" for name in changed if name in self._said]
+        for name in changed:
             self._said[name] = status
             await self.servicer.set(name, status)
-            if before is not None:
-                log.warning("health of %r: %s", name or "the server", "serving" if serving else "not serving")
+        if known:
+            level = logging.INFO if serving else logging.WARNING
+            log.log(level, "health of %s: %s", ", ".join(known), "serving" if serving else "not serving")

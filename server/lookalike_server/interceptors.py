@@ -1,4 +1,4 @@
-"""What every unary call passes through after observe/interceptor.py, outermost first: counting, then errors.
+"""What every call passes through after observe/interceptor.py, outermost first: counting, then errors.
 
 Inside of these: access.py, who may call, then admission.py, how much at a time.
 """
@@ -6,8 +6,10 @@ Inside of these: access.py, who may call, then admission.py, how much at a time.
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
@@ -16,11 +18,15 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_server import visible
 from lookalike_server.errors import Refusal, refusal
 from lookalike_server.observe import record
+from lookalike_server.observe.repeats import Repeats
 
 log = logging.getLogger(__name__)
 
 # gRPC's types know the handlers of the synchronous server only.
 Call = Callable[[Any, Any], Awaitable[Any]]
+# Replies in a stream: an asynchronous generator, or a coroutine that writes them itself.
+Stream: TypeAlias = "Callable[[Any, Any], AsyncIterator[Any] | Awaitable[None]]"
+Enter = Callable[[Any], AbstractAsyncContextManager[None]]
 # Generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
@@ -39,7 +45,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -
 
 
 class UnaryInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each unary call; replies in streams (health watching, reflection) pass untouched.
+    """Wraps each unary call; replies in streams (health watching, reflection) by `wrap_stream`.
 
     admission.py reads a call's message itself, and so gives gRPC a handler of
     a stream of requests.
@@ -49,9 +55,14 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor):
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.response_streaming:
-            return handler
+        if handler is None:
+            return None
         parse, serialise = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            replies: Any = self.wrap_stream(handler_call_details.method, _stream_of(handler))
+            if handler.request_streaming:
+                return grpc.stream_stream_rpc_method_handler(replies, parse, serialise)
+            return grpc.unary_stream_rpc_method_handler(replies, parse, serialise)
         if handler.request_streaming:
             streamed: Any = self.wrap(handler_call_details.method, cast("Call", handler.stream_unary))
             return grpc.stream_unary_rpc_method_handler(streamed, parse, serialise)
@@ -60,6 +71,33 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor):
 
     def wrap(self, method: str, call: Call) -> Call:
         raise NotImplementedError
+
+    def wrap_stream(self, method: str, stream: Stream) -> Stream:
+        """Leave it as it is, unless an interceptor says otherwise."""
+        return stream
+
+
+def _stream_of(handler: Handler) -> Stream:
+    return cast("Stream", handler.stream_stream if handler.request_streaming else handler.unary_stream)
+
+
+def within(enter: Enter, stream: Stream) -> Stream:
+    """A stream of replies within what `enter` makes of its context; of the kind that it was, which gRPC looks at."""
+    if inspect.isasyncgenfunction(stream):
+
+        async def yielding(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with enter(context):
+                async for reply in stream(request, context):
+                    yield reply
+
+        return yielding
+    writes = cast("Call", stream)
+
+    async def writing(request: Any, context: Any) -> None:
+        async with enter(context):
+            await writes(request, context)
+
+    return writing
 
 
 class InFlight(UnaryInterceptor):
@@ -99,7 +137,14 @@ class InFlight(UnaryInterceptor):
 
 
 class Errors(UnaryInterceptor):
-    """Answers every error by the table of errors.py; logs those that are the server's own."""
+    """Answers every error by the table of errors.py, and logs those that are the server's own.
+
+    One that was not expected is logged with its traceback. One that is known,
+    such as a lost device, is logged when it is new, not for every call that it refuses.
+    """
+
+    def __init__(self) -> None:
+        self._repeats: Repeats[str] = Repeats(_QUIET_S)
 
     def wrap(self, method: str, call: Call) -> Call:
         async def answered(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -108,12 +153,35 @@ class Errors(UnaryInterceptor):
             except grpc.aio.AbortError:
                 raise
             except Exception as error:
-                refused = refusal(error, visible.text)
-                if refused.code in _OURS:
-                    log.exception("%s failed", method)
-                await abort(context, refused)
+                await self._answer(method, context, error)
 
         return answered
 
+    def wrap_stream(self, method: str, stream: Stream) -> Stream:
+        @asynccontextmanager
+        async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+            try:
+                yield
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await self._answer(method, context, error)
 
-_OURS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}
+        return within(answered, stream)
+
+    async def _answer(self, method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+        refused = refusal(error, visible.text)
+        if refused.code is grpc.StatusCode.INTERNAL:
+            log.error("%s failed", method, exc_info=error)
+        elif refused.code in _OURS:
+            self._tell(method, error)
+        await abort(context, refused)
+
+    def _tell(self, method: str, error: Exception) -> None:
+        quiet = self._repeats.quiet(str(error))
+        if quiet is not None:
+            log.error("%s failed: %s%s", method, error, f" (and {quiet} other calls)" if quiet else "")
+
+
+_OURS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}
+_QUIET_S = 60.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import subprocess
 import sys
@@ -109,6 +110,31 @@ class TestDeviceLoss:
             assert device.hosted == 2
             found = wire.decode(reply.neighbors.ids)
             np.testing.assert_array_equal(found, toy.brute_force(toy.vectors[[0]], 4)[0][0][1:])
+
+    async def test_a_lost_device_is_a_line_of_the_log_and_not_one_for_each_call(self, make_toy, serve, caplog) -> None:
+        device = Lossy()
+        with caplog.at_level(logging.INFO):
+            async with serve(make_toy(), placement="gpu", devices=[device]) as served:
+                device.lost = True
+                codes = [await code_of(served.neighbors(one(), 3)) for _ in range(100)]
+                await until_health(served, NOT_SERVING)
+                # Until it was tried again several times, too.
+                await asyncio.sleep(1)
+                codes += [await code_of(served.neighbors(one(), 3)) for _ in range(100)]
+                assert set(codes) == {CODE.UNAVAILABLE}
+                device.lost = False
+                await until_health(served, SERVING)
+        told = [line for line in caplog.records if line.levelno >= logging.WARNING and "weights" not in line.message]
+        # The failed batch, the loss, what is refused meanwhile, and the health.
+        assert len(told) <= 5, [line.message for line in told]
+        assert len({line.message for line in told}) == len(told), "each said once"
+        assert any("cannot be used and is tried again" in line.message for line in told)
+        assert not any(line.exc_info for line in told)
+        told_health = [line for line in caplog.records if line.message.startswith("health of")]
+        assert [(line.levelname, line.message) for line in told_health] == [
+            ("WARNING", "health of the server, toys, lookalike.v1.SearchService: not serving"),
+            ("INFO", "health of the server, toys, lookalike.v1.SearchService: serving"),
+        ]
 
     async def test_those_who_wait_hear_of_the_loss(self, make_toy, serve) -> None:
         device = Lossy()

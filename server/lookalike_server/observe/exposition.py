@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from lookalike_indexer.errors import IndexerError
+from lookalike_server.observe.security import SecurityLog
 from lookalike_server.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ _SCHEME = "bearer "
 class MetricsPort:
     """Serves a registry over HTTP at /metrics, in threads of its own, until closed.
 
-    With `tokens`, readers need one, of any role, as "Authorization: Bearer TOKEN".
+    With `readers`, only those may read it.
     """
 
-    def __init__(self, host: str, port: int, registry: CollectorRegistry, tokens: Tokens | None = None) -> None:
+    def __init__(self, host: str, port: int, registry: CollectorRegistry, readers: Readers | None = None) -> None:
         """IndexerError when the address cannot be listened on."""
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -40,7 +41,7 @@ class MetricsPort:
                 f"The metrics cannot be served on {host}:{port} ({reason}); choose another --metrics-port."
             ) from error
         metrics: WSGIApplication = make_wsgi_app(registry)
-        self._server.set_app(metrics if tokens is None else _asking(tokens, metrics))
+        self._server.set_app(metrics if readers is None else readers.only(metrics))
         self.port: int = self._server.server_port
         self._thread = threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True)
         self._thread.start()
@@ -52,18 +53,29 @@ class MetricsPort:
         self._thread.join()
 
 
-def _asking(tokens: Tokens, metrics: WSGIApplication) -> WSGIApplication:
-    """Lets readers through whose token is known."""
+class Readers:
+    """Those who show a token, of any role, as "Authorization: Bearer TOKEN"; others are noted in the security log."""
 
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        given = str(environ.get("HTTP_AUTHORIZATION", ""))
-        known = given.lower().startswith(_SCHEME) and tokens.caller(given[len(_SCHEME) :].strip()) is not None
-        if known:
-            return metrics(environ, start_response)
-        start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("Content-Type", "text/plain")])
-        return [b"This port asks for a token of the server, as: Authorization: Bearer TOKEN\n"]
+    def __init__(self, tokens: Tokens, security: SecurityLog) -> None:
+        self._tokens = tokens
+        self._security = security
 
-    return answer
+    def only(self, metrics: WSGIApplication) -> WSGIApplication:
+        """An application that answers nobody else."""
+
+        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if self._know(str(environ.get("HTTP_AUTHORIZATION", ""))):
+                return metrics(environ, start_response)
+            self._security.refused("authentication_failed", "metrics", "", str(environ.get("REMOTE_ADDR", "")))
+            start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("Content-Type", "text/plain")])
+            return [b"This port asks for a token of the server, as: Authorization: Bearer TOKEN\n"]
+
+        return answer
+
+    def _know(self, authorization: str) -> bool:
+        if not authorization.lower().startswith(_SCHEME):
+            return False
+        return self._tokens.caller(authorization[len(_SCHEME) :].strip()) is not None
 
 
 class _Server(ThreadingMixIn, WSGIServer):

@@ -1,4 +1,4 @@
-"""How log lines look: text for people, JSON for collectors. Each line of a call carries the call's id.
+"""How log lines look: text for people, JSON for collectors. Each line of a call carries the call's id and its caller.
 
 Log lines say what happened and never what was in a request: no vectors, no
 pictures, no tokens. Control characters are escaped, so that nobody can write
@@ -33,7 +33,7 @@ def configure(log_format: LogFormat) -> None:
 
 
 class TextFormatter(logging.Formatter):
-    """time level logger: message [request id]"""
+    """time level logger: message [request id caller]"""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -41,7 +41,7 @@ class TextFormatter(logging.Formatter):
     def formatMessage(self, line: logging.LogRecord) -> str:  # noqa: N802 - the base's name for it
         call = record.current()
         text = harmless(super().formatMessage(line))
-        return f"{text} [{call.request_id}]" if call else text
+        return f"{text} [{call.request_id} {call.asker}]" if call else text
 
 
 class JsonFormatter(logging.Formatter):
@@ -57,6 +57,7 @@ class JsonFormatter(logging.Formatter):
         call = record.current()
         if call:
             fields["request_id"] = call.request_id
+            fields["caller"] = call.asker
             if trace := trace_id(call.traceparent):
                 fields["trace_id"] = trace
         fields |= getattr(line, "fields", {})

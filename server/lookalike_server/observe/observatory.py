@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from lookalike_server.batcher import Observe
 from lookalike_server.observe.audit import RecallAudit
-from lookalike_server.observe.exposition import MetricsPort
+from lookalike_server.observe.exposition import MetricsPort, Readers
 from lookalike_server.observe.gauges import Gauges, Watched
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.logs import CallLog
 from lookalike_server.observe.metrics import Metrics
 from lookalike_server.observe.record import Sink
+from lookalike_server.observe.security import SecurityLog
 from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.observe.tracing import Tracing, open_tracing
 from lookalike_server.placement.devices import Device
@@ -21,9 +22,13 @@ from lookalike_server.tokens import Tokens
 class Observatory:
     """Made before the server, because what serves is given its parts; `open` when there is something to see."""
 
-    def __init__(self, settings: ObserveSettings) -> None:
-        """UsageError: tracing was asked for and OpenTelemetry is not installed."""
+    def __init__(self, settings: ObserveSettings, admin: frozenset[str] = frozenset()) -> None:
+        """`admin` are the methods that change what is served.
+
+        UsageError: tracing was asked for and OpenTelemetry is not installed.
+        """
         self._settings = settings
+        self._security = SecurityLog(admin)
         self._metrics = None if settings.metrics_port is None else Metrics()
         self._tracing: Tracing | None = open_tracing() if settings.tracing else None
         self._watched: Watched | None = None
@@ -36,7 +41,7 @@ class Observatory:
     def interceptor(self) -> Observed:
         """The outermost of the server's interceptors."""
         log = CallLog() if self._settings.log_calls else None
-        sinks: list[Sink] = [sink for sink in (self._metrics, log, self._tracing) if sink is not None]
+        sinks: list[Sink] = [sink for sink in (self._metrics, log, self._security, self._tracing) if sink is not None]
         return Observed(sinks)
 
     def lane(self, name: str) -> Observe | None:
@@ -52,8 +57,8 @@ class Observatory:
         if self._metrics and self._settings.metrics_port is not None:
             self._metrics.registry.register(Gauges(watched, devices, self.audit))
             host, port = self._settings.metrics_host, self._settings.metrics_port
-            asked = tokens if self._settings.is_open else None
-            self._port = MetricsPort(host, port, self._metrics.registry, asked)
+            readers = Readers(tokens, self._security) if tokens is not None and self._settings.is_open else None
+            self._port = MetricsPort(host, port, self._metrics.registry, readers)
 
     @property
     def metrics_port(self) -> int | None:
@@ -68,6 +73,7 @@ class Observatory:
             self._port.close()
         if self._tracing:
             self._tracing.close()
+        self._security.close()
 
     def _idle(self) -> bool:
         watched = self._watched

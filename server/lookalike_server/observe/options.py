@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -30,12 +31,18 @@ _OPTIONS = (
         "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
     ),
     click.option("--log-calls", is_flag=True, help="Log a line for each call."),
+    click.option(
+        "--security-log",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Also append refused callers and admin calls to FILE, as JSON lines.",
+    ),
     click.option("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
 )
 
 
 def observe_options(command: F) -> F:
-    """Add the options; the command gets them as `observe`, an ObserveSettings, and `log_format`."""
+    """Add the options; the command gets them as `observe`, an ObserveSettings, `log_format` and `security_log`."""
 
     @functools.wraps(command)
     def run(

@@ -14,6 +14,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
+from lookalike_server.peers import host_of
+
 REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
@@ -52,6 +54,11 @@ class CallRecord:
     seconds: float = 0.0
     peer: str = ""
     caller: str = ""
+
+    @property
+    def asker(self) -> str:
+        """Who calls: the name of the token, or else the address."""
+        return self.caller or host_of(self.peer)
 
 
 class Sink(Protocol):

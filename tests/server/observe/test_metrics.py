@@ -12,7 +12,7 @@ import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lookalike.v1 import collection_pb2, types_pb2
+from lookalike.v1 import collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.errors import IndexerError, UsageError
 from lookalike_server.limits import Limits
 from lookalike_server.observe.exposition import MetricsPort
@@ -78,6 +78,59 @@ async def test_calls_are_counted_by_rpc_and_code_and_refusals_by_cause(make_toy,
     for stage in ("search", "lookup"):
         assert value(found, "lookalike_stage_seconds_count", stage=stage) == 3
     assert "caller's" not in text
+
+
+async def test_a_call_whose_deadline_passes_is_told_from_one_that_is_cancelled(
+    make_toy, serve, by_vector, monkeypatch
+) -> None:
+    toy = make_toy()
+    go = threading.Event()
+    search = OnDevice.search
+
+    def waits(self: OnDevice, *arguments: Any) -> Any:
+        assert go.wait(60)
+        return search(self, *arguments)
+
+    monkeypatch.setattr(OnDevice, "search", waits)
+    async with serve(toy, observe=ON) as served:
+        request = search_pb2.SearchRequest(query=by_vector(toy.vectors[:1]), k=3)
+        late = [asyncio.ensure_future(served.search.Search(request, timeout=3)) for _ in range(4)]
+        left = [served.search.Search(request, timeout=600), served.search.Search(request)]
+        async with asyncio.timeout(60):
+            while value(await samples(served), "lookalike_calls_in_flight") < 6:
+                await asyncio.sleep(0.02)
+        for call in left:
+            call.cancel()
+        outcomes = await asyncio.gather(*late, return_exceptions=True)
+        assert {one.code() for one in outcomes} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        async with asyncio.timeout(60):
+            while value(found := await samples(served), "lookalike_calls_in_flight"):
+                await asyncio.sleep(0.02)
+        go.set()
+    assert value(found, "lookalike_call_seconds_count", rpc=SEARCH, code="DEADLINE_EXCEEDED") == 4
+    assert value(found, "lookalike_call_seconds_count", rpc=SEARCH, code="CANCELLED") == 2
+    assert value(found, "lookalike_rejected_total", cause="DEADLINE_EXCEEDED") == 4
+
+
+async def test_unknown_methods_are_counted_under_one_name(make_toy, serve, tmp_path) -> None:
+    async with serve(make_toy(), observe=ON) as served:
+        methods = [f"/lookalike.v1.SearchService/Made{number}" for number in range(20)] + ["/x", "/a.b/c", "/unknown"]
+        for method in methods:
+            with pytest.raises(grpc.aio.AioRpcError, match="has no such method") as caught:
+                await served.channel.unary_unary(method)(b"x" * 1000)
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert await served.channel.stream_stream("/a.b/stream")().code() is grpc.StatusCode.UNIMPLEMENTED
+        found = await samples(served)
+        text = await asyncio.to_thread(scrape, served.app.metrics_port)
+    assert value(found, "lookalike_call_seconds_count", rpc="unknown", code="UNIMPLEMENTED") == len(methods) + 1
+    assert value(found, "lookalike_rejected_total", cause="UNKNOWN_METHOD") == len(methods) + 1
+    assert "Made" not in text
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"{new_token('shop', 'read')[1]}\n")
+    async with serve(make_toy(), observe=ON, listen=Listen(port=0, tokens=tokens)) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.channel.unary_unary("/a.b/c")(b"")
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED, "strangers are told nothing"
 
 
 async def test_gauges_tell_what_is_served_now(make_toy, serve) -> None:

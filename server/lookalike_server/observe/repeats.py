@@ -1,0 +1,51 @@
+"""Saying once what happens again and again."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+# Beyond this the oldest are forgotten, and would be said again.
+_MOST = 1024
+
+
+@dataclass
+class _Said:
+    until: float
+    quiet: int = 0
+
+
+class Repeats(Generic[K]):
+    """Tells whether something is worth a line of the log: its first time, and again `seconds` after the last line."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._said: OrderedDict[K, _Said] = OrderedDict()
+
+    def quiet(self, what: K) -> int | None:
+        """How often it happened without a line since the last one; None when it is not worth one now."""
+        now = time.monotonic()
+        known = self._said.get(what)
+        if known is not None and now < known.until:
+            known.quiet += 1
+            return None
+        self._said[what] = _Said(now + self._seconds)
+        self._said.move_to_end(what)
+        if len(self._said) > _MOST:
+            self._said.popitem(last=False)
+        return 0 if known is None else known.quiet
+
+    def over(self, all_of_them: bool = False) -> Iterator[tuple[K, int]]:
+        """Forget what was said long ago, or all; yields how often each of these happened without a line."""
+        now = time.monotonic()
+        for what, known in list(self._said.items()):
+            if not all_of_them and now < known.until:
+                return
+            del self._said[what]
+            if known.quiet:
+                yield what, known.quiet

@@ -1,0 +1,112 @@
+"""The log of who was refused and who changed what is served: for those who look after the server's security.
+
+Not to be mixed up with audit.py, which measures recall.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import logging.handlers
+import os
+import threading
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.observe.logs import JsonFormatter
+from lookalike_server.observe.record import CallRecord
+from lookalike_server.observe.repeats import Repeats
+from lookalike_server.peers import host_of
+
+# The log that has these lines.
+SECURITY = "lookalike_server.security"
+
+log = logging.getLogger(SECURITY)
+
+Event = Literal["authentication_failed", "permission_denied", "admin_call"]
+
+# The causes, as in google.rpc.ErrorInfo, by what happened.
+_REFUSED: dict[str, Event] = {"UNKNOWN_CALLER": "authentication_failed", "FORBIDDEN": "permission_denied"}
+_WORDS: dict[Event, str] = {
+    "authentication_failed": "no known token",
+    "permission_denied": "not allowed",
+    "admin_call": "admin call",
+}
+# Who guesses tokens gets a line each so many seconds, not one for each guess.
+_QUIET_S = 10.0
+
+
+class _Refused(NamedTuple):
+    event: Event
+    rpc: str
+    caller: str
+    host: str
+
+
+class SecurityLog:
+    """A Sink that writes a line for each admin call, and for refused callers one for each kind in a while."""
+
+    def __init__(self, admin: frozenset[str]) -> None:
+        """`admin` are the methods that change what is served, as /package.Service/Method."""
+        self._admin = frozenset(method.removeprefix("/") for method in admin)
+        self._repeats: Repeats[_Refused] = Repeats(_QUIET_S)
+        # Those who read measurements have threads of their own.
+        self._lock = threading.Lock()
+
+    def ended(self, call: CallRecord) -> None:
+        event = _REFUSED.get(call.cause)
+        if event is not None:
+            self.refused(event, call.rpc, call.caller, host_of(call.peer))
+        elif call.rpc in self._admin:
+            _write(_Refused("admin_call", call.rpc, call.caller, host_of(call.peer)), logging.INFO, code=call.code)
+
+    def refused(self, event: Event, rpc: str, caller: str, host: str) -> None:
+        """Note that a caller was refused. From any thread."""
+        what = _Refused(event, rpc, caller, host)
+        with self._lock:
+            self._flush()
+            new = self._repeats.quiet(what) is not None
+        if new:
+            _write(what, logging.WARNING)
+
+    def close(self) -> None:
+        """Write how many lines were left out."""
+        with self._lock:
+            self._flush(all_of_them=True)
+
+    def _flush(self, all_of_them: bool = False) -> None:
+        for what, count in self._repeats.over(all_of_them):
+            _write(what, logging.WARNING, more=count)
+
+
+def _write(what: _Refused, level: int, more: int = 0, **others: Any) -> None:
+    fields: dict[str, Any] = {**what._asdict(), **others}
+    if more:
+        fields["more"] = more
+    log.log(
+        level,
+        "%s: %s by %s from %s%s%s",
+        _WORDS[what.event], what.rpc, what.caller or "nobody known", what.host,
+        f", {more} times more" if more else "", "".join(f", {value}" for value in others.values()),
+        extra={"fields": fields},
+    )  # fmt: skip
+
+
+def keep_in(path: Path) -> None:
+    """Write the security log into a file as well, one JSON object a line. UsageError: it cannot be written.
+
+    The file is made readable for this user alone, and opened again when somebody has moved it away.
+    """
+    try:
+        handler = _Private(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError(f"--security-log {path} cannot be written: {reason}.") from error
+    handler.setFormatter(JsonFormatter())
+    log.addHandler(handler)
+
+
+class _Private(logging.handlers.WatchedFileHandler):
+    def _open(self) -> io.TextIOWrapper:
+        return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
