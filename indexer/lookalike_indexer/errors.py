@@ -52,16 +52,23 @@ class DecodeError(IndexerError):
     """A picture that cannot be read.
 
     `kind` classifies the reason. Every kind but "damaged" may pass, so that a
-    later run can try again.
+    later run can try again. `position` is that of the picture among several,
+    and then the message begins with "Picture POSITION ".
     """
 
-    def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged") -> None:
+    def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged", position: int | None = None) -> None:
         super().__init__(message)
         self.kind: DecodeErrorKind = kind
+        self.position = position
+
+    def at(self, position: int) -> DecodeError:
+        """The same error of the picture at another position, as when it was sent with others."""
+        message = str(self).replace(f"Picture {self.position} ", f"Picture {position} ", 1)
+        return DecodeError(message, kind=self.kind, position=position)
 
     def __reduce__(self) -> tuple[Callable[..., DecodeError], tuple[object, ...]]:
         # Without this, an error that crosses a process boundary loses its kind.
-        return partial(DecodeError, kind=self.kind), self.args
+        return partial(DecodeError, kind=self.kind, position=self.position), self.args
 
 
 class WeightsError(IndexerError):

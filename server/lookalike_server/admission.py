@@ -20,6 +20,7 @@ from lookalike_server.interceptors import Call, Continuation, Handler
 from lookalike_server.limits import Limits
 from lookalike_server.messages import Messages
 from lookalike_server.patience import Patience
+from lookalike_server.peers import host_of
 
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
 _RETRY_S = 0.1
@@ -66,7 +67,7 @@ class Admission(grpc.aio.ServerInterceptor):
         self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
-            share = _Share(self._accounts, context.peer(), self._limits)
+            share = _Share(self._accounts, host_of(context.peer()), self._limits)
             context.add_done_callback(lambda _: share.give_back())
             data = await self._read(context)
             share.take(len(data))
@@ -100,9 +101,8 @@ class Admission(grpc.aio.ServerInterceptor):
 class _Share:
     """What one call takes of its peer's account."""
 
-    def __init__(self, accounts: dict[str, Account], address: str, limits: Limits) -> None:
-        # Without the port: a peer is not more for opening more connections.
-        self._peer = address.rpartition(":")[0]
+    def __init__(self, accounts: dict[str, Account], peer: str, limits: Limits) -> None:
+        self._peer = peer
         self._accounts = accounts
         self._limits = limits
         self._bytes = 0

@@ -129,10 +129,10 @@ class App:
         tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
         snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
         self.current = Current(snapshot)
-        self._workers = Workers(
-            self._budget.workers, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000
-        )
-        self._thumbnails = Thumbnails(ThumbnailPool(self._budget.workers, limits=limits.images), limits.max_queue)
+        processes = self._budget.workers
+        self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
+        pool = ThumbnailPool(processes, limits=limits.images)
+        self._thumbnails = Thumbnails(pool, limits.max_queue, processes)
         self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)

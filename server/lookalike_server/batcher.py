@@ -2,9 +2,10 @@
 
     submit -> admission -> queue -> a worker takes what fits together -> run -> an answer for each
 
-A worker that is free takes the oldest entry at once and, with it, every queued
-one that can share its call; nothing waits for company. So batches grow only
-while the device is busy, which is when they pay. The batch is put together by
+A worker that is free takes the entry whose turn it is at once (fair.py) and,
+with it, every queued one that can share its call (batch.py); nothing waits for
+company. So batches grow only while the device is busy, which is when they pay.
+A work too large for a batch is run in pieces. The batch is put together by
 the thread that runs it, at the moment it can run it: what was cancelled, has
 expired or has waited too long by then costs no device time, and no batch is
 made too early.
@@ -27,8 +28,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batch_queue import Answer, BatchQueue, Entry, Refused, Rules
+from lookalike_server import callers
+from lookalike_server.batch_queue import BatchQueue
+from lookalike_server.outcomes import Join, Outcome, Ran, settle
 from lookalike_server.pace import Pace
+from lookalike_server.waiting import Answer, Piece, Rules
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
 
@@ -57,6 +61,7 @@ class Batcher(Generic[W, R]):
     after each batch, in the thread that ran it. `recover` runs in the thread
     of a worker whose batch failed with DeviceError, and again with growing
     pauses for as long as it raises: the worker takes no batch until it does not.
+    `join` is needed where the rules cut works into pieces.
     """
 
     def __init__(
@@ -67,17 +72,20 @@ class Batcher(Generic[W, R]):
         prepare: Callable[[], None] | None = None,
         observe: Observe | None = None,
         recover: Mapping[str, Callable[[], None]] | None = None,
+        join: Join[R] | None = None,
     ) -> None:
         self._name = name
         self._observe = observe
         self._prepare = prepare
         self._workers = dict(workers)
         self._recover = dict(recover or {})
+        self._join = join
+        self._cut = rules.cut
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
         # What each worker runs, and since when; no entries while it recovers.
-        self._under_way: dict[str, tuple[float, list[Entry[W, R]]]] = {}
+        self._under_way: dict[str, tuple[float, list[Piece[W, R]]]] = {}
         self._hung: set[str] = set()
         self._changed = threading.Condition()
         self._closed = threading.Event()
@@ -95,7 +103,7 @@ class Batcher(Generic[W, R]):
         """
         rules = self._queue.rules
         future: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
-        entry = Entry(work, rules.size(work), rules.weight(work), rules.key(work), deadline, time.monotonic(), future)
+        entry = rules.entry(work, callers.peer(), deadline, time.monotonic(), future)
         with self._changed:
             if self._closed.is_set():
                 raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
@@ -129,7 +137,7 @@ class Batcher(Generic[W, R]):
         """
         limit = self._queue.rules.max_run
         told: list[str] = []
-        outcomes: list[tuple[Entry[W, R], Exception]] = []
+        outcomes: list[Outcome[W, R]] = []
         with self._changed:
             for worker, (since, batch) in self._under_way.items():
                 if worker in self._hung or time.monotonic() - since <= limit:
@@ -140,11 +148,12 @@ class Batcher(Generic[W, R]):
                 self._hung.add(worker)
                 self._down[worker] = sentence
                 self._queue.rests(worker)
-                outcomes += [(entry, DeviceError(sentence)) for entry in batch]
+                outcomes += [(piece.entry, DeviceError(sentence)) for piece in batch]
                 told.append(sentence)
             if told and self.lost:
                 outcomes += [(entry, DeviceError(self.lost)) for entry in self._queue.clear()]
-        _settle(outcomes)
+            self._forget(outcomes)
+        settle(outcomes)
         return told
 
     def close(self) -> None:
@@ -186,20 +195,23 @@ class Batcher(Generic[W, R]):
             if not healthy and worker in self._recover:
                 self._recovered(worker, self._recover[worker])
 
-    def _take(self, worker: str) -> list[Entry[W, R]] | None:
+    def _take(self, worker: str) -> list[Piece[W, R]] | None:
         """The next batch; None when closed. Answers what expired or cannot be run any more."""
         with self._changed:
             self._queue.rests(worker)
             while not self._queue and not self._closed.is_set():
                 self._changed.wait()
             if self._closed.is_set():
-                _settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
+                settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
                 return None
             batch, refused = self._queue.take(worker, time.monotonic())
-        _settle(refused)
+            if self._queue:
+                # Of a work that is run in pieces, whoever was told of it has taken one.
+                self._changed.notify()
+        settle(refused)
         return batch
 
-    def _answer(self, worker: str, batch: list[Entry[W, R]]) -> bool:
+    def _answer(self, worker: str, batch: list[Piece[W, R]]) -> bool:
         """Run a batch and answer all of it; whether the device is still trusted."""
         started = time.monotonic()
         results: Sequence[R | Exception]
@@ -207,7 +219,7 @@ class Batcher(Generic[W, R]):
         with self._changed:
             self._under_way[worker] = started, batch
         try:
-            results = self._workers[worker]([entry.work for entry in batch])
+            results = self._workers[worker]([piece.work(self._cut) for piece in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results came back for a batch of {len(batch)}")
         except Exception as error:
@@ -219,26 +231,29 @@ class Batcher(Generic[W, R]):
             results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; ask again.")] * len(
                 batch
             )
-        took = time.monotonic() - started
-        size = sum(entry.size for entry in batch)
-        with self._changed:
-            if self._came_back(worker):
-                self._queue.rests(worker)
-            else:
-                self._queue.ran(worker, took)
-        waited = [started - entry.queued for entry in batch]
-        _settle(
-            [
-                (entry, result if isinstance(result, Exception) else Answer(result, worker, size, _us(wait), _us(took)))
-                for entry, result, wait in zip(batch, results, waited, strict=True)
-            ]
-        )
+        ran = Ran(worker, batch, results, started, time.monotonic() - started)
+        self._settle(ran)
         if ended_by is not None:
             raise ended_by
         if self._observe:
             # After the answers: nobody waits for the measuring.
-            self._observe(size, waited, took)
+            self._observe(ran.size, ran.waits, ran.took)
         return not all(isinstance(result, DeviceError) for result in results)
+
+    def _settle(self, ran: Ran[W, R]) -> None:
+        with self._changed:
+            if self._came_back(ran.worker):
+                self._queue.rests(ran.worker)
+            else:
+                self._queue.ran(ran.worker, ran.took)
+            outcomes = ran.outcomes(self._join)
+            self._forget(outcomes)
+        settle(outcomes)
+
+    def _forget(self, outcomes: list[Outcome[W, R]]) -> None:
+        """Drop what is left of those who hear of an outcome: where a piece failed, nobody needs the others."""
+        for entry, _ in outcomes:
+            self._queue.remove(entry.number)
 
     def _recovered(self, worker: str, recover: Callable[[], None]) -> None:
         """Return when the worker's device can be used again, or the batcher is closed."""
@@ -278,28 +293,4 @@ class Batcher(Generic[W, R]):
         with self._changed:
             self._down[worker] = what
             left = self._queue.clear() if self.lost else []
-        _settle([(entry, DeviceError(what)) for entry in left])
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1e6)
-
-
-def _settle(outcomes: Sequence[tuple[Entry[W, R], Answer[R] | Exception]] | list[Refused[W, R]]) -> None:
-    """Hand outcomes to their callers' event loop, in one step for all of them."""
-    if not outcomes:
-        return
-
-    def hand_over() -> None:
-        for entry, outcome in outcomes:
-            if entry.answer.done():
-                continue
-            if isinstance(outcome, Exception):
-                entry.answer.set_exception(outcome)
-            else:
-                entry.answer.set_result(outcome)
-
-    try:
-        outcomes[0][0].answer.get_loop().call_soon_threadsafe(hand_over)
-    except RuntimeError:
-        log.debug("nobody is left to hear of %d answers: their event loop has closed", len(outcomes))
+        settle([(entry, DeviceError(what)) for entry in left])

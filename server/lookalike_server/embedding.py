@@ -21,6 +21,9 @@ from lookalike_server.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+# Pictures are embedded in batches that take about so long where they can be: others wait for each.
+_RUN_S = 0.5
+
 # A network that is still loading when the server ends is not waited for longer.
 _PATIENCE_S = 1.0
 
@@ -71,10 +74,16 @@ class _Work:
     space: str
     fingerprint: str
     files: list[bytes]
+    # The position of the first file in its call.
+    first: int = 0
 
     @property
     def key(self) -> Hashable:
         return self.fingerprint
+
+    def part(self, start: int, stop: int) -> _Work:
+        """Some of the pictures."""
+        return dataclasses.replace(self, files=self.files[start:stop], first=self.first + start)
 
 
 class EmbedQueue:
@@ -99,11 +108,18 @@ class EmbedQueue:
             weight=lambda work: sum(map(len, work.files)),
             max_weight=limits.max_queue_bytes,
             max_age=limits.max_slow_queue_ms / 1000,
+            cut=_Work.part,
+            cut_to=_RUN_S,
         )
         self._last: _Work | None = None
         self._problem: _Problem | None = None
         self._batcher: Batcher[_Work, Embedded] = Batcher(
-            "embedding", {"network": self._run}, rules, observe=observe, recover={"network": self._reopen}
+            "embedding",
+            {"network": self._run},
+            rules,
+            observe=observe,
+            recover={"network": self._reopen},
+            join=Embedded.joined,
         )
 
     async def embed(
@@ -189,11 +205,13 @@ class EmbedQueue:
         files = [file for work in batch for file in work.files]
         if not files:
             return [Embedded(np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32)) for work in batch]
+        if len(batch) == 1:
+            return [_alone(embedder, batch[0])]
         try:
             embedded = embedder.embed(files)
-        except DecodeError as error:
+        except DecodeError:
             # One caller's broken picture is no other caller's affair.
-            return [error] if len(batch) == 1 else [_alone(embedder, work) for work in batch]
+            return [_alone(embedder, work) for work in batch]
         ends = np.cumsum([len(work.files) for work in batch])
         return [embedded.rows(end - len(work.files), end) for work, end in zip(batch, ends, strict=True)]
 
@@ -237,4 +255,4 @@ def _alone(embedder: Embedder, work: _Work) -> Embedded | Exception:
     try:
         return embedder.embed(work.files)
     except DecodeError as error:
-        return error
+        return error if error.position is None else error.at(error.position + work.first)

@@ -21,6 +21,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_server import cost
 from lookalike_server.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.effort import Plan
 from lookalike_server.limits import Limits
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+
+# A batch is cut so that it takes about so long: others wait for it, and no less time is spent on smaller ones.
+_RUN_S = 0.1
 
 # From the hits of a batch and what each of its calls wants to the replies.
 Write = Callable[[Int64, Float32, Sequence[Wanted]], Sequence[bytes | None]]
@@ -79,6 +83,10 @@ class _Work(NamedTuple):
     def size(self) -> int:
         return len(self.queries)
 
+    def part(self, start: int, stop: int) -> _Work:
+        """Some of the queries."""
+        return self._replace(queries=self.queries[start:stop], wanted=self.wanted.part(start, stop))
+
 
 class Engine:
     """The index of one space on its devices, and the stream of its embeddings for exact searches.
@@ -108,6 +116,9 @@ class Engine:
             max_queue=limits.max_queue,
             max_age=limits.max_queue_ms / 1000,
             max_run=limits.max_search_ms / 1000,
+            cost=lambda work: cost.of_search(entry, work.size, work.k, work.nprobe),
+            cut=_Work.part,
+            cut_to=_RUN_S,
         )
         beside = rows.beside(entry.metric)
         # The images that a search by the index can find.
@@ -115,9 +126,15 @@ class Engine:
         self._placed = {place.searcher.name: _Indexed(place, entry, write, claim, beside) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
-        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover)
-        slow = dataclasses.replace(rules, max_age=limits.max_slow_queue_ms / 1000, max_run=limits.max_scan_ms / 1000)
-        self._scanned = Batcher("scan", {"cpu": _Scan(rows, entry, write)}, slow, lambda: claim(1), observe("scan"))
+        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, _whole)
+        slow = dataclasses.replace(
+            rules,
+            max_age=limits.max_slow_queue_ms / 1000,
+            max_run=limits.max_scan_ms / 1000,
+            cost=lambda work: cost.of_scan(len(rows.ids), work.size, work.k),
+        )
+        scan = {"cpu": _Scan(rows, entry, write)}
+        self._scanned = Batcher("scan", scan, slow, lambda: claim(1), observe("scan"), join=_whole)
 
     async def search(
         self, vectors: Float32, k: int, plan: Plan, deadline: float | None, wanted: Wanted | None = None
@@ -242,6 +259,19 @@ class _Scan:
         rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric)
         found = Found(rows, distances, np.zeros(len(rows), np.int64))
         return _parted(batch, found, "cpu", self._write, scanned=True)
+
+
+def _whole(parts: Sequence[Hits]) -> Hits:
+    """The hits of a work that was run in pieces."""
+    return Hits(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.distances for part in parts]),
+        max(part.nprobe for part in parts),
+        any(part.scanned for part in parts),
+        parts[-1].device,
+        None,
+        sum(part.reply_s for part in parts),
+    )
 
 
 def _joined(batch: list[_Work]) -> Float32:

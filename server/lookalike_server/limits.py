@@ -17,7 +17,8 @@ class Limits:
     `max_k` and `max_nprobe` stay below what a GPU index can do (2048 each,
     where a query by key asks for one neighbour more than the caller did), so
     that every placement answers the same calls. `max_batch` bounds both a call
-    and the batch that several calls are searched in; `max_queue` is in queries.
+    and the batch that several calls are searched in; `max_queue` is in queries
+    of one peer, and four times as many may wait of all.
     `max_experiments` is what may wait for the one that runs; `max_table_rows`
     bounds each table of an experiment's reply, which has to stay within
     `max_message_bytes` besides.

@@ -41,18 +41,25 @@ class Wanted(NamedTuple):
     """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
 
     `own` is the id of each query's own image, which is left out; None where
-    none has to be.
+    none has to be. `later` tells that the reply is not to be written with the
+    batch, which answers only a part of the call.
     """
 
     queries: int
     k: int
     own: Int64 | None
     texts: Texts
+    later: bool = False
 
     @property
     def is_large(self) -> bool:
-        """Whether its texts would hold up the batch."""
-        return self.queries * self.k * sum(self.texts) > _LARGE
+        """Whether the reply is written by itself: its texts would hold up the batch, or others are missing."""
+        return self.later or self.queries * self.k * sum(self.texts) > _LARGE
+
+    def part(self, start: int, stop: int) -> Wanted:
+        """The same of some of the queries."""
+        own = None if self.own is None else self.own[start:stop]
+        return Wanted(stop - start, self.k, own, self.texts, later=True)
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,18 @@ class Pace:
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
+        # The largest size that was run: of much larger ones the line says nothing.
+        self.largest: float = 0.0
         # Weighted means, and the spread of sizes around theirs, alone and with the seconds.
         self._size = self._seconds = 0.0
         self._variance = self._covariance = 0.0
         self._known = False
 
-    def ran(self, size: int, seconds: float) -> None:
+    def ran(self, size: float, seconds: float) -> None:
         """A batch has been run."""
         if not size:
             return
+        self.largest = max(self.largest, size)
         if not self._known:
             self._size, self._seconds, self._known = float(size), seconds, True
             return
@@ -52,7 +55,15 @@ class Pace:
         """The seconds that a batch costs besides."""
         return max(0.0, self._seconds - self.unit_s * self._size)
 
-    def wait_s(self, size: int, batches: int, running: Sequence[tuple[int, float]] = ()) -> float:
+    def seconds(self, size: float, batches: float = 1) -> float:
+        """How long so many batches take that have this size together; 0 as long as no batch has been run."""
+        return batches * self.batch_s + size * self.unit_s if self._known else 0.0
+
+    def doubling(self, size: float) -> float:
+        """The size of the batch that takes twice as long as one of this size; endless where the size costs nothing."""
+        return 2 * size + self.batch_s / self.unit_s if self.unit_s else math.inf
+
+    def wait_s(self, size: float, batches: float, running: Sequence[tuple[float, float]] = ()) -> float:
         """How long it takes until a queue of this size, which takes so many batches, has been run; 0 as long as no
         batch has been.
 
@@ -64,7 +75,7 @@ class Pace:
         if not self._known:
             return 0.0
         unit_s, batch_s = self.unit_s, self.batch_s
-        work = batches * batch_s + size * unit_s
+        work = self.seconds(size, batches)
         busy = sorted(abs(batch_s + run * unit_s - taken) for run, taken in running)
         free = [0.0] * (self._workers - len(busy)) + busy
         ends = work + free[0]

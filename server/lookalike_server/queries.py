@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import types_pb2
-from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.errors import DecodeError, MismatchError
 from lookalike_indexer.indexing import rowwise
+from lookalike_server.distinct import Distinct
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
@@ -38,10 +39,14 @@ _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
 @dataclass(frozen=True)
 class Queries:
-    """Vectors (n, dim) that are finite and of the right space; `own` are the ids of stored images, or None."""
+    """Vectors (n, dim) that are finite and of the right space; `own` are the ids of stored images, or None.
+
+    `distinct` tells which of them the call has more than once.
+    """
 
     vectors: Float32
     own: Int64 | None
+    distinct: Distinct
     resolve_us: int
 
 
@@ -67,30 +72,42 @@ class Resolver:
         own = None
         if kind == "vectors":
             size = len(batch.vectors.values.data)
-            vectors = await self._workers.looked_up(lambda: _checked(_given(space, batch.vectors)), size // _PER_ITEM)
+            vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), size // _PER_ITEM)
         elif kind == "images":
             size = batch.images.ByteSize()
-            files = await self._workers.looked_up(lambda: self._files(batch.images), size // _PER_ITEM)
-            vectors = _checked(await self._embedded(snapshot, space, files, deadline))
+            files, distinct = await self._workers.looked_up(lambda: self._files(batch.images), size // _PER_ITEM)
+            vectors = _checked(await self._embedded(snapshot, space, files, distinct, deadline))
         else:
             reading = time.perf_counter()
-            own, vectors = await self._workers.run(lambda: self._read(snapshot, space, batch), count_of(batch))
+            own, vectors, distinct = await self._workers.run(
+                lambda: self._read(snapshot, space, batch), count_of(batch)
+            )
             record.stage("read", reading, time.perf_counter() - reading)
-        return Queries(vectors, own, round((time.perf_counter() - started) * 1e6))
+        return Queries(vectors, own, distinct, round((time.perf_counter() - started) * 1e6))
 
-    def _read(self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch) -> tuple[Int64, Float32]:
-        """The ids and vectors of stored images."""
+    def _read(self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch) -> tuple[Int64, Float32, Distinct]:
+        """The ids and vectors of stored images; each vector is read once, however often the batch names it."""
         own = self.stored_ids(snapshot, batch)
         names = batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
-        return own, _checked(space.vectors(space.rows_of_ids(own, names)))
+        distinct = Distinct.of(own.tolist())
+        rows = space.rows_of_ids(own, names)[distinct.first]
+        return own, _checked(space.vectors(rows))[distinct.inverse], distinct
 
-    async def _embedded(self, snapshot: Snapshot, space: Space, files: list[bytes], deadline: float | None) -> Float32:
+    async def _embedded(
+        self, snapshot: Snapshot, space: Space, files: list[bytes], distinct: Distinct, deadline: float | None
+    ) -> Float32:
+        """The vectors of pictures; each is embedded once, however often the call has it."""
         asked = time.perf_counter()
-        answer = await self._embed_queue.embed(snapshot, space.name, files, deadline)
+        try:
+            answer = await self._embed_queue.embed(
+                snapshot, space.name, [files[first] for first in distinct.first], deadline
+            )
+        except DecodeError as error:
+            raise error if error.position is None else error.at(distinct.first[error.position]) from error
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         decoded = record.stage("decode", taken, answer.result.decode_s)
         record.stage("embed", decoded, answer.result.network_s)
-        return answer.result.vectors
+        return answer.result.vectors[distinct.inverse]
 
     def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
         """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""
@@ -113,8 +130,8 @@ class Resolver:
         columns.rows_of_ids(ids)
         return ids
 
-    def _files(self, images: types_pb2.Images) -> list[bytes]:
-        """The pictures of a call, which are copied; ArgumentError: one is too large."""
+    def _files(self, images: types_pb2.Images) -> tuple[list[bytes], Distinct]:
+        """The pictures of a call, which are copied, and which of them differ; ArgumentError: one is too large."""
         files = list(images.data)
         for position, data in enumerate(files):
             if len(data) > self._limits.max_image_bytes:
@@ -122,7 +139,7 @@ class Resolver:
                     "query.images",
                     f"Picture {position} has {len(data)} bytes; it may have {self._limits.max_image_bytes}.",
                 )
-        return files
+        return files, Distinct.of(files)
 
 
 def require_directions(vectors: Float32, batch: types_pb2.QueryBatch) -> None:
@@ -154,6 +171,12 @@ def count_of(batch: types_pb2.QueryBatch) -> int:
     if kind == "images":
         return len(batch.images.data)
     return len(batch.keys.values) if kind == "keys" else len(batch.ids.values)
+
+
+def _taken(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:
+    """The vectors of a call, checked, and which of them differ."""
+    values = _checked(_given(space, vectors))
+    return values, Distinct.of([row.tobytes() for row in values])
 
 
 def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:

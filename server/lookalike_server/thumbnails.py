@@ -1,56 +1,72 @@
-"""Thumbnails for callers: a bound on what may wait, before the processes that decode."""
+"""Thumbnails for callers: a fair queue before the processes that decode."""
 
 from __future__ import annotations
 
-import asyncio
+import itertools
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Future
+from dataclasses import dataclass, replace
 
-from lookalike_indexer.images.thumbnail_pool import Made, ThumbnailPool
-from lookalike_server.errors import OverloadedError
+from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+from lookalike_server.batcher import Batcher, Rules
 
 log = logging.getLogger(__name__)
 
 
-class Thumbnails:
-    """Pictures for the calls of one server."""
+@dataclass(frozen=True)
+class _Work:
+    uris: Sequence[str]
+    size: int
 
-    def __init__(self, pool: ThumbnailPool, max_queue: int) -> None:
+    def part(self, start: int, stop: int) -> _Work:
+        """Some of the pictures."""
+        return replace(self, uris=self.uris[start:stop])
+
+
+class Thumbnails:
+    """Pictures for the calls of one server, as many at a time as the pool has processes."""
+
+    def __init__(self, pool: ThumbnailPool, max_queue: int, processes: int = 1) -> None:
         self._pool = pool
-        self._max_queue = max_queue
-        self._pending = 0
+        rules: Rules[_Work] = Rules(
+            key=lambda work: work.size,
+            size=lambda work: len(work.uris),
+            # One for each process, so that nobody waits for more than one picture of another call.
+            max_batch=1,
+            max_queue=max_queue,
+            cut=_Work.part,
+        )
+        workers = {f"process {number}": self._run for number in range(processes)}
+        self._batcher: Batcher[_Work, list[bytes]] = Batcher("thumbnails", workers, rules, join=_joined)
 
     @property
     def waiting(self) -> int:
-        """The thumbnails that wait or are being made."""
-        return self._pending
+        """The thumbnails that wait."""
+        return self._batcher.waiting
 
     async def make(self, uris: Sequence[str], size: int) -> list[bytes]:
         """A JPEG for each URI, empty where it cannot be had.
 
-        OverloadedError: too much waits. More than may wait are taken when
-        nothing else does, or they never could be.
+        OverloadedError: this peer has too much waiting. Who is cancelled waits
+        no longer, and a picture that is being made is finished: ending its
+        process would cost more.
         """
-        if self._pending and self._pending + len(uris) > self._max_queue:
-            raise OverloadedError(
-                f"{self._pending} thumbnails wait to be made and {self._max_queue} may; ask again later.",
-                retry_after=0.5,
-            )
-        self._pending += len(uris)
-        futures = [asyncio.wrap_future(self._pool.make(uri, size)) for uri in uris]
-        for future in futures:
-            future.add_done_callback(self._done)
-        # A caller who leaves must not end a worker with its picture: it would have to be started anew.
-        made = await asyncio.shield(asyncio.gather(*futures))
-        for uri, one in zip(uris, made, strict=True):
-            if one.reason:
-                log.debug("no thumbnail of %s: %s", uri, one.reason)
-        return [one.jpeg for one in made]
+        return (await self._batcher.submit(_Work(uris, size))).result
 
     def close(self) -> None:
         """End the processes; may wait for a moment, so not for the event loop."""
+        self._batcher.close()
         self._pool.close()
 
-    def _done(self, future: asyncio.Future[Made] | Future[Made]) -> None:
-        self._pending -= 1
+    def _run(self, batch: list[_Work]) -> list[list[bytes]]:
+        return [[self._made(uri, work.size) for uri in work.uris] for work in batch]
+
+    def _made(self, uri: str, size: int) -> bytes:
+        made = self._pool.make(uri, size).result()
+        if made.reason:
+            log.debug("no thumbnail of %s: %s", uri, made.reason)
+        return made.jpeg
+
+
+def _joined(parts: Sequence[list[bytes]]) -> list[bytes]:
+    return list(itertools.chain.from_iterable(parts))

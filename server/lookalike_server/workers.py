@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.errors import OverloadedError
+from lookalike_server.turns import Turns
 
 T = TypeVar("T")
 
@@ -21,7 +21,7 @@ _FEW = 32
 
 
 class Workers:
-    """A few threads and a bound on what may wait for them.
+    """A few threads, and turns at them for the calls of each peer.
 
     Whoever calls `look` now and then has work given up that takes longer than
     `limit_s` seconds. Its thread cannot be ended; when all of them hang, others
@@ -36,28 +36,30 @@ class Workers:
         limit_s: float = 60.0,
     ) -> None:
         self._threads, self._prepare = threads, prepare
-        self._max_queue, self._limit_s = max_queue, limit_s
+        self._limit_s = limit_s
+        self._turns = Turns("workers", threads, max_queue)
         self._pools = [self._opened()]
         self._pieces: set[_Piece] = set()
-        self._pending = 0
         # What is wrong when no thread is left.
         self.lost = ""
 
     @property
     def waiting(self) -> int:
         """The pieces of work that wait or are being done."""
-        return self._pending
+        return self._turns.waiting
 
     async def run(self, work: Callable[[], T], size: int = 1) -> T:
         """Run `work`, about `size` queries, off the event loop.
 
         OverloadedError: too much waits already. DeviceError: it took too long.
         """
-        return (await self._run([work], size))[0]
-
-    async def run_all(self, works: Sequence[Callable[[], T]]) -> list[T]:
-        """Run the works of one call. More than may wait are taken when nothing else does, or they never could be."""
-        return await self._run(works, len(works))
+        if self.lost:
+            raise DeviceError(self.lost)
+        async with self._turns.turn(size):
+            piece = _Piece(work, self._pieces)
+            piece.give(self._pools[-1])
+            result: T = await piece.answer
+            return result
 
     async def looked_up(self, work: Callable[[], T], items: int) -> T:
         """Run `work`, which looks up or writes `items` things: here where they are a few, else as `run` does."""
@@ -82,23 +84,6 @@ class Workers:
     def close(self) -> None:
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
-
-    async def _run(self, works: Sequence[Callable[[], T]], size: int) -> list[T]:
-        if self.lost:
-            raise DeviceError(self.lost)
-        if self._pending and self._pending + size > self._max_queue:
-            raise OverloadedError(
-                f"{self._pending} pieces of work wait to be done and {self._max_queue} may; ask again later.",
-                retry_after=0.5,
-            )
-        self._pending += size
-        pieces = [_Piece(work, self._pieces) for work in works]
-        for piece in pieces:
-            piece.give(self._pools[-1])
-        try:
-            return list(await asyncio.gather(*[piece.answer for piece in pieces]))
-        finally:
-            self._pending -= size
 
     def _replace(self, pool: ThreadPoolExecutor) -> None:
         """Open other threads, which take over what no thread of a pool has begun."""

@@ -271,7 +271,7 @@ class FakeEmbedder:
         self.batches.append(len(files))
         for position, file in enumerate(files):
             if not file.isdigit():
-                raise DecodeError(f"Picture {position} is not a picture that can be read.")
+                raise DecodeError(f"Picture {position} is not a picture that can be read.", position=position)
         return Embedded(self._vectors[[int(file) for file in files]])
 
     def close(self) -> None:

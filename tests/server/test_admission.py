@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from tests.server.raw_caller import GREETING, RawCaller
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
@@ -23,11 +23,6 @@ from lookalike_server.settings import Connections
 
 CODE = grpc.StatusCode
 SEARCH = "/lookalike.v1.SearchService/Search"
-
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-_DATA, _HEADERS, _SETTINGS = 0, 1, 4
-_END_STREAM, _END_HEADERS = 1, 4
-_INITIAL_WINDOW_SIZE = 4
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -224,7 +219,7 @@ class TestCallersThatMisbehave:
             # wait for a minute.
             host, port = served.app.address.rsplit(":", 1)
             dead = socket.create_connection((host, int(port)), timeout=30)
-            dead.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b""))
+            dead.sendall(GREETING)
             assert await asyncio.to_thread(read_to_the_end, dead), "the server closed it"
             dead.close()
 
@@ -236,7 +231,7 @@ class TestCallersThatMisbehave:
             idle = []
             for _ in range(1000):
                 idle.append(socket.create_connection((host, int(port)), timeout=60))
-                idle[-1].sendall(_PREFACE + _frame(_SETTINGS, 0, 0, b""))
+                idle[-1].sendall(GREETING)
                 await asyncio.sleep(0)
             assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
             grown = psutil.Process().memory_info().rss - memory
@@ -263,43 +258,3 @@ def read_to_the_end(connection: socket.socket) -> bool:
     except ConnectionError:
         pass
     return True
-
-
-class RawCaller:
-    """A caller that gRPC's own library would not be, on one HTTP/2 connection.
-
-    `window` is how many bytes of each reply the server may send unasked.
-    """
-
-    def __init__(self, address: str, window: int = 65_535) -> None:
-        host, port = address.rsplit(":", 1)
-        self.socket = socket.create_connection((host, int(port)), timeout=30)
-        self.socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)))
-        self._stream = -1
-
-    def call(self, method: str, message: bytes, sent: int | None = None) -> None:
-        """Begin a call and send so many bytes of its message, all of them and the end when None."""
-        self._stream += 2
-        headers = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost",
-                   "te": "trailers", "content-type": "application/grpc"}  # fmt: skip
-        block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in headers.items())
-        self.socket.sendall(_frame(_HEADERS, _END_HEADERS, self._stream, block))
-        body = b"\x00" + struct.pack(">I", len(message)) + message
-        cut = body if sent is None else body[:sent]
-        for start in range(0, len(cut), 16_384):
-            piece = cut[start : start + 16_384]
-            last = sent is None and start + len(piece) == len(body)
-            self.socket.sendall(_frame(_DATA, _END_STREAM if last else 0, self._stream, piece))
-
-    def close(self) -> None:
-        self.socket.close()
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def _text(text: str) -> bytes:
-    """A literal of HPACK: no table, no Huffman code; shorter than 127 bytes."""
-    data = text.encode()
-    return bytes([len(data)]) + data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,3 +20,12 @@ class Embedded:
     def rows(self, start: int, stop: int) -> Embedded:
         """Some of the embeddings; the times stay those of all, because they were made together."""
         return Embedded(self.vectors[start:stop], self.decode_s, self.network_s)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Embedded]) -> Embedded:
+        """The embeddings of all parts, one after another, and the times that they took together."""
+        return cls(
+            np.concatenate([part.vectors for part in parts]),
+            sum(part.decode_s for part in parts),
+            sum(part.network_s for part in parts),
+        )

@@ -97,7 +97,7 @@ class QueryEmbedder:
         pixels = []
         for position, image in enumerate(self._workers.prepare(list(files))):
             if not isinstance(image, Prepared):
-                raise DecodeError(f"Picture {position} cannot be decoded: {image.reason}.")
+                raise DecodeError(f"Picture {position} cannot be decoded: {image.reason}.", position=position)
             pixels.append(image.pixels)
         decoded = time.perf_counter()
         with self._one_at_a_time:

@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
 from lookalike_server import replies, visible
 from lookalike_server.current import Current
+from lookalike_server.distinct import Distinct
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.pages import Pager
@@ -109,11 +110,16 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             )
         ids = np.array(request.ids, np.int64)
         with self._current.lease() as snapshot:
+            # Each image once, however often the call names it.
+            distinct = Distinct.of(request.ids)
             columns = snapshot.columns
-            uris = await self._workers.looked_up(lambda: columns.uris(columns.rows_of_ids(ids)), len(ids))
-            jpegs = await self._thumbnails.make(uris, size)
+            uris = await self._workers.looked_up(
+                lambda: columns.uris(columns.rows_of_ids(ids[distinct.first])), len(distinct.first)
+            )
+            made = await self._thumbnails.make(uris, size)
 
             def written() -> bytes:
+                jpegs = [made[which] for which in distinct.inverse]
                 reply = collection_pb2.GetThumbnailsResponse(jpegs=jpegs, served=served(snapshot, None, watch))
                 return reply.SerializeToString()
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, search_pb2_grpc
 from lookalike_server import visible
+from lookalike_server.batcher import Answer
 from lookalike_server.current import Current
 from lookalike_server.effort import Effort, Plan
 from lookalike_server.engine import Hits
@@ -19,7 +20,7 @@ from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
-from lookalike_server.queries import Resolver, count_of, require_directions
+from lookalike_server.queries import Queries, Resolver, count_of, require_directions
 from lookalike_server.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.request_checks import check_reply
 from lookalike_server.snapshot import Snapshot
@@ -61,7 +62,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         own = None if request.include_self else queries.own
         wanted = Wanted(len(queries.vectors), request.k, own, texts)
         asked = time.perf_counter()
-        answer = await space.engine.search(queries.vectors, request.k + (own is not None), plan, deadline, wanted)
+        answer = await self._found(space, queries, plan, deadline, wanted)
         hits = answer.result
         if self._audit and not plan.exact and not hits.scanned:
             self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan)
@@ -84,6 +85,20 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.index = space.engine.entry.name
         last.notes.extend(visible.texts(space.notes))
         return reply + rest.SerializeToString()
+
+    async def _found(
+        self, space: Space, queries: Queries, plan: Plan, deadline: float | None, wanted: Wanted
+    ) -> Answer[Hits]:
+        """The hits of all queries. Equal ones are searched once, however often the call has them."""
+        k = wanted.k + (wanted.own is not None)
+        vectors, distinct = queries.vectors, queries.distinct
+        if distinct.all:
+            return await space.engine.search(vectors, k, plan, deadline, wanted)
+        once = Wanted(len(distinct.first), wanted.k, None, wanted.texts, later=True)
+        answer = await space.engine.search(vectors[distinct.first], k, plan, deadline, once)
+        hits = answer.result
+        rows, distances = hits.rows[distinct.inverse], hits.distances[distinct.inverse]
+        return answer._replace(result=hits._replace(rows=rows, distances=distances, reply=None))
 
     async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:
         """A large reply, which takes too long to hold up a batch."""

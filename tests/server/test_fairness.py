@@ -1,0 +1,275 @@
+"""What one caller asks for is not paid by another: turns, pieces, shares and duplicates, over real servers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tests.server.raw_caller import RawCaller
+
+from lookalike import wire
+from lookalike.v1 import collection_pb2, search_pb2, types_pb2
+from lookalike_indexer.images.thumbnail_pool import Made, ThumbnailPool
+from lookalike_server.limits import Limits
+
+SEARCH = "/lookalike.v1.SearchService/Search"
+
+# So that no clock decides what these tests see, on however busy a machine.
+PATIENT = {"max_queue_ms": 600_000, "max_slow_queue_ms": 600_000}
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+class Steps:
+    """A device that runs one batch for each `step`, or all of them when it is let go; at the Device seam."""
+
+    max_selection = None
+
+    def __init__(self) -> None:
+        self.name = "steps"
+        self.batches: list[int] = []
+        self._turns = threading.Semaphore(0)
+        self._gone = False
+
+    def step(self) -> None:
+        self._turns.release()
+
+    def let_go(self) -> None:
+        self._gone = True
+        self._turns.release()
+
+    def host(self, index: Any) -> Any:
+        steps = self
+
+        class Stepping(type(index)):
+            def search(self, values, k, *, params=None):
+                steps.batches.append(len(values))
+                assert steps._turns.acquire(timeout=60)
+                if steps._gone:
+                    steps._turns.release()
+                return super().search(values, k, params=params)
+
+        stepping = Stepping(index.d)
+        stepping.add(index.reconstruct_n(0, index.ntotal))
+        return stepping
+
+
+def one(number: int = 5) -> types_pb2.QueryBatch:
+    return types_pb2.QueryBatch(ids=types_pb2.Ids(values=[number]))
+
+
+@pytest.fixture
+def steps() -> Any:
+    device = Steps()
+    yield device
+    device.let_go()
+
+
+def many(by_vector: Any, queries: int = 256, seed: int = 1) -> types_pb2.QueryBatch:
+    return by_vector(np.random.default_rng(seed).standard_normal((queries, 16)).astype(np.float32))
+
+
+class TestSearches:
+    async def test_one_query_waits_for_the_running_batch_alone(self, make_toy, serve, steps, by_vector) -> None:
+        async with serve(make_toy(), devices=[steps], limits=Limits(**PATIENT, max_queue=4096)) as served:
+            # Two batches of unlike sizes, so that the server knows what a query costs.
+            for queries in (1, 8):
+                known = asyncio.ensure_future(served.neighbors(many(by_vector, queries), 3))
+                steps.step()
+                await known
+            heavy = [asyncio.ensure_future(served.neighbors(many(by_vector, seed=seed), 1000)) for seed in range(8)]
+            await until(lambda: len(steps.batches) == 3 and served.app.queues()["search"] > 7 * 256)
+            waiting = served.app.queues()["search"]
+            light = asyncio.ensure_future(served.neighbors(one(), 3))
+            await until(lambda: served.app.queues()["search"] == waiting + 1)
+            steps.step()
+            await until(lambda: len(steps.batches) == 4)
+            assert not light.done()
+            steps.step()
+            assert list((await light).neighbors.counts) == [3], "it was in the batch after the one that ran"
+            assert not any(call.done() for call in heavy[1:])
+            steps.let_go()
+            await asyncio.gather(*heavy)
+
+    async def test_those_who_ask_for_much_fill_no_queue_for_who_asks_for_little(
+        self, make_toy, serve, steps, by_vector, refused
+    ) -> None:
+        async with serve(make_toy(), devices=[steps], limits=Limits(**PATIENT)) as served:
+            heavy = [asyncio.ensure_future(served.neighbors(many(by_vector, seed=seed), 3)) for seed in range(12)]
+            done, _ = await asyncio.wait(heavy, return_when=asyncio.FIRST_COMPLETED)
+            assert refused(done.pop().exception()).code is grpc.StatusCode.RESOURCE_EXHAUSTED
+            light = [asyncio.ensure_future(served.neighbors(one(int(number)), 3)) for number in range(5, 45, 2)]
+            await until(lambda: served.app.calls_in_flight >= 20 + 4)
+            await asyncio.sleep(0.1)
+            assert not any(call.done() for call in light), "none was refused"
+            steps.let_go()
+            for reply in await asyncio.gather(*light):
+                assert list(reply.neighbors.counts) == [3]
+            await asyncio.gather(*heavy, return_exceptions=True)
+
+    async def test_another_peer_has_a_turn_however_many_calls_the_first_has_waiting(
+        self, make_toy, serve, steps
+    ) -> None:
+        limits = Limits(**PATIENT, max_queue=50, max_batch=4)
+        request = search_pb2.SearchRequest(query=one(), k=3).SerializeToString()
+        async with serve(make_toy(), devices=[steps], limits=limits) as served:
+            greedy = await asyncio.to_thread(RawCaller, served.app.address, source="127.0.0.2")
+            for _ in range(60):
+                await asyncio.to_thread(greedy.call, SEARCH, request)
+            await until(lambda: served.app.queues()["search"] >= 50)
+            light = asyncio.ensure_future(served.neighbors(one(), 3))
+            await until(lambda: served.app.queues()["search"] >= 51)
+            began = len(steps.batches)
+            steps.step()
+            await until(lambda: len(steps.batches) == began + 1)
+            steps.step()
+            assert list((await light).neighbors.counts) == [3]
+            assert served.app.queues()["search"] > 30, "the other peer's calls wait their turns"
+            steps.let_go()
+            await until(lambda: served.app.calls_in_flight == 0)
+            greedy.close()
+
+    @pytest.mark.parametrize("index", ["Flat", "IVF8,Flat", "HNSW8"])
+    async def test_a_call_in_pieces_has_the_answer_of_the_same_call_alone(
+        self, make_toy, serve, by_vector, index
+    ) -> None:
+        toy = make_toy(index=index)
+        queries = np.random.default_rng(3).standard_normal((256, 16)).astype(np.float32)
+        async with serve(toy) as served:
+            # The first batches are small ones, because nobody knows what a query costs.
+            cut = await served.neighbors(by_vector(queries), 10)
+            singles = [await served.neighbors(by_vector(queries[row : row + 1]), 10) for row in range(0, 256, 5)]
+            assert 1 <= cut.served.batch_size < 256
+        found = wire.decode(cut.neighbors.ids).reshape(256, 10)
+        for row, single in zip(range(0, 256, 5), singles, strict=True):
+            np.testing.assert_array_equal(found[row], wire.decode(single.neighbors.ids))
+
+    async def test_what_a_call_asks_twice_is_searched_once(self, make_toy, serve, by_vector) -> None:
+        toy, steps = make_toy(), Steps()
+        steps.let_go()
+        fields = search_pb2.NeighborFields(keys=True)
+        async with serve(toy, devices=[steps]) as served:
+            same = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[9] * 200 + [5] * 56))
+            reply = await served.neighbors(same, 4, fields=fields)
+            alone = [await served.neighbors(one(number), 4, fields=fields) for number in (9, 5)]
+            assert steps.batches[0] == 2
+        ids = wire.decode(reply.neighbors.ids).reshape(256, 4)
+        for rows, single in zip((ids[:200], ids[200:]), alone, strict=True):
+            assert (rows == wire.decode(single.neighbors.ids)).all()
+        assert list(reply.neighbors.keys) == list(alone[0].neighbors.keys) * 200 + list(alone[1].neighbors.keys) * 56
+
+
+class TestPictures:
+    @pytest.fixture
+    def gated(self, make_embedder) -> Any:
+        """An embedder that runs one batch for each release of its semaphore."""
+
+        def make(toy: Any) -> Any:
+            embedder = make_embedder(toy)
+            embedder.turns = threading.Semaphore(0)
+            embedder.begun = []
+            embed = embedder.embed
+
+            def stepping(files: list[bytes]) -> Any:
+                embedder.begun.append(len(files))
+                assert embedder.turns.acquire(timeout=60)
+                return embed(files)
+
+            embedder.embed = stepping
+            return embedder
+
+        return make
+
+    async def test_one_picture_waits_for_a_batch_and_not_for_a_call_of_256(self, make_toy, serve, gated) -> None:
+        toy = make_toy()
+        embedder = gated(toy)
+        pictures = types_pb2.QueryBatch(images=types_pb2.Images(data=[str(row).encode() for row in range(256)]))
+        single = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"300"]))
+        limits = Limits(**PATIENT)
+        async with serve(toy, open_embedder=lambda reader, space: embedder, limits=limits) as served:
+            large = asyncio.ensure_future(served.neighbors(pictures, 1))
+            await until(lambda: len(embedder.begun) == 1)
+            lone = asyncio.ensure_future(served.neighbors(single, 1))
+            waiting = 256 - embedder.begun[0]
+            await until(lambda: served.app.queues()["embedding"] == waiting + 1)
+            for _ in range(2):
+                embedder.turns.release()
+            assert wire.decode((await lone).neighbors.ids)[0] == toy.ids[300]
+            assert not large.done()
+            for _ in range(300):
+                embedder.turns.release()
+            np.testing.assert_array_equal(wire.decode((await large).neighbors.ids), toy.ids[:256])
+            assert max(embedder.begun) <= 16
+
+    async def test_a_damaged_picture_is_named_by_its_place_in_the_call(self, make_toy, serve, make_embedder) -> None:
+        toy = make_toy()
+        embedder = make_embedder(toy)
+        data = [b"1"] * 20 + [str(row).encode() for row in range(60)] + [b"junk"]
+        async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
+            with pytest.raises(grpc.aio.AioRpcError, match="Picture 80 is not a picture") as caught:
+                await served.neighbors(types_pb2.QueryBatch(images=types_pb2.Images(data=data)), 1)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_a_picture_that_is_there_256_times_is_embedded_once(self, make_toy, serve, make_embedder) -> None:
+        toy = make_toy()
+        embedder = make_embedder(toy)
+        query = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7"] * 255 + [b"8"]))
+        async with serve(toy, open_embedder=lambda reader, space: embedder) as served:
+            reply = await served.neighbors(query, 1)
+        assert sum(embedder.batches) == 2
+        assert list(wire.decode(reply.neighbors.ids)) == [toy.ids[7]] * 255 + [toy.ids[8]]
+
+
+class TestThumbnails:
+    @pytest.fixture
+    def drawn(self, monkeypatch) -> list[Future[Made]]:
+        """The pictures that the pool was asked for, which nobody makes unless the test does."""
+        asked: list[Future[Made]] = []
+
+        def make(self: ThumbnailPool, uri: str, size: int) -> Future[Made]:
+            asked.append(Future())
+            return asked[-1]
+
+        monkeypatch.setattr(ThumbnailPool, "make", make)
+        yield asked
+        for future in asked:
+            if not future.done():
+                future.set_result(Made(b""))
+
+    async def test_an_image_is_drawn_once_however_often_a_call_names_it(self, make_toy, serve, drawn) -> None:
+        request = collection_pb2.GetThumbnailsRequest(ids=[5] * 256)
+        async with serve(make_toy()) as served:
+            call = asyncio.ensure_future(served.collection.GetThumbnails(request))
+            await until(lambda: bool(drawn))
+            drawn[0].set_result(Made(b"jpeg"))
+            assert list((await call).jpegs) == [b"jpeg"] * 256
+        assert len(drawn) == 1
+
+    async def test_a_cancelled_call_leaves_the_queue_at_once_and_the_light_pass_the_heavy(
+        self, make_toy, serve, drawn
+    ) -> None:
+        toy = make_toy()
+        request = collection_pb2.GetThumbnailsRequest(ids=toy.ids[:256].tolist())
+        async with serve(toy) as served:
+            calls = [asyncio.ensure_future(served.collection.GetThumbnails(request)) for _ in range(4)]
+            await until(lambda: served.app.queues()["thumbnails"] > 900)
+            begun = len(drawn)
+            for call in calls:
+                call.cancel()
+            await until(lambda: served.app.queues()["thumbnails"] == 0)
+            light = asyncio.ensure_future(served.collection.GetThumbnails(collection_pb2.GetThumbnailsRequest(ids=[5])))
+            await until(lambda: served.app.queues()["thumbnails"] == 1)
+            drawn[0].set_result(Made(b"old"))
+            await until(lambda: len(drawn) == begun + 1)
+            drawn[-1].set_result(Made(b"new"))
+            assert list((await light).jpegs) == [b"new"]
