@@ -55,12 +55,18 @@ def relocate(
     checked, missing = _check(storage, draft, moved, sample, progress)
     if missing > checked:
         raise MismatchError(
-            f"{missing} of {checked + missing} images of the collection are not in {now.uri}; name the folder that "
-            f"the images of {before.uri} are in now."
+            f"{missing} of {checked + missing} images of the collection are not in {now.uri}; name the {before.kind} "
+            f"that the images of {before.uri} are in now."
         )
     listing = [_moved(storage, path, before, moved, schema.SOURCE.names) for path in draft.listing]
     images = [_moved(storage, path, before, moved, schema.IMAGES.names) for path in draft.images]
-    finished = dataclasses.replace(draft, source=moved, listing=listing, images=images)
+    models = {
+        name: dataclasses.replace(
+            model, rejects=[_moved(storage, path, before, moved, schema.REJECTS.names) for path in model.rejects]
+        )
+        for name, model in draft.models.items()
+    }
+    finished = dataclasses.replace(draft, source=moved, listing=listing, images=images, models=models)
     return generations.complete(storage, finished), Relocation(before.uri, now.uri, checked, missing)
 
 
@@ -75,8 +81,8 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
                 missing += 1
             elif now != row["sha256"] and (row["sha256"] or _length(uri) not in (None, row["bytes"])):
                 raise MismatchError(
-                    f"{uri} holds other bytes than the image {row['key']!r} of the collection; name the folder that "
-                    f"the images of {draft.source.uri} are in now, or make a new collection."
+                    f"{uri} holds other bytes than the image {row['key']!r} of the collection; name the {moved.kind} "
+                    f"that the images of {draft.source.uri} are in now, or make a new collection."
                 )
             else:
                 checked += 1

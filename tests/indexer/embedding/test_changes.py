@@ -240,6 +240,17 @@ def test_a_file_of_pictures_that_was_renamed_is_followed(embed, reader, photos, 
     assert verified(storage) == []
 
 
+def test_the_rejects_of_a_file_that_was_renamed_say_where_they_are_now(embed, reader, storage, photos, tmp_path):
+    before, now = tmp_path / "before.zip", tmp_path / "now.zip"
+    pack(before, {"good.png": (photos / "a" / "00.png").read_bytes(), "broken.png": b"no picture"})
+    embed(source=str(before))
+    before.rename(now)
+    report = embed(source=str(now), source_moved=True)
+    assert (report.embedded, report.retried, report.gone) == (0, 0, 0)
+    assert [row["uri"] for row in reader().rejects(MODEL).to_pylist()] == [f"{now}#broken.png"]
+    assert verified(storage) == []
+
+
 def pack(path: Path, pictures: dict[str, bytes]) -> None:
     """Write a Parquet, tar or zip file of pictures."""
     if path.suffix == ".parquet":
