@@ -40,7 +40,7 @@ EXPERIMENTS: Final = {
 }
 ATTRIBUTION: Final = "attribution"
 # Arguments that are mappings; as items they can be compared and hashed.
-MAPPINGS: Final = {"class_map", "class_names"}
+_MAPPINGS: Final = {"class_map", "class_names"}
 _NICENESS = 10
 # Times as long as a network it may give no sign of life.
 _SILENCE = 6
@@ -115,7 +115,7 @@ class LocalLaboratory:
         view, arguments = self._view_of(asked.generation), dict(asked.arguments)
         if asked.name == ATTRIBUTION:
             return self._attribution(view, arguments)
-        for name in arguments.keys() & MAPPINGS:
+        for name in arguments.keys() & _MAPPINGS:
             arguments[name] = dict(arguments[name])
         module = importlib.import_module(EXPERIMENTS[asked.name])
         experiment: Callable[..., Result] = getattr(module, asked.name)

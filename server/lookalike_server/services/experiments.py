@@ -15,7 +15,7 @@ from lookalike_server import stored_results, visible
 from lookalike_server.current import Current
 from lookalike_server.errors import ArgumentError
 from lookalike_server.experiments import ExperimentQueue
-from lookalike_server.laboratory import ATTRIBUTION, MAPPINGS, Asked
+from lookalike_server.laboratory import ATTRIBUTION, Asked
 from lookalike_server.limits import Limits
 from lookalike_server.replies import Stopwatch, deadline_of, served, within
 from lookalike_server.request_checks import check_names
@@ -119,7 +119,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             answer = await self._answer(snapshot, context, watch, ATTRIBUTION, given)
             # What is written behind a message is read with it.
             rest = experiment_pb2.GetAttributionResponse(served=served(snapshot, None, watch))
-            return answer + rest.SerializeToString()
+            behind = rest.SerializeToString()
+            return await self._workers.looked_up(lambda: answer + behind, len(answer) // _PER_ITEM)
 
     async def ListResults(self, request: experiment_pb2.ListResultsRequest, context: Context) -> Any:
         """The bytes of a ListResultsResponse."""
@@ -161,9 +162,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
         asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
-        if MAPPINGS & arguments.keys():
-            # Computed once, and kept with it.
-            await self._workers.run(lambda: asked.digest)
+        # Kept with it. Callers may send a long label, or many.
+        await self._workers.run(lambda: asked.digest)
         answer = await self._queue.answer(asked, deadline_of(context))
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
         return answer.result

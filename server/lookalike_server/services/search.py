@@ -29,6 +29,9 @@ from lookalike_server.workers import Workers
 
 Float32 = npt.NDArray[np.float32]
 
+# Bytes that cost as much to copy as looking up one image.
+_PER_ITEM = 1 << 14
+
 
 class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     def __init__(
@@ -84,7 +87,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.batch_size = answer.size
         last.index = space.engine.entry.name
         last.notes.extend(visible.texts(space.notes))
-        return reply + rest.SerializeToString()
+        behind = rest.SerializeToString()
+        return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
     async def _found(
         self, space: Space, queries: Queries, plan: Plan, deadline: float | None, wanted: Wanted

@@ -1,0 +1,237 @@
+"""Nothing that grows with a message or a collection runs on the event loop, where every other call would wait for it.
+
+What is measured is the processor time that the loop's own thread spends in one
+step, from one callback's start to its end: on a busy machine a step takes
+longer by the clock, and no more of the processor. With `-s` the test tells the
+figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from lookalike import wire
+from lookalike.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collection_pb2,
+    collection_pb2_grpc,
+    experiment_pb2,
+    experiment_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+    types_pb2,
+)
+from lookalike_server.app import SERVICES
+from lookalike_server.limits import MIB, Limits
+
+ROWS, DIM = 60_000, 64
+LIMITS = Limits()
+# What a step may take of the processor, in seconds.
+LONGEST_S = 0.02
+
+
+@pytest.fixture
+def steps(monkeypatch) -> Any:
+    """The longest step of the event loop since `clear` was called, in seconds of its thread's processor time."""
+
+    class Steps:
+        longest = 0.0
+        what = ""
+
+        def clear(self) -> None:
+            self.longest, self.what = 0.0, ""
+
+    steps = Steps()
+    run = asyncio.events.Handle._run
+
+    def measured(handle: Any) -> None:
+        began = time.thread_time()
+        run(handle)
+        took = time.thread_time() - began
+        if took > steps.longest:
+            steps.longest, steps.what = took, repr(handle)
+
+    monkeypatch.setattr(asyncio.events.Handle, "_run", measured)
+    return steps
+
+
+class Laboratory:
+    """Answers as large as a reply may be, at once."""
+
+    hung = False
+
+    def answer(self, asked: Any) -> bytes:
+        if asked.name == "attribution":
+            return experiment_pb2.GetAttributionResponse(png=b"p" * (60 * MIB)).SerializeToString()
+        texts = ["x" * 100] * 550_000
+        return experiment_pb2.ExperimentResult(findings=texts).SerializeToString()
+
+    def close(self) -> None:
+        pass
+
+
+def by_vectors(count: int) -> types_pb2.QueryBatch:
+    values = np.random.default_rng(1).standard_normal((count, DIM)).astype(np.float32)
+    return types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(values)))
+
+
+def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
+    """For every method the messages that are the largest, or that have the largest replies."""
+    every = search_pb2.NeighborFields(keys=True, labels=True)
+    some = toy.ids[: LIMITS.max_batch].tolist()
+    ids = types_pb2.QueryBatch(ids=types_pb2.Ids(values=some))
+    keys = types_pb2.QueryBatch(keys=types_pb2.Keys(values=[toy.key(one) for one in some]))
+    long = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["k" * 4000] * LIMITS.max_batch))
+    pictures = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"x" * (250 << 10)] * LIMITS.max_batch))
+    for query in (by_vectors(LIMITS.max_batch), ids, keys):
+        yield "Search", "the largest reply", search_pb2.SearchRequest(query=query, k=LIMITS.max_k, fields=every)
+        yield "GetMembership", "the largest reply", cluster_pb2.GetMembershipRequest(query=query, members=100)
+    for query, what in ((long, "long keys"), (pictures, "62 MiB of pictures")):
+        yield "Search", what, search_pb2.SearchRequest(query=query, k=1)
+        yield "GetMembership", what, cluster_pb2.GetMembershipRequest(query=query)
+    yield "ListMembers", "a page", cluster_pb2.ListMembersRequest(clustering="tiny/k4", page_size=1000)
+    yield "ListClusters", "", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
+    yield "GetCollection", "", collection_pb2.GetCollectionRequest()
+    images = collection_pb2.GetImagesRequest
+    yield "GetImages", "keys", images(keys=types_pb2.Keys(values=[toy.key(one) for one in toy.ids[:1000]]))
+    yield "GetImages", "ids", images(ids=types_pb2.Ids(values=toy.ids[:1000].tolist()))
+    yield "GetImages", "long keys", images(keys=types_pb2.Keys(values=["k" * 1000] * 1000))
+    yield "ListImages", "a page", collection_pb2.ListImagesRequest(page_size=1000)
+    yield "ListImages", "of a label", collection_pb2.ListImagesRequest(label="label1", page_size=1000)
+    yield "GetThumbnails", "", collection_pb2.GetThumbnailsRequest(ids=some, size=512)
+    classes = [experiment_pb2.LabelClasses(label=str(number), classes=["1"]) for number in range(25_000)]
+    wide = [experiment_pb2.LabelClasses(label="a", classes=[str(number) for number in range(49_000)])]
+    image = experiment_pb2.ImageName(id=5)
+    for class_map in (classes, wide):
+        what = f"a class_map of {len(class_map)} labels"
+        yield "GetClassAccuracies", what, experiment_pb2.GetClassAccuraciesRequest(models=["m"], class_map=class_map)
+        yield "ExplainImage", what, experiment_pb2.ExplainImageRequest(image=image, class_map=class_map)
+    yield "GetClassAccuracies", "models", experiment_pb2.GetClassAccuraciesRequest(models=["m" * 1000] * 1000)
+    yield "GetImageClusters", "", experiment_pb2.GetImageClustersRequest(image=image)
+    yield "GetClassMatrix", "", experiment_pb2.GetClassMatrixRequest()
+    yield "ListOddballs", "a long label", experiment_pb2.ListOddballsRequest(label="x" * 1_000_000)
+    yield "SplitLabel", "a long label", experiment_pb2.SplitLabelRequest(label="x" * 1_000_000)
+    yield "InterpretClusters", "", experiment_pb2.InterpretClustersRequest()
+    yield "GetAttribution", "", experiment_pb2.GetAttributionRequest(image=image, model="tiny")
+    yield "ListResults", "", experiment_pb2.ListResultsRequest()
+    yield "GetResult", "tables", experiment_pb2.GetResultRequest(name="a/b", tables=["t" * 1000] * 1000)
+    yield "GetServerInfo", "", server_pb2.GetServerInfoRequest()
+    yield "Reload", "", server_pb2.ReloadRequest()
+
+
+STUBS = (
+    search_pb2_grpc.SearchServiceStub,
+    cluster_pb2_grpc.ClusterServiceStub,
+    collection_pb2_grpc.CollectionServiceStub,
+    experiment_pb2_grpc.ExperimentServiceStub,
+    server_pb2_grpc.ServerServiceStub,
+)
+
+
+@contextmanager
+def methods(address: str) -> Iterator[dict[str, Any]]:
+    """The methods by name, of a client whose work is done by other threads than the event loop's."""
+    options = [("grpc.max_receive_message_length", LIMITS.max_message_bytes)]
+    with grpc.insecure_channel(address, options) as channel:
+        yield {name: method for stub in STUBS for name, method in vars(stub(channel)).items()}
+
+
+def told(method: Any, request: Any) -> tuple[str, int]:
+    """How a call ended, and the bytes of its reply."""
+    try:
+        return "OK", len(method(request, timeout=300).SerializeToString())
+    except grpc.RpcError as error:
+        return f"{error.code().name}: {error.details()}", 0
+
+
+class Bare:
+    """A server of gRPC alone in the same loop: reads a message of some size and answers with one of another."""
+
+    def __init__(self) -> None:
+        self._reply = b""
+
+    async def start(self) -> None:
+        size = LIMITS.max_message_bytes
+        self._server = grpc.aio.server(
+            options=[("grpc.max_receive_message_length", size), ("grpc.max_send_message_length", size)]
+        )
+        method = grpc.stream_unary_rpc_method_handler(self._answer)
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bare", {"Ask": method}),))
+        self._address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+
+    async def stop(self) -> None:
+        await self._server.stop(None)
+
+    async def ask(self, request: int, reply: int) -> None:
+        await asyncio.to_thread(self._ask, request, reply)
+
+    def _ask(self, request: int, reply: int) -> None:
+        # Not zeros, of which the system may have but one page.
+        self._reply = b"x" * reply
+        options = [("grpc.max_receive_message_length", LIMITS.max_message_bytes)]
+        with grpc.insecure_channel(self._address, options) as channel:
+            channel.stream_unary("/bare/Ask")(iter([b"x" * request]), timeout=300)
+
+    async def _answer(self, _: Any, context: Any) -> bytes:
+        await context.read()
+        return self._reply
+
+
+@pytest.mark.timeout(600)
+async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, serve, make_embedder, steps) -> None:
+    values = np.random.default_rng(0).standard_normal((ROWS, DIM)).astype(np.float32)
+    toy = make_toy(values, index="IVF64,Flat", clusters=4, part_rows=ROWS)
+    requests = await asyncio.to_thread(lambda: list(largest(toy)))
+    too_long: dict[tuple[str, str], str] = {}
+    bare = Bare()
+    await bare.start()
+
+    async def took(work: Any) -> float:
+        steps.clear()
+        await work
+        return steps.longest
+
+    async with serve(
+        toy, laboratory=Laboratory(), open_embedder=lambda reader, space: make_embedder(toy), watch=3600
+    ) as served:
+        with methods(served.app.address) as by_name:
+            assert by_name.keys() == {name for name, _, _ in requests}, f"a method of {SERVICES} is not asked"
+            for name, what, request in requests:
+                steps.clear()
+                code, size = await asyncio.to_thread(told, by_name[name], request)
+                longest, where = steps.longest, steps.what
+                # Copying a large message into and out of gRPC is gRPC's own, and nothing here can change it.
+                grpcs = 0.0
+                if request.ByteSize() + size > MIB:
+                    grpcs = await took(bare.ask(request.ByteSize(), size))
+                line = f"{1000 * longest:.1f} ms, of gRPC alone {1000 * grpcs:.1f} ms; {code}, {size:,} bytes; {where}"
+                sys.stdout.write(f"{name}, {what}: {line}\n")
+                assert "INTERNAL" not in code
+                if longest > LONGEST_S + 2 * grpcs:
+                    too_long[name, what] = line
+        await asyncio.to_thread(make_toy, values[:1000])
+        swapping = await took(served.app._reloader.load_newest())
+        await until_closed(served)
+        sys.stdout.write(f"another generation: {1000 * max(swapping, steps.longest):.1f} ms; {steps.what}\n")
+        assert max(swapping, steps.longest) < LONGEST_S
+    await bare.stop()
+    assert not too_long
+
+
+async def until_closed(served: Any) -> None:
+    async with asyncio.timeout(60):
+        while served.app.current.generations != [2]:
+            await asyncio.sleep(0.01)
