@@ -50,7 +50,7 @@ class Embedder(Protocol):
         ...
 
     def embed(self, files: list[bytes]) -> Embedded:
-        """The embeddings of encoded pictures; DecodeError names the one that cannot be read."""
+        """The embeddings of encoded pictures, with the reasons of those that cannot be decoded."""
         ...
 
     def close(self) -> None: ...
@@ -74,6 +74,8 @@ class _Work:
     space: str
     fingerprint: str
     files: list[bytes]
+    # Whether pictures that cannot be decoded are told, and the others embedded.
+    row_errors: bool = False
     # The position of the first file in its call.
     first: int = 0
 
@@ -123,15 +125,16 @@ class EmbedQueue:
         )
 
     async def embed(
-        self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None
+        self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None, row_errors: bool = False
     ) -> Answer[Embedded]:
         """The embeddings of pictures in a space.
 
-        DecodeError: one cannot be read. WeightsError: the network's weights
-        are not here. OverloadedError, ExpiredError: see Batcher.
+        DecodeError: one cannot be read; with `row_errors` the result tells which.
+        WeightsError: the network's weights are not here. OverloadedError,
+        ExpiredError: see Batcher.
         """
         fingerprint = snapshot.reader.manifest.spaces[space].fingerprint
-        return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files), deadline)
+        return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files, row_errors), deadline)
 
     @property
     def waiting(self) -> int:
@@ -205,15 +208,10 @@ class EmbedQueue:
         files = [file for work in batch for file in work.files]
         if not files:
             return [Embedded(np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32)) for work in batch]
-        if len(batch) == 1:
-            return [_alone(embedder, batch[0])]
-        try:
-            embedded = embedder.embed(files)
-        except DecodeError:
-            # One caller's broken picture is no other caller's affair.
-            return [_alone(embedder, work) for work in batch]
+        embedded = embedder.embed(files)
         ends = np.cumsum([len(work.files) for work in batch])
-        return [embedded.rows(end - len(work.files), end) for work, end in zip(batch, ends, strict=True)]
+        # One caller's broken picture is no other caller's affair.
+        return [_of(work, embedded.rows(end - len(work.files), end)) for work, end in zip(batch, ends, strict=True)]
 
     def _reopen(self) -> None:
         """Open the network that has ended anew, before somebody asks for it. Errors as `embed`."""
@@ -251,8 +249,10 @@ class EmbedQueue:
             self._embedders.pop(fingerprint).close()
 
 
-def _alone(embedder: Embedder, work: _Work) -> Embedded | Exception:
-    try:
-        return embedder.embed(work.files)
-    except DecodeError as error:
-        return error if error.position is None else error.at(error.position + work.first)
+def _of(work: _Work, embedded: Embedded) -> Embedded | DecodeError:
+    """What a work gets: its embeddings, or the error of a picture where it does not want the others without it."""
+    if work.row_errors or not embedded.failed:
+        return embedded
+    place, reason = next(iter(embedded.failed.items()))
+    position = work.first + place
+    return DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)

@@ -62,10 +62,10 @@ class ProcessEmbedder:
         return self._child.hung
 
     def embed(self, files: list[bytes]) -> Embedded:
-        """The embeddings of encoded pictures.
+        """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
 
-        DecodeError names the one that cannot be read. DeviceError: the process
-        ended, or had hung and was killed; the next call starts another.
+        DeviceError: the process ended, or had hung and was killed; the next
+        call starts another.
         """
         embedded: Embedded = self._child.ask(files, self._limit_s + len(files) * _DECODING_S)
         return embedded

@@ -42,7 +42,8 @@ class Wanted(NamedTuple):
 
     `own` is the id of each query's own image, which is left out; None where
     none has to be. `later` tells that the reply is not to be written with the
-    batch, which answers only a part of the call.
+    batch, which answers only a part of the call. `answered` are the rows of these
+    queries among all `asked`, None where they are all.
     """
 
     queries: int
@@ -50,6 +51,17 @@ class Wanted(NamedTuple):
     own: Int64 | None
     texts: Texts
     later: bool = False
+    asked: int = 0
+    answered: Int64 | None = None
+
+    def spread(self, counts: list[int]) -> list[int]:
+        """The counts of all queries that were asked: one without an answer has no neighbours."""
+        if self.answered is None:
+            return counts
+        spread = np.zeros(self.asked, np.int64)
+        spread[self.answered] = counts
+        found: list[int] = spread.tolist()
+        return found
 
     @property
     def is_large(self) -> bool:
@@ -128,7 +140,7 @@ class NeighborWriter:
         found = Found.of(rows, distances, self._space_ids, [call])
         ids = self._space_ids[found.rows]
         numbers = search_pb2.Neighbors(
-            counts=found.counts, ids=wire.encode(ids), distances=wire.encode(found.distances)
+            counts=call.spread(found.counts), ids=wire.encode(ids), distances=wire.encode(found.distances)
         )
         pieces = [search_pb2.SearchResponse(neighbors=numbers).SerializeToString()]
         for start in range(0, len(ids), _PIECE):
@@ -153,7 +165,7 @@ class NeighborWriter:
             message = search_pb2.SearchResponse()
             # Filled in place: a message that is given to another one's constructor is copied.
             neighbors = message.neighbors
-            neighbors.counts.extend(counts)
+            neighbors.counts.extend(call.spread(counts))
             _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
             _put(neighbors.distances, _FLOAT32, length, values[4 * start : 4 * end])
             columns.put(neighbors, call.texts, start, end)

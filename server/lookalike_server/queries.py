@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +10,12 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.errors import DecodeError, MismatchError
-from lookalike_indexer.indexing import rowwise
 from lookalike_server.distinct import Distinct
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.observe import record
+from lookalike_server.resolved import Queries
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -27,27 +26,10 @@ Int64 = npt.NDArray[np.int64]
 # Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
 _LARGEST = 1e15
 
-# Below the least normal float32 a norm has lost its digits, and below this one its square has.
-_SHORTEST = float(np.finfo(np.float32).tiny)
-_SHORT_SQUARE = 1e-30
-
 # Bytes of vectors or pictures that cost as much as looking up one image.
 _PER_ITEM = 1 << 14
 
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
-
-
-@dataclass(frozen=True)
-class Queries:
-    """Vectors (n, dim) that are finite and of the right space; `own` are the ids of stored images, or None.
-
-    `distinct` tells which of them the call has more than once.
-    """
-
-    vectors: Float32
-    own: Int64 | None
-    distinct: Distinct
-    resolve_us: int
 
 
 class Resolver:
@@ -59,9 +41,14 @@ class Resolver:
         self._embed_queue = embed_queue
 
     async def vectors(
-        self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch, deadline: float | None
+        self,
+        snapshot: Snapshot,
+        space: Space,
+        batch: types_pb2.QueryBatch,
+        deadline: float | None,
+        row_errors: bool = False,
     ) -> Queries:
-        """The vectors of a batch of queries.
+        """The vectors of a batch of queries; with `row_errors`, a picture that has none fails its own row only.
 
         ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
         unknown key or id. MismatchError: vectors of another space. DecodeError:
@@ -70,20 +57,26 @@ class Resolver:
         started = time.perf_counter()
         kind = self.checked_kind(batch)
         own = None
+        failed: dict[int, str] = {}
         if kind == "vectors":
             size = len(batch.vectors.values.data)
             vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), size // _PER_ITEM)
         elif kind == "images":
             size = batch.images.ByteSize()
-            files, distinct = await self._workers.looked_up(lambda: self._files(batch.images), size // _PER_ITEM)
-            vectors = _checked(await self._embedded(snapshot, space, files, distinct, deadline))
+            files, distinct = await self._workers.looked_up(lambda: _pictures(batch.images), size // _PER_ITEM)
+            failed = self._too_large(files)
+            if failed and not row_errors:
+                raise ArgumentError("query.images", next(iter(failed.values())))
+            vectors = await self._embedded(snapshot, space, files, distinct, failed, deadline, row_errors)
         else:
             reading = time.perf_counter()
             own, vectors, distinct = await self._workers.run(
                 lambda: self._read(snapshot, space, batch), count_of(batch)
             )
             record.stage("read", reading, time.perf_counter() - reading)
-        return Queries(vectors, own, distinct, round((time.perf_counter() - started) * 1e6))
+        resolve_us = round((time.perf_counter() - started) * 1e6)
+        queries = Queries(vectors, own, distinct, resolve_us, len(vectors), np.arange(len(vectors)))
+        return queries.without(failed) if failed else queries
 
     def _read(self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch) -> tuple[Int64, Float32, Distinct]:
         """The ids and vectors of stored images; each vector is read once, however often the batch names it."""
@@ -94,20 +87,39 @@ class Resolver:
         return own, _checked(space.vectors(rows))[distinct.inverse], distinct
 
     async def _embedded(
-        self, snapshot: Snapshot, space: Space, files: list[bytes], distinct: Distinct, deadline: float | None
+        self,
+        snapshot: Snapshot,
+        space: Space,
+        files: list[bytes],
+        distinct: Distinct,
+        failed: dict[int, str],
+        deadline: float | None,
+        row_errors: bool,
     ) -> Float32:
-        """The vectors of pictures; each is embedded once, however often the call has it."""
+        """The vectors of pictures; each is embedded once, however often the call has it.
+
+        Those that have `failed` are not embedded, and those that cannot be decoded
+        are put there: the vectors of both are zero.
+        """
+        places = [place for place, first in enumerate(distinct.first) if first not in failed]
+        sent = [distinct.first[place] for place in places]
         asked = time.perf_counter()
         try:
             answer = await self._embed_queue.embed(
-                snapshot, space.name, [files[first] for first in distinct.first], deadline
+                snapshot, space.name, [files[row] for row in sent], deadline, row_errors
             )
         except DecodeError as error:
-            raise error if error.position is None else error.at(distinct.first[error.position]) from error
+            raise error if error.position is None else error.at(sent[error.position]) from error
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         decoded = record.stage("decode", taken, answer.result.decode_s)
         record.stage("embed", decoded, answer.result.network_s)
-        return answer.result.vectors[distinct.inverse]
+        undecoded = {places[position]: reason for position, reason in answer.result.failed.items()}
+        for row, place in enumerate(distinct.inverse):
+            if place in undecoded:
+                failed[row] = f"Picture {row} cannot be decoded: {undecoded[place]}."
+        vectors = np.zeros((len(distinct.first), space.entry.dim), np.float32)
+        vectors[places] = _checked(answer.result.vectors)
+        return vectors[distinct.inverse]
 
     def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
         """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""
@@ -130,34 +142,20 @@ class Resolver:
         columns.rows_of_ids(ids)
         return ids
 
-    def _files(self, images: types_pb2.Images) -> tuple[list[bytes], Distinct]:
-        """The pictures of a call, which are copied, and which of them differ; ArgumentError: one is too large."""
-        files = list(images.data)
-        for position, data in enumerate(files):
-            if len(data) > self._limits.max_image_bytes:
-                raise ArgumentError(
-                    "query.images",
-                    f"Picture {position} has {len(data)} bytes; it may have {self._limits.max_image_bytes}.",
-                )
-        return files, Distinct.of(files)
+    def _too_large(self, files: list[bytes]) -> dict[int, str]:
+        """What is said of pictures beyond the limit, by row."""
+        most = self._limits.max_image_bytes
+        return {
+            row: f"Picture {row} has {len(data)} bytes; it may have {most}."
+            for row, data in enumerate(files)
+            if len(data) > most
+        }
 
 
-def require_directions(vectors: Float32, batch: types_pb2.QueryBatch) -> None:
-    """ArgumentError where a query (n, dim) has no direction, so that no cosine distance to it exists."""
-    short = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < _SHORT_SQUARE)
-    if not len(short):
-        return
-    norms = np.sqrt(rowwise.squared_norms(vectors[short]))
-    without = short[norms < _SHORTEST]
-    if len(without):
-        kind = batch.WhichOneof("kind") or "query"
-        row = int(without[0])
-        named = f" ({getattr(batch, kind).values[row]!r})" if kind in ("keys", "ids") else ""
-        raise ArgumentError(
-            f"query.{kind}",
-            f"Query {row}{named} has no direction: all values of its vector are 0, or too small for float32. "
-            "Distances here are cosine; ask with another vector or picture.",
-        )
+def _pictures(images: types_pb2.Images) -> tuple[list[bytes], Distinct]:
+    """The pictures of a call, which are copied, and which of them differ."""
+    files = list(images.data)
+    return files, Distinct.of(files)
 
 
 def count_of(batch: types_pb2.QueryBatch) -> int:

@@ -44,7 +44,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
-from lookalike_indexer.errors import DecodeError, WeightsError
+from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_server.access import ADMIN
 from lookalike_server.app import App
@@ -269,10 +269,9 @@ class FakeEmbedder:
 
     def embed(self, files: list[bytes]) -> Embedded:
         self.batches.append(len(files))
-        for position, file in enumerate(files):
-            if not file.isdigit():
-                raise DecodeError(f"Picture {position} is not a picture that can be read.", position=position)
-        return Embedded(self._vectors[[int(file) for file in files]])
+        failed = {row: "it is no number" for row, file in enumerate(files) if not file.isdigit()}
+        numbers = [0 if row in failed else int(file) for row, file in enumerate(files)]
+        return Embedded(self._vectors[numbers], failed=failed)
 
     def close(self) -> None:
         self.closed = True

@@ -16,6 +16,7 @@ from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError,
 from lookalike_server.app import SERVICES, App
 from lookalike_server.limits import Limits
 from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.page import check_page
 from lookalike_server.settings import Listen, ServeSettings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -246,8 +247,13 @@ class TestRefusals:
             ServeSettings("x", observe=ObserveSettings(metrics_port=0, metrics_host=host))
 
     def test_settings_that_make_no_sense(self, tmp_path) -> None:
-        with pytest.raises(UsageError, match="--port 70000"):
-            Listen(port=70000)
+        for port in (70000, 999999, -1):
+            with pytest.raises(UsageError, match=f"--port {port} is not a port"):
+                Listen(port=port)
+            with pytest.raises(UsageError, match=f"--metrics-port {port} is not a port"):
+                ObserveSettings(metrics_port=port)
+            with pytest.raises(UsageError, match=f"--http {port} is not a port"):
+                check_page(Listen(), port)
         with pytest.raises(UsageError, match="go together"):
             Listen(tls_cert=tmp_path / "a")
         with pytest.raises(UsageError, match="--tls-client-ca needs"):

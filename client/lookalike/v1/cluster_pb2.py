@@ -14,29 +14,29 @@ _sym_db = _symbol_database.Default()
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alookalike/v1/cluster.proto\x12\x0clookalike.v1\x1a\x18lookalike/v1/types.proto\"t\n\x14GetMembershipRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x13\n\x0b\x63lusterings\x18\x02 \x03(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0f\n\x07members\x18\x04 \x01(\x05\"\xe5\x01\n\nMembership\x12\x12\n\nclustering\x18\x01 \x01(\t\x12&\n\x08\x63lusters\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12#\n\x05sizes\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12&\n\x07nearest\x18\x06 \x03(\x0b\x32\x15.lookalike.v1.Members\"\x9a\x01\n\x07Members\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\"l\n\x15GetMembershipResponse\x12-\n\x0bmemberships\x18\x01 \x03(\x0b\x32\x18.lookalike.v1.Membership\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\"`\n\x12ListMembersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8b\x01\n\x13ListMembersResponse\x12&\n\x07members\x18\x01 \x01(\x0b\x32\x15.lookalike.v1.Members\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\")\n\x13ListClustersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\"\x8f\x01\n\x14ListClustersResponse\x12#\n\x05sizes\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12,\n\x0emean_distances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served2\x95\x02\n\x0e\x43lusterService\x12X\n\rGetMembership\x12\".lookalike.v1.GetMembershipRequest\x1a#.lookalike.v1.GetMembershipResponse\x12R\n\x0bListMembers\x12 .lookalike.v1.ListMembersRequest\x1a!.lookalike.v1.ListMembersResponse\x12U\n\x0cListClusters\x12!.lookalike.v1.ListClustersRequest\x1a\".lookalike.v1.ListClustersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alookalike/v1/cluster.proto\x12\x0clookalike.v1\x1a\x18lookalike/v1/types.proto\"\x88\x01\n\x14GetMembershipRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x13\n\x0b\x63lusterings\x18\x02 \x03(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0f\n\x07members\x18\x04 \x01(\x05\x12\x12\n\nrow_errors\x18\x05 \x01(\x08\"\xe5\x01\n\nMembership\x12\x12\n\nclustering\x18\x01 \x01(\t\x12&\n\x08\x63lusters\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12#\n\x05sizes\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12&\n\x07nearest\x18\x06 \x03(\x0b\x32\x15.lookalike.v1.Members\"\x9a\x01\n\x07Members\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\"\x94\x01\n\x15GetMembershipResponse\x12-\n\x0bmemberships\x18\x01 \x03(\x0b\x32\x18.lookalike.v1.Membership\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError\"`\n\x12ListMembersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"\x8b\x01\n\x13ListMembersResponse\x12&\n\x07members\x18\x01 \x01(\x0b\x32\x15.lookalike.v1.Members\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\")\n\x13ListClustersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\"\x8f\x01\n\x14ListClustersResponse\x12#\n\x05sizes\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12,\n\x0emean_distances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served2\x95\x02\n\x0e\x43lusterService\x12X\n\rGetMembership\x12\".lookalike.v1.GetMembershipRequest\x1a#.lookalike.v1.GetMembershipResponse\x12R\n\x0bListMembers\x12 .lookalike.v1.ListMembersRequest\x1a!.lookalike.v1.ListMembersResponse\x12U\n\x0cListClusters\x12!.lookalike.v1.ListClustersRequest\x1a\".lookalike.v1.ListClustersResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.cluster_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _GETMEMBERSHIPREQUEST._serialized_start=70
-  _GETMEMBERSHIPREQUEST._serialized_end=186
-  _MEMBERSHIP._serialized_start=189
-  _MEMBERSHIP._serialized_end=418
-  _MEMBERS._serialized_start=421
-  _MEMBERS._serialized_end=575
-  _GETMEMBERSHIPRESPONSE._serialized_start=577
-  _GETMEMBERSHIPRESPONSE._serialized_end=685
-  _LISTMEMBERSREQUEST._serialized_start=687
-  _LISTMEMBERSREQUEST._serialized_end=783
-  _LISTMEMBERSRESPONSE._serialized_start=786
-  _LISTMEMBERSRESPONSE._serialized_end=925
-  _LISTCLUSTERSREQUEST._serialized_start=927
-  _LISTCLUSTERSREQUEST._serialized_end=968
-  _LISTCLUSTERSRESPONSE._serialized_start=971
-  _LISTCLUSTERSRESPONSE._serialized_end=1114
-  _CLUSTERSERVICE._serialized_start=1117
-  _CLUSTERSERVICE._serialized_end=1394
+  _GETMEMBERSHIPREQUEST._serialized_start=71
+  _GETMEMBERSHIPREQUEST._serialized_end=207
+  _MEMBERSHIP._serialized_start=210
+  _MEMBERSHIP._serialized_end=439
+  _MEMBERS._serialized_start=442
+  _MEMBERS._serialized_end=596
+  _GETMEMBERSHIPRESPONSE._serialized_start=599
+  _GETMEMBERSHIPRESPONSE._serialized_end=747
+  _LISTMEMBERSREQUEST._serialized_start=749
+  _LISTMEMBERSREQUEST._serialized_end=845
+  _LISTMEMBERSRESPONSE._serialized_start=848
+  _LISTMEMBERSRESPONSE._serialized_end=987
+  _LISTCLUSTERSREQUEST._serialized_start=989
+  _LISTCLUSTERSREQUEST._serialized_end=1030
+  _LISTCLUSTERSRESPONSE._serialized_start=1033
+  _LISTCLUSTERSRESPONSE._serialized_end=1176
+  _CLUSTERSERVICE._serialized_start=1179
+  _CLUSTERSERVICE._serialized_end=1456
 # @@protoc_insertion_point(module_scope)

@@ -23,6 +23,7 @@ class GetMembershipRequest(google.protobuf.message.Message):
     CLUSTERINGS_FIELD_NUMBER: builtins.int
     SPACE_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    ROW_ERRORS_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The space that query vectors are of, or that pictures are embedded in;
     the collection's default when empty.
@@ -30,6 +31,11 @@ class GetMembershipRequest(google.protobuf.message.Message):
     members: builtins.int
     """How many of the members nearest to the centroid to return for each answer;
     at most Limits.max_members.
+    """
+    row_errors: builtins.bool
+    """A picture that cannot be read, is too large, or has no direction where
+    distances are cosine, is in cluster -1 and has an entry in
+    GetMembershipResponse.errors. It fails the call, unless this is set.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
@@ -50,9 +56,10 @@ class GetMembershipRequest(google.protobuf.message.Message):
         clusterings: collections.abc.Iterable[builtins.str] | None = ...,
         space: builtins.str = ...,
         members: builtins.int = ...,
+        row_errors: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["query", b"query"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "members", b"members", "query", b"query", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "members", b"members", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
 
 global___GetMembershipRequest = GetMembershipRequest
 
@@ -73,7 +80,7 @@ class Membership(google.protobuf.message.Message):
     @property
     def clusters(self) -> lookalike.v1.types_pb2.Tensor:
         """int32, n: the cluster of each query; -1 where the stored image has no
-        assignment in this clustering.
+        assignment in this clustering, or the query has no answer.
         """
 
     @property
@@ -160,6 +167,7 @@ class GetMembershipResponse(google.protobuf.message.Message):
 
     MEMBERSHIPS_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
     @property
     def memberships(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Membership]:
         """One entry for each clustering."""
@@ -168,14 +176,21 @@ class GetMembershipResponse(google.protobuf.message.Message):
     def served(self) -> lookalike.v1.types_pb2.Served:
         """What served the reply."""
 
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.types_pb2.RowError]:
+        """The queries without an answer, by ascending row; see
+        GetMembershipRequest.row_errors.
+        """
+
     def __init__(
         self,
         *,
         memberships: collections.abc.Iterable[global___Membership] | None = ...,
         served: lookalike.v1.types_pb2.Served | None = ...,
+        errors: collections.abc.Iterable[lookalike.v1.types_pb2.RowError] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["served", b"served"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["memberships", b"memberships", "served", b"served"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "memberships", b"memberships", "served", b"served"]) -> None: ...
 
 global___GetMembershipResponse = GetMembershipResponse
 

@@ -27,6 +27,7 @@ class SearchRequest(google.protobuf.message.Message):
     RECALL_FIELD_NUMBER: builtins.int
     INCLUDE_SELF_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    ROW_ERRORS_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; empty for the collection's default."""
     k: builtins.int
@@ -44,6 +45,11 @@ class SearchRequest(google.protobuf.message.Message):
     """
     include_self: builtins.bool
     """A query by key or id leaves its own image out, unless this is set."""
+    row_errors: builtins.bool
+    """A picture that cannot be read, is too large, or has no direction where
+    distances are cosine, has no neighbours and an entry in
+    SearchResponse.errors. It fails the call, unless this is set.
+    """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
         """What is asked about."""
@@ -63,9 +69,10 @@ class SearchRequest(google.protobuf.message.Message):
         recall: builtins.float = ...,
         include_self: builtins.bool = ...,
         fields: global___NeighborFields | None = ...,
+        row_errors: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["effort", b"effort"]) -> typing.Literal["exact", "nprobe", "recall"] | None: ...
 
 global___SearchRequest = SearchRequest
@@ -157,6 +164,7 @@ class SearchResponse(google.protobuf.message.Message):
 
     NEIGHBORS_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
     @property
     def neighbors(self) -> global___Neighbors:
         """The columns."""
@@ -165,13 +173,18 @@ class SearchResponse(google.protobuf.message.Message):
     def served(self) -> lookalike.v1.types_pb2.Served:
         """What served the reply."""
 
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.types_pb2.RowError]:
+        """The queries without an answer, by ascending row; see SearchRequest.row_errors."""
+
     def __init__(
         self,
         *,
         neighbors: global___Neighbors | None = ...,
         served: lookalike.v1.types_pb2.Served | None = ...,
+        errors: collections.abc.Iterable[lookalike.v1.types_pb2.RowError] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["neighbors", b"neighbors", "served", b"served"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["neighbors", b"neighbors", "served", b"served"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "neighbors", b"neighbors", "served", b"served"]) -> None: ...
 
 global___SearchResponse = SearchResponse

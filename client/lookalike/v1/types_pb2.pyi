@@ -222,6 +222,28 @@ class QueryBatch(google.protobuf.message.Message):
 global___QueryBatch = QueryBatch
 
 @typing.final
+class RowError(google.protobuf.message.Message):
+    """Why one query of a call has no answer, while the others have."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    row: builtins.int
+    """The query, from 0."""
+    message: builtins.str
+    """A sentence that names it."""
+    def __init__(
+        self,
+        *,
+        row: builtins.int = ...,
+        message: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "row", b"row"]) -> None: ...
+
+global___RowError = RowError
+
+@typing.final
 class Timings(google.protobuf.message.Message):
     """How long each step of a call took, in microseconds."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,21 +11,33 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class Embedded:
-    """Embeddings, float32 of shape (n, dim); the seconds that decoding took and those of the network."""
+    """Embeddings, float32 of shape (n, dim); the seconds that decoding took and those of the network.
+
+    `failed` has the reason of each picture that cannot be decoded, by its
+    position from 0: its row is zero and means nothing.
+    """
 
     vectors: npt.NDArray[np.float32]
     decode_s: float = 0.0
     network_s: float = 0.0
+    failed: Mapping[int, str] = field(default_factory=dict)
 
     def rows(self, start: int, stop: int) -> Embedded:
         """Some of the embeddings; the times stay those of all, because they were made together."""
-        return Embedded(self.vectors[start:stop], self.decode_s, self.network_s)
+        failed = {place - start: reason for place, reason in self.failed.items() if start <= place < stop}
+        return Embedded(self.vectors[start:stop], self.decode_s, self.network_s, failed)
 
     @classmethod
     def joined(cls, parts: Sequence[Embedded]) -> Embedded:
         """The embeddings of all parts, one after another, and the times that they took together."""
+        failed: dict[int, str] = {}
+        start = 0
+        for part in parts:
+            failed.update((start + place, reason) for place, reason in part.failed.items())
+            start += len(part.vectors)
         return cls(
             np.concatenate([part.vectors for part in parts]),
             sum(part.decode_s for part in parts),
             sum(part.network_s for part in parts),
+            failed,
         )

@@ -89,27 +89,32 @@ class QueryEmbedder:
 
         DecodeError names the first that cannot be decoded by its position, from 0.
         """
-        return self.timed(files).vectors
+        embedded = self.timed(files)
+        for position, reason in embedded.failed.items():
+            raise DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)
+        return embedded.vectors
 
     def timed(self, files: Sequence[bytes]) -> Embedded:
-        """What `embed` gives, and how long its steps took."""
+        """The embeddings with the time that they took; pictures that cannot be decoded are told, and fail no other."""
         started = time.perf_counter()
-        pixels = []
+        decoded, failed = [], {}
         for position, image in enumerate(self._workers.prepare(list(files))):
-            if not isinstance(image, Prepared):
-                raise DecodeError(f"Picture {position} cannot be decoded: {image.reason}.", position=position)
-            pixels.append(image.pixels)
-        decoded = time.perf_counter()
+            if isinstance(image, Prepared):
+                decoded.append((position, image.pixels))
+            else:
+                failed[position] = str(image.reason)
+        taken = time.perf_counter()
+        vectors = np.zeros((len(files), self._network.dims[0]), np.float32)
         with self._one_at_a_time:
             if self._threads:
                 # OpenMP keeps this for each thread, and calls come from several.
                 torch.set_num_threads(self._threads)
-            vectors = [
-                self._network.embed(pixels[start : start + _BATCH]).embeddings[0]
-                for start in range(0, len(pixels), _BATCH)
-            ]
-        joined = np.concatenate([np.empty((0, self._network.dims[0]), np.float32), *vectors])
-        return Embedded(joined, decoded - started, time.perf_counter() - decoded)
+            for start in range(0, len(decoded), _BATCH):
+                some = decoded[start : start + _BATCH]
+                vectors[[position for position, _ in some]] = self._network.embed(
+                    [pixels for _, pixels in some]
+                ).embeddings[0]
+        return Embedded(vectors, taken - started, time.perf_counter() - taken, failed)
 
     def close(self) -> None:
         """End the workers."""

@@ -20,9 +20,10 @@ from lookalike_server.errors import ArgumentError
 from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts
 from lookalike_server.pages import Pager
-from lookalike_server.queries import Resolver, count_of, require_directions
+from lookalike_server.queries import Resolver, count_of
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.request_checks import check_names, check_reply
+from lookalike_server.resolved import Queries, with_directions
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -71,17 +72,17 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         space = snapshot.space(request.space)
         clusterings = _of_space(snapshot, space, request.clusterings)
         self._check_size(snapshot, request, clusterings)
-        queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
+        queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
         watch.resolve_us = queries.resolve_us
-        vectors = queries.vectors
         if any(one.entry.metric == "cosine" for one in clusterings):
-            require_directions(vectors, request.query)
+            queries = with_directions(queries, request.query, request.row_errors)
 
         def found() -> bytes:
-            assigned = [one.assigned(vectors) for one in clusterings]
-            return _written(snapshot, space, clusterings, assigned, request.members, watch)
+            assigned = [_spread(one.assigned(queries.vectors), queries) for one in clusterings]
+            written = _written(snapshot, space, clusterings, assigned, request.members, watch)
+            return written + cluster_pb2.GetMembershipResponse(errors=queries.errors()).SerializeToString()
 
-        return await self._workers.run(found, len(vectors))
+        return await self._workers.run(found, len(queries.vectors))
 
     def _check_size(
         self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, clusterings: list[Clustering]
@@ -188,6 +189,17 @@ def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Cl
             )
     all_there = [one for one in snapshot.clusterings.values() if one.entry.space == space.name]
     return _some(snapshot, named or all_there, f" in the space {space.name}")
+
+
+def _spread(assigned: Assigned, queries: Queries) -> Assigned:
+    """The assignment of all queries that were asked: one that has failed is in no cluster."""
+    if not queries.failed:
+        return assigned
+    clusters = np.full(queries.asked, -1, assigned.clusters.dtype)
+    distances, margins = np.full((2, queries.asked), np.nan, np.float32)
+    clusters[queries.rows] = assigned.clusters
+    distances[queries.rows], margins[queries.rows] = assigned.distances, assigned.margins
+    return Assigned(clusters, distances, margins)
 
 
 def _membership(snapshot: Snapshot, clustering: Clustering, assigned: Assigned, members: int) -> cluster_pb2.Membership:

@@ -20,9 +20,10 @@ from lookalike_server.limits import Limits
 from lookalike_server.neighbors import Texts, Wanted
 from lookalike_server.observe import record
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
-from lookalike_server.queries import Queries, Resolver, count_of, require_directions
+from lookalike_server.queries import Resolver, count_of
 from lookalike_server.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.request_checks import check_reply
+from lookalike_server.resolved import Queries, with_directions
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -59,11 +60,20 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._resolver.checked_kind(request.query)
         texts = Texts.of(request.fields)
         check_reply(snapshot.columns, count_of(request.query), request.k, texts, self._limits, "k")
-        queries = await self._resolver.vectors(snapshot, space, request.query, deadline)
+        queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
         if space.engine.entry.metric == "cosine":
-            require_directions(queries.vectors, request.query)
+            queries = with_directions(queries, request.query, request.row_errors)
+        if not len(queries.vectors):
+            return _unanswered(snapshot, space, queries, watch)
         own = None if request.include_self else queries.own
-        wanted = Wanted(len(queries.vectors), request.k, own, texts)
+        wanted = Wanted(
+            len(queries.vectors),
+            request.k,
+            own,
+            texts,
+            asked=queries.asked,
+            answered=queries.rows if queries.failed else None,
+        )
         asked = time.perf_counter()
         answer = await self._found(space, queries, plan, deadline, wanted)
         hits = answer.result
@@ -87,6 +97,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.batch_size = answer.size
         last.index = space.engine.entry.name
         last.notes.extend(visible.texts(space.notes))
+        rest.errors.extend(queries.errors())
         behind = rest.SerializeToString()
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
@@ -136,6 +147,15 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 plan.expected_recall,
             )
             audit.offer(sample)
+
+
+def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopwatch) -> bytes:
+    """The reply to a call none of whose queries has a vector."""
+    watch.resolve_us = queries.resolve_us
+    reply = search_pb2.SearchResponse(errors=queries.errors())
+    reply.neighbors.counts.extend([0] * queries.asked)
+    put_served(reply.served, snapshot, space, watch)
+    return reply.SerializeToString()
 
 
 _DEFAULT = Effort()

@@ -53,12 +53,13 @@ class _Network:
         self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
 
     def embed(self, files: list[bytes]) -> Embedded:
+        failed = {}
         for position, file in enumerate(files):
             try:
                 decode(file, ImageLimits(_LIMITS.max_image_bytes, _LIMITS.max_image_pixels))
             except DecodeError as error:
-                raise DecodeError(f"Picture {position} cannot be decoded: {error}.") from error
-        return Embedded(np.ones((len(files), self._dim), np.float32))
+                failed[position] = str(error)
+        return Embedded(np.ones((len(files), self._dim), np.float32), failed=failed)
 
     def close(self) -> None:
         pass
