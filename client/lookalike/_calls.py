@@ -20,7 +20,7 @@ from lookalike._errors import InvalidArgumentError, ProtocolError
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
-from lookalike._queries import IdSequence, as_int, check_id, check_key, chosen, query, several
+from lookalike._queries import Errors, IdSequence, as_int, check_id, check_key, chosen, query, several
 from lookalike._server import ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
 
@@ -38,6 +38,7 @@ class Call(Generic[Result]):
 
     `undirected` is the first query that a space with cosine distances refuses; None where there is none.
     `needs_admin` tells that the call changes what is served.
+    A call that is not `patient` does not wait for a server to start.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Call(Generic[Result]):
     parse: Callable[[bytes], Result]
     undirected: int | None = None
     needs_admin: bool = False
+    patient: bool = True
 
     def read(self, reply: bytes, target: str) -> Result:
         """The result of the reply's bytes; ProtocolError when they cannot be read."""
@@ -66,17 +68,23 @@ def search(
     exact: bool,
     include_self: bool,
     uris: bool,
+    errors: Errors,
 ) -> Call[NeighborsBatch | Neighbors]:
-    asked = query(given)
+    asked = query(given, errors)
     queries = _length(asked.batch)
     fields = search_pb2.NeighborFields(keys=True, labels=True, uris=uris)
     request = search_pb2.SearchRequest(
-        query=asked.batch, space=space, k=as_count("k", k, 1), include_self=include_self, fields=fields
+        query=asked.batch,
+        space=space,
+        k=as_count("k", k, 1),
+        include_self=include_self,
+        fields=fields,
+        row_errors=asked.failed is not None,
     )
     _set_effort(request, nprobe, recall, exact)
 
     def parse(reply: search_pb2.SearchResponse) -> NeighborsBatch | Neighbors:
-        batch = _replies.neighbors(reply, queries, uris)
+        batch = _replies.neighbors(reply, queries, uris, asked.failed or {})
         return batch[0] if asked.single else batch
 
     call = make_call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
@@ -98,19 +106,20 @@ def check_direction(row: int, space: str, collection: Collection) -> None:
 
 
 def memberships(
-    given: Mapping[str, Any], *, clusterings: Sequence[str] | str, space: str, members: int
+    given: Mapping[str, Any], *, clusterings: Sequence[str] | str, space: str, members: int, errors: Errors
 ) -> Call[MembershipsBatch | Memberships]:
-    asked = query(given)
+    asked = query(given, errors)
     queries = _length(asked.batch)
     request = cluster_pb2.GetMembershipRequest(
         query=asked.batch,
         clusterings=[clusterings] if isinstance(clusterings, str) else list(clusterings),
         space=space,
         members=as_count("members", members, 0),
+        row_errors=asked.failed is not None,
     )
 
     def parse(reply: cluster_pb2.GetMembershipResponse) -> MembershipsBatch | Memberships:
-        batch = _replies.memberships(reply, queries)
+        batch = _replies.memberships(reply, queries, asked.failed or {})
         return batch[0] if asked.single else batch
 
     return make_call("lookalike.v1.ClusterService/GetMembership", request, cluster_pb2.GetMembershipResponse, parse)
@@ -196,7 +205,8 @@ def health(service: str) -> Call[bool]:
     further package for them.
     """
     request, reply = wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value
-    return make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
+    call = make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
+    return dataclasses.replace(call, patient=False)
 
 
 def make_call(

@@ -1,8 +1,7 @@
-"""How a client reaches its server: address, TLS, retries, limits."""
+"""How a client reaches its server: address, TLS, proxies, retries, limits."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -13,25 +12,26 @@ from typing import Any
 import grpc
 
 from lookalike import local_secret
+from lookalike._address import Address
+from lookalike._attempts import Attempts
 from lookalike._errors import InvalidArgumentError
+from lookalike._proxy import Proxy, proxy_of
 
-# gRPC keeps a call's bytes for the case of a retry only up to this size, and
-# would silently not retry a larger call; its own default is 256 KiB, less than
-# one photograph.
+# gRPC sends a call again by itself where the server never saw it, such as one that
+# closes an old connection. It keeps a call's bytes for that only up to this size;
+# its own default is 256 KiB, less than one photograph.
 _RETRY_BUFFER_BYTES = 256 << 20
 # A server may refuse pings that come more often than every 5 minutes, which is
 # gRPC's default. That keepalive is set at all also makes a dead connection
 # fail after the 20 s below, instead of the many minutes of TCP's own limits.
 _KEEPALIVE_MS = 330_000
 _KEEPALIVE_TIMEOUT_MS = 20_000
-# gRPC takes five attempts at the most, whatever is asked.
+# How long gRPC waits before it connects again; its own default grows to two minutes,
+# in which a server could have started long since.
+_FIRST_RECONNECT_MS = 100
+_LONGEST_RECONNECT_MS = 2_000
 MAX_RETRIES = 4
 
-# gRPC would take these for the names of hosts.
-_URLS = ("http://", "https://", "grpc://", "grpcs://")
-
-# Not every name that begins with 127 is an address.
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\]):\d+")
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
 Options = list[tuple[str, Any]]
@@ -49,7 +49,7 @@ class TLS:
 
     ca: str | os.PathLike[str] | bytes | None = None
     cert: str | os.PathLike[str] | bytes | None = None
-    key: str | os.PathLike[str] | bytes | None = None
+    key: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
     server_name: str | None = None
 
     def __post_init__(self) -> None:
@@ -71,13 +71,25 @@ def _pem(name: str, source: str | os.PathLike[str] | bytes | None) -> bytes | No
 
 
 @dataclass(frozen=True)
+class Route:
+    """How a channel reaches its server: its arguments, and the proxy on the way, None where there is none."""
+
+    options: Options
+    proxy: Proxy | None
+
+
+@dataclass(frozen=True)
 class Connection:
-    """Everything that a channel is made of. `timeout` is in seconds; None waits without an end."""
+    """All settings of a client, which its copies in other processes are made of.
+
+    `timeout` is in seconds; None waits without an end.
+    """
 
     target: str
     tls: TLS | None
     timeout: float | None
     retries: int
+    wait_for_server: bool
     token: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -87,23 +99,23 @@ class Connection:
         tls: bool | TLS,
         timeout: float | None,
         retries: int,
-        token: str | None = None,
-        insecure: bool = False,
+        wait_for_server: bool,
+        token: str | None,
+        insecure: bool,
     ) -> Connection:
         """InvalidArgumentError: a setting that cannot be."""
-        if not isinstance(target, str) or ":" not in target or target.startswith(_URLS):
-            raise InvalidArgumentError(f"The server's address is {target!r}; it must be like '127.0.0.1:50051'.")
+        address = Address.parse(target)
         if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
             raise InvalidArgumentError(f"retries={retries!r} must be 0 to {MAX_RETRIES}.")
         settings = (tls if isinstance(tls, TLS) else TLS()) if tls else None
         if token is not None:
             _check_token(token)
-            if settings is None and not (insecure or _is_loopback(target)):
+            if settings is None and not (insecure or address.is_loopback):
                 raise InvalidArgumentError(
                     f"The token would cross the network to {target} readable by others; "
                     "use tls, or insecure=True if the network is trusted."
                 )
-        return cls(target, settings, check_timeout(timeout), retries, token)
+        return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token)
 
     def metadata(self, *, needs_admin: bool = False) -> tuple[tuple[str, str], ...]:
         """What goes with a call: the token, if there is one.
@@ -115,15 +127,32 @@ class Connection:
         return () if token is None else (("authorization", f"Bearer {token}"),)
 
     def _local_secret(self) -> str | None:
-        port = self.target.rpartition(":")[2]
-        return local_secret.find(int(port)) if _is_loopback(self.target) and port.isdecimal() else None
+        address = Address.parse(self.target)
+        ports = {endpoint.port for endpoint in address.endpoints}
+        port = ports.pop() if len(ports) == 1 and address.is_loopback else None
+        return None if port is None else local_secret.find(port)
 
-    def deadline(self, timeout: float | None) -> float | None:
-        """The seconds that a call may take, when the caller gave `timeout`; None for no limit."""
-        return self.timeout if timeout is None else check_timeout(timeout)
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """What a channel with TLS needs, None for one without; InvalidArgumentError: a file that cannot be read."""
+        return None if self.tls is None else self.tls.credentials()
 
-    def options(self) -> Options:
-        """The channel arguments, equal for both kinds of channel."""
+    def route(self) -> Route:
+        """How the server is reached from here and now, by the variables of the environment."""
+        address = Address.parse(self.target)
+        proxy = proxy_of(address, os.environ)
+        # A proxy cannot reach this machine's own addresses, and gRPC would ask it for them. A name
+        # is looked up only where that matters.
+        own = address.is_loopback or (proxy is not None and address.is_own)
+        return Route(self._options(direct=own), None if own else proxy)
+
+    def attempts(self, timeout: float | None, route: Route, patient: bool) -> Attempts:
+        """The attempts of a call that the caller gave `timeout`; only a `patient` one waits for a server to start."""
+        # Behind a proxy the one that does not listen may be the proxy.
+        waits = patient and self.wait_for_server and self.retries > 0 and route.proxy is None
+        return Attempts(self.timeout if timeout is None else check_timeout(timeout), self.retries, waits)
+
+    def _options(self, direct: bool) -> Options:
+        """The channel arguments, equal for both kinds of channel; `direct` leaves proxies out."""
         options: Options = [
             # The server's limits hold, which it publishes; gRPC's own 4 MB would
             # refuse replies that the server may send.
@@ -131,17 +160,12 @@ class Connection:
             ("grpc.max_send_message_length", -1),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
             ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
+            ("grpc.initial_reconnect_backoff_ms", _FIRST_RECONNECT_MS),
+            ("grpc.max_reconnect_backoff_ms", _LONGEST_RECONNECT_MS),
+            ("grpc.enable_retries", 1 if self.retries else 0),
+            ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
         ]
-        if self.retries:
-            options += [
-                ("grpc.enable_retries", 1),
-                ("grpc.per_rpc_retry_buffer_size", _RETRY_BUFFER_BYTES),
-                ("grpc.service_config", _service_config(self.retries)),
-            ]
-        else:
-            options.append(("grpc.enable_retries", 0))
-        if _is_loopback(self.target):
-            # A proxy set for the machine does not reach the machine's own loopback.
+        if direct:
             options.append(("grpc.enable_http_proxy", 0))
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
@@ -161,19 +185,3 @@ def check_timeout(timeout: float | None) -> float | None:
     if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
         raise InvalidArgumentError(f"timeout={timeout!r} must be a number of seconds above 0.")
     return float(timeout)
-
-
-def _service_config(retries: int) -> str:
-    """The retry policy that gRPC itself follows, for every method: they all only read."""
-    policy = {
-        "maxAttempts": retries + 1,
-        "initialBackoff": "0.1s",
-        "maxBackoff": "2s",
-        "backoffMultiplier": 3,
-        "retryableStatusCodes": ["UNAVAILABLE"],
-    }
-    return json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})
-
-
-def _is_loopback(target: str) -> bool:
-    return _LOOPBACK.fullmatch(target) is not None

@@ -15,7 +15,7 @@
     ├── DataLossError                  stored bytes of the collection are not what was written
     ├── ServerError                    the server failed in a way that it did not foresee
     ├── ProtocolError                  a reply that this version of the client cannot read
-    └── ClosedError                    the client was closed before or during the call
+    └── ClosedError                    the client was closed before or during the call, or by a fork of its process
 
 Each message is one sentence or two for the person who can mend it. What the
 server said is kept as it said it.
@@ -105,4 +105,4 @@ class ProtocolError(LookalikeError):
 
 
 class ClosedError(LookalikeError):
-    """The client was closed before or during the call."""
+    """The client was closed before or during the call, or its process was forked while gRPC was in use."""

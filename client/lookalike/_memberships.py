@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, SupportsIndex
 
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
@@ -55,7 +56,7 @@ class Members(Columns[Member]):
 class Membership:
     """The cluster of one query in one clustering, which is named "space/name".
 
-    `cluster` is -1 where a stored image has no assignment. `distance` is the
+    `cluster` is -1 where a stored image has no assignment, or the query failed. `distance` is the
     Euclidean distance to the centroid, `margin` the distance to the next
     centroid less that, `size` the number of members; `nearest` are those nearest
     to the centroid, as many as were asked for.
@@ -75,7 +76,8 @@ class Memberships(Columns[Membership]):
 
     `home[0]`, `home["resnet152/kmeans"]` and iteration give each Membership.
     clusters: int32, (c,). distances, margins: float32, (c,). sizes: int64, (c,).
-    Their meaning is that of Membership. Arrays are read-only.
+    Their meaning is that of Membership. error: why it is in none, where the query
+    failed with errors="rows". Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -85,6 +87,7 @@ class Memberships(Columns[Membership]):
     sizes: Int64
     nearest: tuple[Members, ...]
     served: Served
+    error: str | None = None
 
     def __len__(self) -> int:
         return len(self.clusterings)
@@ -117,8 +120,8 @@ class MembershipsBatch(Columns[Memberships]):
     """The clusters of n queries in each of c clusterings; `batch[i]` and iteration give each query's Memberships.
 
     clusters: int32, (n, c). distances, margins: float32, (n, c). sizes: int64,
-    (n, c). nearest[i][j]: the Members of query i in clustering j. Arrays are
-    read-only.
+    (n, c). nearest[i][j]: the Members of query i in clustering j. errors: with
+    errors="rows", why a query is in no cluster, by its row. Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -128,6 +131,7 @@ class MembershipsBatch(Columns[Memberships]):
     sizes: Int64
     nearest: tuple[tuple[Members, ...], ...]
     served: Served
+    errors: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.nearest)
@@ -141,10 +145,12 @@ class MembershipsBatch(Columns[Memberships]):
             self.sizes[index],
             self.nearest[index],
             self.served,
+            self.errors.get(index),
         )
 
     def __repr__(self) -> str:
-        return f"<MembershipsBatch of {len(self)} queries in {', '.join(self.clusterings) or 'no clustering'}>"
+        failed = f", {len(self.errors)} failed" if self.errors else ""
+        return f"<MembershipsBatch of {len(self)} queries in {', '.join(self.clusterings) or 'no clustering'}{failed}>"
 
 
 class Cluster(NamedTuple):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
@@ -25,7 +26,8 @@ class Neighbors(Columns[Neighbor]):
 
     ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity, or the
     Euclidean distance, as the index measures. labels: None where an image has
-    none. uris: where each image's bytes are; None unless asked for. Arrays are
+    none. uris: where each image's bytes are; None unless asked for. error: why
+    there are none, where the query failed with errors="rows". Arrays are
     read-only.
     """
 
@@ -35,6 +37,7 @@ class Neighbors(Columns[Neighbor]):
     distances: Float32
     uris: tuple[str, ...] | None
     served: Served
+    error: str | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -44,6 +47,8 @@ class Neighbors(Columns[Neighbor]):
         return Neighbor(int(self.ids[index]), self.keys[index], self.labels[index], float(self.distances[index]), uri)
 
     def __repr__(self) -> str:
+        if self.error is not None:
+            return f"<Neighbors 0: {self.error}>"
         return f"<Neighbors {len(self)}: {preview(self.keys, self.distances)}>"
 
 
@@ -54,7 +59,8 @@ class NeighborsBatch(Columns[Neighbors]):
     The columns hold those of query 0 first, then those of query 1, and so on:
     query i has the rows offsets[i]:offsets[i + 1]. counts: int32, (n,). offsets:
     int64, (n + 1,). ids: int64, (sum of counts,). distances: float32, likewise.
-    Arrays are read-only.
+    errors: with errors="rows", why a query has no neighbours, by its row. Arrays
+    are read-only.
     """
 
     counts: Int32
@@ -65,6 +71,7 @@ class NeighborsBatch(Columns[Neighbors]):
     distances: Float32
     uris: tuple[str, ...] | None
     served: Served
+    errors: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -72,7 +79,9 @@ class NeighborsBatch(Columns[Neighbors]):
     def _row(self, index: int) -> Neighbors:
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         uris = None if self.uris is None else self.uris[rows]
-        return Neighbors(self.ids[rows], self.keys[rows], self.labels[rows], self.distances[rows], uris, self.served)
+        keys, labels, error = self.keys[rows], self.labels[rows], self.errors.get(index)
+        return Neighbors(self.ids[rows], keys, labels, self.distances[rows], uris, self.served, error)
 
     def __repr__(self) -> str:
-        return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbours>"
+        failed = f", {len(self.errors)} failed" if self.errors else ""
+        return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbours{failed}>"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, SupportsIndex, TypeAlias, TypedDict, Union
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, TypedDict, Union, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
 from lookalike._errors import InvalidArgumentError
-from lookalike._pictures import Picture, picture_bytes
+from lookalike._pictures import Picture, is_single, picture_bytes
 from lookalike.v1 import types_pb2
 
 _INT64: Final = np.iinfo(np.int64)
@@ -20,6 +20,8 @@ _INT64: Final = np.iinfo(np.int64)
 _LEAST_NORM: Final = float(np.finfo(np.float32).tiny)
 
 
+# Whether a picture of a batch that cannot be asked about fails the call, or its row.
+Errors: TypeAlias = Literal["raise", "rows"]
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
 
@@ -34,13 +36,17 @@ class OneQuery(TypedDict, total=False):
 
 
 class ManyQueries(TypedDict, total=False):
-    """Exactly one of `keys`, `ids`, `images` and `vectors`; `fingerprint` may go with `vectors`."""
+    """Exactly one of `keys`, `ids`, `images` and `vectors`.
+
+    `fingerprint` may go with `vectors`, `errors` with `images`.
+    """
 
     keys: Sequence[str]
     ids: IdSequence
     images: Sequence[Picture]
     vectors: npt.ArrayLike
     fingerprint: str
+    errors: Errors
 
 
 class OneImage(TypedDict, total=False):
@@ -98,14 +104,16 @@ class Query:
     """A batch on the wire, and whether the caller gave a single query and wants a single result.
 
     `undirected` is the first row whose vector has no direction; None where each has one.
+    `failed` says which pictures cannot be sent, and why; None where such a one fails the call.
     """
 
     batch: types_pb2.QueryBatch
     single: bool
     undirected: int | None = None
+    failed: Mapping[int, str] | None = None
 
 
-def query(given: Mapping[str, Any]) -> Query:
+def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
     """The query of the arguments `given`, which are those of OneQuery or of ManyQueries.
 
     TypeError: an argument that there is not. InvalidArgumentError: not exactly
@@ -113,6 +121,8 @@ def query(given: Mapping[str, Any]) -> Query:
     """
     name = chosen({key: value for key, value in given.items() if key != "fingerprint"}, _KINDS)
     batch = types_pb2.QueryBatch()
+    if _by_row(errors, name):
+        return Query(batch, single=False, failed=_add_images(batch, given[name], by_row=True))
     _KINDS[name](batch, given[name])
     fingerprint = given.get("fingerprint")
     if fingerprint:
@@ -199,8 +209,30 @@ def _add_image(batch: types_pb2.QueryBatch, image: Picture) -> None:
     batch.images.data.append(picture_bytes(image))
 
 
-def _add_images(batch: types_pb2.QueryBatch, images: object) -> None:
-    batch.images.data.extend(picture_bytes(image) for image in several("images", images))
+def _by_row(errors: object, name: str) -> bool:
+    """Whether errors are wanted by row; InvalidArgumentError where they cannot be."""
+    if errors not in get_args(Errors):
+        raise InvalidArgumentError(f"errors={errors!r} must be 'raise' or 'rows'.")
+    if errors == "rows" and name != "images":
+        raise InvalidArgumentError(f"errors='rows' is about the pictures of images=; it does not go with {name}=.")
+    return errors == "rows"
+
+
+def _add_images(batch: types_pb2.QueryBatch, images: object, by_row: bool = False) -> dict[int, str]:
+    """Add pictures; with `by_row`, an empty one takes the place of each that cannot be sent, and its error is told."""
+    if is_single(images):
+        raise InvalidArgumentError("images= takes a sequence of pictures; for a single one use image=.")
+    failed: dict[int, str] = {}
+    for row, image in enumerate(several("images", images)):
+        try:
+            batch.images.data.append(picture_bytes(image))
+        except InvalidArgumentError as error:
+            sentence = f"Picture {row}: {error}"
+            if not by_row:
+                raise InvalidArgumentError(sentence) from error
+            failed[row] = sentence
+            batch.images.data.append(b"")
+    return failed
 
 
 def _add_vector(batch: types_pb2.QueryBatch, vector: npt.ArrayLike) -> None:
@@ -211,7 +243,7 @@ def _add_vectors(batch: types_pb2.QueryBatch, vectors: npt.ArrayLike) -> None:
     batch.vectors.values.CopyFrom(wire.encode(_floats("vectors", vectors, 2)))
 
 
-_KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], None]]] = {
+_KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], object]]] = {
     "key": _add_key,
     "keys": _add_keys,
     "id": _add_id,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from lookalike._served import Served, Timings
 from lookalike._server import Limits, ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
 
+_NONE_FAILED: Final[Mapping[int, str]] = MappingProxyType({})
 _METRICS: Final[dict[int, Metric]] = {
     collection_pb2.METRIC_COSINE: "cosine",
     collection_pb2.METRIC_L2: "l2",
@@ -41,8 +43,13 @@ def served(message: types_pb2.Served) -> Served:
     )
 
 
-def neighbors(reply: search_pb2.SearchResponse, queries: int, uris: bool) -> NeighborsBatch:
-    """The neighbours of `queries` queries; `uris` tells whether that column was asked for."""
+def neighbors(
+    reply: search_pb2.SearchResponse, queries: int, uris: bool, failed: Mapping[int, str] = _NONE_FAILED
+) -> NeighborsBatch:
+    """The neighbours of `queries` queries, of which some had `failed` before they were sent.
+
+    `uris` tells whether that column was asked for.
+    """
     columns = reply.neighbors
     counts = np.array(columns.counts, np.int32)
     offsets = np.zeros(len(counts) + 1, np.int64)
@@ -61,6 +68,7 @@ def neighbors(reply: search_pb2.SearchResponse, queries: int, uris: bool) -> Nei
         distances=_array(columns.distances, np.float32, (total,)),
         uris=_texts(columns.uris, total) if uris else None,
         served=served(reply.served),
+        errors=_errors(reply.errors, queries, failed),
     )
 
 
@@ -76,8 +84,10 @@ def members(message: cluster_pb2.Members) -> Members:
     )
 
 
-def memberships(reply: cluster_pb2.GetMembershipResponse, queries: int) -> MembershipsBatch:
-    """The clusters of `queries` queries."""
+def memberships(
+    reply: cluster_pb2.GetMembershipResponse, queries: int, failed: Mapping[int, str] = _NONE_FAILED
+) -> MembershipsBatch:
+    """The clusters of `queries` queries, of which some had `failed` before they were sent."""
     answers = reply.memberships
     nearest = [[members(entry) for entry in answer.nearest] for answer in answers]
     for answer in nearest:
@@ -91,6 +101,7 @@ def memberships(reply: cluster_pb2.GetMembershipResponse, queries: int) -> Membe
         sizes=_beside((_array(answer.sizes, np.int64, shape) for answer in answers), queries, np.int64),
         nearest=tuple(tuple(answer[i] for answer in nearest) for i in range(queries)),
         served=served(reply.served),
+        errors=_errors(reply.errors, queries, failed),
     )
 
 
@@ -194,6 +205,13 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         image_queries=reply.image_queries,
         image_query_problem=reply.image_query_problem,
     )
+
+
+def _errors(told: Iterable[types_pb2.RowError], queries: int, failed: Mapping[int, str]) -> dict[int, str]:
+    """Why some of the queries have no answer, by row. What failed before it was sent is told in those words."""
+    sentences = {error.row: error.message for error in told}
+    _require(all(0 <= row < queries for row in sentences), "an error is of a row that there is not")
+    return dict(sorted({**sentences, **failed}.items()))
 
 
 def _array(tensor: types_pb2.Tensor, dtype: type[Any], shape: tuple[int, ...] | None = None) -> npt.NDArray[Any]:

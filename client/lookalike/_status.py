@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message, message_factory
 
 from lookalike import _errors as e
+from lookalike._proxy import Proxy
 from lookalike._request import HEADER
 
 _CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
@@ -34,6 +35,8 @@ _CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
 # message falls back to these words themselves; the class never depends on
 # them but for MessageTooLargeError, for which gRPC has no status of its own.
 _NOT_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution failed", "Socket closed", "recvmsg:")
+# The operating system's words, within gRPC's, for a port where nobody listens.
+_NOBODY_LISTENS = "Connection refused"
 _TOO_LARGE = "message larger than max"
 _TIMED_OUT = "Deadline Exceeded"
 _CANCELLED = "CANCELLED"
@@ -47,16 +50,26 @@ class _Status(Protocol):
     def trailing_metadata(self) -> Any: ...
 
 
-def from_rpc(error: grpc.RpcError, target: str, timeout: float | None = None) -> e.LookalikeError:
-    """Our error for a failed call to `target`, which had `timeout` seconds."""
+def from_rpc(
+    error: grpc.RpcError, target: str, timeout: float | None = None, proxy: Proxy | None = None
+) -> e.LookalikeError:
+    """Our error for a failed call to `target`, which had `timeout` seconds and went through `proxy`."""
     status = cast("_Status", error)
     code = status.code() or grpc.StatusCode.UNKNOWN
     details = status.details() or ""
     kind = _CLASSES.get(code, e.ServerError)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
         kind = e.MessageTooLargeError
-    sentence = _sentence(kind, details, code, target, timeout)
-    return kind(sentence, code=code, retry_after=_retry_after(status), request_id=_request_id(status))
+    sentence, request_id = _sentence(kind, details, code, target, timeout), _request_id(status)
+    if proxy is not None and request_id is None:
+        # No Lookalike server answered: perhaps the proxy did.
+        sentence += f" {proxy.advice}"
+    return kind(sentence, code=code, retry_after=_retry_after(status), request_id=request_id)
+
+
+def nobody_listens(error: e.LookalikeError) -> bool:
+    """Whether a call found nobody at its port, as while a server is starting."""
+    return isinstance(error, e.UnavailableError) and error.request_id is None and _NOBODY_LISTENS in str(error)
 
 
 def _sentence(

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 import grpc
 
-from lookalike import _calls, _request
+from lookalike import _calls, _forks, _request
+from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
-from lookalike._errors import ClosedError, DeadlineExceededError, UnavailableError
+from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Pager
-from lookalike._queries import ClustersMany, ClustersOne, IdSequence, ManyImages, OneImage, SearchMany, SearchOne
+from lookalike._queries import (
+    ClustersMany,
+    ClustersOne,
+    Errors,
+    IdSequence,
+    ManyImages,
+    OneImage,
+    SearchMany,
+    SearchOne,
+)
 from lookalike._server import ServerInfo
 from lookalike._status import from_rpc
 from lookalike._sync_experiments import Experiments
@@ -33,12 +44,21 @@ class Client(Experiments):
     >>> near.keys
     ('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg')
 
-    A query is exactly one of `key`, `id`, `image` (a path, the bytes of a file, or
-    a Pillow image) and `vector` (an array of shape (dim,)), which gives a single
-    result; or of `keys`, `ids`, `images` and `vectors` (an array of shape (n,
-    dim)), which gives a batch of results. Vectors are float32, float16 or float64
-    (sent as float32); with `fingerprint`, that of the space which they were
-    embedded in, a server whose space is another one refuses them.
+    A query is exactly one of `key`, `id`, `image` and `vector` (an array of shape
+    (dim,)), which gives a single result; or of `keys`, `ids`, `images` and
+    `vectors` (an array of shape (n, dim)), which gives a batch of results. Vectors
+    are float32, float16 or float64 (sent as float32); with `fingerprint`, that of
+    the space which they were embedded in, a server whose space is another one
+    refuses them.
+
+    A picture is a path, the bytes of a file, a file object, a Pillow image, or an
+    array of pixels: uint8 or uint16 of shape (height, width), or with 1 to 4
+    channels last (gray, gray and alpha, RGB, RGBA). A Pillow image that was not
+    changed since it was opened is sent as its file; others are encoded without loss.
+
+    A client can be pickled, and sent to the workers of a pool or a data loader: its
+    settings are, and the copy connects anew. They hold the token, so keep a
+    pickled client as secret as that.
 
     Every method but `close` raises LookalikeError, in one of its kinds, and takes
     the `timeout` of the call in seconds; without one, that of the client holds.
@@ -53,6 +73,7 @@ class Client(Experiments):
         insecure: bool = False,
         timeout: float | None = 30.0,
         retries: int = 3,
+        wait_for_server: bool = True,
     ) -> None:
         """Prepare to call the server at `target`, such as "127.0.0.1:50051"; no call is made yet.
 
@@ -60,21 +81,37 @@ class Client(Experiments):
         a TLS. `token` is for a server that asks for one; it goes only over TLS or
         to this machine itself, unless `insecure` says that the network is
         trusted. `timeout` is that of each call in seconds, its retries included;
-        None waits without an end. A call that fails because no server answers is
-        repeated up to `retries` times, 0 to 4, with growing pauses.
+        None waits without an end.
+
+        A call that the server cannot take now is repeated up to `retries` times, 0
+        to 4: with growing pauses, or after the pause that an overloaded server names,
+        if the timeout allows it. While nobody listens at `target`, as when a server
+        is starting, a call is repeated until its timeout, unless `wait_for_server` is
+        False or `retries` is 0.
         """
-        self._connection = Connection.checked(target, tls, timeout, retries, token, insecure)
-        options = self._connection.options()
-        if self._connection.tls is None:
-            self._channel = grpc.insecure_channel(target, options)
+        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure))
+
+    def _open(self, connection: Connection) -> None:
+        self._connection = connection
+        self._route = connection.route()
+        credentials, options = connection.credentials(), self._route.options
+        if credentials is None:
+            self._channel = grpc.insecure_channel(connection.target, options)
         else:
-            self._channel = grpc.secure_channel(target, self._connection.tls.credentials(), options)
+            self._channel = grpc.secure_channel(connection.target, credentials, options)
         self._methods: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
-        self._closed = False
+        self._over = threading.Event()
+        self._forks = _forks.forks()
+
+    def __getstate__(self) -> Connection:
+        return self._connection
+
+    def __setstate__(self, connection: Connection) -> None:
+        self._open(connection)
 
     def close(self) -> None:
         """End the connection. Calls that are under way are cancelled."""
-        self._closed = True
+        self._over.set()
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -86,7 +123,7 @@ class Client(Experiments):
         self.close()
 
     def __repr__(self) -> str:
-        return f"<lookalike.Client of {self._connection.target}{', closed' if self._closed else ''}>"
+        return f"<lookalike.Client of {self._connection.target}{', closed' if self._over.is_set() else ''}>"
 
     @overload
     def search(self, *, timeout: float | None = None, **ask: Unpack[SearchOne]) -> Neighbors: ...
@@ -102,6 +139,7 @@ class Client(Experiments):
         exact: bool = False,
         include_self: bool = False,
         uris: bool = False,
+        errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
     ) -> Neighbors | NeighborsBatch:
@@ -113,6 +151,10 @@ class Client(Experiments):
         query has min(k, images) neighbours: further lists are visited where the
         first hold fewer. A query by key or id leaves its own image out unless
         `include_self`. `uris` asks for where each image's bytes are.
+
+        With `errors` "rows", a picture of `images` that cannot be read has no
+        neighbours, and `errors` of the result says why, by row. With "raise" it fails
+        the call, with an error that names the row.
 
         InvalidArgumentError: a vector without direction (zero) where distances are
         cosine.
@@ -137,6 +179,7 @@ class Client(Experiments):
             exact=exact,
             include_self=include_self,
             uris=uris,
+            errors=errors,
         )
         if call.undirected is not None:
             # Rare, and only the collection tells whether distances are cosine.
@@ -153,6 +196,7 @@ class Client(Experiments):
         clusterings: Sequence[str] | str = (),
         space: str = "",
         members: int = 10,
+        errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
     ) -> Memberships | MembershipsBatch:
@@ -161,13 +205,16 @@ class Client(Experiments):
         `clusterings` names those that are asked about, as "space/name"; all that
         can be answered when empty. Vectors and pictures are answered in the
         clusterings of one `space`, the default one when "". `members` is how many of
-        the members nearest to the centroid come with each answer.
+        the members nearest to the centroid come with each answer. `errors` is as in
+        `search`: with "rows", a picture that cannot be read is in cluster -1.
 
         >>> home = client.clusters(key="cats/09.jpg", members=2)
         >>> home["toy/halves"].cluster, home["toy/halves"].size, home["toy/halves"].nearest.keys
         (1, 5, ('cats/07.jpg', 'cats/06.jpg'))
         """
-        return self._send(_calls.memberships(query, clusterings=clusterings, space=space, members=members), timeout)
+        return self._send(
+            _calls.memberships(query, clusterings=clusterings, space=space, members=members, errors=errors), timeout
+        )
 
     def members(
         self, clustering: str, cluster: int, *, page_size: int = 0, timeout: float | None = None
@@ -274,17 +321,33 @@ class Client(Experiments):
             return False
 
     def _send(self, call: Call[Result], timeout: float | None) -> Result:
-        target, deadline = self._connection.target, self._connection.deadline(timeout)
-        if self._closed:
+        attempts = self._connection.attempts(timeout, self._route, call.patient)
+        while True:
+            try:
+                return self._attempt(call, attempts)
+            except LookalikeError as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise
+            self._over.wait(pause)
+
+    def _attempt(self, call: Call[Result], attempts: Attempts) -> Result:
+        target = self._connection.target
+        if self._over.is_set():
             raise ClosedError(f"The client of {target} is closed; open a new one.")
+        _forks.check()
+        if self._forks != _forks.forks():
+            # gRPC has cut the connection that this process inherited.
+            self._open(self._connection)
         method = self._methods.get(call.path)
         if method is None:
             method = self._methods[call.path] = self._channel.unary_unary(call.path)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = method(call.request, timeout=deadline, metadata=metadata)
+            with _forks.calling():
+                reply = method(call.request, timeout=attempts.remaining, metadata=metadata)
         except grpc.RpcError as error:
-            if self._closed:
+            if self._over.is_set():
                 raise ClosedError(f"The client of {target} was closed during the call.") from error
-            raise from_rpc(error, target, deadline) from error
+            raise from_rpc(error, target, attempts.timeout, self._route.proxy) from error
         return call.read(reply, target)

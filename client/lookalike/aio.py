@@ -14,18 +14,21 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
-from lookalike import _calls, _request
+from lookalike import _calls, _forks, _request
+from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
+from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
-from lookalike._errors import ClosedError, DeadlineExceededError, UnavailableError
+from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import AsyncPager
 from lookalike._queries import (
     ClustersMany,
     ClustersOne,
+    Errors,
     IdSequence,
     ManyImages,
     OneImage,
@@ -41,7 +44,7 @@ Result = TypeVar("Result")
 
 
 class Client(Experiments):
-    """A client of one Lookalike server, to be used within one event loop.
+    """A client of one Lookalike server; each event loop that it is used in has a connection of its own.
 
     >>> import asyncio
     >>> import lookalike
@@ -65,21 +68,30 @@ class Client(Experiments):
         insecure: bool = False,
         timeout: float | None = 30.0,
         retries: int = 3,
+        wait_for_server: bool = True,
     ) -> None:
         """Prepare to call the server at `target`; the arguments are those of lookalike.Client."""
-        self._connection = Connection.checked(target, tls, timeout, retries, token, insecure)
-        # Read here, so that a file that cannot be read is found here; the
-        # channel belongs to an event loop and is made within it.
-        self._credentials = None if self._connection.tls is None else self._connection.tls.credentials()
-        self._channel: grpc.aio.Channel | None = None
-        self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure))
+
+    def _open(self, connection: Connection) -> None:
+        self._connection = connection
+        self._route = connection.route()
+        # Read here, so that a file that cannot be read is found here; a channel
+        # belongs to an event loop and is made within it.
+        self._credentials = connection.credentials()
+        self._channels = LoopChannels(self._open_channel)
         self._closed = False
 
+    def __getstate__(self) -> Connection:
+        return self._connection
+
+    def __setstate__(self, connection: Connection) -> None:
+        self._open(connection)
+
     async def close(self) -> None:
-        """End the connection. Calls that are under way are cancelled."""
+        """End the connections. Calls that are under way are cancelled."""
         self._closed = True
-        if self._channel is not None:
-            await self._channel.close()
+        await self._channels.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -106,6 +118,7 @@ class Client(Experiments):
         exact: bool = False,
         include_self: bool = False,
         uris: bool = False,
+        errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
     ) -> Neighbors | NeighborsBatch:
@@ -119,6 +132,7 @@ class Client(Experiments):
             exact=exact,
             include_self=include_self,
             uris=uris,
+            errors=errors,
         )
         if call.undirected is not None:
             # Rare, and only the collection tells whether distances are cosine.
@@ -135,11 +149,12 @@ class Client(Experiments):
         clusterings: Sequence[str] | str = (),
         space: str = "",
         members: int = 10,
+        errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
     ) -> Memberships | MembershipsBatch:
         """The cluster of the query, or of each query of a batch, in each clustering."""
-        call = _calls.memberships(query, clusterings=clusterings, space=space, members=members)
+        call = _calls.memberships(query, clusterings=clusterings, space=space, members=members, errors=errors)
         return await self._send(call, timeout)
 
     def members(
@@ -190,15 +205,25 @@ class Client(Experiments):
             return False
 
     async def _send(self, call: Call[Result], timeout: float | None) -> Result:
-        target, deadline = self._connection.target, self._connection.deadline(timeout)
+        attempts = self._connection.attempts(timeout, self._route, call.patient)
+        while True:
+            try:
+                return await self._attempt(call, attempts)
+            except LookalikeError as error:
+                pause = attempts.pause_after(error)
+                if pause is None:
+                    raise
+            await self._channels.pause(pause)
+
+    async def _attempt(self, call: Call[Result], attempts: Attempts) -> Result:
+        target = self._connection.target
         if self._closed:
             raise ClosedError(f"The client of {target} is closed; open a new one.")
-        method = self._methods.get(call.path)
-        if method is None:
-            method = self._methods[call.path] = self._open_channel().unary_unary(call.path)
+        _forks.check()
+        method = self._channels.method(call.path)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = await method(call.request, timeout=deadline, metadata=metadata)
+            reply = await method(call.request, timeout=attempts.remaining, metadata=metadata)
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()
@@ -207,14 +232,11 @@ class Client(Experiments):
                 raise ClosedError(f"The client of {target} was closed during the call.") from error
             raise
         except grpc.RpcError as error:
-            raise from_rpc(error, target, deadline) from error
+            raise from_rpc(error, target, attempts.timeout, self._route.proxy) from error
         return call.read(reply, target)
 
     def _open_channel(self) -> grpc.aio.Channel:
-        if self._channel is None:
-            target, options = self._connection.target, self._connection.options()
-            if self._credentials is None:
-                self._channel = grpc.aio.insecure_channel(target, options)
-            else:
-                self._channel = grpc.aio.secure_channel(target, self._credentials, options)
-        return self._channel
+        target, options = self._connection.target, self._route.options
+        if self._credentials is None:
+            return grpc.aio.insecure_channel(target, options)
+        return grpc.aio.secure_channel(target, self._credentials, options)

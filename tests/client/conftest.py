@@ -182,7 +182,24 @@ def check_rows(ids, context) -> list[int]:
     return list(ids)
 
 
-def resolve(toy: Toy, batch: types_pb2.QueryBatch, context) -> tuple[np.ndarray, list[int | None]]:
+def unreadable(request) -> set[int]:
+    """The rows of pictures that cannot be read, where errors are wanted by row."""
+    if not request.row_errors:
+        return set()
+    found = set()
+    for row, data in enumerate(request.query.images.data):
+        try:
+            embed(data)
+        except OSError:
+            found.add(row)
+    return found
+
+
+def told(errors: set[int]) -> list[types_pb2.RowError]:
+    return [types_pb2.RowError(row=row, message=f"Picture {row} cannot be decoded.") for row in sorted(errors)]
+
+
+def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) -> tuple[np.ndarray, list[int | None]]:
     """The query vectors, and the stored image of each where it is one."""
     kind = batch.WhichOneof("kind")
     if kind == "vectors":
@@ -195,7 +212,8 @@ def resolve(toy: Toy, batch: types_pb2.QueryBatch, context) -> tuple[np.ndarray,
     if kind == "images":
         if not toy.image_queries:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Pictures cannot be embedded here.")
-        return np.stack([embed(data) for data in batch.images.data]), [None] * len(batch.images.data)
+        vectors = [[0.0, 1.0] if row in errors else embed(data) for row, data in enumerate(batch.images.data)]
+        return np.stack(vectors), [None] * len(vectors)
     if kind == "keys":
         rows = [row_of(key, context) for key in batch.keys.values]
     else:
@@ -217,12 +235,16 @@ class Search(search_pb2_grpc.SearchServiceServicer):
         self.toy = toy
 
     def Search(self, request, context):
-        vectors, own = resolve(self.toy, request.query, context)
+        errors = unreadable(request)
+        vectors, own = resolve(self.toy, request.query, context, errors)
         if request.k > 1000:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"k is {request.k}, and may be 1000 at most.")
         nprobe = {"nprobe": request.nprobe, "recall": 8}.get(request.WhichOneof("effort"), 0)
         counts, rows, distances = [], [], []
-        for vector, row in zip(vectors, own, strict=True):
+        for query, (vector, row) in enumerate(zip(vectors, own, strict=True)):
+            if query in errors:
+                counts.append(0)
+                continue
             away = np.round(1 - VECTORS @ vector, 9)
             order = [i for i in np.lexsort((np.arange(len(away)), away)) if request.include_self or i != row]
             order = order[: request.k]
@@ -238,7 +260,7 @@ class Search(search_pb2_grpc.SearchServiceServicer):
             uris=[f"/photos/{KEYS[i]}" for i in rows] if request.fields.uris else [],
         )
         served = self.toy.served(request.space or "toy", len(vectors), request.exact, nprobe)
-        return search_pb2.SearchResponse(neighbors=neighbors, served=served)
+        return search_pb2.SearchResponse(neighbors=neighbors, served=served, errors=told(errors))
 
 
 def members_of(rows: list[int]) -> cluster_pb2.Members:
@@ -267,12 +289,14 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
             context.abort(grpc.StatusCode.NOT_FOUND, f"No clustering {clustering!r}; there is: toy/halves.")
 
     def GetMembership(self, request, context):
-        vectors, own = resolve(self.toy, request.query, context)
+        errors = unreadable(request)
+        vectors, own = resolve(self.toy, request.query, context, errors)
         for name in request.clusterings:
             self.check(name, context)
         apart = np.sort(np.linalg.norm(vectors[:, None] - CENTROIDS[None], axis=2), axis=1)
         computed = np.linalg.norm(vectors[:, None] - CENTROIDS[None], axis=2).argmin(axis=1)
         chosen = [int(c) if row is None else CLUSTERS[row] for c, row in zip(computed, own, strict=True)]
+        chosen = [-1 if query in errors else cluster for query, cluster in enumerate(chosen)]
         gone = np.array([c < 0 for c in chosen])
         answer = cluster_pb2.Membership(
             clustering="toy/halves",
@@ -282,7 +306,8 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
             sizes=wire.encode(np.array([CLUSTERS.count(c) if c >= 0 else 0 for c in chosen], np.int64)),
             nearest=[members_of(cluster_rows(c)[: request.members] if c >= 0 else []) for c in chosen],
         )
-        return cluster_pb2.GetMembershipResponse(memberships=[answer], served=self.toy.served(batch=len(vectors)))
+        served = self.toy.served(batch=len(vectors))
+        return cluster_pb2.GetMembershipResponse(memberships=[answer], served=served, errors=told(errors))
 
     def ListMembers(self, request, context):
         self.check(request.clustering, context)
@@ -651,6 +676,33 @@ def toy(_running_toy: Toy) -> Iterator[Toy]:
     _running_toy.reset()
     yield _running_toy
     _running_toy.reset()
+
+
+@pytest.fixture
+def start_toy() -> Iterator[Callable[[int], grpc.Server]]:
+    """Start a toy server on a port of loopback."""
+    started: list[grpc.Server] = []
+
+    def start(port: int) -> grpc.Server:
+        server = make_server(Toy())
+        assert server.add_insecure_port(f"127.0.0.1:{port}") == port
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def toy_everywhere() -> Iterator[int]:
+    """The port of a toy server that listens on all addresses of this machine."""
+    server = make_server(Toy())
+    port = server.add_insecure_port("0.0.0.0:0")
+    server.start()
+    yield port
+    server.stop(None).wait()
 
 
 @pytest.fixture(scope="session")

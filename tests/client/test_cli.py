@@ -318,6 +318,21 @@ def test_no_server_exits_with_one(cli):
     assert err.startswith("Error: No server answers at 127.0.0.1:1: is `lookalike serve` running there?")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("info", "--server", "127.0.0.1:999999"), "'127.0.0.1:999999'; its port 999999 must be 1 to 65535"),
+        (("search", "a", "--server", "[::1]:0"), "its port 0 must be 1 to 65535"),
+        (("explore", "--http", 999999), "--http 999999 is not a port; use 1 to 65535"),
+        (("explore", "--http", 0, "--server", "localhost:999999"), "its port 999999 must be 1 to 65535"),
+    ],
+)
+def test_a_port_that_cannot_be_is_refused_wherever_one_is_taken(cli, arguments, sentence):
+    code, out, err = cli(*arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
 @pytest.mark.parametrize("tls_address", [False], ids=["server only"], indirect=True)
 def test_a_server_with_tls_is_asked_with_its_authority(cli, tls_address, certificates):
     code, out, _ = cli("info", "--server", tls_address, "--ca", certificates.ca)

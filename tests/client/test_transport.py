@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import socket
+import threading
 import time
 from concurrent import futures
 
@@ -68,16 +70,47 @@ def test_a_call_cancelled_by_the_server_makes_a_sentence_too(client, toy):
         client.info()
 
 
-def test_retry_after_comes_from_the_status_details(client, toy):
+def full(toy, seconds: float, times: int = 1 << 30) -> None:
+    """Let the toy's queue be full, and callers come back after so many seconds."""
     status = status_pb2.Status(code=8, message="The queue is full.")
     status.details.add().Pack(error_details_pb2.ErrorInfo(reason="QUEUE_FULL"))
-    delay = duration_pb2.Duration(seconds=1, nanos=250_000_000)
+    delay = duration_pb2.Duration(seconds=int(seconds), nanos=round(seconds % 1 * 1e9))
     status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     trailing = [("grpc-status-details-bin", status.SerializeToString())]
-    toy.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "The queue is full.", trailing=trailing)
+    toy.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, "The queue is full.", times, trailing)
+
+
+def test_retry_after_comes_from_the_status_details(connect, toy):
+    full(toy, 1.25)
     with pytest.raises(lookalike.OverloadedError, match=r"^The queue is full\.$") as caught:
-        client.info()
+        connect(toy.address, retries=0).info()
     assert caught.value.retry_after == 1.25
+    assert len(toy.calls) == 1
+
+
+def test_an_overloaded_server_is_asked_again_when_it_said(client, toy):
+    full(toy, 0.4, times=2)
+    begun = time.monotonic()
+    assert client.info(timeout=60).images == 11
+    assert time.monotonic() - begun >= 0.8
+    assert toy.calls == ["GetCollection"] * 3
+
+
+def test_an_overloaded_server_is_asked_no_more_often_than_retries_say(connect, toy):
+    full(toy, 0.05)
+    with pytest.raises(lookalike.OverloadedError):
+        connect(toy.address, retries=2).info(timeout=60)
+    assert len(toy.calls) == 3
+
+
+def test_nobody_waits_for_an_overloaded_server_beyond_the_timeout(client, toy):
+    full(toy, 3600)
+    begun = time.monotonic()
+    with pytest.raises(lookalike.OverloadedError) as caught:
+        client.info(timeout=60)
+    assert time.monotonic() - begun < 30
+    assert caught.value.retry_after == 3600
+    assert len(toy.calls) == 1
 
 
 def test_status_details_that_cannot_be_read_do_not_hide_the_error(client, toy):
@@ -147,6 +180,75 @@ def test_no_server_is_one_clear_sentence(connect):
         lookalike.UnavailableError, match=r"^No server answers at 127\.0\.0\.1:1: is `lookalike serve` run"
     ):
         connect("127.0.0.1:1", retries=0).info()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_call_waits_for_a_server_that_is_starting(connect, start_toy):
+    port = free_port()
+    start = threading.Timer(3.0, start_toy, [port])
+    start.start()
+    # Longer than all pauses between retries together.
+    assert connect(f"127.0.0.1:{port}", retries=1).info(timeout=60).images == 11
+    start.join()
+
+
+def test_a_call_outlives_the_restart_of_its_server(connect, start_toy):
+    port = free_port()
+    first = start_toy(port)
+    client = connect(f"127.0.0.1:{port}")
+    assert client.info(timeout=60).images == 11
+    first.stop(None).wait()
+    start = threading.Timer(3.0, start_toy, [port])
+    start.start()
+    assert client.info(timeout=60).images == 11
+    start.join()
+
+
+def test_a_server_that_never_starts_is_told_when_the_timeout_is_over(connect):
+    begun = time.monotonic()
+    with pytest.raises(lookalike.UnavailableError, match=r"^No server answers at 127\.0\.0\.1:1: is `lookalike serve`"):
+        connect("127.0.0.1:1").info(timeout=3)
+    assert 2 < time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize("settings", [{"retries": 0}, {"wait_for_server": False}])
+def test_who_does_not_want_to_wait_is_told_at_once(connect, settings):
+    begun = time.monotonic()
+    with pytest.raises(lookalike.UnavailableError, match=r"^No server answers"):
+        connect("127.0.0.1:1", **settings).info(timeout=120)
+    assert time.monotonic() - begun < 60
+
+
+def test_asking_whether_a_server_is_up_does_not_wait_for_it(connect):
+    begun = time.monotonic()
+    assert connect("127.0.0.1:1").is_serving(timeout=120) is False
+    assert time.monotonic() - begun < 60
+
+
+def test_closing_a_client_ends_its_pauses(toy):
+    full(toy, 3600)
+    with lookalike.Client(toy.address, timeout=None) as client, futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.info)
+        toy.until_asked()
+        client.close()
+        with pytest.raises(lookalike.ClosedError, match="is closed"):
+            call.result(60)
+
+
+async def test_closing_an_asyncio_client_ends_its_pauses(toy):
+    full(toy, 3600)
+    async with lookalike.aio.Client(toy.address, timeout=None) as client:
+        task = asyncio.create_task(client.info())
+        await asyncio.to_thread(toy.until_asked)
+        await asyncio.sleep(0.2)
+        await client.close()
+        with pytest.raises(lookalike.ClosedError, match="is closed"):
+            await asyncio.wait_for(task, 60)
 
 
 def test_an_address_that_cannot_be_resolved_is_the_same_sentence(connect):

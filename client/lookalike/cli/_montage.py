@@ -65,17 +65,18 @@ def fetch(client: Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
 def query_tile(client: Client, subject: Subject) -> Tile:
     """The tile of what was asked about."""
     if subject.is_file:
-        return Tile(_read_local(subject.text), ["query", Path(subject.text).name], is_query=True)
+        file = subject.text if subject.piped is None else io.BytesIO(subject.piped)
+        return Tile(_read_local(file), ["query", Path(subject.text).name], is_query=True)
     image = client.lookup(key=subject.text)
     return Tile(fetch(client, [image.id])[image.id], ["query", image.label or "", image.key], is_query=True)
 
 
-def _read_local(path: str) -> Image.Image | None:
+def _read_local(file: str | io.BytesIO) -> Image.Image | None:
     """A small upright copy of a file; None where Pillow cannot read what the server perhaps could."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of large or odd files, which are no matter for a thumbnail
         try:
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 image.draft("RGB", (2 * TILE, 2 * TILE))
                 small = ImageOps.exif_transpose(image).convert("RGB")
                 small.thumbnail((TILE, TILE))

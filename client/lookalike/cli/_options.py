@@ -65,7 +65,8 @@ class Reach(TypedDict):
 
 def open_client(server: str, tls: bool, ca: str | None) -> Client:
     """The client that the server options ask for."""
-    return Client(server, **reach(tls, ca))
+    # Whoever mistyped an address wants to know at once.
+    return Client(server, wait_for_server=False, **reach(tls, ca))
 
 
 def reach(tls: bool, ca: str | None) -> Reach:

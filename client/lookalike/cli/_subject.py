@@ -15,14 +15,26 @@ from lookalike._queries import OneQuery
 
 @dataclass(frozen=True)
 class Subject:
-    """The argument IMAGE_OR_KEY, and which of both it is."""
+    """The argument IMAGE_OR_KEY, and which of both it is.
+
+    `piped` are the bytes of a pipe, which can be read only once.
+    """
 
     text: str
     is_file: bool
+    piped: bytes | None = None
 
     @property
     def query(self) -> OneQuery:
-        return {"image": self.text} if self.is_file else {"key": self.text}
+        """The query as the client takes it."""
+        if not self.is_file:
+            return {"key": self.text}
+        return {"image": self.text if self.piped is None else self.piped}
+
+    @property
+    def named(self) -> dict[str, str]:
+        """The query as an answer in JSON names it."""
+        return {"image" if self.is_file else "key": self.text}
 
 
 def find_subject(client: Client, text: str, as_key: bool) -> Subject:
@@ -31,7 +43,7 @@ def find_subject(client: Client, text: str, as_key: bool) -> Subject:
         return Subject(text, is_file=False)
     path = Path(text)
     try:
-        is_file, is_folder = path.is_file(), path.is_dir()
+        is_file, is_folder = path.is_file() or path.is_fifo(), path.is_dir()
     except (OSError, ValueError):  # longer than a path may be, and so on: then it is none
         is_file = is_folder = False
     if is_folder:
@@ -40,7 +52,17 @@ def find_subject(client: Client, text: str, as_key: bool) -> Subject:
         click.echo(
             f"{text} is a file here and a key of the collection: asking by the file; --key asks by key.", err=True
         )
-    return Subject(text, is_file)
+    return Subject(text, is_file, _piped(path) if is_file else None)
+
+
+def _piped(path: Path) -> bytes | None:
+    """What a pipe holds, such as `<(COMMAND)` of a shell; None for an ordinary file."""
+    if not path.is_fifo():
+        return None
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
 
 
 def _is_key(client: Client, text: str) -> bool:

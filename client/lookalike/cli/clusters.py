@@ -73,7 +73,7 @@ def _as_dict(asked: Subject, home: Memberships) -> dict[str, Any]:
         }
         for one in home
     ]
-    return {"query": dict(asked.query), "clusters": answers, "served": dataclasses.asdict(home.served)}
+    return {"query": asked.named, "clusters": answers, "served": dataclasses.asdict(home.served)}
 
 
 def _as_text(home: Memberships) -> str:

@@ -91,7 +91,7 @@ def _as_dict(asked: Subject, near: Neighbors) -> dict[str, Any]:
         {"rank": rank, "id": each.id, "key": each.key, "label": each.label, "distance": each.distance}
         for rank, each in enumerate(near, 1)
     ]
-    return {"query": dict(asked.query), "neighbors": rows, "served": dataclasses.asdict(near.served)}
+    return {"query": asked.named, "neighbors": rows, "served": dataclasses.asdict(near.served)}
 
 
 def _as_text(near: Neighbors, k: int) -> str:

@@ -110,6 +110,7 @@ def open_client(upstream: Upstream, bounds: Bounds, token: str | None) -> Client
         tls=upstream.tls,
         timeout=bounds.call_s,
         retries=1,
+        wait_for_server=False,
         token=token,
         insecure=upstream.insecure,
     )

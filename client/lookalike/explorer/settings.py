@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lookalike import TLS, InvalidArgumentError
+from lookalike._channel import Connection
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,17 @@ class Upstream:
     """The gRPC server that is asked; `tls` and `insecure` as for lookalike.Client.
 
     `token` is used for everyone who opens the page, so on loopback only.
+    InvalidArgumentError: a setting that no client takes.
     """
 
     server: str = "127.0.0.1:50051"
     tls: bool | TLS = False
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
+
+    def __post_init__(self) -> None:
+        # Before the page is served: its clients are opened later.
+        Connection.checked(self.server, self.tls, None, 0, False, self.token, self.insecure)
 
 
 @dataclass(frozen=True)

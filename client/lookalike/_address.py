@@ -1,0 +1,139 @@
+"""The address of a server: gRPC's spellings of it, its port, and whether it is this machine's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from lookalike._errors import InvalidArgumentError
+
+IPAddress: TypeAlias = "ipaddress.IPv4Address | ipaddress.IPv6Address"
+
+# gRPC's schemes; anything else before a colon is the name of a host.
+_SCHEME: Final = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):(?://[^/]*/)?/?", re.IGNORECASE)
+_SOCKETS: Final = ("unix", "unix-abstract")
+_NETWORKS: Final = ("dns", "ipv4", "ipv6")
+_ENDPOINT: Final = re.compile(r"(?:\[([^\[\]/\s]+)\]|([^\[\]:/\s]+))(?::([0-9]+))?")
+
+# A name server that does not answer must not hold up a client for longer.
+_LOOKUP_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A host, without brackets, and a port; None for gRPC's own default."""
+
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True)
+class Address:
+    """A parsed target of gRPC. `endpoints` is empty for schemes that have no hosts of their own."""
+
+    scheme: str
+    endpoints: tuple[Endpoint, ...]
+
+    @classmethod
+    def parse(cls, target: object) -> Address:
+        """The address that `target` spells; InvalidArgumentError when it is none, or its port cannot be one."""
+        if not isinstance(target, str) or not target:
+            raise _malformed(target)
+        prefix = _SCHEME.match(target)
+        scheme = prefix.group(1).lower() if prefix else ""
+        if scheme and scheme not in _NETWORKS:
+            return cls(scheme, ())
+        rest = target[prefix.end() :] if prefix else target
+        # Only these two schemes take lists.
+        texts = rest.split(",") if scheme in ("ipv4", "ipv6") else [rest]
+        return cls(scheme, tuple(_endpoint(target, text, needs_port=not scheme) for text in texts))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether calls provably stay on this machine: no name but localhost has to be looked up for it."""
+        if self.scheme in _SOCKETS:
+            return True
+        return bool(self.endpoints) and all(_is_loopback(one.host) for one in self.endpoints)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is this machine's own, by any of its addresses. A name is looked up, for a second at most."""
+        if self.is_loopback:
+            return True
+        return bool(self.endpoints) and all(_is_own(one.host) for one in self.endpoints)
+
+
+def _endpoint(target: str, text: str, needs_port: bool) -> Endpoint:
+    found = _ENDPOINT.fullmatch(text)
+    if found is None or (found.group(3) is None and needs_port):
+        raise _malformed(target)
+    host, port = found.group(1) or found.group(2), found.group(3)
+    if port is None:
+        return Endpoint(host, None)
+    # gRPC would take the lowest 16 bits of a larger number.
+    if len(port) > 5 or not 1 <= int(port) <= 65535:
+        raise InvalidArgumentError(f"The server's address is {target!r}; its port {port} must be 1 to 65535.")
+    return Endpoint(host, int(port))
+
+
+def _malformed(target: object) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"The server's address is {target!r}; it must be like '127.0.0.1:50051' or '[::1]:50051'."
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    literal = _literal(host)
+    if literal is None:
+        return host.lower().removesuffix(".") == "localhost"
+    # A connection to the unspecified address reaches this machine.
+    return literal.is_loopback or literal.is_unspecified
+
+
+def _literal(host: str) -> IPAddress | None:
+    try:
+        literal = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    mapped = literal.ipv4_mapped if isinstance(literal, ipaddress.IPv6Address) else None
+    return mapped or literal
+
+
+def _is_own(host: str) -> bool:
+    if _is_loopback(host):
+        return True
+    found = _looked_up(host)
+    return bool(found) and all(_reaches_itself(family, address) for family, address in found)
+
+
+def _looked_up(host: str) -> list[tuple[socket.AddressFamily, Any]]:
+    """The addresses of a host; none when nobody tells them in time."""
+    found: list[tuple[socket.AddressFamily, Any]] = []
+
+    def look_up() -> None:
+        try:
+            listed = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError):
+            return
+        found.extend((family, address) for family, _, _, _, address in listed)
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(_LOOKUP_S)
+    return [] if thread.is_alive() else found
+
+
+def _reaches_itself(family: socket.AddressFamily, address: Any) -> bool:
+    """Whether packets to an address would leave from that same address: then it is one of this machine's."""
+    if _is_loopback(str(address[0])):
+        return True
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect(address)  # of a datagram socket: nothing is sent
+            return bool(probe.getsockname()[0] == address[0])
+    except OSError:
+        return False

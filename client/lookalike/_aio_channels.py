@@ -1,0 +1,76 @@
+"""The channels of an asyncio client: gRPC binds each one to the event loop that it was made in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import grpc.aio
+
+from lookalike import _forks
+
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
+
+
+@dataclass
+class _Bound:
+    """A channel of one event loop, the methods of it that were called, and what tells its calls that it is over."""
+
+    channel: grpc.aio.Channel
+    methods: dict[str, Method] = field(default_factory=dict)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def close(self) -> None:
+        self.over.set()
+        await self.channel.close()
+
+
+class LoopChannels:
+    """One channel for each event loop that a client is used in; loops may run in several threads."""
+
+    def __init__(self, open_channel: Callable[[], grpc.aio.Channel]) -> None:
+        self._open = open_channel
+        self._bound: dict[asyncio.AbstractEventLoop, _Bound] = {}
+        self._lock = threading.Lock()
+
+    def method(self, path: str) -> Method:
+        """The method of the running loop's channel, which is opened where there is none yet."""
+        loop = asyncio.get_running_loop()
+        bound = self._bound.get(loop)
+        if bound is None:
+            bound = self._bind(loop)
+        method = bound.methods.get(path)
+        if method is None:
+            method = bound.methods[path] = bound.channel.unary_unary(path)
+        return method
+
+    async def pause(self, seconds: float) -> None:
+        """Wait for so long, or until the channels are closed."""
+        bound = self._bound.get(asyncio.get_running_loop())
+        if bound is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(bound.over.wait(), seconds)
+
+    async def close(self) -> None:
+        """Cancel the calls of all loops and close their channels."""
+        running = asyncio.get_running_loop()
+        with self._lock:
+            bound, self._bound = self._bound, {}
+        for loop, one in bound.items():
+            if loop is running:
+                await one.close()
+            elif loop.is_running():
+                # Calls can be cancelled only in their own loop.
+                asyncio.run_coroutine_threadsafe(one.close(), loop)
+            # The channel of any other loop closes as it is dropped: no call of it goes on.
+
+    def _bind(self, loop: asyncio.AbstractEventLoop) -> _Bound:
+        with self._lock:
+            # A channel refers to its loop, so nothing else would let go of either.
+            self._bound = {other: one for other, one in self._bound.items() if not other.is_closed()}
+            bound = self._bound[loop] = _Bound(_forks.opened(self._open()))
+        return bound

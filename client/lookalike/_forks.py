@@ -1,0 +1,81 @@
+"""Whether gRPC can be used after a fork: a child has none of the threads that were within gRPC.
+
+gRPC prepares itself for a fork only while no other thread is in it. Otherwise calls of
+the child hang beyond their deadlines, or end the process. Then they are refused here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import grpc.aio
+
+from lookalike._errors import ClosedError
+
+# The threads that are within a call.
+_CALLING: Final[set[int]] = set()
+# A thread of its own waits within gRPC for as long as one of these is open.
+_ASYNCIO: Final[weakref.WeakSet[grpc.aio.Channel]] = weakref.WeakSet()
+
+
+class _State:
+    """How many forks lie between this process and the one that was started, and whether gRPC was in use at one.
+
+    `next_lost` is what a fork that is under way will find.
+    """
+
+    forks = 0
+    lost = False
+    next_lost = False
+
+
+@contextmanager
+def calling() -> Iterator[None]:
+    """Take notice of a call of this thread that waits within gRPC."""
+    thread = threading.get_ident()
+    _CALLING.add(thread)
+    try:
+        yield
+    finally:
+        _CALLING.discard(thread)
+
+
+def opened(channel: grpc.aio.Channel) -> grpc.aio.Channel:
+    """Take notice of a channel of asyncio; returns it."""
+    _ASYNCIO.add(channel)
+    return channel
+
+
+def forks() -> int:
+    """A number that is another one after a fork."""
+    return _State.forks
+
+
+def check() -> None:
+    """ClosedError where gRPC cannot be used in this process."""
+    if _State.lost:
+        raise ClosedError(
+            "This process was forked while gRPC was in use, so no client works in it: start workers by the method "
+            "'spawn' or 'forkserver', or fork before the first call of a lookalike.aio client and between the calls "
+            "of others."
+        )
+
+
+def _before() -> None:
+    _State.next_lost = _State.lost or bool(_CALLING) or bool(_ASYNCIO)
+
+
+def _in_child() -> None:
+    _State.forks += 1
+    _State.lost = _State.next_lost
+    _CALLING.clear()
+    _ASYNCIO.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before, after_in_child=_in_child)

@@ -1,0 +1,183 @@
+"""Clients in other event loops, threads and processes."""
+
+import asyncio
+import copy
+import multiprocessing
+import pickle
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import lookalike
+
+TOKEN = "lookalike_" + "abc"
+
+
+def pickled(client):
+    return pickle.loads(pickle.dumps(client))  # noqa: S301
+
+
+class TestEventLoops:
+    """An asyncio client has a connection of its own in each event loop."""
+
+    def test_is_used_in_one_loop_after_another(self, toy):
+        client = lookalike.aio.Client(toy.address)
+        assert [asyncio.run(client.info()).images for _ in range(3)] == [11] * 3
+        asyncio.run(client.close())
+        with pytest.raises(lookalike.ClosedError):
+            asyncio.run(client.info())
+
+    def test_forgets_the_loops_that_have_ended(self, toy):
+        client = lookalike.aio.Client(toy.address)
+        for _ in range(5):
+            asyncio.run(client.info())
+        assert len(client._channels._bound) == 1
+        asyncio.run(client.close())
+
+    def test_goes_on_in_another_loop_after_calls_that_ended_with_theirs(self, toy):
+        async def left() -> None:
+            tasks = [asyncio.create_task(client.info()) for _ in range(3)]
+            await asyncio.to_thread(toy.until_asked)
+            del tasks  # asyncio.run cancels them
+
+        client = lookalike.aio.Client(toy.address)
+        toy.delay = 60
+        asyncio.run(left())
+        toy.reset()
+        assert asyncio.run(client.info()).images == 11
+        asyncio.run(client.close())
+
+    def test_is_used_in_several_loops_at_once(self, toy):
+        client = lookalike.aio.Client(toy.address)
+        found = []
+
+        async def many() -> list[int]:
+            return [int(one.ids[0]) for one in await asyncio.gather(*(client.search(id=i, k=1) for i in range(10)))]
+
+        threads = [threading.Thread(target=lambda: found.append(asyncio.run(many()))) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert found == [[1, 0, 1, 2, 3, 4, 5, 6, 7, 8]] * 4
+        asyncio.run(client.close())
+
+    def test_closing_it_ends_the_calls_of_all_loops(self, toy):
+        client = lookalike.aio.Client(toy.address)
+        toy.delay = 60
+        ended = []
+
+        def other() -> None:
+            try:
+                asyncio.run(client.info())
+            except lookalike.ClosedError as error:
+                ended.append(str(error))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        toy.until_asked()
+        asyncio.run(client.close())
+        thread.join(60)
+        assert not thread.is_alive()
+        assert ended == [f"The client of {toy.address} was closed during the call."]
+
+
+@pytest.mark.parametrize("kind", [lookalike.Client, lookalike.aio.Client], ids=["sync", "aio"])
+class TestCopies:
+    """A copy of a client has its settings, and connects anew."""
+
+    @pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, pickled])
+    def test_has_the_settings_and_a_connection_of_its_own(self, toy, kind, how):
+        client = kind(toy.address, token=TOKEN, timeout=60, retries=1, wait_for_server=False)
+        other = how(client)
+        finish(client.close())
+        assert type(other) is kind
+        assert other._connection == client._connection
+        assert finish(other.info()).images == 11
+        assert toy.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
+        finish(other.close())
+
+    def test_keeps_the_secrets_to_itself(self, kind):
+        tls = lookalike.TLS(cert=b"public part", key=b"private part")
+        assert "private part" not in repr(tls)
+        client = kind("127.0.0.1:1", token=TOKEN)
+        other = pickled(client)
+        for shown in (repr(other), repr(other._connection), repr(vars(other))):
+            assert TOKEN not in shown
+        assert "token" in (lookalike.Client.__doc__ or "")
+
+
+def finish(result):
+    """The result of a method of either client."""
+    return asyncio.run(waited(result)) if asyncio.iscoroutine(result) else result
+
+
+async def waited(awaitable):
+    return await awaitable
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_a_client_goes_to_the_workers_of_a_pool(toy, method):
+    with lookalike.Client(toy.address, token=TOKEN) as client:
+        client.info()
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            near = pool.apply(client.search, kwds={"key": "dogs/01.jpg", "k": 2})
+            many = pool.apply(client.search, kwds={"ids": [1, 2], "k": 1})
+    assert near.keys == ("dogs/00.jpg", "dogs/02.jpg")
+    assert many.ids.tolist() == [0, 1]
+    assert toy.metadata[-1]["authorization"] == f"Bearer {TOKEN}"
+
+
+FORKED = """
+import asyncio, os, sys, threading, time
+import lookalike
+
+used, address = sys.argv[1:]
+
+
+def told(client):
+    try:
+        result = client.info(timeout=30)
+        return f"{(asyncio.run(result) if asyncio.iscoroutine(result) else result).images} images"
+    except lookalike.LookalikeError as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def on_and_on():
+    while True:
+        told(client)
+
+
+client, other = lookalike.Client(address), lookalike.aio.Client(address)
+if used in ("sync", "busy"):
+    told(client)
+if used == "aio":
+    told(other)
+if used == "busy":
+    threading.Thread(target=on_and_on, daemon=True).start()
+    time.sleep(0.5)
+child = os.fork()
+if child == 0:
+    for one in (client, other, lookalike.Client(address)):
+        print("child:", told(one), flush=True)
+    os._exit(0)
+print("status:", os.waitpid(child, 0)[1], flush=True)
+print("parent:", told(client), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("used", ["nothing", "sync", "aio", "busy"])
+def test_after_a_fork_a_client_works_or_says_why_not(toy, used):
+    command = [sys.executable, "-c", FORKED, used, toy.address]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[-2:] == ["status: 0", "parent: 11 images"]
+    if used in ("nothing", "sync"):
+        assert lines[:3] == ["child: 11 images"] * 3
+    else:
+        for line in lines[:3]:
+            assert line.startswith("child: ClosedError: This process was forked while gRPC was in use")
+            assert "'spawn' or 'forkserver'" in line
