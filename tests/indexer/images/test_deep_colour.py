@@ -1,0 +1,106 @@
+"""Colours of 10 to 16 bits in samples of 16 bits look as those of 8 bits do."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.images.decode import decode
+
+Samples = npt.NDArray[np.uint16]
+
+_PNG_COLOUR_TYPES = {2: 4, 3: 2, 4: 6}  # gray and alpha, RGB, RGBA
+
+
+def png(samples: Samples) -> bytes:
+    """A PNG of 16 bits a sample, which Pillow cannot write."""
+    height, width, channels = samples.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def tiff(samples: Samples, order: str = "<", compression: int = 1, most: int = 0) -> bytes:
+    """A TIFF of 16 bits a sample: `compression` is 1 for none, which Pillow decodes, or 8, which libtiff does."""
+    height, width, channels = samples.shape
+    data = samples.astype(f"{order}u2").tobytes()
+    data = zlib.compress(data) if compression == 8 else data
+    depths = struct.pack(f"{order}{channels}H", *[16] * channels)
+    tags = {256: width, 257: height, 259: compression, 262: 2, 277: channels, 278: height, 279: len(data)}
+    tags |= {338: 2} if channels == 4 else {}
+    tags |= {281: most} if most else {}
+    begin = 8 + 2 + 12 * (len(tags) + 2) + 4
+    entries = {tag: struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items()}
+    entries[258] = struct.pack(f"{order}HHII", 258, 3, channels, begin)
+    entries[273] = struct.pack(f"{order}HHII", 273, 4, 1, begin + len(depths))
+    folder = struct.pack(f"{order}H", len(entries)) + b"".join(entries[tag] for tag in sorted(entries)) + bytes(4)
+    beginning = b"II*\0" if order == "<" else b"MM\0*"
+    return beginning + struct.pack(f"{order}I", 8) + folder + depths + data
+
+
+FILES: dict[str, Callable[[Samples], bytes]] = {
+    "png": png,
+    "tiff": tiff,
+    "tiff, big-endian": lambda samples: tiff(samples, ">"),
+    "tiff, compressed": lambda samples: tiff(samples, "<", 8),
+    "tiff, big-endian, compressed": lambda samples: tiff(samples, ">", 8),
+}
+
+
+@pytest.fixture(scope="module")
+def colours(photos_dir: Path) -> npt.NDArray[np.uint8]:
+    """A real photograph; its brightest level is 255, so that each version fills its range."""
+    with Image.open(sorted((photos_dir / "imagenette").rglob("*.JP*G"))[0]) as picture:
+        levels = np.asarray(picture.convert("RGB")).astype(float)
+    return np.rint(levels * 255 / levels.max()).astype(np.uint8)
+
+
+def scaled(levels: npt.NDArray[np.uint8], bits: int) -> Samples:
+    return np.rint(levels * (((1 << bits) - 1) / 255)).astype(np.uint16)
+
+
+def found(data: bytes) -> npt.NDArray[np.int16]:
+    return np.asarray(decode(data, ImageLimits()).image).astype(np.int16)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("kind", FILES)
+def test_colours_of_each_depth_look_as_those_of_8_bits(colours, kind: str, bits: int):
+    assert np.abs(found(FILES[kind](scaled(colours, bits))) - colours).max() <= 1
+
+
+@pytest.mark.parametrize("kind", FILES)
+@pytest.mark.parametrize("alpha_bits", [12, 16])
+def test_alpha_has_the_range_of_the_colours_or_all_16_bits(colours, kind: str, alpha_bits: int):
+    alpha = np.full((*colours.shape[:2], 1), (1 << alpha_bits) - 1, np.uint16)
+    alpha[:20] = 0
+    levels = found(FILES[kind](np.concatenate([scaled(colours, 12), alpha], axis=2)))
+    assert levels[:20].min() == 255  # white shows behind transparency
+    assert np.abs(levels[20:] - colours[20:]).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_gray_with_alpha_follows_the_same_rule(colours, bits: int):
+    gray = colours[:, :, :1]
+    gray = np.rint(gray * (255 / gray.max())).astype(np.uint8)
+    opaque = np.full_like(gray, 255)
+    levels = found(png(scaled(np.concatenate([gray, opaque], axis=2), bits)))
+    assert np.abs(levels - gray).max() <= 1
+
+
+def test_a_dark_picture_stays_dark_where_the_file_tells_its_range(colours):
+    dark = scaled(colours, 12)
+    assert found(tiff(dark, most=65535)).max() == 16
+    assert found(tiff(dark // 16, most=4095)).max() == 16
