@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from lookalike_indexer.cli.bytes import Bytes, Pixels
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
+from lookalike_server.configuration import config_option
+from lookalike_server.limit_options import chosen_limits, limit_options
 from lookalike_server.observe.options import observe_options
+from lookalike_server.options import Serve, setting
 
 if TYPE_CHECKING:
     from lookalike_server.app import App
@@ -23,22 +25,26 @@ if TYPE_CHECKING:
     from lookalike_server.observe.settings import ObserveSettings
 
 
-@click.command()
+@config_option
+@click.command(cls=Serve)
 @click.argument("collection", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
-@click.option(
+@setting("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@setting("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
+@setting(
     "--placement",
     type=click.Choice(["cpu", "gpu", "shard", "replicate"]),
     default="cpu",
     show_default=True,
     help="Where indexes live: the processor, one GPU, split over GPUs, or a copy on each GPU.",
 )
-@click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use; GPU 0 for gpu, else all.")
-@click.option(
-    "--weights", metavar="FILE", help="Weights to embed pictures with, if they are no longer where they were."
+@setting("--gpus", default="", metavar="0,1|all", help="GPUs to use; GPU 0 for gpu, else all.")
+@setting(
+    "--weights",
+    type=click.Path(),
+    metavar="FILE",
+    help="Weights of the network, if they are no longer where they were.",
 )
-@click.option(
+@setting(
     "--index",
     "indexes",
     multiple=True,
@@ -46,21 +52,7 @@ if TYPE_CHECKING:
     help="The index to search, of each space that has one of this name or of one space. Repeatable.  "
     "[default: the current one of each space]",
 )
-@click.option("--max-queue", type=int, metavar="N", help="Queries that may wait for the device.")
-@click.option("--max-peer-calls", type=int, metavar="N", help="Calls of one address that may be under way.")
-@click.option(
-    "--max-image-bytes",
-    type=Bytes(),
-    metavar="SIZE",
-    help="The largest picture of a query or of a thumbnail, such as 100MB.  [default: the collection's limit]",
-)
-@click.option(
-    "--max-pixels",
-    type=Pixels(),
-    metavar="COUNT",
-    help="The most pixels of such a picture, such as 200M.  [default: the collection's limit]",
-)
-@click.option(
+@setting(
     "--on-device-loss",
     "on_loss",
     type=click.Choice(["fail", "retry", "cpu"]),
@@ -68,24 +60,24 @@ if TYPE_CHECKING:
     show_default=True,
     help="End, put the index there again until it stays, or search on the processor from then on.",
 )
-@click.option("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
-@click.option("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
-@click.option("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
-@click.option(
+@setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
+@setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
+@setting("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
+@setting(
     "--tls-client-ca",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Let in only callers with a certificate of this authority, PEM.",
 )
-@click.option(
+@setting(
     "--tokens",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
 )
-@click.option("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
-@click.option("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
-@click.option(
+@setting("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
+@setting("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
+@setting(
     "--show-paths",
     type=click.Choice(["admin", "local", "everyone"]),
     default="local",
@@ -93,7 +85,8 @@ if TYPE_CHECKING:
     help="Who sees URIs and paths of files: callers of the role admin; also those on this machine, where no tokens are "
     "asked for; or everyone.",
 )
-@click.option("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
+@setting("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
+@limit_options
 @reported
 @observe_options
 def serve(
@@ -104,10 +97,6 @@ def serve(
     gpus: str,
     weights: str | None,
     indexes: tuple[str, ...],
-    max_queue: int | None,
-    max_peer_calls: int | None,
-    max_image_bytes: int | None,
-    max_pixels: int | None,
     on_loss: str,
     grace: float,
     tls_cert: Path | None,
@@ -118,6 +107,7 @@ def serve(
     reflection: bool,
     show_paths: str,
     insecure: bool,
+    limits: Mapping[str, int],
     observe: ObserveSettings,
     log_format: LogFormat,
     security_log: Path | None,
@@ -137,9 +127,7 @@ def serve(
     sleep_while_waiting()
     try:
         from lookalike_indexer.collection import generations
-        from lookalike_indexer.collection.limits import ImageLimits
         from lookalike_indexer.collection.storage import Storage
-        from lookalike_server.limits import Limits
         from lookalike_server.observe.logs import configure
         from lookalike_server.observe.security import keep_in
         from lookalike_server.page import check_page, start_page
@@ -149,11 +137,8 @@ def serve(
         from lookalike_server.settings import Listen, ServeSettings
         from lookalike_server.visible import SHOW_PATHS
 
-        given = {"max_queue": max_queue, "max_peer_calls": max_peer_calls}
         shown = next(known for known in SHOW_PATHS if known == show_paths)
-        limits = dataclasses.replace(Limits(), **{name: value for name, value in given.items() if value is not None})
         stored = generations.require_latest(Storage(collection)).limits
-        limits = limits.admitting(ImageLimits(max_image_bytes or stored.max_bytes, max_pixels or stored.max_pixels))
         settings = ServeSettings(
             root=str(collection),
             listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection, shown),
@@ -163,7 +148,7 @@ def serve(
             indexes=indexes,
             grace=grace,
             on_loss=next(known for known in ON_LOSS if known == on_loss),
-            limits=limits,
+            limits=chosen_limits(limits, stored),
             observe=observe,
         )
 

@@ -26,6 +26,7 @@ class Health:
     "", the collection's name and `searching` serve when every index is on a
     device that answers, `always` as long as the server runs, "embedding" when a
     network is open and answers, and each of `others` while its function says so.
+    A collection that is called as one of these has no name of its own there.
     """
 
     def __init__(
@@ -39,10 +40,16 @@ class Health:
         self.servicer = health.aio.HealthServicer()
         self._current = current
         self._embed_queue = embed_queue
-        self._searching = ["", current.snapshot.name, *searching]
+        self._searching = ["", *searching]
         self._always = always
         self._others = others
         self._said: dict[str, object] = {}
+        name = current.snapshot.name
+        if name in {EMBEDDING, *searching, *always, *others}:
+            # One name has one status: it would change with each look.
+            log.warning("the health of the collection %s goes by the empty name alone: %s is another's", name, name)
+        else:
+            self._searching.append(name)
 
     @property
     def lost(self) -> str:

@@ -6,13 +6,26 @@ import dataclasses
 from dataclasses import dataclass
 
 from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.errors import UsageError
 
 MIB = 1 << 20
+
+# Counts and times travel as 32-bit integers, and gRPC takes no longer messages; bytes of anything else as 64 bits.
+_INT32 = 2**31 - 1
+_INT64 = 2**63 - 1
+
+
+def limit(default: int, what: str, most: int = _INT32) -> int:
+    """A field of Limits: its default, what it bounds, and the most that it may be."""
+    made: int = dataclasses.field(default=default, metadata={"what": what, "most": most})
+    return made
 
 
 @dataclass(frozen=True)
 class Limits:
-    """One bound for each thing that a call can make large.
+    """One bound for each thing that a call can make large. UsageError: one that is out of range.
+
+    Each field can be set by an option, the environment and a file (limit_options.py).
 
     `max_k` and `max_nprobe` stay below what a GPU index can do (2048 each,
     where a query by key asks for one neighbour more than the caller did), so
@@ -45,38 +58,44 @@ class Limits:
     pictures, because nothing can be told of a message before it is read.
     """
 
-    max_batch: int = 256
-    max_k: int = 1024
-    max_nprobe: int = 2048
-    max_image_bytes: int = 20 * MIB
-    max_image_pixels: int = 100_000_000
-    max_message_bytes: int = 64 * MIB
-    max_page_size: int = 1000
-    max_members: int = 100
-    max_queue: int = 1024
-    max_experiments: int = 8
-    max_table_rows: int = 1_000_000
-    max_peer_calls: int = 1024
-    max_peer_bytes: int = 256 * MIB
-    max_queue_bytes: int = 256 * MIB
-    max_queue_ms: int = 2000
-    max_slow_queue_ms: int = 30_000
-    max_receive_ms: int = 30_000
-    max_search_ms: int = 30_000
-    max_scan_ms: int = 600_000
-    max_read_ms: int = 60_000
-    max_embed_ms: int = 60_000
-    max_experiment_ms: int = 600_000
-    max_silence_ms: int = 10_000
-    max_lease_ms: int = 900_000
-    max_class_map: int = 50_000
-    max_names: int = 1000
-    max_text_bytes: int = MIB
-    max_kept_bytes: int = 64 * MIB
-    default_page_size: int = 100
-    max_thumbnail_side: int = 512
-    min_thumbnail_side: int = 16
-    default_thumbnail_side: int = 160
+    max_batch: int = limit(256, "Queries in a call, and in the batch that calls are searched in.")
+    max_k: int = limit(1024, "Neighbours of a query.", 2047)
+    max_nprobe: int = limit(2048, "Inverted lists that a query visits.", 2048)
+    max_image_bytes: int = limit(20 * MIB, "Bytes of one picture.", _INT64)
+    max_image_pixels: int = limit(100_000_000, "Pixels of one picture.", _INT64)
+    max_message_bytes: int = limit(64 * MIB, "Bytes of one message, either way.")
+    max_page_size: int = limit(1000, "Rows of one page of a listing.")
+    max_members: int = limit(100, "Members of a cluster that come with a membership.")
+    max_queue: int = limit(1024, "Queries of one peer that may wait for the device.")
+    max_experiments: int = limit(8, "Experiments that may wait for the one that runs.")
+    max_table_rows: int = limit(1_000_000, "Rows of one table of an experiment's reply.")
+    max_peer_calls: int = limit(1024, "Calls of one peer that may be under way.")
+    max_peer_bytes: int = limit(256 * MIB, "Bytes of the messages of one peer's calls under way.", _INT64)
+    max_queue_bytes: int = limit(256 * MIB, "Bytes of the pictures that wait for the network.", _INT64)
+    max_queue_ms: int = limit(2000, "Milliseconds that a query may wait for the device.")
+    max_slow_queue_ms: int = limit(30_000, "Milliseconds that a picture or an exact scan may wait.")
+    max_receive_ms: int = limit(30_000, "Milliseconds that a call's message may take to arrive.")
+    max_search_ms: int = limit(30_000, "Milliseconds after which a batch on a device has hung.")
+    max_scan_ms: int = limit(600_000, "Milliseconds after which a scan of all embeddings has hung.")
+    max_read_ms: int = limit(60_000, "Milliseconds after which reading stored vectors has hung.")
+    max_embed_ms: int = limit(60_000, "Milliseconds after which a batch of pictures has hung, beside their decoding.")
+    max_experiment_ms: int = limit(600_000, "Milliseconds after which an experiment has hung.")
+    max_silence_ms: int = limit(10_000, "Milliseconds without a sign of life after which a process has hung.")
+    max_lease_ms: int = limit(900_000, "Milliseconds after which a call that holds a generation is reported.")
+    max_class_map: int = limit(50_000, "Labels and classes of a class map.")
+    max_names: int = limit(1000, "Names of models, clusterings or tables in a call.")
+    max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and pictures.", _INT64)
+    max_kept_bytes: int = limit(64 * MIB, "Bytes of the answers of experiments that are kept.", _INT64)
+    default_page_size: int = limit(100, "Rows of a page where the call names no number; at most max_page_size.")
+    max_thumbnail_side: int = limit(512, "The longer side of a thumbnail in pixels, at most.")
+    min_thumbnail_side: int = limit(16, "The longer side of a thumbnail in pixels, at least.")
+    default_thumbnail_side: int = limit(160, "The longer side of a thumbnail in pixels, where the call names none.")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, most = getattr(self, field.name), most_of(field)
+            if not 1 <= value <= most:
+                raise UsageError(f"{option_of(field)} {value} is no such limit; it must be 1 to {most}.")
 
     @property
     def images(self) -> ImageLimits:
@@ -85,7 +104,7 @@ class Limits:
 
     def admitting(self, images: ImageLimits) -> Limits:
         """These limits for pictures within `images`: a call, and what waits, has room for the largest of them."""
-        message = images.max_bytes + MIB
+        message = min(images.max_bytes + MIB, _INT32)
         return dataclasses.replace(
             self,
             max_image_bytes=images.max_bytes,
@@ -94,3 +113,20 @@ class Limits:
             max_peer_bytes=max(self.max_peer_bytes, message),
             max_queue_bytes=max(self.max_queue_bytes, message),
         )
+
+
+def option_of(field: dataclasses.Field[int]) -> str:
+    """The option of `lookalike serve` that sets a limit."""
+    return f"--{field.name.replace('_', '-')}"
+
+
+def most_of(field: dataclasses.Field[int]) -> int:
+    """The most that a limit may be."""
+    most: int = field.metadata.get("most", _INT32)
+    return most
+
+
+def what_of(field: dataclasses.Field[int]) -> str:
+    """What a limit bounds, as a sentence."""
+    what: str = field.metadata.get("what", "")
+    return what

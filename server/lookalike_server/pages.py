@@ -42,7 +42,8 @@ class Pager:
         start = self._position(token) if token else 0
         if not 0 <= start <= total:
             raise ArgumentError("page_token", "The page token was not made for this request; begin without one.")
-        return Page(start, min(total, start + (size or limits.default_page_size)), total)
+        rows = size or min(limits.default_page_size, limits.max_page_size)
+        return Page(start, min(total, start + rows), total)
 
     def token_after(self, page: Page) -> str:
         """The token of the page after this one; "" after the last."""

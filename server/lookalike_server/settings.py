@@ -99,12 +99,6 @@ class ServeSettings:
     observe: ObserveSettings = field(default_factory=ObserveSettings)
 
     def __post_init__(self) -> None:
-        if self.limits.max_queue < 1:
-            raise UsageError(f"--max-queue {self.limits.max_queue} would refuse every call; it must be at least 1.")
-        if self.limits.max_peer_calls < 1:
-            raise UsageError(
-                f"--max-peer-calls {self.limits.max_peer_calls} would refuse every call; it must be at least 1."
-            )
         if self.grace < 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
         if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import subprocess
 from typing import Any
@@ -13,7 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
-from lookalike_server.app import SERVICES, App
+from lookalike_server.app import EXPERIMENTING, SERVICES, App
+from lookalike_server.health import EMBEDDING
 from lookalike_server.limits import Limits
 from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.page import check_page
@@ -53,6 +55,35 @@ class TestHealth:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Check(health_pb2.HealthCheckRequest(service="other"))
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+    @pytest.mark.parametrize("name", [EMBEDDING, "lookalike.v1.SearchService", EXPERIMENTING])
+    async def test_a_collection_that_is_called_as_something_else_does_not_change_its_health(
+        self, make_toy, serve, caplog, name
+    ) -> None:
+        with caplog.at_level(logging.INFO):
+            async with serve(make_toy(name=name), watch=0.01) as served:
+                stub = health_pb2_grpc.HealthStub(served.channel)
+                # Without a network, whatever the collection is.
+                expected = NOT_SERVING if name == EMBEDDING else SERVING
+                for _ in range(20):
+                    assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == expected
+                    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+                    await asyncio.sleep(0.02)
+        told = [line for line in caplog.records if line.name == "lookalike_server.health"]
+        assert [line.message for line in told] == [
+            f"the health of the collection {name} goes by the empty name alone: {name} is another's"
+        ]
+
+    async def test_a_network_that_is_open_is_no_warning(self, make_toy, serve, make_embedder, caplog) -> None:
+        toy = make_toy()
+        with caplog.at_level(logging.INFO):
+            async with serve(toy, open_embedder=lambda reader, space: make_embedder(toy)) as served:
+                async with asyncio.timeout(60):
+                    while "health of" not in caplog.text:
+                        await asyncio.sleep(0.02)
+                assert served.app.current.snapshot.generation == 1
+        told = [(line.levelname, line.message) for line in caplog.records if line.message.startswith("health of")]
+        assert told[0] == ("INFO", "health of embedding: serving")
 
     async def test_a_watcher_hears_of_the_end_and_does_not_hold_it_up(self, make_toy, serve) -> None:
         async with serve(make_toy()) as served:

@@ -132,8 +132,8 @@ class TestDeviceLoss:
         assert not any(line.exc_info for line in told)
         told_health = [line for line in caplog.records if line.message.startswith("health of")]
         assert [(line.levelname, line.message) for line in told_health] == [
-            ("WARNING", "health of the server, toys, lookalike.v1.SearchService: not serving"),
-            ("INFO", "health of the server, toys, lookalike.v1.SearchService: serving"),
+            ("WARNING", "health of the server, lookalike.v1.SearchService, toys: not serving"),
+            ("INFO", "health of the server, lookalike.v1.SearchService, toys: serving"),
         ]
 
     async def test_those_who_wait_hear_of_the_loss(self, make_toy, serve) -> None:

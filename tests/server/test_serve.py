@@ -94,7 +94,7 @@ def test_mistakes_are_one_sentence(make_toy, tmp_path, lookalike) -> None:
         ((toy.root, "--host", "0.0.0.0"), 2, "--insecure"),
         ((toy.root, "--gpus", "0"), 2, "placement is cpu"),
         ((toy.root, "--placement", "moon"), 2, "moon"),
-        ((toy.root, "--max-queue", "0"), 2, "--max-queue 0"),
+        ((toy.root, "--max-queue", "0"), 2, "'--max-queue': '0' is out of range"),
     ):
         done = lookalike("serve", *arguments)
         assert done.returncode == code, done.stderr

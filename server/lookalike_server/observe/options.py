@@ -9,17 +9,19 @@ from typing import Any, TypeVar
 
 import click
 
+from lookalike_server.options import setting
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.option("--metrics-port", type=int, metavar="N", help="Port for Prometheus to read; 0 for any free one."),
-    click.option(
+    setting("--metrics-port", type=int, metavar="N", help="Port for Prometheus to read; 0 for any free one."),
+    setting(
         "--metrics-host",
         default="127.0.0.1",
         show_default=True,
-        help="Address of that port, which has neither encryption nor tokens.",
+        help="Address of that port; one beyond loopback needs --tokens or --insecure.",
     ),
-    click.option(
+    setting(
         "--audit-share",
         type=float,
         default=0.0,
@@ -27,17 +29,17 @@ _OPTIONS = (
         metavar="0..1",
         help="Share of the live queries that are searched again, exactly, in idle time, to measure their recall.",
     ),
-    click.option(
+    setting(
         "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
     ),
-    click.option("--log-calls", is_flag=True, help="Log a line for each call."),
-    click.option(
+    setting("--log-calls", is_flag=True, help="Log a line for each call."),
+    setting(
         "--security-log",
         type=click.Path(path_type=Path, dir_okay=False),
         metavar="FILE",
         help="Also append refused callers and admin calls to FILE, as JSON lines.",
     ),
-    click.option("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+    setting("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
 )
 
 

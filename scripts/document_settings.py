@@ -1,0 +1,77 @@
+"""Write the table of settings in docs/configuration.md from the options of `lookalike serve`.
+
+python scripts/document_settings.py           write it
+python scripts/document_settings.py --check   fail when it is not what would be written
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from lookalike_server.cli import serve
+from lookalike_server.options import Setting
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
+
+
+def settings() -> list[Setting]:
+    """All that a file can set."""
+    there = [one for one in serve.params if isinstance(one, Setting) and one.word != "config"]
+    return sorted(there, key=lambda one: one.section)
+
+
+def table() -> Iterator[str]:
+    """The lines of the table."""
+    yield "| key | value | default | meaning |\n|---|---|---|---|\n"
+    for one in settings():
+        meaning, _, told = (one.help or "").partition("  [default: ")
+        default = _told(told.removesuffix("]")) if told else _default(one)
+        yield f"| `{one.key}` | {_value(one)} | {default} | {meaning} |\n"
+
+
+def _told(default: str) -> str:
+    """A default that the help tells in words, or as a number."""
+    return default if " " in default else f"`{default}`"
+
+
+def _default(one: Setting) -> str:
+    default = one.get_default(click.Context(serve), call=False)
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{default}`" if isinstance(default, (str, int, float)) and default != "" else ""
+
+
+def _value(one: Setting) -> str:
+    if isinstance(one.type, click.Choice):
+        return ", ".join(f'`"{choice}"`' for choice in one.type.choices)
+    if one.multiple:
+        return "list of texts"
+    if one.is_flag:
+        return "`true`, `false`"
+    kinds = {"integer": "whole number", "float": "number", "size": "bytes or a size", "pixels": "pixels or a count"}
+    return kinds.get(one.type.name, "file" if isinstance(one.type, click.Path) else "text")
+
+
+def written(page: str) -> str:
+    """A page with the table as it is now."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{''.join(table())}{END}{after}"
+
+
+def main() -> int:
+    page = PAGE.read_text(encoding="utf-8")
+    wanted = written(page)
+    if "--check" in sys.argv[1:]:
+        return int(page != wanted)
+    PAGE.write_text(wanted, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
