@@ -12,7 +12,7 @@ import numpy as np
 
 from lookalike_benchmarks.vectors import Float32
 from lookalike_indexer.clustering.assign import assign
-from lookalike_indexer.clustering.kmeans import train
+from lookalike_indexer.clustering.kmeans import refine, start_of
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.progress import Silent
 
@@ -28,11 +28,9 @@ class Task:
     seed: int
 
     @classmethod
-    def random(cls, vectors: Float32, k: int, iterations: int, seed: int) -> Task:
-        """Started from the random rows that faiss and Lookalike take for this seed."""
-        chooser = _kmeans(vectors.shape[1], k, 0, seed)
-        chooser.train(vectors)
-        return cls(vectors, k, iterations, np.array(chooser.centroids), seed)
+    def started(cls, vectors: Float32, k: int, iterations: int, seed: int) -> Task:
+        """Started from the rows that Lookalike takes for this seed."""
+        return cls(vectors, k, iterations, start_of(vectors, k, ClusterSettings(seed=seed), seed), seed)
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def inertia(vectors: Float32, centroids: Float32) -> float:
 
 def _lookalike(task: Task, gpus: Sequence[int]) -> Trained:
     settings = ClusterSettings(iterations=task.iterations, restarts=1, seed=task.seed, gpus=tuple(gpus))
-    trained = train(task.vectors, task.k, settings, Silent())
+    with Silent().stage("k-means", task.iterations, "iteration") as bar:
+        trained = refine(task.vectors, task.start, settings, task.seed, bar)
     done = len(trained.inertia)
     return Trained(trained.centroids, done, done)
 

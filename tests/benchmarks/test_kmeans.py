@@ -67,7 +67,7 @@ def test_a_parameter_that_is_not_known_is_refused(invoke, option, said):
 
 def test_the_start_is_the_one_that_lookalike_takes():
     vectors = Clustered(rows=600, dim=16, clusters=10).all()
-    task = trainers.Task.random(vectors, 6, 4, seed=3)
+    task = trainers.Task.started(vectors, 6, 4, seed=3)
     ours = train(vectors, 6, ClusterSettings(iterations=4, restarts=1, seed=3), Silent())
     assert trainers.inertia(vectors, task.start) == pytest.approx(ours.inertia[0], rel=1e-5)
     assert trainers.inertia(vectors, ours.centroids) < ours.inertia[0]

@@ -59,7 +59,7 @@ def run(settings: Settings) -> Iterator[Row]:
         peaks = {kind: matrix_peak(kind, device, matrix_size(device, settings.quick)) for kind in kinds}
         for k in options.numbers("k"):
             params = {**points.params, "k": k, "start": "random rows, the same for all", "gpus": gpus, **threads()}
-            task = Task.random(points.vectors, k, options.number("iterations"), settings.seed)
+            task = Task.started(points.vectors, k, options.number("iterations"), settings.seed)
             yield from _compared(task, gpus, options.number("rounds"), peaks, params)
     del points
     for gpus in settings.gpus:
@@ -76,7 +76,7 @@ def _compared(
         return lambda: found.update({name: there[name](wanted)})
 
     # Threads started and libraries loaded, on a task of a moment.
-    small = Task.random(task.vectors[: 40 * task.k], task.k, 1, task.seed)
+    small = Task.started(task.vectors[: 40 * task.k], task.k, 1, task.seed)
     timing.alternating({name: call(name, small) for name in there}, rounds=0)
     times = timing.alternating({name: call(name, task) for name in there}, rounds, warm=0)
     operations = 2.0 * len(task.vectors) * task.k * task.vectors.shape[1]

@@ -1,8 +1,8 @@
 """k-means by faiss, one iteration at a time so that each can be seen.
 
 Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
-similarity search with GPUs, 2017): random rows as the start, emptied clusters
-filled by splitting large ones. One call of faiss.Kmeans with n iterations and
+similarity search with GPUs, 2017), with emptied clusters filled by splitting
+large ones, from the start that k-means++ chooses (`start.py`). One call of faiss.Kmeans with n iterations and
 n calls with one iteration each, every call starting from the centroids of the
 last, give the same centroids. On GPUs and processors that multiply numbers of
 fewer bits faster, the larger of these tasks go another way; see `reduced.py`.
@@ -20,6 +20,7 @@ from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.start import starting_rows
 from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.indexing.flat import flat_index
 from lookalike_indexer.indexing.metric import prepare
@@ -57,10 +58,21 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
     return min(runs, key=lambda run: run.inertia[-1])
 
 
-def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
-    seed = (settings.seed + restart * _RESTART_STRIDE) % 2**31
-    centroids: Float32 = _kmeans(vectors.shape[1], k, settings, 0, seed, start=vectors).centroids
-    step = _step(vectors, k, settings, seed)
+def seed_of(settings: ClusterSettings, restart: int) -> int:
+    """The seed of one restart, counted from 0."""
+    return (settings.seed + restart * _RESTART_STRIDE) % 2**31
+
+
+def start_of(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Float32:
+    """The centroids (k, dim) that training starts from."""
+    chosen: Float32 = vectors[starting_rows(vectors, k, seed)]
+    return prepare(chosen, "cosine") if settings.spherical else chosen
+
+
+def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: int, bar: Bar) -> Trained:
+    """Train from centroids (k, dim); `seed` decides how large clusters are split where others are empty."""
+    centroids = start
+    step = _step(vectors, len(start), settings, seed)
     inertia: list[float] = []
     for done in range(settings.iterations):
         updated, before = step(centroids)
@@ -75,11 +87,16 @@ def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar:
     return Trained(centroids, inertia)
 
 
+def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
+    seed = seed_of(settings, restart)
+    return refine(vectors, start_of(vectors, k, settings, seed), settings, seed, bar)
+
+
 def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Step:
     if worthwhile(len(vectors), k, vectors.shape[1], settings.gpus):
         devices = [f"cuda:{number}" for number in settings.gpus] or ["cpu"]
         return ReducedStep(vectors, settings.spherical, devices)
-    kmeans = _kmeans(vectors.shape[1], k, settings, 1, seed)
+    kmeans = _kmeans(vectors.shape[1], k, settings, seed)
 
     def step(centroids: Float32) -> tuple[Float32, float]:
         kmeans.train(vectors, init_centroids=centroids)
@@ -88,14 +105,12 @@ def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Ste
     return step
 
 
-def _kmeans(
-    dim: int, k: int, settings: ClusterSettings, iterations: int, seed: int, start: Float32 | None = None
-) -> faiss.Kmeans:
-    """A faiss.Kmeans; trained on `start` when that is given, which with 0 iterations just chooses the start."""
+def _kmeans(dim: int, k: int, settings: ClusterSettings, seed: int) -> faiss.Kmeans:
+    """A faiss.Kmeans of one iteration."""
     kmeans = faiss.Kmeans(
         dim,
         k,
-        niter=iterations,
+        niter=1,
         seed=seed,
         spherical=settings.spherical,
         # The sample was drawn already, the warning about few points is not for the users of small collections,
@@ -107,9 +122,7 @@ def _kmeans(
     # faiss.Kmeans takes a number of GPUs, never which ones, and for spherical centroids an index that reports
     # similarities. This index lies where the user asked, and always reports squared distances: among unit centroids
     # the nearest is the most similar one.
-    kmeans.index = flat_index(dim, faiss.METRIC_L2, settings.gpus if iterations else ())
-    if start is not None:
-        kmeans.train(start)
+    kmeans.index = flat_index(dim, faiss.METRIC_L2, settings.gpus)
     return kmeans
 
 

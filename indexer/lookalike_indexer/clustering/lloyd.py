@@ -1,8 +1,8 @@
 """k-means of unit vectors on the grid of `numerics.grid`: the same bits on every processor, with any threads.
 
-Lloyd's algorithm, started by k-means++ (Arthur and Vassilvitskii, 2007). It
-needs float64 and all vectors in memory, so it serves experiments on samples.
-`kmeans.py` trains the clusterings that a collection keeps.
+Lloyd's algorithm, started by k-means++ (`start.py`). It needs float64 and all
+vectors in memory, so it serves experiments on samples. `kmeans.py` trains the
+clusterings that a collection keeps.
 """
 
 from __future__ import annotations
@@ -13,18 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.clustering.distinct import distinct_rows
+from lookalike_indexer.clustering.start import starting_rows
 from lookalike_indexer.numerics.grid import UNIT_BITS, Float64, on_grid, squared_norms
-from lookalike_indexer.numerics.steady import one_thread
 
 Int64 = npt.NDArray[np.int64]
 
 ITERATIONS = 25
 # Elements of the largest block of products, points by centroids.
 _BLOCK = 1 << 22
-# k-means++ looks at this many dimensions. Projections keep what k-means looks at (Boutsidis, Zouzias, Drineas, 2010).
-_PROJECTED_DIMS = 64
-# A projection is about as long as the vector. 2^-16 keeps sums of squared distances exact for a million points.
-_PROJECTED_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def lloyd(points: Float64, k: int, seed: int, *, spherical: bool = False, iterat
     if few is not None:
         centroids = np.concatenate([few, np.repeat(few[:1], k - len(few), axis=0)])
         return Lloyd(centroids, *_assigned(points, centroids))
-    centroids = points[_start(points, k, seed)]
+    centroids = points[starting_rows(points, k, seed)]
     clusters, inertia = _assigned(points, centroids)
     for _ in range(iterations):
         updated = _updated(points, centroids, clusters, spherical)
@@ -63,26 +59,6 @@ def best_lloyd(points: Float64, k: int, seed: int, starts: int, *, spherical: bo
     """The one of several runs, with the seeds from `seed` on, that has the least inertia; the first of equal ones."""
     runs = (lloyd(points, k, seed + start, spherical=spherical) for start in range(starts))
     return min(runs, key=lambda run: run.inertia)
-
-
-def _start(points: Float64, k: int, seed: int) -> Int64:
-    """K rows, chosen by k-means++ in a random projection."""
-    from sklearn.cluster import kmeans_plusplus
-
-    # One thread, because threads that wait for each other cost more than they bring for so few dimensions.
-    with one_thread():
-        _, rows = kmeans_plusplus(_projected(points, seed), k, random_state=seed)
-    chosen: Int64 = rows.astype(np.int64)
-    return chosen
-
-
-def _projected(points: Float64, seed: int) -> Float64:
-    """The points in at most 64 dimensions, on a coarser grid: random signs (Achlioptas, 2003) keep sums exact."""
-    dim = points.shape[1]
-    if dim <= _PROJECTED_DIMS:
-        return on_grid(points, _PROJECTED_BITS)
-    signs = np.random.default_rng(seed).integers(0, 2, (dim, _PROJECTED_DIMS)) * 2.0 - 1
-    return on_grid(points @ signs / np.sqrt(_PROJECTED_DIMS), _PROJECTED_BITS)
 
 
 def _assigned(points: Float64, centroids: Float64) -> tuple[Int64, float]:

@@ -1,0 +1,94 @@
+"""The rows that k-means starts from: k-means++ in a random projection, or random rows where that would take too long.
+
+k-means++ draws each next row in proportion to its squared distance from the
+rows drawn before (Arthur and Vassilvitskii, 2007); scikit-learn's greedy
+version draws several candidates and keeps the best. It looks at a projection
+of the vectors, because projections keep what k-means looks at (Boutsidis,
+Zouzias and Drineas, 2010).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.numerics.grid import Float64, on_grid
+from lookalike_indexer.numerics.steady import one_thread
+
+Int64 = npt.NDArray[np.int64]
+
+_PROJECTED_DIMS = 64
+# A projection is about as long as the vector. 2^-16 keeps sums of squared distances exact for a million points.
+_PROJECTED_BITS = 16
+# Rows of the largest block that is projected.
+_BLOCK = 1 << 14
+# k-means++ looks at this many rows for each centroid, drawn at random; at fewer of them where it would take long.
+_ROWS_PER_CENTROID = 64
+_FEWEST_ROWS_PER_CENTROID = 4
+# Multiplications of k-means++: some seconds of one thread. Random rows are the start where there would be more: many
+# centroids spread by themselves.
+_MOST_OPERATIONS = 5e10
+
+
+def starting_rows(vectors: npt.NDArray[np.floating], k: int, seed: int) -> Int64:
+    """K different rows of vectors (n, dim), n >= k; `seed` decides them, whatever the processor and its threads."""
+    draw = np.random.default_rng(seed)
+    affordable = int(_MOST_OPERATIONS / _operations(k))
+    if affordable < _FEWEST_ROWS_PER_CENTROID * k:
+        return _drawn(draw, len(vectors), k)
+    candidates = _drawn(draw, len(vectors), min(len(vectors), _ROWS_PER_CENTROID * k, affordable))
+    return _completed(candidates[_plus_plus(projected(vectors, candidates, seed), k, seed)], candidates, k)
+
+
+def projected(vectors: npt.NDArray[np.floating], rows: Int64, seed: int) -> Float64:
+    """Some rows in at most 64 dimensions, on a coarse grid: random signs (Achlioptas, 2003) keep sums exact.
+
+    The longest of the rows becomes a unit vector.
+    """
+    dim = vectors.shape[1]
+    longest = max(float(np.linalg.norm(vectors[some], axis=1).max()) for some in _blocks(rows))
+    # A power of two changes no bit of a vector. Unit vectors, which may be a little longer than 1, keep their length.
+    scale = 2.0 ** -math.ceil(math.log2(longest) - 1e-3) if longest > 0 else 1.0
+    signs = np.random.default_rng(seed).integers(0, 2, (dim, _PROJECTED_DIMS)) * 2.0 - 1
+    pieces = []
+    for some in _blocks(rows):
+        points = on_grid(vectors[some] * scale)
+        if dim > _PROJECTED_DIMS:
+            points = points @ signs / math.sqrt(_PROJECTED_DIMS)
+        pieces.append(on_grid(points, _PROJECTED_BITS))
+    return np.concatenate(pieces)
+
+
+def _plus_plus(points: Float64, k: int, seed: int) -> Int64:
+    from sklearn.cluster import kmeans_plusplus
+
+    # One thread, because threads that wait for each other cost more than they bring for so few dimensions.
+    with one_thread():
+        _, rows = kmeans_plusplus(points, k, random_state=seed)
+    chosen: Int64 = rows.astype(np.int64)
+    return chosen
+
+
+def _completed(chosen: Int64, candidates: Int64, k: int) -> Int64:
+    """The chosen rows, each once; further candidates take the place of repeated ones, which only copies bring about."""
+    _, first = np.unique(chosen, return_index=True)
+    different = chosen[np.sort(first)]
+    others = candidates[~np.isin(candidates, different)]
+    return np.concatenate([different, others[: k - len(different)]])
+
+
+def _operations(k: int) -> float:
+    """The multiplications of greedy k-means++ for each row: it draws 2 + ln(k) candidates for each centroid."""
+    return k * _PROJECTED_DIMS * (2 + math.log(k))
+
+
+def _drawn(draw: np.random.Generator, total: int, count: int) -> Int64:
+    """So many rows in ascending order."""
+    rows: Int64 = np.arange(total)
+    return rows if count == total else np.sort(draw.choice(total, count, replace=False))
+
+
+def _blocks(rows: Int64) -> list[Int64]:
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
