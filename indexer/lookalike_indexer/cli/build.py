@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import Candidate, IndexEntry
     from lookalike_indexer.indexing.stage import BuildReport
 
+# Stands for every space, unless one has that name.
+_ALL = "all"
+
 
 @click.command()
 @click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
-@click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
+@click.option(
+    "--space", default="", metavar="NAME|all", help="The embedding space, or all.  [default: the collection's default]"
+)
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @click.option("--name", default="main", show_default=True, metavar="NAME", help="The index's name.")
 @build_options
@@ -27,23 +32,42 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @reported
 def build(collection: str, as_json: bool, **options: Any) -> None:
-    """Build the search index of the collection in DIR and measure its recall."""
+    """Build the search index of the collection in DIR and measure its recall.
+
+    With `--space all`, each space gets an index, and all become one generation.
+    """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.indexing.early import check_build
     from lookalike_indexer.indexing.stage import run_build
 
     settings = build_settings(**options)
-    storage = Storage(collection)
+    storage, progress = Storage(collection), TerminalProgress()
     generations.require_latest(storage)
     with writing(storage):
-        draft, report = run_build(storage, generations.require_latest(storage), settings, TerminalProgress())
-        generation = generations.publish(storage, draft).generation
+        latest = draft = generations.require_latest(storage)
+        is_all = settings.space == _ALL and _ALL not in latest.spaces
+        spaces = sorted(latest.spaces) if is_all else [settings.space]
+        if is_all:
+            for space in latest.spaces.values():
+                check_build(settings, space.rows, space.dim)
+        reports = []
+        for space_name in spaces:
+            draft, report = run_build(storage, draft, dataclasses.replace(settings, space=space_name), progress)
+            reports.append(report)
+        published = generations.publish(storage, draft)
     if as_json:
-        click.echo(json.dumps(as_data(report, generation)))
-    else:
-        click.echo(f"{summary(report)}\n{collection} is at generation {generation}.")
+        found = [as_data(report, published.generation) for report in reports]
+        click.echo(json.dumps({"generation": published.generation, "indexes": found} if is_all else found[0]))
+        return
+    for report in reports:
+        click.echo(summary(report))
+    if note := default_note(latest, published):
+        click.echo(note)
+    click.echo(f"{collection} is at generation {published.generation}.")
 
 
 def as_data(report: BuildReport, generation: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.stage import run_embed
@@ -36,14 +37,16 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     settings = embed_settings(source=photos, **options)
     storage = Storage(collection)
     with writing(storage):
-        draft, report = run_embed(storage, generations.latest(storage), settings, TerminalProgress())
+        latest = generations.latest(storage)
+        draft, report = run_embed(storage, latest, settings, TerminalProgress())
         published = generations.publish(storage, draft)
     generation = published.generation
     if as_json:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report)}))
     else:
-        for line in told(report):
-            click.echo(line)
+        for line in [*told(report), default_note(latest, published)]:
+            if line:
+                click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")
         if note := compact_note(published, collection):
             click.echo(note)

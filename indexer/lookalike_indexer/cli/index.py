@@ -56,6 +56,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.stage import run_cluster
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.defaults import settled
@@ -115,8 +116,9 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
         click.echo(cluster.summary(one))
     for index_report in renewed.indexes:
         click.echo(build.summary(index_report))
-    if note := compact_note(published, collection):
-        click.echo(note)
+    for note in (default_note(latest, published), compact_note(published, collection)):
+        if note:
+            click.echo(note)
     click.echo(f"{collection} is at generation {generation}; serve it with: lookalike serve {collection}")
 
 

@@ -31,6 +31,8 @@ INLINE = 64
 _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
 _PAGES = "pages"
+# Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
+_ONLY_WHERE_TRUE = ("default_space_is_set",)
 
 # Gives the bytes of a list by its path.
 ReadList = Callable[[str], bytes]
@@ -47,6 +49,9 @@ class EncodedManifest:
 def encode(manifest: Manifest) -> EncodedManifest:
     """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
     raw = msgspec.to_builtins(manifest)
+    for name in _ONLY_WHERE_TRUE:
+        if not raw[name]:
+            del raw[name]
     files: dict[str, Any] = raw["files"]
     lists: dict[str, bytes] = {}
     paged: set[str] = set()

@@ -203,7 +203,7 @@ class Manifest:
     Keys of `clusterings` and `indexes` are "space/name", of `results`
     "kind/name". `limits` are those that the images were decoded within.
     `left_out` counts the files of the source that no image was made of, by the
-    reason.
+    reason. `default_space_is_set` says that a user asked for the default space.
     """
 
     format: int
@@ -218,6 +218,7 @@ class Manifest:
     indexes: dict[str, IndexEntry] = field(default_factory=dict)
     results: dict[str, ResultEntry] = field(default_factory=dict)
     default_space: str = ""
+    default_space_is_set: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
     left_out: dict[str, int] = field(default_factory=dict)
 

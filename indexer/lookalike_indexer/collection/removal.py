@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lookalike_indexer.collection.current import default_clustering, default_index
+from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.manifest import Manifest, ResultEntry
 from lookalike_indexer.errors import NotFoundError, UsageError
 
@@ -71,7 +72,7 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
         results={name: entry for name, entry in manifest.results.items() if name not in results},
     )
     if manifest.default_space in spaces:
-        draft = dataclasses.replace(draft, default_space=_next_space(draft))
+        draft = with_default_space(draft)
     removed = Removed(
         sorted(clusterings), sorted(indexes), sorted(results), sorted(spaces), sorted(models), _notes(manifest, draft)
     )
@@ -91,11 +92,6 @@ def _made_in(result: ResultEntry) -> str:
     if isinstance(space, str) and space:
         return space
     return clustering.partition("/")[0] if isinstance(clustering, str) else ""
-
-
-def _next_space(draft: Manifest) -> str:
-    """The space that becomes the default: one that can be searched, of the most images."""
-    return max(sorted(draft.spaces), key=lambda name: (default_index(draft, name) is not None, draft.spaces[name].rows))
 
 
 def _notes(before: Manifest, after: Manifest) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
 from lookalike_indexer.embedding.resolve import Resolved
@@ -74,7 +75,7 @@ def assemble(
     counted = {
         name: dataclasses.replace(entry, rows=completed.rows(entry.parts)) for name, entry in completed.spaces.items()
     }
-    return dataclasses.replace(completed, spaces=counted), again
+    return with_default_space(dataclasses.replace(completed, spaces=counted)), again
 
 
 def _lost(inventory: Inventory, parts: list[PartFiles]) -> set[int]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
+from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader, Int64
 from lookalike_indexer.collection.spec import digest_of
@@ -95,7 +96,7 @@ def run_build(
         made=next_made(draft.indexes, key, space),
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))
-    return completed, BuildReport(index, recipe.reason, storage.size(index.path), reused)
+    return with_default_space(completed), BuildReport(index, recipe.reason, storage.size(index.path), reused)
 
 
 def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:

@@ -1,0 +1,41 @@
+"""`lookalike set`: what a collection answers with when a caller names nothing."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+
+
+@click.command("set")
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option("--default-space", required=True, metavar="NAME", help="The space that answers when none is named.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reported
+def set_defaults(collection: str, default_space: str, as_json: bool) -> None:
+    """Set a default of the collection in DIR, and publish that as a generation.
+
+    Without this command, the default space is the first one, or the first of a
+    trained network that can be searched.
+    """
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.commands import command
+    from lookalike_indexer.collection.current import default_index
+    from lookalike_indexer.collection.default_space import set_default_space
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage):
+        draft = set_default_space(generations.require_latest(storage), default_space)
+        published = generations.publish(storage, draft)
+    if as_json:
+        click.echo(json.dumps({"generation": published.generation, "default_space": default_space}))
+        return
+    click.echo(f"{default_space} is the default space of {collection} now.")
+    if default_index(published, default_space) is None:
+        click.echo(f"It has no index yet; build one with: {command('build', collection, '--space', default_space)}")
+    click.echo(f"{collection} is at generation {published.generation}.")
