@@ -17,6 +17,7 @@ _COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 _DEPTHS: Final = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
 # PNG has 31 bits for a side; no server takes as much.
 _LONGEST_SIDE: Final = 1 << 20
+_SUB: Final = 1
 # The fastest: the bytes go to a server at once.
 _LEVEL: Final = 1
 
@@ -46,11 +47,16 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def _rows(array: npt.NDArray[Any]) -> bytes:
-    """The pixels, most significant byte first, each row behind a byte that says that it is not filtered."""
+    """The pixels, most significant byte first, as differences from the left neighbour; each row tells so before it.
+
+    PNG calls this the filter Sub. A photograph is smaller by it.
+    """
     big_endian = np.ascontiguousarray(array, array.dtype.newbyteorder(">"))
     rows = big_endian.reshape(len(array), -1).view(np.uint8)
-    filtered = np.zeros((len(rows), 1 + rows.shape[1]), np.uint8)
-    filtered[:, 1:] = rows
+    pixel = array.shape[2] * array.dtype.itemsize
+    filtered = np.full((len(rows), 1 + rows.shape[1]), _SUB, np.uint8)
+    filtered[:, 1 : 1 + pixel] = rows[:, :pixel]
+    np.subtract(rows[:, pixel:], rows[:, :-pixel], out=filtered[:, 1 + pixel :])
     return filtered.tobytes()
 
 

@@ -63,7 +63,8 @@ def _is_excepted(host: str, entry: str) -> bool:
     """Whether an entry of no_proxy is the end of a host's name, or a network that has its address."""
     if not entry:
         return False
-    if host.lower().endswith(entry.lower()):
+    # ".example" is for the host "example", too.
+    if f".{host}".lower().endswith(entry.lower()):
         return True
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)

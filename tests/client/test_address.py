@@ -115,7 +115,7 @@ def test_a_failure_behind_a_proxy_names_its_variable_and_not_its_password(connec
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("excepted", ["images.invalid", ".invalid", "a.example, INVALID"])
+@pytest.mark.parametrize("excepted", ["images.invalid", ".invalid", ".images.invalid", "a.example, INVALID"])
 def test_a_name_that_the_proxy_is_not_for_names_none(connect, proxied, excepted):
     proxied.setenv("no_proxy", excepted)
     with pytest.raises(lookalike.UnavailableError, match=r"No server answers at images\.invalid:1") as caught:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib import metadata
 from pathlib import Path
@@ -310,6 +311,28 @@ def test_wrong_usage_exits_with_two(cli, arguments, sentence):
     assert (code, out) == (2, "")
     assert sentence in err
     assert "Traceback" not in err
+
+
+def test_a_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = red(tmp_path / "red.png").read_bytes()
+    for command in (["search", "-k", 1], ["clusters"]):
+        writer = threading.Thread(target=pipe.write_bytes, args=[data])
+        writer.start()
+        code, out, err = cli(*command, pipe, "--json", "--montage", "out.png")
+        writer.join()
+        assert (code, err) == (0, "Wrote out.png\n")
+        assert json.loads(out)["query"] == {"image": str(pipe)}
+        with Image.open("out.png") as drawn:
+            # within the first tile, which is the query
+            assert drawn.convert("RGB").getpixel((90, 90)) == (255, 0, 0)
+
+
+def test_a_device_that_is_no_pipe_is_taken_for_a_key(cli):
+    code, _, err = cli("search", os.devnull)
+    assert code == 1
+    assert "There is no file '/dev/null' here, and as a key" in err
 
 
 def test_no_server_exits_with_one(cli):
