@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import math
 import shutil
 import time
 
@@ -23,7 +24,7 @@ import lookalike_indexer.clustering.stage
 import lookalike_indexer.devices
 import lookalike_indexer.embedding.stage
 import lookalike_indexer.experiments.stored
-import lookalike_indexer.indexing.stage  # noqa: F401
+import lookalike_indexer.indexing.stage
 
 _KINDS = (*kinds.KINDS, changes.KIND)
 
@@ -39,6 +40,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    # What a command says besides its sentence would depend on how busy the machine is.
+    lookalike_indexer.cli.progress.INTERVAL_S = math.inf
     Image.init()
     work = working_folder()
     began = time.monotonic()

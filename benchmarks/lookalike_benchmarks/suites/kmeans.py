@@ -58,7 +58,7 @@ def run(settings: Settings) -> Iterator[Row]:
         kinds: tuple[Compute, ...] = ("float32", "bfloat16") if gpus else ("float32",)
         peaks = {kind: matrix_peak(kind, device, matrix_size(device, settings.quick)) for kind in kinds}
         for k in options.numbers("k"):
-            params = {**points.params, "k": k, "start": "k-means++, the same for all", "gpus": gpus, **threads()}
+            params = {**points.params, "k": k, "start": "Lookalike's, the same for all", "gpus": gpus, **threads()}
             task = Task.started(points.vectors, k, options.number("iterations"), settings.seed)
             yield from _compared(task, gpus, options.number("rounds"), peaks, params)
     del points

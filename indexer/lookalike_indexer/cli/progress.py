@@ -1,24 +1,61 @@
-"""Progress bars in a terminal; nothing where the output is not one."""
+"""Progress on standard error: bars in a terminal, and a line now and then where it is none."""
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import click
 from tqdm import tqdm
 
 from lookalike_indexer.progress import Bar
 
+# Seconds between two lines where there is no terminal; shorter stages say nothing there.
+INTERVAL_S = 10.0
+
 
 class TerminalProgress:
-    """Bars with rate and time left on standard error, only when that is a terminal."""
+    """Bars with rate and time left in a terminal; elsewhere, in a log say, a line every ten seconds."""
 
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-        # None for `disable` means: decide by whether the stream is a terminal.
-        with tqdm(desc=name, total=total, unit=unit, initial=done, disable=None, dynamic_ncols=True, leave=True) as bar:
+        if not sys.stderr.isatty():
+            yield LineBar(name, total, unit, done)
+            return
+        with tqdm(desc=name, total=total, unit=unit, initial=done, dynamic_ncols=True, leave=True) as bar:
             yield _TqdmBar(bar)
+
+
+class LineBar:
+    """Tells what is done in lines such as "Embedding: 1,024 of 2,000 images, 85.3 a second, 00:11 left"."""
+
+    def __init__(self, name: str, total: int | None, unit: str, done: int) -> None:
+        self._name, self._total, self._unit = name, total, unit
+        self._before = self._done = done
+        self._note = ""
+        self._began = self._told = time.monotonic()
+
+    def advance(self, amount: int = 1) -> None:
+        self._done += amount
+        now = time.monotonic()
+        if now - self._told >= INTERVAL_S:
+            self._told = now
+            click.echo(self._line(now - self._began), err=True)
+
+    def note(self, text: str) -> None:
+        self._note = text
+
+    def _line(self, seconds: float) -> str:
+        counted = f"{self._done:,}" if self._total is None else f"{self._done:,} of {self._total:,}"
+        unit = self._unit if self._unit.endswith("s") else f"{self._unit}s"
+        rate = (self._done - self._before) / seconds if seconds > 0 else 0.0
+        parts = [f"{self._name}: {counted} {unit}", f"{rate:.1f} a second"]
+        if self._total is not None and rate > 0:
+            parts.append(f"{tqdm.format_interval((self._total - self._done) / rate)} left")
+        return ", ".join([*parts, self._note] if self._note else parts)
 
 
 class _TqdmBar:
