@@ -30,7 +30,7 @@ class Labels:
     """
 
     def __init__(self, path: Path, source: SourceEntry) -> None:
-        """UsageError: not such a table, or a key that is there twice. NotFoundError: no such file."""
+        """UsageError: not such a table, no rows, or a key that is there twice. NotFoundError: no such file."""
         table = _read(path)
         self._path, self._source = path, source
         self._labels = table.column("label").combine_chunks()
@@ -97,6 +97,8 @@ def _read(path: Path) -> pa.Table:
         raise UsageError(f"The labels file {path} is neither CSV nor Parquet of key,label: {reason}") from error
     if table.column("key").null_count:
         raise UsageError(f"The labels file {path} has a row without a key; give every row a key.")
+    if not len(table):
+        raise UsageError(f"The labels file {path} has no rows, only the names of columns; name at least one image.")
     return table
 
 

@@ -215,7 +215,12 @@ class _Listing:
             self._label(number, row, one, label, source_label)
 
     def _label(self, number: int, row: SourceRow, given: _Given, before: str | None, source_label: str | None) -> None:
-        """Note another label: the labels file decides, then the source where its own label is another one now."""
+        """Note another label: the labels file decides, then the source where its own label is another one now.
+
+        The source's label of other bytes than were embedded is not the label of the image.
+        """
+        if self._known.changed[number] and not given.is_from_file:
+            return
         is_known = bool(self._known.knows_source_label[number])
         label = before
         if given.is_from_file or (is_known and source_label != row.label and before == source_label):

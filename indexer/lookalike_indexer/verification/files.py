@@ -10,7 +10,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.indexing.files import Record
 from lookalike_indexer.progress import Progress
-from lookalike_indexer.verification.mends import mend
+from lookalike_indexer.verification.mends import mend, without_old_generations
 from lookalike_indexer.verification.report import Check, Damage
 
 
@@ -30,6 +30,7 @@ def readable_manifests(storage: Storage) -> tuple[list[Manifest], list[Damage]]:
 def check_files(storage: Storage, manifests: list[Manifest], progress: Progress) -> tuple[Check, list[Damage]]:
     """Hash every file that a generation names, once."""
     damages: dict[str, Damage] = {}
+    newest = manifests[-1] if manifests else None
     wanted: dict[tuple[str, str], tuple[FileEntry, Manifest]] = {}
     for manifest in manifests:
         wanted |= {(path, entry.sha256): (entry, manifest) for path, entry in manifest.files.items()}
@@ -38,7 +39,9 @@ def check_files(storage: Storage, manifests: list[Manifest], progress: Progress)
         for (path, _), (entry, manifest) in sorted(wanted.items(), key=lambda item: item[0]):
             what = _difference(storage, path, entry)
             if what:
-                damages.setdefault(path, Damage(path, what, mend(manifest, storage, path)))
+                is_old = newest is not None and path not in newest.files
+                advice = without_old_generations(storage) if is_old else mend(manifest, storage, path)
+                damages.setdefault(path, Damage(path, what, advice))
             bar.advance(entry.bytes)
     for manifest in manifests:
         for index in manifest.indexes.values():

@@ -33,6 +33,11 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
     return f"remove it and run, {_AGAIN}: {_embed(root, manifest, path)}"
 
 
+def without_old_generations(storage: Storage) -> str:
+    """What to do about a damaged file that only earlier generations name: no later run makes it again."""
+    return f"only earlier generations need it; remove these with: {command('gc', storage.root, '--keep', 1)}"
+
+
 def _embed(root: str, manifest: Manifest, path: str) -> str:
     """The command that made an embedding part, or for other tables the first model's that has such a part."""
     space = next((name for name, entry in manifest.spaces.items() if path in entry.parts), "")

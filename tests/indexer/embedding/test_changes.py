@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import MismatchError, UsageError, WeightsError
@@ -96,6 +97,23 @@ def test_rows_of_a_parquet_file_are_found_by_key(embed, reader, photos, tmp_path
     report = embed(source=str(source), **SECOND)
     assert (report.changed, report.rejected, report.embedded) == (0, 0, len(paths))
     assert same(by_key(reader(), "second"), before)
+    assert verified(storage) == []
+
+
+def test_a_row_that_holds_another_image_does_not_give_it_its_label(embed, reader, photos, tmp_path, storage):
+    first, second = ((photos / "a" / f"0{number}.png").read_bytes() for number in (0, 2))
+    source = tmp_path / "photos.parquet"
+    pq.write_table(pa.table({"key": ["x", "y"], "image": [first, second], "label": ["cat", "dog"]}), source)
+    embed(source=str(source))
+    pq.write_table(pa.table({"key": ["x", "y"], "image": [second, second], "label": ["dog", "wolf"]}), source)
+    report = embed(source=str(source))
+    assert (report.changed, report.relabelled) == (1, 1)
+    assert reader().images().column("label").to_pylist() == ["cat", "wolf"]
+    # With its own bytes back, the image has the label that the source gives it.
+    pq.write_table(pa.table({"key": ["x", "y"], "image": [first, second], "label": ["tiger", "wolf"]}), source)
+    report = embed(source=str(source))
+    assert (report.changed, report.relabelled) == (0, 1)
+    assert reader().images().column("label").to_pylist() == ["tiger", "wolf"]
     assert verified(storage) == []
 
 
@@ -305,6 +323,9 @@ def test_a_removed_part_that_can_no_longer_be_the_same_is_measured_anew(embed, r
     report = run_verify(storage, VerifySettings(), Silent())
     # The generation before is as damaged as it was; the new one is whole.
     assert {damage.path for damage in report.damages} <= {f"{folder}/part-000001.parquet"}
+    assert all("lookalike gc" in damage.mend for damage in report.damages)
+    collect(storage, keep=1)
+    assert verified(storage) == []
 
 
 def reader_rows(storage: Storage) -> list[dict[str, object]]:

@@ -111,6 +111,12 @@ def test_a_column_of_another_type_is_named_with_its_type(tmp_path: Path, column:
         Labels(tmp_path / "labels.parquet", SOURCE)
 
 
+def test_a_file_without_rows_is_refused(tmp_path: Path):
+    (tmp_path / "labels.csv").write_text("key,label\n")
+    with pytest.raises(UsageError, match=r"labels\.csv has no rows"):
+        Labels(tmp_path / "labels.csv", SOURCE)
+
+
 def test_labels_that_are_not_utf8_are_told_in_a_sentence(tmp_path: Path):
     (tmp_path / "labels.csv").write_bytes(b"key,label\na.jpg,caf\xe9\n")
     with pytest.raises(UsageError, match=r"labels\.csv is neither CSV nor Parquet of key,label"):
