@@ -23,7 +23,8 @@ class Limits:
     after which it reports a call that holds a generation. Labels and classes in
     a `class_map`, names of models, clusterings or tables in a call, bytes of a
     request besides its vectors and pictures, bytes of the answers of
-    experiments that are kept.
+    experiments that are kept. Bytes of the messages of all addresses; health
+    watches and reflection calls of all, and of one address.
     """
 
     max_batch: int
@@ -54,6 +55,9 @@ class Limits:
     max_names: int = 0
     max_text_bytes: int = 0
     max_kept_bytes: int = 0
+    max_bytes: int = 0
+    max_streams: int = 0
+    max_peer_streams: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 gRPC would read each message before anybody could refuse it, and keep each
 reply for as long as its reader takes. So the services' methods are given to it
 as taking a stream of requests, from which one is read when the call has been
-let in; and the bytes of both messages count until the reply has been sent.
+let in and has its turn (receiving.py); and the bytes of both messages count until
+the reply has been sent.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 import grpc
 
 from lookalike_indexer.errors import UsageError
-from lookalike_server.errors import ArgumentError, ExpiredError, OverloadedError
+from lookalike_server.errors import ArgumentError, OverloadedError
 from lookalike_server.interceptors import Call, Continuation, Handler
 from lookalike_server.limits import Limits
 from lookalike_server.messages import Messages
-from lookalike_server.patience import Patience
 from lookalike_server.peers import host_of
+from lookalike_server.receiving import Receiving
+from lookalike_server.shares import beyond
+from lookalike_server.streams import Streams
 
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
 _RETRY_S = 0.1
@@ -39,20 +42,41 @@ class Admission(grpc.aio.ServerInterceptor):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._patience = Patience(limits.max_receive_ms / 1000)
+        self._receiving = Receiving(limits)
         self._messages = Messages(limits.max_text_bytes)
+        self._streams = Streams(limits, self._receiving, self._messages)
         self._accounts: dict[str, Account] = {}
+        self._total = Account()
 
     @property
     def accounts(self) -> dict[str, Account]:
         """The peers with calls under way."""
         return self._accounts
 
+    @property
+    def arriving(self) -> int:
+        """The messages that are arriving."""
+        return self._receiving.count
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the messages of calls under way."""
+        return self._total.bytes
+
+    @property
+    def streams(self) -> int:
+        """The calls that last: health watches and reflection."""
+        return self._streams.count
+
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            return self._streams.admitted(handler_call_details.method, handler)
+        if handler.unary_unary is None:
             return handler
         call, parse, serialise = handler.unary_unary, handler.request_deserializer, handler.response_serializer
         if parse is None or serialise is None:
@@ -67,9 +91,11 @@ class Admission(grpc.aio.ServerInterceptor):
         self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
-            share = _Share(self._accounts, host_of(context.peer()), self._limits)
+            share = _Share(self._accounts, self._total, host_of(context.peer()), self._limits)
             context.add_done_callback(lambda _: share.give_back())
-            data = await self._read(context)
+            data = await self._receiving.read(context)
+            if data is None:
+                raise ArgumentError("request", "The call ended before its message had arrived.")
             share.take(len(data))
             request = await self._messages.read(method, parse, data)
             del data
@@ -87,23 +113,14 @@ class Admission(grpc.aio.ServerInterceptor):
 
         return admitted
 
-    async def _read(self, context: Any) -> bytes:
-        try:
-            data = await self._patience.wait_for(context.read())
-        except TimeoutError as error:
-            limit = self._patience.seconds
-            raise ExpiredError(f"The call's message did not arrive within {limit:g} s; send less at a time.") from error
-        if not isinstance(data, bytes):
-            raise ArgumentError("request", "The call ended before its message had arrived.")
-        return data
-
 
 class _Share:
     """What one call takes of its peer's account."""
 
-    def __init__(self, accounts: dict[str, Account], peer: str, limits: Limits) -> None:
+    def __init__(self, accounts: dict[str, Account], total: Account, peer: str, limits: Limits) -> None:
         self._peer = peer
         self._accounts = accounts
+        self._total = total
         self._limits = limits
         self._bytes = 0
         self._account = accounts.setdefault(self._peer, Account())
@@ -117,16 +134,30 @@ class _Share:
             )
 
     def take(self, size: int) -> None:
+        most = self._limits.max_peer_bytes
         others = self._account.bytes - self._bytes
         # A call that is alone may be as large as its messages.
-        if others and self._account.bytes + size > self._limits.max_peer_bytes:
+        if beyond(others, self._bytes + size, most, self._account.calls - 1):
             raise OverloadedError(
                 f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
                 f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}; ask again later, or for less at a time.",
                 retry_after=_RETRY_S,
             )
+        self._require_room(size)
+        self._total.bytes += size
         self._account.bytes += size
         self._bytes += size
+
+    def _require_room(self, size: int) -> None:
+        """OverloadedError: the messages of all peers are beyond the half of `max_bytes` that is for calls under way."""
+        most = self._limits.max_bytes // 2
+        others = self._total.bytes - self._account.bytes
+        if beyond(others, self._account.bytes + size, most, len(self._accounts) - 1):
+            raise OverloadedError(
+                f"The calls of {len(self._accounts)} peers that are under way have {self._total.bytes} bytes, and "
+                f"they may have {most}, half of max_bytes; ask again later, or for less at a time.",
+                retry_after=_RETRY_S,
+            )
 
     def give_back(self) -> None:
         if not self._open:
@@ -134,5 +165,6 @@ class _Share:
         self._open = False
         self._account.calls -= 1
         self._account.bytes -= self._bytes
+        self._total.bytes -= self._bytes
         if not self._account.calls:
             self._accounts.pop(self._peer, None)

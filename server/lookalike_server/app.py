@@ -137,13 +137,13 @@ class App:
         self._experiments = ExperimentQueue(self._laboratory, limits)
         self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
-        self._admission = Admission(limits)
+        self.admission = Admission(limits)
         self._local_user = LocalUser()
         access = Access(tokens, self._local_user, settings.listen.show_paths, self._hidden_folders)
         self._server = new_server(
             limits,
             settings.connections,
-            [self._observatory.interceptor, self._in_flight, Errors(), access, self._admission],
+            [self._observatory.interceptor, self._in_flight, Errors(), access, self.admission],
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
         others = {EXPERIMENTING: lambda: not self._experiments.hung}
@@ -244,7 +244,7 @@ class App:
         await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
         await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
-        self._admission.close()
+        self.admission.close()
 
     def _add_services(self) -> None:
         limits, server = self._settings.limits, self._server

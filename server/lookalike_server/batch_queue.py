@@ -12,6 +12,7 @@ from lookalike_server.errors import ExpiredError, OverloadedError
 from lookalike_server.fair import Fair, Flow
 from lookalike_server.load import Load, Loads, grade
 from lookalike_server.pace import Pace
+from lookalike_server.shares import beyond
 from lookalike_server.waiting import Entry, Piece, R, Refused, Rules, W
 
 _SHORTEST_RETRY_S = 0.05
@@ -134,16 +135,16 @@ class BatchQueue(Generic[W, R]):
 
     def _require_room(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
         rules, now = self.rules, entry.queued
-        if _beyond(flow.size, entry.size, rules.max_queue, len(flow.entries)):
+        if beyond(flow.size, entry.size, rules.max_queue, len(flow.entries)):
             raise self._full(f"{flow.size} wait and {rules.max_queue} may", now)
-        if rules.max_weight and _beyond(flow.weight, entry.weight, rules.max_weight, len(flow.entries)):
+        if rules.max_weight and beyond(flow.weight, entry.weight, rules.max_weight, len(flow.entries)):
             raise self._full(f"{flow.weight} bytes wait and {rules.max_weight} may", now)
         peers = len(self._fair.waiting)
         for waits, theirs, more, most in (
             (self.waiting, flow.size, entry.size, rules.max_queue),
             (self.weight, flow.weight, entry.weight, rules.max_weight),
         ):
-            if most and _beyond(waits - theirs, theirs + more, _PEERS * most, peers):
+            if most and beyond(waits - theirs, theirs + more, _PEERS * most, peers):
                 raise self._full(f"{waits} of {peers} peers wait and {_PEERS * most} may", now)
 
     def _require_time(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
@@ -184,13 +185,3 @@ class BatchQueue(Generic[W, R]):
 
     def _retry_s(self, now: float) -> float:
         return max(_SHORTEST_RETRY_S, self._wait_s(now))
-
-
-def _beyond(waits: int, more: int, most: int, sharers: int) -> bool:
-    """Whether something may not wait with so much that waits already, of so many sharers.
-
-    What is no more than an equal share of all may wait even so: who asks for
-    little is not refused because of those who ask for much. So no more than
-    1 + 1/2 + 1/3 + ... times as much can wait in all.
-    """
-    return bool(waits) and waits + more > most and more > most / (sharers + 1)

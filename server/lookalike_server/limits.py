@@ -44,6 +44,10 @@ class Limits:
     `max_slow_queue_ms` is for pictures and exact scans, of which one batch
     takes as long as a queue of searches.
 
+    `max_bytes` is for the messages of all peers. Half of it is for those that
+    are arriving, each counted as the largest that it can be, and half for those
+    of calls under way. Streams are health watches and reflection, which last.
+
     What takes longer than it ever should has hung, and is given up: a batch on
     a device after `max_search_ms`, one that reads every embedding after
     `max_scan_ms`, reading stored vectors after `max_read_ms`, one of pictures
@@ -86,6 +90,9 @@ class Limits:
     max_names: int = limit(1000, "Names of models, clusterings or tables in a call.")
     max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and pictures.", _INT64)
     max_kept_bytes: int = limit(64 * MIB, "Bytes of the answers of experiments that are kept.", _INT64)
+    max_bytes: int = limit(1024 * MIB, "Bytes of the messages of all peers, half of them for those arriving.", _INT64)
+    max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
+    max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")
     default_page_size: int = limit(100, "Rows of a page where the call names no number; at most max_page_size.")
     max_thumbnail_side: int = limit(512, "The longer side of a thumbnail in pixels, at most.")
     min_thumbnail_side: int = limit(16, "The longer side of a thumbnail in pixels, at least.")
@@ -112,6 +119,7 @@ class Limits:
             max_message_bytes=max(self.max_message_bytes, message),
             max_peer_bytes=max(self.max_peer_bytes, message),
             max_queue_bytes=max(self.max_queue_bytes, message),
+            max_bytes=max(self.max_bytes, 4 * message),
         )
 
 

@@ -12,6 +12,9 @@ from lookalike_server.limits import Limits
 from lookalike_server.settings import Connections, Listen
 from lookalike_server.tls import credentials
 
+# Of a message that nobody reads yet, so much is held; HTTP/2's own default.
+_WINDOW_BYTES = 65_535
+
 
 def new_server(
     limits: Limits, connections: Connections, interceptors: list[grpc.aio.ServerInterceptor]
@@ -22,6 +25,11 @@ def new_server(
         options=[
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_send_message_length", limits.max_message_bytes),
+            # What arrives before anybody reads it: the window of a stream, of so many streams. With probing, gRPC would
+            # widen the windows as it likes.
+            ("grpc.max_concurrent_streams", limits.max_peer_calls),
+            ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+            ("grpc.http2.bdp_probe", 0),
             # Otherwise a second server on the same port would take half of the calls without a word.
             ("grpc.so_reuseport", 0),
             ("grpc.max_connection_idle_ms", _ms(connections.idle)),

@@ -40,6 +40,11 @@ class Patience:
         finally:
             self._due.pop(task, None)
 
+    def end(self, task: asyncio.Task[Any]) -> None:
+        """Let a task that waits have waited too long already."""
+        if self._due.pop(task, None) is not None:
+            task.cancel()
+
     def _look(self) -> None:
         """Cancel who is overdue, and look again when the next one will be."""
         self._timer = None

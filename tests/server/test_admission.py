@@ -60,7 +60,7 @@ def one(number: int = 5) -> types_pb2.QueryBatch:
 
 
 def accounts(served: Any) -> dict[str, Any]:
-    return served.app._admission.accounts
+    return served.app.admission.accounts
 
 
 async def test_a_peer_has_so_many_calls_at_a_time_and_is_told_at_once(make_toy, serve, refused) -> None:

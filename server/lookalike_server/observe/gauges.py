@@ -8,6 +8,7 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from lookalike_server.admission import Admission
 from lookalike_server.current import Current
 from lookalike_server.hangs import Hangs
 from lookalike_server.observe.audit import Audited, RecallAudit
@@ -29,6 +30,9 @@ class Watched(Protocol):
 
     @property
     def kept_bytes(self) -> int: ...
+
+    @property
+    def admission(self) -> Admission: ...
 
     def queues(self) -> Mapping[str, int]:
         """What waits, by queue."""
@@ -73,6 +77,11 @@ class Gauges(Collector):
             size.add_metric([entry.space, entry.name], manifest.files[entry.path].bytes)
         yield from (rows, size)
         yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
+        admission = watched.admission
+        yield GaugeMetricFamily("lookalike_peers", "Addresses with calls under way.", len(admission.accounts))
+        yield GaugeMetricFamily("lookalike_streams", "Health watches and reflection calls.", admission.streams)
+        yield GaugeMetricFamily("lookalike_messages_arriving", "Messages that are arriving.", admission.arriving)
+        yield GaugeMetricFamily("lookalike_message_bytes", "Messages of calls under way.", admission.held_bytes)
         yield _labelled("lookalike_queue_length", "What waits in each queue.", "lane", watched.queues())
         yield from self._memory()
         if self._audit:

@@ -1,0 +1,88 @@
+"""`python -m tests.faults.unfinished`: what messages that never end cost a real server, and others beside them.
+
+One connection begins calls, each with a message of almost `max_message_bytes`
+of which the last byte never comes. Meanwhile a lone caller at the same address
+asks single queries. Exits with 1 when the server's memory grows beyond the
+stated bound, or when a lone call fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from tests.faults.greedy import serving
+from tests.server.raw_caller import Flood
+
+from lookalike import Client, LookalikeError
+
+KIND = "unfinished messages"
+SEARCH = "/lookalike.v1.SearchService/Search"
+_MIB = 1 << 20
+
+
+def measure(folder: Path, calls: int, size: int, seconds: float) -> dict[str, float | int]:
+    """MiB of the server before and at most during the flood, and the lone caller's calls."""
+    with serving(folder, 5_000, 64, "flat") as (address, _), Client(address, timeout=60) as client:
+        server = psutil.Process(listener(int(address.rpartition(":")[2])))
+        client.search(id=0)
+        before = highest = server.memory_info().rss
+        flood = Flood(address, SEARCH, calls, size)
+        flooding = threading.Thread(target=flood.run, args=(seconds,))
+        flooding.start()
+        times, failed = [], 0
+        while flooding.is_alive():
+            began = time.perf_counter()
+            try:
+                client.search(id=0)
+            except LookalikeError:
+                failed += 1
+            times.append(time.perf_counter() - began)
+            highest = max(highest, server.memory_info().rss)
+            time.sleep(0.01)
+        flooding.join()
+        flood.close()
+    return {
+        "calls": calls,
+        "sent_mib": round(flood.sent / _MIB),
+        "ended_by_the_server": flood.ended,
+        "before_mib": round(before / _MIB),
+        "highest_mib": round(highest / _MIB),
+        "lone_calls": len(times),
+        "lone_failed": failed,
+        "lone_p50_ms": round(float(np.median(times)) * 1e3, 1),
+        "lone_longest_ms": round(max(times) * 1e3),
+    }
+
+
+def listener(port: int) -> int:
+    """The process that listens on a port."""
+    found = [one.pid for one in psutil.net_connections("tcp") if one.status == "LISTEN" and one.laddr.port == port]
+    assert len(found) == 1, found
+    assert found[0] is not None
+    return found[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.unfinished", description=__doc__)
+    parser.add_argument("--calls", type=int, default=24)
+    parser.add_argument("--mib", type=int, default=62, help="size of each message")
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--bound", type=int, default=320, help="MiB by which the server may grow")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(Path(folder) / "collection", wanted.calls, wanted.mib * _MIB, wanted.seconds)
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    grown = figures["highest_mib"] - figures["before_mib"]
+    return 1 if grown > wanted.bound or figures["lone_failed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
