@@ -15,7 +15,7 @@ import click
 import pandas  # noqa: F401
 import torch
 from PIL import Image
-from tests.faults import changes, kinds
+from tests.faults import at_server, changes, kinds
 from tests.faults.harness import Harness, Trial, trials, working_folder
 from tests.faults.scenarios import decoding_inline
 
@@ -36,9 +36,16 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500, help="faults to inject")
     parser.add_argument("--seed", type=int, default=1, help="decides all that is random")
     parser.add_argument("--scenario", action="append", help="only these commands")
-    parser.add_argument("--kind", action="append", choices=_KINDS, help="only these kinds of fault")
+    parser.add_argument(
+        "--kind", action="append", choices=(*_KINDS, *at_server.KINDS), help="only these kinds of fault"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     arguments = parser.parse_args()
+    at_servers = [kind for kind in arguments.kind or () if kind in at_server.KINDS]
+    if at_servers:
+        if len(at_servers) < len(arguments.kind):
+            parser.error(f"those at a server are run apart: {', '.join(at_server.KINDS)}")
+        return at_server.bring_about(at_servers)
     torch.set_num_threads(1)
     # What a command says besides its sentence would depend on how busy the machine is.
     lookalike_indexer.cli.progress.INTERVAL_S = math.inf

@@ -26,3 +26,26 @@ def test_whatever_fails_nothing_published_is_lost_and_the_next_run_completes_it(
     assert len(figures["scenarios"].keys() - NAMES.keys()) == 8
     assert figures["kinds"]["the source changes"]["faults"] >= 1
     assert len(figures["kinds"]) >= 12
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_hangs_is_told_and_replaced_and_others_notice_nothing():
+    command = [sys.executable, "-m", "tests.faults", "--kind", "hung child", "--kind", "hung device thread"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=880, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    hangs = [hang for line in _json_lists(done.stdout) for hang in line]
+    assert [hang["kind"] for hang in hangs] == ["hung child", "hung device thread"]
+    assert [hang["problems"] for hang in hangs] == [[], []]
+    assert min(hang["others_asked"] for hang in hangs) > 10
+    assert max(hang["others_failed"] for hang in hangs) <= 1
+
+
+def _json_lists(text: str) -> list[list[dict]]:
+    """The lists that a text is made of, one after another."""
+    decoder, found, at = json.JSONDecoder(), [], 0
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        found.append(value)
+        at = len(text) - len(text[at:].lstrip())
+    return found

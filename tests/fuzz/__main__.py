@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TARGETS = ("image", "manifest", "part", "request")
+TARGETS = ("experiments", "image", "manifest", "part", "request")
 CORPORA = Path(__file__).resolve().parent / "corpora"
 
 

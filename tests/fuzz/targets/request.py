@@ -1,21 +1,18 @@
 """The request path: any bytes to any method end in a reply or in one of the documented codes, never in INTERNAL.
 
-The first byte chooses the method. What is in between a socket and the handlers
-is gRPC's own; all else is here: the services, interceptors, queues and threads
-of a server. Only the network is a stand-in, which decodes its pictures.
+All of a server is here but what is between a socket and the handlers: the
+services, interceptors, queues and threads. Only the network is a stand-in,
+which decodes its pictures. experiments.py has the methods that are slow.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from concurrent.futures import Future
-from types import SimpleNamespace
 from typing import Any
 
-import grpc
 import numpy as np
-from google.protobuf.message import DecodeError as MessageError
+from tests.fuzz.targets.calls import Methods
 from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
@@ -29,10 +26,7 @@ from lookalike_indexer.images.thumbnail_pool import Made
 from lookalike_server.budget import ThreadBudget
 from lookalike_server.current import Current
 from lookalike_server.embedding import EmbedQueue
-from lookalike_server.interceptors import Errors
 from lookalike_server.limits import Limits
-from lookalike_server.observe.interceptor import Observed
-from lookalike_server.observe.metrics import Metrics
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.queries import Resolver
 from lookalike_server.services.cluster import ClusterServicer
@@ -43,7 +37,6 @@ from lookalike_server.thumbnails import Thumbnails
 from lookalike_server.workers import Workers
 
 _LIMITS = Limits(max_image_bytes=1 << 16, max_image_pixels=1 << 16, max_k=64, max_batch=32)
-_BAD = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
 
 
 class _Network:
@@ -77,37 +70,7 @@ class _Drawn:
         pass
 
 
-class _Context:
-    """As much of gRPC's context as is used between a socket and a handler."""
-
-    def __init__(self) -> None:
-        self._code, self._trailing = 0, ()
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-    def set_trailing_metadata(self, metadata: Any) -> None:
-        self._trailing = metadata
-
-    def trailing_metadata(self) -> Any:
-        return self._trailing
-
-    def time_remaining(self) -> float:
-        return 30.0
-
-    def peer(self) -> str:
-        return "fuzz"
-
-    def code(self) -> grpc.StatusCode:
-        return self._code
-
-    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
-        self._code = code
-        assert sum(len(value) for _, value in trailing_metadata) < 6000, "gRPC takes 8 KiB of headers"
-        raise grpc.aio.AbortError
-
-
-def _methods() -> dict[str, tuple[Any, Any]]:
+def _methods() -> Methods:
     reader = CollectionReader.open(str(toy()))
     snapshot = Loader("cpu", [Cpu()], _LIMITS, ThreadBudget(1, 1, 1)).load(reader)
     current = Current(snapshot)
@@ -115,41 +78,15 @@ def _methods() -> dict[str, tuple[Any, Any]]:
     queue = EmbedQueue(lambda reader, space: _Network(snapshot.spaces["tiny"].entry.fingerprint, 8), _LIMITS)
     resolver = Resolver(_LIMITS, workers, queue)
     drawn: Any = _Drawn()
-    services = (
+    return Methods(
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
         (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
     )
-    outer, inner = Observed([Metrics()]), Errors()
-    found = {}
-    for module, name, servicer in services:
-        for method in module.DESCRIPTOR.services_by_name[name].methods:
-            path = f"/lookalike.v1.{name}/{method.name}"
-            call = outer.wrap(path, inner.wrap(path, getattr(servicer, method.name)))
-            found[method.name] = (getattr(module, method.input_type.name), call)
-    return found
 
 
-_SERVER = SimpleNamespace(methods=_methods(), loop=asyncio.new_event_loop())
-_NAMES = sorted(_SERVER.methods)
-
-
-def target(data: bytes) -> None:
-    if not data:
-        return
-    kind, call = _SERVER.methods[_NAMES[data[0] % len(_NAMES)]]
-    try:
-        request = kind.FromString(data[1:])
-    except MessageError:
-        return
-    context = _Context()
-    try:
-        reply = _SERVER.loop.run_until_complete(call(request, context))
-    except grpc.aio.AbortError:
-        code = context.code()
-        assert code.name not in _BAD, (code.name, request)
-    else:
-        assert isinstance(reply, bytes) or reply.IsInitialized()
+_METHODS = _methods()
+target, _seed = _METHODS.target, _METHODS.seed
 
 
 def seeds() -> Iterator[bytes]:
@@ -173,7 +110,3 @@ def seeds() -> Iterator[bytes]:
     yield _seed("GetImages", collection_pb2.GetImagesRequest(ids=types_pb2.Ids(values=[5])))
     yield _seed("ListImages", collection_pb2.ListImagesRequest(label="label1", page_size=3, page_token="AAAA"))  # noqa: S106
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))
-
-
-def _seed(method: str, request: Any) -> bytes:
-    return bytes([_NAMES.index(method)]) + request.SerializeToString()

@@ -1,0 +1,21 @@
+"""Kinds of fault that need a real server instead of a command on a collection, each in a module of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+# What is run for each, behind `python -m`; it tells its figures, and exits with 1 when a promise was broken.
+KINDS: Final = {
+    "hung child": ("tests.faults.hangs", "--kind", "hung child"),
+    "hung device thread": ("tests.faults.hangs", "--kind", "hung device thread"),
+    "greedy peer": ("tests.faults.greedy",),
+}
+
+
+def bring_about(kinds: Sequence[str]) -> int:
+    """Run each in a process of its own; 1 when one broke a promise."""
+    codes = [subprocess.run([sys.executable, "-m", *KINDS[kind]], check=False).returncode for kind in kinds]
+    return 1 if any(codes) else 0

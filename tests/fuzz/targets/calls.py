@@ -1,0 +1,84 @@
+"""Methods of a server as functions of bytes, of which the first chooses the method and the others are its message."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError as MessageError
+
+from lookalike_server.interceptors import Errors
+from lookalike_server.messages import text_bytes
+from lookalike_server.observe.interceptor import Observed
+from lookalike_server.observe.metrics import Metrics
+
+_BAD = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
+
+
+class Context:
+    """As much of gRPC's context as is used between a socket and a handler."""
+
+    def __init__(self) -> None:
+        self._code, self._trailing = 0, ()
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
+
+    def set_trailing_metadata(self, metadata: Any) -> None:
+        self._trailing = metadata
+
+    def trailing_metadata(self) -> Any:
+        return self._trailing
+
+    def time_remaining(self) -> float:
+        return 30.0
+
+    def peer(self) -> str:
+        return "fuzz"
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
+        self._code = code
+        assert sum(len(value) for _, value in trailing_metadata) < 6000, "gRPC takes 8 KiB of headers"
+        raise grpc.aio.AbortError
+
+
+class Methods:
+    """The methods of services, given as (module of their messages, name, servicer), behind a server's interceptors."""
+
+    def __init__(self, *services: tuple[Any, str, Any]) -> None:
+        outer, inner = Observed([Metrics()]), Errors()
+        self._loop = asyncio.new_event_loop()
+        self._methods: dict[str, tuple[Any, Any]] = {}
+        for module, name, servicer in services:
+            for method in module.DESCRIPTOR.services_by_name[name].methods:
+                path = f"/lookalike.v1.{name}/{method.name}"
+                call = outer.wrap(path, inner.wrap(path, getattr(servicer, method.name)))
+                self._methods[method.name] = (getattr(module, method.input_type.name), call)
+        self._names = sorted(self._methods)
+
+    def target(self, data: bytes) -> None:
+        """Any bytes end in a reply or in one of the documented codes."""
+        if not data:
+            return
+        kind, call = self._methods[self._names[data[0] % len(self._names)]]
+        assert text_bytes(data[1:], kind.DESCRIPTOR) >= 0
+        try:
+            request = kind.FromString(data[1:])
+        except MessageError:
+            return
+        context = Context()
+        try:
+            reply = self._loop.run_until_complete(call(request, context))
+        except grpc.aio.AbortError:
+            code = context.code()
+            assert code.name not in _BAD, (code.name, request)
+        else:
+            assert isinstance(reply, bytes) or reply.IsInitialized()
+
+    def seed(self, method: str, request: Any) -> bytes:
+        """The bytes of a call."""
+        return bytes([self._names.index(method)]) + request.SerializeToString()
