@@ -17,7 +17,7 @@ from lookalike_indexer.cli.experiment_options import (
     told,
 )
 
-_LISTED = ["rank", "key", "label", "looks_like", "score", "outside", "far", "nearer"]
+_LISTED = ["rank", "key", "label", "looks_like", "score", "outside", "secondary", "far", "nearer"]
 
 
 @click.command()
@@ -53,7 +53,7 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
         told(
             findings(result),
             shown(result.tables["oddballs"], _LISTED, 50),
-            shown(labels, ["label", "images", "odd", "outside", "far", "nearer"], 12),
+            shown(labels, ["label", "images", "odd", "outside", "secondary", "far", "nearer"], 12),
         )
     if folder is not None:
         from lookalike_indexer.pictures.oddballs import oddball_montage

@@ -151,7 +151,7 @@ def _odd(view: View, row: int, space: str, label: str) -> pa.Table:
         return pa.table({"clustering": pa.array([], pa.string())})
     listed = oddballs(view, clustering, label, limit=len(view)).tables["oddballs"]
     own = listed.filter(pc.field("id") == int(view.ids[row]))
-    columns = own.select(["rank", "looks_like", "score", "outside", "far", "nearer"])
+    columns = own.select(["rank", "looks_like", "score", "outside", "secondary", "far", "nearer"])
     return columns.add_column(0, "clustering", pa.array([clustering] * len(own), pa.string()))
 
 
@@ -193,6 +193,7 @@ def _findings(
 def _odd_told(line: Mapping[str, Any], label: str) -> str:
     why = {
         "outside": "it lies outside the clusters of its class",
+        "secondary": "it lies with a smaller part of its class in a main cluster of another class",
         "far": "it is far from the middle of its class",
         "nearer": f"it is nearer to the middle of {line['looks_like']}",
     }

@@ -14,6 +14,9 @@ Bool = npt.NDArray[np.bool_]
 
 # The main clusters of a label hold at least this share of its images together.
 MAIN_SHARE = 0.5
+# Any other cluster with at least this share of a label's images, and two of them, is a secondary cluster of the label.
+HOME_SHARE = 0.1
+_HOME_IMAGES = 2
 # Ordering by similarity looks at all pairs of labels; beyond this they stay in the order of their names.
 _ORDERED = 1000
 # Turning the branches of that order takes the cube of the rows: 2.5 s for 1,000.
@@ -40,6 +43,11 @@ class Cells:
         """Cells of the smallest set of columns that holds at least half of the row, the largest first."""
         # Shares are sums of fractions: half of the images must be half, whatever their last digit.
         return self.before < MAIN_SHARE - 1e-9
+
+    @property
+    def is_secondary(self) -> Bool:
+        """Cells that are not main and hold a tenth of the row, two images at least."""
+        return ~self.is_main & (self.share >= HOME_SHARE) & (self.counts >= _HOME_IMAGES)
 
 
 def ranked(table: Contingency) -> Cells:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 
-from lookalike_indexer.experiments.homes import Cells, order_columns, order_rows, ranked, turned
+from lookalike_indexer.experiments.homes import HOME_SHARE, Cells, order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
@@ -23,6 +25,8 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     - labels: label, images, main_clusters, main_cluster, share (of its images in main_cluster), spread (clusters
       that it is in), straddles (it has several main clusters), shares_with (labels with a main cluster in common),
       position
+    - secondary: label, cluster, count, share, shares_with; the other clusters that hold a tenth of a label's images,
+      two at least, and the labels that they are a main cluster of; the highest share first
     - clusters: cluster, size, labelled, label (the most frequent one), purity (its share of those labelled), labels
       (those that it is a main cluster of), position
 
@@ -55,7 +59,8 @@ def class_matrix(view: View, clustering: str = "") -> Result:
             "is_main": pa.array(cells.is_main),
         }
     )
-    tables = {"counts": counts, "labels": labels, "clusters": clusters}
+    secondary = _secondary(view, cells, clusters.column("labels").to_pylist())
+    tables = {"counts": counts, "labels": labels, "clusters": clusters, "secondary": secondary}
     settings = {"clustering": name, "space": assigned.entry.space}
     told = (
         *_findings(name, tables, figures),
@@ -123,6 +128,22 @@ def _clusters(
     )
 
 
+def _secondary(view: View, cells: Cells, residents: list[list[str]]) -> pa.Table:
+    at = np.flatnonzero(cells.is_secondary)
+    at = at[np.lexsort((cells.columns[at], cells.rows[at], -cells.share[at]))]
+    return pa.table(
+        {
+            "label": pa.array([view.label_names[row] for row in cells.rows[at].tolist()], pa.string()),
+            "cluster": pa.array(cells.columns[at], pa.int32()),
+            "count": pa.array(cells.counts[at], pa.int64()),
+            "share": pa.array(cells.share[at], pa.float64()),
+            "shares_with": pa.array(
+                [residents[column] for column in cells.columns[at].tolist()], pa.list_(pa.string())
+            ),
+        }
+    )
+
+
 def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float]) -> tuple[str, ...]:
     labels = tables["labels"].to_pylist()
     told = [
@@ -139,6 +160,7 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
         )
     else:
         told.append(f"No class straddles clusters: each has one that holds at least half of its images ({_RULE}).")
+    told += _secondary_findings(tables["secondary"].to_pylist(), len(labels))
     clusters = tables["clusters"].to_pylist()
     shared = [row for row in clusters if len(row["labels"]) > 1]
     shared.sort(key=lambda row: (-len(row["labels"]), row["cluster"]))
@@ -150,3 +172,15 @@ def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float])
     together = sorted(labels, key=lambda row: -row["share"])[:_NAMED]
     told.append("Held together best: " + ", ".join(f"{row['label']} {row['share']:.0%}" for row in together) + ".")
     return tuple(told)
+
+
+def _secondary_findings(rows: list[dict[str, Any]], classes: int) -> list[str]:
+    if not rows:
+        return [f"No other cluster holds {HOME_SHARE:.0%} of a class."]
+    each = []
+    for row in rows:
+        lies = f"with {some(row['shares_with'], _NAMED)}" if row["shares_with"] else "apart"
+        each.append(f"{row['share']:.0%} of {row['label']} {lies} (cluster {row['cluster']})")
+    parted = len({row["label"] for row in rows})
+    told = f"Smaller parts of {HOME_SHARE:.0%} and more lie elsewhere, of {parted} of {classes} classes"
+    return [f"{told}: {some(each, _NAMED)}."]

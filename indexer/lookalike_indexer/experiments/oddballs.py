@@ -8,17 +8,17 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.experiments.homes import ranked
+from lookalike_indexer.experiments.homes import HOME_SHARE, ranked
 from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.oddness import (
     FAR,
-    HOME_SHARE,
     Bool,
     Measured,
     at_home,
     by_clusters,
     by_embeddings,
+    with_others,
 )
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Assigned, Int64, View, some
@@ -40,11 +40,14 @@ def oddballs(
     method: Method = "auto",
     progress: Progress | None = None,
 ) -> Result:
-    """List the images that are odd for their label, the oddest first: of one label, or of all for "".
+    """List the images that are odd for their label: of one label, or of all for "".
+
+    Images that are odd in more ways come first, then those of the lowest score.
 
     By "embeddings", an image is odd when at least one of these is so:
     - outside: its cluster is neither a main one of its label (see class_matrix) nor holds a tenth of the label's
       images, two at least;
+    - secondary: its cluster holds such a tenth, is no main one of its label, and is a main one of another label;
     - far: its distance to the centroid of its label's other images has a modified z-score above 3.5 among its
       label's images (Iglewicz, Hoaglin, 1993: 0.6745 (x - median) / MAD);
     - nearer: the centroid of another label is nearer than that of its own.
@@ -58,9 +61,10 @@ def oddballs(
     like that label. "auto" takes embeddings up to 2^28 values of the space.
 
     Tables:
-    - oddballs: rank, id, key, label, looks_like, score, distance, other_distance, z, outside, far, nearer, cluster
+    - oddballs: rank, id, key, label, looks_like, score, distance, other_distance, z, outside, secondary, far,
+      nearer, cluster
     - typical: label, rank, id, key, distance; the images nearest to the middle of each label that is listed
-    - labels: label, images, odd, outside, far, nearer; all labels
+    - labels: label, images, odd, outside, secondary, far, nearer; all labels
 
     NotBuiltError: no labels, or no clustering. NotFoundError: no such label or clustering. UsageError: limit below 1.
     """
@@ -81,7 +85,7 @@ def oddballs(
         measured = by_embeddings(view, assigned, progress or Silent())
     else:
         measured = by_clusters(view.labels, assigned, cells, view.reader.centroids(name))
-    measured = measured.outside_of(home)
+    measured = measured.placed(home, with_others(view.labels, assigned.clusters, cells))
     listed = _ranked(measured, view, wanted, limit)
     tables = {
         "oddballs": _oddballs(view, assigned, measured, listed),
@@ -105,10 +109,10 @@ def oddballs(
 
 
 def _ranked(measured: Measured, view: View, wanted: int, limit: int) -> Int64:
-    """The rows of the oddest images: the lowest score first, then the farthest, then by row."""
+    """The rows of the oddest images: in most ways, then by the lowest score, then the farthest, then by row."""
     odd = measured.odd if wanted < 0 else measured.odd & (view.labels == wanted)
     rows = np.flatnonzero(odd)
-    order = np.lexsort((rows, -measured.z[rows], measured.score[rows]))
+    order = np.lexsort((rows, -measured.z[rows], measured.score[rows], -measured.reasons[rows]))
     return rows[order[:limit]]
 
 
@@ -126,6 +130,7 @@ def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -
             "other_distance": pa.array(measured.other_distance[rows], pa.float64()),
             "z": pa.array(measured.z[rows], pa.float64()),
             "outside": pa.array(measured.outside[rows]),
+            "secondary": pa.array(measured.secondary[rows]),
             "far": pa.array(measured.far[rows]),
             "nearer": pa.array(measured.nearer[rows]),
             "cluster": pa.array(assigned.clusters[rows], pa.int32()),
@@ -167,7 +172,8 @@ def _findings(
     among = f"images of {label}" if label else "labelled images"
     told = [
         f"{figures['odd']:.0f} of {figures['images']:.0f} {among} are odd in {name}: {figures['outside']:.0f} are "
-        f"outside the clusters of their class, {figures['far']:.0f} far from its middle"
+        f"outside the clusters of their class, {figures['secondary']:.0f} in a smaller group of it among another "
+        f"class, {figures['far']:.0f} far from its middle"
         + (f", {figures['nearer']:.0f} nearer to another class." if method == "embeddings" else ".")
     ]
     if method == "clusters":
@@ -189,6 +195,7 @@ def _findings(
         told.append(f"Classes of one image cannot be judged: {some(list(measured.single), _NAMED)}.")
     told.append(
         f"Outside: its cluster is no main cluster of its class and holds less than {HOME_SHARE:.0%} of it, or one "
-        f"image; far: a modified z-score above {FAR}."
+        f"image; secondary: its cluster holds more of it, and is a main cluster of another class; far: a modified "
+        f"z-score above {FAR}."
     )
     return tuple(told)

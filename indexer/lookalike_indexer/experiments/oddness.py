@@ -18,9 +18,6 @@ from lookalike_indexer.progress import Progress
 Bool = npt.NDArray[np.bool_]
 Float64 = npt.NDArray[np.float64]
 
-# A cluster with at least this share of a label's images, and two of them, is a home of the label as its main ones are.
-HOME_SHARE = 0.1
-_HOME_IMAGES = 2
 # Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) label modified z-scores above this as outliers.
 FAR = 3.5
 _TO_DEVIATIONS = 0.6745
@@ -33,7 +30,8 @@ class Measured:
     `judged` are the images that could be; `distance` is that to the middle of
     the own label and `other_distance` to that of the label it `looks_like`
     (-1: none), `z` the modified z-score of `distance`. `score` is low for odd
-    images. `single` are labels of one image.
+    images. The ways of being odd are those of `oddballs`. `single` are labels
+    of one image.
     """
 
     judged: Bool
@@ -44,6 +42,7 @@ class Measured:
     z: Float64
     nearer: Bool
     outside: Bool
+    secondary: Bool
     single: tuple[str, ...] = ()
 
     @property
@@ -55,22 +54,44 @@ class Measured:
     @property
     def odd(self) -> Bool:
         """Odd in at least one way."""
-        return self.outside | self.far | self.nearer
+        return self.outside | self.secondary | self.far | self.nearer
+
+    @property
+    def reasons(self) -> npt.NDArray[np.int64]:
+        """In how many ways each image is odd."""
+        flags = [self.outside, self.secondary, self.far, self.nearer]
+        counts: npt.NDArray[np.int64] = np.sum(flags, axis=0, dtype=np.int64)
+        return counts
 
     def kinds(self) -> dict[str, Bool]:
         """The ways of being odd, by name."""
-        return {"odd": self.odd, "outside": self.outside, "far": self.far, "nearer": self.nearer}
+        return {
+            "odd": self.odd,
+            "outside": self.outside,
+            "secondary": self.secondary,
+            "far": self.far,
+            "nearer": self.nearer,
+        }
 
-    def outside_of(self, home: Bool) -> Measured:
-        """With the images outside that are not at home."""
-        return dataclasses.replace(self, outside=self.judged & ~home)
+    def placed(self, home: Bool, secondary: Bool) -> Measured:
+        """With the images outside, which are not at home, and those in the secondary clusters of their labels."""
+        return dataclasses.replace(self, outside=self.judged & ~home, secondary=self.judged & secondary)
 
 
 def at_home(labels: Int32, clusters: Int32, cells: Cells) -> Bool:
     """Whether each image is in a main cluster of its label, or in one with a tenth of the label's images."""
-    homes = cells.is_main | ((cells.share >= HOME_SHARE) & (cells.counts >= _HOME_IMAGES))
+    return _in_cells(labels, clusters, cells, cells.is_main | cells.is_secondary)
+
+
+def with_others(labels: Int32, clusters: Int32, cells: Cells) -> Bool:
+    """Whether each image is in a secondary cluster of its label that is a main one of another label."""
+    theirs = np.isin(cells.columns, cells.columns[cells.is_main])
+    return _in_cells(labels, clusters, cells, cells.is_secondary & theirs)
+
+
+def _in_cells(labels: Int32, clusters: Int32, cells: Cells, some: Bool) -> Bool:
     width = int(clusters.max(initial=0)) + 1
-    wanted = np.sort(cells.rows[homes] * width + cells.columns[homes])
+    wanted = np.sort(cells.rows[some] * width + cells.columns[some])
     here = labels.astype(np.int64) * width + clusters
     at = np.minimum(np.searchsorted(wanted, here), max(len(wanted) - 1, 0))
     found: Bool = (wanted[at] == here) if len(wanted) else np.zeros(len(here), bool)
@@ -120,8 +141,8 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
         nearer = other_distance < distance
     score = np.where(np.isfinite(other_distance), score, -z / (1 + np.abs(z)))
     single = tuple(name for name, count in zip(names, counts.tolist(), strict=True) if count == 1)
-    inside = np.zeros(len(view), bool)
-    return Measured(judged, score, distance, other_distance, looks_like, z, nearer & judged, inside, single)
+    never = np.zeros(len(view), bool)
+    return Measured(judged, score, distance, other_distance, looks_like, z, nearer & judged, never, never, single)
 
 
 def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Float32) -> Measured:
@@ -154,7 +175,7 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Floa
     groups[judged] = place
     z = robust_z(distance, groups, judged)
     never = np.zeros(len(labels), bool)
-    return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, never, never)
+    return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, never, never, never)
 
 
 def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> Float64:

@@ -13,6 +13,7 @@ from lookalike_indexer.pictures.heatmap import Axes, heatmap
 
 # The most labels that can have a colour each.
 _COLOURED = 19
+_CLUSTER_RANKS = ("in its largest cluster", "in the second", "in the third", "in the fourth")
 _RANKS = ("its most frequent class", "the second", "the third", "the fourth")
 
 
@@ -22,7 +23,7 @@ def matrix_figures(result: Result) -> dict[str, Figure]:
     return {
         "matrix": _heatmap(result, name),
         "clusters": _composition(result, name),
-        "classes": _purity_of_classes(result, name),
+        "classes": _where_classes_went(result, name),
     }
 
 
@@ -68,21 +69,27 @@ def _composition(result: Result, name: str) -> Figure:
     return bars(names, series, style)
 
 
-def _purity_of_classes(result: Result, name: str) -> Figure:
-    """How much of each class is in its largest cluster and in its other main ones, the least held together first."""
+def _where_classes_went(result: Result, name: str) -> Figure:
+    """A bar for each class, the least held together first: in the colours of the clusters, or of ranks if many.
+
+    With ranks the first piece is the class's largest cluster, the next one the second, and so on.
+    """
     labels = result.tables["labels"].sort_by("share").to_pydict()
-    counts = result.tables["counts"]
-    main: Counter[str] = Counter()
-    for label, count, is_main in zip(
-        *(counts[column].to_pylist() for column in ("label", "count", "is_main")), strict=True
-    ):
-        main[label] += count if is_main else 0
-    held = [
-        main[label] / images if images else 0.0 for label, images in zip(labels["label"], labels["images"], strict=True)
-    ]
-    series = {
-        "in its largest cluster": labels["share"],
-        "in its other main clusters": [both - first for both, first in zip(held, labels["share"], strict=True)],
+    images = dict(zip(labels["label"], labels["images"], strict=True))
+    place = {label: number for number, label in enumerate(labels["label"])}
+    clusters = result.tables["clusters"].sort_by("position").to_pydict()
+    names = {
+        cluster: f"{label or ''} {cluster}".strip()
+        for cluster, label in zip(clusters["cluster"], clusters["label"], strict=True)
     }
+    pieces = list(names.values()) if len(names) <= _COLOURED else [*_CLUSTER_RANKS, "other"]
+    columns = (result.tables["counts"].column(column).to_pylist() for column in ("label", "cluster", "count"))
+    cells = sorted(zip(*columns, strict=True), key=lambda cell: (cell[0], -cell[2], cell[1]))
+    series = {piece: [0.0] * len(place) for piece in pieces}
+    seen: Counter[str] = Counter()
+    for label, cluster, count in cells:
+        piece = names[cluster] if len(names) <= _COLOURED else pieces[min(seen[label], len(_CLUSTER_RANKS))]
+        series[piece][place[label]] += count / images[label]
+        seen[label] += 1
     style = BarStyle(f"{name}: where each class went", "share of its images", "class", stacked=True, most=1.0)
     return bars(labels["label"], series, style)

@@ -39,7 +39,7 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
 def _caption(line: dict[str, Any]) -> list[str]:
     like = line["looks_like"]
     first = f"like {like}" if like and like != line["label"] and line["score"] < 0 else "unlike the others"
-    why = [name for name in ("outside", "far", "nearer") if line[name]]
+    why = [name for name in ("outside", "secondary", "far", "nearer") if line[name]]
     return [first, _file(line["key"]), ", ".join(why)]
 
 

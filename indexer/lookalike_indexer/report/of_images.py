@@ -47,8 +47,8 @@ def odd_ones(context: Context) -> Made:
 
     result = oddballs(context.view, limit=30)
     tables = {
-        "oddballs": ["rank", "key", "label", "looks_like", "score", "outside", "far", "nearer"],
-        "labels": ["label", "images", "odd", "outside", "far", "nearer"],
+        "oddballs": ["rank", "key", "label", "looks_like", "score", "outside", "secondary", "far", "nearer"],
+        "labels": ["label", "images", "odd", "outside", "secondary", "far", "nearer"],
     }
     return Made(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])
 

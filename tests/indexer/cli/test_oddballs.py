@@ -28,7 +28,7 @@ def test_people_read_what_is_odd_and_what_it_looks_like(root: str):
     assert "1 of 9 labelled images are odd in tiny/made: 1 are outside the clusters" in told.output
     assert "most look: cat like dog (1)." in told.output
     rows = [line.split() for line in told.output.splitlines()]
-    assert ["1", "00025.jpg", "cat", "dog", "-1.000", "yes", "yes", "yes"] in rows
+    assert ["1", "00025.jpg", "cat", "dog", "-1.000", "yes", "no", "yes", "yes"] in rows
     assert "UNTRAINED weights: tiny" in told.output
 
 

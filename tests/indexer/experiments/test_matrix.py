@@ -48,6 +48,24 @@ def test_main_clusters_are_the_fewest_that_hold_half(make_collection, publish_cl
     assert "Main clusters of several classes, 1 of 3: 1 (a, b)." in found.findings
 
 
+def test_smaller_parts_of_a_class_are_told_with_the_class_that_they_lie_with(
+    make_collection, publish_clustering, clustered
+):
+    labels = ["saw"] * 50 + ["player"] * 50 + ["fish"] * 20
+    clusters = [0] * 28 + [1] * 17 + [3] * 5 + [1] * 50 + [2] * 19 + [0]
+    view = View(publish_clustering(make_collection(clustered(120, 4, 3), labels=labels), clusters))
+    found = class_matrix(view)
+    assert found.tables["secondary"].to_pylist() == [
+        {"label": "saw", "cluster": 1, "count": 17, "share": 0.34, "shares_with": ["player"]},
+        {"label": "saw", "cluster": 3, "count": 5, "share": 0.1, "shares_with": []},
+    ]
+    told = "34% of saw with player (cluster 1), 10% of saw apart (cluster 3)"
+    assert f"Smaller parts of 10% and more lie elsewhere, of 1 of 3 classes: {told}." in found.findings
+    figure = matrix_figures(found)["classes"]
+    widths = sorted(round(bar.get_width(), 2) for bar in figure.axes[0].patches if bar.get_width())
+    assert widths == [0.05, 0.1, 0.34, 0.56, 0.95, 1.0]
+
+
 def test_a_cluster_tells_its_label_and_purity(view: View):
     clusters = class_matrix(view).tables["clusters"].to_pydict()
     assert clusters["size"] == [5, 4, 2, 2, 0]
@@ -92,7 +110,7 @@ def test_charts_show_every_image(view: View):
     image = figures["matrix"].axes[0].images[0].get_array()
     assert (image.shape, image.sum()) == ((3, 5), 12)
     assert sum(bar.get_width() for bar in figures["clusters"].axes[0].patches) == 12
-    assert sum(bar.get_width() for bar in figures["classes"].axes[0].patches) == pytest.approx(0.8 + 0.5 + 1)
+    assert sum(bar.get_width() for bar in figures["classes"].axes[0].patches) == pytest.approx(3)
 
 
 def test_without_labels_or_clusterings_one_sentence_says_so(make_collection, publish_clustering, clustered):

@@ -38,7 +38,7 @@ def test_an_image_among_another_class_comes_first_with_the_class_it_looks_like(v
     assert (second["id"], second["outside"], second["far"], second["nearer"]) == (19 * 3 + 1, True, True, False)
     assert second["distance"] == pytest.approx(30 - np.mean(DOGS[:-1]), rel=1e-6)
     assert found.settings["method"] == "embeddings"
-    assert found.figures == {"images": 20, "odd": 2, "outside": 2, "far": 2, "nearer": 1, "left_out": 1}
+    assert found.figures == {"images": 20, "odd": 2, "outside": 2, "secondary": 0, "far": 2, "nearer": 1, "left_out": 1}
 
 
 def test_clusters_alone_find_what_is_outside_without_reading_embeddings(view: View, monkeypatch):
@@ -50,6 +50,20 @@ def test_clusters_alone_find_what_is_outside_without_reading_embeddings(view: Vi
     assert lines[25]["score"] == pytest.approx(1 / 9 - 10 / 11)
     assert lines[58]["score"] == 0
     assert any("Judged by clusters alone" in finding for finding in found.findings)
+
+
+def test_a_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish_clustering, clustered):
+    labels = ["saw"] * 30 + ["player"] * 30
+    clusters = [0] * 24 + [1] * 5 + [2] + [1] * 30
+    view = View(publish_clustering(make_collection(clustered(60, 4, 1), labels=labels), clusters))
+    for method in ("embeddings", "clusters"):
+        found = oddballs(view, method=method, limit=100)
+        assert (found.figures["secondary"], found.figures["outside"]) == (5, 1)
+        lines = found.tables["oddballs"].to_pylist()
+        assert {line["id"] // 3 for line in lines if line["secondary"]} == set(range(24, 29))
+        reasons = [sum(line[kind] for kind in ("outside", "secondary", "far", "nearer")) for line in lines]
+        assert reasons == sorted(reasons, reverse=True)
+        assert "5 in a smaller group of it among another class" in found.findings[0]
 
 
 def test_one_label_can_be_asked_for(view: View):
