@@ -23,7 +23,10 @@ from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.confined import ConfinedPool
-from lookalike_indexer.images.prepare import Asked, Encoded, Prepared, Rejected, prepare, prepare_for_gpu
+from lookalike_indexer.images.prepare import Asked, Encoded, Expected, Prepared, Rejected, prepare, prepare_for_gpu
+
+# Of encoded images that are given as bytes, those of a Parquet file for example, no more wait than a chunk beyond this.
+BYTES_AHEAD = 256 << 20
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,6 +63,12 @@ class _Chunk(Generic[T]):
     images: list[Asked]
     future: Future[Sequence[Passed]]
 
+    @property
+    def held(self) -> int:
+        """The bytes of its encoded images."""
+        given = (image.image if isinstance(image, Expected) else image for image in self.images)
+        return sum(len(image) for image in given if isinstance(image, bytes))
+
 
 class DecodePool:
     """Worker processes that prepare images for one kind of preprocessing."""
@@ -84,18 +93,26 @@ class DecodePool:
     def stream(self, images: Iterable[tuple[T, Asked]], ahead: int) -> Iterator[tuple[T, Passed]]:
         """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
 
-        An image that is rejected already comes back as it is.
+        They are fewer where encoded images take more than BYTES_AHEAD. An image
+        that is rejected already comes back as it is.
         """
         source = iter(images)
         waiting: deque[_Chunk[T]] = deque()
         chunks = max(1, ahead // self._settings.chunk)
+        held = 0
         try:
             while True:
-                while len(waiting) < chunks and (taken := list(islice(source, self._settings.chunk))):
+                while (
+                    len(waiting) < chunks
+                    and held <= BYTES_AHEAD
+                    and (taken := list(islice(source, self._settings.chunk)))
+                ):
                     waiting.append(self._submit(taken))
+                    held += waiting[-1].held
                 if not waiting:
                     return
                 chunk = waiting.popleft()
+                held -= chunk.held
                 yield from zip(chunk.tags, self._results(chunk), strict=True)
         finally:
             for chunk in waiting:

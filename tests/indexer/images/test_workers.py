@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from tests.endless import EndlessPicture
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.images.prepare import Prepared, Rejected
+from lookalike_indexer.images import workers
+from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 
 
@@ -65,6 +67,28 @@ def test_takes_no_more_than_so_many_ahead(pictures: list[str], small_spec: Prepr
         for done, _ in pool.stream(counted(), 8):
             assert taken <= done + 1 + 8
     assert taken == 200
+
+
+@pytest.mark.parametrize("digest", [False, True])
+def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
+    pictures: list[str], small_spec: PreprocessingSpec, monkeypatch: pytest.MonkeyPatch, digest: bool
+):
+    data = Path(pictures[0]).read_bytes() + bytes(1000)
+    monkeypatch.setattr(workers, "BYTES_AHEAD", 5 * len(data))
+    taken = 0
+
+    def counted() -> Iterator[tuple[int, Asked]]:
+        nonlocal taken
+        for number in range(40):
+            taken += 1
+            yield number, Expected(data, hashlib.sha256(data).hexdigest()) if digest else data
+
+    with DecodePool(PoolSettings(1, chunk=2), small_spec) as pool:
+        for done, (number, result) in enumerate(pool.stream(counted(), 100)):
+            assert (number, isinstance(result, Prepared)) == (done, True)
+            # Five and the chunk that goes beyond them, and the chunk that the caller has.
+            assert taken <= done + 1 + 6 + 2
+    assert taken == 40
 
 
 def test_an_image_that_takes_too_long_costs_only_itself(pictures: list[str], small_spec: PreprocessingSpec):
