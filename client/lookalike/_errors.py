@@ -69,7 +69,10 @@ class GenerationChangedError(FailedPreconditionError):
 
 
 class OverloadedError(LookalikeError):
-    """The server's queue is full; `retry_after` says when to come back, in seconds."""
+    """The server's queue is full, or the caller's share of it; `retry_after` says when to come back, in seconds.
+
+    The client has come back so often as `retries` and the timeout allow.
+    """
 
 
 class UnavailableError(LookalikeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -49,6 +50,13 @@ def picture_bytes(picture: Picture) -> bytes:
     if not data:
         raise InvalidArgumentError(f"{source} is empty: it has 0 bytes.")
     return data
+
+
+def takes_long(query: Mapping[str, Any]) -> bool:
+    """Whether the arguments of a query have pictures that are to be read or encoded: not for an event loop."""
+    image, images = query.get("image"), query.get("images")
+    # What is iterated over may read files by itself.
+    return images is not None or not (image is None or isinstance(image, bytes))
 
 
 def is_single(pictures: object) -> bool:

@@ -83,14 +83,19 @@ def _is_unchanged(image: Any, data: bytes) -> bool:
                 return False
             if image.tile:
                 # Nothing of it was decoded yet, so that nobody can have drawn on it.
-                return bool(fresh.tile == image.tile and fresh.decoderconfig == image.decoderconfig)
+                return bool(_to_decode(fresh) == _to_decode(image))
             return bool(_looks(fresh) == _looks(image))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return False  # the last where the caller made errors of warnings
 
 
 def _orientation(image: Any) -> object:
     return image.getexif().get(_ORIENTATION, 1)
+
+
+def _to_decode(image: Any) -> tuple[object, ...]:
+    """All that decides how an image will look once it is decoded."""
+    return image.tile, image.decoderconfig, image.info.get("transparency")
 
 
 def _looks(image: Any) -> tuple[object, ...]:

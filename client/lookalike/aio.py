@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -25,6 +26,7 @@ from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import AsyncPager
+from lookalike._pictures import takes_long
 from lookalike._queries import (
     ClustersMany,
     ClustersOne,
@@ -123,7 +125,8 @@ class Client(Experiments):
         **query: Any,
     ) -> Neighbors | NeighborsBatch:
         """The `k` stored images nearest to the query, or to each query of a batch."""
-        call = _calls.search(
+        make = partial(
+            _calls.search,
             query,
             k=k,
             space=space,
@@ -134,6 +137,7 @@ class Client(Experiments):
             uris=uris,
             errors=errors,
         )
+        call = await asyncio.to_thread(make) if takes_long(query) else make()
         if call.undirected is not None:
             # Rare, and only the collection tells whether distances are cosine.
             _calls.check_direction(call.undirected, space, await self.info(timeout=timeout))
@@ -154,7 +158,8 @@ class Client(Experiments):
         **query: Any,
     ) -> Memberships | MembershipsBatch:
         """The cluster of the query, or of each query of a batch, in each clustering."""
-        call = _calls.memberships(query, clusterings=clusterings, space=space, members=members, errors=errors)
+        make = partial(_calls.memberships, query, clusterings=clusterings, space=space, members=members, errors=errors)
+        call = await asyncio.to_thread(make) if takes_long(query) else make()
         return await self._send(call, timeout)
 
     def members(

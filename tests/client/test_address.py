@@ -2,6 +2,7 @@
 
 import socket
 
+import psutil
 import pytest
 
 import lookalike
@@ -82,6 +83,13 @@ def test_the_machines_own_name_is_its_own():
     address = Address.parse(f"{name}:1")
     assert address.is_own
     assert not address.is_loopback, "a token in plain text needs more than what a name server says"
+
+
+def test_the_addresses_of_its_network_cards_are_its_own():
+    own = [one.address for card in psutil.net_if_addrs().values() for one in card if one.family == socket.AF_INET]
+    assert own
+    for address in own:
+        assert Address.parse(f"{address}:1").is_own, address
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Pictures in every form that a query takes, and which bytes of a Pillow image are sent."""
 
+import asyncio
 import io
 import os
 import threading
@@ -66,6 +67,17 @@ class TestFiles:
         writer.start()
         assert client.search(image=path, k=1).ids.tolist() == [9]
         writer.join()
+
+    @pytest.mark.parametrize("method", ["search", "clusters"])
+    async def test_a_pipe_does_not_hold_up_the_event_loop(self, toy, tmp_path, method):
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+        async with lookalike.aio.Client(toy.address) as client:
+            call = asyncio.create_task(getattr(client, method)(images=[path]))
+            # Where the call held up the loop, nobody would write.
+            await asyncio.sleep(0.2)
+            path.write_bytes(encoded(Image.new("RGB", (8, 8), (255, 0, 0)), "PNG"))
+            assert len(await call) == 1
 
     def test_text_is_refused(self, tmp_path):
         path = tmp_path / "photo.txt"
@@ -251,6 +263,15 @@ class TestPillowImages:
             image.putpalette([0, 0, 0, 0, 0, 255])
             sent = picture_bytes(image)
         assert decoded(sent).convert("RGB").getpixel((0, 0)) == (0, 0, 255)
+
+    def test_a_transparent_colour_that_was_changed_is_not_the_file(self, opened):
+        image = Image.new("P", (8, 8), 1)
+        image.putpalette([0, 0, 0, 255, 0, 0])
+        data = encoded(image, "PNG", transparency=0)
+        with opened(data) as image:
+            assert picture_bytes(image) == data
+            image.info["transparency"] = 1
+            assert picture_bytes(image) != data
 
     def test_a_file_that_was_replaced_is_not_the_image(self, photo, tmp_path):
         path = tmp_path / "photo.png"
