@@ -180,7 +180,10 @@ class Errors(UnaryInterceptor):
     def _tell(self, method: str, error: Exception) -> None:
         quiet = self._repeats.quiet(str(error))
         if quiet is not None:
-            log.error("%s failed: %s%s", method, error, f" (and {quiet} other calls)" if quiet else "")
+            # What callers are not told, in the same line.
+            cause = error.__cause__
+            because = "" if cause is None else f" [{type(cause).__name__}: {' '.join(str(cause).split())}]"
+            log.error("%s failed: %s%s%s", method, error, because, f" (and {quiet} other calls)" if quiet else "")
 
 
 _OURS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}
