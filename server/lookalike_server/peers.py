@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from urllib.parse import unquote
 
@@ -20,6 +21,8 @@ def is_this_machine(peer: str) -> bool:
     return host == "unix" or is_loopback(host)
 
 
+# Reading an address takes longer than all else that is looked at of a call.
+@functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether an address, or the name localhost, is that of the loopback interface."""
     if host == "localhost":
