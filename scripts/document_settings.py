@@ -13,23 +13,23 @@ from pathlib import Path
 import click
 
 from lookalike_server.cli import serve
-from lookalike_server.options import Setting
+from lookalike_server.options import Settable, Setting, settable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
 
-def settings() -> list[Setting]:
-    """All that a file can set."""
-    there = [one for one in serve.params if isinstance(one, Setting) and one.word != "config"]
-    return sorted(there, key=lambda one: one.section)
+def settings() -> list[Settable]:
+    """All that a file can set, without tables first."""
+    return sorted(settable(serve).values(), key=lambda one: "." in one.key)
 
 
 def table() -> Iterator[str]:
     """The lines of the table."""
     yield "| key | value | default | meaning |\n|---|---|---|---|\n"
     for one in settings():
-        meaning, _, told = (one.help or "").partition("  [default: ")
+        text = one.help or "" if isinstance(one, Setting) else "The collection's folder: the argument of the command."
+        meaning, _, told = text.partition("  [default: ")
         default = _told(told.removesuffix("]")) if told else _default(one)
         yield f"| `{one.key}` | {_value(one)} | {default} | {meaning} |\n"
 
@@ -39,14 +39,14 @@ def _told(default: str) -> str:
     return default if " " in default else f"`{default}`"
 
 
-def _default(one: Setting) -> str:
+def _default(one: Settable) -> str:
     default = one.get_default(click.Context(serve), call=False)
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default}`" if isinstance(default, (str, int, float)) and default != "" else ""
 
 
-def _value(one: Setting) -> str:
+def _value(one: Settable) -> str:
     if isinstance(one.type, click.Choice):
         return ", ".join(f'`"{choice}"`' for choice in one.type.choices)
     if one.multiple:

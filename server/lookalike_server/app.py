@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import faiss
 from grpc_health.v1 import health, health_pb2_grpc
@@ -26,6 +25,7 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+from lookalike_server import visible
 from lookalike_server.access import ADMIN, Access
 from lookalike_server.admission import Admission
 from lookalike_server.budget import ThreadBudget
@@ -269,10 +269,7 @@ class App:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
     def _hidden_folders(self) -> list[str]:
-        """The folders that errors and notes may name: the collection's, the source's and the weights'."""
-        reader = self.current.snapshot.reader
-        folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(self._settings.weights or ".").parent]
-        return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]
+        return visible.folders_of(self.current.snapshot.reader, self._settings.weights)
 
     async def _warm_up(self) -> None:
         """Open the default space's network before somebody waits for it."""

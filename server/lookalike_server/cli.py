@@ -17,7 +17,7 @@ from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.configuration import config_option
 from lookalike_server.limit_options import chosen_limits, limit_options
 from lookalike_server.observe.options import observe_options
-from lookalike_server.options import Serve, setting
+from lookalike_server.options import Positional, Serve, setting
 
 if TYPE_CHECKING:
     from lookalike_server.app import App
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @config_option
 @click.command(cls=Serve)
-@click.argument("collection", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("collection", cls=Positional, metavar="DIR", type=click.Path(path_type=Path))
 @setting("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @setting("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
 @setting(

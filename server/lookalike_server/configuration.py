@@ -12,13 +12,13 @@ import click
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import harmless
-from lookalike_server.options import Setting
+from lookalike_server.options import Settable, Setting, settable
 
 # Of 1: so much of a key has to be as in another one that may have been meant.
 _ALIKE = 0.75
 
 
-def read_configuration(path: Path, settings: Mapping[str, Setting], ctx: click.Context) -> dict[str, Any]:
+def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.Context) -> dict[str, Any]:
     """The values in a file by the names that click has for them; `settings` are those that there are, by key.
 
     UsageError: a file that cannot be read, a key that there is not, or a value that cannot be.
@@ -38,9 +38,8 @@ def config_option(command: click.Command) -> click.Command:
     def read(ctx: click.Context, option: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
-        settings = {one.key: one for one in ctx.command.params if isinstance(one, Setting) and one is not option}
         try:
-            ctx.default_map = read_configuration(path, settings, ctx)
+            ctx.default_map = read_configuration(path, settable(ctx.command), ctx)
         except UsageError as error:
             raise click.UsageError(harmless(str(error)), ctx) from error
 
@@ -78,7 +77,7 @@ def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, An
             yield f"{before}{key}", value
 
 
-def _meant(key: str, settings: Mapping[str, Setting]) -> str:
+def _meant(key: str, settings: Mapping[str, Settable]) -> str:
     """What somebody may have meant by a key that there is not."""
     word = key.rpartition(".")[2].replace("-", "_")
     moved = [known for known in settings if known.rpartition(".")[2] == word]
@@ -86,7 +85,7 @@ def _meant(key: str, settings: Mapping[str, Setting]) -> str:
     return f"; write {near[0]} instead" if near else "; docs/configuration.md lists all of them"
 
 
-def _checked(path: Path, known: Setting, value: Any, ctx: click.Context) -> Any:
+def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any:
     """A value as click takes it."""
     wanted = _wanted(known, value)
     if wanted:
@@ -103,7 +102,7 @@ def _checked(path: Path, known: Setting, value: Any, ctx: click.Context) -> Any:
     return value
 
 
-def _wanted(known: Setting, value: Any) -> str:
+def _wanted(known: Settable, value: Any) -> str:
     """What a value of another type should be; "" for one of the right type."""
     if known.multiple:
         right = isinstance(value, list) and all(isinstance(one, str) for one in value)

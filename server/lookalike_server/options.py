@@ -56,7 +56,27 @@ class Setting(click.Option):
         return super().get_error_hint(ctx)
 
 
+class Positional(click.Argument):
+    """An argument with a variable of the environment and a key, both by its name."""
+
+    is_flag = False
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.key = str(self.name)
+        self.variable = f"{_ENVIRONMENT}{self.key.upper()}"
+        self.envvar = self.variable
+
+
 setting = functools.partial(click.option, cls=Setting)
+
+# What the environment and a file can set.
+Settable = Setting | Positional
+
+
+def settable(command: click.Command) -> dict[str, Settable]:
+    """All of it that a command has, by key."""
+    return {one.key: one for one in command.params if isinstance(one, Settable) and one.expose_value}
 
 
 class Serve(click.Command):

@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from pathlib import PurePosixPath
-from typing import Literal, get_args
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, get_args
 
 from google.protobuf.message import Message
 
 from lookalike_server.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from lookalike_indexer.collection.reader import CollectionReader
 
 # "admin": callers of that role; "local": also callers on this machine, where no tokens are asked for.
 ShowPaths = Literal["admin", "local", "everyone"]
@@ -27,6 +30,12 @@ _PATH = re.compile(r"""(?:(?<=file://)|(?<![\w.:/~-]))/[^\s'"`,;:()<>]+""")
 Roots = Callable[[], Iterable[str]]
 
 _ROOTS: ContextVar[Roots | None] = ContextVar("lookalike_hidden_roots", default=None)
+
+
+def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
+    """The folders that errors and notes may name: the collection's, the source's and that of a weights file."""
+    folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(weights or ".").parent]
+    return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]
 
 
 def hide(roots: Roots) -> None:

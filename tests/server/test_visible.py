@@ -28,6 +28,8 @@ CODE = grpc.StatusCode
 class Telling:
     """A laboratory whose every answer names a path."""
 
+    hung = False
+
     def __init__(self, path: str) -> None:
         self._path = path
 
