@@ -77,9 +77,12 @@ class Flood:
         host, port = address.rsplit(":", 1)
         self._socket = socket.create_connection((host, int(port)), timeout=30, source_address=(source, 0))
         self._socket.sendall(GREETING)
-        self._size, self._method, self._unopened = size, method, calls
+        self._size, self._method = size, method
+        # Calls that wait until the server allows more at a time.
+        self.unopened = calls
         self._streams: dict[int, _Stream] = {}
-        self._window, self._initial, self._most = 65_535, 65_535, 2**31
+        # No stream before the server has said how many it takes.
+        self._window, self._initial, self._most = 65_535, 65_535, 0
         self._next = 1
         self._received = b""
         # Streams that the server has ended.
@@ -100,11 +103,11 @@ class Flood:
         self._socket.close()
 
     def _open(self) -> None:
-        while self._unopened and len(self._streams) < self._most:
+        while self.unopened and len(self._streams) < self._most:
             self._socket.sendall(_opening(self._method, self._next))
             self._streams[self._next] = _Stream(self._size + 5, self._initial)
             self._next += 2
-            self._unopened -= 1
+            self.unopened -= 1
 
     def _send(self) -> bool:
         moved = False
@@ -155,6 +158,7 @@ class Flood:
             self.ended += self._streams.pop(number, None) is not None
 
     def _settle(self, payload: bytes) -> None:
+        self._most = self._most or 2**31
         for start in range(0, len(payload), 6):
             name, value = struct.unpack(">HI", payload[start : start + 6])
             if name == _MAX_CONCURRENT_STREAMS:

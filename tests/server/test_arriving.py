@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.server.raw_caller import Flood, RawCaller
 
-from lookalike.v1 import types_pb2
+from lookalike.v1 import collection_pb2, types_pb2
 from lookalike_server.limits import MIB, Limits
 from lookalike_server.places import Places
 
@@ -88,6 +88,17 @@ async def test_other_peers_have_turns_though_two_take_all_places(make_toy, serve
     ):
         await until(lambda: served.app.admission.arriving == 8)
         assert list((await served.neighbors(one(), 3)).neighbors.counts) == [3]
+
+
+async def test_one_connection_cannot_have_all_calls_of_its_address(make_toy, serve) -> None:
+    limits = Limits(max_peer_calls=200)
+    async with serve(make_toy(), limits=limits) as served:
+        caller = await asyncio.to_thread(Flood, served.app.address, SEARCH, 300, 100_000)
+        await asyncio.to_thread(caller.run, 120, lambda: caller.unopened == 200)
+        await until(lambda: served.app.calls_in_flight == 100)
+        await served.collection.GetCollection(collection_pb2.GetCollectionRequest())
+        caller.close()
+        await until(lambda: served.app.calls_in_flight == 0)
 
 
 async def test_health_watches_are_bounded_for_each_peer_and_in_all(make_toy, serve, refused) -> None:
