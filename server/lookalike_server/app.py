@@ -35,7 +35,7 @@ from lookalike_server.embedding_process import embedder_opener
 from lookalike_server.experiments import ExperimentQueue
 from lookalike_server.hangs import Hangs
 from lookalike_server.health import Health
-from lookalike_server.interceptors import Errors, InFlight
+from lookalike_server.interceptors import Errors, InFlight, Sending
 from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
 from lookalike_server.listen import new_server, open_port
 from lookalike_server.local_user import LocalUser
@@ -143,7 +143,7 @@ class App:
         self._server = new_server(
             limits,
             settings.connections,
-            [self._observatory.interceptor, self._in_flight, Errors(), access, self.admission],
+            [self._observatory.interceptor, Sending(), self._in_flight, Errors(), access, self.admission],
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
         others = {EXPERIMENTING: lambda: not self._experiments.hung}

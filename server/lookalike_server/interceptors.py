@@ -1,4 +1,4 @@
-"""What every call passes through after observe/interceptor.py, outermost first: counting, then errors.
+"""What every call passes through after observe/interceptor.py, outermost first: sending, counting, errors.
 
 Inside of these: access.py, who may call, then admission.py, how much at a time.
 """
@@ -98,6 +98,35 @@ def within(enter: Enter, stream: Stream) -> Stream:
             await writes(request, context)
 
     return writing
+
+
+class Sending(grpc.aio.ServerInterceptor):
+    """Sends replies itself, so that what is outside of it sees a reply that could not be sent.
+
+    gRPC would send what a handler returns after the handler has ended: a call
+    whose caller left meanwhile would have been counted as answered. To a caller
+    a stream of one reply is the same.
+    """
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.response_streaming or not handler.request_streaming:
+            return handler
+        writing: Any = self._writing(cast("Call", handler.stream_unary))
+        return grpc.stream_stream_rpc_method_handler(writing, handler.request_deserializer, handler.response_serializer)
+
+    def _writing(self, call: Call) -> Call:
+        async def writing(requests: Any, context: Any) -> None:
+            reply = await call(requests, context)
+            try:
+                await context.write(reply)
+            except Exception as error:
+                # gRPC's own, without a public name: the caller, or its connection, has gone.
+                raise asyncio.CancelledError from error
+
+        return writing
 
 
 class InFlight(UnaryInterceptor):

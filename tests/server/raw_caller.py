@@ -28,10 +28,13 @@ class RawCaller:
         self.socket.sendall(_PREFACE + _frame(_SETTINGS, 0, 0, struct.pack(">HI", _INITIAL_WINDOW_SIZE, window)))
         self._stream = -1
 
-    def call(self, method: str, message: bytes, sent: int | None = None) -> None:
-        """Begin a call and send so many bytes of its message, all of them and the end when None."""
+    def call(self, method: str, message: bytes, sent: int | None = None, timeout: str = "") -> None:
+        """Begin a call and send so many bytes of its message, all of them and the end when None.
+
+        `timeout` is what the call may take, as gRPC writes it, such as "500m" for milliseconds.
+        """
         self._stream += 2
-        self.socket.sendall(_opening(method, self._stream))
+        self.socket.sendall(_opening(method, self._stream, timeout))
         body = b"\x00" + struct.pack(">I", len(message)) + message
         cut = body if sent is None else body[:sent]
         for start in range(0, len(cut), 16_384):
@@ -43,10 +46,12 @@ class RawCaller:
         self.socket.close()
 
 
-def _opening(method: str, stream: int) -> bytes:
+def _opening(method: str, stream: int, timeout: str = "") -> bytes:
     """The headers with which a call begins."""
     headers = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost",
                "te": "trailers", "content-type": "application/grpc"}  # fmt: skip
+    if timeout:
+        headers["grpc-timeout"] = timeout
     block = b"".join(b"\x00" + _text(name) + _text(value) for name, value in headers.items())
     return _frame(_HEADERS, _END_HEADERS, stream, block)
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
+from tests.server.raw_caller import RawCaller
 
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
 from lookalike_server.limits import MIB, Limits
@@ -92,3 +95,30 @@ def metrics(served: Any, method: str) -> dict[str, int]:
         if line.startswith("lookalike_call_seconds_count{") and f'/{method}"' in line:
             counts[line.split('code="')[1].split('"')[0]] = int(float(line.rpartition(" ")[2]))
     return counts
+
+
+SEARCH = "/lookalike.v1.SearchService/Search"
+
+
+@pytest.mark.parametrize(("leaves", "code"), [(True, "CANCELLED"), (False, "DEADLINE_EXCEEDED")])
+async def test_a_reply_that_its_caller_does_not_take_is_counted_as_what_became_of_it(
+    make_toy, serve, by_vector, leaves, code
+) -> None:
+    toy = make_toy(np.random.default_rng(0).standard_normal((2000, 16)).astype(np.float32), part_rows=2000)
+    request = search_pb2.SearchRequest(query=vectors(toy, by_vector, 256), k=1000)
+    async with serve(toy, observe=ObserveSettings(metrics_port=0)) as served:
+        caller = await asyncio.to_thread(RawCaller, served.app.address, 0)
+        await asyncio.to_thread(caller.call, SEARCH, request.SerializeToString(), timeout="60S" if leaves else "3S")
+        # 3 MB of reply, of which the caller takes nothing.
+        await until(lambda: served.app.admission.held_bytes > 3_000_000)
+        if leaves:
+            caller.close()
+        await until(lambda: served.app.calls_in_flight == 0)
+        assert await asyncio.to_thread(metrics, served, "Search") == {code: 1}
+        caller.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
