@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 
 from lookalike_indexer.collection.commands import build_command
-from lookalike_indexer.collection.current import coverage_note
+from lookalike_indexer.collection.current import clustering_called, coverage_note
 from lookalike_indexer.collection.description import describe
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
@@ -151,9 +151,9 @@ class Snapshot:
         return self.spaces[self.reader.space(name)[0]]
 
     def clustering(self, name: str) -> Clustering:
-        """A clustering by "space/name"; NotFoundError names those that there are."""
+        """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
         self.reader.clustering(name)
-        return self.clusterings[name]
+        return self.clusterings[clustering_called(self.reader.manifest, name)]
 
     def waiting(self, lane: Literal["search", "scan"]) -> int:
         """The queries that wait in one of the lanes of all spaces."""

@@ -149,7 +149,7 @@ class TestMembers:
                 ({"clustering": "tiny/k3", "cluster": -1}, code.INVALID_ARGUMENT),
                 ({"clustering": "tiny/k3", "page_size": 11}, code.INVALID_ARGUMENT),
                 ({"clustering": "tiny/k3", "page_token": "nonsense"}, code.INVALID_ARGUMENT),
-                ({"clustering": "k3"}, code.NOT_FOUND),
+                ({"clustering": "k4"}, code.NOT_FOUND),
             ):
                 with pytest.raises(grpc.aio.AioRpcError) as caught:
                     await served.cluster.ListMembers(cluster_pb2.ListMembersRequest(**request))
@@ -163,6 +163,8 @@ async def test_clusters_have_sizes_and_mean_distances(make_toy, serve) -> None:
     clusters, distances, _ = truth(toy, toy.vectors)
     async with serve(toy) as served:
         reply = await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="tiny/k5"))
+        short = await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="k5"))
+    assert short.sizes == reply.sizes
     np.testing.assert_array_equal(wire.decode(reply.sizes), np.bincount(clusters, minlength=5))
     means = wire.decode(reply.mean_distances)
     assert np.isnan(means[4])

@@ -35,7 +35,7 @@ def cluster_options(command: F) -> F:
                 "--restarts",
                 type=click.IntRange(min=1),
                 help="Times to start k-means anew; the result with the least inertia is kept.  "
-                "[default: 10, fewer for large clusterings]",
+                "[default: 30, fewer for large clusterings]",
             ),
             click.option(
                 "--points-per-centroid",

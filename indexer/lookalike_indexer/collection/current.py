@@ -31,6 +31,21 @@ def default_clustering(manifest: Manifest, space: str) -> str | None:
     return _newest(manifest, manifest.clusterings, space)
 
 
+def clustering_called(manifest: Manifest, name: str) -> str:
+    """The "space/name" of a clustering that is named in full, or by its name alone where that is unambiguous.
+
+    The name alone means the default space's clustering, or else the only one of
+    that name. It is returned unchanged where it means none or several.
+    """
+    if name in manifest.clusterings or "/" in name:
+        return name
+    of_default = f"{manifest.default_space}/{name}"
+    if of_default in manifest.clusterings:
+        return of_default
+    called = [key for key, entry in manifest.clusterings.items() if entry.name == name]
+    return called[0] if len(called) == 1 else name
+
+
 def default_index(manifest: Manifest, space: str) -> str | None:
     """The "space/name" of a space's current index, by the same rule."""
     return _newest(manifest, manifest.indexes, space)

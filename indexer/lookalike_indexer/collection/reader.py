@@ -12,7 +12,7 @@ import pyarrow as pa
 from lookalike_indexer.collection import generations, schema
 from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command
-from lookalike_indexer.collection.current import default_clustering, default_index
+from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
@@ -75,21 +75,22 @@ class CollectionReader:
         return self.manifest.models[name]
 
     def clustering(self, name: str) -> ClusteringEntry:
-        """A clustering by "space/name"; NotFoundError names those that there are."""
+        """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
+        name = clustering_called(self.manifest, name)
         if name not in self.manifest.clusterings:
             there = ", ".join(sorted(self.manifest.clusterings)) or "none"
             raise NotFoundError(f"The collection {self.name} has no clustering {name!r}; it has: {there}.")
         return self.manifest.clusterings[name]
 
     def clustering_name(self, name: str = "", space: str = "") -> str:
-        """The clustering meant: by "space/name", or for "" the current one of a space ("": the default space).
+        """The "space/name" of the clustering that is meant: `name`, or for "" the current one of a space.
 
-        See current.py for the rule. NotFoundError: no such clustering or space.
+        The space "" is the default one. See current.py for the rules. NotFoundError: no such clustering or space.
         NotBuiltError: the space has none.
         """
         if name:
             self.clustering(name)
-            return name
+            return clustering_called(self.manifest, name)
         space, _ = self.space(space)
         found = default_clustering(self.manifest, space)
         if found is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,9 @@ from lookalike_indexer.cli.build import build
 from lookalike_indexer.cli.cluster import cluster
 from lookalike_indexer.cli.matrix import matrix
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.current import clustering_called
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import NotFoundError
 
 
 def run(command, *arguments):
@@ -70,6 +73,30 @@ def test_the_clustering_made_last_answers_though_k10_sorts_before_k9(make_collec
         assert matrix_of(storage)["settings"]["clustering"] == f"tiny/k{k}"
     clustered_by(storage, "--clusters", 9)
     assert matrix_of(storage)["settings"]["clustering"] == "tiny/k9"
+
+
+def test_a_name_alone_means_the_clustering_of_the_default_space_or_the_only_one(make_collection, clustered):
+    storage = labelled(make_collection, clustered)
+    for k in (2, 3):
+        clustered_by(storage, "--clusters", k)
+    manifest = CollectionReader.open(str(storage.root)).manifest
+    two = manifest.clusterings["tiny/k2"]
+    more = {f"other/{name}": dataclasses.replace(two, space="other", name=name) for name in ("k2", "k7")}
+    both = dataclasses.replace(manifest, clusterings={**manifest.clusterings, **more})
+    elsewhere = dataclasses.replace(both, default_space="third")
+    assert [clustering_called(both, name) for name in ("k2", "k7", "other/k2", "k9")] == [
+        "tiny/k2",
+        "other/k7",
+        "other/k2",
+        "k9",
+    ]
+    # Two spaces have one of that name, and neither is the default.
+    assert [clustering_called(elsewhere, name) for name in ("k2", "k3")] == ["k2", "tiny/k3"]
+    reader = CollectionReader.open(str(storage.root))
+    assert reader.clustering_name("k2") == "tiny/k2"
+    assert reader.clustering("k2").k == 2
+    with pytest.raises(NotFoundError, match="has no clustering 'k9'; it has: tiny/k2, tiny/k3"):
+        reader.clustering("k9")
 
 
 def test_a_clustering_of_all_images_comes_before_a_later_one_of_fewer(make_collection, clustered, grow_collection):

@@ -150,7 +150,7 @@ def test_what_is_not_there_is_named_with_what_is(reader, vectors):
     with pytest.raises(NotFoundError, match="no clustering 'tiny/k3'; it has: none"):
         reader.clustering("tiny/k3")
     with pytest.raises(NotFoundError, match="it has: tiny/k2"):
-        with_clustering(reader, vectors).clustering("k2")
+        with_clustering(reader, vectors).clustering("k9")
     with pytest.raises(NotBuiltError, match="The space tiny has no index; build one with: lookalike build"):
         reader.index()
 
