@@ -58,8 +58,10 @@ def _folders() -> Iterator[Path]:
     """Where the file may be; a server and a command may have been started with different environments."""
     if sys.platform == "win32":
         return
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
-        yield Path(runtime) / "lookalike"
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    # By the XDG specification a relative path is to be ignored: a server and a command may run in different folders.
+    if runtime.is_absolute():
+        yield runtime / "lookalike"
     yield Path(tempfile.gettempdir()) / f"lookalike-{os.geteuid()}"
 
 

@@ -126,6 +126,15 @@ async def test_a_server_that_can_hide_no_secret_serves_and_says_so(
             await reload_by_stub(served.app.address)
 
 
+def test_a_relative_runtime_directory_is_not_used(runtime, monkeypatch) -> None:
+    monkeypatch.chdir(runtime)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", ".")
+    file = local_secret.write(7, "secret")
+    assert file.parent == runtime.parent / f"lookalike-{os.geteuid()}"
+    assert local_secret.find(7) == "secret"
+    assert list(runtime.iterdir()) == []
+
+
 def test_what_others_may_have_put_there_is_no_secret(runtime) -> None:
     file = local_secret.write(7, "secret")
     assert local_secret.find(7) == "secret"
