@@ -10,6 +10,7 @@ import click
 
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import harmless
 
 if TYPE_CHECKING:
     from lookalike_indexer.embedding.stage import EmbedReport
@@ -64,6 +65,7 @@ def told(report: EmbedReport) -> list[str]:
         "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
         "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,
+        "are in folders that cannot be read now, and kept as they were embedded": report.unreachable,
         "hold other bytes in the source than were embedded, and are kept as they were embedded": report.changed,
         "were found under another name, and keep their embeddings": report.renamed,
         "have another label than before": report.relabelled,
@@ -74,6 +76,8 @@ def told(report: EmbedReport) -> list[str]:
     if report.left_out:
         kinds = (f"{count:,} {why}" for why, count in sorted(report.left_out.items()))
         lines.append(f"Left out of the source: {', '.join(kinds)}.")
+    if report.unreadable_folders:
+        lines.append(f"These cannot be read: {', '.join(harmless(one) for one in report.unreadable_folders)}.")
     if report.again:
         lines.append(
             f"The images table was damaged, so {', '.join(report.again)} must embed some images again: run "

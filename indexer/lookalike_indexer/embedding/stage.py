@@ -40,8 +40,9 @@ class EmbedReport:
     `new` images were listed for the first time; `embedded` ones embedded and
     `rejected` ones refused by this run, `skipped` ones had been done before.
     `retried` ones were rejected before, and `recovered` are those of them
-    that could be embedded now. `gone` and `changed` images of the source are
-    kept as they were embedded; `renamed` ones have another key, `relabelled`
+    that could be embedded now. `gone` and `changed` images of the source, and
+    `unreachable` ones, which are below its `unreadable_folders`, are kept as
+    they were embedded; `renamed` ones have another key, `relabelled`
     ones another label than before. `without_label` new images have no label
     though there is a labels file, and `unknown_labels` of its keys name no
     image. `left_out` counts files of the source that are no pictures, by the
@@ -68,6 +69,8 @@ class EmbedReport:
     without_label: int
     unknown_labels: int
     left_out: dict[str, int]
+    unreachable: int
+    unreadable_folders: list[str]
     again: list[str]
     seconds: float
     images_per_second: float
@@ -156,6 +159,8 @@ def run_embed(
         without_label=listing.without_label,
         unknown_labels=listing.unknown_labels,
         left_out=listing.left_out,
+        unreachable=listing.unreachable,
+        unreadable_folders=listing.unreadable_folders,
         again=again,
         seconds=seconds,
         images_per_second=tally.embedded / seconds if tally.embedded else 0.0,

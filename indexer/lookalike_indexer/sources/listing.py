@@ -29,7 +29,7 @@ from lookalike_indexer.errors import MismatchError, UsageError
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.digests import EmbeddedImages, SourceDigests
 from lookalike_indexer.sources.keytable import Int64, KeyTable
-from lookalike_indexer.sources.known import KnownListing
+from lookalike_indexer.sources.known import Bools, KnownListing
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.renames import find_renames
 from lookalike_indexer.sources.revisions import revise_part
@@ -45,11 +45,12 @@ class ListingReport:
     """What a look at the source found.
 
     `parts` are all parts of the listing, `rows` their images; `new` of these
-    were added now. `gone` images are no longer in the source and `changed`
-    ones hold other bytes than were embedded: both are kept as they were
-    embedded. `renamed` images were found under another key by their digest,
-    `relabelled` ones have another label than before. `without_label` counts
-    new images that have no label though a labels file is given, and
+    were added now. `gone` images are no longer in the source, `unreachable`
+    ones are below `unreadable_folders`, and `changed` ones hold other bytes
+    than were embedded: all are kept as they were embedded. `renamed` images
+    were found under another key by their digest, `relabelled` ones have
+    another label than before. `without_label` counts new images that have no
+    label though a labels file is given, and
     `unknown_labels` the keys of that file that name no image of the source.
     `left_out` counts files of the source that are not listed, by reason.
     `revised` are the numbers of the parts that changed.
@@ -65,6 +66,8 @@ class ListingReport:
     without_label: int
     unknown_labels: int
     left_out: dict[str, int] = field(default_factory=dict)
+    unreachable: int = 0
+    unreadable_folders: list[str] = field(default_factory=list)
     revised: frozenset[int] = frozenset()
 
 
@@ -171,7 +174,8 @@ class _Listing:
 
     def close(self) -> ListingReport:
         """Write what changed and what is new; see update_listing for the errors."""
-        renamed = self._rename()
+        unreachable = self._unreachable()
+        renamed = self._rename(np.flatnonzero(~self._known.seen & ~unreachable))
         for table in self._new:
             self._writer.add(table)
         self._writer.close()
@@ -183,13 +187,15 @@ class _Listing:
             parts=parts + self._writer.parts,
             rows=self._writer.rows,
             new=self._writer.rows - len(known),
-            gone=int((~known.seen).sum()),
+            gone=int((~known.seen & ~unreachable).sum()),
             changed=int((known.changed & known.seen).sum()),
             renamed=renamed,
             relabelled=self._relabelled,
             without_label=self._without_label,
             unknown_labels=self._labels.unknown if self._labels else 0,
             left_out=dict(self._source.left_out),
+            unreachable=int(unreachable.sum()),
+            unreadable_folders=list(self._source.unreadable_folders),
             revised=revised,
         )
 
@@ -242,9 +248,19 @@ class _Listing:
         self._known.changed[number] = changed is not None
         self._changes[number] |= {"bytes": row.bytes, "modified_ns": row.modified_ns, "changed_sha256": changed}
 
-    def _rename(self) -> int:
+    def _unreachable(self) -> Bools:
+        """Of each row that the listing has, whether its file may be in a folder or shard that cannot be read now."""
+        found: Bools = np.zeros(len(self._known), np.bool_)
+        folders = tuple(f"{folder}/" for folder in self._source.unreadable_folders)
+        if folders:
+            keys = (
+                key for path in self._known.paths for key in read_part(self._storage, path, ["key"])["key"].to_pylist()
+            )
+            found[:] = [key.startswith(folders) for key in keys]
+        return found & ~self._known.seen
+
+    def _rename(self, gone: Int64) -> int:
         """Give images that are gone the keys of new files that hold the same bytes; returns how many."""
-        gone = np.flatnonzero(~self._known.seen)
         if not len(gone) or not self._new:
             return 0
         places = ((number, self._known.place(number)[0]) for number in gone.tolist())

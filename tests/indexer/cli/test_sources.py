@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -114,3 +115,33 @@ def test_mistakes_are_one_sentence(tmp_path: Path, monkeypatch, name: str, optio
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert not Path("collection/source").exists()
+
+
+def test_images_in_a_folder_that_cannot_be_read_are_not_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for number, name in enumerate(["a/1.png", "a/2.png", "b/3.png", "c/4.png"]):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(picture(50 * number))
+    collection = tmp_path / "collection"
+    arguments = [str(tmp_path / "photos"), "--collection", str(collection), *SMALL[:-1]]
+    assert CliRunner().invoke(embed, arguments).exit_code == 0
+    before = CollectionReader.open(str(collection)).images().to_pylist()
+    (tmp_path / "photos" / "c" / "4.png").unlink()
+    # A copy of an image that cannot be seen is no renamed file.
+    (tmp_path / "photos" / "b" / "copy.png").write_bytes(picture(0))
+    scandir = os.scandir
+
+    def refuse(path: str | Path):
+        if str(path).endswith("/a/"):  # permissions do not hold for root, who may run the tests
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    result = CliRunner().invoke(embed, arguments)
+    assert result.exit_code == 0, result.stderr
+    assert "2 are in folders that cannot be read now, and kept as they were embedded." in result.stdout
+    assert "1 are gone from the source, and kept as they were embedded." in result.stdout
+    assert "These cannot be read: a." in result.stdout
+    after = CollectionReader.open(str(collection)).images().to_pylist()
+    assert (after[:4], [row["key"] for row in after[4:]]) == (before, ["b/copy.png"])
+    report = json.loads(CliRunner().invoke(embed, [*arguments, "--json"]).stdout)
+    assert (report["unreachable"], report["unreadable_folders"], report["gone"]) == (2, ["a"], 1)
