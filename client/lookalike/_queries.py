@@ -20,7 +20,7 @@ _INT64: Final = np.iinfo(np.int64)
 _LEAST_NORM: Final = float(np.finfo(np.float32).tiny)
 
 
-# Whether a picture of a batch that cannot be asked about fails the call, or its row.
+# Whether a query of a batch that cannot be answered fails the call, or its row.
 Errors: TypeAlias = Literal["raise", "rows"]
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
@@ -38,7 +38,7 @@ class OneQuery(TypedDict, total=False):
 class ManyQueries(TypedDict, total=False):
     """Exactly one of `keys`, `ids`, `images` and `vectors`.
 
-    `fingerprint` may go with `vectors`, `errors` with `images`.
+    `fingerprint` may go with `vectors`.
     """
 
     keys: Sequence[str]
@@ -104,7 +104,7 @@ class Query:
     """A batch on the wire, and whether the caller gave a single query and wants a single result.
 
     `undirected` is the first row whose vector has no direction; None where each has one.
-    `failed` says which pictures cannot be sent, and why; None where such a one fails the call.
+    `failed` says which pictures cannot be sent, and why; None where errors are not wanted by row.
     """
 
     batch: types_pb2.QueryBatch
@@ -121,9 +121,14 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
     """
     name = chosen({key: value for key, value in given.items() if key != "fingerprint"}, _KINDS)
     batch = types_pb2.QueryBatch()
-    if _by_row(errors, name):
-        return Query(batch, single=False, failed=_add_images(batch, given[name], by_row=True))
-    _KINDS[name](batch, given[name])
+    failed: dict[int, str] | None = None
+    if not _by_row(errors, name):
+        _KINDS[name](batch, given[name])
+    elif name == "images":
+        failed = _add_images(batch, given[name], by_row=True)
+    else:
+        _KINDS[name](batch, given[name])
+        failed = {}
     fingerprint = given.get("fingerprint")
     if fingerprint:
         if not name.startswith("vector"):
@@ -132,7 +137,8 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
             )
         batch.vectors.space_fingerprint = fingerprint
     undirected = _undirected(wire.decode(batch.vectors.values)) if name.startswith("vector") else None
-    return Query(batch, single=not name.endswith("s"), undirected=undirected)
+    # By row, the server tells which have no direction.
+    return Query(batch, not name.endswith("s"), undirected if failed is None else None, failed)
 
 
 def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:
@@ -213,8 +219,8 @@ def _by_row(errors: object, name: str) -> bool:
     """Whether errors are wanted by row; InvalidArgumentError where they cannot be."""
     if errors not in get_args(Errors):
         raise InvalidArgumentError(f"errors={errors!r} must be 'raise' or 'rows'.")
-    if errors == "rows" and name != "images":
-        raise InvalidArgumentError(f"errors='rows' is about the pictures of images=; it does not go with {name}=.")
+    if errors == "rows" and not name.endswith("s"):
+        raise InvalidArgumentError(f"errors='rows' is about the rows of a batch; it does not go with {name}=.")
     return errors == "rows"
 
 

@@ -152,9 +152,10 @@ class Client(Experiments):
         first hold fewer. A query by key or id leaves its own image out unless
         `include_self`. `uris` asks for where each image's bytes are.
 
-        With `errors` "rows", a picture of `images` that cannot be read has no
-        neighbours, and `errors` of the result says why, by row. With "raise" it fails
-        the call, with an error that names the row.
+        With `errors` "rows", a query of a batch that cannot be answered has no
+        neighbours, and `errors` of the result says why, by row: a picture that cannot
+        be read, a key or id that is not stored, a query without direction where
+        distances are cosine. With "raise" it fails the call, and the error names it.
 
         InvalidArgumentError: a vector without direction (zero) where distances are
         cosine.
@@ -206,7 +207,7 @@ class Client(Experiments):
         can be answered when empty. Vectors and pictures are answered in the
         clusterings of one `space`, the default one when "". `members` is how many of
         the members nearest to the centroid come with each answer. `errors` is as in
-        `search`: with "rows", a picture that cannot be read is in cluster -1.
+        `search`: with "rows", a query that cannot be answered is in cluster -1.
 
         >>> home = client.clusters(key="cats/09.jpg", members=2)
         >>> home["toy/halves"].cluster, home["toy/halves"].size, home["toy/halves"].nearest.keys

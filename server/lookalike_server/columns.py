@@ -75,6 +75,16 @@ class Columns:
             rows[position] = row
         return rows
 
+    def ids_of_keys(self, keys: Sequence[str]) -> Int64:
+        """The ids of some keys; NotFoundError names the first that is not there."""
+        return self.ids[self.rows_of_keys(keys)]
+
+    def known_ids(self, ids: Sequence[int]) -> Int64:
+        """The ids themselves; NotFoundError names the first that is not there."""
+        known = np.array(ids, np.int64)
+        self.rows_of_ids(known)
+        return known
+
     def rows_with_label(self, label: str) -> RowsWithLabel:
         """The rows of all images with a label, ascending; NotFoundError when no image has it. Looks at none of them."""
         code = self._by_label.row(label)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import types_pb2
-from lookalike_indexer.errors import DecodeError, MismatchError
+from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
 from lookalike_server.distinct import Distinct
 from lookalike_server.embedding import EmbedQueue
 from lookalike_server.errors import ArgumentError
@@ -48,7 +50,7 @@ class Resolver:
         deadline: float | None,
         row_errors: bool = False,
     ) -> Queries:
-        """The vectors of a batch of queries; with `row_errors`, a picture that has none fails its own row only.
+        """The vectors of a batch of queries; with `row_errors`, one that has none fails its own row only.
 
         ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
         unknown key or id. MismatchError: vectors of another space. DecodeError:
@@ -70,21 +72,35 @@ class Resolver:
             vectors = await self._embedded(snapshot, space, files, distinct, failed, deadline, row_errors)
         else:
             reading = time.perf_counter()
-            own, vectors, distinct = await self._workers.run(
-                lambda: self._read(snapshot, space, batch), count_of(batch)
+            own, vectors, distinct, failed = await self._workers.run(
+                lambda: self._read(snapshot, space, batch, row_errors), count_of(batch)
             )
             record.stage("read", reading, time.perf_counter() - reading)
         resolve_us = round((time.perf_counter() - started) * 1e6)
         queries = Queries(vectors, own, distinct, resolve_us, len(vectors), np.arange(len(vectors)))
         return queries.without(failed) if failed else queries
 
-    def _read(self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch) -> tuple[Int64, Float32, Distinct]:
-        """The ids and vectors of stored images; each vector is read once, however often the batch names it."""
-        own = self.stored_ids(snapshot, batch)
-        names = batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
+    def _read(
+        self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch, row_errors: bool
+    ) -> tuple[Int64, Float32, Distinct, dict[int, str]]:
+        """The ids and vectors of stored images; each vector is read once, however often the batch names it.
+
+        With `row_errors`, what is said of the rows that have none: their vectors are zero.
+        """
+        names = _names(batch)
+        own, failed = self.stored(snapshot, batch, row_errors)
         distinct = Distinct.of(own.tolist())
-        rows = space.rows_of_ids(own, names)[distinct.first]
-        return own, _checked(space.vectors(rows))[distinct.inverse], distinct
+        firsts = np.array(distinct.first)
+        if row_errors:
+            failed |= _without_embedding(space, own, names, failed)
+        if not failed:
+            return own, _checked(space.vectors(space.rows_of_ids(own, names)[firsts]))[distinct.inverse], distinct, {}
+        there = ~np.isin(firsts, list(failed))
+        vectors = np.zeros((len(firsts), space.entry.dim), np.float32)
+        found = firsts[there]
+        rows = space.rows_of_ids(own[found], [names[row] for row in found.tolist()])
+        vectors[there] = _checked(space.vectors(rows))
+        return own, vectors[distinct.inverse], distinct, failed
 
     async def _embedded(
         self,
@@ -133,14 +149,24 @@ class Resolver:
             )
         return kind
 
-    def stored_ids(self, snapshot: Snapshot, batch: types_pb2.QueryBatch) -> Int64:
-        """The ids of a batch by key or id; NotFoundError names the first that is not stored."""
-        columns = snapshot.columns
-        if batch.WhichOneof("kind") == "keys":
-            return columns.ids[columns.rows_of_keys(batch.keys.values)]
-        ids = np.array(batch.ids.values, np.int64)
-        columns.rows_of_ids(ids)
-        return ids
+    def stored(
+        self, snapshot: Snapshot, batch: types_pb2.QueryBatch, row_errors: bool = False
+    ) -> tuple[Int64, dict[int, str]]:
+        """The ids of a batch by key or id, and what is said of those rows that are not stored: their id is -1.
+
+        NotFoundError names the first such, unless `row_errors` are wanted.
+        """
+        columns, names = snapshot.columns, _names(batch)
+        find = columns.ids_of_keys if batch.WhichOneof("kind") == "keys" else columns.known_ids
+        if not row_errors:
+            return find(names), {}
+        ids, failed = np.full(len(names), -1, np.int64), {}
+        for row, name in enumerate(names):
+            try:
+                ids[row] = find([name])[0]
+            except NotFoundError as error:
+                failed[row] = f"Query {row}: {error}"
+        return ids, failed
 
     def _too_large(self, files: list[bytes]) -> dict[int, str]:
         """What is said of pictures beyond the limit, by row."""
@@ -150,6 +176,23 @@ class Resolver:
             for row, data in enumerate(files)
             if len(data) > most
         }
+
+
+def _names(batch: types_pb2.QueryBatch) -> Sequence[Any]:
+    """The keys or ids of a batch."""
+    return batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
+
+
+def _without_embedding(space: Space, ids: Int64, names: Sequence[Any], failed: Mapping[int, str]) -> dict[int, str]:
+    """What is said of stored images that the space has no embedding of, by row, but for those that have `failed`."""
+    found: dict[int, str] = {}
+    for row, name in enumerate(names):
+        if row not in failed:
+            try:
+                space.rows_of_ids(ids[row : row + 1], [name])
+            except NotFoundError as error:
+                found[row] = f"Query {row}: {error}"
+    return found
 
 
 def _pictures(images: types_pb2.Images) -> tuple[list[bytes], Distinct]:

@@ -51,23 +51,23 @@ class Queries:
             failed={**self.failed, **failed},
         )
 
-    def errors(self) -> list[types_pb2.RowError]:
-        """The failed rows as a reply has them."""
-        return [types_pb2.RowError(row=row, message=self.failed[row]) for row in sorted(self.failed)]
+
+def row_errors(failed: Mapping[int, str]) -> list[types_pb2.RowError]:
+    """What is said of failed rows, as a reply has it."""
+    return [types_pb2.RowError(row=row, message=failed[row]) for row in sorted(failed)]
 
 
-def with_directions(queries: Queries, batch: types_pb2.QueryBatch, row_errors: bool) -> Queries:
+def with_directions(queries: Queries, batch: types_pb2.QueryBatch, by_row: bool) -> Queries:
     """The queries that a cosine distance exists to.
 
-    A query without direction fails its row where `row_errors` are wanted of
-    pictures; ArgumentError otherwise.
+    One without direction fails its row where errors are wanted `by_row`; ArgumentError otherwise.
     """
     without = queries.rows[_undirected(queries.vectors)].tolist()
     if not without:
         return queries
     kind = batch.WhichOneof("kind") or "query"
     sentences = {row: _no_direction(batch, kind, row) for row in without}
-    if row_errors and kind == "images":
+    if by_row:
         return queries.without(sentences)
     raise ArgumentError(f"query.{kind}", sentences[without[0]])
 

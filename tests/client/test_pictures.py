@@ -339,10 +339,20 @@ class TestRows:
             client.search(images=[photo, "gone.jpg"])
         assert toy.calls == []
 
-    @pytest.mark.parametrize("ask", [{"image": b"x"}, {"keys": ["a"]}, {"vectors": np.ones((1, 2))}])
-    def test_it_is_about_pictures_of_a_batch(self, client, ask):
-        with pytest.raises(lookalike.InvalidArgumentError, match="is about the pictures of images="):
+    @pytest.mark.parametrize("ask", [{"image": b"x"}, {"key": "a"}, {"vector": np.ones(2)}, {"id": 1}])
+    def test_it_is_about_a_batch(self, client, ask):
+        with pytest.raises(lookalike.InvalidArgumentError, match="is about the rows of a batch"):
             client.search(**ask, errors="rows")
+
+    def test_other_queries_are_left_to_the_server(self, client, toy):
+        for ask in ({"keys": ["dogs/01.jpg"]}, {"ids": [1]}, {"vectors": np.eye(2)}):
+            many = client.search(**ask, k=1, errors="rows")
+            assert toy.requests[-1].row_errors
+            assert many.errors == {}
+        asked = len(toy.calls)
+        many = client.search(vectors=np.eye(2), k=1)
+        assert not toy.requests[-1].row_errors
+        assert len(toy.calls) == asked + 1
 
     def test_another_word_is_refused(self, client):
         with pytest.raises(lookalike.InvalidArgumentError, match="errors='skip' must be 'raise' or 'rows'"):

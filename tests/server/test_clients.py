@@ -85,6 +85,43 @@ class TestRows:
         assert many.served.generation == 1
         assert home.clusters.tolist() == [[-1], [-1]]
 
+    async def test_of_stored_images(self, serve, embedder):
+        toy, _ = embedder
+        last = int(toy.ids[-1]) + 2  # has no embedding
+        keys = [toy.key(5), "no such", toy.key(last), toy.key(7), toy.key(5)]
+        async with serve(toy) as served, lookalike.aio.Client(served.app.address) as client:
+            for ask, alone in (
+                ({"keys": keys}, {"keys": [keys[0], keys[3]]}),
+                ({"ids": [5, 4, last, 7, 5]}, {"ids": [5, 7]}),
+            ):
+                many = await client.search(**ask, k=3, errors="rows")
+                good = await client.search(**alone, k=3)
+                assert many.counts.tolist() == [3, 0, 0, 3, 3]
+                assert [many[row].ids.tolist() for row in (0, 3, 4)] == [good[row].ids.tolist() for row in (0, 1, 0)]
+                assert list(many.errors) == [1, 2]
+                assert many.errors[1].startswith("Query 1: The collection toys has no image with")
+                assert "has no embedding in the space tiny" in many.errors[2]
+                home = await client.clusters(**ask, members=1, errors="rows")
+                assert (
+                    home.clusters[[0, 3, 4]].tolist() == (await client.clusters(**alone)).clusters[[0, 1, 0]].tolist()
+                )
+                assert home.clusters[[1, 2]].tolist() == [[-1], [-1]]
+                assert list(home.errors) == [1]
+                with pytest.raises(lookalike.NotFoundError):
+                    await client.search(**ask)
+
+    async def test_of_vectors_without_direction(self, serve, embedder):
+        toy, _ = embedder
+        vectors = toy.vectors[:3].copy()
+        vectors[1] = 0
+        async with serve(toy) as served, lookalike.aio.Client(served.app.address) as client:
+            many = await client.search(vectors=vectors, k=2, exact=True, errors="rows")
+            assert many.counts.tolist() == [2, 0, 2]
+            assert many[2].ids[0] == toy.ids[2]
+            assert "has no direction" in many.errors[1]
+            with pytest.raises(lookalike.InvalidArgumentError, match="Query 1 has no direction"):
+                await client.search(vectors=vectors, k=2)
+
     @pytest.mark.parametrize(
         ("pictures", "sentence"),
         [

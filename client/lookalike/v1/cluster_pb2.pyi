@@ -33,9 +33,10 @@ class GetMembershipRequest(google.protobuf.message.Message):
     at most Limits.max_members.
     """
     row_errors: builtins.bool
-    """A picture that cannot be read, is too large, or has no direction where
-    distances are cosine, is in cluster -1 and has an entry in
-    GetMembershipResponse.errors. It fails the call, unless this is set.
+    """A picture that cannot be read or is too large, a key or id that is not
+    stored, and a query without direction where distances are cosine are in
+    cluster -1 and have an entry in GetMembershipResponse.errors. They fail the
+    call, unless this is set.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:

@@ -46,9 +46,10 @@ class SearchRequest(google.protobuf.message.Message):
     include_self: builtins.bool
     """A query by key or id leaves its own image out, unless this is set."""
     row_errors: builtins.bool
-    """A picture that cannot be read, is too large, or has no direction where
-    distances are cosine, has no neighbours and an entry in
-    SearchResponse.errors. It fails the call, unless this is set.
+    """A picture that cannot be read or is too large, a key or id that is not
+    stored, and a query without direction where distances are cosine have no
+    neighbours and an entry in SearchResponse.errors. They fail the call, unless
+    this is set.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:

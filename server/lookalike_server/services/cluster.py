@@ -23,7 +23,7 @@ from lookalike_server.pages import Pager
 from lookalike_server.queries import Resolver, count_of
 from lookalike_server.replies import Stopwatch, deadline_of, served
 from lookalike_server.request_checks import check_names, check_reply
-from lookalike_server.resolved import Queries, with_directions
+from lookalike_server.resolved import Queries, row_errors, with_directions
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -62,9 +62,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         clusterings: list[Clustering],
         watch: Stopwatch,
     ) -> bytes:
-        ids = self._resolver.stored_ids(snapshot, request.query)
+        ids, failed = self._resolver.stored(snapshot, request.query, request.row_errors)
         assigned = [one.stored(ids) for one in clusterings]
-        return _written(snapshot, None, clusterings, assigned, request.members, watch)
+        written = _written(snapshot, None, clusterings, assigned, request.members, watch)
+        return written + cluster_pb2.GetMembershipResponse(errors=row_errors(failed)).SerializeToString()
 
     async def _new(
         self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, deadline: float | None, watch: Stopwatch
@@ -80,7 +81,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         def found() -> bytes:
             assigned = [_spread(one.assigned(queries.vectors), queries) for one in clusterings]
             written = _written(snapshot, space, clusterings, assigned, request.members, watch)
-            return written + cluster_pb2.GetMembershipResponse(errors=queries.errors()).SerializeToString()
+            return written + cluster_pb2.GetMembershipResponse(errors=row_errors(queries.failed)).SerializeToString()
 
         return await self._workers.run(found, len(queries.vectors))
 

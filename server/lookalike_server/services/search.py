@@ -23,7 +23,7 @@ from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.queries import Resolver, count_of
 from lookalike_server.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.request_checks import check_reply
-from lookalike_server.resolved import Queries, with_directions
+from lookalike_server.resolved import Queries, row_errors, with_directions
 from lookalike_server.snapshot import Snapshot
 from lookalike_server.spaces import Space
 from lookalike_server.workers import Workers
@@ -97,7 +97,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.batch_size = answer.size
         last.index = space.engine.entry.name
         last.notes.extend(visible.texts(space.notes))
-        rest.errors.extend(queries.errors())
+        rest.errors.extend(row_errors(queries.failed))
         behind = rest.SerializeToString()
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
@@ -152,7 +152,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopwatch) -> bytes:
     """The reply to a call none of whose queries has a vector."""
     watch.resolve_us = queries.resolve_us
-    reply = search_pb2.SearchResponse(errors=queries.errors())
+    reply = search_pb2.SearchResponse(errors=row_errors(queries.failed))
     reply.neighbors.counts.extend([0] * queries.asked)
     put_served(reply.served, snapshot, space, watch)
     return reply.SerializeToString()
