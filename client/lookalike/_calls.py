@@ -15,12 +15,13 @@ import numpy as np
 from google.protobuf import message, wrappers_pb2
 
 from lookalike import _replies
+from lookalike._arguments import Errors, IdSequence
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import InvalidArgumentError, ProtocolError
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
-from lookalike._queries import Errors, IdSequence, as_int, check_id, check_key, chosen, query, several
+from lookalike._queries import as_int, check_id, check_key, chosen, query, several
 from lookalike._server import ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
 

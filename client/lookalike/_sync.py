@@ -10,15 +10,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 
 from lookalike import _calls, _forks, _request
-from lookalike._attempts import Attempts
-from lookalike._calls import Call
-from lookalike._channel import TLS, Connection
-from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
-from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
-from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
-from lookalike._neighbors import Neighbors, NeighborsBatch
-from lookalike._paging import Pager
-from lookalike._queries import (
+from lookalike._arguments import (
     ClustersMany,
     ClustersOne,
     Errors,
@@ -28,6 +20,14 @@ from lookalike._queries import (
     SearchMany,
     SearchOne,
 )
+from lookalike._attempts import Attempts
+from lookalike._calls import Call
+from lookalike._channel import TLS, Connection
+from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
+from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._paging import Pager
 from lookalike._server import ServerInfo
 from lookalike._status import from_rpc
 from lookalike._sync_experiments import Experiments

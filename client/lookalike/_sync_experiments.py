@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack
 
 from lookalike import _experiment_calls as calls
+from lookalike._arguments import OneImage
 from lookalike._calls import Call
 from lookalike._experiment_calls import ClassMap, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
 from lookalike._paging import Pager
-from lookalike._queries import OneImage
 
 Result = TypeVar("Result")
 

@@ -18,16 +18,7 @@ import grpc.aio
 from lookalike import _calls, _forks, _request
 from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
-from lookalike._attempts import Attempts
-from lookalike._calls import Call
-from lookalike._channel import TLS, Connection
-from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
-from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
-from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
-from lookalike._neighbors import Neighbors, NeighborsBatch
-from lookalike._paging import AsyncPager
-from lookalike._pictures import takes_long
-from lookalike._queries import (
+from lookalike._arguments import (
     ClustersMany,
     ClustersOne,
     Errors,
@@ -37,6 +28,15 @@ from lookalike._queries import (
     SearchMany,
     SearchOne,
 )
+from lookalike._attempts import Attempts
+from lookalike._calls import Call
+from lookalike._channel import TLS, Connection
+from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
+from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
+from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._paging import AsyncPager
+from lookalike._pictures import takes_long
 from lookalike._server import ServerInfo
 from lookalike._status import from_rpc
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lookalike import Client, InvalidArgumentError, NotFoundError
-from lookalike._queries import OneQuery
+from lookalike._arguments import OneQuery
 
 
 @dataclass(frozen=True)

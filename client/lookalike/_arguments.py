@@ -1,0 +1,89 @@
+"""The arguments of a query and what may go with it, as types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Union
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike._pictures import Picture
+
+# Whether a query of a batch that cannot be answered fails the call, or its row.
+Errors: TypeAlias = Literal["raise", "rows"]
+IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
+
+
+class OneQuery(TypedDict, total=False):
+    """Exactly one of `key`, `id`, `image` and `vector`; `fingerprint` may go with `vector`."""
+
+    key: str
+    id: SupportsIndex
+    image: Picture
+    vector: npt.ArrayLike
+    fingerprint: str
+
+
+class ManyQueries(TypedDict, total=False):
+    """Exactly one of `keys`, `ids`, `images` and `vectors`.
+
+    `fingerprint` may go with `vectors`.
+    """
+
+    keys: Sequence[str]
+    ids: IdSequence
+    images: Sequence[Picture]
+    vectors: npt.ArrayLike
+    fingerprint: str
+    errors: Errors
+
+
+class OneImage(TypedDict, total=False):
+    """Exactly one of `key` and `id`."""
+
+    key: str
+    id: SupportsIndex
+
+
+class ManyImages(TypedDict, total=False):
+    """Exactly one of `keys` and `ids`."""
+
+    keys: Sequence[str]
+    ids: IdSequence
+
+
+class SearchOptions(TypedDict, total=False):
+    """What a search may be told besides the query; the clients' `search` explains each."""
+
+    k: int
+    space: str
+    nprobe: int | None
+    recall: float | None
+    exact: bool
+    include_self: bool
+    uris: bool
+
+
+class ClustersOptions(TypedDict, total=False):
+    """What a question for clusters may be told besides the query; the clients' `clusters` explains each."""
+
+    clusterings: Sequence[str] | str
+    space: str
+    members: int
+
+
+class SearchOne(OneQuery, SearchOptions, total=False):
+    """The arguments of a search that gives a single result."""
+
+
+class SearchMany(ManyQueries, SearchOptions, total=False):
+    """The arguments of a search that gives a batch of results."""
+
+
+class ClustersOne(OneQuery, ClustersOptions, total=False):
+    """The arguments of a question for the clusters of one image."""
+
+
+class ClustersMany(ManyQueries, ClustersOptions, total=False):
+    """The arguments of a question for the clusters of several images."""
