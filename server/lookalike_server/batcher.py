@@ -61,7 +61,9 @@ class Batcher(Generic[W, R]):
     after each batch, in the thread that ran it. `recover` runs in the thread
     of a worker whose batch failed with DeviceError, and again with growing
     pauses for as long as it raises: the worker takes no batch until it does not.
-    `join` is needed where the rules cut works into pieces.
+    `leave` makes a worker independent of a device that hangs: it runs in a new
+    owner thread, which takes the place of the one that hangs. `join` is needed
+    where the rules cut works into pieces.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Batcher(Generic[W, R]):
         observe: Observe | None = None,
         recover: Mapping[str, Callable[[], None]] | None = None,
         join: Join[R] | None = None,
+        leave: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self._name = name
         self._observe = observe
         self._prepare = prepare
         self._workers = dict(workers)
         self._recover = dict(recover or {})
+        self._leave = dict(leave or {})
         self._join = join
         self._cut = rules.cut
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
@@ -139,7 +143,7 @@ class Batcher(Generic[W, R]):
         told: list[str] = []
         outcomes: list[Outcome[W, R]] = []
         with self._changed:
-            for worker, (since, batch) in self._under_way.items():
+            for worker, (since, batch) in list(self._under_way.items()):
                 if worker in self._hung or time.monotonic() - since <= limit:
                     continue
                 sentence = (
@@ -150,6 +154,8 @@ class Batcher(Generic[W, R]):
                 self._queue.rests(worker)
                 outcomes += [(piece.entry, DeviceError(sentence)) for piece in batch]
                 told.append(sentence)
+                if worker in self._leave:
+                    self._replace(worker)
             if told and self.lost:
                 outcomes += [(entry, DeviceError(self.lost)) for entry in self._queue.clear()]
             self._forget(outcomes)
@@ -167,16 +173,30 @@ class Batcher(Generic[W, R]):
         for thread in list(self._threads.values()):
             thread.join(timeout)
 
-    def _start(self, worker: str) -> None:
-        thread = threading.Thread(target=self._own, args=(worker,), name=f"{self._name}/{worker}", daemon=True)
+    def _start(self, worker: str, first: Callable[[], None] | None = None) -> None:
+        thread = threading.Thread(target=self._own, args=(worker, first), name=f"{self._name}/{worker}", daemon=True)
         self._threads[worker] = thread
         thread.start()
 
-    def _own(self, worker: str) -> None:
+    def _replace(self, worker: str) -> None:
+        """Start another owner thread in the place of one that hangs; should that one come back, it ends."""
+        self._hung.remove(worker)
+        del self._under_way[worker]
+        self._start(worker, self._leave[worker])
+
+    def _is_owner(self, worker: str) -> bool:
+        """Whether the current thread is the owner of a worker, and was not replaced."""
+        return self._threads[worker] is threading.current_thread()
+
+    def _own(self, worker: str, first: Callable[[], None] | None) -> None:
         """The owner thread. One that ends by itself is followed by another, and those who wait do not notice."""
         try:
+            if first is not None:
+                self._recovered(worker, first)
             self._serve(worker)
         except BaseException:
+            if not self._is_owner(worker):
+                return
             log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
             self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
             if self._closed.wait(_RESTART_S):
@@ -188,11 +208,11 @@ class Batcher(Generic[W, R]):
         if self._prepare:
             self._prepare()
         self._down.pop(worker, None)
-        while (batch := self._take(worker)) is not None:
+        while self._is_owner(worker) and (batch := self._take(worker)) is not None:
             healthy = not batch or self._answer(worker, batch)
             # Neither a batch nor its vectors may live until the next one comes.
             del batch
-            if not healthy and worker in self._recover:
+            if not healthy and worker in self._recover and self._is_owner(worker):
                 self._recovered(worker, self._recover[worker])
 
     def _take(self, worker: str) -> list[Piece[W, R]] | None:
@@ -242,6 +262,9 @@ class Batcher(Generic[W, R]):
 
     def _settle(self, ran: Ran[W, R]) -> None:
         with self._changed:
+            if not self._is_owner(ran.worker):
+                # Its callers were told, and another thread runs in its place.
+                return
             if self._came_back(ran.worker):
                 self._queue.rests(ran.worker)
             else:
@@ -258,7 +281,7 @@ class Batcher(Generic[W, R]):
     def _recovered(self, worker: str, recover: Callable[[], None]) -> None:
         """Return when the worker's device can be used again, or the batcher is closed."""
         pause = 0.0
-        while not self._closed.wait(pause):
+        while self._is_owner(worker) and not self._closed.wait(pause):
             with self._changed:
                 self._under_way[worker] = time.monotonic(), []
             try:
@@ -275,11 +298,14 @@ class Batcher(Generic[W, R]):
                 with self._changed:
                     self._came_back(worker)
                 break
-        if self._down.pop(worker, None):
+        if self._is_owner(worker) and worker in self._down:
+            del self._down[worker]
             log.info("%s/%s can be used again", self._name, worker)
 
     def _came_back(self, worker: str) -> bool:
         """A worker runs nothing any more; whether it had been given up."""
+        if not self._is_owner(worker):
+            return False
         self._under_way.pop(worker, None)
         if worker not in self._hung:
             return False

@@ -66,11 +66,13 @@ class Hits(NamedTuple):
 class Place:
     """Where an index is, and how it is placed anew when its device has failed; None where that is not wanted.
 
-    `again` raises DeviceError when it cannot be placed.
+    `again` raises DeviceError when it cannot be placed. `elsewhere` tells that
+    it places the index on another device, so that it need not wait for one that hangs.
     """
 
     searcher: Searcher
     again: Callable[[], Searcher] | None = None
+    elsewhere: bool = False
 
 
 class _Work(NamedTuple):
@@ -126,7 +128,8 @@ class Engine:
         self._placed = {place.searcher.name: _Indexed(place, entry, write, claim, beside) for place in places}
         workers: dict[str, Run[_Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
-        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, _whole)
+        leave = {place.searcher.name: self._placed[place.searcher.name].leave for place in places if place.elsewhere}
+        self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, _whole, leave)
         slow = dataclasses.replace(
             rules,
             max_age=limits.max_slow_queue_ms / 1000,
@@ -220,9 +223,17 @@ class _Indexed:
                 log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
         else:
             return
+        self._place_again(self._again)
+
+    def leave(self) -> None:
+        """Place the index elsewhere, without asking a device that hangs. DeviceError: it cannot be, for now."""
+        if self._again is not None:
+            self._place_again(self._again)
+
+    def _place_again(self, again: Callable[[], Searcher]) -> None:
         self.close()
         self._searcher = None
-        searcher = self._again()
+        searcher = again()
         self._searcher, self.device = searcher, searcher.name
         self._probe()
         log.info("the index of the space %s is on %s now", self._entry.space, self.device)

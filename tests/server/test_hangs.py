@@ -13,6 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from lookalike import wire
 from lookalike.v1 import experiment_pb2, search_pb2, types_pb2
 from lookalike_server import engine
 from lookalike_server.limits import Limits
@@ -173,6 +174,37 @@ class TestDevices:
                 await until_health(served, SERVING, SEARCH)
             finally:
                 devices[0].works.set()
+
+    async def test_the_processor_takes_over_where_that_is_allowed(self, make_toy, serve, by_vector) -> None:
+        toy, device = make_toy(), Hanging()
+        query = by_vector(toy.vectors[[0]])
+        async with serve(toy, placement="gpu", devices=[device], on_loss="cpu", limits=self.LIMITS) as served:
+            await served.neighbors(query, 3)
+            device.works.clear()
+            try:
+                assert await code_of(served.neighbors(query, 3)) is CODE.UNAVAILABLE
+                await until(lambda: not served.app._health.lost)
+                reply = await served.neighbors(query, 3)
+                assert reply.served.device == "cpu"
+                assert wire.decode(reply.neighbors.ids).tolist() == toy.brute_force(toy.vectors[[0]], 3)[0][0].tolist()
+                await until_health(served, SERVING, SEARCH)
+            finally:
+                device.works.set()
+            # The thread that hung comes back, finds another in its place, and ends.
+            await until(lambda: [one.name for one in threading.enumerate()].count("search/cuda:0") == 1)
+            assert (await served.neighbors(query, 3)).served.device == "cpu"
+
+    async def test_the_server_ends_where_that_is_asked_for(self, make_toy, serve, by_vector) -> None:
+        toy, device = make_toy(), Hanging()
+        query = by_vector(toy.vectors[[0]])
+        async with serve(toy, placement="gpu", devices=[device], on_loss="fail", limits=self.LIMITS) as served:
+            device.works.clear()
+            try:
+                assert await code_of(served.neighbors(query, 3)) is CODE.UNAVAILABLE
+                async with asyncio.timeout(60):
+                    assert "search/cuda:0 has not come back" in await served.app.ending
+            finally:
+                device.works.set()
 
     async def test_a_scan_that_hangs_leaves_the_index_to_others(
         self, make_toy, serve, by_vector, refused, monkeypatch

@@ -49,8 +49,10 @@ class Placing:
                 raise
             log.warning("the index of the space %s is searched on the processor: %s", entry.space, error)
             searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare)
+        elsewhere = self.on_loss == "cpu" and self.placement != "cpu"
         return [
-            Place(searcher, self._again(reader, entry, number, prepare)) for number, searcher in enumerate(searchers)
+            Place(searcher, self._again(reader, entry, number, prepare), elsewhere)
+            for number, searcher in enumerate(searchers)
         ]
 
     def _again(
