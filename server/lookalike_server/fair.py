@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
@@ -62,16 +62,12 @@ class Fair(Generic[W, R]):
         """The flows in which something waits."""
         return [flow for flow in self._flows.values() if flow.entries]
 
-    def due(self, entry: Entry[W, R]) -> float:
-        """When an entry goes before those of its peer that are due later."""
-        batches = math.ceil(entry.size / self._max_batch)
-        return entry.queued + _STRETCH * self._pace.seconds(entry.size * entry.each, batches)
-
     def order(self) -> Iterator[Entry[W, R]]:
         """The entries as they should be run. Whoever takes one has to charge its flow before asking for the next."""
         self._forget()
+        due = self._due()
         turns = [
-            (flow.used, number, flow, iter(sorted(flow.entries.values(), key=self.due)))
+            (flow.used, number, flow, iter(sorted(flow.entries.values(), key=due)))
             for number, flow in enumerate(self.waiting)
         ]
         heapq.heapify(turns)
@@ -93,6 +89,15 @@ class Fair(Generic[W, R]):
     def clear(self) -> None:
         self._flows.clear()
         self._begin = 0.0
+
+    def _due(self) -> Callable[[Entry[W, R]], float]:
+        """When an entry is due, by the pace of now, which is looked up once for all of them."""
+        unit_s, batch_s, most = _STRETCH * self._pace.unit_s, _STRETCH * self._pace.batch_s, self._max_batch
+
+        def due(entry: Entry[W, R]) -> float:
+            return entry.queued + entry.size * entry.each * unit_s + math.ceil(entry.size / most) * batch_s
+
+        return due
 
     def _forget(self) -> None:
         """Drop the peers that would begin anew where they were."""

@@ -12,6 +12,7 @@ KINDS: Final = {
     "hung child": ("tests.faults.hangs", "--kind", "hung child"),
     "hung device thread": ("tests.faults.hangs", "--kind", "hung device thread"),
     "greedy peer": ("tests.faults.greedy",),
+    "unfinished messages": ("tests.faults.unfinished",),
 }
 
 

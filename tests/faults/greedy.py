@@ -38,8 +38,6 @@ from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 
-KIND = "greedy peer"
-
 
 @dataclass(frozen=True)
 class Greedy:

@@ -23,7 +23,6 @@ from tests.server.raw_caller import Flood
 
 from lookalike import Client, LookalikeError
 
-KIND = "unfinished messages"
 SEARCH = "/lookalike.v1.SearchService/Search"
 _MIB = 1 << 20
 

@@ -1,0 +1,22 @@
+"""The kinds of fault that happen to a server, small. Figures are for the commands, on a machine that is at rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.faults import greedy, unfinished
+
+
+def test_beside_greedy_callers_no_lone_call_is_refused(tmp_path: Path) -> None:
+    phases = greedy.measure(tmp_path / "collection", rows=5_000, dim=128, index="ivf-flat", seconds=2)
+    assert [phase.refused for phase in phases] == [0, 0, 0]
+    for phase in phases[1:]:
+        assert phase.calls >= 50
+        assert phase.greedy["answered"] > 0, "the greedy callers have their turns, too"
+
+
+def test_messages_that_never_end_fail_no_lone_call_and_take_a_bounded_part_of_memory(tmp_path: Path) -> None:
+    found = unfinished.measure(tmp_path / "collection", calls=24, size=62 << 20, seconds=4)
+    assert found["lone_failed"] == 0
+    assert found["lone_calls"] > 10
+    assert found["highest_mib"] - found["before_mib"] < 320
