@@ -156,13 +156,20 @@ def _written(
     members: int,
     watch: Stopwatch,
 ) -> bytes:
-    """A GetMembershipResponse, for a thread of its own."""
-    return cluster_pb2.GetMembershipResponse(
-        memberships=[
-            _membership(snapshot, one, assigned, members) for one, assigned in zip(clusterings, found, strict=True)
-        ],
-        served=served(snapshot, space, watch, _notes(snapshot, [one.name for one in clusterings])),
-    ).SerializeToString()
+    """The bytes of a GetMembershipResponse, for a thread of its own.
+
+    One clustering after another: messages that are written one after another
+    are read as one, and no step holds the interpreter's lock for all of them.
+    """
+    pieces = [
+        cluster_pb2.GetMembershipResponse(
+            memberships=[_membership(snapshot, one, assigned, members)]
+        ).SerializeToString()
+        for one, assigned in zip(clusterings, found, strict=True)
+    ]
+    notes = _notes(snapshot, [one.name for one in clusterings])
+    last = cluster_pb2.GetMembershipResponse(served=served(snapshot, space, watch, notes))
+    return b"".join([*pieces, last.SerializeToString()])
 
 
 def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:
