@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,26 @@ def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(
         assert httpx.get(f"{url}/thumbnails/{tag}/0/160.jpg", timeout=PATIENCE_S).status_code == 401
         browser.post("/api/logout")
         assert browser.get("/api/collection").status_code == 401
+
+
+def test_a_token_that_is_taken_back_shows_nothing_that_the_page_holds(collection, tmp_path, lookalike):
+    file = tmp_path / "tokens"
+    token = lookalike("token", "--name", "ann", "--file", file).stdout.split()[0]
+    with (
+        serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, url),
+        httpx.Client(base_url=url, timeout=PATIENCE_S) as browser,
+    ):
+        browser.post("/api/login", content=token)
+        path = f"/thumbnails/{browser.get('/api/collection').json()['tag']}/0/160.jpg"
+        assert browser.get(path).status_code == 200
+        file.write_text("")
+        assert browser.get("/api/images").status_code == 401
+        end = time.monotonic() + PATIENCE_S
+        # What the page holds it gives without asking the server, for some seconds.
+        while browser.get(path).status_code == 200:
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        assert browser.get(path).status_code == 401
 
 
 def test_a_token_that_the_page_was_started_with_is_used_for_whoever_is_on_this_machine(collection, tokens, monkeypatch):

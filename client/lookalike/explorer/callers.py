@@ -8,6 +8,8 @@ name in a cookie that scripts cannot read; the token stays here.
 
 from __future__ import annotations
 
+import asyncio
+import math
 import secrets
 import time
 import weakref
@@ -44,7 +46,9 @@ class Callers:
         self._own = open_client(upstream, bounds, upstream.token)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self._closing: list[Client] = []
-        self._admitted: weakref.WeakSet[Client] = weakref.WeakSet()
+        # When the server last answered each, and the question that several wait for.
+        self._admitted: weakref.WeakKeyDictionary[Client, float] = weakref.WeakKeyDictionary()
+        self._asking: weakref.WeakKeyDictionary[Client, asyncio.Task[object]] = weakref.WeakKeyDictionary()
 
     def require(self, request: Request) -> Client:
         """The client that asks on behalf of a request; AuthenticationError when it must log in first."""
@@ -59,16 +63,27 @@ class Callers:
         return self._own
 
     async def admit(self, request: Request) -> Client:
-        """As `require`, for what is answered without asking the server: it must have answered this caller once."""
+        """As `require`, for what is answered without asking the server: it must have answered this caller of late.
+
+        Not ever: a token may have been taken back since.
+        """
         client = self.require(request)
-        if client not in self._admitted:
-            await client.info()
-            self.answered(client)
+        if time.monotonic() - self._admitted.get(client, -math.inf) > self._bounds.admitted_s:
+            await self._ask(client)
         return client
 
     def answered(self, client: Client) -> None:
         """Take notice that the server has answered a caller."""
-        self._admitted.add(client)
+        self._admitted[client] = time.monotonic()
+
+    async def _ask(self, client: Client) -> None:
+        """Ask the server once, however many of a page's pictures wait for it."""
+        asking = self._asking.get(client)
+        if asking is None or asking.done():
+            asking = self._asking[client] = asyncio.create_task(client.info())
+        # One who leaves must not cancel what others wait for.
+        await asyncio.shield(asking)
+        self.answered(client)
 
     def forget(self, request: Request) -> None:
         """End the session of a request, if it has one."""

@@ -72,8 +72,9 @@ class Bounds:
     """What the page may hold and wait for.
 
     Bytes of thumbnails, of dropped pictures and of the colours of maps in
-    memory, bytes of one dropped picture, people logged in, the seconds that a login lasts unused, and the
-    seconds that a call may take; experiments may take longer.
+    memory, bytes of one dropped picture, people logged in, the seconds that a login lasts unused, the seconds after
+    which the server is asked again whether a caller may see what is held, and the seconds that a call may take;
+    experiments may take longer.
     """
 
     thumbnail_bytes: int = 64 << 20
@@ -82,6 +83,7 @@ class Bounds:
     one_picture_bytes: int = 20 << 20
     sessions: int = 256
     session_s: float = 12 * 3600.0
+    admitted_s: float = 5.0
     call_s: float = 30.0
     experiment_s: float = 120.0
 
