@@ -17,6 +17,8 @@ from lookalike import wire
 from lookalike.v1 import collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.images.thumbnail_pool import Made, ThumbnailPool
 from lookalike_server.limits import Limits
+from lookalike_server.settings import Listen
+from lookalike_server.tokens import new_token
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 
@@ -138,6 +140,35 @@ class TestSearches:
             steps.let_go()
             await until(lambda: served.app.calls_in_flight == 0)
             greedy.close()
+
+    async def test_where_tokens_are_set_turns_are_theirs_wherever_they_call_from(
+        self, make_toy, serve, steps, tmp_path
+    ) -> None:
+        (greedy, first_line), (light, second_line) = new_token("greedy", "read"), new_token("light", "read")
+        file = tmp_path / "tokens"
+        file.write_text(f"{first_line}\n{second_line}\n")
+        limits = Limits(**PATIENT, max_queue=50, max_batch=4)
+        listen = Listen(port=0, tokens=file)
+        async with serve(make_toy(), devices=[steps], limits=limits, listen=listen) as served:
+
+            def ask(token: str) -> asyncio.Future[search_pb2.SearchResponse]:
+                request = search_pb2.SearchRequest(query=one(), k=3)
+                return asyncio.ensure_future(
+                    served.search.Search(request, metadata=(("authorization", f"Bearer {token}"),))
+                )
+
+            heavy = [ask(greedy) for _ in range(60)]
+            await until(lambda: served.app.queues()["search"] >= 50)
+            lone = ask(light)
+            await until(lambda: served.app.queues()["search"] >= 51)
+            began = len(steps.batches)
+            steps.step()
+            await until(lambda: len(steps.batches) == began + 1)
+            steps.step()
+            assert list((await lone).neighbors.counts) == [3]
+            assert served.app.queues()["search"] > 30, "the other token's calls wait their turns"
+            steps.let_go()
+            await asyncio.gather(*heavy, return_exceptions=True)
 
     @pytest.mark.parametrize("index", ["Flat", "IVF8,Flat", "HNSW8"])
     async def test_a_call_in_pieces_has_the_answer_of_the_same_call_alone(
