@@ -75,7 +75,7 @@ class Limits:
     max_table_rows: int = limit(1_000_000, "Rows of one table of an experiment's reply.")
     max_peer_calls: int = limit(1024, "Calls of one peer that may be under way.")
     max_peer_bytes: int = limit(256 * MIB, "Bytes of the messages of one peer's calls under way.", _INT64)
-    max_queue_bytes: int = limit(256 * MIB, "Bytes of the pictures that wait for the network.", _INT64)
+    max_queue_bytes: int = limit(256 * MIB, "Bytes of the pictures of one peer that wait for the network.", _INT64)
     max_queue_ms: int = limit(2000, "Milliseconds that a query may wait for the device.")
     max_slow_queue_ms: int = limit(30_000, "Milliseconds that a picture or an exact scan may wait.")
     max_receive_ms: int = limit(30_000, "Milliseconds that a call's message may take to arrive.")

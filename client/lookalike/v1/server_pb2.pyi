@@ -78,7 +78,7 @@ class Limits(google.protobuf.message.Message):
     max_members: builtins.int
     """Members returned with a membership."""
     max_queue: builtins.int
-    """Queries waiting for the device."""
+    """Queries of one peer waiting for the device."""
     max_experiments: builtins.int
     """Experiments waiting to be run."""
     max_table_rows: builtins.int
@@ -88,7 +88,7 @@ class Limits(google.protobuf.message.Message):
     max_peer_bytes: builtins.int
     """Bytes of the messages of one peer's calls, both ways, at a time."""
     max_queue_bytes: builtins.int
-    """Bytes of the pictures that wait for the network."""
+    """Bytes of the pictures of one peer that wait for the network."""
     max_queue_ms: builtins.int
     """Milliseconds that a query may wait for the device. What is expected to wait behind others for more than half of it is
     refused at once.
