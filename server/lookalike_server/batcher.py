@@ -32,6 +32,7 @@ from lookalike_server import callers
 from lookalike_server.batch_queue import BatchQueue
 from lookalike_server.outcomes import Join, Outcome, Ran, settle
 from lookalike_server.pace import Pace
+from lookalike_server.under_way import UnderWay
 from lookalike_server.waiting import Answer, Piece, Rules
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
@@ -88,9 +89,7 @@ class Batcher(Generic[W, R]):
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
-        # What each worker runs, and since when; no entries while it recovers.
-        self._under_way: dict[str, tuple[float, list[Piece[W, R]]]] = {}
-        self._hung: set[str] = set()
+        self._under_way: UnderWay[W, R] = UnderWay()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._threads: dict[str, threading.Thread] = {}
@@ -143,13 +142,10 @@ class Batcher(Generic[W, R]):
         told: list[str] = []
         outcomes: list[Outcome[W, R]] = []
         with self._changed:
-            for worker, (since, batch) in list(self._under_way.items()):
-                if worker in self._hung or time.monotonic() - since <= limit:
-                    continue
+            for worker, batch in self._under_way.overdue(limit).items():
                 sentence = (
                     f"{self._name}/{worker} has not come back for {limit:g} s: it hangs, and takes no more calls."
                 )
-                self._hung.add(worker)
                 self._down[worker] = sentence
                 self._queue.rests(worker)
                 outcomes += [(piece.entry, DeviceError(sentence)) for piece in batch]
@@ -180,8 +176,7 @@ class Batcher(Generic[W, R]):
 
     def _replace(self, worker: str) -> None:
         """Start another owner thread in the place of one that hangs; should that one come back, it ends."""
-        self._hung.remove(worker)
-        del self._under_way[worker]
+        self._under_way.ended(worker)
         self._start(worker, self._leave[worker])
 
     def _is_owner(self, worker: str) -> bool:
@@ -237,7 +232,7 @@ class Batcher(Generic[W, R]):
         results: Sequence[R | Exception]
         ended_by: BaseException | None = None
         with self._changed:
-            self._under_way[worker] = started, batch
+            self._under_way.begin(worker, batch)
         try:
             results = self._workers[worker]([piece.work(self._cut) for piece in batch])
             if len(results) != len(batch):
@@ -283,7 +278,7 @@ class Batcher(Generic[W, R]):
         pause = 0.0
         while self._is_owner(worker) and not self._closed.wait(pause):
             with self._changed:
-                self._under_way[worker] = time.monotonic(), []
+                self._under_way.begin(worker, [])
             try:
                 recover()
             except Exception as error:
@@ -306,10 +301,8 @@ class Batcher(Generic[W, R]):
         """A worker runs nothing any more; whether it had been given up."""
         if not self._is_owner(worker):
             return False
-        self._under_way.pop(worker, None)
-        if worker not in self._hung:
+        if not self._under_way.ended(worker):
             return False
-        self._hung.remove(worker)
         self._down.pop(worker, None)
         log.warning("%s/%s came back and takes calls again", self._name, worker)
         return True
