@@ -99,7 +99,8 @@ class ServeSettings:
     observe: ObserveSettings = field(default_factory=ObserveSettings)
 
     def __post_init__(self) -> None:
-        if self.grace < 0:
+        # NaN is neither.
+        if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
         if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:
             raise UsageError(

@@ -295,6 +295,8 @@ class TestRefusals:
             ServeSettings("x", limits=Limits(max_queue=0))
         with pytest.raises(UsageError, match="--grace -1"):
             ServeSettings("x", grace=-1)
+        with pytest.raises(UsageError, match="--grace nan"):
+            ServeSettings("x", grace=float("nan"))
 
     async def test_tls_files_that_cannot_be_used(self, make_toy, tmp_path) -> None:
         toy = make_toy()

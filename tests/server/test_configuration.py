@@ -9,15 +9,20 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import click
 import grpc
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lookalike.v1 import server_pb2, server_pb2_grpc
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import UsageError
 from lookalike_server import cli
+from lookalike_server.configuration import read_configuration
 from lookalike_server.limit_options import chosen_limits
 from lookalike_server.limits import MIB, Limits
 from lookalike_server.options import Setting, settable
@@ -68,11 +73,11 @@ def as_options(limits: dict[str, int]) -> list[str]:
 
 def test_every_limit_can_be_set_in_each_of_three_ways_and_options_win(started) -> None:
     less = [{name: getattr(Limits(), name) - by for name in FIELDS} for by in (1, 2, 3)]
-    for given, expected in (
+    for sources, expected in (
         ({"file": in_file(less[0])}, less[0]),
         ({"file": in_file(less[0]), **in_environment(less[1])}, less[1]),
     ):
-        settings, result = started(**given)
+        settings, result = started(**sources)
         assert settings is not None, result.output
         assert dataclasses.asdict(settings.limits) == expected
     settings, result = started(*as_options(less[2]), file=in_file(less[0]), **in_environment(less[1]))
@@ -155,6 +160,26 @@ def test_a_mistake_in_the_file_is_one_sentence_that_names_the_key(started, text)
     said = result.stderr.replace("\n", " ")
     assert re.search(rf"Error: (--config \S*server\.toml:? ?)?{MISTAKES[text]}", said), said
     assert "Traceback" not in said
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*settable(cli.serve), "limits", "connections.idle"]) | st.text(max_size=8),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.lists(st.text(max_size=3)),
+        max_size=4,
+    )
+)
+def test_whatever_is_in_the_file_is_taken_or_refused_in_a_sentence(table) -> None:
+    """At the seam behind TOML's own reader."""
+    ctx = click.Context(cli.serve)
+    with patch("lookalike_server.configuration.tomllib.load", lambda file: table):
+        said = ""
+        values: dict[str, Any] = {}
+        try:
+            values = read_configuration(Path(__file__), settable(cli.serve), ctx)
+        except UsageError as error:
+            said = str(error)
+    assert any(key in said for key in table) if said else len(values) == len(table)
 
 
 def test_a_mistake_elsewhere_names_where_it_stands(started, tmp_path) -> None:
