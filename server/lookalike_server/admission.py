@@ -9,8 +9,9 @@ the reply has been sent.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -29,12 +30,17 @@ from lookalike_server.streams import Streams
 _RETRY_S = 0.1
 
 
+# One connection may have so many calls of its address's in any case, and three quarters of more.
+_FEW_CALLS = 64
+
+
 @dataclass
 class Account:
-    """What a peer has under way."""
+    """What a peer has under way, and the calls by connection."""
 
     calls: int = 0
     bytes: int = 0
+    connections: Counter[str] = field(default_factory=Counter)
 
 
 class Admission(grpc.aio.ServerInterceptor):
@@ -91,7 +97,7 @@ class Admission(grpc.aio.ServerInterceptor):
         self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
-            share = _Share(self._accounts, self._total, host_of(context.peer()), self._limits)
+            share = _Share(self._accounts, self._total, context.peer(), self._limits)
             context.add_done_callback(lambda _: share.give_back())
             data = await self._receiving.read(context)
             if data is None:
@@ -117,20 +123,36 @@ class Admission(grpc.aio.ServerInterceptor):
 class _Share:
     """What one call takes of its peer's account."""
 
-    def __init__(self, accounts: dict[str, Account], total: Account, peer: str, limits: Limits) -> None:
-        self._peer = peer
+    def __init__(self, accounts: dict[str, Account], total: Account, connection: str, limits: Limits) -> None:
+        self._connection = connection
+        self._peer = host_of(connection)
         self._accounts = accounts
         self._total = total
         self._limits = limits
         self._bytes = 0
         self._account = accounts.setdefault(self._peer, Account())
         self._account.calls += 1
+        self._account.connections[connection] += 1
         self._open = True
-        if self._account.calls > limits.max_peer_calls:
+        try:
+            self._require_place()
+        except OverloadedError:
             self.give_back()
+            raise
+
+    def _require_place(self) -> None:
+        most = self._limits.max_peer_calls
+        if self._account.calls > most:
             raise OverloadedError(
-                f"This peer has {limits.max_peer_calls} calls under way, which is max_peer_calls; ask again later.",
-                retry_after=_RETRY_S,
+                f"This peer has {most} calls under way, which is max_peer_calls; ask again later.", _RETRY_S
+            )
+        # The rest is for others at the address: one connection cannot have all.
+        most = max(min(most, _FEW_CALLS), most - most // 4)
+        if self._account.connections[self._connection] > most:
+            raise OverloadedError(
+                f"This connection has {most} calls under way, the most of one that max_peer_calls allows; ask again "
+                "later.",
+                _RETRY_S,
             )
 
     def take(self, size: int) -> None:
@@ -164,6 +186,9 @@ class _Share:
             return
         self._open = False
         self._account.calls -= 1
+        self._account.connections[self._connection] -= 1
+        if not self._account.connections[self._connection]:
+            del self._account.connections[self._connection]
         self._account.bytes -= self._bytes
         self._total.bytes -= self._bytes
         if not self._account.calls:

@@ -14,8 +14,9 @@ from lookalike_server.tls import credentials
 
 # Of a message that nobody reads yet, so much is held; HTTP/2's own default.
 _WINDOW_BYTES = 65_535
-# So many calls at a time one connection may have in any case.
-_FEW_CALLS = 64
+# Calls of one connection that gRPC takes. It ends others with a code that says nothing, so that admission.py, which
+# tells callers when to come back, has to come first.
+_STREAMS = 1024
 
 
 def new_server(
@@ -29,7 +30,7 @@ def new_server(
             ("grpc.max_send_message_length", limits.max_message_bytes),
             # What arrives before anybody reads it: the window of a stream, of so many streams. With probing, gRPC would
             # widen the windows as it likes.
-            ("grpc.max_concurrent_streams", _streams(limits.max_peer_calls)),
+            ("grpc.max_concurrent_streams", max(_STREAMS, limits.max_peer_calls)),
             ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ("grpc.http2.bdp_probe", 0),
             # Otherwise a second server on the same port would take half of the calls without a word.
@@ -77,11 +78,6 @@ def _check_free(listen: Listen) -> None:
         raise IndexerError(
             f"{listen.address(listen.port)} cannot be listened on ({reason}); choose another --port or --host."
         ) from error
-
-
-def _streams(max_peer_calls: int) -> int:
-    """The calls of one connection: half of its address's, so that others there have the rest, unless these are few."""
-    return max(min(max_peer_calls, _FEW_CALLS), max_peer_calls // 2)
 
 
 def _ms(seconds: float) -> int:

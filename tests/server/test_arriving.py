@@ -94,11 +94,12 @@ async def test_one_connection_cannot_have_all_calls_of_its_address(make_toy, ser
     limits = Limits(max_peer_calls=200)
     async with serve(make_toy(), limits=limits) as served:
         caller = await asyncio.to_thread(Flood, served.app.address, SEARCH, 300, 100_000)
-        await asyncio.to_thread(caller.run, 120, lambda: caller.unopened == 200)
-        await until(lambda: served.app.calls_in_flight == 100)
+        await asyncio.to_thread(caller.run, 120, lambda: caller.ended >= 150)
+        (account,) = served.app.admission.accounts.values()
+        assert account.calls == 150
         await served.collection.GetCollection(collection_pb2.GetCollectionRequest())
         caller.close()
-        await until(lambda: served.app.calls_in_flight == 0)
+        await until(lambda: served.app.calls_in_flight == 0 and not served.app.admission.accounts)
 
 
 async def test_health_watches_are_bounded_for_each_peer_and_in_all(make_toy, serve, refused) -> None:
