@@ -61,7 +61,7 @@ def told(report: EmbedReport) -> list[str]:
         f"with {report.model}, weights {report.weights}{untrained}."
     ]
     counts = {
-        "were done before": report.skipped,
+        "were embedded before, or are damaged and unchanged": report.skipped,
         "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
         "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,

@@ -38,7 +38,8 @@ class EmbedReport:
     """What an embedding run did.
 
     `new` images were listed for the first time; `embedded` ones embedded and
-    `rejected` ones refused by this run, `skipped` ones had been done before.
+    `rejected` ones refused by this run. `skipped` ones were embedded before, or
+    rejected as damaged and have not changed.
     `retried` ones were rejected before, and `recovered` are those of them
     that could be embedded now. `gone` and `changed` images of the source, and
     `unreachable` ones, which are below its `unreadable_folders`, are kept as

@@ -39,6 +39,8 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
     report = json.loads(second.stdout)
     assert (report["generation"], report["images"], report["skipped"], report["embedded"]) == (1, 3, 4, 0)
     assert report["pretrained"] is False
+    third = CliRunner().invoke(embed, [str(photos), *collection, *SMALL])
+    assert "4 were embedded before, or are damaged and unchanged." in third.stdout
 
 
 @pytest.mark.parametrize(
