@@ -202,7 +202,7 @@ async def test_searches_are_answered_while_an_experiment_runs(toy, serve) -> Non
 
 WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
     ("GetClassMatrix", pb.GetClassMatrixRequest(clustering="tiny/k9"), CODE.NOT_FOUND, "it has: tiny/k5"),
-    ("ListOddballs", pb.ListOddballsRequest(clustering="k5"), CODE.NOT_FOUND, "no clustering 'k5'"),
+    ("ListOddballs", pb.ListOddballsRequest(clustering="k6"), CODE.NOT_FOUND, "no clustering 'k6'"),
     ("ListOddballs", pb.ListOddballsRequest(limit=1001), CODE.INVALID_ARGUMENT, "limit is 1001; it must be 0 to 1000"),
     ("ListOddballs", pb.ListOddballsRequest(limit=-1), CODE.INVALID_ARGUMENT, "limit is -1"),
     ("SplitLabel", pb.SplitLabelRequest(), CODE.INVALID_ARGUMENT, "names no label"),
