@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import unicodedata
@@ -25,7 +26,7 @@ class OutFolder:
 
     The folder is made at once, so that a wrong one is said before any work:
     UsageError when there is a file of that name, NotFoundError when it cannot
-    be made.
+    be made. A command that ends without a picture leaves no new folder.
     """
 
     def __init__(self, path: str) -> None:
@@ -33,10 +34,15 @@ class OutFolder:
         self.written: list[Path] = []
         if self.path.exists() and not self.path.is_dir():
             raise UsageError(f"--out {path} is a file; name a folder.")
+        self._new = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
+            self._remove_empty()
             raise NotFoundError(f"--out {path} cannot be made: {error.strerror}.") from error
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.call_on_close(self._remove_empty)
 
     def save(self, name: str, picture: Image.Image | Figure) -> Path:
         """Write a picture as "NAME.png", the name made fit for a file; no two of one run share a file."""
@@ -52,6 +58,12 @@ class OutFolder:
             raise NotFoundError(f"The picture {path} cannot be written: {error.strerror}.") from error
         self.written.append(path)
         return path
+
+    def _remove_empty(self) -> None:
+        """Remove the folders that were made, as far as nothing lies in them."""
+        with contextlib.suppress(OSError):
+            for folder in self._new:
+                folder.rmdir()
 
     def tell(self, as_json: bool = False) -> None:
         """Say what was written; on standard error beside JSON."""

@@ -36,8 +36,10 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
 
     The operating system drops the lock with the process that holds it, so a
     killed writer never blocks the next. CollectionLockedError when another
-    process holds it, which the message names.
+    process holds it, which the message names. A first writer that fails before
+    it has written anything leaves no folder.
     """
+    is_new = not storage.root.exists()
     try:
         storage.root.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(storage.root / LOCK)
@@ -55,6 +57,8 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
         # Only while the lock is held: later it may be another's.
         with contextlib.suppress(OSError):
             storage.local(OWNER).unlink(missing_ok=True)
+        if is_new:
+            _remove_unused(storage)
         lock.release()
 
 
@@ -64,6 +68,14 @@ def owner(storage: Storage) -> Owner | None:
         return msgspec.json.decode(storage.local(OWNER).read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _remove_unused(storage: Storage) -> None:
+    """Remove the collection's folder where nothing but the lock lies in it."""
+    with contextlib.suppress(OSError):
+        if [path.name for path in storage.root.iterdir()] == [LOCK]:
+            storage.local(LOCK).unlink()
+            storage.root.rmdir()
 
 
 def _sign(storage: Storage) -> None:

@@ -29,6 +29,24 @@ def test_the_collection_is_an_option_or_in_the_environment(make_collection, clus
     assert asked.output == "collection x True\n"
 
 
+def test_a_command_that_draws_nothing_leaves_no_new_folder(tmp_path):
+    @click.command()
+    @click.option("--out")
+    @click.option("--draw", is_flag=True)
+    def drawing(out: str, draw: bool) -> None:
+        folder = OutFolder(out)
+        if not draw:
+            raise click.UsageError("no")
+        folder.save("one", Image.new("RGB", (4, 4)))
+
+    (tmp_path / "there").mkdir()
+    for out in ("new/deep", "there"):
+        assert CliRunner().invoke(drawing, ["--out", str(tmp_path / out)]).exit_code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert CliRunner().invoke(drawing, ["--out", str(tmp_path / "new" / "deep"), "--draw"]).exit_code == 0
+    assert (tmp_path / "new" / "deep" / "one.png").exists()
+
+
 def test_without_a_collection_one_sentence_says_how_to_name_it(tmp_path):
     missing = CliRunner().invoke(example, [], env={"LOOKALIKE_COLLECTION": None})
     assert missing.exit_code == 2

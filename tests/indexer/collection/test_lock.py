@@ -119,6 +119,22 @@ def test_the_lock_is_given_back_after_an_error(storage):
         pass
 
 
+def test_a_first_writer_that_writes_nothing_leaves_no_folder(storage):
+    with pytest.raises(RuntimeError), writing(storage):
+        raise RuntimeError
+    assert not storage.root.exists()
+    with writing(storage):
+        storage.local("kept").touch()
+    assert storage.local("kept").exists()
+
+
+def test_an_empty_folder_that_was_there_before_stays(storage):
+    storage.root.mkdir()
+    with writing(storage):
+        pass
+    assert storage.root.exists()
+
+
 def test_two_writers_in_one_process_exclude_each_other(storage):
     with writing(storage), pytest.raises(CollectionLockedError):
         writing(Storage(storage.root)).__enter__()
