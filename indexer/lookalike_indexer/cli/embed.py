@@ -29,6 +29,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.current import coverage_notes, default_index
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
@@ -45,7 +46,9 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report)}))
     else:
-        for line in [*told(report), default_note(latest, published)]:
+        current = (default_index(published, space) for space in report.spaces)
+        lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)
+        for line in [*told(report), default_note(latest, published), *lacking]:
             if line:
                 click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import lzma
 import os
@@ -10,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol, cast
 
 import numpy as np
@@ -200,4 +202,13 @@ def _missing(key: str) -> DecodeError:
 def _unreadable(path: str, error: BaseException) -> IndexerError:
     kind = "zip" if suffix_of(path) == ".zip" else "tar"
     reason = (str(error).splitlines() or [type(error).__name__])[0]
+    if kind == "tar" and _is_compressed(path):
+        reason = "it is compressed, whatever its name says; decompress it to a .tar first"
     return IndexerError(f"{path} cannot be read as a {kind} file: {reason}")
+
+
+def _is_compressed(path: str) -> bool:
+    """Whether a file begins as gzip, bzip2, xz or Zstandard files do."""
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
+    return False

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from lookalike_indexer.cli.build import build
 from lookalike_indexer.cli.embed import embed
 from lookalike_indexer.cli.embed_options import embed_settings
 from lookalike_indexer.collection.reader import CollectionReader
@@ -64,6 +65,16 @@ def test_mistakes_are_one_sentence_and_a_code(photos: Path, tmp_path: Path, opti
     assert result.exit_code == code
     assert message in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_an_index_that_lacks_the_new_images_is_told(photos: Path, tmp_path: Path):
+    collection = str(tmp_path / "c")
+    run = CliRunner().invoke
+    assert run(embed, [str(photos), "--collection", collection, *SMALL]).exit_code == 0
+    assert run(build, [collection, "--index", "Flat"]).exit_code == 0
+    Image.new("RGB", (20, 20), (0, 90, 0)).save(photos / "9.png")
+    done = run(embed, [str(photos), "--collection", collection, *SMALL])
+    assert "The index squeezenet1_1/main is of 3 of 4 images; go on with: lookalike build" in done.stdout
 
 
 def test_a_missing_folder_fails(tmp_path: Path):

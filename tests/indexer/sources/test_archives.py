@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import tarfile
 import zipfile
@@ -160,6 +163,14 @@ def test_a_compressed_tar_is_refused_by_name(tmp_path: Path):
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
     with pytest.raises(UsageError, match=r"compressed tar file, .*; decompress it to a \.tar first"):
         open_source(str(tmp_path / "a.tar.gz"))
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_compressed_tar_under_another_name_is_told(tmp_path: Path, compress):
+    write(tmp_path / "plain.tar", {"0.jpg": picture(1)})
+    (tmp_path / "a.tar").write_bytes(compress((tmp_path / "plain.tar").read_bytes()))
+    with pytest.raises(IndexerError, match=r"it is compressed, whatever its name says; decompress it to a \.tar first"):
+        list(open_source(str(tmp_path / "a.tar")).rows())
 
 
 def test_a_folder_of_shards_is_a_source(tmp_path: Path):
