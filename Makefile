@@ -29,8 +29,9 @@ $(READY): pyproject.toml requirements.txt scripts/setup.py
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),"$(PHOTOS)",)
 
+# Three at a time, on two processors too: many tests wait for a process to start or for a limit to pass.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 10
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 10
 
 TIMES ?= 10
 BUSY ?= 3

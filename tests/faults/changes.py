@@ -63,6 +63,8 @@ class _Trial:
         self._root, self._labels, self._found = work / "collection", work / "labels.csv", work / "found.json"
         self._draw = draw
         self._listed_at = ""
+        # The files of each space when it was last looked at: published files never change.
+        self._looked: dict[str, list[str]] = {}
 
     def run(self) -> None:
         """Index, change and run again and again, and at last complete the collection and verify it."""
@@ -142,7 +144,9 @@ class _Trial:
         if looked.code != 0:
             self.problems.append(f"after {name}, the collection could not be read: {looked.said}")
         else:
-            self.problems += [f"after {name}, {problem}" for problem in json.loads(self._found.read_text())]
+            found = json.loads(self._found.read_text())
+            self.problems += [f"after {name}, {problem}" for problem in found["problems"]]
+            self._looked = found["looked"]
 
     def _child(self, command: click.Command, arguments: list[str], fault: Fault | None) -> None:
         Operations(self._root, fault, 0).install()
@@ -160,16 +164,19 @@ class _Trial:
         return [f"{name} ended with {code} and said: {self.outcome.said}"]
 
     def _look(self, completed: str) -> None:
-        """In a child, since it starts threads: write the problems of what is stored as JSON."""
+        """In a child, since it starts threads: write the problems, and the files that were looked at, as JSON."""
         from lookalike_indexer.collection import generations
         from lookalike_indexer.collection.reader import CollectionReader
         from lookalike_indexer.collection.storage import Storage
 
         problems: list[str] = []
+        looked: dict[str, list[str]] = {}
         if generations.latest(Storage(str(self._root))) is not None:
             reader = CollectionReader.open(str(self._root))
-            for space in sorted(reader.manifest.spaces):
-                problems += wrong_vectors(reader, space, self.source)
+            for space, entry in sorted(reader.manifest.spaces.items()):
+                looked[space] = [*reader.manifest.images, *entry.parts]
+                if looked[space] != self._looked.get(space):
+                    problems += wrong_vectors(reader, space, self.source)
             if completed:
                 problems += left_out(reader, completed, self.source)
-        self._found.write_text(json.dumps(problems))
+        self._found.write_text(json.dumps({"problems": problems, "looked": looked}))
