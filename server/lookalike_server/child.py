@@ -155,8 +155,10 @@ def _run(connection: Connection, beats: ctypes.c_ulonglong, role: Role) -> None:
     """The process: open, say so, then answer until the connection ends. Errors are answers, too."""
     beat(beats)
     end_with_parent()
-    # Ctrl-C reaches every process of a terminal; the server decides when this one ends.
+    # Ctrl-C reaches every process of a terminal, and systemd's SIGTERM every one of a service; the server decides when
+    # this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(role.niceness)
     with contextlib.ExitStack() as stack:
         try:

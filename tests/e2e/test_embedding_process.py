@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("e2e")
 @pytest.fixture
 def server(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server of its own, and where it listens."""
-    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0"]
+    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--grace", "300"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
     try:
@@ -102,3 +102,26 @@ def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Pope
     assert len(children) >= 2
     process.kill()
     assert not psutil.wait_procs(children, timeout=60)[1]
+
+
+def test_a_sigterm_to_all_processes_lets_pictures_in_flight_end(
+    server: tuple[subprocess.Popen[str], str], pictures: Path
+) -> None:
+    process, address = server
+    with lookalike_client.Client(address, timeout=300, retries=0) as client:
+        client.search(image=pictures / "red" / "05.png", k=1)
+        network = embedding_process(process)
+        before = network.cpu_times().user
+        answers: list[int] = []
+        images = [Image.new("RGB", (900, 900), (number, 0, 200)) for number in range(200)]
+        caller = threading.Thread(target=lambda: answers.append(len(client.search(images=images, k=1))))
+        caller.start()
+        _until(lambda: network.cpu_times().user > before + 0.1)
+        # As systemd stops a service, unless told otherwise, and `timeout` a command.
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.terminate()
+        process.terminate()
+        assert not answers
+        caller.join(300)
+        assert answers == [200]
+        assert process.wait(timeout=60) == 0

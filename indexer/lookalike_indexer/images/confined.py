@@ -9,12 +9,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from pebble import ProcessPool
+from pebble import CONSTS, ProcessPool
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.images.lifeline import end_with_parent
@@ -24,6 +25,9 @@ T = TypeVar("T")
 _SMALLEST_MEMORY = 4 << 30
 # RGBA, RGB, a copy of either, and 16-bit levels as float64.
 _BYTES_PER_PIXEL = 24
+
+# Workers ignore the SIGTERM by which pebble asks them to end, so that it is no use to wait for SIGKILL.
+CONSTS.term_timeout = 0
 
 
 class ConfinedPool:
@@ -73,6 +77,8 @@ class ConfinedPool:
 
 def _begin(niceness: int, memory: int) -> None:
     end_with_parent()
+    # It reaches every process of a service that ends; the parent may still need what this one is doing.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.nice(niceness)
     # libtiff and its like write what they think of damaged files there; what matters comes back as a reason.
     silent = os.open(os.devnull, os.O_WRONLY)
