@@ -25,7 +25,8 @@ ShowPaths = Literal["admin", "local", "everyone"]
 SHOW_PATHS: tuple[ShowPaths, ...] = get_args(ShowPaths)
 
 # A path in a sentence, up to what cannot be part of one that is not quoted. "and/or" and https://host/ are none.
-_PATH = re.compile(r"""(?:(?<=file://)|(?<![\w.:/~-]))/[^\s'"`,;:()<>]+""")
+# There is one in file:/net.pth.
+_PATH = re.compile(r"""(?:(?<=file://)|(?<![\w.:/~-])|(?<=:)(?!//))/[^\s'"`,;:()<>]+""")
 
 Roots = Callable[[], Iterable[str]]
 
@@ -33,8 +34,10 @@ _ROOTS: ContextVar[Roots | None] = ContextVar("lookalike_hidden_roots", default=
 
 
 def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
-    """The folders that errors and notes may name: the collection's, the source's and that of a weights file."""
+    """The folders that replies and errors may name: the collection's, the source's and those of weights files."""
     folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(weights or ".").parent]
+    used = [model.spec.weights for model in reader.manifest.models.values()]
+    folders += [Path(one.name).parent for one in used if one.kind == "file"]
     return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]
 
 

@@ -6,6 +6,7 @@ import contextvars
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.manifest import ModelEntry
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
 from lookalike_server import visible
@@ -93,9 +95,14 @@ async def everything(served: Any, metadata: Any = ()) -> dict[str, bytes]:
 
 # What tells of files in this collection.
 TELLING = {
-    "a picture without weights", "damaged embeddings", "search", "list", "get", "membership", "clusters of an image",
-    "server",
+    "a picture without weights", "damaged embeddings", "search", "list", "get", "collection", "membership",
+    "clusters of an image", "server",
 }  # fmt: skip
+
+
+def from_file(model: ModelEntry, file: Path) -> ModelEntry:
+    weights = dataclasses.replace(model.spec.weights, kind="file", name=str(file))
+    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, weights=weights))
 
 
 @pytest.fixture
@@ -108,8 +115,9 @@ def telling(make_toy, serve, tmp_path):
     built, _ = run_cluster(
         toy.storage, dataclasses.replace(draft, spaces={"tiny": first}), ClusterSettings(clusters=3), Silent()
     )
-    # A clustering that lacks images says how to go on.
-    generations.publish(toy.storage, dataclasses.replace(built, spaces=draft.spaces))
+    # A clustering that lacks images says how to go on, and a model says which file it came from.
+    models = {name: from_file(model, tmp_path / "my nets" / "net.pth") for name, model in draft.models.items()}
+    generations.publish(toy.storage, dataclasses.replace(built, spaces=draft.spaces, models=models))
     weights = tmp_path / "my weights" / "net.pth"
 
     def no_weights(reader: Any, space: str) -> Any:
@@ -166,6 +174,8 @@ class TestWhoSees:
         assert b"go on with: lookalike cluster my collection --space tiny" in said["clusters of an image"]
         assert b"was replaced or changed since this generation was loaded" in said["damaged embeddings"]
         assert b"does not show callers like this one where images are" in said["search"]
+        described = collection_pb2.GetCollectionResponse.FromString(said["collection"])
+        assert [space.weights for space in described.spaces] == ["file:my nets/net.pth"]
         listed = collection_pb2.ListImagesResponse.FromString(said["list"])
         assert list(listed.images.uris) == ["", "", ""]
         assert all(listed.images.keys)
@@ -190,6 +200,7 @@ class TestWhoSees:
     ("'/srv/a/b.jpg' cannot be read", "'b.jpg' cannot be read"),
     ("at /srv/a/b.jpg: gone", "at b.jpg: gone"),
     ("file:///srv/a.jpg#7", "file://a.jpg#7"),
+    ("weights file:/srv/a.pth, 3:1", "weights file:a.pth, 3:1"),
     ("and/or 3/5 of dogs/01.jpg, see https://example.org/a/b", "and/or 3/5 of dogs/01.jpg, see https://example.org/a/b"),
     ("Search takes 1 to 256.", "Search takes 1 to 256."),
 ])  # fmt: skip

@@ -136,7 +136,7 @@ def _session_name(request: Request) -> str:
 
 
 async def post_login(request: Request) -> Response:
-    """Log in with {"token": ...}; the session's name is set as a cookie."""
+    """Log in with the token that is the body; the session's name is set as a cookie."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
