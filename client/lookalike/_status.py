@@ -77,7 +77,7 @@ def _sentence(
 ) -> str:
     if kind is e.MessageTooLargeError:
         return f"Too much for one call; ask in smaller batches. ({details})"
-    if kind is e.DeadlineExceededError and details in ("", _TIMED_OUT) and timeout is not None:
+    if kind is e.DeadlineExceededError and (not details or _TIMED_OUT in details) and timeout is not None:
         return f"{target} did not answer within {timeout:g} s; allow more by timeout=."
     if kind is e.UnimplementedError:
         return f"{target} does not know this call: it is older than this client, or no Lookalike server. ({details})"

@@ -70,6 +70,15 @@ def test_a_call_cancelled_by_the_server_makes_a_sentence_too(client, toy):
         client.info()
 
 
+@pytest.mark.parametrize("words", ["", "Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_however_grpc_says_it_a_timeout_is_one_sentence(connect, toy, words):
+    toy.fail(grpc.StatusCode.DEADLINE_EXCEEDED, words)
+    with pytest.raises(
+        lookalike.DeadlineExceededError, match=r"^127\.0\.0\.1:\d+ did not answer within 9 s; allow more"
+    ):
+        connect(toy.address, timeout=9).info()
+
+
 def full(toy, seconds: float, times: int = 1 << 30) -> None:
     """Let the toy's queue be full, and callers come back after so many seconds."""
     status = status_pb2.Status(code=8, message="The queue is full.")
