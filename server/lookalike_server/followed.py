@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.errors import IndexerError, UsageError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Followed(Generic[T]):
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[], T], unusable: T | None = None) -> None:
-        """Errors are those of `read`."""
+        """Errors are those of `read`. UsageError: a path is a pipe or a device, which can be read only once."""
         self._paths = paths
         self._read = read
         self._unusable = unusable
@@ -39,7 +39,7 @@ class Followed(Generic[T]):
         self._stamps = self._look()
         self._settled = _are_old(self._stamps)
         self._failed = False
-        self._value = read()
+        self._value = self._read_files()
 
     def get(self) -> T:
         """The value of the files as they are now, or what takes its place."""
@@ -54,13 +54,20 @@ class Followed(Generic[T]):
     def _renew(self, changed: bool) -> None:
         names = ", ".join(map(str, self._paths))
         try:
-            value = self._read()
+            value = self._read_files()
         except IndexerError as error:
             self._fail(names, error, told=self._failed and not changed)
             return
         if changed or self._failed or value != self._value:
             log.info("%s changed and was read again", names)
         self._value, self._failed = value, False
+
+    def _read_files(self) -> T:
+        for path in self._paths:
+            # To open a pipe would wait for a writer, with all calls behind it.
+            if path.exists() and not path.is_file():
+                raise UsageError(f"{path} is no regular file, and is read again when it changes; name a regular file.")
+        return self._read()
 
     def _fail(self, names: str, error: IndexerError, told: bool) -> None:
         self._failed = True

@@ -249,6 +249,18 @@ class TestTokens:
         assert len(told) == 1, "once, though it was tried with every call"
         assert other not in caplog.text, "whoever made the mistake may have put the token there"
 
+    async def test_a_pipe_in_place_of_the_file_holds_nobody_up_and_admits_nobody(self, running, tmp_path) -> None:
+        token, line = new_token("one", "read")
+        file = tmp_path / "tokens"
+        file.write_text(f"{line}\n")
+        async with running(tokens=file) as app:
+            assert await ask(app, token=token) is CODE.OK
+            file.unlink()
+            os.mkfifo(file)
+            assert await asyncio.wait_for(ask(app, token=token), 60) is CODE.UNAUTHENTICATED
+        with pytest.raises(UsageError, match="is no regular file"):
+            Tokens(file)
+
     async def test_two_changes_within_a_tick_of_the_clock_are_both_seen(self, running, tmp_path, monkeypatch) -> None:
         (old, old_line), (_, other_line) = new_token("old", "read"), new_token("new", "read")
         file = tmp_path / "tokens"
