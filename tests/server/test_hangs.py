@@ -161,14 +161,12 @@ class TestDevices:
         async with serve(toy, placement="replicate", devices=devices, limits=self.LIMITS) as served:
             devices[0].works.clear()
             try:
-                # Until it has taken one, which hangs.
-                calls = []
-                while not devices[0].entered:
-                    calls.append(asyncio.ensure_future(code_of(served.neighbors(query, 3))))
-                    await asyncio.sleep(0.01)
-                codes = await asyncio.gather(*calls)
-                assert codes.count(CODE.UNAVAILABLE) == 1
-                assert set(codes) <= {CODE.OK, CODE.UNAVAILABLE}
+                # One after another, so that no batch has two, until it has taken one, which hangs.
+                codes = []
+                while not codes or codes[-1] is CODE.OK:
+                    codes.append(await code_of(served.neighbors(query, 3)))
+                assert codes[-1] is CODE.UNAVAILABLE
+                assert devices[0].entered
                 replies = await asyncio.gather(*[served.neighbors(query, 3) for _ in range(20)])
                 assert {reply.served.device for reply in replies} == {"cuda:1"}
                 await until_health(served, SERVING, SEARCH)
