@@ -358,10 +358,10 @@ async def test_memory_returns_to_one_generations_size_after_swaps_under_load(mak
 
             # The first swaps bring in what is loaded once and stays.
             before = [await swap(generation) for generation in range(2, 4)][-1]
-            for generation in range(4, 8):
+            for generation in range(4, 12):
                 await swap(generation)
-            # Four generations that stayed would be 65 MB and more.
-            await until(lambda: memory() - before < 3 * size)
+            # Eight generations that stayed would be 131 MB and more; what the allocator keeps goes up and down by 54.
+            await until(lambda: memory() - before < 5 * size)
             done = True
             await asyncio.gather(*callers)
     finally:

@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,8 +75,12 @@ def test_an_idle_worker_that_is_killed_is_replaced(pool: ThumbnailPool, red: str
     for child in multiprocessing.active_children():
         child.kill()
         child.join()
-    outcomes = [pool.make(red, 16).result(60) for _ in range(5)]
-    assert outcomes[-1].jpeg, "whatever the first was answered"
+    # On a busy machine another worker takes longer to start than a picture may take.
+    end = time.monotonic() + 60
+    made = pool.make(red, 16).result(60)
+    while not made.jpeg and time.monotonic() < end:
+        made = pool.make(red, 16).result(60)
+    assert made.jpeg, "whatever the first was answered"
 
 
 def test_what_waits_when_it_closes_is_answered(red: str) -> None:
