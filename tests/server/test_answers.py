@@ -13,6 +13,7 @@ from lookalike_server.placement.devices import Cpu
 
 LISTS = ["IVF16,Flat", "IVF16,SQfp16", "IVF16,SQ8", "IVF16,PQ8np"]
 CUT = ["Flat", "SQfp16", *LISTS, "PCA16,IVF16,SQ8"]
+PROJECTED = ["PCA16,HNSW32,SQ8,Refine(SQ8)", "PCA16,SQ8,Refine(SQ8)", "PCA16,IVF16,SQ8,Refine(SQfp16)"]
 WHOLE = ["IVF16,PQ8x4fs,Refine(SQ8)", "IVF16,RaBitQ,Refine(SQ8)", "HNSW32,SQ8", "IVF16,PQ8x4fs", "IVF16_HNSW8,Flat"]
 PLACEMENTS = {
     "cpu": None,
@@ -45,7 +46,7 @@ def answers(reply: search_pb2.SearchResponse) -> Answer:
 
 class TestTheSameAnswer:
     @pytest.mark.parametrize("metric", ["cosine", "l2"])
-    @pytest.mark.parametrize("index", [*CUT, *WHOLE])
+    @pytest.mark.parametrize("index", [*CUT, *WHOLE, *PROJECTED])
     async def test_alone_and_in_company_and_wherever_the_index_lives(
         self, make_toy, serve, by_vector, index, metric
     ) -> None:
@@ -54,7 +55,7 @@ class TestTheSameAnswer:
         queries = np.concatenate([near(vectors[7], 20), near(vectors[500], 20, 6), vectors[[7, 30, 31]]])
         expected: Answer = []
         for placement, devices in PLACEMENTS.items():
-            if placement == "shard" and index in WHOLE[:4]:
+            if placement == "shard" and index in (*WHOLE[:4], *PROJECTED):
                 continue  # those cannot be cut
             async with serve(toy, placement=placement, devices=devices) as served:
                 for k in (3, 10):

@@ -30,7 +30,8 @@ def build_options(command: F) -> F:
                 show_default=True,
                 metavar="KIND|FACTORY",
                 help="auto, flat, ivf-flat, ivf-fp16, ivf-sq8, ivf-pq, ivf-pqfs, ivf-rabitq, hnsw, or a faiss factory "
-                "string. auto tries several on a sample of large collections, and takes the fastest.",
+                "string. pca128-hnsw, pca128-ivf-sq8 and pca128-flat search 128 principal components first. auto tries "
+                "several kinds on a sample of large collections, and takes the fastest.",
             ),
             click.option(
                 "--nlist",

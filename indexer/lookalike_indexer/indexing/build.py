@@ -11,10 +11,11 @@ import faiss
 from lookalike_indexer.collection.reader import CollectionReader, Float32
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError, UsageError
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.flat import flat_index
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_indexer.indexing.params import describe
-from lookalike_indexer.indexing.recipes import NAMES
+from lookalike_indexer.indexing.recipes import NAMES, PROJECTED_NAMES
 from lookalike_indexer.progress import Progress
 
 # Candidates that an index which refines its results looks at again, for each that is asked for.
@@ -25,15 +26,16 @@ _CODE_WORDS = 256
 
 def empty_index(factory: str, dim: int, metric: Metric, seed: int) -> faiss.Index:
     """An untrained index whose training is decided by the seed. UsageError: faiss cannot make it."""
+    stages = two_stage.parse(factory)
     try:
-        index = faiss.index_factory(dim, factory, faiss_metric(metric))
+        index = two_stage.empty(stages, dim) if stages else faiss.index_factory(dim, factory, faiss_metric(metric))
     except RuntimeError as error:
         raise UsageError(
             f"--index {factory!r}: faiss cannot make it for {dim} dimensions and {metric} ({_said(error)}); "
-            f"use {', '.join(NAMES)}, or another faiss factory string."
+            f"use {', '.join((*NAMES, *PROJECTED_NAMES))}, or another faiss factory string."
         ) from error
     kind = faiss.downcast_index(index)
-    if isinstance(kind, faiss.IndexRefine):
+    if isinstance(kind, faiss.IndexRefine) and not stages:
         kind.k_factor = _REFINED
     if isinstance(kind, faiss.IndexIDMap):
         raise UsageError(f"--index {factory!r}: leave IDMap out; images are numbered by their rows.")
@@ -55,7 +57,10 @@ def train(index: faiss.Index, sample: Float32, factory: str, gpus: Sequence[int]
         )
     with progress.stage(f"train {factory}", None, "vector"), _clustering_on(ivf, gpus):
         try:
-            index.train(sample)
+            if two_stage.is_two_stage(index):
+                two_stage.train(faiss.downcast_index(index), sample)
+            else:
+                index.train(sample)
         except RuntimeError as error:
             raise UsageError(
                 f"--index {factory!r} cannot be trained on {len(sample)} vectors ({_said(error)}); "
@@ -74,10 +79,10 @@ def least_training(index: faiss.Index, dim: int) -> tuple[int, str]:
     if isinstance(kind, faiss.IndexPreTransform):
         for number in range(kind.chain.size()):
             transform = faiss.downcast_VectorTransform(kind.chain.at(number))
-            if isinstance(transform, faiss.PCAMatrix):
+            if isinstance(transform, faiss.PCAMatrix) or two_stage.is_projection(transform):
                 if transform.d_out > transform.d_in:
                     raise UsageError(f"--index: a PCA to {transform.d_out} dimensions needs more than {dim} of them.")
-                needs.append((int(transform.d_out), "a PCA's dimensions"))
+                needs.append((int(transform.d_out), "principal components"))
             elif isinstance(transform, faiss.OPQMatrix):
                 needs.append((_CODE_WORDS, "an OPQ's code words"))
         needs.append(least_training(kind.index, dim))
@@ -96,10 +101,18 @@ def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metri
     with progress.stage(f"fill {space}", reader.manifest.spaces[space].rows, "image") as bar, _reproducible(index):
         for _, vectors in reader.stream_ahead(space):
             try:
-                index.add(prepare(vectors, metric))
+                add(index, prepare(vectors, metric))
             except RuntimeError as error:
                 raise IndexerError(f"faiss could not add vectors to the index ({_said(error)}).") from error
             bar.advance(len(vectors))
+
+
+def add(index: faiss.Index, vectors: Float32) -> None:
+    """Add vectors (n, dim), prepared for the index's metric, to a trained index of any kind."""
+    if two_stage.is_two_stage(index):
+        two_stage.add(faiss.downcast_index(index), vectors)
+    else:
+        index.add(vectors)
 
 
 @contextmanager

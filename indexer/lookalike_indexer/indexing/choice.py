@@ -18,7 +18,7 @@ from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.indexing.growth import slowdown
-from lookalike_indexer.indexing.recipes import RECALL_QUERIES, Recipe, candidates, choose, worth_trying
+from lookalike_indexer.indexing.recipes import COMPONENTS, RECALL_QUERIES, Recipe, candidates, choose, worth_trying
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.trial import Trial
@@ -76,6 +76,7 @@ def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> st
         "max_memory": settings.max_memory,
         "train_size": settings.train_size,
         "times": "scaled to all images",
+        "components": COMPONENTS,
         "metric": settings.metric,
         "seed": settings.seed,
     }
@@ -105,7 +106,9 @@ def _try(
     vectors = read_rows(reader, space, picked, settings.metric, progress)
     trial = Trial(vectors[RECALL_QUERIES:], vectors[:RECALL_QUERIES], settings)
     tried: list[Candidate] = []
-    kinds = candidates(rows)
+    with progress.stage("principal components", None, "component"):
+        components = trial.components()
+    kinds = candidates(rows, components)
     with progress.stage("try kinds of index", len(kinds), "kind") as bar:
         for kind in kinds:
             tried.append(_scaled(trial.candidate(kind), len(trial.vectors), rows, settings))

@@ -8,7 +8,7 @@ import faiss
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.build import empty_index, least_training
-from lookalike_indexer.indexing.recipes import NAMES, choose, refuse_nlist
+from lookalike_indexer.indexing.recipes import NAMES, PROJECTED_NAMES, choose, parse_projected, refuse_nlist
 from lookalike_indexer.indexing.settings import BuildSettings
 
 # A dimension that has many divisors, to parse a factory string with before that of the space is known.
@@ -20,8 +20,8 @@ _LISTS = re.compile(r"(?:^|,)IVF(\d+)(?=[,_(]|$)")
 def check_kind(settings: BuildSettings) -> None:
     """What the settings tell by themselves, without a space. UsageError: no such kind of index, or no such lists."""
     name = settings.index.strip()
-    if name.lower() in NAMES:
-        if name.lower() != "auto" and not name.lower().startswith("ivf-"):
+    if name.lower() in NAMES or parse_projected(name.lower()):
+        if name.lower() != "auto" and "ivf-" not in name.lower():
             refuse_nlist(settings)
         lists = settings.nlist
     else:
@@ -68,7 +68,7 @@ def _check_parses(factory: str) -> None:
         if _UNPARSED in str(error):
             raise UsageError(
                 f"--index {factory!r} is neither a kind of index nor a factory string of faiss; use "
-                f"{', '.join(NAMES)}, or a string such as IVF1024,SQ8."
+                f"{', '.join((*NAMES, *PROJECTED_NAMES))}, or a string such as IVF1024,SQ8."
             ) from error
 
 

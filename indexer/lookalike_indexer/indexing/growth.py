@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 
-from lookalike_indexer.indexing.recipes import list_count
+from lookalike_indexer.indexing.recipes import list_count, parse_projected
 from lookalike_indexer.indexing.settings import BuildSettings
 
 RULE = (
@@ -36,6 +36,8 @@ def slowdown(kind: str, nprobe: int, sampled: BuildSettings, sample: int, built:
 
 def _compared(kind: str, nprobe: int, settings: BuildSettings, rows: int) -> float:
     """What a search compares, up to a factor that depends on the kind alone."""
+    # Of an index in two stages, what the first compares: the second looks at as many candidates whatever N is.
+    kind = kind.split("-", 1)[1] if parse_projected(kind) else kind
     if kind == "hnsw":
         return math.log2(max(2, rows))
     if not kind.startswith("ivf-"):

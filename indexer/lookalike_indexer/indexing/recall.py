@@ -22,6 +22,7 @@ from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.params import describe, search_parameters
 from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Progress
 
 AT = 10
@@ -64,7 +65,7 @@ def measure_recall(
             for k in [k for k in ks if not _ended(ladders[k])]:
                 depth, count = min(k, rows - 1), min(len(queries), max(1, _NEIGHBORS // k))
                 asked, own = queries[:count], query_rows[:count]
-                labels = index.search(asked, depth + 1, params=search_parameters(index, nprobe))[1]
+                labels = searched(index, asked, depth + 1, nprobe)
                 found = np.take_along_axis(labels, _others(labels, own, depth), axis=1)
                 hits = _hits(reader, space, metric, asked, found, truth.at(depth, count))
                 ladders[k].append(RecallPoint(nprobe, hits / (depth * count), k))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.settings import BuildSettings
 
 NAMES = ("auto", "flat", "flat-fp16", "ivf-flat", "ivf-fp16", "ivf-sq8", "ivf-pq", "ivf-pqfs", "ivf-rabitq", "hnsw")
+
+# "pca128-hnsw": candidates by 128 principal components, put in order by codes of all dimensions (two_stage.py).
+_PROJECTED = re.compile(r"pca(\d+)-(.+)")
+_FIRST_STAGES = ("flat", "hnsw", "ivf-sq8")
+PROJECTED_NAMES = tuple(f"pcaN-{first}" for first in _FIRST_STAGES)
+# Numbers of components that are tried.
+COMPONENTS = (64, 128, 256, 512)
 
 # Below this an exact search of 2048 dimensions takes a few milliseconds, and an index could only lose.
 _FLAT_BELOW = 20_000
@@ -52,20 +61,42 @@ def choose(rows: int, dim: int, settings: BuildSettings) -> Recipe:
         nlist, nlist_reason = _lists(rows, settings)
         factory = f"IVF{nlist},{_codes(name, dim)}"
         return Recipe(factory, _train_size(rows, _TRAIN_PER_LIST * nlist, settings), f"{reason}; {nlist_reason}")
+    if projected := parse_projected(name):
+        return _projected(*projected, rows, settings, reason)
     refuse_nlist(settings)
     return Recipe(settings.index.strip(), _train_size(rows, _TRAIN_OTHERS, settings), reason)
 
 
-def candidates(rows: int) -> list[str]:
-    """The kinds of index that are worth trying for `rows` images on a processor."""
+def parse_projected(name: str) -> tuple[int, str] | None:
+    """The number of components and the kind of the first stage that a name such as "pca128-hnsw" says, else None."""
+    found = _PROJECTED.fullmatch(name)
+    return (int(found[1]), found[2]) if found and found[2] in _FIRST_STAGES else None
+
+
+def candidates(rows: int, components: Sequence[int] = ()) -> list[str]:
+    """The kinds of index that are worth trying for `rows` images on a processor, with these numbers of components."""
     # A graph is filled by one thread, so that it can be made again: a million images would take hours.
     graph = ["hnsw"] if rows <= _GRAPH_UP_TO else []
-    return ["flat", "ivf-fp16", "ivf-sq8", "ivf-rabitq", "ivf-pqfs", *graph]
+    firsts = ["flat", "ivf-sq8", *graph]
+    projected = [f"pca{count}-{first}" for count in components for first in firsts]
+    return ["flat", "ivf-fp16", "ivf-sq8", "ivf-rabitq", "ivf-pqfs", *graph, *projected]
 
 
 def held_back(rows: int) -> int:
     """How many vectors to keep from training, as queries that measure recall."""
     return min(RECALL_QUERIES, math.ceil(rows / 10))
+
+
+def _projected(components: int, first: str, rows: int, settings: BuildSettings, reason: str) -> Recipe:
+    train_size = _train_size(rows, _TRAIN_OTHERS, settings)
+    if first == "ivf-sq8":
+        nlist, nlist_reason = _lists(rows, settings)
+        train_size, reason = _train_size(rows, _TRAIN_PER_LIST * nlist, settings), f"{reason}; {nlist_reason}"
+        first = f"IVF{nlist},SQ8"
+    else:
+        refuse_nlist(settings)
+        first = {"flat": "SQ8", "hnsw": "HNSW32,SQ8"}[first]
+    return Recipe(f"PCA{components},{first},Refine(SQ8)", train_size, reason)
 
 
 def _automatic(rows: int, settings: BuildSettings) -> tuple[str, str]:
@@ -136,6 +167,6 @@ def refuse_nlist(settings: BuildSettings) -> None:
     """UsageError: --nlist is given for an index that has no lists, or whose factory string names their number."""
     if settings.nlist is not None:
         raise UsageError(
-            f"--nlist {settings.nlist} goes with the kinds of --index that begin with ivf-, not with "
+            f"--nlist {settings.nlist} goes with the kinds of --index that have ivf- in their names, not with "
             f"{settings.index!r}."
         )

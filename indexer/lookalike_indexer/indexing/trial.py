@@ -14,12 +14,13 @@ from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.params import search_parameters
 from lookalike_indexer.indexing.products import multiply_from_few
+from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train_components
 from lookalike_indexer.indexing.recall import AT, as_near, efforts, pair_distances
-from lookalike_indexer.indexing.recipes import choose
+from lookalike_indexer.indexing.recipes import COMPONENTS, choose
 from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.indexing.two_stage import candidates_for, searched
 from lookalike_indexer.progress import Silent
 
 _BATCH = 64
@@ -42,16 +43,38 @@ class Trial:
         index = build.empty_index(recipe.factory, self.vectors.shape[1], settings.metric, settings.seed)
         if recipe.train_size:
             build.train(index, self.vectors[: recipe.train_size], recipe.factory, (), Silent())
-        index.add(self.vectors)
+        build.add(index, self.vectors)
         nprobe, recall = self._effort(index)
         stored = len(faiss.serialize_index(index)) / len(self.vectors)
         return Candidate(kind, recipe.factory, nprobe, recall, self._speed(index, nprobe), stored, "")
+
+    def components(self) -> list[int]:
+        """The numbers of principal components that are worth a trial, of recipes.COMPONENTS; at most two.
+
+        That is the least number by which so many of the true neighbours are
+        among the candidates that the second stage can reach the target, and
+        the next one. Empty where it takes more than half of the dimensions.
+        """
+        rows, dim = self.vectors.shape
+        usable = [count for count in COMPONENTS if count <= min(dim // 2, rows)]
+        if not usable:
+            return []
+        trained = train_components(self.vectors[:TRAINED_ON], usable[-1])
+        stored, asked = projectable(self.vectors) @ trained.T, projectable(self._queries) @ trained.T
+        # Half of what may be missed is left to the search among the components.
+        needed = (1 + self._settings.target_recall) / 2
+        for place, count in enumerate(usable):
+            everything = [(np.arange(rows), np.ascontiguousarray(stored[:, :count]))]
+            found = exact_search(everything, asked[:, :count], candidates_for(self._k, rows), "l2")[0]
+            if self._recall(found) * found.shape[1] / self._k >= needed:
+                return usable[place : place + 2]
+        return []
 
     def _effort(self, index: faiss.Index) -> tuple[int, float]:
         """The least effort that reaches the target, with its recall; else the best one."""
         best = (0, 0.0)
         for nprobe in efforts(index):
-            found = index.search(self._queries, self._k, params=search_parameters(index, nprobe))[1]
+            found = searched(index, self._queries, self._k, nprobe)
             recall = self._recall(found)
             if recall > best[1]:
                 best = (nprobe, recall)
@@ -61,7 +84,6 @@ class Trial:
 
     def _speed(self, index: faiss.Index, nprobe: int) -> float:
         """Queries a second of one thread, in batches."""
-        params = search_parameters(index, nprobe)
         # As a server does.
         multiply_from_few(int(index.d), 1)
         with _one_thread():
@@ -69,7 +91,7 @@ class Trial:
             for _ in range(_PASSES):
                 began = time.perf_counter()
                 for start in range(0, len(self._queries), _BATCH):
-                    index.search(self._queries[start : start + _BATCH], self._k, params=params)
+                    searched(index, self._queries[start : start + _BATCH], self._k, nprobe)
                 seconds.append(time.perf_counter() - began)
         return len(self._queries) / min(seconds)
 

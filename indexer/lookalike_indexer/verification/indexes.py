@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faiss
 import numpy as np
 
 from lookalike_indexer.collection.manifest import IndexEntry
@@ -10,6 +11,7 @@ from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.metric import faiss_metric, prepare, to_distances
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.indexing.two_stage import is_two_stage
 from lookalike_indexer.verification.examination import Examination
 
 _QUERIES = 64
@@ -45,7 +47,8 @@ def _difference(examination: Examination, entry: IndexEntry) -> str:
         return str(error)
     if (index.ntotal, index.d) != (entry.rows, space.dim):
         return f"holds {index.ntotal} vectors of {index.d} values and should hold {entry.rows} of {space.dim}"
-    if index.metric_type != faiss_metric(entry.metric):
+    # The stages of an index in two compare unit vectors by Euclidean distance under cosine, too.
+    if index.metric_type != (faiss.METRIC_L2 if is_two_stage(index) else faiss_metric(entry.metric)):
         return f"was built for another metric than {entry.metric}"
     if describe(index).lossless and reader.manifest.rows(parts) == entry.rows and examination.intact(parts):
         rows = np.sort(choose_rows(entry.rows, _QUERIES, examination.settings.seed))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import faiss
 
 from lookalike_indexer.errors import DeviceError
+from lookalike_indexer.indexing.two_stage import is_two_stage
 
 # k and nprobe of faiss's GPU kernels.
 GPU_SELECTION = 2048
@@ -51,6 +52,11 @@ class Gpu:
         self._number = number
 
     def host(self, index: faiss.Index) -> Any:
+        if is_two_stage(index):
+            raise DeviceError(
+                f"The index cannot be put on {self.name}: its principal components are searched on the processor; "
+                "serve it with --placement cpu, or build one of the kinds Flat, SQfp16, IVF,Flat, IVF,SQ or IVF,PQ."
+            )
         try:
             if not holds_vectors(index):
                 return self._clone(index)

@@ -10,11 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.metric import faiss_metric
 from lookalike_indexer.indexing.params import describe
 from lookalike_server.placement.held import Decode, Held
 from lookalike_server.placement.lists import ListChooser, list_sizes
-from lookalike_server.placement.sources import FlatSource, GraphSource, ListSource, OtherSource, Source
+from lookalike_server.placement.sources import (
+    FlatSource,
+    GraphSource,
+    ListSource,
+    OtherSource,
+    ProjectedSource,
+    Source,
+    TwoStageSource,
+)
 from lookalike_server.placement.strategies import AsFound, Compared, Graph, Refined, Strategy
 
 Float32 = npt.NDArray[np.float32]
@@ -37,6 +46,8 @@ def strategy_of(
     as_found = AsFound(OtherSource(index, metric), metric, _nlist(index), max_selection)
     if not isinstance(index, faiss.Index) or max_selection is not None:
         return np.ascontiguousarray, as_found
+    if two_stage.is_two_stage(index):
+        return np.ascontiguousarray, _two_stage(_downcast(index), metric) or as_found
     transform, kind = _untransformed(index)
     if kind.metric_type != faiss_metric(metric):
         return np.ascontiguousarray, as_found
@@ -61,6 +72,19 @@ def _refined(kind: faiss.IndexRefine, metric: Metric) -> Strategy | None:
     if decode is None or isinstance(base, faiss.IndexPreTransform):
         return None
     return Refined(_source(base, metric, None), Held(decode, metric), float(kind.k_factor))
+
+
+def _two_stage(kind: faiss.IndexRefine, metric: Metric) -> Strategy | None:
+    """None when faiss cannot decode what the second stage holds."""
+    decode = _decode(faiss.downcast_index(kind.refine_index))
+    if decode is None:
+        return None
+    first = two_stage.first_stage(kind)
+    source: Source = TwoStageSource(kind)
+    if isinstance(first, faiss.IndexIVF):
+        # faiss's own choice of lists depends on the batch.
+        source = ProjectedSource(kind, ListSource(first, "l2", ListChooser(first, list_sizes(first))))
+    return Refined(source, Held(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
 def _source(kind: faiss.Index, metric: Metric, sizes: Int64 | None) -> Source:

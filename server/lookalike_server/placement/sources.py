@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_server.placement.lists import ListChooser, Probes
@@ -21,6 +22,10 @@ from lookalike_server.placement.lists import ListChooser, Probes
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
+# Candidates beyond k: what comes next may be as near as the last one, exactly (copies of a picture) or by rounding.
+MARGIN = 8
+# A graph that did not find k is searched so many times as hard at most. Then somebody has to compare everything.
+HARDEST = 8
 # Results of one range search: 200 MiB of rows and scores.
 _RESULTS = 1 << 24
 # Queries of one range search at most.
@@ -137,6 +142,47 @@ class GraphSource:
     def near(self, queries: Float32, k: int, nprobe: int, probes: Probes | None) -> tuple[Int64, Float32]:
         scores, rows = self._index.search(queries, k, params=search_parameters(self._index, max(nprobe, k)))
         return rows, _costs(scores, rows, self._metric)
+
+
+class TwoStageSource:
+    """Principal components find candidates, and faiss keeps the best of them by the codes of all dimensions.
+
+    Fewer rows than asked for come back: the others are certainly not the nearest, up to the rounding of the queries.
+    """
+
+    def __init__(self, index: faiss.IndexRefine) -> None:
+        self._index = index
+        self._graph = isinstance(two_stage.first_stage(index), faiss.IndexHNSW)
+        self.ntotal = int(index.ntotal)
+
+    def probes(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool) -> Probes | None:
+        return None
+
+    def near(self, queries: Float32, k: int, nprobe: int, probes: Probes | None) -> tuple[Int64, Float32]:
+        kept = min(-(-k // two_stage.FACTOR) + MARGIN, k)
+        costs, rows = two_stage.search(self._index, queries, kept, k, nprobe)
+        effort = max(nprobe, k)
+        hardest = effort * HARDEST if self._graph else effort
+        while effort < hardest and len(short := np.flatnonzero((rows < 0).any(axis=1))):
+            effort *= 2
+            again = np.ascontiguousarray(queries[short])
+            costs[short], rows[short] = two_stage.search(self._index, again, kept, k, effort)
+        return rows, np.where(rows < 0, np.float32(np.inf), costs)
+
+
+class ProjectedSource:
+    """The inverted lists of principal components."""
+
+    def __init__(self, index: faiss.IndexRefine, lists: ListSource) -> None:
+        self._index = index
+        self._lists = lists
+        self.ntotal = lists.ntotal
+
+    def probes(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool) -> Probes | None:
+        return self._lists.probes(two_stage.project(self._index, queries), nprobe, wanted, precise)
+
+    def near(self, queries: Float32, k: int, nprobe: int, probes: Probes | None) -> tuple[Int64, Float32]:
+        return self._lists.near(two_stage.project(self._index, queries), k, nprobe, probes)
 
 
 class OtherSource:

@@ -21,15 +21,11 @@ from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_server.placement.devices import GPU_SELECTION
 from lookalike_server.placement.held import Held
 from lookalike_server.placement.lists import Probes
-from lookalike_server.placement.sources import GraphSource, RangeSource, Source
+from lookalike_server.placement.sources import HARDEST, MARGIN, GraphSource, RangeSource, Source
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
-# Candidates beyond k: what comes next may be as near as the last one, exactly (copies of a picture) or by rounding.
-MARGIN = 8
-# A graph that did not find k is searched so many times as hard at most. Then somebody has to compare everything.
-_HARDEST = 8
 # Candidates of quick codes that are looked at again, where copies tie.
 _MOST_REFINED = 2048
 
@@ -112,7 +108,7 @@ class Graph:
         least = max(nprobe, candidates)
         effort = np.full(len(queries), least, np.int64)
         needs = np.minimum(wanted, total)
-        while len(short := np.flatnonzero(((rows >= 0).sum(axis=1) < needs) & (effort < least * _HARDEST))):
+        while len(short := np.flatnonzero(((rows >= 0).sum(axis=1) < needs) & (effort < least * HARDEST))):
             effort[short] *= 2
             harder = int(effort[short[0]])
             rows[short] = self._source.near(np.ascontiguousarray(queries[short]), candidates, harder, None)[0]
@@ -121,19 +117,20 @@ class Graph:
 
 
 class Refined:
-    """The `factor` * k best by quick codes, put in order by what finer codes decode to."""
+    """The `factor` * k best by quick codes, but `least` of them, put in order by what finer codes decode to."""
 
     depends_on_k = True
 
-    def __init__(self, source: Source, held: Held, factor: float) -> None:
+    def __init__(self, source: Source, held: Held, factor: float, least: int = 1) -> None:
         self._source = source
         self._held = held
         self._factor = max(1.0, factor)
+        self._least = least
 
     def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
         # Precise: scores of the quick codes begin with those of the lists.
         probes = self._source.probes(queries, nprobe, wanted, precise=True)
-        candidates = min(math.ceil(k * self._factor), self._source.ntotal)
+        candidates = min(max(math.ceil(k * self._factor), self._least), self._source.ntotal)
         rows, distances = self._refined(queries, k, candidates, nprobe, probes)
         found = padded(rows[:, :k], distances[:, :k], k)
         tied = cut_through_a_tie(rows, distances, k)

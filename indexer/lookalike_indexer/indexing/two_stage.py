@@ -1,0 +1,146 @@
+"""Indexes in two stages: principal components find candidates, codes of the whole vectors put them in order.
+
+Such an index is a faiss IndexRefine. Its base is an index of the projected
+vectors behind a LinearTransform; its refine_index holds codes of all
+dimensions. Both compare by Euclidean distance. Under cosine the vectors have
+unit length, so that this is the same order.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train_components, transform
+
+# The first stage looks for this many times k candidates, and for _LEAST at least.
+FACTOR = 4
+LEAST = 40
+# Codes that can be decoded row by row, so that distances are true ones.
+_FACTORY = re.compile(r"PCA(\d+),(.+),Refine\((Flat|SQ[a-z0-9]+)\)")
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """A parsed factory string: the number of components, the factory strings of the two stages."""
+
+    components: int
+    first: str
+    second: str
+
+
+def parse(factory: str) -> TwoStage | None:
+    """The stages that a factory string such as "PCA128,HNSW32,SQ8,Refine(SQ8)" names; None for other strings."""
+    found = _FACTORY.fullmatch(factory)
+    return TwoStage(int(found[1]), found[2], found[3]) if found else None
+
+
+def empty(stages: TwoStage, dim: int) -> faiss.IndexRefine:
+    """An untrained index of `dim` dimensions.
+
+    UsageError: more components than dimensions. RuntimeError: faiss cannot
+    make one of the stages.
+    """
+    if not 1 <= stages.components <= dim:
+        raise UsageError(f"--index: {stages.components} components; the embeddings have {dim} dimensions.")
+    first = faiss.index_factory(stages.components, stages.first, faiss.METRIC_L2)
+    projected = faiss.IndexPreTransform(faiss.LinearTransform(dim, stages.components, False), first)
+    index = faiss.IndexRefine(projected, faiss.index_factory(dim, stages.second, faiss.METRIC_L2))
+    index.k_factor = FACTOR
+    return index
+
+
+def is_two_stage(index: Any) -> bool:
+    """Whether a faiss index is one that `empty` makes."""
+    kind = faiss.downcast_index(index) if isinstance(index, faiss.Index) else None
+    return isinstance(kind, faiss.IndexRefine) and _linear(kind) is not None
+
+
+def train(index: faiss.IndexRefine, sample: Float32) -> None:
+    """Train both stages on prepared vectors (n, dim), n at least the number of components."""
+    projected, linear = _projected(index), _linear(index)
+    trained = transform(train_components(sample[:TRAINED_ON], linear.d_out))
+    linear.A = trained.A
+    linear.is_trained = True
+    first_stage(index).train(project(index, sample))
+    index.refine_index.train(sample)
+    projected.is_trained = index.is_trained = True
+
+
+def add(index: faiss.IndexRefine, vectors: Float32) -> None:
+    """Add prepared vectors (n, dim) to both stages; the projection does not depend on the rows around each."""
+    first_stage(index).add(project(index, vectors))
+    index.refine_index.add(vectors)
+    _projected(index).ntotal = index.ntotal = index.refine_index.ntotal
+
+
+def project(index: faiss.IndexRefine, vectors: Float32) -> Float32:
+    """Prepared vectors (n, dim) as the first stage sees them, (n, components)."""
+    projected: Float32 = _linear(index).apply(projectable(vectors))
+    return projected
+
+
+def first_stage(index: faiss.IndexRefine) -> faiss.Index:
+    """The index over the projected vectors, by its own class."""
+    return faiss.downcast_index(_projected(index).index)
+
+
+def candidates_for(k: int, ntotal: int) -> int:
+    """How many candidates the first stage looks for where k neighbours are wanted."""
+    return min(max(math.ceil(FACTOR * k), LEAST), ntotal)
+
+
+def search(index: faiss.IndexRefine, queries: Float32, k: int, candidates: int, effort: int) -> tuple[Float32, Int64]:
+    """The k best of `candidates` by the second stage: squared distances and rows, both (n, k), ascending.
+
+    `queries` (n, dim) are prepared. `effort` is the nprobe or efSearch of the
+    first stage. Rows end with -1 where there are fewer. Where the first stage
+    compares one query at a time, as graphs and scans of codes do, the answer
+    to a query does not depend on the others.
+    """
+    kept = min(k, candidates)
+    base = search_parameters(_projected(index), effort)
+    # Just above the quotient: faiss takes the integer part of the product.
+    factor = (candidates + 0.5) / kept
+    parameters = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
+    distances, rows = index.search(projectable(queries), kept, params=parameters)
+    if kept < k:
+        rows = np.pad(rows, ((0, 0), (0, k - kept)), constant_values=-1)
+        distances = np.pad(distances, ((0, 0), (0, k - kept)), constant_values=np.inf)
+    return distances, rows
+
+
+def searched(index: faiss.Index, queries: Float32, k: int, effort: int) -> npt.NDArray[np.int64]:
+    """The rows (n, k) that any index finds for prepared queries (n, dim) with an nprobe or efSearch."""
+    if is_two_stage(index):
+        kind = faiss.downcast_index(index)
+        return search(kind, queries, k, candidates_for(k, int(index.ntotal)), effort)[1]
+    rows: npt.NDArray[np.int64] = index.search(queries, k, params=search_parameters(index, effort))[1]
+    return rows
+
+
+def _projected(index: faiss.IndexRefine) -> faiss.IndexPreTransform:
+    return faiss.downcast_index(index.base_index)
+
+
+def _linear(index: faiss.IndexRefine) -> Any:
+    """The transform of a base index that consists of one, without a bias; else None."""
+    base = faiss.downcast_index(index.base_index)
+    if not isinstance(base, faiss.IndexPreTransform) or base.chain.size() != 1:
+        return None
+    linear = faiss.downcast_VectorTransform(base.chain.at(0))
+    return linear if is_projection(linear) else None
+
+
+def is_projection(transform: faiss.VectorTransform) -> bool:
+    """Whether a transform, by its own class, is the first step of such an index."""
+    return type(transform) is faiss.LinearTransform and not transform.have_bias
