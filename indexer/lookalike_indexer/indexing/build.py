@@ -98,7 +98,10 @@ def least_training(index: faiss.Index, dim: int) -> tuple[int, str]:
 
 def fill(index: faiss.Index, reader: CollectionReader, space: str, metric: Metric, progress: Progress) -> None:
     """Add all rows of a space in order, one block at a time: entry i of the index is row i of the space."""
-    with progress.stage(f"fill {space}", reader.manifest.spaces[space].rows, "image") as bar, _reproducible(index):
+    with (
+        progress.stage(f"fill {space}", reader.manifest.spaces[space].rows, "image") as bar,
+        one_thread_for_graphs(index),
+    ):
         for _, vectors in reader.stream_ahead(space):
             try:
                 add(index, prepare(vectors, metric))
@@ -130,7 +133,7 @@ def _clustering_on(ivf: faiss.IndexIVF | None, gpus: Sequence[int]) -> Iterator[
 
 
 @contextmanager
-def _reproducible(index: faiss.Index) -> Iterator[None]:
+def one_thread_for_graphs(index: faiss.Index) -> Iterator[None]:
     """Fill a graph with one thread: its links depend on the order in which the threads come."""
     threads = faiss.omp_get_max_threads()
     if describe(index).kind == "graph":

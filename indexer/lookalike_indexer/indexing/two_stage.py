@@ -25,6 +25,7 @@ from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train
 # The first stage looks for this many times k candidates, and for _LEAST at least.
 FACTOR = 4
 LEAST = 40
+_MOST_PARAMETERS = 1024
 # Codes that can be decoded row by row, so that distances are true ones.
 _FACTORY = re.compile(r"PCA(\d+),(.+),Refine\((Flat|SQ[a-z0-9]+)\)")
 
@@ -99,31 +100,49 @@ def candidates_for(k: int, ntotal: int) -> int:
     return min(max(math.ceil(FACTOR * k), LEAST), ntotal)
 
 
-def search(index: faiss.IndexRefine, queries: Float32, k: int, candidates: int, effort: int) -> tuple[Float32, Int64]:
-    """The k best of `candidates` by the second stage: squared distances and rows, both (n, k), ascending.
+class TwoStageSearch:
+    """Searches such an index, as it was trained and filled. Calls from several threads may overlap."""
 
-    `queries` (n, dim) are prepared. `effort` is the nprobe or efSearch of the
-    first stage. Rows end with -1 where there are fewer. Where the first stage
-    compares one query at a time, as graphs and scans of codes do, the answer
-    to a query does not depend on the others.
-    """
-    kept = min(k, candidates)
-    base = search_parameters(_projected(index), effort)
-    # Just above the quotient: faiss takes the integer part of the product.
-    factor = (candidates + 0.5) / kept
-    parameters = faiss.IndexRefineSearchParameters(k_factor=factor, base_index_params=base)
-    distances, rows = index.search(projectable(queries), kept, params=parameters)
-    if kept < k:
-        rows = np.pad(rows, ((0, 0), (0, k - kept)), constant_values=-1)
-        distances = np.pad(distances, ((0, 0), (0, k - kept)), constant_values=np.inf)
-    return distances, rows
+    def __init__(self, index: faiss.Index) -> None:
+        # The caller's may be the only thing that owns the index.
+        self._owner = index
+        self._index = faiss.downcast_index(index)
+        self._base = _projected(self._index)
+        # Making parameters costs as much as a quick search; faiss only reads them.
+        self._parameters: dict[tuple[int, int, int], faiss.SearchParameters] = {}
+
+    def __call__(self, queries: Float32, k: int, candidates: int, effort: int) -> tuple[Float32, Int64]:
+        """The k best of `candidates` by the second stage: squared distances and rows, both (n, k), ascending.
+
+        `queries` (n, dim) are prepared. `effort` is the nprobe or efSearch of
+        the first stage. Rows end with -1 where there are fewer. Where the first
+        stage compares one query at a time, as graphs and scans of codes do, the
+        answer to a query does not depend on the others.
+        """
+        kept = min(k, candidates)
+        parameters = self._parameters_for(kept, candidates, effort)
+        distances, rows = self._index.search(projectable(queries), kept, params=parameters)
+        if kept < k:
+            rows = np.pad(rows, ((0, 0), (0, k - kept)), constant_values=-1)
+            distances = np.pad(distances, ((0, 0), (0, k - kept)), constant_values=np.inf)
+        return distances, rows
+
+    def _parameters_for(self, kept: int, candidates: int, effort: int) -> faiss.SearchParameters:
+        key = (kept, candidates, effort)
+        if key not in self._parameters:
+            if len(self._parameters) >= _MOST_PARAMETERS:
+                self._parameters.clear()
+            # Just above the quotient: faiss takes the integer part of the product.
+            self._parameters[key] = faiss.IndexRefineSearchParameters(
+                k_factor=(candidates + 0.5) / kept, base_index_params=search_parameters(self._base, effort)
+            )
+        return self._parameters[key]
 
 
 def searched(index: faiss.Index, queries: Float32, k: int, effort: int) -> npt.NDArray[np.int64]:
     """The rows (n, k) that any index finds for prepared queries (n, dim) with an nprobe or efSearch."""
     if is_two_stage(index):
-        kind = faiss.downcast_index(index)
-        return search(kind, queries, k, candidates_for(k, int(index.ntotal)), effort)[1]
+        return TwoStageSearch(index)(queries, k, candidates_for(k, int(index.ntotal)), effort)[1]
     rows: npt.NDArray[np.int64] = index.search(queries, k, params=search_parameters(index, effort))[1]
     return rows
 

@@ -27,6 +27,7 @@ Decode = Callable[[Int64], Float32]
 
 # Vectors that are decoded at once: 32 MiB of 2048 dimensions.
 _DECODED = 4096
+_FEW = 16
 # Elements that are decoded at once to be read once, so that they stay in a processor's cache: 1 MiB.
 _CACHED = 1 << 18
 
@@ -51,6 +52,9 @@ class Held:
 
     def nearest(self, queries: Float32, rows: Int64, k: int) -> Float32:
         """As `distances`, but infinity, too, for rows that are certainly not among the k nearest of those found."""
+        if rows.shape[1] <= k + _FEW:
+            # To tell them apart would cost more than it spares.
+            return self.distances(queries, rows)
         distances = np.full(rows.shape, np.inf, np.float32)
         step = max(1, _CACHED // max(1, rows.shape[1] * queries.shape[1]))
         for start in range(0, len(rows), step):

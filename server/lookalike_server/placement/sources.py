@@ -151,7 +151,7 @@ class TwoStageSource:
     """
 
     def __init__(self, index: faiss.IndexRefine) -> None:
-        self._index = index
+        self._search = two_stage.TwoStageSearch(index)
         self._graph = isinstance(two_stage.first_stage(index), faiss.IndexHNSW)
         self.ntotal = int(index.ntotal)
 
@@ -160,13 +160,13 @@ class TwoStageSource:
 
     def near(self, queries: Float32, k: int, nprobe: int, probes: Probes | None) -> tuple[Int64, Float32]:
         kept = min(-(-k // two_stage.FACTOR) + MARGIN, k)
-        costs, rows = two_stage.search(self._index, queries, kept, k, nprobe)
+        costs, rows = self._search(queries, kept, k, nprobe)
         effort = max(nprobe, k)
         hardest = effort * HARDEST if self._graph else effort
         while effort < hardest and len(short := np.flatnonzero((rows < 0).any(axis=1))):
             effort *= 2
             again = np.ascontiguousarray(queries[short])
-            costs[short], rows[short] = two_stage.search(self._index, again, kept, k, effort)
+            costs[short], rows[short] = self._search(again, kept, k, effort)
         return rows, np.where(rows < 0, np.float32(np.inf), costs)
 
 
