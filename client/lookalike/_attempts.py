@@ -25,8 +25,9 @@ _CHANCE: Final = random.SystemRandom()
 class Attempts:
     """The attempts of one call, which has `timeout` seconds for all of them; None for no limit.
 
-    What a server refuses for now is tried again up to `retries` times. With
-    `waits`, a call for which nobody listens is tried until its time is over.
+    What a server refuses for now is tried again up to `retries` times. Where it
+    names the pause, as an overloaded one does, the call is tried until its time
+    is over, unless `retries` is 0. With `waits`, a call for which nobody listens is tried until its time is over.
     """
 
     def __init__(self, timeout: float | None, retries: int, waits: bool) -> None:
@@ -58,10 +59,11 @@ class Attempts:
 
     def _pause_for_now(self, error: e.LookalikeError) -> float | None:
         """The pause after a refusal that may pass; None after another error, or too many of these."""
+        if isinstance(error, e.OverloadedError) and error.retry_after is not None and self._retries:
+            # The server spreads its callers over time by itself, so that the timeout alone bounds these.
+            return max(error.retry_after, _FIRST_S) * _CHANCE.uniform(1.0, 1.1)
         if self._refused >= self._retries:
             return None
-        if isinstance(error, e.OverloadedError) and error.retry_after is not None:
-            return error.retry_after * _CHANCE.uniform(1.0, 1.1)
         if isinstance(error, e.UnavailableError):
             return _varied(min(_LONGEST_S, _FIRST_S * _GROWTH**self._refused))
         return None

@@ -84,10 +84,10 @@ class Client(Experiments):
         None waits without an end.
 
         A call that the server cannot take now is repeated up to `retries` times, 0
-        to 4: with growing pauses, or after the pause that an overloaded server names,
-        if the timeout allows it. While nobody listens at `target`, as when a server
-        is starting, a call is repeated until its timeout, unless `wait_for_server` is
-        False or `retries` is 0.
+        to 4, with growing pauses. An overloaded server names the pause: then the call
+        is repeated until its timeout. While nobody listens at `target`, as when a
+        server is starting, a call is repeated until its timeout, too, unless
+        `wait_for_server` is False. `retries` 0 turns all of this off.
         """
         self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure))
 

@@ -156,7 +156,7 @@ class BatchQueue(Generic[W, R]):
         longest = most / 2 if before.entries else most
         if self._wait_of(before, now) > longest:
             raise self._full(
-                f"those {before.entries} who wait, and what is run, will take longer than {longest:g} s", now
+                f"the estimated wait behind {before.entries} queued calls is longer than {longest:g} s", now
             )
 
     def _before(self, flow: Flow[W, R], entry: Entry[W, R]) -> Load:

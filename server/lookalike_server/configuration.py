@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
+import select
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +17,8 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import harmless
 from lookalike_server.options import Settable, Setting, settable
 
+# Seconds for the writer of a pipe to begin.
+_WRITER_S = 5.0
 # Of 1: so much of a key has to be as in another one that may have been meant.
 _ALIKE = 0.75
 
@@ -60,12 +65,25 @@ def config_option(command: click.Command) -> click.Command:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_without_waiting) as file:
             return tomllib.load(file)
     except OSError as error:
         raise UsageError(f"--config {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config {path} is not TOML: {error}.") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, such as a shell's <(command), wait for its writer for a while at most."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not select.select([descriptor], [], [], _WRITER_S)[0]:
+            raise UsageError(f"--config {path} is a pipe, and nothing writes into it; give a file.")
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

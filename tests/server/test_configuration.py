@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -249,3 +251,24 @@ def test_every_setting_is_documented_as_it_is() -> None:
 
 def test_every_limit_says_what_it_bounds() -> None:
     assert [field.name for field in dataclasses.fields(Limits) if not field.metadata.get("what")] == []
+
+
+def test_a_pipe_is_read_like_a_file(started, tmp_path):
+    pipe = tmp_path / "settings"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("[limits]\nmax_k = 7\n",))
+    writer.start()
+    settings, result = started("--config", pipe)
+    writer.join()
+    assert settings is not None, result.output
+    assert settings.limits.max_k == 7
+
+
+def test_a_pipe_that_nobody_writes_into_is_refused(started, tmp_path, monkeypatch):
+    pipe = tmp_path / "settings"
+    os.mkfifo(pipe)
+    monkeypatch.setattr("lookalike_server.configuration._WRITER_S", 0.1)
+    settings, result = started("--config", pipe)
+    assert settings is None
+    assert result.exit_code == 2
+    assert "settings is a pipe, and nothing writes into it; give a file." in result.output
