@@ -64,8 +64,9 @@ def map2d(
 ) -> None:
     """Place the images on a plane, those that are alike near to each other.
 
-    The coordinates are stored in the collection. --out draws them as points,
-    and as thumbnails of which none lies over another.
+    The coordinates are stored in the collection. --out draws them as points
+    with the names of the clusters, and as thumbnails of which none lies over
+    another.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.map2d import default_name
@@ -83,7 +84,7 @@ def map2d(
         click.echo(findings(result))
     keep_result(view, result, keep if keep is not None else default_name(result), as_json)
     if folder is not None:
-        _draw(view, result, coloured, thumbnails, folder)
+        _draw(view, result, coloured, _clustering(view, space, clustering), thumbnails, folder)
         folder.tell(as_json)
 
 
@@ -110,10 +111,23 @@ def categories(view: View, space: str, color: str | None, clustering: str) -> tu
     return f"cluster of {name}", ["" if cluster < 0 else f"{cluster:0{width}d}" for cluster in clusters]
 
 
-def _draw(view: View, result: Result, coloured: tuple[str, list[str]], most: int, folder: OutFolder) -> None:
+def _clustering(view: View, space: str, clustering: str) -> str:
+    """The clustering that names come from: the one that is asked for, or the space's current one; "" without any."""
+    from lookalike_indexer.errors import NotBuiltError
+
+    try:
+        return view.clustering_name(clustering, space)
+    except NotBuiltError:
+        return ""
+
+
+def _draw(
+    view: View, result: Result, coloured: tuple[str, list[str]], clustering: str, most: int, folder: OutFolder
+) -> None:
     import numpy as np
 
-    from lookalike_indexer.pictures.map2d import Map, palette, points
+    from lookalike_indexer.experiments.interpret import cluster_names
+    from lookalike_indexer.pictures.map2d import Map, centers, palette, points
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
     from lookalike_indexer.pictures.thumbnails import Thumbnails
 
@@ -124,7 +138,12 @@ def _draw(view: View, result: Result, coloured: tuple[str, list[str]], most: int
     title = f"{result.settings['space']}, {result.settings['method']}"
     named = [of_images[row] for row in rows.tolist()]
     colours = palette(named)
-    chart = Map(places, named, colours, by, f"{title}: {len(rows):,} images")
+    titled = f"{title}: {len(rows):,} images"
+    names: list[tuple[str, float, float]] = []
+    if clustering:
+        names = centers(places, view.assigned(clustering).clusters[rows], cluster_names(view, clustering))
+        titled += f", names of the clusters of {clustering}"
+    chart = Map(places, named, colours, by, titled, names)
     folder.save(f"map-{result.settings['method']}", points(chart))
     drawn = np.arange(len(rows))
     if len(rows) > most:

@@ -10,14 +10,14 @@ from lookalike_indexer.collection.spec import ModelSpec
 
 def class_names(spec: ModelSpec) -> list[str]:
     """A name for each class: torchvision's for trained ImageNet heads, "class N" for all others."""
-    if spec.weights.pretrained and spec.classes == len(_imagenet()):
-        return list(_imagenet())
+    if spec.weights.pretrained and spec.classes == len(imagenet_names()):
+        return list(imagenet_names())
     return [f"class {number}" for number in range(spec.classes)]
 
 
 @functools.cache
-def _imagenet() -> tuple[str, ...]:
-    """The categories of every classifier of torchvision, read from a copy.
+def imagenet_names() -> tuple[str, ...]:
+    """The 1,000 categories of every ImageNet classifier of torchvision, by index, read from a copy.
 
     Importing torchvision, which imports torch, takes seconds and 800 MiB that
     counting hits needs for nothing else; a test compares the two.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.naming import Named, names_of_clusters
+from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Assigned, Int32, Int64, View, some
@@ -26,11 +26,14 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
     the least margin to the next centroid, random ones drawn by the seed; a
     small cluster has an image in several of them. A name is made of labels
     where there are any, else of the top-1 classes of the space's model, else of
-    another model's; see `naming`.
+    another model's. It is the meaning above them in ImageNet's tree where that
+    says more, and equal names are told apart by the five most probable
+    classes; see `naming`.
 
     Tables:
     - clusters: cluster, size, name, names_from ("labels", "predictions of MODEL" or ""), share and lift (of the first
-      part of the name), terms (the parts), shares and lifts (of all of them), is_mixed; empty clusters are left out
+      part of the name), terms, shares and lifts (of all of them), is_mixed, meaning (that is the name in place of the
+      terms, else ""), apart (which tells the cluster from others of the same name, else ""); no empty clusters
     - samples: cluster, kind ("central", "borderline", "random"), rank, id, key, label, prediction, distance, margin
 
     UsageError: samples below 1. NotBuiltError: no clustering. NotFoundError: no such clustering.
@@ -39,9 +42,9 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
         raise UsageError(f"samples is {samples}; it must be at least 1.")
     name = view.clustering_name(clustering)
     assigned = view.assigned(name)
-    model, predictions, classes = _predictions(view, assigned)
-    source, codes, texts = _source(view, model, predictions, classes)
-    named = names_of_clusters(codes, assigned.clusters, texts, assigned.entry.k)
+    model, top, classes = _predictions(view, assigned)
+    predictions = top[:, 0]
+    source, named = _names(view, assigned, model, top, classes)
     sizes = np.bincount(assigned.clusters[assigned.clusters >= 0], minlength=assigned.entry.k)
     tables = {
         "clusters": _clusters(sizes, named, source),
@@ -65,8 +68,24 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
     )
 
 
+def cluster_names(view: View, clustering: str) -> list[str]:
+    """The name of each cluster of a clustering, as `interpret_clusters` gives it; "" for a cluster without one."""
+    assigned = view.assigned(clustering)
+    return [named.text for named in _names(view, assigned, *_predictions(view, assigned))[1]]
+
+
+def _names(view: View, assigned: Assigned, model: str, top: Int32, classes: list[str]) -> tuple[str, list[Named]]:
+    """What names are made of, and the name of each cluster."""
+    if view.label_names:
+        source, codes, texts = "labels", view.labels, view.label_names
+    else:
+        source, codes, texts = (f"predictions of {model}" if model else ""), top[:, 0], classes
+    named = names_of_clusters(codes, assigned.clusters, texts, assigned.entry.k)
+    return source, told_apart(named, assigned.clusters, top, classes)
+
+
 def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]:
-    """The top-1 class of each image by the space's own model, or the first other one that kept any."""
+    """The most probable classes (images, top) by the space's own model, or the first other one that kept any."""
     own = view.reader.manifest.spaces[assigned.entry.space].model
     for model in [own, *sorted(view.reader.manifest.models)]:
         try:
@@ -74,15 +93,8 @@ def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]
         except NotBuiltError:
             continue
         names = [predicted.names.get(code, "") for code in range(int(predicted.classes.max(initial=-1)) + 1)]
-        return model, predicted.classes[:, 0], names
-    return "", np.full(len(view), -1, np.int32), []
-
-
-def _source(view: View, model: str, predictions: Int32, classes: list[str]) -> tuple[str, Int32, list[str]]:
-    """What names are made of: where it comes from, a code for each image, and the texts of the codes."""
-    if view.label_names:
-        return "labels", view.labels, view.label_names
-    return (f"predictions of {model}" if model else ""), predictions, classes
+        return model, predicted.classes, names
+    return "", np.full((len(view), 1), -1, np.int32), []
 
 
 def _clusters(sizes: Int64, named: Sequence[Named], source: str) -> pa.Table:
@@ -94,12 +106,14 @@ def _clusters(sizes: Int64, named: Sequence[Named], source: str) -> pa.Table:
             "size": pa.array(sizes[full], pa.int64()),
             "name": pa.array([each.text for each in here], pa.string()),
             "names_from": pa.array([source] * len(full), pa.string()),
-            "share": pa.array([each.shares[0] if each.shares else np.nan for each in here], pa.float64()),
-            "lift": pa.array([each.lifts[0] if each.lifts else np.nan for each in here], pa.float64()),
+            "share": pa.array([each.share for each in here], pa.float64()),
+            "lift": pa.array([each.lift for each in here], pa.float64()),
             "terms": pa.array([each.terms for each in here], pa.list_(pa.string())),
             "shares": pa.array([each.shares for each in here], pa.list_(pa.float64())),
             "lifts": pa.array([each.lifts for each in here], pa.list_(pa.float64())),
             "is_mixed": pa.array([each.is_mixed for each in here], pa.bool_()),
+            "meaning": pa.array([each.meaning for each in here], pa.string()),
+            "apart": pa.array([each.apart for each in here], pa.string()),
         }
     )
 
@@ -162,4 +176,12 @@ def _findings(tables: dict[str, pa.Table], name: str, source: str) -> tuple[str,
         "A name is made of up to three terms that are more frequent in the cluster than in all images, by their "
         "share x log(lift), until they cover half of the cluster; lift is the share in the cluster over that in all."
     )
+    if any(line["meaning"] for line in lines):
+        told.append(
+            "Where it says more, a name is the meaning above the terms in WordNet's tree of ImageNet's classes."
+        )
+    if any(line["apart"] for line in lines):
+        told.append(
+            "Clusters of one name are told apart by the class that is more often among the most probable ones in one."
+        )
     return tuple(told)

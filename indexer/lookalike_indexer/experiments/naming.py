@@ -6,38 +6,67 @@ p log(p / q), their part in the Kullback-Leibler divergence of the cluster from
 the whole: a share alone would name every cluster after the most frequent
 term, a lift alone after the rarest one. Terms with a lift of 1 or less name
 nothing.
+
+The meanings above the terms in ImageNet's tree (`imagenet_tree`) are ranked by
+the same measure. A meaning that covers half of the cluster is its name where
+the terms do not, or where it tells more than all of them: apron, kimono and
+wool are clothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lookalike_indexer.experiments.metrics import contingency
-from lookalike_indexer.experiments.view import Int32
+from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
+from lookalike_indexer.experiments.metrics import Contingency, contingency
+from lookalike_indexer.experiments.view import Int32, Int64
 
 # At most so many terms, and no more once they cover this share of the cluster.
 _TERMS, _COVERED = 3, 0.5
+# Rounding must not decide what covers half.
+_SLACK = 1e-9
+# A class tells twins apart only where at least this share of one of them has it.
+_TELLING = 0.1
 
 
 @dataclass(frozen=True)
 class Named:
-    """A name: its terms with the share and lift of each. It is mixed when they cover less than half of the cluster."""
+    """A name: its terms with the share and lift of each. It is mixed when neither they nor a meaning cover half.
+
+    `meaning`, with its own share and lift, is the name in place of the terms;
+    `apart` tells a cluster from others of the same name.
+    """
 
     terms: list[str]
     shares: list[float]
     lifts: list[float]
+    meaning: str = ""
+    meaning_share: float = float("nan")
+    meaning_lift: float = float("nan")
+    apart: str = ""
 
     @property
     def is_mixed(self) -> bool:
-        return sum(self.shares) < _COVERED - 1e-9
+        return not self.meaning and sum(self.shares) < _COVERED - _SLACK
+
+    @property
+    def share(self) -> float:
+        """The share of the first part of the name; NaN without a name."""
+        return self.meaning_share if self.meaning or not self.shares else self.shares[0]
+
+    @property
+    def lift(self) -> float:
+        """The lift of the first part of the name; NaN without a name."""
+        return self.meaning_lift if self.meaning or not self.lifts else self.lifts[0]
 
     @property
     def text(self) -> str:
-        """The terms as one text; "" without any."""
-        joined = " / ".join(self.terms)
-        return f"mixed: {joined}" if joined and self.is_mixed else joined
+        """The name as one text; "" without any."""
+        joined = self.meaning or " / ".join(self.terms)
+        plain = f"mixed: {joined}" if joined and self.is_mixed else joined
+        return f"{plain}, {self.apart}" if self.apart else plain
 
 
 def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -> list[Named]:
@@ -50,17 +79,117 @@ def names_of_clusters(codes: Int32, clusters: Int32, texts: list[str], k: int) -
     table = contingency(codes, clusters, len(texts), k)
     if not table.total:
         return names
-    share = table.counts / table.column_sums[table.columns]
-    overall = table.row_sums[table.rows] / table.total
-    lift = share / overall
+    share, lift, weight = _measured(table)
     # Where every image has the same term, it is what there is to say.
-    kept = (lift > 1) | (overall == 1)
-    weight = share * np.log(np.maximum(lift, 1))
+    kept = (lift > 1) | (table.row_sums[table.rows] == table.total)
+    told = np.zeros(k)
     order = np.lexsort((table.rows, -weight, table.columns))
     for cell in order[kept[order]].tolist():
-        name = names[table.columns[cell]]
+        cluster = table.columns[cell]
+        name = names[cluster]
         if len(name.terms) < _TERMS and name.is_mixed:
             name.terms.append(texts[table.rows[cell]])
             name.shares.append(float(share[cell]))
             name.lifts.append(float(lift[cell]))
-    return names
+            told[cluster] += weight[cell]
+    return _with_meanings(names, table, texts, told)
+
+
+def told_apart(names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> list[Named]:
+    """The names, with what tells each from others of the same text.
+
+    `classes` int32 (images, top) are the most probable classes of each image,
+    -1 for none, and `texts` their names. A class has a share p of a cluster's
+    images and q of all images of the clusters of this name. The class with the
+    most p log(p / q) is added, the largest cluster first, and no class twice.
+    A number is added where no class tells anything.
+    """
+    twins: dict[str, list[int]] = {}
+    for cluster, name in enumerate(names):
+        if name.text:
+            twins.setdefault(name.text.casefold(), []).append(cluster)
+    sizes = np.bincount(clusters[clusters >= 0], minlength=len(names))
+    result = list(names)
+    for same in twins.values():
+        if len(same) > 1:
+            ordered = sorted(same, key=lambda cluster: (-int(sizes[cluster]), cluster))
+            for cluster, apart in _apart(ordered, names, clusters, classes, texts).items():
+                result[cluster] = replace(names[cluster], apart=apart)
+    return result
+
+
+def _measured(table: Contingency) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The share, the lift and the rank of each cell."""
+    share = table.counts / table.column_sums[table.columns]
+    lift = share / (table.row_sums[table.rows] / table.total)
+    return share, lift, share * np.log(np.maximum(lift, 1))
+
+
+def _with_meanings(names: list[Named], table: Contingency, texts: list[str], told: np.ndarray) -> list[Named]:
+    """The names, with a meaning in place of terms where it says more."""
+    several = [cluster for cluster, name in enumerate(names) if not name.shares or name.shares[0] < _COVERED - _SLACK]
+    if not several:
+        return names
+    tree = imagenet_tree()
+    paths = [tree.upwards(tree.find(text)) for text in texts]
+    tells = np.array([meaning.tells for meaning in tree.meanings])
+    overall = _above(paths, np.arange(len(texts)), table.row_sums, len(tells)) / table.total
+    order = np.argsort(table.columns, kind="stable")
+    starts = np.searchsorted(table.columns[order], np.arange(len(names) + 1))
+    result = list(names)
+    for cluster in several:
+        cells = order[starts[cluster] : starts[cluster + 1]]
+        if not len(cells):
+            continue
+        share = _above(paths, table.rows[cells], table.counts[cells], len(tells)) / table.column_sums[cluster]
+        fit = tells & (share >= _COVERED - _SLACK) & (share > overall)
+        weight = np.where(fit, share * np.log(np.where(fit, share, 1) / np.where(fit, overall, 1)), -1)
+        # The lower of two that cover the same: the more exact word.
+        best = len(weight) - 1 - int(weight[::-1].argmax())
+        if fit.any() and (names[cluster].is_mixed or weight[best] > told[cluster] + _SLACK):
+            result[cluster] = replace(
+                names[cluster],
+                meaning=tree.meanings[best].word,
+                meaning_share=float(share[best]),
+                meaning_lift=float(share[best] / overall[best]),
+            )
+    return result
+
+
+def _above(paths: list[list[int]], rows: Int64, counts: Int64, meanings: int) -> Int64:
+    """How many images lie at or below each meaning, from how many there are of some terms."""
+    total = np.zeros(meanings, np.int64)
+    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        total[paths[row]] += count
+    return total
+
+
+def _apart(same: list[int], names: list[Named], clusters: Int32, classes: Int32, texts: list[str]) -> dict[int, str]:
+    """What tells each of some clusters of one name from the others."""
+    counts = np.array([_seen(classes[clusters == cluster], len(texts)) for cluster in same])
+    sizes = np.array([int((clusters == cluster).sum()) for cluster in same])
+    overall = counts.sum(axis=0) / sizes.sum()
+    own = {term.casefold() for cluster in same for term in [names[cluster].text, *_only_term(names[cluster])]}
+    free = np.array([text.casefold() not in own for text in texts], bool)
+    found = {}
+    for place, cluster in enumerate(same):
+        share = counts[place] / sizes[place]
+        fit = free & (share >= _TELLING) & (share > overall)
+        if fit.any():
+            weight = np.where(fit, share * np.log(np.where(fit, share, 1) / np.where(fit, overall, 1)), -1)
+            best = int(weight.argmax())
+            free[best] = False
+            found[cluster] = texts[best]
+        else:
+            found[cluster] = str(place + 1)
+    return found
+
+
+def _only_term(name: Named) -> list[str]:
+    return name.terms if len(name.terms) == 1 and not name.meaning else []
+
+
+def _seen(classes: Int32, count: int) -> Int64:
+    """How many images have each class among their most probable ones; no image has a class twice."""
+    seen: Int64 = np.bincount(classes[classes >= 0], minlength=count).astype(np.int64)
+    return seen

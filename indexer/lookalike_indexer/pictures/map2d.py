@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
@@ -33,7 +34,7 @@ class Map:
     """Positions (n, 2) with a category for each, the colours of some categories, what they are, and a title.
 
     Other categories are grey. `palette` makes the colours; those of all images
-    fit a map of some of them.
+    fit a map of some of them. `names` stand at their x and y, over the points.
     """
 
     places: Float64
@@ -41,6 +42,22 @@ class Map:
     colours: Mapping[str, Colour]
     by: str
     title: str
+    names: Sequence[tuple[str, float, float]] = ()
+
+
+def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[str]) -> list[tuple[str, float, float]]:
+    """The name of each cluster with a name, at the image nearest to the median of its places (n, 2).
+
+    `clusters` int32 (n,) is the cluster of each place, -1 for none.
+    """
+    found = []
+    for cluster, name in enumerate(names):
+        own = places[clusters == cluster]
+        if name and len(own):
+            apart = np.square(own - np.median(own, axis=0)).sum(axis=1)
+            x, y = own[int(apart.argmin())].tolist()
+            found.append((name, x, y))
+    return found
 
 
 def points(chart: Map) -> Figure:
@@ -58,6 +75,9 @@ def points(chart: Map) -> Figure:
         label = f" {short(name)} ({int(own.sum())})"
         axis.scatter(chart.places[own, 0], chart.places[own, 1], s=size, color=[colour], linewidths=0, label=label)
     axis.set(xticks=[], yticks=[], title=short(chart.title, 120), aspect="equal", adjustable="datalim")
+    for name, x, y in chart.names:
+        text = axis.text(x, y, short(name, 30), fontsize=7, ha="center", va="center", zorder=5)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
     figure.legend(loc="outside right upper", fontsize=8, markerscale=max(1.0, 5 / math.sqrt(size)), title=chart.by)
     return figure
 

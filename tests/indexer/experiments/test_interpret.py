@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.classes import imagenet_names
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.interpret import interpret_clusters
-from lookalike_indexer.experiments.naming import names_of_clusters
+from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.pictures.interpret import interpretation_sheets
 from lookalike_indexer.pictures.thumbnails import Thumbnails
@@ -107,6 +109,58 @@ def test_terms_are_added_until_half_of_the_cluster_is_named():
 def test_where_all_images_have_one_term_it_is_the_name():
     (name,) = names_of_clusters(np.zeros(4, np.int32), np.zeros(4, np.int32), ["only"], 1)
     assert (name.text, name.shares, name.lifts) == ("only", [1.0], [1.0])
+
+
+def test_a_mixed_cluster_is_named_by_what_its_classes_mean():
+    texts = ["apron", "kimono", "jersey", "cardigan", "sarong", "tench", "golf ball"]
+    codes = np.repeat(np.arange(7), 4).astype(np.int32)
+    clothing, rest = names_of_clusters(codes, (codes > 4).astype(np.int32), texts, 2)
+    assert (clothing.text, clothing.is_mixed, clothing.terms) == ("clothing", False, ["apron", "kimono", "jersey"])
+    assert (clothing.share, clothing.lift) == (1.0, pytest.approx(28 / 20))
+    # Half of it is one class, which says more than what both have in common.
+    assert rest.text == "tench"
+
+
+def test_labels_that_mean_nothing_to_imagenet_keep_their_terms():
+    texts = [f"t{number}" for number in range(6)] + ["apron"]
+    codes = np.array([0, 1, 2, 3, 4, 5, 6, 6], np.int32)
+    clusters = np.array([0] * 7 + [1], np.int32)
+    assert names_of_clusters(codes, clusters, texts, 2)[0].text == "mixed: t0 / t1 / t2"
+
+
+def test_twins_are_told_apart_by_their_second_class_or_a_number():
+    names = [Named(["daisy"], [1.0], [2.0]), Named(["daisy"], [1.0], [2.0]), Named(["tench"], [1.0], [2.0])]
+    texts = ["daisy", "bee", "pot", "tench"]
+    clusters = np.array([0, 0, 0, 1, 1, 2], np.int32)
+    classes = np.array([[0, 1], [0, 1], [0, 2], [0, 2], [0, 2], [3, 1]], np.int32)
+    assert [name.text for name in told_apart(names, clusters, classes, texts)] == ["daisy, bee", "daisy, pot", "tench"]
+    nothing = np.full((6, 1), -1, np.int32)
+    assert [name.text for name in told_apart(names, clusters, nothing, [])] == ["daisy, 1", "daisy, 2", "tench"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meanings"),
+    [
+        ("apron", ["apron", "protective garment", "clothing"]),
+        ("Leopards", ["leopard", "big cat", "feline"]),
+        ("n02979186_cassette_player", ["cassette player", "electronic equipment"]),
+        ("cat", ["cat", "feline", "carnivore"]),
+        ("t0", []),
+    ],
+)
+def test_names_are_found_in_imagenets_tree(name, meanings):
+    tree = imagenet_tree()
+    path = [tree.meanings[node].word for node in tree.upwards(tree.find(name))]
+    assert path[: len(meanings)] == meanings
+    assert bool(path) == bool(meanings)
+
+
+def test_every_class_of_imagenet_is_a_node_of_its_own():
+    tree = imagenet_tree()
+    nodes = {tree.find(name) for name in imagenet_names()}
+    assert len(nodes) == 1000
+    assert {tree.meanings[node].leaves for node in nodes} == {1}
+    assert tree.meanings[0].leaves == 1000
 
 
 def test_sheets_hold_25_clusters_each(make_collection, publish_clustering, clustered):

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from lookalike_indexer.pictures.figures import png
-from lookalike_indexer.pictures.map2d import Map, grid_cells, palette, points, thumbnails
+from lookalike_indexer.pictures.map2d import Map, centers, grid_cells, palette, points, thumbnails
 
 
 def test_every_picture_has_a_cell_of_its_own_near_its_place():
@@ -54,6 +54,14 @@ def test_categories_without_a_colour_are_grey():
     chart = Map(np.zeros((2, 2)), ["a", "b"], {"b": (1.0, 0.0, 0.0, 1.0)}, "label", "title")
     assert (np.asarray(thumbnails(chart, lambda position: None)) == (255, 0, 0)).all(2).any()
     assert [text.get_text().strip() for text in points(chart).legends[0].get_texts()] == ["other (1)", "b (1)"]
+
+
+def test_names_stand_at_an_image_in_the_middle_of_their_clusters():
+    places = np.array([[0.0, 0.0], [2.0, 0.0], [4.0, 1.0], [9.0, 9.0], [5.0, 5.0]])
+    names = centers(places, np.array([0, 0, 0, 1, -1]), ["clothing", "tench", "empty", ""])
+    assert names == [("clothing", 2.0, 0.0), ("tench", 9.0, 9.0)]
+    drawn = points(Map(places, [""] * 5, {}, "label", "title", names)).axes[0].texts
+    assert [(text.get_text(), text.get_position()) for text in drawn] == [("clothing", (2, 0)), ("tench", (9, 9))]
 
 
 def test_points_have_a_legend_with_counts():
