@@ -48,8 +48,9 @@ def choose_k(
     """Cluster into different numbers of clusters, measure each, and recommend one.
 
     Measured are inertia with its elbow, silhouette, Davies-Bouldin,
-    Calinski-Harabasz, and how alike the clusters of different seeds are.
-    --out draws one chart of them.
+    Calinski-Harabasz, and how alike the clusters of different seeds are. Up
+    to three numbers are suggested: peaks of the silhouette, and how many
+    classes and meanings a trained model sees. --out draws one chart of all.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.choose_k import choose_k as experiment

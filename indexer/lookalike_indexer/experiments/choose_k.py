@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.errors import UsageError
+from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import untrained_notes
@@ -18,6 +19,7 @@ from lookalike_indexer.experiments.partitions import inertia, kmeans_once
 from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
+from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, suggestions
 from lookalike_indexer.experiments.view import Float32, View
 from lookalike_indexer.progress import Progress, Silent
 
@@ -28,6 +30,7 @@ _MOST_TRIED = 64
 _MOST_PAIRED = 5000
 # Below this mean adjusted Rand index another seed gives clusters that a person would call other ones.
 _STEADY = 0.75
+_WHY = {"silhouette": "peak of the silhouette", "classes": "classes that the model sees", "meanings": "their meanings"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,9 @@ def choose_k(
     runs. Distances are Euclidean between L2-normalised embeddings. The rules:
 
     - elbow: the point of the inertia curve farthest below its chord (Satopää,
-      Albrecht, Irwin, Raghavan: Finding a "kneedle" in a haystack, 2011)
+      Albrecht, Irwin, Raghavan: Finding a "kneedle" in a haystack, 2011). The
+      chord runs from one cluster to one for each image, over the logarithm of
+      the number, so that `last` does not move the elbow
     - silhouette (Rousseeuw, 1987), highest; exact up to 5,000 images, else on
       the first 5,000 of the sample
     - davies_bouldin (1979), lowest; calinski_harabasz (1974), highest
@@ -67,7 +72,11 @@ def choose_k(
     these measures it alone compares what each image is near to, and has no
     trend by which few or many clusters always win.
 
-    Tables: k (one row for each number tried), rules (rule, k, value). `last`
+    Up to three numbers are suggested, see `suggestions`: peaks of the
+    silhouette, and how many classes and meanings the space's model sees.
+
+    Tables: k (one row for each number tried), rules (rule, k, value), routes
+    (route, k), suggestions (rank, k, route). `last`
     is lowered to one less than the images. UsageError: numbers out of range.
     NotBuiltError: fewer than two images, or the same embedding for all.
     """
@@ -95,6 +104,15 @@ def choose_k(
     return _result(view, drawn, lines, {"seeds": seeds, "seed": seed})
 
 
+def silhouettes_of(vectors: Float32, numbers: list[int], *, seeds: int, seed: int) -> list[float]:
+    """The silhouette of the run with the least inertia of unit vectors (n, dim), for each number of clusters."""
+    distances = distances_between(vectors)
+    best = [
+        min((kmeans_once(vectors, k, seed + run)[1] for run in range(seeds)), key=inertia).clusters for k in numbers
+    ]
+    return [silhouette(distances, clusters) for clusters in best]
+
+
 def tried_numbers(first: int, last: int) -> list[int]:
     """All numbers from first to last, or 64 of them at equal ratios when there are more."""
     if last - first < _MOST_TRIED:
@@ -102,12 +120,14 @@ def tried_numbers(first: int, last: int) -> list[int]:
     return sorted({round(k) for k in np.geomspace(first, last, _MOST_TRIED).tolist()})
 
 
-def elbow(numbers: npt.ArrayLike, inertias: npt.ArrayLike) -> int:
-    """The position of the point farthest below the chord from the first to the last, both axes scaled to 0..1."""
+def elbow(numbers: npt.ArrayLike, inertias: npt.ArrayLike, whole: float, images: int) -> int:
+    """The position of the point farthest below the chord from (1, `whole`) to (`images`, 0).
+
+    `whole` is the inertia of one cluster. Numbers are scaled by their
+    logarithms, both axes to 0..1.
+    """
     x, y = np.asarray(numbers, np.float64), np.asarray(inertias, np.float64)
-    across = (x - x[0]) / max(x[-1] - x[0], 1)
-    down = (y - y[-1]) / (y[0] - y[-1]) if y[0] != y[-1] else np.zeros_like(y)
-    return int(np.argmax(1 - across - down))
+    return int(np.argmax(1 - np.log(x) / np.log(max(images, 2)) - y / whole))
 
 
 def _measured(k: int, runs: list[Assigned], vectors: Float32, distances: Float32, seed: int) -> _Tried:
@@ -132,8 +152,10 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
     if not np.isfinite(silhouettes).any():
         raise UsageError(f"The images of {drawn.space} have too few different embeddings to be clustered.")
     chosen = int(np.nanargmax(silhouettes))
+    exact = drawn.vectors.astype(np.float64)
+    whole = float(np.square(exact - exact.mean(axis=0)).sum())
     at = {
-        "elbow": elbow(numbers, columns["inertia"]),
+        "elbow": elbow(numbers, columns["inertia"], whole, len(exact)),
         "silhouette": chosen,
         "davies_bouldin": int(np.nanargmin(columns["davies_bouldin"])),
         "calinski_harabasz": int(np.nanargmax(columns["calinski_harabasz"])),
@@ -144,6 +166,8 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
         "k": [int(numbers[place]) for place in at.values()],
         "value": [float(columns["inertia" if rule == "elbow" else rule][place]) for rule, place in at.items()],
     }
+    routes = _routes(view, drawn)
+    suggested = suggestions(numbers.tolist(), silhouettes.tolist(), routes)
     figures = {
         "images": float(len(drawn.rows)),
         "recommended": float(numbers[chosen]),
@@ -159,13 +183,65 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
             "sample": len(drawn.rows),
             **asked,
         },
-        {"k": pa.table(columns), "rules": pa.table(rules)},
+        {
+            "k": pa.table(columns),
+            "rules": pa.table(rules),
+            "routes": pa.table(
+                {"route": pa.array(list(routes), pa.string()), "k": pa.array(routes.values(), pa.int64())}
+            ),
+            "suggestions": pa.table(
+                {
+                    "rank": pa.array(range(1, len(suggested) + 1), pa.int32()),
+                    "k": pa.array([each.k for each in suggested], pa.int64()),
+                    "route": pa.array([each.route for each in suggested], pa.string()),
+                }
+            ),
+        },
         figures,
-        _findings(view, drawn, columns, at),
+        _findings(view, drawn, columns, at, suggested, routes),
     )
 
 
-def _findings(view: View, drawn: Sampled, columns: dict[str, Float64], at: dict[str, int]) -> tuple[str, ...]:
+def _routes(view: View, drawn: Sampled) -> dict[str, int]:
+    """What the labels that the space's model gives say; nothing where there are none, or where it is untrained."""
+    model = view.reader.manifest.spaces[drawn.space].model
+    if not view.reader.model(model).spec.weights.pretrained:
+        return {}
+    try:
+        predicted = view.predicted(model)
+    except NotBuiltError:
+        return {}
+    return label_routes(predicted.classes[drawn.rows, 0], predicted.probabilities[drawn.rows, 0], predicted.names)
+
+
+def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64]) -> list[str]:
+    """The suggestions in words, and how far the routes agree."""
+    numbers = columns["k"].astype(int).tolist()
+    told = []
+    for each in suggested:
+        figures = ""
+        if each.k in numbers:
+            place = numbers.index(each.k)
+            figures = f"; silhouette {columns['silhouette'][place]:.3f}, stability {columns['stability'][place]:.3f}"
+        told.append(f"{each.k} ({_WHY[each.route]}{figures})")
+    found = [f"Suggested, the first to try first: {', '.join(told)}."]
+    if routes:
+        said = ", ".join(f"{route} {k}" for route, k in routes.items())
+        first = suggested[0].k
+        near = [k for k in routes.values() if max(k, first) < 1.3 * min(k, first)]
+        verdict = f"{len(near)} of {len(routes)} agree with {first} within 30%"
+        found.append(f"The model's labels say: {said}; {verdict}.")
+    return found
+
+
+def _findings(
+    view: View,
+    drawn: Sampled,
+    columns: dict[str, Float64],
+    at: dict[str, int],
+    suggested: list[Suggestion],
+    routes: dict[str, int],
+) -> tuple[str, ...]:
     numbers, stability = columns["k"].astype(int), columns["stability"]
     chosen = at["silhouette"]
     others = [f"{rule.replace('_', '-')} {numbers[place]}" for rule, place in at.items() if rule != "silhouette"]
@@ -173,6 +249,7 @@ def _findings(view: View, drawn: Sampled, columns: dict[str, Float64], at: dict[
         f"{numbers[chosen]} clusters of {drawn.space} are recommended, because their silhouette is the highest, "
         f"{columns['silhouette'][chosen]:.3f}.",
         f"Other rules say: {', '.join(others)}.",
+        *_told(suggested, routes, columns),
     ]
     steady = f"the mean adjusted Rand index of two seeds is {stability[chosen]:.3f}"
     if stability[chosen] < _STEADY:
@@ -191,4 +268,11 @@ def _findings(view: View, drawn: Sampled, columns: dict[str, Float64], at: dict[
         found.append(drawn.told)
     if len(drawn.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
-    return (*found, *untrained_notes(view, [drawn.space]))
+    if len(numbers) > 1 and at["elbow"] in (0, len(numbers) - 1):
+        found.append(
+            f"The elbow is at an end of what was tried, {numbers[at['elbow']]}: the inertia bends nowhere there."
+        )
+    found += untrained_notes(view, [drawn.space])
+    which = "" if drawn.space == view.reader.space()[0] else f" --space {drawn.space}"
+    next_step = f"lookalike cluster {shlex.quote(str(view.reader.storage.root))}{which} --clusters {suggested[0].k}"
+    return (*found, f"Next: {next_step}")

@@ -23,6 +23,10 @@ _WNID = re.compile(r"^n\d{8}[_ -]+")
 # A longer line is no line of such a file; it would be read into memory whole.
 _LONGEST_LINE = 1 << 20
 _MOST_DIMS = 1 << 14
+# Words that say nothing of what a name means.
+_STOP = frozenset(["a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"])
+# The head noun counts as much as so many further words together: a barn spider is a spider.
+_HEAD = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class NameVectors:
 def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
     """The vectors of some names: the phrase's own, or else the mean of those of its words that the file has.
 
+    Stop words do not count. The head noun, the last word before the first
+    stop word, weighs twice as much as all the others together.
     Words are compared without regard to case; the first of several spellings
     counts. Reads the file once and holds only what is asked for. NotFoundError:
     no such file. UsageError: it is not such a file.
@@ -51,13 +57,28 @@ def name_vectors(path: Path, names: Sequence[str]) -> NameVectors:
     vectors = _read(path, wanted)
     found, rows, used = [], [], []
     for position, phrase in enumerate(phrases):
-        parts = [phrase] if phrase in vectors else [word for word in phrase.split(" ") if word in vectors]
+        head, words = _words(phrase)
+        parts = [phrase] if phrase in vectors else [word for word in words if word in vectors]
         used.append(", ".join(parts))
         if parts:
             found.append(position)
-            rows.append(np.mean([vectors[part] for part in parts], axis=0))
+            others = [part for part in parts if part != head]
+            weights = [_HEAD * max(len(others), 1) if part == head else 1.0 for part in parts]
+            rows.append(np.average([vectors[part] for part in parts], axis=0, weights=weights))
     dim = len(next(iter(vectors.values()))) if vectors else 0
     return NameVectors(found, np.array(rows, np.float32).reshape(len(found), dim), used)
+
+
+def _words(phrase: str) -> tuple[str, list[str]]:
+    """The head noun of a phrase, and its words without stop words; a phrase of these alone keeps them."""
+    words = phrase.split(" ")
+    kept = [word for word in words if word not in _STOP] or words
+    before: list[str] = []
+    for word in words:
+        if word in _STOP and before:
+            break
+        before += [word] if word in kept else []
+    return (before or kept)[-1], kept
 
 
 def plain(name: str) -> str:

@@ -15,6 +15,8 @@ _PANELS = {
     "davies_bouldin": "Davies-Bouldin, lowest",
     "calinski_harabasz": "Calinski-Harabasz, highest",
 }
+# The counts of the model's labels, see `experiments.suggestions`.
+_ROUTES = {"classes": "-.", "meanings": ":"}
 
 
 def choose_k_chart(result: Result) -> Figure:
@@ -22,6 +24,7 @@ def choose_k_chart(result: Result) -> Figure:
     columns = result.tables["k"].to_pydict()
     rules = dict(zip(*(result.tables["rules"].column(name).to_pylist() for name in ("rule", "k")), strict=True))
     recommended = int(result.figures["recommended"])
+    routes = result.tables["routes"].to_pylist() if "routes" in result.tables else []
     figure = Figure(figsize=(10, 11), layout="constrained")
     figure.suptitle(short(f"{result.settings['space']}: {recommended} clusters have the highest silhouette", 120))
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
@@ -29,9 +32,16 @@ def choose_k_chart(result: Result) -> Figure:
         said = rules["elbow" if name == "inertia" else name]
         axis.plot(columns["k"], columns[name], marker="o", markersize=3, color="tab:blue")
         axis.axvline(recommended, color="tab:green", linestyle="--", linewidth=1)
+        for route in routes:
+            style = _ROUTES[route["route"]]
+            axis.axvline(route["k"], color="tab:orange", linestyle=style, linewidth=1)
         axis.plot([said], [columns[name][columns["k"].index(said)]], "o", markersize=9, mfc="none", mec="tab:red")
         axis.set_title(f"{told}: {said}", fontsize=10, loc="left")
         axis.grid(alpha=0.3)
-    axes[-1].set_xlabel("clusters; dashed: recommended, ringed: what the rule says")
+    told = "clusters; green: recommended, ringed: what the rule says"
+    if routes:
+        said = ", ".join(f"{route['route']} {route['k']}" for route in routes)
+        told += f"; orange: the model's labels ({said})"
+    axes[-1].set_xlabel(told)
     axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

@@ -70,8 +70,20 @@ def test_many_numbers_are_tried_at_equal_ratios():
 
 
 def test_the_elbow_is_the_point_farthest_below_the_chord():
-    assert elbow([2, 3, 4, 5, 6], [100, 60, 20, 15, 10]) == 2
-    assert elbow([2, 3], [10, 10]) == 0
+    assert elbow([2, 3, 4, 5, 6], [60, 30, 5, 4, 3], 100, 20) == 2
+    assert elbow([2, 3], [10, 10], 10, 20) == 0
+
+
+def test_the_elbow_does_not_move_with_the_last_number(view):
+    found = [choose_k(view, last=last, seeds=2).tables["rules"].to_pylist()[0]["k"] for last in (8, 12, 30)]
+    assert found == [6, 6, 6]
+
+
+def test_says_the_command_that_comes_next(view):
+    result = choose_k(view, last=8)
+    assert result.findings[-1].startswith("Next: lookalike cluster ")
+    assert result.findings[-1].endswith(" --clusters 6")
+    assert result.tables["suggestions"].to_pylist()[0] == {"rank": 1, "k": 6, "route": "silhouette"}
 
 
 def test_mistakes_are_named(view, make_collection):

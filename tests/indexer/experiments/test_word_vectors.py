@@ -24,7 +24,7 @@ def test_phrases_go_before_words_and_words_are_averaged(write):
     path = write("chain 1 0\nsaw 0 1\nn03394916_French_horn 5 5\nfrench 9 9\nTENCH 2 3\ntench 7 7\n")
     found = name_vectors(path, ["chain saw", "French horn", "tench", "English setter", "saw-fish"])
     assert found.found == [0, 1, 2, 4]
-    np.testing.assert_array_equal(found.vectors, [[0.5, 0.5], [5, 5], [2, 3], [0, 1]])
+    np.testing.assert_allclose(found.vectors, [[1 / 3, 2 / 3], [5, 5], [2, 3], [0, 1]], rtol=1e-6)
     assert found.vectors.dtype == np.float32
     assert found.used == ["chain, saw", "french horn", "tench", "", "saw"]
 
@@ -70,3 +70,10 @@ def test_mistakes_are_named(write, monkeypatch, content, message: str):
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(NotFoundError, match=r"There is no word vectors file .*none\.txt"):
         name_vectors(tmp_path / "none.txt", ["cat"])
+
+
+def test_stop_words_do_not_count_and_the_head_noun_weighs_most(write):
+    path = write("hen 3 0\nof 9 9\nthe 9 9\nwoods 0 3\nbarn 0 9\nspider 9 0\n")
+    found = name_vectors(path, ["hen-of-the-woods", "barn spider", "black barn spider"])
+    np.testing.assert_allclose(found.vectors, [[2, 1], [6, 3], [6, 3]], rtol=1e-6)
+    assert found.used == ["hen, woods", "barn, spider", "barn, spider"]

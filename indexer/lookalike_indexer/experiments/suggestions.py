@@ -1,0 +1,118 @@
+"""Numbers of clusters worth trying: ranked peaks of the silhouette, and how many classes a model sees.
+
+None of these looks at labels. The classes are counted among the images of
+which a model finds one class more probable than all others together. Their
+effective number is the inverse of Simpson's index, 1 / sum(p^2) (Hill number
+of order 2: Hill, Diversity and evenness, 1973): rare classes hardly count. A
+second count takes meanings in place of classes: the cut of ImageNet's tree with
+the least description length (Li, Abe: Generalizing case frames using a
+thesaurus and the MDL principle, 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
+from lookalike_indexer.experiments.view import Float32, Int32
+
+# The numbers of two suggestions differ by at least this ratio.
+_APART = 1.3
+_MOST = 3
+# From here a class is more probable than all others together.
+_SURE = 0.5
+# Fewer images that show a class for sure say nothing.
+_FEWEST_SURE = 20
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A number of clusters, and the route that leads to it: "silhouette", "classes" or "meanings"."""
+
+    k: int
+    route: str
+
+
+def suggestions(numbers: Sequence[int], silhouettes: Sequence[float], routes: dict[str, int]) -> list[Suggestion]:
+    """At most three numbers, the first to try first.
+
+    The highest silhouette, then the `classes` route, then the further local
+    peaks of the silhouette, the highest first, then the `meanings` route. A
+    number within 30% of one before it is left out.
+    """
+    ranked = [Suggestion(k, "silhouette") for k in peaks(numbers, silhouettes)]
+    labels = [Suggestion(routes[route], route) for route in ("classes", "meanings") if route in routes]
+    chosen: list[Suggestion] = []
+    for each in [*ranked[:1], *labels[:1], *ranked[1:], *labels[1:]]:
+        if all(max(each.k, one.k) >= _APART * min(each.k, one.k) for one in chosen) and len(chosen) < _MOST:
+            chosen.append(each)
+    return chosen
+
+
+def peaks(numbers: Sequence[int], values: Sequence[float]) -> list[int]:
+    """The numbers whose value is the highest of all numbers within 30%, by falling value; ends count, NaN does not.
+
+    Where all values are equal, the first number is the only peak.
+    """
+    count, value = np.asarray(numbers, np.float64), np.nan_to_num(np.asarray(values, np.float64), nan=-np.inf)
+    found = []
+    for place in range(len(count)):
+        near = np.maximum(count, count[place]) <= _APART * np.minimum(count, count[place])
+        near |= np.abs(np.arange(len(count)) - place) <= 1
+        if np.isfinite(value[place]) and value[place] == value[near].max() > value[near].min():
+            found.append(place)
+    found = found or [int(value.argmax())]
+    found.sort(key=lambda place: (-value[place], count[place]))
+    return [int(numbers[place]) for place in found]
+
+
+def label_routes(classes: Int32, probabilities: Float32, names: dict[int, str]) -> dict[str, int]:
+    """Effective numbers of classes and of meanings, by route; those that say nothing are left out.
+
+    `classes` int32 and `probabilities` float32, both (images,), are the first
+    class of each image, -1 for none; `names` gives the name of each class.
+    """
+    sure = (classes >= 0) & (np.nan_to_num(probabilities) >= _SURE)
+    if sure.sum() < _FEWEST_SURE:
+        return {}
+    found, counts = np.unique(classes[sure], return_counts=True)
+    routes = {"classes": _effective(counts)}
+    nodes = [imagenet_tree().find(names[index]) for index in found.tolist()]
+    if min(nodes) >= 0:
+        routes["meanings"] = _effective(np.array(tree_cut(dict(zip(nodes, counts.tolist(), strict=True)))))
+    return {route: k for route, k in routes.items() if k >= 2}
+
+
+def tree_cut(images: dict[int, int]) -> list[int]:
+    """How many images each group of the tree's cut with the least description length has, from those of its leaves.
+
+    Within a group all classes count as equally probable; each group costs
+    half the binary logarithm of the number of images. Groups without images
+    are left out.
+    """
+    meanings = imagenet_tree().meanings
+    below = [images.get(meaning.node, 0) for meaning in meanings]
+    children: list[list[int]] = [[] for _ in meanings]
+    for meaning in reversed(meanings):
+        if meaning.parent >= 0:
+            below[meaning.parent] += below[meaning.node]
+            children[meaning.parent].append(meaning.node)
+    total = below[0]
+    cost, cut = [0.0] * len(meanings), [[0]] * len(meanings)
+    for meaning in reversed(meanings):
+        node, count = meaning.node, below[meaning.node]
+        whole = np.log2(total) / 2 - (count * np.log2(count / total / meaning.leaves) if count else 0)
+        parts = sum(cost[child] for child in children[node])
+        divided = count > 0 and children[node] and not images.get(node) and parts < whole
+        cost[node] = parts if divided else whole
+        cut[node] = [each for child in children[node] for each in cut[child]] if divided else [node]
+    return [below[node] for node in cut[0] if below[node]]
+
+
+def _effective(counts: npt.NDArray[np.int64]) -> int:
+    shares = counts / counts.sum()
+    return round(float(1 / np.square(shares).sum()))

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+
+from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
+from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, peaks, suggestions, tree_cut
+
+
+def test_peaks_are_the_highest_of_their_neighbourhood_by_height():
+    numbers = list(range(2, 14))
+    assert peaks(numbers, [5, 1, 2, 1, 1, 1, 3, 4, 3, 1, 1, 1]) == [2, 9, 4]
+    assert peaks([2, 3, 4], [float("nan"), 1, 0]) == [3]
+
+
+def test_at_most_three_suggestions_that_differ_by_a_third():
+    numbers = list(range(2, 14))
+    values = [5.0, 1, 2, 1, 1, 1, 3, 4, 3, 1, 1, 1]
+    assert suggestions(numbers, values, {"classes": 10, "meanings": 6}) == [
+        Suggestion(2, "silhouette"),
+        Suggestion(10, "classes"),
+        Suggestion(4, "silhouette"),
+    ]
+    assert [each.k for each in suggestions(numbers, values, {})] == [2, 9, 4]
+
+
+def test_only_classes_that_are_more_probable_than_all_others_count():
+    classes = np.repeat([414, 417, 608, 1], 10).astype(np.int32)
+    names = {414: "backpack", 417: "balloon", 608: "jean", 1: "goldfish"}
+    sure = np.full(40, 0.9, np.float32)
+    assert label_routes(classes, sure, names)["classes"] == 4
+    sure[30:] = 0.4
+    assert label_routes(classes, sure, names)["classes"] == 3
+    assert label_routes(classes, np.full(40, 0.2, np.float32), names) == {}
+    assert set(label_routes(classes, np.full(40, 0.9, np.float32), {index: f"class {index}" for index in names})) == {
+        "classes"
+    }
+
+
+def test_the_tree_is_cut_between_meanings_where_classes_are_evenly_seen():
+    tree = imagenet_tree()
+    dogs = {node.node: 3 for node in tree.meanings if node.leaves == 1 and tree.find("dog") in tree.upwards(node.node)}
+    leaves = {node: count for node, count in dogs.items() if tree.meanings[node].node in dogs}
+    classes = {node: count for node, count in leaves.items() if not any(m.parent == node for m in tree.meanings)}
+    groups = tree_cut({**classes, tree.find("tench"): 200})
+    assert sorted(groups) == [200, 3 * len(classes)]
