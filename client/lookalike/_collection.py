@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from lookalike._columns import Columns, Int32, Int64
+from lookalike._notebook import html
+from lookalike._notebook.frames import Column
+from lookalike._notebook.pictures import MOST_PICTURES
+from lookalike._notebook.shown import foot, strip
 from lookalike._served import Served
 
 Metric = Literal["cosine", "l2", "unknown"]
@@ -95,6 +100,33 @@ class Collection:
     spaces: tuple[Space, ...]
     clusterings: tuple[Clustering, ...]
 
+    def _repr_html_(self) -> str:
+        about = (
+            f"generation {self.generation}: {self.images:,} images, {self.labels:,} labels, {self.rejects:,} rejects"
+        )
+        spaces = {
+            "space": [each.name for each in self.spaces],
+            "weights": [each.weights for each in self.spaces],
+            "dim": [each.dim for each in self.spaces],
+            "images": [each.images for each in self.spaces],
+            "index": [each.index.factory if each.index else None for each in self.spaces],
+            "clustering": [each.default_clustering or None for each in self.spaces],
+        }
+        clusterings = {
+            "clustering": [each.name for each in self.clusterings],
+            "k": [each.k for each in self.clusterings],
+            "inertia": [each.inertia for each in self.clusterings],
+            "images": [each.images for each in self.clusterings],
+        }
+        untrained = ", ".join(each.name for each in self.spaces if not each.pretrained)
+        return html.box(
+            html.heading(self.name, faint=about),
+            html.note(f"The default space is {self.default_space}.") if self.default_space else "",
+            html.table(spaces, len(self.spaces), most=len(self.spaces)),
+            html.table(clusterings, len(self.clusterings), most=len(self.clusterings)),
+            html.note(f"UNTRAINED weights: {untrained}." if untrained else ""),
+        )
+
 
 class StoredImage(NamedTuple):
     """An image of the collection; width and height in pixels, upright. `uri` is "" where the server hides it."""
@@ -123,8 +155,26 @@ class StoredImages(Columns[StoredImage]):
     widths: Int32
     heights: Int32
 
+    _sliced: ClassVar = ("ids", "keys", "labels", "uris", "widths", "heights")
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _table(self) -> Mapping[str, Column]:
+        return {
+            "id": self.ids,
+            "key": self.keys,
+            "label": self.labels,
+            "uri": self.uris,
+            "width": self.widths,
+            "height": self.heights,
+        }
+
+    def _repr_html_(self) -> str:
+        gallery = self._gallery(self.ids.tolist(), self.keys)
+        lines = [(label or "",) for label in self.labels]
+        pictures = strip(gallery, self.ids.tolist(), self.keys, lines)
+        return html.box(html.heading("Images", faint=str(len(self))), pictures, foot(None, gallery))
 
     def _row(self, index: int) -> StoredImage:
         return StoredImage(
@@ -148,8 +198,19 @@ class Thumbnails(Columns["bytes | None"]):
     jpegs: tuple[bytes | None, ...]
     served: Served
 
+    _sliced: ClassVar = ("jpegs",)
+
     def __len__(self) -> int:
         return len(self.jpegs)
+
+    def _table(self) -> Mapping[str, Column]:
+        return {"jpeg": self.jpegs}
+
+    def _repr_html_(self) -> str:
+        shown = self.jpegs[:MOST_PICTURES]
+        left = len(self) - len(shown)
+        more = html.note(f"... and {left:,} more; a slice shows others." if left else "")
+        return html.box(html.tiles(html.tile(jpeg, "") for jpeg in shown), more)
 
     def _row(self, index: int) -> bytes | None:
         return self.jpegs[index]

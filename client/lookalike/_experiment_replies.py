@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
-from lookalike._experiments import Attribution, Column, Experiment, Setting, StoredResult, Table
+from lookalike._experiments import Attribution, Experiment, Setting, StoredResult, StoredResults, Table
+from lookalike._notebook.frames import Column
 from lookalike._paging import Page
 from lookalike._replies import served
 from lookalike.v1 import experiment_pb2, types_pb2
@@ -36,8 +37,8 @@ def attribution(reply: experiment_pb2.GetAttributionResponse) -> Attribution:
     )
 
 
-def stored(reply: experiment_pb2.ListResultsResponse) -> tuple[StoredResult, ...]:
-    return tuple(
+def stored(reply: experiment_pb2.ListResultsResponse) -> StoredResults:
+    return StoredResults(
         StoredResult(
             name=each.name,
             kind=each.result.kind,
@@ -62,7 +63,9 @@ def joined(pages: Iterable[Page[Any]]) -> Experiment:
     parts: list[Experiment] = [page.items for page in pages]
     first = parts[0]
     tables = {name: _beneath([part.tables[name] for part in parts]) for name in first.tables}
-    return replace(first, tables=tables)
+    whole = replace(first, tables=tables)
+    whole._illustrate(first._source)
+    return whole
 
 
 def _settings(message: experiment_pb2.ExperimentResult) -> dict[str, Setting]:

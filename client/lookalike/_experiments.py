@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, Union
+from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike._notebook import html
+from lookalike._notebook.frames import Column, Tabular
+from lookalike._notebook.pictures import MOST_PICTURES, Illustrated, Source
+from lookalike._notebook.shown import foot
 from lookalike._served import Served
 
-Column: TypeAlias = Union["npt.NDArray[Any]", tuple[Any, ...]]
 Setting: TypeAlias = str | int | float | bool | list[str | int] | None
 
 
-class Table(Mapping[str, Column]):
-    """A table as columns by name, each with `rows` entries.
+class Table(Tabular, Illustrated, Mapping[str, Column]):
+    """A table as columns by name, each with `rows` entries; a slice gives some of the rows.
 
     Numbers are an array of shape (rows,), or (rows, n) where each row has n of
     them; where a number is missing, the column is a floating-point one with NaN.
@@ -28,8 +30,17 @@ class Table(Mapping[str, Column]):
         self.rows = rows
         self._columns = dict(columns)
 
-    def __getitem__(self, name: str) -> Column:
-        """A column by name; KeyError names those that there are."""
+    @overload
+    def __getitem__(self, name: str) -> Column: ...
+    @overload
+    def __getitem__(self, name: slice) -> Self: ...
+    def __getitem__(self, name: str | slice) -> Column | Self:
+        """A column by name, or the rows of a slice; KeyError names the columns that there are."""
+        if isinstance(name, slice):
+            rows = len(range(self.rows)[name])
+            part = type(self)(rows, {each: column[name] for each, column in self._columns.items()})
+            part._illustrate(self._source)
+            return part
         if name not in self._columns:
             raise KeyError(f"{name!r}; the columns are {', '.join(self._columns)}")
         return self._columns[name]
@@ -45,6 +56,23 @@ class Table(Mapping[str, Column]):
     def __repr__(self) -> str:
         return f"<Table of {self.rows} row{'' if self.rows == 1 else 's'}: {', '.join(self)}>"
 
+    def _table(self) -> Mapping[str, Column]:
+        return self._columns
+
+    def _repr_html_(self) -> str:
+        return html.box(html.heading("Table", faint=f"{self.rows:,} rows"), *self._shown(MOST_PICTURES))
+
+    def _shown(self, most: int) -> tuple[str, str]:
+        """The first rows, the first `most` of them with their images, and why those are not there."""
+        ids, keys = self._columns.get("id"), self._columns.get("key")
+        shown = min(self.rows, html.MOST_ROWS, most)
+        if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or not isinstance(keys, tuple) or not shown:
+            return html.table(self._columns, self.rows), ""
+        wanted = ids[:shown].tolist()
+        gallery = self._gallery(wanted, keys[:shown])
+        pictures = [gallery.jpegs.get(image) for image in wanted] if gallery.jpegs else None
+        return html.table(self._columns, self.rows, pictures=pictures), html.note(gallery.problem)
+
     def records(self) -> list[dict[str, Any]]:
         """The rows as dicts of plain values, with None for NaN: ready for JSON."""
         columns = [[_plain(value) for value in column] for column in self._columns.values()]
@@ -52,7 +80,7 @@ class Table(Mapping[str, Column]):
 
 
 @dataclass(frozen=True, repr=False)
-class Experiment:
+class Experiment(Illustrated):
     """An experiment's outcome; the same numbers as the command of its name gives.
 
     `settings` are those it ran with, defaults filled in; `tables` its rows;
@@ -75,6 +103,34 @@ class Experiment:
         stale = ", out of date" if self.out_of_date else ""
         return f"<Experiment {self.kind}: {tables or 'no tables'}{figures}{stale}>"
 
+    def to_pandas(self) -> dict[str, Any]:
+        """Each of `tables` as a pandas.DataFrame, by name. ImportError: pandas is not installed."""
+        return {name: table.to_pandas() for name, table in self.tables.items()}
+
+    def to_arrow(self) -> dict[str, Any]:
+        """Each of `tables` as a pyarrow.Table, by name. ImportError: pyarrow is not installed."""
+        return {name: table.to_arrow() for name, table in self.tables.items()}
+
+    def _illustrate(self, source: Source | None) -> None:
+        super()._illustrate(source)
+        for table in self.tables.values():
+            table._illustrate(source)
+
+    def _repr_html_(self) -> str:
+        left, parts, problem = MOST_PICTURES, [], ""
+        for number, (name, table) in enumerate(self.tables.items()):
+            inner, why = table._shown(left)
+            if "key" in table:
+                left -= min(table.rows, html.MOST_ROWS, left)
+            problem = problem or why
+            parts.append(html.folded(f"{name}: {table.rows:,} rows", inner, is_open=number == 0))
+        settings = ", ".join(f"{name} {html.plain(value)}" for name, value in self.settings.items())
+        stale = html.note("Out of date: the collection has changed since.") if self.out_of_date else ""
+        head = html.heading(self.kind, faint=settings)
+        return html.box(
+            head, stale, html.bullets(self.findings), _figures(self.figures), *parts, problem, foot(self.served)
+        )
+
 
 @dataclass(frozen=True)
 class StoredResult:
@@ -91,6 +147,26 @@ class StoredResult:
     findings: tuple[str, ...] = field(repr=False)
     out_of_date: bool
 
+    def _repr_html_(self) -> str:
+        tables = ", ".join(f"{name} {rows:,}" for name, rows in self.tables.items())
+        stale = html.note("Out of date: the collection has changed since.") if self.out_of_date else ""
+        rows = html.note(f"Rows of its tables: {tables or 'none'}.")
+        return html.box(html.heading(self.name), stale, html.bullets(self.findings), _figures(self.figures), rows)
+
+
+class StoredResults(tuple[StoredResult, ...]):
+    """The stored results of a collection, by ascending name."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        columns = {
+            "result": [one.name for one in self],
+            "rows of its tables": [", ".join(f"{name} {rows:,}" for name, rows in one.tables.items()) for one in self],
+            "out of date": [one.out_of_date for one in self],
+        }
+        return html.box(html.heading("Stored results"), html.table(columns, len(self), most=len(self)))
+
 
 @dataclass(frozen=True)
 class Attribution:
@@ -105,6 +181,19 @@ class Attribution:
     class_name: str
     probability: float | None
     served: Served = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        known = "" if self.probability is None else f", probability {self.probability:.3g}"
+        about = f"class {self.class_index}{known}"
+        picture = html.image(self.png, f"What speaks for {self.class_name}", kind="png", side=448)
+        return html.box(html.heading(self.class_name, faint=about), picture, foot(self.served))
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    if not figures:
+        return ""
+    columns = {"figure": list(figures), "value": list(figures.values())}
+    return html.folded(f"figures: {len(figures)}", html.table(columns, len(figures), most=len(figures)), is_open=False)
 
 
 def _plain(value: Any) -> Any:

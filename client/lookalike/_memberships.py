@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, SupportsIndex
+from typing import ClassVar, NamedTuple, Self, SupportsIndex, overload
+
+import numpy as np
 
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
+from lookalike._notebook import html
+from lookalike._notebook.frames import Column
+from lookalike._notebook.pictures import Illustrated, Source
+from lookalike._notebook.shown import foot, strip
 from lookalike._served import Served
 
 
@@ -36,8 +43,22 @@ class Members(Columns[Member]):
     distances: Float32
     margins: Float32
 
+    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "margins")
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _table(self) -> Mapping[str, Column]:
+        return {
+            "id": self.ids,
+            "key": self.keys,
+            "label": self.labels,
+            "distance": self.distances,
+            "margin": self.margins,
+        }
+
+    def _repr_html_(self) -> str:
+        return html.box(html.heading("Members", faint=f"{len(self)}, nearest to the centroid first"), _strip(self))
 
     def _row(self, index: int) -> Member:
         return Member(
@@ -53,7 +74,7 @@ class Members(Columns[Member]):
 
 
 @dataclass(frozen=True)
-class Membership:
+class Membership(Illustrated):
     """The cluster of one query in one clustering, which is named "space/name".
 
     `cluster` is -1 where a stored image has no assignment, or the query failed. `distance` is the
@@ -68,6 +89,13 @@ class Membership:
     margin: float
     size: int
     nearest: Members
+
+    def _illustrate(self, source: Source | None) -> None:
+        super()._illustrate(source)
+        self.nearest._illustrate(source)
+
+    def _repr_html_(self) -> str:
+        return html.box(_of_one(self))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,16 +117,40 @@ class Memberships(Columns[Membership]):
     served: Served
     error: str | None = None
 
+    _sliced: ClassVar = ("clusterings", "clusters", "distances", "margins", "sizes", "nearest")
+
     def __len__(self) -> int:
         return len(self.clusterings)
 
-    def __getitem__(self, index: SupportsIndex | str) -> Membership:
+    def _illustrate(self, source: Source | None) -> None:
+        super()._illustrate(source)
+        for members in self.nearest:
+            members._illustrate(source)
+
+    def _table(self) -> Mapping[str, Column]:
+        return {
+            "clustering": self.clusterings,
+            "cluster": self.clusters,
+            "distance": self.distances,
+            "margin": self.margins,
+            "size": self.sizes,
+        }
+
+    def _repr_html_(self) -> str:
+        failed = html.note(self.error) if self.error is not None else ""
+        return html.box(failed, *(_of_one(each) for each in self), foot(self.served))
+
+    @overload
+    def __getitem__(self, index: SupportsIndex | str) -> Membership: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: SupportsIndex | str | slice) -> Membership | Self:
         """The membership at an index, or in a clustering by name; KeyError names those that there are."""
         if not isinstance(index, str):
             return super().__getitem__(index)
         if index not in self.clusterings:
             raise KeyError(f"no clustering {index!r} here; there are: {', '.join(self.clusterings) or 'none'}")
-        return self._row(self.clusterings.index(index))
+        return super().__getitem__(self.clusterings.index(index))
 
     def _row(self, index: int) -> Membership:
         return Membership(
@@ -133,8 +185,32 @@ class MembershipsBatch(Columns[Memberships]):
     served: Served
     errors: Mapping[int, str] = field(default_factory=dict)
 
+    _sliced: ClassVar = ("clusters", "distances", "margins", "sizes", "nearest")
+
     def __len__(self) -> int:
         return len(self.nearest)
+
+    def _slice(self, rows: slice) -> Self:
+        wanted = range(len(self))[rows]
+        errors = {place: self.errors[row] for place, row in enumerate(wanted) if row in self.errors}
+        return dataclasses.replace(super()._slice(rows), errors=errors)
+
+    def _table(self) -> Mapping[str, Column]:
+        """One row for each query in each clustering, with the row of the query in the batch."""
+        return {
+            "query": np.repeat(np.arange(len(self)), len(self.clusterings)),
+            "clustering": self.clusterings * len(self),
+            "cluster": self.clusters.reshape(-1),
+            "distance": self.distances.reshape(-1),
+            "margin": self.margins.reshape(-1),
+            "size": self.sizes.reshape(-1),
+        }
+
+    def _repr_html_(self) -> str:
+        table = self._table()
+        failed = html.bullets(f"Query {row}: {why}" for row, why in self.errors.items())
+        title = html.heading("Memberships", faint=f"{len(self)} queries")
+        return html.box(title, failed, html.table(table, len(table["query"])), foot(self.served))
 
     def _row(self, index: int) -> Memberships:
         return Memberships(
@@ -166,19 +242,46 @@ class Clusters(Columns[Cluster]):
     """The k clusters of a clustering, by ascending number.
 
     sizes: int64, (k,). mean_distances: float32, (k,): the members' mean Euclidean
-    distance to their centroid, NaN for an empty cluster. Arrays are read-only.
+    distance to their centroid, NaN for an empty cluster. numbers: int32, (k,): the
+    clusters' own numbers, which a slice keeps. Arrays are read-only.
     """
 
     clustering: str
     sizes: Int64
     mean_distances: Float32
     served: Served
+    numbers: Int32
+
+    _sliced: ClassVar = ("sizes", "mean_distances", "numbers")
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def _row(self, index: int) -> Cluster:
-        return Cluster(index, int(self.sizes[index]), float(self.mean_distances[index]))
+        return Cluster(int(self.numbers[index]), int(self.sizes[index]), float(self.mean_distances[index]))
+
+    def _table(self) -> Mapping[str, Column]:
+        return {"cluster": self.numbers, "size": self.sizes, "mean_distance": self.mean_distances}
+
+    def _repr_html_(self) -> str:
+        title = html.heading(f"Clusters of {self.clustering}", faint=str(len(self)))
+        return html.box(title, html.table(self._table(), len(self)), foot(self.served))
 
     def __repr__(self) -> str:
         return f"<Clusters {len(self)} of {self.clustering!r}, {int(self.sizes.sum())} members>"
+
+
+def _of_one(found: Membership) -> str:
+    if found.cluster < 0:
+        return html.heading(found.clustering, faint="in no cluster")
+    about = (
+        f"cluster {found.cluster} of {found.size:,} images, distance {found.distance:.4g}, margin {found.margin:.4g}"
+    )
+    return html.heading(found.clustering, faint=about) + _strip(found.nearest)
+
+
+def _strip(members: Members) -> str:
+    gallery = members._gallery(members.ids.tolist(), members.keys)
+    distances = members.distances.tolist()
+    lines = [(label or "", f"{distance:.4g}") for label, distance in zip(members.labels, distances, strict=True)]
+    return strip(gallery, members.ids.tolist(), members.keys, lines) + html.note(gallery.problem)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
 
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
+from lookalike._notebook import html
+from lookalike._notebook.frames import Column
+from lookalike._notebook.pictures import MOST_PICTURES
+from lookalike._notebook.shown import foot, strip
 from lookalike._served import Served
+
+# A notebook shows so many queries of a batch.
+_MOST_QUERIES = 8
 
 
 class Neighbor(NamedTuple):
@@ -39,8 +49,20 @@ class Neighbors(Columns[Neighbor]):
     served: Served
     error: str | None = None
 
+    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris")
+
     def __len__(self) -> int:
         return len(self.ids)
+
+    def _table(self) -> Mapping[str, Column]:
+        return _columns(self)
+
+    def _repr_html_(self) -> str:
+        gallery = self._gallery(self.ids.tolist(), self.keys)
+        title = html.heading("Neighbors", faint=f"{len(self)}, nearest first")
+        failed = html.note(self.error) if self.error is not None else ""
+        pictures = strip(gallery, self.ids.tolist(), self.keys, _lines(self))
+        return html.box(title, failed, pictures, foot(self.served, gallery))
 
     def _row(self, index: int) -> Neighbor:
         uri = None if self.uris is None else self.uris[index]
@@ -76,6 +98,42 @@ class NeighborsBatch(Columns[Neighbors]):
     def __len__(self) -> int:
         return len(self.counts)
 
+    def _slice(self, rows: slice) -> Self:
+        wanted = range(len(self))[rows]
+        counts = self.counts[rows]
+        offsets = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
+        hits = [hit for row in wanted for hit in range(int(self.offsets[row]), int(self.offsets[row + 1]))]
+        ids, distances = self.ids[hits], self.distances[hits]
+        for array in (offsets, ids, distances):
+            array.setflags(write=False)
+        return dataclasses.replace(
+            self,
+            counts=counts,
+            offsets=offsets,
+            ids=ids,
+            keys=tuple(self.keys[hit] for hit in hits),
+            labels=tuple(self.labels[hit] for hit in hits),
+            distances=distances,
+            uris=None if self.uris is None else tuple(self.uris[hit] for hit in hits),
+            errors={place: self.errors[row] for place, row in enumerate(wanted) if row in self.errors},
+        )
+
+    def _table(self) -> Mapping[str, Column]:
+        """One row for each neighbour, with the row of its query in the batch."""
+        return {"query": np.repeat(np.arange(len(self)), self.counts), **_columns(self)}
+
+    def _repr_html_(self) -> str:
+        shown = self[:_MOST_QUERIES]
+        gallery = shown._gallery(shown.ids.tolist(), shown.keys)
+        most = max(1, MOST_PICTURES // max(1, len(shown)))
+        parts = []
+        for query, near in enumerate(shown):
+            parts.append(html.heading(f"Query {query}", faint=near.error or f"{len(near)} neighbors"))
+            parts.append(strip(gallery, near.ids.tolist(), near.keys, _lines(near), most))
+        left = len(self) - len(shown)
+        more = html.note(f"... and {left:,} more queries; a slice shows others.") if left else ""
+        return html.box(*parts, more, foot(self.served, gallery))
+
     def _row(self, index: int) -> Neighbors:
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         uris = None if self.uris is None else self.uris[rows]
@@ -85,3 +143,18 @@ class NeighborsBatch(Columns[Neighbors]):
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
         return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbours{failed}>"
+
+
+def _columns(found: Neighbors | NeighborsBatch) -> dict[str, Column]:
+    columns: dict[str, Column] = {
+        "id": found.ids,
+        "key": found.keys,
+        "label": found.labels,
+        "distance": found.distances,
+    }
+    return columns if found.uris is None else {**columns, "uri": found.uris}
+
+
+def _lines(near: Neighbors) -> list[tuple[str, str]]:
+    distances = near.distances.tolist()
+    return [(label or "", f"{distance:.4g}") for label, distance in zip(near.labels, distances, strict=True)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from lookalike._columns import Columns
 from lookalike._errors import FailedPreconditionError, GenerationChangedError
+from lookalike._notebook import html
 from lookalike._served import Served
 
 Row = TypeVar("Row")
@@ -55,6 +57,21 @@ class Pager(Generic[Row, Items]):
     def __iter__(self) -> Iterator[Row]:
         for page in self.pages():
             yield from page.items
+
+    def to_pandas(self) -> Any:
+        """All rows as a pandas.DataFrame; every page is fetched. ImportError: pandas is not installed."""
+        frames = [page.items.to_pandas() for page in self.pages()]
+        return importlib.import_module("pandas").concat(frames, ignore_index=True)
+
+    def to_arrow(self) -> Any:
+        """All rows as a pyarrow.Table; every page is fetched. ImportError: pyarrow is not installed."""
+        tables = [page.items.to_arrow() for page in self.pages()]
+        return importlib.import_module("pyarrow").concat_tables(tables)
+
+    def _repr_html_(self) -> str:
+        """The first page, and how long the list is."""
+        first = next(self.pages())
+        return html.box(html.heading(f"The first {len(first.items):,} of {first.total:,}"), first.items._repr_html_())
 
 
 class AsyncPager(Generic[Row, Items]):

@@ -112,7 +112,9 @@ def members_page(reply: cluster_pb2.ListMembersResponse) -> Page[Members]:
 def clusters(reply: cluster_pb2.ListClustersResponse, clustering: str) -> Clusters:
     sizes = _array(reply.sizes, np.int64)
     mean_distances = _array(reply.mean_distances, np.float32, (len(sizes),))
-    return Clusters(clustering, sizes, mean_distances, served(reply.served))
+    numbers = np.arange(len(sizes), dtype=np.int32)
+    numbers.setflags(write=False)
+    return Clusters(clustering, sizes, mean_distances, served(reply.served), numbers)
 
 
 def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:

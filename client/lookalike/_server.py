@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+
+from lookalike._notebook import html
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,17 @@ class ServerInfo:
     limits: Limits
     image_queries: bool
     image_query_problem: str
+
+    def _repr_html_(self) -> str:
+        told = {name: value for name, value in asdict(self).items() if name != "limits"}
+        limits = asdict(self.limits)
+        return html.box(
+            html.heading("Server", faint=self.collection),
+            html.table({"what": list(told), "value": list(told.values())}, len(told)),
+            html.folded("limits", _two_columns(limits), is_open=False),
+        )
+
+
+def _two_columns(values: dict[str, int]) -> str:
+    columns = {"limit": list(values), "value": list(values.values())}
+    return html.table(columns, len(values), most=len(values))

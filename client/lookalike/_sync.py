@@ -27,6 +27,7 @@ from lookalike._collection import Collection, StoredImage, StoredImages, Thumbna
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
 from lookalike._paging import Pager
 from lookalike._server import ServerInfo
 from lookalike._status import from_rpc
@@ -332,6 +333,10 @@ class Client(Experiments):
                     raise
             self._over.wait(pause)
 
+    def _pictures_of(self, ids: Sequence[int]) -> tuple[Sequence[str], Sequence[bytes | None]]:
+        """The keys of images, which tell that they are those of a result, and their thumbnails."""
+        return self.lookup(ids=ids, timeout=TIMEOUT_S).keys, self.thumbnails(ids, size=SIZE, timeout=TIMEOUT_S).jpegs
+
     def _attempt(self, call: Call[Result], attempts: Attempts) -> Result:
         target = self._connection.target
         if self._over.is_set():
@@ -351,4 +356,13 @@ class Client(Experiments):
             if self._over.is_set():
                 raise ClosedError(f"The client of {target} was closed during the call.") from error
             raise from_rpc(error, target, attempts.timeout, self._route.proxy) from error
-        return call.read(reply, target)
+        result = call.read(reply, target)
+        illustrate(result, self._pictures_of)
+        return result
+
+
+def client_of(connection: Connection) -> Client:
+    """Another client with the settings of one."""
+    client = Client.__new__(Client)
+    client.__setstate__(connection)
+    return client

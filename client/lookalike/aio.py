@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
-from lookalike import _calls, _forks, _request
+from lookalike import _calls, _forks, _request, _sync
 from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
 from lookalike._arguments import (
@@ -35,6 +35,7 @@ from lookalike._collection import Collection, StoredImage, StoredImages, Thumbna
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
+from lookalike._notebook.pictures import illustrate
 from lookalike._paging import AsyncPager
 from lookalike._pictures import takes_long
 from lookalike._server import ServerInfo
@@ -238,7 +239,16 @@ class Client(Experiments):
             raise
         except grpc.RpcError as error:
             raise from_rpc(error, target, attempts.timeout, self._route.proxy) from error
-        return call.read(reply, target)
+        result = call.read(reply, target)
+        illustrate(result, self._pictures_of)
+        return result
+
+    def _pictures_of(self, ids: Sequence[int]) -> tuple[Sequence[str], Sequence[bytes | None]]:
+        """As in the other client: a notebook asks for what it shows without awaiting."""
+        if self._closed:
+            raise ClosedError(f"The client of {self._connection.target} is closed; open a new one.")
+        with _sync.client_of(self._connection) as client:
+            return client._pictures_of(ids)
 
     def _open_channel(self) -> grpc.aio.Channel:
         target, options = self._connection.target, self._route.options

@@ -1,0 +1,38 @@
+"""What all results have in common where a notebook shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lookalike._notebook import html
+from lookalike._notebook.pictures import MOST_PICTURES, Gallery
+from lookalike._served import Served
+
+
+def foot(served: Served | None, gallery: Gallery | None = None) -> str:
+    """What served a reply, what its reader should know, and why there are no pictures."""
+    parts = []
+    if served is not None:
+        if not served.pretrained:
+            parts.append("The network is UNTRAINED: neighbors mean nothing beyond color and texture.")
+        parts.extend(served.notes)
+        of = f", space {served.space}" if served.space else ""
+        parts.append(f"{served.collection}, generation {served.generation}{of}")
+    if gallery is not None and gallery.problem:
+        parts.append(gallery.problem)
+    return "".join(map(html.note, parts))
+
+
+def strip(
+    gallery: Gallery,
+    ids: Sequence[int],
+    keys: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    most: int = MOST_PICTURES,
+) -> str:
+    """Images as tiles: each with its key and its lines; and how many are left out."""
+    shown = min(len(keys), most)
+    each = (html.tile(gallery.jpegs.get(int(ids[row])), keys[row], *lines[row]) for row in range(shown))
+    left = len(keys) - shown
+    more = f"... and {left:,} more; a slice shows others, such as [{shown}:]." if left else ""
+    return html.tiles(each) + html.note(more)
