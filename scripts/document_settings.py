@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
-from lookalike_server.cli import serve
-from lookalike_server.options import Settable, Setting, settable
+from lookalike_server.commands.cli import serve
+from lookalike_server.commands.options import Settable, Setting, settable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"

@@ -23,15 +23,16 @@ from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
-from lookalike_server.budget import ThreadBudget
-from lookalike_server.columns import NEEDED, Columns
-from lookalike_server.current import Current
-from lookalike_server.effort import Effort
-from lookalike_server.embedding import Embedder, EmbedQueue
-from lookalike_server.limits import Limits
-from lookalike_server.placement.place import Placement, choose_devices
-from lookalike_server.reload import Reloader
-from lookalike_server.snapshot import Loader, Snapshot
+from lookalike_server.columns.columns import NEEDED, Columns
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.placement_choice import Placement
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.placement.place import choose_devices
+from lookalike_server.processes.embedding import Embedder, EmbedQueue
+from lookalike_server.query.reload import Reloader
+from lookalike_server.search.effort import Effort
 
 Measured = dict[str, Any]
 _K = 10

@@ -24,7 +24,8 @@ from lookalike_indexer.indexing.recipes import choose
 from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
-from lookalike_server.placement.place import Placement, choose_devices, place
+from lookalike_server.common.placement_choice import Placement
+from lookalike_server.placement.place import choose_devices, place
 from lookalike_server.placement.searcher import Searcher
 
 AT = 10

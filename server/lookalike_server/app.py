@@ -25,36 +25,36 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
-from lookalike_server import visible
-from lookalike_server.access import ADMIN, Access
-from lookalike_server.admission import Admission
-from lookalike_server.budget import ThreadBudget
-from lookalike_server.current import Current
-from lookalike_server.embedding import EmbedQueue, OpenEmbedder
-from lookalike_server.embedding_process import embedder_opener
-from lookalike_server.experiments import ExperimentQueue
-from lookalike_server.hangs import Hangs
-from lookalike_server.health import Health
-from lookalike_server.interceptors import Errors, InFlight, Sending
-from lookalike_server.laboratory import Equipment, Laboratory, ProcessLaboratory
-from lookalike_server.listen import new_server, open_port
-from lookalike_server.local_user import LocalUser
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import visible
+from lookalike_server.common.settings import ServeSettings
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.verification import Trust
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
-from lookalike_server.queries import Resolver
-from lookalike_server.reload import Reloader
+from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
+from lookalike_server.processes.embedding_process import embedder_opener
+from lookalike_server.processes.experiment_runner import Equipment, Laboratory, ProcessLaboratory
+from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.hangs import Hangs
+from lookalike_server.processes.thumbnails import Thumbnails
+from lookalike_server.query.queries import Resolver
+from lookalike_server.query.reload import Reloader
 from lookalike_server.services.cluster import ClusterServicer
 from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
-from lookalike_server.settings import ServeSettings
-from lookalike_server.snapshot import Loader
-from lookalike_server.thumbnails import Thumbnails
-from lookalike_server.tokens import Tokens
-from lookalike_server.trust import Trust
-from lookalike_server.workers import Workers
+from lookalike_server.transport.access import ADMIN, Access
+from lookalike_server.transport.admission import Admission
+from lookalike_server.transport.health import Health
+from lookalike_server.transport.interceptors import Errors, InFlight, Sending
+from lookalike_server.transport.listen import new_server, open_port
+from lookalike_server.transport.local_user import LocalUser
+from lookalike_server.transport.tokens import Tokens
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import math
 
 from lookalike_benchmarks.scraped import refused_within_ms
+from lookalike_server.common.call_record import CallRecord
 from lookalike_server.observe.exposition import MetricsPort
 from lookalike_server.observe.metrics import Metrics
-from lookalike_server.observe.record import CallRecord
 
 
 def test_the_bound_is_that_of_the_refusals_alone():

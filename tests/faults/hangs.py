@@ -37,8 +37,8 @@ from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_server.app import App
-from lookalike_server.limits import Limits
-from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.settings import Listen, ServeSettings
 
 CHILD, THREAD = "hung child", "hung device thread"
 KINDS = (CHILD, THREAD)

@@ -46,10 +46,10 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
-from lookalike_server.access import ADMIN
 from lookalike_server.app import App
-from lookalike_server.limits import Limits
-from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.settings import Listen, ServeSettings
+from lookalike_server.transport.access import ADMIN
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lookalike_server.child import Answer
+from lookalike_server.processes.worker_process import Answer
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from tests.server.raw_caller import GREETING, RawCaller
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
-from lookalike_server.limits import MIB, Limits
-from lookalike_server.settings import Connections
+from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.common.settings import Connections
 
 CODE = grpc.StatusCode
 SEARCH = "/lookalike.v1.SearchService/Search"

@@ -15,11 +15,11 @@ from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
 from lookalike_server.app import EXPERIMENTING, SERVICES, App
-from lookalike_server.health import EMBEDDING
-from lookalike_server.limits import Limits
-from lookalike_server.observe.settings import ObserveSettings
-from lookalike_server.page import check_page
-from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.commands.explorer_process import check_page
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.common.settings import Listen, ServeSettings
+from lookalike_server.transport.health import EMBEDDING
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -69,7 +69,7 @@ class TestHealth:
                     assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == expected
                     assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
                     await asyncio.sleep(0.02)
-        told = [line for line in caplog.records if line.name == "lookalike_server.health"]
+        told = [line for line in caplog.records if line.name == "lookalike_server.transport.health"]
         assert [line.message for line in told] == [
             f"the health of the collection {name} goes by the empty name alone: {name} is another's"
         ]

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.server.raw_caller import Flood, RawCaller
 
 from lookalike.v1 import collection_pb2, types_pb2
-from lookalike_server.limits import MIB, Limits
-from lookalike_server.places import Places
+from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.transport.places import Places
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 WATCH = "/grpc.health.v1.Health/Watch"

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batch_queue import BatchQueue
-from lookalike_server.batcher import Batcher, Rules
-from lookalike_server.errors import ExpiredError, OverloadedError
-from lookalike_server.pace import Pace
-from lookalike_server.waiting import Entry, Piece
+from lookalike_server.batching.batch_queue import BatchQueue
+from lookalike_server.batching.batcher import Batcher, Rules
+from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.waiting import Entry, Piece
+from lookalike_server.common.errors import ExpiredError, OverloadedError
 
 
 class Device:

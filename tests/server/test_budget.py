@@ -4,7 +4,7 @@ import threading
 
 import faiss
 
-from lookalike_server.budget import ThreadBudget
+from lookalike_server.common.thread_budget import ThreadBudget
 
 
 def test_large_calls_are_searched_by_all_processors_and_small_ones_by_their_share():

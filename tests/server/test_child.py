@@ -11,7 +11,7 @@ import pytest
 from tests.server.roles import obeying
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.child import Child, HungError, Role
+from lookalike_server.processes.worker_process import Child, HungError, Role
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 
 import lookalike
 from lookalike_server.app import App
-from lookalike_server.limits import Limits
-from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.settings import Listen, ServeSettings
 
 
 @pytest.fixture

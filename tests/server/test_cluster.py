@@ -6,7 +6,7 @@ import pytest
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, types_pb2
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
 
 
 def truth(toy, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

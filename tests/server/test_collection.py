@@ -11,7 +11,7 @@ from PIL import Image
 from lookalike import wire
 from lookalike.v1 import collection_pb2 as pb
 from lookalike.v1 import types_pb2
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
 
 
 async def test_describes_itself(make_toy, serve) -> None:

@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 
 from lookalike_indexer.errors import NotFoundError
-from lookalike_server.columns import Columns
-from lookalike_server.keys import KeyIndex
+from lookalike_server.columns.columns import Columns
+from lookalike_server.columns.keys import KeyIndex
 
 KEYS = ["b.jpg", "a.jpg", "ä/ü.jpg", "a", "", "日本/猫.png", "a.jpg2", "zz", "\U0001f600.gif"]
 

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from lookalike.v1 import server_pb2, server_pb2_grpc
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import UsageError
-from lookalike_server import cli
-from lookalike_server.configuration import read_configuration
-from lookalike_server.limit_options import chosen_limits
-from lookalike_server.limits import MIB, Limits
-from lookalike_server.options import Setting, settable
-from lookalike_server.settings import ServeSettings
-from lookalike_server.tokens import new_token
+from lookalike_server.commands import cli
+from lookalike_server.commands.configuration import read_configuration
+from lookalike_server.commands.limit_options import chosen_limits
+from lookalike_server.commands.options import Setting, settable
+from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.common.settings import ServeSettings
+from lookalike_server.transport.tokens import new_token
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = [field.name for field in dataclasses.fields(Limits)]
@@ -48,7 +48,7 @@ def started(make_toy, monkeypatch, tmp_path) -> Started:
         async def run(settings: ServeSettings, *others: Any) -> None:
             begun.append(settings)
 
-        monkeypatch.setattr("lookalike_server.running.run", run)
+        monkeypatch.setattr("lookalike_server.commands.lifecycle.run", run)
         monkeypatch.setattr(cli, "_leave", lambda: None)
         monkeypatch.setattr("lookalike_server.observe.logs.configure", lambda log_format: None)
         line = [str(root), *map(str, options)]
@@ -174,7 +174,7 @@ def test_a_mistake_in_the_file_is_one_sentence_that_names_the_key(started, text)
 def test_whatever_is_in_the_file_is_taken_or_refused_in_a_sentence(table) -> None:
     """At the seam behind TOML's own reader."""
     ctx = click.Context(cli.serve)
-    with patch("lookalike_server.configuration.tomllib.load", lambda file: table):
+    with patch("lookalike_server.commands.configuration.tomllib.load", lambda file: table):
         said = ""
         values: dict[str, Any] = {}
         try:
@@ -267,7 +267,7 @@ def test_a_pipe_is_read_like_a_file(started, tmp_path):
 def test_a_pipe_that_nobody_writes_into_is_refused(started, tmp_path, monkeypatch):
     pipe = tmp_path / "settings"
     os.mkfifo(pipe)
-    monkeypatch.setattr("lookalike_server.configuration._WRITER_S", 0.1)
+    monkeypatch.setattr("lookalike_server.commands.configuration._WRITER_S", 0.1)
     settings, result = started("--config", pipe)
     assert settings is None
     assert result.exit_code == 2

@@ -7,8 +7,8 @@ import pytest
 
 from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_server.effort import Effort, Planner
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
+from lookalike_server.search.effort import Effort, Planner
 
 
 @pytest.mark.parametrize("measured", [0.6, 0.7, 0.8, 0.95, 0.9991, 1.0])

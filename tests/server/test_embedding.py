@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.errors import DecodeError, WeightsError
-from lookalike_server import embedding
-from lookalike_server.embedding import EmbedQueue
-from lookalike_server.errors import OverloadedError
-from lookalike_server.limits import Limits
+from lookalike_server.common.errors import OverloadedError
+from lookalike_server.common.limits import Limits
+from lookalike_server.processes import embedding
+from lookalike_server.processes.embedding import EmbedQueue
 
 
 def snapshot(*fingerprints: str) -> Any:

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lookalike_indexer import errors as domain
-from lookalike_server.errors import TABLE, ArgumentError, OverloadedError, refusal
+from lookalike_server.common.errors import TABLE, ArgumentError, OverloadedError, refusal
 
 
 @pytest.mark.parametrize(

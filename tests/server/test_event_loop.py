@@ -34,7 +34,7 @@ from lookalike.v1 import (
     types_pb2,
 )
 from lookalike_server.app import SERVICES
-from lookalike_server.limits import MIB, Limits
+from lookalike_server.common.limits import MIB, Limits
 
 ROWS, DIM = 60_000, 64
 LIMITS = Limits()

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from lookalike_indexer.errors import NotFoundError
-from lookalike_server.errors import ExpiredError, OverloadedError
-from lookalike_server.experiments import KEPT_EACH, ExperimentQueue, Kept
-from lookalike_server.laboratory import Asked
-from lookalike_server.limits import Limits
+from lookalike_server.common.errors import ExpiredError, OverloadedError
+from lookalike_server.common.limits import Limits
+from lookalike_server.processes.experiment_runner import Asked
+from lookalike_server.processes.experiments import KEPT_EACH, ExperimentQueue, Kept
 
 
 class Gated:

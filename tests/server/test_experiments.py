@@ -28,10 +28,10 @@ from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
-from lookalike_server import tables
-from lookalike_server.laboratory import Equipment, LocalLaboratory
-from lookalike_server.limits import Limits
-from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.processes import result_encoding as tables
+from lookalike_server.processes.experiment_runner import Equipment, LocalLaboratory
 
 CODE = grpc.StatusCode
 

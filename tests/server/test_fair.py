@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike_server.batch_queue import BatchQueue
-from lookalike_server.errors import OverloadedError
-from lookalike_server.pace import Pace
-from lookalike_server.turns import Turns
-from lookalike_server.waiting import Entry, Rules
+from lookalike_server.batching.batch_queue import BatchQueue
+from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.turns import Turns
+from lookalike_server.batching.waiting import Entry, Rules
+from lookalike_server.common.errors import OverloadedError
 
 _UNUSED = cast("asyncio.AbstractEventLoop", SimpleNamespace(get_debug=lambda: False))
 _BATCH_S, _UNIT_S = 0.002, 0.001

@@ -16,9 +16,9 @@ from tests.server.raw_caller import RawCaller
 from lookalike import wire
 from lookalike.v1 import collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.images.thumbnail_pool import Made, ThumbnailPool
-from lookalike_server.limits import Limits
-from lookalike_server.settings import Listen
-from lookalike_server.tokens import new_token
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.settings import Listen
+from lookalike_server.transport.tokens import new_token
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 

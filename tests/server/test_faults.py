@@ -20,9 +20,9 @@ from lookalike import wire
 from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.app import App
-from lookalike_server.batcher import Batcher, Rules
-from lookalike_server.health import EMBEDDING
-from lookalike_server.settings import Listen, ServeSettings
+from lookalike_server.batching.batcher import Batcher, Rules
+from lookalike_server.common.settings import Listen, ServeSettings
+from lookalike_server.transport.health import EMBEDDING
 
 CODE = grpc.StatusCode
 SERVING = health_pb2.HealthCheckResponse.SERVING

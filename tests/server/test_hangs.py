@@ -15,10 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lookalike import wire
 from lookalike.v1 import experiment_pb2, search_pb2, types_pb2
-from lookalike_server import engine
-from lookalike_server.limits import Limits
-from lookalike_server.observe.settings import ObserveSettings
-from lookalike_server.stored_vectors import StoredVectors
+from lookalike_server.columns.stored_vectors import StoredVectors
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.search import engine
 
 CODE = grpc.StatusCode
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -276,7 +276,7 @@ class TestWorkers:
     async def test_when_no_others_may_be_started_callers_are_told_at_once(
         self, make_toy, serve, disk, refused, monkeypatch
     ) -> None:
-        monkeypatch.setattr("lookalike_server.workers._MOST_POOLS", 1)
+        monkeypatch.setattr("lookalike_server.batching.workers._MOST_POOLS", 1)
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()
             calls = [code_of(served.neighbors(one(), 3)) for _ in range(served.app._workers._threads)]

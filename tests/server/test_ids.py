@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike_server.ids import Ids
+from lookalike_server.columns.ids import Ids
 
 _ENDS = np.iinfo(np.int64)
 _ANY = st.integers(int(_ENDS.min), int(_ENDS.max))

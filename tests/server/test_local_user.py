@@ -16,7 +16,7 @@ import pytest
 import lookalike
 from lookalike import local_secret
 from lookalike.v1 import server_pb2, server_pb2_grpc
-from lookalike_server.access import ADMIN
+from lookalike_server.transport.access import ADMIN
 
 
 @pytest.fixture

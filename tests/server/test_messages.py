@@ -8,8 +8,8 @@ from hypothesis import given, strategies
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, experiment_pb2, search_pb2, types_pb2
-from lookalike_server.errors import ArgumentError
-from lookalike_server.messages import Messages, text_bytes
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.transport.messages import Messages, text_bytes
 
 SEARCH = search_pb2.SearchRequest.DESCRIPTOR
 

@@ -6,8 +6,8 @@ import pytest
 
 from lookalike import wire
 from lookalike.v1 import search_pb2
-from lookalike_server.columns import Columns
-from lookalike_server.neighbors import NeighborWriter, Texts, Wanted
+from lookalike_server.columns.columns import Columns
+from lookalike_server.search.reply_writer import NeighborWriter, Texts, Wanted
 
 IMAGES = 40
 TEXTS = Texts(keys=True, labels=True, uris=True)

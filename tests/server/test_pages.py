@@ -5,9 +5,9 @@ import base64
 import pytest
 
 from lookalike_indexer.errors import MismatchError
-from lookalike_server.errors import ArgumentError
-from lookalike_server.limits import Limits
-from lookalike_server.pages import Pager
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.services.pagination import Pager
 
 LIMITS = Limits(max_page_size=10, default_page_size=4)
 

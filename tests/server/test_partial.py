@@ -26,7 +26,7 @@ from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.stage import run_verify
-from lookalike_server import rows
+from lookalike_server.columns.columns import rows
 
 SPACE_ROWS, INDEXED = 500, 400
 
@@ -99,7 +99,7 @@ async def test_too_many_to_be_searched_beside_are_told_of_and_found_exactly(
     make_toy, serve, by_vector, monkeypatch
 ) -> None:
     monkeypatch.setattr(rows, "MOST_BESIDE", 99)
-    monkeypatch.setattr("lookalike_server.snapshot.MOST_BESIDE", 99)
+    monkeypatch.setattr("lookalike_server.generation.snapshot.MOST_BESIDE", 99)
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"))
     async with serve(toy) as served:
         asked = toy.vectors[[450]]
@@ -187,7 +187,7 @@ def test_an_index_of_fewer_images_is_no_damage(make_toy) -> None:
 
 
 async def test_audits_count_what_was_searched_beside(make_toy, serve, by_vector) -> None:
-    from lookalike_server.observe.settings import ObserveSettings
+    from lookalike_server.common.observe_settings import ObserveSettings
 
     toy = embedded_since(make_toy(index=None), BuildSettings(index="ivf-flat", nlist=4))
     observe = ObserveSettings(metrics_port=0, audit_share=1.0)

@@ -19,7 +19,7 @@ from lookalike.v1 import search_pb2, search_pb2_grpc, server_pb2, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
-from lookalike_server.snapshot import Loader
+from lookalike_server.generation.snapshot import Loader
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:
@@ -101,7 +101,7 @@ async def test_the_old_generation_is_freed_after_its_last_call(make_toy, serve, 
 
 
 def _no_effort():
-    from lookalike_server.effort import Effort
+    from lookalike_server.search.effort import Effort
 
     return Effort()
 
@@ -302,9 +302,10 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
 SERVE = """
 import asyncio, sys
 from lookalike_indexer.errors import WeightsError
-from lookalike_server import app, running
-from lookalike_server.settings import Listen, ServeSettings
-from lookalike_server.trust import Trust
+from lookalike_serverNone import app
+from lookalike_server.commands import lifecycle as running
+from lookalike_server.common.settings import Listen, ServeSettings
+from lookalike_server.generation.verification import Trust
 
 def no_network(reader, space):
     raise WeightsError("There are no weights.")

@@ -13,8 +13,8 @@ import pytest
 from tests.server.raw_caller import RawCaller
 
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
-from lookalike_server.limits import MIB, Limits
-from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.placement.searcher import OnDevice
 
 CODE = grpc.StatusCode

@@ -12,7 +12,7 @@ import lookalike
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
 from lookalike_indexer.errors import MismatchError
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
 from lookalike_server.placement.devices import Cpu, Gpu
 
 FLAT = "Flat"

@@ -23,11 +23,12 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc, server_pb2, server_pb2_grpc
 from lookalike_indexer.errors import UsageError
-from lookalike_server.access import OPEN
 from lookalike_server.app import SERVICES, App
-from lookalike_server.settings import Listen, ServeSettings
-from lookalike_server.tls import TLSFiles, credentials
-from lookalike_server.tokens import Tokens, new_token
+from lookalike_server.common.settings import Listen, ServeSettings
+from lookalike_server.common.tls_files import TLSFiles
+from lookalike_server.transport.access import OPEN
+from lookalike_server.transport.tls import credentials
+from lookalike_server.transport.tokens import Tokens, new_token
 
 CODE = grpc.StatusCode
 
@@ -267,8 +268,8 @@ class TestTokens:
         file.write_text(f"{old_line}\n")
         # As if both happened now: nothing but the content differs.
         now = time.time_ns()
-        monkeypatch.setattr("lookalike_server.followed._stamp", lambda path: (now, now, 1, 1))
-        monkeypatch.setattr("lookalike_server.followed.time", SimpleNamespace(time=lambda: now / 1e9))
+        monkeypatch.setattr("lookalike_server.transport.reloading_file._stamp", lambda path: (now, now, 1, 1))
+        monkeypatch.setattr("lookalike_server.transport.reloading_file.time", SimpleNamespace(time=lambda: now / 1e9))
         async with running(tokens=file) as app:
             assert await ask(app, token=old) is CODE.OK
             file.write_text(f"{other_line}\n")
@@ -338,7 +339,7 @@ class TestTokens:
             compared.append(one)
             return one == other
 
-        monkeypatch.setattr("lookalike_server.tokens.hmac", SimpleNamespace(compare_digest=compare))
+        monkeypatch.setattr("lookalike_server.transport.tokens.hmac", SimpleNamespace(compare_digest=compare))
         for token in (made[0][0], made[2][0], "unknown"):
             compared.clear()
             known.caller(token)

@@ -12,7 +12,7 @@ from lookalike.v1 import experiment_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments import stored
 from lookalike_indexer.experiments.result import Result
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
 
 ROWS = 100_000
 RANDOM = np.random.default_rng(3)

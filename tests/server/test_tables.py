@@ -15,8 +15,8 @@ from lookalike._experiments import Experiment
 from lookalike.v1 import experiment_pb2, types_pb2
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.result import Result
-from lookalike_server import tables
-from lookalike_server.limits import Limits
+from lookalike_server.common.limits import Limits
+from lookalike_server.processes import result_encoding as tables
 
 
 def through(result: Result) -> Experiment:

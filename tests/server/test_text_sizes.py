@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lookalike.v1 import search_pb2
-from lookalike_server.text_sizes import TextSizes, encoded_lengths
+from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
 
 TEXTS = ["", "a", "é" * 63, "b" * 127, "c" * 128, "d" * 16_383, "e" * 16_384, "a", "", "\U0001f600" * 40]
 

@@ -17,7 +17,7 @@ from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.files import read_index
-from lookalike_server.trust import Trust
+from lookalike_server.generation.verification import Trust
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:

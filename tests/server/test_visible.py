@@ -19,10 +19,10 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import ModelEntry
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
-from lookalike_server import visible
-from lookalike_server.peers import host_of, is_this_machine
-from lookalike_server.settings import Listen
-from lookalike_server.tokens import new_token
+from lookalike_server.common import visible
+from lookalike_server.common.peers import host_of, is_this_machine
+from lookalike_server.common.settings import Listen
+from lookalike_server.transport.tokens import new_token
 
 CODE = grpc.StatusCode
 

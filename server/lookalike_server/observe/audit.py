@@ -26,7 +26,7 @@ import numpy.typing as npt
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.exact import exact_search
-from lookalike_server.rows import Rows
+from lookalike_server.columns.rows import Rows
 
 log = logging.getLogger(__name__)
 

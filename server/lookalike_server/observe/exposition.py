@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from lookalike_indexer.errors import IndexerError
 from lookalike_server.observe.security import SecurityLog
-from lookalike_server.tokens import Tokens
+from lookalike_server.transport.tokens import Tokens
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

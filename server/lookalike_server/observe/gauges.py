@@ -8,12 +8,12 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from lookalike_server.admission import Admission
-from lookalike_server.current import Current
-from lookalike_server.hangs import Hangs
+from lookalike_server.generation.current import Current
 from lookalike_server.observe.audit import Audited, RecallAudit
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.memory import device_memory
+from lookalike_server.processes.hangs import Hangs
+from lookalike_server.transport.admission import Admission
 
 
 class Watched(Protocol):

@@ -11,9 +11,9 @@ from typing import Any
 
 import grpc
 
-from lookalike_server.interceptors import Call, Stream, UnaryInterceptor, within
-from lookalike_server.observe import record
-from lookalike_server.observe.record import REQUEST_ID, CallRecord, Sink
+from lookalike_server.common import call_record as record
+from lookalike_server.common.call_record import REQUEST_ID, CallRecord, Sink
+from lookalike_server.transport.interceptors import Call, Stream, UnaryInterceptor, within
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ import logging
 from typing import Any, Literal, get_args
 
 from lookalike_indexer.text import harmless
-from lookalike_server.observe import record
-from lookalike_server.observe.record import CallRecord
+from lookalike_server.common import call_record as record
+from lookalike_server.common.call_record import CallRecord
 
 LogFormat = Literal["text", "json"]
 LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lookalike_server.batcher import Observe
+from lookalike_server.batching.batcher import Observe
+from lookalike_server.common.call_record import Sink
+from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.observe.audit import RecallAudit
 from lookalike_server.observe.exposition import MetricsPort, Readers
 from lookalike_server.observe.gauges import Gauges, Watched
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.logs import CallLog
 from lookalike_server.observe.metrics import Metrics
-from lookalike_server.observe.record import Sink
 from lookalike_server.observe.security import SecurityLog
-from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.observe.tracing import Tracing, open_tracing
 from lookalike_server.placement.devices import Device
-from lookalike_server.tokens import Tokens
+from lookalike_server.transport.tokens import Tokens
 
 
 class Observatory:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from lookalike_indexer.errors import UsageError
+from lookalike_server.common.call_record import CallRecord
+from lookalike_server.common.peers import host_of
+from lookalike_server.common.repeats import Repeats
 from lookalike_server.observe.logs import JsonFormatter
-from lookalike_server.observe.record import CallRecord
-from lookalike_server.observe.repeats import Repeats
-from lookalike_server.peers import host_of
 
 # The log that has these lines.
 SECURITY = "lookalike_server.security"

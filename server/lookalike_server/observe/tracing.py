@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from lookalike_indexer.errors import UsageError
-from lookalike_server.observe.record import TRACEPARENT, TRACESTATE, CallRecord
+from lookalike_server.common.call_record import TRACEPARENT, TRACESTATE, CallRecord
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

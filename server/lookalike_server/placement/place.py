@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
 
 import faiss
 
@@ -14,13 +13,11 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.devices import parse_gpus
 from lookalike_indexer.errors import DataLossError, UsageError
 from lookalike_indexer.indexing.files import read_index
+from lookalike_server.common.placement_choice import Placement
 from lookalike_server.placement.devices import Cpu, Device, Gpu
 from lookalike_server.placement.lists import list_sizes
 from lookalike_server.placement.searcher import OnDevice, Searcher, Sharded
 from lookalike_server.placement.split import pieces
-
-Placement = Literal["cpu", "gpu", "shard", "replicate"]
-PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
 
 
 def choose_devices(placement: Placement, gpus: str, there: int) -> list[Device]:

@@ -5,24 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import faiss
 
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.engine import Place
+from lookalike_server.common.placement_choice import OnLoss, Placement
 from lookalike_server.placement.devices import Cpu, Device
-from lookalike_server.placement.place import Placement, load, place
+from lookalike_server.placement.place import load, place
+from lookalike_server.placement.placed import Placed
 from lookalike_server.placement.searcher import Searcher
 
 log = logging.getLogger(__name__)
-
-# "fail": the server ends, so that whoever watches it starts another; "retry": the index is put there again until it
-# stays; "cpu": it is searched on the processor from then on.
-OnLoss = Literal["fail", "retry", "cpu"]
-ON_LOSS: tuple[OnLoss, ...] = get_args(OnLoss)
 
 Prepare = Callable[[], None]
 
@@ -35,7 +30,7 @@ class Placing:
     devices: Sequence[Device]
     on_loss: OnLoss = "retry"
 
-    def places(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare) -> list[Place]:
+    def places(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare) -> list[Placed]:
         """Put a loaded index where it belongs; DeviceError when the devices cannot hold it.
 
         With `on_loss` "cpu" that is no error: a generation that comes after a
@@ -51,7 +46,7 @@ class Placing:
             searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare)
         elsewhere = self.on_loss == "cpu" and self.placement != "cpu"
         return [
-            Place(searcher, self._again(reader, entry, number, prepare), elsewhere)
+            Placed(searcher, self._again(reader, entry, number, prepare), elsewhere)
             for number, searcher in enumerate(searchers)
         ]
 

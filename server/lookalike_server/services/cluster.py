@@ -13,20 +13,20 @@ from lookalike import wire
 from lookalike.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_server import replies
-from lookalike_server.clusterings import Clustering
-from lookalike_server.current import Current
-from lookalike_server.errors import ArgumentError
-from lookalike_server.limits import Limits
-from lookalike_server.neighbors import Texts
-from lookalike_server.pages import Pager
-from lookalike_server.queries import Resolver, count_of
-from lookalike_server.replies import Stopwatch, deadline_of, served
-from lookalike_server.request_checks import check_names, check_reply
-from lookalike_server.resolved import Queries, row_errors, with_directions
-from lookalike_server.snapshot import Snapshot
-from lookalike_server.spaces import Space
-from lookalike_server.workers import Workers
+from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.clusterings import Clustering
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.query.queries import Resolver, count_of
+from lookalike_server.query.resolved import Queries, row_errors, with_directions
+from lookalike_server.search.reply_writer import Texts
+from lookalike_server.services import replies
+from lookalike_server.services.pagination import Pager
+from lookalike_server.services.replies import Stopwatch, deadline_of, served
+from lookalike_server.services.request_checks import check_names, check_reply
 
 Float32 = npt.NDArray[np.float32]
 

@@ -10,15 +10,16 @@ import numpy.typing as npt
 from google.protobuf import json_format
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
-from lookalike_server import replies, visible
-from lookalike_server.current import Current
-from lookalike_server.distinct import Distinct
-from lookalike_server.errors import ArgumentError
-from lookalike_server.limits import Limits
-from lookalike_server.pages import Pager
-from lookalike_server.replies import Stopwatch, served
-from lookalike_server.thumbnails import Thumbnails
-from lookalike_server.workers import Workers
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import visible
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.processes.thumbnails import Thumbnails
+from lookalike_server.query.distinct import Distinct
+from lookalike_server.services import replies
+from lookalike_server.services.pagination import Pager
+from lookalike_server.services.replies import Stopwatch, served
 
 Int64 = npt.NDArray[np.int64]
 

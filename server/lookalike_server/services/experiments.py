@@ -11,17 +11,18 @@ import numpy as np
 from lookalike.v1 import experiment_pb2, experiment_pb2_grpc
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
-from lookalike_server import stored_results, visible
-from lookalike_server.current import Current
-from lookalike_server.errors import ArgumentError
-from lookalike_server.experiments import ExperimentQueue
-from lookalike_server.laboratory import ATTRIBUTION, Asked
-from lookalike_server.limits import Limits
-from lookalike_server.replies import Stopwatch, deadline_of, served, within
-from lookalike_server.request_checks import check_names
-from lookalike_server.snapshot import Snapshot
-from lookalike_server.spaces import Space
-from lookalike_server.workers import Workers
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import visible
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.processes.experiment_runner import ATTRIBUTION, Asked
+from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.services import stored_results
+from lookalike_server.services.replies import Stopwatch, deadline_of, served, within
+from lookalike_server.services.request_checks import check_names
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ClassMap = tuple[tuple[str, tuple[str, ...]], ...]

@@ -10,23 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, search_pb2_grpc
-from lookalike_server import visible
-from lookalike_server.batcher import Answer
-from lookalike_server.current import Current
-from lookalike_server.effort import Effort, Plan
-from lookalike_server.engine import Hits
-from lookalike_server.errors import ArgumentError
-from lookalike_server.limits import Limits
-from lookalike_server.neighbors import Texts, Wanted
-from lookalike_server.observe import record
+from lookalike_server.batching.batcher import Answer
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import call_record as record
+from lookalike_server.common import visible
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
-from lookalike_server.queries import Resolver, count_of
-from lookalike_server.replies import Stopwatch, deadline_of, put_served
-from lookalike_server.request_checks import check_reply
-from lookalike_server.resolved import Queries, row_errors, with_directions
-from lookalike_server.snapshot import Snapshot
-from lookalike_server.spaces import Space
-from lookalike_server.workers import Workers
+from lookalike_server.query.queries import Resolver, count_of
+from lookalike_server.query.resolved import Queries, row_errors, with_directions
+from lookalike_server.search.effort import Effort, Plan
+from lookalike_server.search.engine import Hits
+from lookalike_server.search.reply_writer import Texts, Wanted
+from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
+from lookalike_server.services.request_checks import check_reply
 
 Float32 = npt.NDArray[np.float32]
 

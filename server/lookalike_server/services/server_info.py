@@ -9,11 +9,11 @@ from typing import Any
 import grpc
 
 from lookalike.v1 import server_pb2, server_pb2_grpc
-from lookalike_server import visible
-from lookalike_server.current import Current
-from lookalike_server.embedding import EmbedQueue
-from lookalike_server.reload import Reloader
-from lookalike_server.snapshot import Loader, Snapshot
+from lookalike_server.common import visible
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.processes.embedding import EmbedQueue
+from lookalike_server.query.reload import Reloader
 
 
 @functools.cache

@@ -8,10 +8,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError as MessageError
 
-from lookalike_server.interceptors import Errors
-from lookalike_server.messages import text_bytes
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.metrics import Metrics
+from lookalike_server.transport.interceptors import Errors
+from lookalike_server.transport.messages import text_bytes
 
 _BAD = {"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"}
 

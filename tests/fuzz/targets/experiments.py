@@ -11,18 +11,18 @@ from lookalike.v1 import experiment_pb2 as pb
 from lookalike.v1 import server_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import WeightsError
-from lookalike_server.budget import ThreadBudget
-from lookalike_server.current import Current
-from lookalike_server.embedding import Embedder, EmbedQueue
-from lookalike_server.experiments import ExperimentQueue
-from lookalike_server.laboratory import Equipment, LocalLaboratory
-from lookalike_server.limits import Limits
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader
 from lookalike_server.placement.devices import Cpu
-from lookalike_server.reload import Reloader
+from lookalike_server.processes.embedding import Embedder, EmbedQueue
+from lookalike_server.processes.experiment_runner import Equipment, LocalLaboratory
+from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.query.reload import Reloader
 from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.server_info import ServerServicer
-from lookalike_server.snapshot import Loader
-from lookalike_server.workers import Workers
 
 _LIMITS = Limits(max_page_size=50, max_members=10, max_class_map=100, max_names=20)
 

@@ -23,18 +23,18 @@ from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.thumbnail_pool import Made
-from lookalike_server.budget import ThreadBudget
-from lookalike_server.current import Current
-from lookalike_server.embedding import EmbedQueue
-from lookalike_server.limits import Limits
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader
 from lookalike_server.placement.devices import Cpu
-from lookalike_server.queries import Resolver
+from lookalike_server.processes.embedding import EmbedQueue
+from lookalike_server.processes.thumbnails import Thumbnails
+from lookalike_server.query.queries import Resolver
 from lookalike_server.services.cluster import ClusterServicer
 from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.search import SearchServicer
-from lookalike_server.snapshot import Loader
-from lookalike_server.thumbnails import Thumbnails
-from lookalike_server.workers import Workers
 
 _LIMITS = Limits(max_image_bytes=1 << 16, max_image_pixels=1 << 16, max_k=64, max_batch=32)
 

@@ -12,10 +12,10 @@ from tests.server.observe.test_metrics import samples, value
 
 from lookalike.v1 import search_pb2
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_server.columns.rows import Rows
+from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.observe import audit
 from lookalike_server.observe.audit import RecallAudit, Sample, recall
-from lookalike_server.observe.settings import ObserveSettings
-from lookalike_server.rows import Rows
 
 AUDITED = ObserveSettings(metrics_port=0, audit_share=1.0)
 

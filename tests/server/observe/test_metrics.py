@@ -14,14 +14,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lookalike.v1 import collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.errors import IndexerError, UsageError
-from lookalike_server.limits import Limits
+from lookalike_server.common.call_record import CallRecord, Stage
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.common.settings import Listen
 from lookalike_server.observe.exposition import MetricsPort
 from lookalike_server.observe.metrics import Metrics
-from lookalike_server.observe.record import CallRecord, Stage
-from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.placement.searcher import OnDevice
-from lookalike_server.settings import Listen
-from lookalike_server.tokens import ROLES, new_token
+from lookalike_server.transport.tokens import ROLES, new_token
 
 ON = ObserveSettings(metrics_port=0)
 SEARCH = "lookalike.v1.SearchService/Search"

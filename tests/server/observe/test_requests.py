@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from lookalike.v1 import search_pb2, types_pb2
-from lookalike_server.observe import logs, record
-from lookalike_server.observe.settings import ObserveSettings
+from lookalike_server.common import call_record as record
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.observe import logs
 
 LOGGED = ObserveSettings(log_calls=True)
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -7,8 +7,8 @@ import grpc
 import pytest
 
 from lookalike.v1 import search_pb2, types_pb2
+from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.observe import observatory
-from lookalike_server.observe.settings import ObserveSettings
 from lookalike_server.observe.tracing import Tracing
 
 export = pytest.importorskip(

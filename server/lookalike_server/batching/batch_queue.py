@@ -1,0 +1,187 @@
+"""What waits for the workers: bounded in number, bytes and age for each peer. Used under the lock of batcher.py."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, field
+from typing import Generic
+
+from lookalike_server.batching.batch import BatchMaker
+from lookalike_server.batching.fair import Fair, Flow
+from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.load import Load, Loads, grade
+from lookalike_server.batching.waiting import Entry, Piece, R, Refused, Rules, W
+from lookalike_server.common.errors import ExpiredError, OverloadedError
+from lookalike_server.common.shares import beyond
+
+_SHORTEST_RETRY_S = 0.05
+
+# Of what one peer may have waiting, so much may wait of all peers together.
+_PEERS = 4
+
+
+@dataclass
+class BatchQueue(Generic[W, R]):
+    """Entries that wait for the workers, which take them as fair.py says."""
+
+    name: str
+    rules: Rules[W]
+    pace: Pace
+    waiting: int = 0
+    weight: int = 0
+    _entries: dict[int, Entry[W, R]] = field(default_factory=dict)
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+    _loads: Loads = field(default_factory=Loads)
+    # The cost of the batch that a worker runs, and since when.
+    _running: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._fair: Fair[W, R] = Fair(self.pace, self.rules.max_batch)
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
+
+    def add(self, entry: Entry[W, R]) -> int:
+        """Let an entry wait; its number takes it away again. OverloadedError: no room, or it would wait too long.
+
+        An entry that is larger than what a peer may have waiting is taken when
+        nothing of the peer waits, or it never could be.
+        """
+        flow = self._fair.flow(entry.peer)
+        self._require_room(flow, entry)
+        self._require_time(flow, entry)
+        entry.number = next(self._numbers)
+        self._entries[entry.number] = flow.entries[entry.number] = entry
+        self._count(flow, entry, 1, entry.size)
+        return entry.number
+
+    def remove(self, number: int) -> None:
+        """Forget an entry, or what is left of it, if it still waits."""
+        entry = self._entries.pop(number, None)
+        if entry is not None:
+            flow = self._fair.flow(entry.peer)
+            del flow.entries[number]
+            self._count(flow, entry, -1, -entry.left)
+
+    def clear(self) -> list[Entry[W, R]]:
+        """Take all of them away."""
+        entries = list(self._entries.values())
+        self._entries.clear()
+        self._fair.clear()
+        self._loads = Loads()
+        self.waiting = self.weight = 0
+        return entries
+
+    def take(self, worker: str, now: float) -> tuple[list[Piece[W, R]], list[Refused[W]]]:
+        """The next batch of a worker, and those who waited too long, with what they are to be told.
+
+        The batch counts as running until `ran` or `rests` is called for the worker.
+        """
+        refused = [(entry, error) for entry in list(self._entries.values()) if (error := self._too_late(entry, now))]
+        for entry, _ in refused:
+            self.remove(entry.number)
+        batch: BatchMaker[W, R] = BatchMaker(self.rules, self.pace)
+        for entry in self._fair.order():
+            piece = batch.offer(entry)
+            if piece is not None:
+                self._given(piece)
+            if batch.full:
+                break
+        if batch.pieces:
+            self._running[worker] = batch.cost, now
+            for piece in batch.pieces:
+                self._fair.charge(piece.entry, self.pace.batch_s / len(batch.pieces))
+        return batch.pieces, refused
+
+    def ran(self, worker: str, seconds: float) -> None:
+        """A worker has run its batch, in so many seconds."""
+        cost, _ = self._running.pop(worker)
+        self.pace.ran(cost, seconds)
+
+    def rests(self, worker: str) -> None:
+        """A worker runs nothing, whatever became of its last batch."""
+        self._running.pop(worker, None)
+
+    def _given(self, piece: Piece[W, R]) -> None:
+        entry, units = piece.entry, piece.stop - piece.start
+        flow = self._fair.flow(entry.peer)
+        entry.taken = piece.stop
+        if not entry.left:
+            del self._entries[entry.number]
+            del flow.entries[entry.number]
+        self._count(flow, entry, 0 if entry.left else -1, -units)
+        self._fair.charge(entry, units * entry.each * self.pace.unit_s)
+
+    def _count(self, flow: Flow[W, R], entry: Entry[W, R], entries: int, units: int) -> None:
+        """So many entries and units of them more, or less, wait. An entry's bytes count until all of it is taken."""
+        for loads in (self._loads, flow.loads):
+            loads.count(entry, entries, units)
+        flow.size += units
+        flow.weight += entries * entry.weight
+        self.waiting += units
+        self.weight += entries * entry.weight
+
+    def _too_late(self, entry: Entry[W, R], now: float) -> Exception | None:
+        """What the caller of an entry is told that waited too long. One that has begun is only held to its deadline."""
+        if entry.deadline is not None and entry.deadline <= now:
+            return ExpiredError(f"The deadline passed while waiting in the {self.name} queue.")
+        if not entry.taken and now - entry.queued > self.rules.max_age:
+            return OverloadedError(
+                f"The call waited in the {self.name} queue for longer than {self.rules.max_age:g} s; ask again later.",
+                self._retry_s(now),
+            )
+        return None
+
+    def _require_room(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
+        rules, now = self.rules, entry.queued
+        if beyond(flow.size, entry.size, rules.max_queue, len(flow.entries)):
+            raise self._full(f"{flow.size} wait and {rules.max_queue} may", now)
+        if rules.max_weight and beyond(flow.weight, entry.weight, rules.max_weight, len(flow.entries)):
+            raise self._full(f"{flow.weight} bytes wait and {rules.max_weight} may", now)
+        peers = len(self._fair.waiting)
+        for waits, theirs, more, most in (
+            (self.waiting, flow.size, entry.size, rules.max_queue),
+            (self.weight, flow.weight, entry.weight, rules.max_weight),
+        ):
+            if most and beyond(waits - theirs, theirs + more, _PEERS * most, peers):
+                raise self._full(f"{waits} of {peers} peers wait and {_PEERS * most} may", now)
+
+    def _require_time(self, flow: Flow[W, R], entry: Entry[W, R]) -> None:
+        now, most = entry.queued, self.rules.max_age
+        if most == math.inf or not (self._entries or self._running) or self._wait_s(now) <= most / 2:
+            return
+        before = self._before(flow, entry)
+        # Who waits for nothing but a running batch may wait for it.
+        longest = most / 2 if before.entries else most
+        if self._wait_of(before, now) > longest:
+            raise self._full(
+                f"the estimated wait behind {before.entries} queued calls is longer than {longest:g} s", now
+            )
+
+    def _before(self, flow: Flow[W, R], entry: Entry[W, R]) -> Load:
+        """What is run before the first piece of an entry: of its peer what is no heavier, and as much of each other."""
+        most = self.rules.max_batch
+        load = mine = flow.loads.up_to(grade(entry) + 1, most)
+        for other in self._fair.waiting:
+            theirs = other.loads.all(most)
+            if other is not flow and mine.cost and theirs.cost:
+                load = load.plus(theirs, min(1.0, mine.cost / theirs.cost))
+        return load
+
+    def _wait_s(self, now: float) -> float:
+        """How long it takes until all that waits has been run."""
+        return self._wait_of(self._loads.all(self.rules.max_batch), now)
+
+    def _wait_of(self, load: Load, now: float) -> float:
+        running = [(cost, now - since) for cost, since in self._running.values()]
+        largest = BatchMaker[W, R](self.rules, self.pace).largest
+        return self.pace.wait_s(load.cost, max(load.batches, math.ceil(load.cost / largest)), running)
+
+    def _full(self, how: str, now: float) -> OverloadedError:
+        return OverloadedError(
+            f"The {self.name} queue is full: {how}; ask again later, or send fewer at a time.", self._retry_s(now)
+        )
+
+    def _retry_s(self, now: float) -> float:
+        return max(_SHORTEST_RETRY_S, self._wait_s(now))

@@ -1,0 +1,315 @@
+"""Many small requests, few large batches: one bounded queue and the threads that own the devices.
+
+    submit -> admission -> queue -> a worker takes what fits together -> run -> an answer for each
+
+A worker that is free takes the entry whose turn it is at once (fair.py) and,
+with it, every queued one that can share its call (batch.py); nothing waits for
+company. So batches grow only while the device is busy, which is when they pay.
+A work too large for a batch is run in pieces. The batch is put together by
+the thread that runs it, at the moment it can run it: what was cancelled, has
+expired or has waited too long by then costs no device time, and no batch is
+made too early.
+
+A worker whose device fails recovers in its own thread, which owns the device;
+meanwhile the others go on, and when there is no other, callers are told at once.
+A thread that hangs cannot be ended: whoever calls `look` now and then has its
+callers told, and the worker takes batches again when its thread comes back.
+
+This module knows neither gRPC nor faiss nor torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.batching import callers
+from lookalike_server.batching.batch_queue import BatchQueue
+from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.outcomes import Join, Outcome, Ran, settle
+from lookalike_server.batching.under_way import UnderWay
+from lookalike_server.batching.waiting import Answer, Piece, Rules
+
+__all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
+
+log = logging.getLogger(__name__)
+
+W = TypeVar("W")
+R = TypeVar("R")
+
+# Takes the works of a batch and returns a result, or an error, for each.
+Run = Callable[[list[W]], Sequence[R | Exception]]
+# Is told of each batch that was run: its size, how long each work waited for it and how long it took, in seconds.
+Observe = Callable[[int, Sequence[float], float], None]
+# By a queue's name, what is to be told of its batches.
+ObserveLane = Callable[[str], Observe | None]
+
+# Until a thread that ended by itself is replaced, and between attempts to recover a device.
+_RESTART_S = 0.5
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+
+
+class Batcher(Generic[W, R]):
+    """A queue and one owner thread for each of `workers`, which maps a worker's name to what it runs.
+
+    `prepare` runs once in each owner thread, before its first batch; `observe`
+    after each batch, in the thread that ran it. `recover` runs in the thread
+    of a worker whose batch failed with DeviceError, and again with growing
+    pauses for as long as it raises: the worker takes no batch until it does not.
+    `leave` makes a worker independent of a device that hangs: it runs in a new
+    owner thread, which takes the place of the one that hangs. `join` is needed
+    where the rules cut works into pieces.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        workers: Mapping[str, Run[W, R]],
+        rules: Rules[W],
+        prepare: Callable[[], None] | None = None,
+        observe: Observe | None = None,
+        recover: Mapping[str, Callable[[], None]] | None = None,
+        join: Join[R] | None = None,
+        leave: Mapping[str, Callable[[], None]] | None = None,
+    ) -> None:
+        self._name = name
+        self._observe = observe
+        self._prepare = prepare
+        self._workers = dict(workers)
+        self._recover = dict(recover or {})
+        self._leave = dict(leave or {})
+        self._join = join
+        self._cut = rules.cut
+        self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
+        # What is wrong with the workers that take no batches.
+        self._down: dict[str, str] = {}
+        self._under_way: UnderWay[W, R] = UnderWay()
+        self._changed = threading.Condition()
+        self._closed = threading.Event()
+        self._threads: dict[str, threading.Thread] = {}
+        for worker in self._workers:
+            self._start(worker)
+
+    async def submit(self, work: W, deadline: float | None = None) -> Answer[R]:
+        """Queue a work and wait for its answer. `deadline` is in the time of `time.monotonic`.
+
+        OverloadedError: the queue is full, or the work waited in it too long.
+        ExpiredError: the deadline passed while it waited. DeviceError: no
+        worker has a device. Otherwise whatever its batch failed with. A
+        cancelled caller leaves the queue at once.
+        """
+        rules = self._queue.rules
+        future: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
+        entry = rules.entry(work, callers.peer(), deadline, time.monotonic(), future)
+        with self._changed:
+            if self._closed.is_set():
+                raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
+            if lost := self.lost:
+                raise DeviceError(lost)
+            number = self._queue.add(entry)
+            self._changed.notify()
+        try:
+            return await future
+        except asyncio.CancelledError:
+            # The only way to end without an answer, and so perhaps still queued.
+            with self._changed:
+                self._queue.remove(number)
+            raise
+
+    @property
+    def waiting(self) -> int:
+        """The size of all that is queued."""
+        return self._queue.waiting
+
+    @property
+    def lost(self) -> str:
+        """What is wrong when no worker can take a batch; "" when one can."""
+        down = dict(self._down)
+        return next(iter(down.values())) if len(down) == len(self._workers) else ""
+
+    def look(self) -> list[str]:
+        """Give up the workers that have run for longer than the rules allow; a sentence about each. From any thread.
+
+        Their callers hear of it at once and, when no other worker is left, so does everybody who waits.
+        """
+        limit = self._queue.rules.max_run
+        told: list[str] = []
+        outcomes: list[Outcome[W, R]] = []
+        with self._changed:
+            for worker, batch in self._under_way.overdue(limit).items():
+                sentence = (
+                    f"{self._name}/{worker} has not come back for {limit:g} s: it hangs, and takes no more calls."
+                )
+                self._down[worker] = sentence
+                self._queue.rests(worker)
+                outcomes += [(piece.entry, DeviceError(sentence)) for piece in batch]
+                told.append(sentence)
+                if worker in self._leave:
+                    self._replace(worker)
+            if told and self.lost:
+                outcomes += [(entry, DeviceError(self.lost)) for entry in self._queue.clear()]
+            self._forget(outcomes)
+        settle(outcomes)
+        return told
+
+    def close(self) -> None:
+        """Refuse what is queued and let each thread end after its current batch."""
+        with self._changed:
+            self._closed.set()
+            self._changed.notify_all()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the threads have ended; only after `close`."""
+        for thread in list(self._threads.values()):
+            thread.join(timeout)
+
+    def _start(self, worker: str, first: Callable[[], None] | None = None) -> None:
+        thread = threading.Thread(target=self._own, args=(worker, first), name=f"{self._name}/{worker}", daemon=True)
+        self._threads[worker] = thread
+        thread.start()
+
+    def _replace(self, worker: str) -> None:
+        """Start another owner thread in the place of one that hangs; should that one come back, it ends."""
+        self._under_way.ended(worker)
+        self._start(worker, self._leave[worker])
+
+    def _is_owner(self, worker: str) -> bool:
+        """Whether the current thread is the owner of a worker, and was not replaced."""
+        return self._threads[worker] is threading.current_thread()
+
+    def _own(self, worker: str, first: Callable[[], None] | None) -> None:
+        """The owner thread. One that ends by itself is followed by another, and those who wait do not notice."""
+        try:
+            if first is not None:
+                self._recovered(worker, first)
+            self._serve(worker)
+        except BaseException:
+            if not self._is_owner(worker):
+                return
+            log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
+            self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
+            if self._closed.wait(_RESTART_S):
+                self._take(worker)  # answers those who wait
+            else:
+                self._start(worker)
+
+    def _serve(self, worker: str) -> None:
+        if self._prepare:
+            self._prepare()
+        self._down.pop(worker, None)
+        while self._is_owner(worker) and (batch := self._take(worker)) is not None:
+            healthy = not batch or self._answer(worker, batch)
+            # Neither a batch nor its vectors may live until the next one comes.
+            del batch
+            if not healthy and worker in self._recover and self._is_owner(worker):
+                self._recovered(worker, self._recover[worker])
+
+    def _take(self, worker: str) -> list[Piece[W, R]] | None:
+        """The next batch; None when closed. Answers what expired or cannot be run any more."""
+        with self._changed:
+            self._queue.rests(worker)
+            while not self._queue and not self._closed.is_set():
+                self._changed.wait()
+            if self._closed.is_set():
+                settle([(entry, DeviceError("The server is stopping.")) for entry in self._queue.clear()])
+                return None
+            batch, refused = self._queue.take(worker, time.monotonic())
+            if self._queue:
+                # Of a work that is run in pieces, whoever was told of it has taken one.
+                self._changed.notify()
+        settle(refused)
+        return batch
+
+    def _answer(self, worker: str, batch: list[Piece[W, R]]) -> bool:
+        """Run a batch and answer all of it; whether the device is still trusted."""
+        started = time.monotonic()
+        results: Sequence[R | Exception]
+        ended_by: BaseException | None = None
+        with self._changed:
+            self._under_way.begin(worker, batch)
+        try:
+            results = self._workers[worker]([piece.work(self._cut) for piece in batch])
+            if len(results) != len(batch):
+                raise RuntimeError(f"{len(results)} results came back for a batch of {len(batch)}")
+        except Exception as error:
+            # Whatever it was, those who wait must hear of it, and the thread must go on.
+            log.debug("a batch of %d failed in %s/%s", len(batch), self._name, worker, exc_info=True)
+            results = [error] * len(batch)
+        except BaseException as error:
+            ended_by = error
+            results = [DeviceError(f"The thread of {self._name}/{worker} ended during the call; ask again.")] * len(
+                batch
+            )
+        ran = Ran(worker, batch, results, started, time.monotonic() - started)
+        self._settle(ran)
+        if ended_by is not None:
+            raise ended_by
+        if self._observe:
+            # After the answers: nobody waits for the measuring.
+            self._observe(ran.size, ran.waits, ran.took)
+        return not all(isinstance(result, DeviceError) for result in results)
+
+    def _settle(self, ran: Ran[W, R]) -> None:
+        with self._changed:
+            if not self._is_owner(ran.worker):
+                # Its callers were told, and another thread runs in its place.
+                return
+            if self._came_back(ran.worker):
+                self._queue.rests(ran.worker)
+            else:
+                self._queue.ran(ran.worker, ran.took)
+            outcomes = ran.outcomes(self._join)
+            self._forget(outcomes)
+        settle(outcomes)
+
+    def _forget(self, outcomes: list[Outcome[W, R]]) -> None:
+        """Drop what is left of those who hear of an outcome: where a piece failed, nobody needs the others."""
+        for entry, _ in outcomes:
+            self._queue.remove(entry.number)
+
+    def _recovered(self, worker: str, recover: Callable[[], None]) -> None:
+        """Return when the worker's device can be used again, or the batcher is closed."""
+        pause = 0.0
+        while self._is_owner(worker) and not self._closed.wait(pause):
+            with self._changed:
+                self._under_way.begin(worker, [])
+            try:
+                recover()
+            except Exception as error:
+                with self._changed:
+                    self._came_back(worker)
+                # The next attempt may go better.
+                if self._down.get(worker) != f"{error}":
+                    log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
+                self._gone(worker, f"{error}")
+                pause = min(_LONGEST_PAUSE_S, max(_FIRST_PAUSE_S, 2 * pause))
+            else:
+                with self._changed:
+                    self._came_back(worker)
+                break
+        if self._is_owner(worker) and worker in self._down:
+            del self._down[worker]
+            log.info("%s/%s can be used again", self._name, worker)
+
+    def _came_back(self, worker: str) -> bool:
+        """A worker runs nothing any more; whether it had been given up."""
+        if not self._is_owner(worker):
+            return False
+        if not self._under_way.ended(worker):
+            return False
+        self._down.pop(worker, None)
+        log.warning("%s/%s came back and takes calls again", self._name, worker)
+        return True
+
+    def _gone(self, worker: str, what: str) -> None:
+        """Tell those who wait, when no other worker can take what they wait for."""
+        with self._changed:
+            self._down[worker] = what
+            left = self._queue.clear() if self.lost else []
+        settle([(entry, DeviceError(what)) for entry in left])

@@ -1,0 +1,88 @@
+"""What a batch came to: an outcome for each work that is done with, of all its pieces together."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from lookalike_server.batching.waiting import Answer, Entry, Piece, R, W
+
+log = logging.getLogger(__name__)
+
+# From the results of a work's pieces, in their order, to that of the work.
+Join = Callable[[Sequence[R]], R]
+Outcome = tuple[Entry[W, R], Answer[R] | Exception]
+
+
+@dataclass(frozen=True)
+class Ran(Generic[W, R]):
+    """A batch of pieces that a worker ran, from `started` on for `took` seconds, and a result or error for each."""
+
+    worker: str
+    pieces: Sequence[Piece[W, R]]
+    results: Sequence[R | Exception]
+    started: float
+    took: float
+
+    @property
+    def size(self) -> int:
+        """That of the batch, in the works' own units."""
+        return sum(piece.stop - piece.start for piece in self.pieces)
+
+    @property
+    def waits(self) -> list[float]:
+        """The seconds that each work had waited."""
+        return [self.started - piece.entry.queued for piece in self.pieces]
+
+    def outcomes(self, join: Join[R] | None) -> list[Outcome[W, R]]:
+        """What those hear who need not wait for further pieces. Not for two threads at once."""
+        found: list[Outcome[W, R]] = []
+        for piece, result in zip(self.pieces, self.results, strict=True):
+            if isinstance(result, Exception):
+                found.append((piece.entry, result))
+            elif piece.whole:
+                found.append((piece.entry, self._answer(piece.entry, result, self.took, self.size)))
+            elif join is not None and self._is_last(piece, result):
+                entry = piece.entry
+                parts = [part for _, (_, part) in sorted(entry.parts.items())]
+                found.append((entry, self._answer(entry, join(parts), entry.ran, entry.largest)))
+        return found
+
+    def _is_last(self, piece: Piece[W, R], result: R) -> bool:
+        """Keep the result of a piece with those of the others; whether none is missing."""
+        entry = piece.entry
+        entry.parts[piece.start] = piece.stop - piece.start, result
+        entry.ran += self.took
+        entry.largest = max(entry.largest, self.size)
+        return sum(units for units, _ in entry.parts.values()) == entry.size
+
+    def _answer(self, entry: Entry[W, R], result: R, ran: float, largest: int) -> Answer[R]:
+        # Pieces may have been run at the same time, by several workers.
+        waited = max(0.0, self.started + self.took - entry.queued - ran)
+        return Answer(result, self.worker, largest, _us(waited), _us(ran))
+
+
+def settle(outcomes: Sequence[tuple[Entry[Any, Any], Any]]) -> None:
+    """Hand outcomes to their callers' event loop, in one step for all of them."""
+    if not outcomes:
+        return
+
+    def hand_over() -> None:
+        for entry, outcome in outcomes:
+            if entry.answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                entry.answer.set_exception(outcome)
+            else:
+                entry.answer.set_result(outcome)
+
+    try:
+        outcomes[0][0].answer.get_loop().call_soon_threadsafe(hand_over)
+    except RuntimeError:
+        log.debug("nobody is left to hear of %d answers: their event loop has closed", len(outcomes))
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)

@@ -1,0 +1,78 @@
+"""Turns at what cannot be shared: so many at a time, the others in the order of fair.py. For one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+from lookalike_server.batching import callers
+from lookalike_server.batching.batch_queue import BatchQueue
+from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.waiting import Answer, Rules
+
+
+class Turns:
+    """`places` that are free or held; `max_queue` bounds what a peer may have waiting."""
+
+    def __init__(self, name: str, places: int, max_queue: int) -> None:
+        unlike: Iterator[int] = itertools.count()
+        # Nothing shares a turn.
+        rules: Rules[int] = Rules(
+            key=lambda size: next(unlike), size=lambda size: size, max_batch=1, max_queue=max_queue
+        )
+        self._rules = rules
+        self._queue: BatchQueue[int, str] = BatchQueue(name, rules, Pace(places))
+        self._free = [str(place) for place in range(places)]
+        self._held = 0
+
+    @property
+    def waiting(self) -> int:
+        """The size of all that waits or has a turn."""
+        return self._queue.waiting + self._held
+
+    @asynccontextmanager
+    async def turn(self, size: int = 1) -> AsyncIterator[None]:
+        """Hold a place while the block runs. OverloadedError: too much waits. Who is cancelled waits no longer."""
+        place = await self._place(size)
+        self._held += size
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._held -= size
+            self._queue.ran(place, time.monotonic() - began)
+            self._free.append(place)
+            self._give()
+
+    async def _place(self, size: int) -> str:
+        answer: asyncio.Future[Answer[str]] = asyncio.get_running_loop().create_future()
+        number = self._queue.add(self._rules.entry(size, callers.peer(), None, time.monotonic(), answer))
+        self._give()
+        try:
+            return (await answer).worker
+        except asyncio.CancelledError:
+            self._queue.remove(number)
+            if answer.done() and not answer.cancelled():
+                # It was given a place at the same moment.
+                self._return(answer.result().worker)
+            raise
+
+    def _give(self) -> None:
+        while self._free and self._queue:
+            place = self._free.pop()
+            pieces, _ = self._queue.take(place, time.monotonic())
+            for piece in pieces:
+                if piece.entry.answer.done():
+                    # Cancelled, and its task has not run yet.
+                    self._queue.rests(place)
+                    self._free.append(place)
+                else:
+                    piece.entry.answer.set_result(Answer(place, place, 1, 0, 0))
+
+    def _return(self, place: str) -> None:
+        self._queue.rests(place)
+        self._free.append(place)
+        self._give()

@@ -1,0 +1,1 @@
+"""What is known of each image, as columns in memory."""

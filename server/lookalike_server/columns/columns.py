@@ -1,0 +1,138 @@
+"""What is known of each image, as columns in memory: looking up 1,000 neighbours must cost less than finding them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.errors import NotFoundError
+from lookalike_server.columns.ids import Ids
+from lookalike_server.columns.keys import KeyIndex
+from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
+
+Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
+# Four bytes a row as long as that is enough.
+RowsWithLabel = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
+
+NEEDED = ["id", "key", "label", "uri", "width", "height"]
+
+
+class Columns:
+    """The images table in memory, by ascending id; a row here is a row there."""
+
+    def __init__(self, table: pa.Table, collection: str) -> None:
+        self._collection = collection
+        self.ids: Int64 = table.column("id").to_numpy()
+        self._rows_by_id = Ids(self.ids)
+        self._keys = _strings(table.column("key"))
+        self._uris = _strings(table.column("uri"))
+        self._widths: Int32 = table.column("width").to_numpy()
+        self._heights: Int32 = table.column("height").to_numpy()
+        labels = _combined(pc.dictionary_encode(table.column("label").cast(pa.string())))
+        # One past the last label stands for none, whose text on the wire is empty.
+        self._label_names: list[str] = [*labels.dictionary.to_pylist(), ""]
+        none = len(labels.dictionary)
+        self._labels: Int32 = labels.indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int32)
+        self._by_key = KeyIndex(self._keys)
+        self._by_label = KeyIndex(labels.dictionary.cast(pa.large_string()))
+        # Images by label, and where each label's begin: a page of them is a slice.
+        self._label_rows = _rows_by_code(self._labels)
+        self._label_starts: Int64 = np.concatenate([[0], np.cumsum(np.bincount(self._labels, minlength=none + 1))])
+        self.key_sizes = TextSizes(_lengths(self._keys))
+        self.uri_sizes = TextSizes(_lengths(self._uris))
+        self.label_sizes = TextSizes(encoded_lengths(self._label_names)[self._labels])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def label_count(self) -> int:
+        return len(self._label_names) - 1
+
+    def rows_of_ids(self, ids: Int64) -> Int64:
+        """The rows of some ids, which must all be there; NotFoundError names the first that is not."""
+        rows, found = self._rows_by_id.rows(ids)
+        if not found.all():
+            missing = int(ids[int(np.argmin(found))])
+            raise NotFoundError(f"The collection {self._collection} has no image with id {missing}.")
+        return rows
+
+    def rows_of_keys(self, keys: Sequence[str]) -> Int64:
+        """The rows of some keys; NotFoundError names the first that is not there."""
+        rows = np.empty(len(keys), np.int64)
+        for position, key in enumerate(keys):
+            row = self._by_key.row(key)
+            if row is None:
+                raise NotFoundError(
+                    f"The collection {self._collection} has no image with key {key!r}; "
+                    "keys are paths relative to the source, with /."
+                )
+            rows[position] = row
+        return rows
+
+    def ids_of_keys(self, keys: Sequence[str]) -> Int64:
+        """The ids of some keys; NotFoundError names the first that is not there."""
+        return self.ids[self.rows_of_keys(keys)]
+
+    def known_ids(self, ids: Sequence[int]) -> Int64:
+        """The ids themselves; NotFoundError names the first that is not there."""
+        known = np.array(ids, np.int64)
+        self.rows_of_ids(known)
+        return known
+
+    def rows_with_label(self, label: str) -> RowsWithLabel:
+        """The rows of all images with a label, ascending; NotFoundError when no image has it. Looks at none of them."""
+        code = self._by_label.row(label)
+        if code is None:
+            raise NotFoundError(f"No image of the collection {self._collection} has the label {label!r}.")
+        return self._label_rows[self._label_starts[code] : self._label_starts[code + 1]]
+
+    def keys(self, rows: Int64) -> list[str]:
+        return _taken(self._keys, rows)
+
+    def uris(self, rows: Int64) -> list[str]:
+        return _taken(self._uris, rows)
+
+    def labels(self, rows: Int64) -> list[str]:
+        """The label of each row; "" where an image has none."""
+        names = self._label_names
+        return [names[code] for code in self._labels[rows].tolist()]
+
+    def widths(self, rows: Int64) -> Int32:
+        return self._widths[rows]
+
+    def heights(self, rows: Int64) -> Int32:
+        return self._heights[rows]
+
+
+def _combined(column: pa.ChunkedArray) -> pa.Array:
+    """One array of a column's chunks, also when it has none."""
+    joined = column.unify_dictionaries().combine_chunks()
+    return joined if isinstance(joined, pa.Array) else joined.chunk(0)
+
+
+def _strings(column: pa.ChunkedArray) -> pa.LargeStringArray:
+    # 64-bit offsets: the keys of a large collection are more than 2 GiB.
+    return _combined(column.cast(pa.large_string()))
+
+
+def _taken(strings: pa.LargeStringArray, rows: Int64) -> list[str]:
+    taken: list[str] = strings.take(pa.array(rows)).to_pylist()
+    return taken
+
+
+def _lengths(strings: pa.LargeStringArray) -> Int64:
+    """The bytes of each string."""
+    _, offsets, _ = strings.buffers()
+    return np.diff(np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1])
+
+
+def _rows_by_code(codes: Int32) -> RowsWithLabel:
+    """The rows of each code, one code after another, ascending within one."""
+    order = np.argsort(codes, kind="stable")
+    return order.astype(np.uint32) if len(order) < 1 << 32 else order

@@ -1,0 +1,1 @@
+"""The command line of the server: options, their sources, and the life of the process."""

@@ -1,0 +1,185 @@
+"""`lookalike serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.threads import sleep_while_waiting
+from lookalike_server.commands.configuration import config_option
+from lookalike_server.commands.limit_options import chosen_limits, limit_options
+from lookalike_server.commands.observe_options import observe_options
+from lookalike_server.commands.options import Positional, Serve, setting
+
+if TYPE_CHECKING:
+    from lookalike_server.app import App
+    from lookalike_server.common.observe_settings import ObserveSettings
+    from lookalike_server.observe.logs import LogFormat
+
+
+@config_option
+@click.command(cls=Serve)
+@click.argument("collection", cls=Positional, metavar="DIR", type=click.Path(path_type=Path))
+@setting("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@setting("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
+@setting(
+    "--placement",
+    type=click.Choice(["cpu", "gpu", "shard", "replicate"]),
+    default="cpu",
+    show_default=True,
+    help="Where indexes live: the processor, one GPU, split over GPUs, or a copy on each GPU.",
+)
+@setting("--gpus", default="", metavar="0,1|all", help="GPUs to use; GPU 0 for gpu, else all.")
+@setting(
+    "--weights",
+    type=click.Path(),
+    metavar="FILE",
+    help="Weights of the network, if they are no longer where they were.",
+)
+@setting(
+    "--index",
+    "indexes",
+    multiple=True,
+    metavar="NAME|SPACE/NAME",
+    help="The index to search, of each space that has one of this name or of one space. Repeatable.  "
+    "[default: the current one of each space]",
+)
+@setting(
+    "--on-device-loss",
+    "on_loss",
+    type=click.Choice(["fail", "retry", "cpu"]),
+    default="retry",
+    show_default=True,
+    help="End, put the index there again until it stays, or search on the processor from then on.",
+)
+@setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
+@setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
+@setting("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
+@setting(
+    "--tls-client-ca",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Let in only callers with a certificate of this authority, PEM.",
+)
+@setting(
+    "--tokens",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
+)
+@setting("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
+@setting("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
+@setting(
+    "--show-paths",
+    type=click.Choice(["admin", "local", "everyone"]),
+    default="local",
+    show_default=True,
+    help="Who sees URIs and paths of files: callers of the role admin; also those on this machine, where no tokens are "
+    "asked for; or everyone.",
+)
+@setting("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
+@limit_options
+@reported
+@observe_options
+def serve(
+    collection: Path,
+    host: str,
+    port: int,
+    placement: str,
+    gpus: str,
+    weights: str | None,
+    indexes: tuple[str, ...],
+    on_loss: str,
+    grace: float,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    tokens: Path | None,
+    http: int | None,
+    reflection: bool,
+    show_paths: str,
+    insecure: bool,
+    limits: Mapping[str, int],
+    observe: ObserveSettings,
+    log_format: LogFormat,
+    security_log: Path | None,
+) -> None:
+    """Answer queries about the collection in DIR over gRPC.
+
+    A new generation is served as soon as it is published; SIGHUP looks for one
+    at once. SIGTERM lets the calls in flight end first. Certificates and tokens
+    are read again when their files change.
+    """
+    # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
+    from lookalike_server.generation.verification import Trust
+
+    trust = Trust()
+    trust.begin(str(collection))
+    # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
+    sleep_while_waiting()
+    try:
+        from lookalike_indexer.collection import generations
+        from lookalike_indexer.collection.storage import Storage
+        from lookalike_server.commands.explorer_process import check_page, start_page
+        from lookalike_server.commands.lifecycle import run
+        from lookalike_server.common.placement_choice import ON_LOSS, PLACEMENTS
+        from lookalike_server.common.settings import Listen, ServeSettings
+        from lookalike_server.common.visible import SHOW_PATHS
+        from lookalike_server.observe.logs import configure
+        from lookalike_server.observe.security import keep_in
+
+        shown = next(known for known in SHOW_PATHS if known == show_paths)
+        stored = generations.require_latest(Storage(collection)).limits
+        settings = ServeSettings(
+            root=str(collection),
+            listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection, shown),
+            placement=next(known for known in PLACEMENTS if known == placement),
+            gpus=gpus,
+            weights=weights,
+            indexes=indexes,
+            grace=grace,
+            on_loss=next(known for known in ON_LOSS if known == on_loss),
+            limits=chosen_limits(limits, stored),
+            observe=observe,
+        )
+
+        def announce(app: App) -> None:
+            snapshot = app.current.snapshot
+            click.echo(
+                f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
+                f"{len(snapshot.columns)} images, placement {placement}"
+            )
+            if app.metrics_port is not None:
+                click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
+            if http is not None:
+                start_page(app.address, http)
+
+        if http is not None:
+            check_page(settings.listen, http)
+        configure(log_format)
+        if security_log is not None:
+            keep_in(security_log)
+        asyncio.run(run(settings, announce, trust))
+    finally:
+        trust.abandon()
+    _leave()
+
+
+def _leave() -> NoReturn:
+    """End the process at once: every call was answered, and nothing of ours is left to be written.
+
+    The interpreter's own way out would wait for a network that is still loading
+    in its process, which ends by itself when this one has.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

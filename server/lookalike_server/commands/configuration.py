@@ -1,0 +1,137 @@
+"""A TOML file with settings of `lookalike serve`: the option --config."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import select
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.text import harmless
+from lookalike_server.commands.options import Settable, Setting, settable
+
+# Seconds for the writer of a pipe to begin.
+_WRITER_S = 5.0
+# Of 1: so much of a key has to be as in another one that may have been meant.
+_ALIKE = 0.75
+
+
+def read_configuration(path: Path, settings: Mapping[str, Settable], ctx: click.Context) -> dict[str, Any]:
+    """The values in a file by the names that click has for them; `settings` are those that there are, by key.
+
+    UsageError: a file that cannot be read, a key that there is not, or a value that cannot be.
+    """
+    values: dict[str, Any] = {}
+    for key, value in _pairs(_parsed(path)):
+        known = settings.get(key)
+        if known is None:
+            raise UsageError(f"--config {path}: {key} is no setting{_meant(key, settings)}.")
+        values[str(known.name)] = _checked(path, known, value, ctx)
+    return values
+
+
+def config_option(command: click.Command) -> click.Command:
+    """Add --config to a command of settings; its help and its file know all of them."""
+
+    def read(ctx: click.Context, option: click.Parameter, path: Path | None) -> None:
+        if path is None:
+            return
+        try:
+            ctx.default_map = read_configuration(path, settable(ctx.command), ctx)
+        except UsageError as error:
+            raise click.UsageError(harmless(str(error)), ctx) from error
+
+    option = Setting(
+        ["--config"],
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        # Before all others, whose defaults it gives.
+        is_eager=True,
+        expose_value=False,
+        callback=read,
+        help="Read settings from FILE, TOML. The environment (LOOKALIKE_SERVE_MAX_K for --max-k) wins over the file, "
+        "and options over both. docs/configuration.md lists all keys.",
+    )
+    command.params.insert(1, option)
+    return command
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        with open(path, "rb", opener=_open_without_waiting) as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config {path} is not TOML: {error}.") from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; of a pipe, such as a shell's <(command), wait for its writer for a while at most."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode) and not select.select([descriptor], [], [], _WRITER_S)[0]:
+            raise UsageError(f"--config {path} is a pipe, and nothing writes into it; give a file.")
+        os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _pairs(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys with their values."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _pairs(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _meant(key: str, settings: Mapping[str, Settable]) -> str:
+    """What somebody may have meant by a key that there is not."""
+    word = key.rpartition(".")[2].replace("-", "_")
+    moved = [known for known in settings if known.rpartition(".")[2] == word]
+    near = moved or difflib.get_close_matches(key.replace("-", "_"), settings, 1, _ALIKE)
+    return f"; write {near[0]} instead" if near else "; docs/configuration.md lists all of them"
+
+
+def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any:
+    """A value as click takes it."""
+    wanted = _wanted(known, value)
+    if wanted:
+        raise UsageError(f"--config {path}: {known.key} is {value!r}; it must be {wanted}.")
+    several = value if known.multiple else [value]
+    try:
+        for one in several:
+            known.type.convert(one, known, ctx)
+    except click.BadParameter as error:
+        raise UsageError(f"--config {path}: {known.key}: {error.message}") from error
+    if isinstance(known.type, click.Path):
+        # As is usual for files of settings, which may be read from any folder.
+        return str(path.absolute().parent / value)
+    return value
+
+
+def _wanted(known: Settable, value: Any) -> str:
+    """What a value of another type should be; "" for one of the right type."""
+    if known.multiple:
+        right = isinstance(value, list) and all(isinstance(one, str) for one in value)
+        return "" if right else "a list of texts"
+    if known.is_flag:
+        return "" if isinstance(value, bool) else "true or false"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    kind = known.type.name
+    if kind == "float":
+        return "" if number else "a number"
+    if kind in ("integer", "size", "pixels"):
+        written = kind != "integer" and isinstance(value, str)
+        return "" if written or (number and isinstance(value, int)) else "a whole number"
+    return "" if isinstance(value, str) else "a text"

@@ -1,0 +1,74 @@
+"""The explorer's page beside a server: a process of its own, that ends with this one.
+
+The page is a client, which the server does not import: it is started as the
+command that people type. Its standard input is a pipe whose other end only this
+process holds, so that it learns of this one's end, however that comes.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import socket
+import subprocess  # nosec B404
+import sys
+import threading
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.common.settings import Listen
+
+log = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+
+
+def check_page(listen: Listen, port: int) -> None:
+    """UsageError when a page could not be served beside a server that listens so."""
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--http {port} is not a port; use 1 to 65535, or 0 for any free one.")
+    for package in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"--http needs {package}, which is not installed here: pip install 'lookalike[explorer]'")
+    if listen.tls is not None:
+        raise UsageError(
+            "--http serves the page of a server without TLS; beside one with TLS run: "
+            f"lookalike explore --server HOST:{listen.port} --ca FILE --http {port}"
+        )
+    if port:
+        _check_free(port)
+
+
+def start_page(address: str, port: int) -> subprocess.Popen[bytes]:
+    """Serve the page of the server at `address`, host:port, on loopback; it prints its own address."""
+    command = [sys.executable, "-m", "lookalike", "explore", "--server", _reached_at(address), "--http", str(port)]
+    # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
+    surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
+    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603
+    threading.Thread(target=_report_end, args=(page,), name="page", daemon=True).start()
+    return page
+
+
+def _reached_at(address: str) -> str:
+    """Where this machine reaches a server that may listen on all addresses."""
+    host, _, port = address.rpartition(":")
+    own = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104  # nosec B104
+    return f"{own.get(host, host)}:{port}"
+
+
+def _check_free(port: int) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As the page itself will: a port that waits after its last connection is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise UsageError(
+                f"The page cannot be served on port {port}: {error.strerror}. "
+                "Give another one with --http, or 0 for any free one."
+            ) from error
+
+
+def _report_end(page: subprocess.Popen[bytes]) -> None:
+    code = page.wait()
+    log.warning("the page ended with exit code %d; serve it again with: lookalike explore", code)

@@ -1,0 +1,107 @@
+"""An option for each limit: whatever field `Limits` has can be set."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from lookalike_indexer.cli.bytes import Bytes, Pixels
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.errors import UsageError
+from lookalike_server.commands.options import setting
+from lookalike_server.common.limits import MIB, Limits, most_of, option_of, what_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# The table of a configuration file.
+SECTION = "limits"
+
+# Those that a collection has for its own images.
+_STORED = ("max_image_bytes", "max_image_pixels")
+# Another name of the same, which `index` and `embed` have as well.
+_ALSO = {"max_image_pixels": "--max-pixels"}
+# What has to have room for the largest picture.
+_ROOMS = ("max_message_bytes", "max_peer_bytes", "max_queue_bytes")
+
+_FIELDS = dataclasses.fields(Limits)
+
+
+class _Within(click.ParamType):  # type: ignore[type-arg]  # older releases take no argument
+    """A value of another type, from 1 to `most`."""
+
+    def __init__(self, kind: click.ParamType, most: int) -> None:  # type: ignore[type-arg]
+        self._kind, self._most = kind, most
+        self.name = kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number: int = self._kind.convert(value, param, ctx)
+        if not 1 <= number <= self._most:
+            self.fail(f"{value!r} is out of range; it must be 1 to {self._most}.", param, ctx)
+        return number
+
+
+def limit_options(command: F) -> F:
+    """Add the options; the command gets those that were given as `limits`, by the names of the fields."""
+
+    @functools.wraps(command)
+    def run(*arguments: Any, **given: Any) -> Any:
+        values = {field.name: given.pop(field.name) for field in _FIELDS}
+        limits = {name: value for name, value in values.items() if value is not None}
+        return command(*arguments, limits=limits, **given)
+
+    wrapped: Any = run
+    for field in reversed(_FIELDS):
+        wrapped = _option(field)(wrapped)
+    result: F = wrapped
+    return result
+
+
+def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
+    names = [option_of(field), field.name, *([_ALSO[field.name]] if field.name in _ALSO else [])]
+    default = default_of(field)
+    kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
+    return setting(
+        *names,
+        type=_Within(kind, most_of(field)),
+        metavar="SIZE" if field.name.endswith("_bytes") else "N",
+        help=f"{what_of(field)}  [default: {default}]".strip(),
+        section=SECTION,
+    )
+
+
+def default_of(field: dataclasses.Field[int]) -> str:
+    """The default as people read it."""
+    if field.name in _STORED:
+        return "the collection's limit"
+    value = getattr(Limits, field.name)
+    whole = field.name.endswith("_bytes") and value % MIB == 0
+    return f"{value // MIB}MiB" if whole else str(value)
+
+
+def chosen_limits(given: Mapping[str, int], stored: ImageLimits) -> Limits:
+    """The limits of a server: those given, and for pictures those of the collection where none is given.
+
+    UsageError: two that cannot hold together.
+    """
+    images = ImageLimits(
+        given.get("max_image_bytes", stored.max_bytes), given.get("max_image_pixels", stored.max_pixels)
+    )
+    limits = dataclasses.replace(Limits().admitting(images), **given)
+    for name in _ROOMS:
+        room, needed = getattr(limits, name), limits.max_image_bytes + MIB
+        if name in given and room < needed:
+            raise UsageError(
+                f"{name} is {room}, and a picture of max_image_bytes, {limits.max_image_bytes}, needs {needed}; "
+                f"set {name} to {needed} or more, or max_image_bytes to {max(room - MIB, 1)} or less."
+            )
+    sides = limits.min_thumbnail_side, limits.default_thumbnail_side, limits.max_thumbnail_side
+    if list(sides) != sorted(sides):
+        raise UsageError(
+            f"min_thumbnail_side, default_thumbnail_side and max_thumbnail_side are {', '.join(map(str, sides))}; "
+            "set them so that none is less than the one before."
+        )
+    return limits

@@ -1,0 +1,69 @@
+"""The options of `lookalike serve` that say how it is to be observed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from lookalike_server.commands.options import setting
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    setting("--metrics-port", type=int, metavar="N", help="Port for Prometheus to read; 0 for any free one."),
+    setting(
+        "--metrics-host",
+        default="127.0.0.1",
+        show_default=True,
+        help="Address of that port; one beyond loopback needs --tokens or --insecure.",
+    ),
+    setting(
+        "--audit-share",
+        type=float,
+        default=0.0,
+        show_default=True,
+        metavar="0..1",
+        help="Share of the live queries that are searched again, exactly, in idle time, to measure their recall.",
+    ),
+    setting(
+        "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
+    ),
+    setting("--log-calls", is_flag=True, help="Log a line for each call."),
+    setting(
+        "--security-log",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Also append refused callers and admin calls to FILE, as JSON lines.",
+    ),
+    setting("--tracing", is_flag=True, help="Send OpenTelemetry spans to where OTEL_EXPORTER_OTLP_ENDPOINT says."),
+)
+
+
+def observe_options(command: F) -> F:
+    """Add the options; the command gets them as `observe`, an ObserveSettings, `log_format` and `security_log`."""
+
+    @functools.wraps(command)
+    def run(
+        *arguments: Any,
+        metrics_port: int | None,
+        metrics_host: str,
+        audit_share: float,
+        log_calls: bool,
+        tracing: bool,
+        **others: Any,
+    ) -> Any:
+        # Here, so that `lookalike --help` stays quick.
+        from lookalike_server.common.observe_settings import ObserveSettings
+
+        observe = ObserveSettings(metrics_port, metrics_host, audit_share, log_calls, tracing)
+        return command(*arguments, observe=observe, **others)
+
+    wrapped: Any = run
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    result: F = wrapped
+    return result

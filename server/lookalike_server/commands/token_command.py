@@ -1,0 +1,65 @@
+"""`lookalike token`."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.errors import UsageError
+
+
+@click.command(short_help="Make a token that lets a caller in.")
+@click.option("--name", required=True, help="Whom it is for; logs call the caller so.")
+@click.option(
+    "--role",
+    type=click.Choice(["metrics", "read", "admin"]),
+    default="read",
+    show_default=True,
+    help="May read the measurements alone, may also ask, or may also change what is served.",
+)
+@click.option(
+    "--file", type=click.Path(path_type=Path), metavar="FILE", help="Append its line to the file of `serve --tokens`."
+)
+@reported
+def token(name: str, role: str, file: Path | None) -> None:
+    """Make a token, and the line for the file that `lookalike serve --tokens` reads.
+
+    The file holds a digest; the token itself is shown once, and kept nowhere.
+    To take a token back, delete its line.
+    """
+    from lookalike_server.transport.tokens import ROLES, new_token
+
+    made, line = new_token(name, next(known for known in ROLES if known == role))
+    if file is None:
+        click.echo(f"token: {made}")
+        click.echo(f"line:  {line}")
+        return
+    _append(file, line)
+    click.echo(made)
+
+
+def _append(file: Path, line: str) -> None:
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            text = f"{line}\n".encode()
+            if not _ends_a_line(descriptor):
+                # Otherwise two lines become one, and both callers stay out.
+                text = b"\n" + text
+            # In one write, so that a server that reads meanwhile sees a whole line or none.
+            if os.write(descriptor, text) != len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UsageError(f"--file {file} cannot be written: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _ends_a_line(descriptor: int) -> bool:
+    """Whether a file is empty, or its last byte ends a line."""
+    size = os.fstat(descriptor).st_size
+    return size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"

@@ -1,0 +1,13 @@
+"""Where a user wants indexes to live, and what is to happen when a device is lost."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+Placement = Literal["cpu", "gpu", "shard", "replicate"]
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+
+# "fail": the server ends, so that whoever watches it starts another; "retry": the index is put there again until it
+# stays; "cpu": it is searched on the processor from then on.
+OnLoss = Literal["fail", "retry", "cpu"]
+ON_LOSS: tuple[OnLoss, ...] = get_args(OnLoss)

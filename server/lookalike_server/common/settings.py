@@ -1,0 +1,109 @@
+"""How a server was asked to serve; made at the command line and passed whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.common.peers import is_loopback
+from lookalike_server.common.placement_choice import OnLoss, Placement
+from lookalike_server.common.tls_files import TLSFiles
+from lookalike_server.common.visible import ShowPaths
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where callers come in, and who may. Port 0 means any free one. UsageError when that is unsafe by oversight.
+
+    With `tls_client_ca`, callers need a certificate of that authority; with
+    `tokens`, one of the tokens whose digests are in that file. `show_paths`
+    tells who sees where images and other files are, as in visible.py.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 50051
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    insecure: bool = False
+    tls_client_ca: Path | None = None
+    tokens: Path | None = None
+    reflection: bool = True
+    show_paths: ShowPaths = "local"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"--port {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise UsageError("--tls-cert and --tls-key go together; give both or neither.")
+        if self.tls_client_ca is not None and self.tls is None:
+            raise UsageError("--tls-client-ca needs --tls-cert and --tls-key: without TLS no certificates are shown.")
+        known = self.tokens is not None or self.tls_client_ca is not None
+        if not (self.insecure or is_loopback(self.host) or (self.tls and known)):
+            raise UsageError(
+                f"--host {self.host} can be reached from other machines, so encrypt and let in only those you know: "
+                "give --tls-cert and --tls-key, and --tokens or --tls-client-ca; "
+                "or --insecure if the network is trusted."
+            )
+
+    @property
+    def tls(self) -> TLSFiles | None:
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return TLSFiles(self.tls_cert, self.tls_key, self.tls_client_ca)
+
+    def address(self, port: int) -> str:
+        """host:port, with the brackets that an IPv6 address needs."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How long connections last, in seconds.
+
+    One on which nothing happens is closed after `idle`; one that does not
+    answer a ping, sent after `ping` of silence, within `answer`: its other end
+    is gone. Each is closed after `age`, when its calls have ended or `last`
+    has passed, so that no reader is slow for ever. Clients connect again by
+    themselves.
+    """
+
+    idle: float = 900.0
+    ping: float = 60.0
+    answer: float = 20.0
+    age: float = 3600.0
+    last: float = 60.0
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
+    generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
+    happens when a device is lost, as in placing.py. `indexes` names the indexes to search, as in index_choice.py.
+    """
+
+    root: str
+    listen: Listen = field(default_factory=Listen)
+    placement: Placement = "cpu"
+    gpus: str = ""
+    weights: str | None = None
+    indexes: tuple[str, ...] = ()
+    grace: float = 10.0
+    watch: float = 1.0
+    on_loss: OnLoss = "retry"
+    limits: Limits = field(default_factory=Limits)
+    connections: Connections = field(default_factory=Connections)
+    observe: ObserveSettings = field(default_factory=ObserveSettings)
+
+    def __post_init__(self) -> None:
+        # NaN is neither.
+        if not self.grace >= 0:
+            raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")
+        if self.observe.is_open and self.listen.tokens is None and not self.listen.insecure:
+            raise UsageError(
+                f"--metrics-host {self.observe.metrics_host} can be read from other machines, so let in only those "
+                "you know: give --tokens, and Prometheus a token of the role metrics; "
+                "or --insecure if the network is trusted."
+            )

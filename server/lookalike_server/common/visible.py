@@ -1,0 +1,98 @@
+"""What a caller may see of the server's file system: URIs of images, and paths in texts.
+
+Keys name images to callers; where the files are is for those who look after
+the server. Access decides it once for each call, and whatever gives a text to
+a caller asks here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal, get_args
+
+from google.protobuf.message import Message
+
+from lookalike_server.common.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from lookalike_indexer.collection.reader import CollectionReader
+
+# "admin": callers of that role; "local": also callers on this machine, where no tokens are asked for.
+ShowPaths = Literal["admin", "local", "everyone"]
+SHOW_PATHS: tuple[ShowPaths, ...] = get_args(ShowPaths)
+
+# A path in a sentence, up to what cannot be part of one that is not quoted. "and/or" and https://host/ are none.
+# There is one in file:/net.pth.
+_PATH = re.compile(r"""(?:(?<=file://)|(?<![\w.:/~-])|(?<=:)(?!//))/[^\s'"`,;:()<>]+""")
+
+Roots = Callable[[], Iterable[str]]
+
+_ROOTS: ContextVar[Roots | None] = ContextVar("lookalike_hidden_roots", default=None)
+
+
+def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
+    """The folders that replies and errors may name: the collection's, the source's and those of weights files."""
+    folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(weights or ".").parent]
+    used = [model.spec.weights for model in reader.manifest.models.values()]
+    folders += [Path(one.name).parent for one in used if one.kind == "file"]
+    return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]
+
+
+def hide(roots: Roots) -> None:
+    """Hide paths from the caller of this task. `roots` gives folders whose names may hold spaces."""
+    _ROOTS.set(roots)
+
+
+def hidden() -> bool:
+    """Whether the caller of this task sees no paths."""
+    return _ROOTS.get() is not None
+
+
+def require() -> None:
+    """ForbiddenError: the caller of this task sees no paths."""
+    if hidden():
+        raise ForbiddenError("This server does not show callers like this one where images are; ask without URIs.")
+
+
+def uris(values: Sequence[str]) -> list[str]:
+    """URIs as the caller may see them: empty where not."""
+    return [""] * len(values) if hidden() else list(values)
+
+
+def text(sentence: str) -> str:
+    """A sentence as the caller may see it: of each path only its last name, where not."""
+    roots = _ROOTS.get()
+    if roots is None or "/" not in sentence:
+        return sentence
+    for root in sorted({root.rstrip("/") for root in roots()} - {""}, key=len, reverse=True):
+        sentence = sentence.replace(root, PurePosixPath(root).name)
+    return _PATH.sub(lambda found: PurePosixPath(found[0]).name, sentence)
+
+
+def texts(sentences: Iterable[str]) -> list[str]:
+    """Sentences as the caller may see them."""
+    return [text(sentence) for sentence in sentences]
+
+
+def put(message: Message, skip: Iterable[str] = ()) -> None:
+    """Change all texts of a small message, and of those within it, to what the caller may see of them.
+
+    Fields whose names are in `skip` stay as they are.
+    """
+    if not hidden():
+        return
+    for field, value in message.ListFields():
+        if field.name in skip:
+            continue
+        several = not isinstance(value, (str, bytes, Message)) and hasattr(value, "__len__")
+        if field.message_type is not None:
+            for inner in value if several else [value]:
+                put(inner, skip)
+        elif field.type == field.TYPE_STRING:
+            if several:
+                value[:] = texts(value)
+            else:
+                setattr(message, field.name, text(value))

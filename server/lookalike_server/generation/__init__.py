@@ -1,0 +1,1 @@
+"""Everything in memory of one generation of the collection, and the verification of its files."""

@@ -1,0 +1,115 @@
+"""The snapshot that is served now, and those that calls in flight still use."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lookalike_server.common import call_record as record
+from lookalike_server.generation.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Current:
+    """Hands out the newest snapshot; an older one is closed when its last lease ends.
+
+    All of it happens in the event loop's thread, between two awaits, so that
+    counting needs no lock.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._held = _Held(snapshot)
+        self._retired: set[_Held] = set()
+        self._numbers = itertools.count()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest one, for use before the next await only."""
+        return self._held.snapshot
+
+    @contextmanager
+    def lease(self) -> Iterator[Snapshot]:
+        """The newest snapshot, which stays open as long as the block runs, whatever is swapped in meanwhile."""
+        held, number = self._held, next(self._numbers)
+        call = record.current()
+        held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
+        try:
+            yield held.snapshot
+        finally:
+            del held.leases[number]
+            if held in self._retired:
+                self._close_if_unused(held)
+
+    def swap(self, snapshot: Snapshot) -> None:
+        """Serve another snapshot from the next call on."""
+        old, self._held = self._held, _Held(snapshot)
+        self._retired.add(old)
+        self._close_if_unused(old)
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """Those that are in memory, the newest last."""
+        return [one.snapshot for one in self._all()]
+
+    @property
+    def generations(self) -> list[int]:
+        """The generations that are in memory, the newest last."""
+        return sorted(snapshot.generation for snapshot in self.snapshots)
+
+    @property
+    def oldest_lease_s(self) -> float:
+        """For how long the oldest lease has been held; 0 where there is none. From any thread."""
+        # One step for each copy, so that no other thread comes between.
+        leases = [lease for held in self._all() for lease in list(held.leases.values())]
+        return max((time.monotonic() - lease.since for lease in leases), default=0.0)
+
+    def report(self, limit_s: float) -> None:
+        """Log each lease that has been held for longer than `limit_s`, once."""
+        now = time.monotonic()
+        for held in self._all():
+            for lease in held.leases.values():
+                # The oldest come first.
+                if now - lease.since <= limit_s:
+                    break
+                if not lease.told:
+                    lease.told = True
+                    log.warning(
+                        "%s has held generation %d for longer than %g s; it stays in memory for as long as that lasts",
+                        lease.by or "the server itself", held.snapshot.generation, limit_s,
+                    )  # fmt: skip
+
+    def _all(self) -> list[_Held]:
+        return [*list(self._retired), self._held]
+
+    def _close_if_unused(self, held: _Held) -> None:
+        if not held.leases:
+            self._retired.remove(held)
+            held.snapshot.close()
+            log.info("generation %d is no longer in use and was closed", held.snapshot.generation)
+
+    def close(self) -> None:
+        """Close the newest snapshot, too; the server must have stopped."""
+        for held in self._all():
+            held.snapshot.close()
+
+
+@dataclass(eq=False)
+class _Held:
+    """A snapshot and its leases by number, the oldest first."""
+
+    snapshot: Snapshot
+    leases: dict[int, _Lease] = field(default_factory=dict)
+
+
+@dataclass
+class _Lease:
+    """`since` is in the time of `time.monotonic`, `by` the call that holds it, `told` whether the log tells of it."""
+
+    since: float
+    by: str
+    told: bool = False

@@ -1,0 +1,170 @@
+"""Everything that is held in memory of one generation. It never changes; a new generation is a new snapshot."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+from lookalike_indexer.collection.commands import build_command
+from lookalike_indexer.collection.current import clustering_called, coverage_note
+from lookalike_indexer.collection.description import describe
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.indexing.products import multiply_from_few
+from lookalike_server.batching.batcher import ObserveLane
+from lookalike_server.columns.clusterings import Clustering
+from lookalike_server.columns.columns import NEEDED, Columns
+from lookalike_server.columns.rows import MOST_BESIDE, Rows
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.placement_choice import OnLoss, Placement
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.index_choice import chosen_indexes
+from lookalike_server.generation.spaces import Search, Space
+from lookalike_server.generation.verification import Trust
+from lookalike_server.placement.devices import Device
+from lookalike_server.placement.place import load
+from lookalike_server.placement.placing import Placing
+from lookalike_server.search.effort import Planner
+from lookalike_server.search.engine import Engine
+from lookalike_server.search.reply_writer import NeighborWriter
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How generations are loaded by this server; `indexes` names those to search, see index_choice.py."""
+
+    placement: Placement
+    devices: Sequence[Device]
+    limits: Limits
+    budget: ThreadBudget
+    observe: ObserveLane = lambda lane: None
+    on_loss: OnLoss = "retry"
+    trust: Trust = field(default_factory=Trust)
+    indexes: tuple[str, ...] = ()
+
+    def load(self, reader: CollectionReader) -> Snapshot:
+        """Load a generation beside whatever is served; takes seconds, so not for the event loop.
+
+        Images that an index lacks are searched beside it, see rows.py.
+        DataLossError: stored bytes are not what was written. NotFoundError: no
+        index has a name in `indexes`. DeviceError: the devices cannot hold an
+        index. Nothing is left behind by a failure.
+        """
+        started = time.monotonic()
+        # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
+        # it is needed. Done now, that is hidden at a start: files are still being hashed then, by other threads.
+        pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
+        # Before anything is read, so that a mistake is told at once.
+        chosen = chosen_indexes(reader.manifest, self.indexes)
+        reader = self.trust.checked(reader)
+        with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
+            # Beside the indexes, which faiss reads without holding up anybody.
+            columns = beside.submit(lambda: Columns(reader.images(NEEDED), reader.name))
+            clusterings = beside.submit(
+                lambda: {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
+            )
+            spaces: dict[str, Space] = {}
+            for name in reader.manifest.spaces:
+                spaces[name] = self._space(reader, name, chosen.get(name), columns)
+                undo.callback(spaces[name].close)
+            snapshot = Snapshot(reader, columns.result(), spaces, clusterings.result())
+            undo.pop_all()
+        log.info(
+            "loaded generation %d of %s: %d images in %.1f s",
+            reader.manifest.generation, reader.name, len(snapshot.columns), time.monotonic() - started,
+        )  # fmt: skip
+        return snapshot
+
+    def _space(self, reader: CollectionReader, name: str, entry: IndexEntry | None, columns: Future[Columns]) -> Space:
+        ids = reader.ids(name)
+        if entry is None:
+            return Space(reader, name, ids, None)
+        index = load(reader, entry)
+        multiply_from_few(int(index.d), self.budget.search)
+        rows = Rows(reader, entry, ids)
+        if rows.indexed != entry.rows:
+            raise DataLossError(
+                f"The index {name}/{entry.name} has {entry.rows} rows, and the embeddings that it was built from have "
+                f"{rows.indexed}; build it again with: {build_command(str(reader.storage.root), entry)}"
+            )
+        notes = _told_of(reader, entry, rows)
+        planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
+        claim = self.budget.claim_search
+        # The columns before anything has to be undone that takes memory of a device.
+        writer = NeighborWriter(columns.result(), rows.ids)
+        places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
+        # Last, because it starts threads: whatever can fail has been done.
+        engine = Engine(rows, entry, places, self.limits, writer.batch, claim, self.observe)
+        return Space(reader, name, ids, Search(engine, planner, writer, rows, notes))
+
+
+def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
+    """What each reply has to say of an index; what only the log has to say is logged."""
+    note = coverage_note(reader.manifest, entry, str(reader.storage.root))
+    if not note:
+        return ()
+    if rows.lacking > MOST_BESIDE:
+        missed = f"{note} (only exact searches find the other {rows.lacking:,} images)"
+        log.warning("%s", missed)
+        return (missed,)
+    log.warning("%s (the other %d images are searched exactly beside it)", note, rows.lacking)
+    return ()
+
+
+class Snapshot:
+    """One generation, loaded."""
+
+    def __init__(
+        self, reader: CollectionReader, columns: Columns, spaces: dict[str, Space], clusterings: dict[str, Clustering]
+    ) -> None:
+        self.reader = reader
+        # Once: every reply names the collection, and resolving its path asks the disk.
+        self.name = reader.name
+        self.columns = columns
+        self.spaces = spaces
+        self.clusterings = clusterings
+        self.clustering_notes = {
+            name: coverage_note(reader.manifest, entry, str(reader.storage.root))
+            for name, entry in reader.manifest.clusterings.items()
+        }
+        served = {name: space.index.name for name, space in spaces.items() if space.index is not None}
+        self.description = describe(reader, served)
+        # Tells it from a generation of the same number in a collection that was made again.
+        self.made = digest_of(reader.manifest)
+
+    @property
+    def generation(self) -> int:
+        return self.reader.manifest.generation
+
+    def space(self, name: str = "") -> Space:
+        """A space by name, the default one for ""; NotFoundError names those that there are."""
+        return self.spaces[self.reader.space(name)[0]]
+
+    def clustering(self, name: str) -> Clustering:
+        """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
+        self.reader.clustering(name)
+        return self.clusterings[clustering_called(self.reader.manifest, name)]
+
+    def waiting(self, lane: Literal["search", "scan"]) -> int:
+        """The queries that wait in one of the lanes of all spaces."""
+        return sum(space.engine.waiting[lane] for space in self.spaces.values() if space.searchable)
+
+    def look(self) -> list[tuple[str, str]]:
+        """Give up threads of its engines that hang, see Engine.look."""
+        return [told for space in self.spaces.values() if space.searchable for told in space.engine.look()]
+
+    def close(self) -> None:
+        """End its threads; the memory goes with the last reference."""
+        for space in self.spaces.values():
+            space.close()

@@ -1,0 +1,1 @@
+"""Work in processes of their own, and queues before it: networks, experiments, thumbnails."""

@@ -1,0 +1,107 @@
+"""A network in a process of its own.
+
+torch holds the interpreter's lock for seconds while it is imported and a
+network is traced, and again between a network's layers. In the server's own
+process every search would wait for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_server.common.settings import ServeSettings
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.placement.devices import Device
+from lookalike_server.processes.embedding import Embedder, OpenEmbedder
+from lookalike_server.processes.worker_process import Child, OnHang, Role
+
+# A picture's decoder is ended after this time by the process itself, so that pictures can make a batch take as long.
+_DECODING_S = 10.0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the process needs to know to open the network of one space; see QueryEmbedder.open."""
+
+    root: str
+    generation: int
+    space: str
+    device: str
+    weights: str | None
+    threads: int
+    limits: ImageLimits
+
+
+class ProcessEmbedder:
+    """An Embedder whose network lives in another process; to be used by one thread.
+
+    A batch may take `limit_s` seconds besides what decoding its pictures may
+    take; `on_hang` as in worker_process.py.
+    """
+
+    def __init__(self, opening: Opening, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
+        """Start the process and wait for its network. Errors are those of QueryEmbedder.open."""
+        self._limit_s = limit_s
+        self._child = Child(Role("embedding", "embeds pictures", _opened, opening, silence_s=silence_s), on_hang)
+        self.fingerprint: str = self._child.ask(None, limit_s)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._child.alive
+
+    @property
+    def hung(self) -> bool:
+        """Whether the process is there and gives no sign of life."""
+        return self._child.hung
+
+    def embed(self, files: list[bytes]) -> Embedded:
+        """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
+
+        DeviceError: the process ended, or had hung and was killed; the next
+        call starts another.
+        """
+        embedded: Embedded = self._child.ask(files, self._limit_s + len(files) * _DECODING_S)
+        return embedded
+
+    def close(self) -> None:
+        """End the process; what it was doing is lost."""
+        self._child.close()
+
+
+def embedder_opener(
+    settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget, on_hang: OnHang
+) -> OpenEmbedder:
+    """Opens networks in processes, on the first of a server's devices."""
+    device = "cpu" if settings.placement == "cpu" else devices[0].name
+    limits = settings.limits
+
+    def open_embedder(reader: CollectionReader, space: str) -> Embedder:
+        generation = reader.manifest.generation
+        opening = Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits.images)
+        return ProcessEmbedder(opening, limits.max_silence_ms / 1000, limits.max_embed_ms / 1000, on_hang)
+
+    return open_embedder
+
+
+@contextmanager
+def _opened(opening: Opening) -> Iterator[Callable[[list[bytes] | None], Any]]:
+    """The process: answers files with their embeddings, and None with the fingerprint of its network."""
+    from lookalike_indexer.embedding.query import QueryEmbedder
+
+    embedder = QueryEmbedder.open(
+        CollectionReader.open(opening.root, opening.generation),
+        opening.space,
+        device=opening.device,
+        weights_file=opening.weights,
+        threads=opening.threads,
+        limits=opening.limits,
+    )
+    with embedder:
+        yield lambda files: embedder.fingerprint if files is None else embedder.timed(files)

@@ -1,0 +1,188 @@
+"""Experiments in a process of their own.
+
+They import and run Python code that holds the interpreter's lock, with as many
+threads as their libraries like; in the server's own process every search would
+wait for that. The process steps back behind searches, and ends with the server.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import threadpoolctl
+
+from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.threads import sleep_while_waiting
+from lookalike_server.common.errors import ExpiredError
+from lookalike_server.common.limits import Limits
+from lookalike_server.processes import result_encoding as tables
+from lookalike_server.processes.worker_process import Child, HungError, OnHang, Role
+
+# The modules are imported when they are first asked for: scikit-learn takes a second.
+EXPERIMENTS: Final = {
+    "image_clusters": "lookalike_indexer.experiments.image_clusters",
+    "class_accuracies": "lookalike_indexer.experiments.classes",
+    "class_matrix": "lookalike_indexer.experiments.matrix",
+    "oddballs": "lookalike_indexer.experiments.oddballs",
+    "split_label": "lookalike_indexer.experiments.split",
+    "interpret_clusters": "lookalike_indexer.experiments.interpret",
+    "explain": "lookalike_indexer.experiments.explain",
+}
+ATTRIBUTION: Final = "attribution"
+# Arguments that are mappings; as items they can be compared and hashed.
+_MAPPINGS: Final = {"class_map", "class_names"}
+_NICENESS = 10
+# Times as long as a network it may give no sign of life.
+_SILENCE = 6
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be found out of a generation: equal ones have equal answers.
+
+    `name` is a function of EXPERIMENTS, or ATTRIBUTION; `arguments` are those
+    that it is called with, a mapping as its items. `made` tells the generation
+    from one of the same number in a collection that was made again.
+    """
+
+    generation: int
+    name: str
+    arguments: tuple[tuple[str, Any], ...] = ()
+    made: str = ""
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """Stands for it where it is compared or kept: callers decide how large its arguments are."""
+        # Texts are escaped there, and everything else is numbers and tuples, so that no two are spelled alike.
+        spelled = repr((self.generation, self.name, self.arguments, self.made))
+        return hashlib.sha256(spelled.encode()).digest()
+
+
+class Laboratory(Protocol):
+    """Runs experiments, one at a time."""
+
+    @property
+    def hung(self) -> bool:
+        """Whether it gives no sign of life; from any thread."""
+        ...
+
+    def answer(self, asked: Asked) -> bytes:
+        """A serialised ExperimentResult, or GetAttributionResponse. Errors are those of the experiment."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the process needs to know: the collection's folder, where weights lie if not where they were, threads."""
+
+    root: str
+    weights: str | None
+    threads: int
+    limits: Limits
+
+
+class LocalLaboratory:
+    """Runs experiments where it is; to be used by one thread.
+
+    One generation's columns are held; those of another take their place.
+    """
+
+    def __init__(self, equipment: Equipment) -> None:
+        self._equipment = equipment
+        self._storage = Storage(equipment.root)
+        self._held: tuple[tuple[int, Stamp], View] | None = None
+        self._attributions: Any = None
+
+    @property
+    def hung(self) -> bool:
+        """False: it runs where it is asked."""
+        return False
+
+    def answer(self, asked: Asked) -> bytes:
+        """Errors: see Laboratory."""
+        view, arguments = self._view_of(asked.generation), dict(asked.arguments)
+        if asked.name == ATTRIBUTION:
+            return self._attribution(view, arguments)
+        for name in arguments.keys() & _MAPPINGS:
+            arguments[name] = dict(arguments[name])
+        module = importlib.import_module(EXPERIMENTS[asked.name])
+        experiment: Callable[..., Result] = getattr(module, asked.name)
+        with threadpoolctl.threadpool_limits(self._equipment.threads):
+            result = experiment(view, **arguments)
+        answer: bytes = tables.checked(result, self._equipment.limits).SerializeToString()
+        return answer
+
+    def _attribution(self, view: View, arguments: dict[str, Any]) -> bytes:
+        if self._attributions is None:
+            # Here, because it loads torch.
+            from lookalike_server.processes.attribution import Attributions
+
+            self._attributions = Attributions(self._equipment.weights, self._equipment.threads)
+        answer: bytes = self._attributions.attribution(view, **arguments).SerializeToString()
+        return answer
+
+    def close(self) -> None:
+        """Nothing has to be ended."""
+
+    def _view_of(self, generation: int) -> View:
+        # By its manifest's stamp, too: a collection that was made again has the same numbers.
+        wanted = generation, self._storage.stamp(layout.generation(generation))
+        if self._held is None or self._held[0] != wanted:
+            # First let go of the other one's columns.
+            self._held = None
+            self._held = (wanted, View(CollectionReader.open(self._equipment.root, generation)))
+        return self._held[1]
+
+
+class ProcessLaboratory:
+    """A laboratory in another process, started when it is first asked; to be used by one thread."""
+
+    def __init__(self, equipment: Equipment, on_hang: OnHang = lambda what, sentence: None) -> None:
+        limits = equipment.limits
+        self._limit_s = limits.max_experiment_ms / 1000
+        # Its libraries hold the interpreter's lock for longer than a network does.
+        silence_s = limits.max_silence_ms / 1000 * _SILENCE
+        self._child = Child(Role("experiments", "runs experiments", _opened, equipment, _NICENESS, silence_s), on_hang)
+
+    @property
+    def hung(self) -> bool:
+        """Whether the process is there and gives no sign of life."""
+        return self._child.hung
+
+    def answer(self, asked: Asked) -> bytes:
+        """Errors: see Laboratory. DeviceError: the process ended; the next call starts another.
+
+        ExpiredError: the experiment took longer than `max_experiment_ms`.
+        """
+        try:
+            answer: bytes = self._child.ask(asked, self._limit_s)
+        except HungError as error:
+            if not error.late:
+                raise
+            raise ExpiredError(
+                f"The experiment ran for longer than {self._limit_s:g} s, which is max_experiment_ms, and was ended; "
+                "ask for less, or run the command on the collection itself."
+            ) from error
+        return answer
+
+    def close(self) -> None:
+        """End the process; what it was doing is lost."""
+        self._child.close()
+
+
+@contextmanager
+def _opened(equipment: Equipment) -> Iterator[Callable[[Asked], bytes]]:
+    sleep_while_waiting()
+    yield LocalLaboratory(equipment).answer

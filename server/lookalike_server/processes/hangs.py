@@ -1,0 +1,46 @@
+"""What has hung: given up by whatever waited for it, logged and counted here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import Counter
+from collections.abc import Mapping
+
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+
+log = logging.getLogger(__name__)
+
+
+class Hangs:
+    """Counts by what hung: "embedding", "experiments", "search", "scan" or "workers". For several threads."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def note(self, what: str, sentence: str) -> None:
+        """Log a sentence about something that hung, and count it."""
+        log.error("%s", sentence)
+        with self._lock:
+            self._counts[what] += 1
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How often each has hung so far."""
+        with self._lock:
+            return dict(self._counts)
+
+    async def watch(self, current: Current, workers: Workers, limits: Limits, interval: float) -> None:
+        """Give up what hangs in this process, and report old leases, every `interval` seconds; endless."""
+        while True:
+            for snapshot in current.snapshots:
+                for lane, sentence in snapshot.look():
+                    self.note(lane, sentence)
+            for sentence in workers.look():
+                self.note("workers", sentence)
+            current.report(limits.max_lease_ms / 1000)
+            await asyncio.sleep(interval)

@@ -1,0 +1,1 @@
+"""From the queries of a call to vectors of one space."""

@@ -1,0 +1,255 @@
+"""From a batch of queries on the wire to vectors of one space."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import types_pb2
+from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import call_record as record
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.processes.embedding import EmbedQueue
+from lookalike_server.query.distinct import Distinct
+from lookalike_server.query.resolved import Queries
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
+_LARGEST = 1e15
+
+# Bytes of vectors or pictures that cost as much as looking up one image.
+_PER_ITEM = 1 << 14
+
+_FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
+
+
+class Resolver:
+    """Turns queries of every kind into vectors."""
+
+    def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
+        self._limits = limits
+        self._workers = workers
+        self._embed_queue = embed_queue
+
+    async def vectors(
+        self,
+        snapshot: Snapshot,
+        space: Space,
+        batch: types_pb2.QueryBatch,
+        deadline: float | None,
+        row_errors: bool = False,
+    ) -> Queries:
+        """The vectors of a batch of queries; with `row_errors`, one that has none fails its own row only.
+
+        ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
+        unknown key or id. MismatchError: vectors of another space. DecodeError:
+        a picture that cannot be read. WeightsError: no network to embed it with.
+        """
+        started = time.perf_counter()
+        kind = self.checked_kind(batch)
+        own = None
+        failed: dict[int, str] = {}
+        if kind == "vectors":
+            size = len(batch.vectors.values.data)
+            vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), size // _PER_ITEM)
+        elif kind == "images":
+            size = batch.images.ByteSize()
+            files, distinct = await self._workers.looked_up(lambda: _pictures(batch.images), size // _PER_ITEM)
+            failed = self._too_large(files)
+            if failed and not row_errors:
+                raise ArgumentError("query.images", next(iter(failed.values())))
+            vectors = await self._embedded(snapshot, space, files, distinct, failed, deadline, row_errors)
+        else:
+            reading = time.perf_counter()
+            own, vectors, distinct, failed = await self._workers.run(
+                lambda: self._read(snapshot, space, batch, row_errors), count_of(batch)
+            )
+            record.stage("read", reading, time.perf_counter() - reading)
+        resolve_us = round((time.perf_counter() - started) * 1e6)
+        queries = Queries(vectors, own, distinct, resolve_us, len(vectors), np.arange(len(vectors)))
+        return queries.without(failed) if failed else queries
+
+    def _read(
+        self, snapshot: Snapshot, space: Space, batch: types_pb2.QueryBatch, row_errors: bool
+    ) -> tuple[Int64, Float32, Distinct, dict[int, str]]:
+        """The ids and vectors of stored images; each vector is read once, however often the batch names it.
+
+        With `row_errors`, what is said of the rows that have none: their vectors are zero.
+        """
+        names = _names(batch)
+        own, failed = self.stored(snapshot, batch, row_errors)
+        distinct = Distinct.of(own.tolist())
+        firsts = np.array(distinct.first)
+        if row_errors:
+            failed |= _without_embedding(space, own, names, failed)
+        if not failed:
+            return own, _checked(space.vectors(space.rows_of_ids(own, names)[firsts]))[distinct.inverse], distinct, {}
+        there = ~np.isin(firsts, list(failed))
+        vectors = np.zeros((len(firsts), space.entry.dim), np.float32)
+        found = firsts[there]
+        rows = space.rows_of_ids(own[found], [names[row] for row in found.tolist()])
+        vectors[there] = _checked(space.vectors(rows))
+        return own, vectors[distinct.inverse], distinct, failed
+
+    async def _embedded(
+        self,
+        snapshot: Snapshot,
+        space: Space,
+        files: list[bytes],
+        distinct: Distinct,
+        failed: dict[int, str],
+        deadline: float | None,
+        row_errors: bool,
+    ) -> Float32:
+        """The vectors of pictures; each is embedded once, however often the call has it.
+
+        Those that have `failed` are not embedded, and those that cannot be decoded
+        are put there: the vectors of both are zero.
+        """
+        places = [place for place, first in enumerate(distinct.first) if first not in failed]
+        sent = [distinct.first[place] for place in places]
+        asked = time.perf_counter()
+        try:
+            answer = await self._embed_queue.embed(
+                snapshot, space.name, [files[row] for row in sent], deadline, row_errors
+            )
+        except DecodeError as error:
+            raise error if error.position is None else error.at(sent[error.position]) from error
+        taken = record.stage("queue", asked, answer.queue_us / 1e6)
+        decoded = record.stage("decode", taken, answer.result.decode_s)
+        record.stage("embed", decoded, answer.result.network_s)
+        undecoded = {places[position]: reason for position, reason in answer.result.failed.items()}
+        for row, place in enumerate(distinct.inverse):
+            if place in undecoded:
+                failed[row] = f"Picture {row} cannot be decoded: {undecoded[place]}."
+        vectors = np.zeros((len(distinct.first), space.entry.dim), np.float32)
+        vectors[places] = _checked(answer.result.vectors)
+        return vectors[distinct.inverse]
+
+    def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
+        """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""
+        kind = batch.WhichOneof("kind")
+        if kind is None:
+            raise ArgumentError("query", "The call has no query; set one of vectors, images, keys and ids.")
+        count = count_of(batch)
+        if not 1 <= count <= self._limits.max_batch:
+            raise ArgumentError(
+                f"query.{kind}", f"The call has {count} queries; it must have 1 to {self._limits.max_batch}."
+            )
+        return kind
+
+    def stored(
+        self, snapshot: Snapshot, batch: types_pb2.QueryBatch, row_errors: bool = False
+    ) -> tuple[Int64, dict[int, str]]:
+        """The ids of a batch by key or id, and what is said of those rows that are not stored: their id is -1.
+
+        NotFoundError names the first such, unless `row_errors` are wanted.
+        """
+        columns, names = snapshot.columns, _names(batch)
+        find = columns.ids_of_keys if batch.WhichOneof("kind") == "keys" else columns.known_ids
+        if not row_errors:
+            return find(names), {}
+        ids, failed = np.full(len(names), -1, np.int64), {}
+        for row, name in enumerate(names):
+            try:
+                ids[row] = find([name])[0]
+            except NotFoundError as error:
+                failed[row] = f"Query {row}: {error}"
+        return ids, failed
+
+    def _too_large(self, files: list[bytes]) -> dict[int, str]:
+        """What is said of pictures beyond the limit, by row."""
+        most = self._limits.max_image_bytes
+        return {
+            row: f"Picture {row} has {len(data)} bytes; it may have {most}."
+            for row, data in enumerate(files)
+            if len(data) > most
+        }
+
+
+def _names(batch: types_pb2.QueryBatch) -> Sequence[Any]:
+    """The keys or ids of a batch."""
+    return batch.keys.values if batch.WhichOneof("kind") == "keys" else batch.ids.values
+
+
+def _without_embedding(space: Space, ids: Int64, names: Sequence[Any], failed: Mapping[int, str]) -> dict[int, str]:
+    """What is said of stored images that the space has no embedding of, by row, but for those that have `failed`."""
+    found: dict[int, str] = {}
+    for row, name in enumerate(names):
+        if row not in failed:
+            try:
+                space.rows_of_ids(ids[row : row + 1], [name])
+            except NotFoundError as error:
+                found[row] = f"Query {row}: {error}"
+    return found
+
+
+def _pictures(images: types_pb2.Images) -> tuple[list[bytes], Distinct]:
+    """The pictures of a call, which are copied, and which of them differ."""
+    files = list(images.data)
+    return files, Distinct.of(files)
+
+
+def count_of(batch: types_pb2.QueryBatch) -> int:
+    """The number of queries that a batch says it has; 0 when it is empty."""
+    kind = batch.WhichOneof("kind")
+    if kind is None:
+        return 0
+    if kind == "vectors":
+        shape = batch.vectors.values.shape
+        return int(shape[0]) if len(shape) else 0
+    if kind == "images":
+        return len(batch.images.data)
+    return len(batch.keys.values) if kind == "keys" else len(batch.ids.values)
+
+
+def _taken(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:
+    """The vectors of a call, checked, and which of them differ."""
+    values = _checked(_given(space, vectors))
+    return values, Distinct.of([row.tobytes() for row in values])
+
+
+def _given(space: Space, vectors: types_pb2.Vectors) -> Float32:
+    theirs = vectors.space_fingerprint
+    if theirs and theirs != space.entry.fingerprint:
+        raise MismatchError(
+            f"The query's vectors were embedded in the space with fingerprint {theirs}; this server's space is "
+            f"{space.described} with fingerprint {space.entry.fingerprint}; "
+            "embed them with that model, or send pictures."
+        )
+    try:
+        values = wire.decode(vectors.values)
+    except ValueError as error:
+        raise ArgumentError("query.vectors.values", f"The vectors cannot be read: {error}.") from error
+    if values.dtype not in _FLOATS:
+        raise ArgumentError("query.vectors.values", f"Vectors must be float32 or float16, not {values.dtype}.")
+    if values.ndim != 2 or values.shape[1] != space.entry.dim:
+        raise ArgumentError(
+            "query.vectors.values",
+            f"The vectors have shape {values.shape}; the space {space.name} needs (n, {space.entry.dim}).",
+        )
+    return np.asarray(values, np.float32)
+
+
+def _checked(vectors: Float32) -> Float32:
+    """The vectors; ArgumentError when a value is NaN, infinite or too large."""
+    if not _within(vectors, _LARGEST):
+        raise ArgumentError("query", f"A query holds NaN, infinite values or values beyond {_LARGEST:g}.")
+    return vectors
+
+
+def _within(vectors: Float32, most: float) -> bool:
+    """Whether no value is larger, infinite or NaN."""
+    # No value is larger than the root of the sum of all squares, which costs a pass less; NaN compares as false.
+    return bool(np.einsum("ij,ij->", vectors, vectors) <= most**2 or (np.abs(vectors) <= most).all())

@@ -1,0 +1,180 @@
+"""Following the collection: a newer generation is loaded beside the old one and swapped in."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from typing import NamedTuple
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
+from lookalike_server.common.errors import refusal
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.memory_trim import release_memory
+from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.processes.embedding import EmbedQueue
+
+log = logging.getLogger(__name__)
+
+
+class Found(NamedTuple):
+    """A generation on the disk; the stamp tells it from one of a collection that was made again."""
+
+    generation: int
+    stamp: Stamp
+
+
+class Reloader:
+    """Looks for a newer generation every `interval` seconds, and at once when nudged."""
+
+    def __init__(self, root: str, loader: Loader, current: Current, embed_queue: EmbedQueue, interval: float) -> None:
+        self._root = root
+        self._storage = Storage(root)
+        self._loader = loader
+        self._current = current
+        self._embed_queue = embed_queue
+        self._interval = interval
+        self._nudged = asyncio.Event()
+        # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
+        # one that is known to be served.
+        self._tried: Found | None = None
+        self._refused: Found | None = None
+        self._complained: Found | None = None
+        self._served: Found | None = None
+        # The one whose network was opened.
+        self._opened = weakref.ref(current.snapshot)
+        # What loads the newest generation for all who want it; None when nothing does.
+        self._loading: asyncio.Task[int] | None = None
+        # Which generation that would leave alone.
+        self._but: Found | None = None
+
+    def nudge(self) -> None:
+        """Look now, also at a generation that could not be loaded before."""
+        self._refused = self._complained = None
+        self._nudged.set()
+
+    async def watch(self) -> None:
+        """Follow the collection until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._nudged.wait()
+            except TimeoutError:
+                pass
+            self._nudged.clear()
+            await self.follow()
+
+    async def follow(self) -> None:
+        """Load and swap in the newest generation if it is another than the one that is served.
+
+        One that cannot be loaded is logged once and left alone until the next
+        nudge or the next generation; the old one goes on. Where only a device
+        stands in the way, it is tried again.
+        """
+        try:
+            await self.load_newest(self._refused)
+        except Exception as error:
+            # Whatever is wrong with the new generation, those who are served by the old one must not feel it.
+            newest = self._tried
+            if newest != self._complained:
+                log.error(
+                    "generation %s cannot be served, generation %d stays: %s: %s",
+                    newest.generation if newest else "?", self._current.snapshot.generation,
+                    refusal(error).code.name, error, exc_info=not isinstance(error, IndexerError),
+                )  # fmt: skip
+            self._complained = newest
+            self._refused = None if isinstance(error, DeviceError) else newest
+        with self._current.lease() as snapshot:
+            if snapshot is not self._opened():
+                self._opened = weakref.ref(snapshot)
+                await self._open_network(snapshot)
+                await asyncio.to_thread(release_memory)
+
+    async def load_newest(self, but: Found | None = None) -> int:
+        """Serve the newest generation if it is another one, and not `but`; returns the one that is served.
+
+        It is another one with a higher number, and also when the collection was
+        deleted and made again, or taken back to an earlier generation. Errors as
+        Loader.load; the old one is served on then.
+
+        One generation is loaded at a time, whoever asks. A load that has begun
+        goes on when its callers leave, since its thread cannot be stopped, and
+        what it brings is served.
+        """
+        # What was begun before may be of an older generation than this caller knows of. How it ends, others hear.
+        earlier = self._loading
+        while (loading := self._loading) is not None and (loading is earlier or self._but not in (None, but)):
+            await asyncio.wait([loading])
+        if loading is None:
+            self._but = but
+            self._loading = loading = asyncio.create_task(self._load_newest(but))
+            loading.add_done_callback(self._loaded)
+        return await asyncio.shield(loading)
+
+    async def close(self) -> None:
+        """Give up a load that is under way: what its thread still brings is closed."""
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+
+    def _loaded(self, loading: asyncio.Task[int]) -> None:
+        self._loading = None
+        if not loading.cancelled():
+            # Those who wait for it hear of it; where nobody is left, nobody has to.
+            loading.exception()
+
+    async def _load_newest(self, but: Found | None) -> int:
+        self._tried = None
+        newest = self._tried = await asyncio.to_thread(self._newest)
+        served = self._current.snapshot
+        if newest is None or newest in (but, self._served):
+            return served.generation
+        if await asyncio.to_thread(self._is_served, newest, served):
+            self._served = newest
+            return served.generation
+        snapshot = await self._load(newest.generation)
+        self._current.swap(snapshot)
+        self._served = newest
+        self._embed_queue.keep(snapshot)
+        log.info("generation %d is served now", newest.generation)
+        # Whoever asked for it need not wait for the network, which `watch` opens.
+        self._nudged.set()
+        return newest.generation
+
+    async def _open_network(self, snapshot: Snapshot) -> None:
+        """Open the new generation's network before somebody waits for it, and close those that it has no use for."""
+        problem = await self._embed_queue.problem(snapshot)
+        if problem:
+            log.warning("queries by picture cannot be answered: %s", problem)
+
+    async def _load(self, generation: int) -> Snapshot:
+        loading = asyncio.create_task(
+            asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(self._root, generation)))
+        )
+        try:
+            return await asyncio.shield(loading)
+        except asyncio.CancelledError:
+            # The thread cannot be stopped; what it still brings must not stay open.
+            loading.add_done_callback(_close_late)
+            raise
+
+    def _newest(self) -> Found | None:
+        published = generations.numbers(self._storage)
+        try:
+            return Found(published[-1], self._storage.stamp(layout.generation(published[-1]))) if published else None
+        except NotFoundError:
+            return None  # being deleted right now
+
+    def _is_served(self, newest: Found, served: Snapshot) -> bool:
+        """Whether a manifest, perhaps in another file than before, is that of the generation that is served."""
+        if newest.generation != served.generation:
+            return False
+        return generations.read(self._storage, newest.generation) == served.reader.manifest
+
+
+def _close_late(loading: asyncio.Task[Snapshot]) -> None:
+    if not loading.cancelled() and loading.exception() is None:
+        loading.result().close()

@@ -1,0 +1,111 @@
+"""How hard to look: from exact, nprobe or a recall target to what the index is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import faiss
+import numpy as np
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.indexing.params import describe, ladder_at, nprobe_for_k, nprobe_for_recall
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What the caller asked for; at most one of them is set."""
+
+    exact: bool = False
+    nprobe: int | None = None
+    recall: float | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done. `scan` means to compare with every stored embedding, without the index.
+
+    `nprobe` goes to the index, 0 when it has no lists. `exact` says that
+    nothing nearer can have been missed. `expected_recall` is 0 when nobody
+    measured it.
+    """
+
+    scan: bool
+    nprobe: int
+    exact: bool
+    expected_recall: float
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans searches of one index.
+
+    `lossless` means that every search of it is exact; `uncompressed` that its
+    lists hold the embeddings as they are, so that visiting all of them is.
+    `incomplete` means that a search of it misses images of the space.
+    """
+
+    entry: IndexEntry
+    lossless: bool
+    uncompressed: bool
+    incomplete: bool = False
+    # By k, of which most calls ask the same few.
+    _ladders: dict[int, dict[int, float]] = field(default_factory=dict, compare=False)
+    _defaults: dict[int, int] = field(default_factory=dict, compare=False)
+
+    @classmethod
+    def of(cls, entry: IndexEntry, index: faiss.Index, *, incomplete: bool = False) -> Planner:
+        uncompressed = isinstance(faiss.downcast_index(index), faiss.IndexIVFFlat)
+        return cls(entry, describe(index).lossless, uncompressed, incomplete)
+
+    def plan(self, effort: Effort, limits: Limits, k: int = 10) -> Plan:
+        """How to search for k neighbours.
+
+        ArgumentError: out of range. NotBuiltError: a recall@k that this index cannot reach.
+        """
+        plan = self._plan(effort, limits, k)
+        if not self.incomplete or plan.scan:
+            return plan
+        if effort.exact:
+            return Plan(scan=True, nprobe=0, exact=True, expected_recall=1)
+        return dataclasses.replace(plan, exact=False, expected_recall=0)
+
+    def _plan(self, effort: Effort, limits: Limits, k: int) -> Plan:
+        if effort.nprobe is not None and not 1 <= effort.nprobe <= limits.max_nprobe:
+            raise ArgumentError("nprobe", f"nprobe is {effort.nprobe}; it must be 1 to {limits.max_nprobe}.")
+        # Written so that NaN is refused as well.
+        if effort.recall is not None and not 0 < effort.recall <= 1:
+            raise ArgumentError("recall", f"recall is {effort.recall:g}; it must be above 0 and at most 1.")
+        if self.lossless:
+            return Plan(scan=False, nprobe=0, exact=True, expected_recall=1)
+        if effort.exact:
+            all_lists = self.uncompressed and self.entry.nlist <= limits.max_nprobe
+            return Plan(scan=not all_lists, nprobe=self.entry.nlist if all_lists else 0, exact=True, expected_recall=1)
+        if effort.recall is not None:
+            point = nprobe_for_recall(self.entry, _just_below(effort.recall), k)
+            return Plan(scan=False, nprobe=point.nprobe, exact=False, expected_recall=point.recall)
+        return self._by_nprobe(effort.nprobe or self._default(k), limits, k)
+
+    def _by_nprobe(self, wanted: int, limits: Limits, k: int) -> Plan:
+        # A graph has no lists: its effort is bounded by the limit alone. Other indexes know none at all.
+        most = self.entry.nlist or (limits.max_nprobe if self.entry.default_nprobe else 0)
+        nprobe = min(wanted, most, limits.max_nprobe)
+        return Plan(scan=False, nprobe=nprobe, exact=False, expected_recall=self._measured(k).get(nprobe, 0))
+
+    def _default(self, k: int) -> int:
+        if k not in self._defaults:
+            self._defaults[k] = nprobe_for_k(self.entry, k)
+        return self._defaults[k]
+
+    def _measured(self, k: int) -> dict[int, float]:
+        """The recall@k by nprobe."""
+        if k not in self._ladders:
+            self._ladders[k] = {point.nprobe: point.recall for point in ladder_at(self.entry.recall, k)}
+        return self._ladders[k]
+
+
+def _just_below(recall: float) -> float:
+    """What a step must have measured to reach a recall: 0.8 comes over the wire as the float32 0.800000012."""
+    return float(np.nextafter(np.float32(recall), np.float32(0)))

@@ -1,0 +1,224 @@
+"""What was found, as the columns of a reply: those of a batch together, and a large reply piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import search_pb2, types_pb2
+from lookalike_server.columns.columns import Columns
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+_INT64 = types_pb2.ELEMENT_TYPE_INT64
+_FLOAT32 = types_pb2.ELEMENT_TYPE_FLOAT32
+
+# Texts of one call. Up to so many take a few milliseconds, which a batch may be held up for.
+_LARGE = 16_384
+# Neighbours of one piece: two milliseconds or so, after which other threads have their turn.
+_PIECE = 8_192
+
+
+class Texts(NamedTuple):
+    """Which texts of its neighbours a call wants."""
+
+    keys: bool = False
+    labels: bool = False
+    uris: bool = False
+
+    @classmethod
+    def of(cls, fields: search_pb2.NeighborFields) -> Texts:
+        return cls(fields.keys, fields.labels, fields.uris)
+
+
+class Wanted(NamedTuple):
+    """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
+
+    `own` is the id of each query's own image, which is left out; None where
+    none has to be. `later` tells that the reply is not to be written with the
+    batch, which answers only a part of the call. `answered` are the rows of these
+    queries among all `asked`, None where they are all.
+    """
+
+    queries: int
+    k: int
+    own: Int64 | None
+    texts: Texts
+    later: bool = False
+    asked: int = 0
+    answered: Int64 | None = None
+
+    def spread(self, counts: list[int]) -> list[int]:
+        """The counts of all queries that were asked: one without an answer has no neighbours."""
+        if self.answered is None:
+            return counts
+        spread = np.zeros(self.asked, np.int64)
+        spread[self.answered] = counts
+        found: list[int] = spread.tolist()
+        return found
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the reply is written by itself: its texts would hold up the batch, or others are missing."""
+        return self.later or self.queries * self.k * sum(self.texts) > _LARGE
+
+    def part(self, start: int, stop: int) -> Wanted:
+        """The same of some of the queries."""
+        own = None if self.own is None else self.own[start:stop]
+        return Wanted(stop - start, self.k, own, self.texts, later=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The neighbours of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
+
+    counts: list[int]
+    rows: Int64
+    distances: Float32
+
+    @classmethod
+    def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[Wanted]) -> Found:
+        """What calls want of the hits (n, k) of all their queries, which are those of one call after another."""
+        queries, k = rows.shape
+        own = any(call.own is not None for call in calls)
+        # As usual: every place was filled, and everybody wants all of it. Rows that were not found are the last ones.
+        if not own and all(call.k == k for call in calls) and (rows[:, -1] >= 0).all():
+            return cls([k] * queries, rows.ravel(), distances.ravel())
+        keep = rows >= 0
+        if own:
+            # An id that no image has, where none is to be left out.
+            ids = [np.full(call.queries, -1) if call.own is None else call.own for call in calls]
+            keep &= space_ids[rows] != np.concatenate(ids)[:, None]
+        # A call may have been searched for more than it wants, such as one more for its own image.
+        most = np.repeat([call.k for call in calls], [call.queries for call in calls])
+        keep &= np.cumsum(keep, axis=1) <= most[:, None]
+        return cls(keep.sum(axis=1).tolist(), rows[keep], distances[keep])
+
+
+class NeighborWriter:
+    """Writes what was found in one space as bytes of a SearchResponse without what served it.
+
+    Messages that are written one after another are read as one, their lists
+    joined (the encoding guide of protobuf promises it): what served the reply
+    is added behind, and a large reply is written in pieces.
+    """
+
+    def __init__(self, columns: Columns, space_ids: Int64) -> None:
+        self._columns = columns
+        self._space_ids = space_ids
+        # The images' rows by those of the space; None where every image is in it.
+        self._rows = None if np.array_equal(columns.ids, space_ids) else columns.rows_of_ids(space_ids)
+
+    def batch(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes | None]:
+        """The replies of calls whose hits (n, k) these are, one call after another; None for a large one.
+
+        Texts are looked up for many calls at once: Arrow and numpy cost as much
+        for one as for some.
+        """
+        written: list[bytes | None] = []
+        start = 0
+        for run in _runs(calls):
+            end = start + sum(call.queries for call in run)
+            if run[0].is_large:
+                written.append(None)
+            else:
+                written += self._written(rows[start:end], distances[start:end], run)
+            start = end
+        return written
+
+    def large(self, rows: Int64, distances: Float32, call: Wanted) -> bytes:
+        """The reply of one call of any size, for a thread of its own.
+
+        No step holds the interpreter's lock for as long as writing all at once would.
+        """
+        found = Found.of(rows, distances, self._space_ids, [call])
+        ids = self._space_ids[found.rows]
+        numbers = search_pb2.Neighbors(
+            counts=call.spread(found.counts), ids=wire.encode(ids), distances=wire.encode(found.distances)
+        )
+        pieces = [search_pb2.SearchResponse(neighbors=numbers).SerializeToString()]
+        for start in range(0, len(ids), _PIECE):
+            texts = self._columns_of(found.rows[start : start + _PIECE], call.texts)
+            piece = search_pb2.SearchResponse()
+            texts.put(piece.neighbors, call.texts, 0, _PIECE)
+            pieces.append(piece.SerializeToString())
+        return b"".join(pieces)
+
+    def _written(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes]:
+        found = Found.of(rows, distances, self._space_ids, calls)
+        columns = self._columns_of(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
+        # As wire.encode writes them, but all of them in one step.
+        ids = self._space_ids[found.rows].astype("<i8", copy=False).tobytes()
+        values = found.distances.astype("<f4", copy=False).tobytes()
+        replies: list[bytes] = []
+        query = start = 0
+        for call in calls:
+            counts = found.counts[query : query + call.queries]
+            length = sum(counts)
+            end = start + length
+            message = search_pb2.SearchResponse()
+            # Filled in place: a message that is given to another one's constructor is copied.
+            neighbors = message.neighbors
+            neighbors.counts.extend(call.spread(counts))
+            _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
+            _put(neighbors.distances, _FLOAT32, length, values[4 * start : 4 * end])
+            columns.put(neighbors, call.texts, start, end)
+            replies.append(message.SerializeToString())
+            query, start = query + call.queries, end
+        return replies
+
+    def _columns_of(self, rows: Int64, wanted: Texts) -> _Columns:
+        """The texts of some rows of the space that are wanted."""
+        if not any(wanted):
+            return _Columns([], [], [])
+        columns = self._columns
+        rows = rows if self._rows is None else self._rows[rows]
+        return _Columns(
+            columns.keys(rows) if wanted.keys else [],
+            columns.labels(rows) if wanted.labels else [],
+            columns.uris(rows) if wanted.uris else [],
+        )
+
+
+class _Columns(NamedTuple):
+    """Texts of some images, in their order; an empty list where nobody wants them."""
+
+    keys: list[str]
+    labels: list[str]
+    uris: list[str]
+
+    def put(self, message: search_pb2.Neighbors, wanted: Texts, start: int, end: int) -> None:
+        """Put those that a call wants of images `start` to before `end` into its reply."""
+        if wanted.keys:
+            message.keys.extend(self.keys[start:end])
+        if wanted.labels:
+            message.labels.extend(self.labels[start:end])
+        if wanted.uris:
+            message.uris.extend(self.uris[start:end])
+
+
+def _put(tensor: types_pb2.Tensor, kind: types_pb2.ElementType.ValueType, length: int, data: bytes) -> None:
+    tensor.element_type = kind
+    tensor.shape.append(length)
+    tensor.data = data
+
+
+def _runs(calls: Sequence[Wanted]) -> Iterator[list[Wanted]]:
+    """Neighbouring calls, as many as are written in a moment; a large one is alone."""
+    run: list[Wanted] = []
+    size = 0
+    for call in calls:
+        more = call.queries * call.k
+        if run and (call.is_large or run[0].is_large or size + more > _PIECE):
+            yield run
+            run, size = [], 0
+        run.append(call)
+        size += more
+    if run:
+        yield run

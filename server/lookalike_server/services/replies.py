@@ -1,0 +1,100 @@
+"""What replies have in common: columns of images, and what served them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_server.columns.clusterings import Members
+from lookalike_server.columns.columns import Columns
+from lookalike_server.common import visible
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass
+class Stopwatch:
+    """Times a call from its arrival in the handler; the steps are in microseconds."""
+
+    started: float = field(default_factory=time.perf_counter)
+    resolve_us: int = 0
+    queue_us: int = 0
+    search_us: int = 0
+    lookup_us: int = 0
+
+    def put(self, timings: types_pb2.Timings) -> None:
+        """Fill in the steps, and all of it until now."""
+        timings.resolve_us, timings.queue_us = self.resolve_us, self.queue_us
+        timings.search_us, timings.lookup_us = self.search_us, self.lookup_us
+        timings.total_us = round((time.perf_counter() - self.started) * 1e6)
+
+
+def put_served(
+    reply: types_pb2.Served, snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu"
+) -> None:
+    """Fill in who answered. Without a space, the reply is pretrained when every space is."""
+    reply.collection, reply.generation, reply.device = snapshot.name, snapshot.generation, device
+    if space is None:
+        reply.pretrained = all(one.pretrained for one in snapshot.spaces.values())
+    else:
+        reply.space, reply.pretrained = space.name, space.pretrained
+    watch.put(reply.timings)
+
+
+def served(
+    snapshot: Snapshot, space: Space | None, watch: Stopwatch, notes: Sequence[str] = (), device: str = "cpu"
+) -> types_pb2.Served:
+    """Who answered, as `put_served` fills it in, and what the reader of the reply should know."""
+    reply = types_pb2.Served(notes=visible.texts(notes))
+    put_served(reply, snapshot, space, watch, device)
+    return reply
+
+
+def within(number: int, message: bytes) -> bytes:
+    """A serialised message as field `number`, below 16, of another one, which goes on behind it.
+
+    So that bytes which are there already are neither read nor written again.
+    """
+    length, size = bytearray(), len(message)
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    length.append(size)
+    return bytes([number << 3 | 2]) + bytes(length) + message
+
+
+def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
+    return collection_pb2.ImageColumns(
+        ids=wire.encode(columns.ids[rows]),
+        keys=columns.keys(rows),
+        labels=columns.labels(rows),
+        uris=visible.uris(columns.uris(rows)),
+        widths=wire.encode(columns.widths(rows)),
+        heights=wire.encode(columns.heights(rows)),
+    )
+
+
+def members(columns: Columns, found: Members) -> cluster_pb2.Members:
+    rows = columns.rows_of_ids(found.ids)
+    return cluster_pb2.Members(
+        ids=wire.encode(found.ids),
+        distances=wire.encode(found.distances),
+        margins=wire.encode(found.margins),
+        keys=columns.keys(rows),
+        labels=columns.labels(rows),
+    )
+
+
+def deadline_of(context: grpc.aio.ServicerContext[object, object]) -> float | None:
+    """The caller's deadline in the time of `time.monotonic`, or None."""
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining

@@ -1,0 +1,44 @@
+"""What is refused before any work, because of what it would cost: names by their number, replies by their size."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+
+from lookalike_server.columns.columns import Columns
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.search.reply_writer import Texts
+
+# For what is in a reply besides its neighbours: what served it, and the sizes of its columns.
+_AROUND = 1 << 16
+# An id, two float32 of a member or one of a neighbour.
+_NUMBERS = 16
+# How many neighbours a query has, or the cluster of one, its size, distance and margin.
+_QUERY = 32
+
+
+def check_names(field: str, names: Sized, limits: Limits) -> None:
+    """ArgumentError when a call names more models, clusterings or tables than it may."""
+    if len(names) > limits.max_names:
+        raise ArgumentError(
+            field, f"The call has {len(names)} {field}; it may have {limits.max_names}, which is max_names."
+        )
+
+
+def check_reply(columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str) -> None:
+    """ArgumentError when the reply to so many queries, of k images each, may be larger than a message.
+
+    The bound is that of the longest texts in the collection, so that whether a
+    call is refused does not depend on what it would find.
+    """
+    k = min(k, len(columns))
+    wanted = {"keys": columns.key_sizes, "labels": columns.label_sizes, "uris": columns.uri_sizes}
+    asked = [name for name, is_wanted in texts._asdict().items() if is_wanted]
+    size = _AROUND + queries * (_QUERY + k * _NUMBERS + sum(wanted[name].of(k) for name in asked))
+    if size > limits.max_message_bytes:
+        without = f", or without {' and '.join(asked)}" if asked else ""
+        raise ArgumentError(
+            field,
+            f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
+            f"{limits.max_message_bytes}, which is max_message_bytes; ask for fewer{without}.",
+        )

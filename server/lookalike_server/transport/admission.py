@@ -1,0 +1,195 @@
+"""How much a peer may have under way: the innermost step before a service, which reads the call's message.
+
+gRPC would read each message before anybody could refuse it, and keep each
+reply for as long as its reader takes. So the services' methods are given to it
+as taking a stream of requests, from which one is read when the call has been
+let in and has its turn (receiving.py); and the bytes of both messages count until
+the reply has been sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.common.errors import ArgumentError, OverloadedError
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.peers import host_of
+from lookalike_server.common.shares import beyond
+from lookalike_server.transport.interceptors import Call, Continuation, Handler
+from lookalike_server.transport.messages import Messages
+from lookalike_server.transport.receiving import Receiving
+from lookalike_server.transport.streams import Streams
+
+# When to come back is anybody's guess: a peer's share frees up with its own calls.
+_RETRY_S = 0.1
+
+
+# One connection may have so many calls of its address's in any case, and three quarters of more.
+_FEW_CALLS = 64
+
+
+@dataclass
+class Account:
+    """What a peer has under way, and the calls by connection."""
+
+    calls: int = 0
+    bytes: int = 0
+    connections: Counter[str] = field(default_factory=Counter)
+
+
+class Admission(grpc.aio.ServerInterceptor):
+    """Keeps the account of each peer within the limits. OverloadedError: the call goes beyond."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._receiving = Receiving(limits)
+        self._messages = Messages(limits.max_text_bytes)
+        self._streams = Streams(limits, self._receiving, self._messages)
+        self._accounts: dict[str, Account] = {}
+        self._total = Account()
+
+    @property
+    def accounts(self) -> dict[str, Account]:
+        """The peers with calls under way."""
+        return self._accounts
+
+    @property
+    def arriving(self) -> int:
+        """The messages that are arriving."""
+        return self._receiving.count
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the messages of calls under way."""
+        return self._total.bytes
+
+    @property
+    def streams(self) -> int:
+        """The calls that last: health watches and reflection."""
+        return self._streams.count
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        if handler.response_streaming:
+            return self._streams.admitted(handler_call_details.method, handler)
+        if handler.unary_unary is None:
+            return handler
+        call, parse, serialise = handler.unary_unary, handler.request_deserializer, handler.response_serializer
+        if parse is None or serialise is None:
+            raise TypeError(f"{handler_call_details.method} has no messages.")
+        return grpc.stream_unary_rpc_method_handler(self._admitted(handler_call_details.method, call, parse, serialise))
+
+    def close(self) -> None:
+        """End the threads that read messages."""
+        self._messages.close()
+
+    def _admitted(
+        self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
+    ) -> Call:
+        async def admitted(_: Any, context: Any) -> bytes:
+            share = _Share(self._accounts, self._total, context.peer(), self._limits)
+            context.add_done_callback(lambda _: share.give_back())
+            data = await self._receiving.read(context)
+            if data is None:
+                raise ArgumentError("request", "The call ended before its message had arrived.")
+            share.take(len(data))
+            request = await self._messages.read(method, parse, data)
+            del data
+            reply = await call(request, context)
+            # A service that has a large reply makes the bytes itself, off the event loop.
+            sent = reply if isinstance(reply, bytes) else serialise(reply)
+            if len(sent) > self._limits.max_message_bytes:
+                # gRPC would end the call, too, but after the call has been counted as answered.
+                raise UsageError(
+                    f"This reply has {len(sent)} bytes and it may have {self._limits.max_message_bytes}, which is "
+                    "max_message_bytes; ask for less at a time."
+                )
+            share.take(len(sent))
+            return sent
+
+        return admitted
+
+
+class _Share:
+    """What one call takes of its peer's account."""
+
+    def __init__(self, accounts: dict[str, Account], total: Account, connection: str, limits: Limits) -> None:
+        self._connection = connection
+        self._peer = host_of(connection)
+        self._accounts = accounts
+        self._total = total
+        self._limits = limits
+        self._bytes = 0
+        self._account = accounts.setdefault(self._peer, Account())
+        self._account.calls += 1
+        self._account.connections[connection] += 1
+        self._open = True
+        try:
+            self._require_place()
+        except OverloadedError:
+            self.give_back()
+            raise
+
+    def _require_place(self) -> None:
+        most = self._limits.max_peer_calls
+        if self._account.calls > most:
+            raise OverloadedError(
+                f"This peer has {most} calls under way, which is max_peer_calls; ask again later.", _RETRY_S
+            )
+        # The rest is for others at the address: one connection cannot have all.
+        most = max(min(most, _FEW_CALLS), most - most // 4)
+        if self._account.connections[self._connection] > most:
+            raise OverloadedError(
+                f"This connection has {most} calls under way, the most of one that max_peer_calls allows; ask again "
+                "later.",
+                _RETRY_S,
+            )
+
+    def take(self, size: int) -> None:
+        most = self._limits.max_peer_bytes
+        others = self._account.bytes - self._bytes
+        # A call that is alone may be as large as its messages.
+        if beyond(others, self._bytes + size, most, self._account.calls - 1):
+            raise OverloadedError(
+                f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
+                f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}; ask again later, or for less at a time.",
+                retry_after=_RETRY_S,
+            )
+        self._require_room(size)
+        self._total.bytes += size
+        self._account.bytes += size
+        self._bytes += size
+
+    def _require_room(self, size: int) -> None:
+        """OverloadedError: the messages of all peers are beyond the half of `max_bytes` that is for calls under way."""
+        most = self._limits.max_bytes // 2
+        others = self._total.bytes - self._account.bytes
+        if beyond(others, self._account.bytes + size, most, len(self._accounts) - 1):
+            raise OverloadedError(
+                f"The calls of {len(self._accounts)} peers that are under way have {self._total.bytes} bytes, and "
+                f"they may have {most}, half of max_bytes; ask again later, or for less at a time.",
+                retry_after=_RETRY_S,
+            )
+
+    def give_back(self) -> None:
+        if not self._open:
+            return
+        self._open = False
+        self._account.calls -= 1
+        self._account.connections[self._connection] -= 1
+        if not self._account.connections[self._connection]:
+            del self._account.connections[self._connection]
+        self._account.bytes -= self._bytes
+        self._total.bytes -= self._bytes
+        if not self._account.calls:
+            self._accounts.pop(self._peer, None)

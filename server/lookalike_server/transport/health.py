@@ -1,0 +1,95 @@
+"""What the health service says: kept true by looking at the devices and the network, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from grpc_health.v1 import health, health_pb2
+
+from lookalike_server.generation.current import Current
+from lookalike_server.processes.embedding import EmbedQueue
+
+log = logging.getLogger(__name__)
+
+# The name that tells whether pictures can be embedded; searches by vector, key or id do not need it.
+EMBEDDING = "embedding"
+
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Health:
+    """The standard health service of a server.
+
+    "", the collection's name and `searching` serve when every index is on a
+    device that answers, `always` as long as the server runs, "embedding" when a
+    network is open and answers, and each of `others` while its function says so.
+    A collection that is called as one of these has no name of its own there.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        embed_queue: EmbedQueue,
+        searching: list[str],
+        always: list[str],
+        others: Mapping[str, Callable[[], bool]],
+    ) -> None:
+        self.servicer = health.aio.HealthServicer()
+        self._current = current
+        self._embed_queue = embed_queue
+        self._searching = ["", *searching]
+        self._always = always
+        self._others = others
+        self._said: dict[str, object] = {}
+        name = current.snapshot.name
+        if name in {EMBEDDING, *searching, *always, *others}:
+            # One name has one status: it would change with each look.
+            log.warning("the health of the collection %s goes by the empty name alone: %s is another's", name, name)
+        else:
+            self._searching.append(name)
+
+    @property
+    def lost(self) -> str:
+        """What is wrong with an index that no device has; "" when each is on one."""
+        spaces = self._current.snapshot.spaces.values()
+        return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
+
+    async def say(self) -> None:
+        """Say how things are now; the log has a line for what has changed."""
+        await self._set(self._always, True)
+        await self._set(self._searching, not self.lost)
+        for name, serves in self._others.items():
+            await self._set([name], serves())
+        await self._set([EMBEDDING], self._embed_queue.ready)
+
+    async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
+        """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
+        while True:
+            await self.say()
+            if lost := self.lost:
+                on_loss(lost)
+            if self._embed_queue.ended:
+                log.warning("the process that embeds pictures ended; another is started")
+                with self._current.lease() as snapshot:
+                    opening = asyncio.create_task(self._embed_queue.problem(snapshot))
+                    await self.say()
+                    await opening
+            await asyncio.sleep(interval)
+
+    async def end(self) -> None:
+        """Say from now on that nothing is served."""
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _set(self, names: list[str], serving: bool) -> None:
+        status = _SERVING if serving else _NOT_SERVING
+        changed = [name for name in names if self._said.get(name) != status]
+        known = [name or "the server" for name in changed if name in self._said]
+        for name in changed:
+            self._said[name] = status
+            await self.servicer.set(name, status)
+        if known:
+            level = logging.INFO if serving else logging.WARNING
+            log.log(level, "health of %s: %s", ", ".join(known), "serving" if serving else "not serving")

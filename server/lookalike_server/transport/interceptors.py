@@ -1,0 +1,219 @@
+"""What every call passes through after observe/interceptor.py, outermost first: sending, counting, errors.
+
+Inside of these: access.py, who may call, then admission.py, how much at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, NoReturn, TypeAlias, cast
+
+import grpc
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.common import call_record as record
+from lookalike_server.common import visible
+from lookalike_server.common.errors import Refusal, refusal
+from lookalike_server.common.repeats import Repeats
+
+log = logging.getLogger(__name__)
+
+# gRPC's types know the handlers of the synchronous server only.
+Call = Callable[[Any, Any], Awaitable[Any]]
+# Replies in a stream: an asynchronous generator, or a coroutine that writes them itself.
+Stream: TypeAlias = "Callable[[Any, Any], AsyncIterator[Any] | Awaitable[None]]"
+Enter = Callable[[Any], AbstractAsyncContextManager[None]]
+# Generic in their stubs only.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
+
+# Where gRPC's rich error model looks for a google.rpc.Status.
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -> NoReturn:
+    """End a call with an error. What was to go back with the reply, such as the request's id, goes with the error."""
+    call = record.current()
+    if call is not None:
+        call.cause = refused.reason
+    trailing = context.trailing_metadata() or ()
+    await context.abort(refused.code, refused.message, (*trailing, (DETAILS_KEY, refused.details)))
+
+
+class UnaryInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps each unary call; replies in streams (health watching, reflection) by `wrap_stream`.
+
+    admission.py reads a call's message itself, and so gives gRPC a handler of
+    a stream of requests.
+    """
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        parse, serialise = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            replies: Any = self.wrap_stream(handler_call_details.method, _stream_of(handler))
+            if handler.request_streaming:
+                return grpc.stream_stream_rpc_method_handler(replies, parse, serialise)
+            return grpc.unary_stream_rpc_method_handler(replies, parse, serialise)
+        if handler.request_streaming:
+            streamed: Any = self.wrap(handler_call_details.method, cast("Call", handler.stream_unary))
+            return grpc.stream_unary_rpc_method_handler(streamed, parse, serialise)
+        wrapped = self.wrap(handler_call_details.method, cast("Call", handler.unary_unary))
+        return grpc.unary_unary_rpc_method_handler(wrapped, parse, serialise)
+
+    def wrap(self, method: str, call: Call) -> Call:
+        raise NotImplementedError
+
+    def wrap_stream(self, method: str, stream: Stream) -> Stream:
+        """Leave it as it is, unless an interceptor says otherwise."""
+        return stream
+
+
+def _stream_of(handler: Handler) -> Stream:
+    return cast("Stream", handler.stream_stream if handler.request_streaming else handler.unary_stream)
+
+
+def within(enter: Enter, stream: Stream) -> Stream:
+    """A stream of replies within what `enter` makes of its context; of the kind that it was, which gRPC looks at."""
+    if inspect.isasyncgenfunction(stream):
+
+        async def yielding(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with enter(context):
+                async for reply in stream(request, context):
+                    yield reply
+
+        return yielding
+    writes = cast("Call", stream)
+
+    async def writing(request: Any, context: Any) -> None:
+        async with enter(context):
+            await writes(request, context)
+
+    return writing
+
+
+class Sending(grpc.aio.ServerInterceptor):
+    """Sends replies itself, so that what is outside of it sees a reply that could not be sent.
+
+    gRPC would send what a handler returns after the handler has ended: a call
+    whose caller left meanwhile would have been counted as answered. To a caller
+    a stream of one reply is the same.
+    """
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None or handler.response_streaming or not handler.request_streaming:
+            return handler
+        writing: Any = self._writing(cast("Call", handler.stream_unary))
+        return grpc.stream_stream_rpc_method_handler(writing, handler.request_deserializer, handler.response_serializer)
+
+    def _writing(self, call: Call) -> Call:
+        async def writing(requests: Any, context: Any) -> None:
+            reply = await call(requests, context)
+            try:
+                await context.write(reply)
+            except Exception as error:
+                # gRPC's own, without a public name: the caller, or its connection, has gone.
+                raise asyncio.CancelledError from error
+
+        return writing
+
+
+class InFlight(UnaryInterceptor):
+    """Knows how many calls are being answered, so that a drain ends with the last of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._refusing = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def wait_idle(self) -> None:
+        await self._idle.wait()
+
+    def refuse(self) -> None:
+        """Answer every further call with UNAVAILABLE, which callers may send again, elsewhere or later."""
+        self._refusing = True
+
+    def wrap(self, method: str, call: Call) -> Call:
+        async def counted(request: Any, context: Any) -> Any:
+            if self._refusing:
+                # Not counted: who goes on asking does not hold up the end.
+                refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
+                await abort(context, refused)
+            self.count += 1
+            self._idle.clear()
+            # After the reply has been sent, not when the handler returns.
+            context.add_done_callback(lambda _: self._done())
+            return await call(request, context)
+
+        return counted
+
+    def _done(self) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self._idle.set()
+
+
+class Errors(UnaryInterceptor):
+    """Answers every error by the table of errors.py, and logs those that are the server's own.
+
+    One that was not expected is logged with its traceback. One that is known,
+    such as a lost device, is logged when it is new, not for every call that it refuses.
+    """
+
+    def __init__(self) -> None:
+        self._repeats: Repeats[str] = Repeats(_QUIET_S)
+
+    def wrap(self, method: str, call: Call) -> Call:
+        async def answered(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await call(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await self._answer(method, context, error)
+
+        return answered
+
+    def wrap_stream(self, method: str, stream: Stream) -> Stream:
+        @asynccontextmanager
+        async def answered(context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+            try:
+                yield
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await self._answer(method, context, error)
+
+        return within(answered, stream)
+
+    async def _answer(self, method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+        refused = refusal(error, visible.text)
+        if refused.code is grpc.StatusCode.INTERNAL:
+            log.error("%s failed", method, exc_info=error)
+        elif refused.code in _OURS:
+            self._tell(method, error)
+        await abort(context, refused)
+
+    def _tell(self, method: str, error: Exception) -> None:
+        quiet = self._repeats.quiet(str(error))
+        if quiet is not None:
+            # What callers are not told, in the same line.
+            cause = error.__cause__
+            because = "" if cause is None else f" [{type(cause).__name__}: {' '.join(str(cause).split())}]"
+            log.error("%s failed: %s%s%s", method, error, because, f" (and {quiet} other calls)" if quiet else "")
+
+
+_OURS = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DATA_LOSS}
+_QUIET_S = 60.0

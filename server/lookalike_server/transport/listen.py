@@ -1,0 +1,84 @@
+"""Opening the port."""
+
+from __future__ import annotations
+
+import socket
+
+import grpc
+
+from lookalike_indexer.errors import IndexerError
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.settings import Connections, Listen
+from lookalike_server.transport.interceptor_chain import Composed
+from lookalike_server.transport.tls import credentials
+
+# Of a message that nobody reads yet, so much is held; HTTP/2's own default.
+_WINDOW_BYTES = 65_535
+# Calls of one connection that gRPC takes. It ends others with a code that says nothing, so that admission.py, which
+# tells callers when to come back, has to come first.
+_STREAMS = 1024
+
+
+def new_server(
+    limits: Limits, connections: Connections, interceptors: list[grpc.aio.ServerInterceptor]
+) -> grpc.aio.Server:
+    """A server that calls go through `interceptors` of, the first one outermost (see interceptor_chain.py)."""
+    return grpc.aio.server(
+        interceptors=[Composed(interceptors)],
+        options=[
+            ("grpc.max_receive_message_length", limits.max_message_bytes),
+            ("grpc.max_send_message_length", limits.max_message_bytes),
+            # What arrives before anybody reads it: the window of a stream, of so many streams. With probing, gRPC would
+            # widen the windows as it likes.
+            ("grpc.max_concurrent_streams", max(_STREAMS, limits.max_peer_calls)),
+            ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
+            ("grpc.http2.bdp_probe", 0),
+            # Otherwise a second server on the same port would take half of the calls without a word.
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_connection_idle_ms", _ms(connections.idle)),
+            ("grpc.max_connection_age_ms", _ms(connections.age)),
+            ("grpc.max_connection_age_grace_ms", _ms(connections.last)),
+            ("grpc.keepalive_time_ms", _ms(connections.ping)),
+            ("grpc.keepalive_timeout_ms", _ms(connections.answer)),
+            # Newer releases of gRPC wait for the answer to a ping for as long as this says, a minute by default.
+            ("grpc.http2.ping_timeout_ms", _ms(connections.answer)),
+            # Also where no call is under way: that is when half-open connections go unnoticed.
+            ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.http2.max_pings_without_data", 0),
+        ],
+    )
+
+
+def open_port(server: grpc.aio.Server, listen: Listen) -> int:
+    """Bind a server; returns the port. IndexerError when the address cannot be had."""
+    secure = None if listen.tls is None else credentials(listen.tls)
+    _check_free(listen)
+    address = listen.address(listen.port)
+    try:
+        if secure is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, secure)
+    except RuntimeError as error:
+        raise IndexerError(f"{address} cannot be listened on; check --host and --port.") from error
+
+
+def _check_free(listen: Listen) -> None:
+    """Ask the operating system first: gRPC tells its reasons to standard error only."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Two sockets with SO_REUSEADDR may both bind; only one may listen.
+            probe.listen(1)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise IndexerError(
+            f"{listen.address(listen.port)} cannot be listened on ({reason}); choose another --port or --host."
+        ) from error
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

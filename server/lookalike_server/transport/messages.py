@@ -1,0 +1,128 @@
+"""Reading a call's message without holding up the event loop, and refusing one that would hold up everybody.
+
+A message is read in one step, which holds the interpreter's lock whichever
+thread takes it. Vectors and pictures are copied by the gigabyte in a second;
+everything else is read field by field. So its bytes are counted first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.message import DecodeError
+
+from lookalike_server.common.errors import ArgumentError
+
+# What is read here and now: up to a millisecond of the event loop.
+_FEW_TEXT, _FEW = 1 << 16, 1 << 22
+# Fields that are looked at while counting: more than the pictures of a call.
+_FIELDS = 1024
+_THREADS = 2
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class Messages:
+    """Reads the messages of calls, those of up to `max_text_bytes` besides vectors and pictures."""
+
+    def __init__(self, max_text_bytes: int) -> None:
+        self._max_text_bytes = max_text_bytes
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="messages")
+
+    async def read(self, method: str, parse: Callable[[bytes], Any], data: bytes) -> Any:
+        """The message of a call of a method, "/package.Service/Method". ArgumentError: it cannot be taken."""
+        text = len(data)
+        if text > _FEW_TEXT:
+            text = text_bytes(data, _request_of(method))
+            if text > self._max_text_bytes:
+                raise ArgumentError(
+                    "request",
+                    f"The request has {text} bytes besides its vectors and pictures, and it may have "
+                    f"{self._max_text_bytes}, which is max_text_bytes; ask for less at a time.",
+                )
+        if text <= _FEW_TEXT and len(data) <= _FEW:
+            return _parsed(parse, data)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _parsed, parse, data)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def text_bytes(data: bytes, kind: Descriptor) -> int:
+    """The bytes of a serialised message besides those of its fields of type bytes.
+
+    All of them count when there are too many fields to look at, or the bytes
+    are no message.
+    """
+    try:
+        return _Counted(data).of(0, len(data), kind)
+    except (IndexError, ValueError):
+        return len(data)
+
+
+class _Counted:
+    """Walks over the fields of a message; IndexError or ValueError where that cannot be done, or takes too long."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = _FIELDS
+
+    def of(self, start: int, end: int, kind: Descriptor | None) -> int:
+        at, text = start, 0
+        while at < end:
+            self._left -= 1
+            if self._left < 0:
+                raise ValueError("too many fields")
+            began = at
+            tag, at = self._varint(at)
+            at = self._skipped(at, tag)
+            field = None if kind is None else kind.fields_by_number.get(tag >> 3)
+            if tag & 7 != _BYTES:
+                text += at - began
+                continue
+            size, at = self._varint(at)
+            text += at - began
+            if field is not None and field.type == FieldDescriptor.TYPE_MESSAGE:
+                text += self.of(at, min(at + size, end), field.message_type)
+            elif field is None or field.type != FieldDescriptor.TYPE_BYTES:
+                text += size
+            at += size
+        return text
+
+    def _skipped(self, at: int, tag: int) -> int:
+        """Behind a value of fixed size or a number; at the length of what has one."""
+        wire_type = tag & 7
+        if wire_type == _VARINT:
+            return self._varint(at)[1]
+        sizes = {_FIXED64: 8, _BYTES: 0, _FIXED32: 4}
+        if wire_type not in sizes:
+            raise ValueError("a group")
+        return at + sizes[wire_type]
+
+    def _varint(self, at: int) -> tuple[int, int]:
+        value = shift = 0
+        while shift < 70:
+            byte = self._data[at]
+            value |= (byte & 0x7F) << shift
+            at, shift = at + 1, shift + 7
+            if byte < 0x80:
+                return value, at
+        raise ValueError("a number of more than ten bytes")
+
+
+def _request_of(method: str) -> Descriptor:
+    """What a method takes."""
+    found: Descriptor = Default().FindMethodByName(method.strip("/").replace("/", ".")).input_type
+    return found
+
+
+def _parsed(parse: Callable[[bytes], Any], data: bytes) -> Any:
+    try:
+        return parse(data)
+    except DecodeError as error:
+        raise ArgumentError("request", "The call's message is not one that this method takes.") from error

@@ -1,0 +1,98 @@
+"""Calls that last, health watches and reflection: so many of a peer and in all, and their messages read in turn."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import grpc
+
+from lookalike_server.common.errors import ArgumentError, OverloadedError
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.peers import host_of
+from lookalike_server.common.shares import beyond
+from lookalike_server.transport.interceptors import Call, Handler, Stream
+from lookalike_server.transport.messages import Messages
+from lookalike_server.transport.receiving import Receiving
+
+Parse = Callable[[bytes], Any]
+
+# Those that there are mostly last until their callers leave.
+_RETRY_S = 5.0
+
+
+class Streams:
+    """Keeps the calls that last within the limits. OverloadedError: one more goes beyond."""
+
+    def __init__(self, limits: Limits, receiving: Receiving, messages: Messages) -> None:
+        self._limits = limits
+        self._receiving = receiving
+        self._messages = messages
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """The calls that last now."""
+        return self._counts.total()
+
+    def admitted(self, method: str, handler: Handler) -> Handler:
+        """A handler of a stream of messages, which are read here: gRPC would take any number of them at a time."""
+        parse = handler.request_deserializer
+        replies: Any
+        if parse is None:
+            raise TypeError(f"{method} has no messages.")
+        if not handler.request_streaming:
+            replies = self._watched(method, cast("Call", handler.unary_stream), parse)
+        elif inspect.isasyncgenfunction(handler.stream_stream):
+            replies = self._conversing(method, cast("Stream", handler.stream_stream), parse)
+        else:
+            raise TypeError(f"{method} has to answer a stream of requests by a generator.")
+        return grpc.stream_stream_rpc_method_handler(replies, None, handler.response_serializer)
+
+    def _watched(self, method: str, call: Call, parse: Parse) -> Call:
+        async def admitted(_: Any, context: Any) -> None:
+            with self._place(context):
+                async for request in self._requests(method, parse, context):
+                    await call(request, context)
+                    return
+                raise ArgumentError("request", "The call ended before its message had arrived.")
+
+        return admitted
+
+    def _conversing(self, method: str, call: Stream, parse: Parse) -> Stream:
+        async def admitted(_: Any, context: Any) -> AsyncIterator[Any]:
+            with self._place(context):
+                replies = cast("AsyncIterator[Any]", call(self._requests(method, parse, context), context))
+                async for reply in replies:
+                    yield reply
+
+        return admitted
+
+    async def _requests(self, method: str, parse: Parse, context: Any) -> AsyncIterator[Any]:
+        while (data := await self._receiving.read(context)) is not None:
+            yield await self._messages.read(method, parse, data)
+
+    @contextmanager
+    def _place(self, context: Any) -> Iterator[None]:
+        peer, limits = host_of(context.peer()), self._limits
+        mine = self._counts[peer] + 1
+        if mine > limits.max_peer_streams:
+            raise OverloadedError(
+                f"This peer has {limits.max_peer_streams} calls that last, which is max_peer_streams; end one.",
+                _RETRY_S,
+            )
+        others = self.count - self._counts[peer]
+        if beyond(others, mine, limits.max_streams, len(self._counts.keys() - {peer})):
+            raise OverloadedError(
+                f"{self.count} calls last and {limits.max_streams} may, which is max_streams; ask later.", _RETRY_S
+            )
+        self._counts[peer] = mine
+        try:
+            yield
+        finally:
+            self._counts[peer] -= 1
+            if not self._counts[peer]:
+                del self._counts[peer]

@@ -1,0 +1,132 @@
+"""Bearer tokens: who may call, and in which role.
+
+A token is 256 random bits, so one plain SHA-256 of it keeps it as safe as a
+slow password hash would: there is nothing to guess. The file holds digests
+only, one line for each token:
+
+    # name  role  sha256 of the token
+    shop    read  5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.transport.reloading_file import Followed
+
+log = logging.getLogger(__name__)
+
+# A role may do what those before it may: read the measurements, ask, change what is served.
+Role = Literal["metrics", "read", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+_PREFIX = "lookalike_"
+_NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whom a token was given to, and what that one may do."""
+
+    name: str
+    role: Role
+
+    def may(self, role: Role) -> bool:
+        """Whether what a role may do is allowed."""
+        return ROLES.index(self.role) >= ROLES.index(role)
+
+
+@dataclass(frozen=True)
+class _Token:
+    caller: Caller
+    digest: str
+
+
+class Tokens:
+    """The tokens of a file, which is read again when it changes.
+
+    What the file holds at the moment is all that lets anybody in: a line that
+    cannot be understood is skipped with a warning, and a file that is empty, gone
+    or unreadable admits nobody.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """UsageError: the file cannot be read, or holds no token."""
+        self._path = path
+        self._bad_lines: list[int] = []
+        self._followed: Followed[list[_Token]] = Followed([path], self._read, unusable=[])
+        if not self._followed.get():
+            raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
+
+    def caller(self, token: str) -> Caller | None:
+        """Whose token it is, None when nobody's. Takes as long for every token: all digests are compared."""
+        digest = _digest(token)
+        found = None
+        for known in self._followed.get():
+            if hmac.compare_digest(known.digest, digest):
+                found = known.caller
+        return found
+
+    def _read(self) -> list[_Token]:
+        # As editors count lines; str.splitlines knows further ends of lines.
+        lines = _text(self._path).split("\n")
+        parsed = [(number, _parsed(line)) for number, line in enumerate(lines, 1) if _content(line)]
+        bad_lines = [number for number, token in parsed if token is None]
+        if bad_lines != self._bad_lines:
+            self._bad_lines = bad_lines
+            for number in bad_lines:
+                # The line itself is not shown: somebody may have put the token there.
+                log.warning(
+                    "--tokens %s: line %d is skipped: it is not a name, a role (%s) and a digest; "
+                    "make such lines with: lookalike token --name NAME",
+                    self._path, number, " or ".join(ROLES),
+                )  # fmt: skip
+        tokens = [token for _, token in parsed if token is not None]
+        if not tokens:
+            log.warning("--tokens %s holds no token: nobody gets in", self._path)
+        return tokens
+
+
+def new_token(name: str, role: Role) -> tuple[str, str]:
+    """A new token, which nothing keeps, and the line for the file; UsageError: a name that cannot be."""
+    token = _PREFIX + secrets.token_urlsafe(32)
+    return token, f"{_checked(name)} {role} {_digest(token)}"
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).hexdigest()
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"The name {name!r} must be 1 to 64 letters, digits and _ . @ -, without spaces.")
+    return name
+
+
+def _text(path: Path) -> str:
+    try:
+        # Bytes that are no text spoil their line alone.
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"--tokens {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _content(line: str) -> str:
+    return line.partition("#")[0].strip()
+
+
+def _parsed(line: str) -> _Token | None:
+    words = _content(line).split()
+    if len(words) != 3 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
+        return None
+    role = next((known for known in ROLES if known == words[1]), None)
+    return None if role is None else _Token(Caller(words[0], role), words[2])
