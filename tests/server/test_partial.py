@@ -26,7 +26,7 @@ from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.stage import run_verify
-from lookalike_server.columns.columns import rows
+from lookalike_server.columns import rows
 
 SPACE_ROWS, INDEXED = 500, 400
 

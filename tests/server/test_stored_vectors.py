@@ -13,7 +13,7 @@ from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.manifest import FileEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
-from lookalike_server.columns.columns import stored_vectors
+from lookalike_server.columns import stored_vectors
 from lookalike_server.columns.stored_vectors import StoredVectors
 
 DIM = 2048
