@@ -7,7 +7,8 @@
 >>> near.labels, home[0].cluster
 (('dogs', 'dogs', 'dogs'), 0)
 
-`lookalike.aio` has the same client for asyncio.
+`lookalike.aio` has the same client for asyncio, and `lookalike.open` gives that of a
+folder, which needs no server of one's own.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from lookalike._errors import (
     UnimplementedError,
 )
 from lookalike._experiments import Attribution, Experiment, StoredResult, Table
+from lookalike._local import LocalClient, open  # noqa: A004
 from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
 from lookalike._paging import AsyncPager, Page, Pager
@@ -71,6 +73,7 @@ __all__ = [
     "Index",
     "InvalidArgumentError",
     "Limits",
+    "LocalClient",
     "LookalikeError",
     "Member",
     "Members",
@@ -100,6 +103,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "aio",
+    "open",
     "request_id",
 ]
 

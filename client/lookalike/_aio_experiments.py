@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack
 from lookalike import _experiment_calls as calls
 from lookalike._arguments import OneImage
 from lookalike._calls import Call
-from lookalike._experiment_calls import ClassMap, Method, Metric
+from lookalike._experiment_calls import ClassMap, MapMethod, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
 from lookalike._paging import AsyncPager
@@ -73,6 +73,63 @@ class Experiments:
     ) -> Experiment:
         """The predictions about an image, by `key` or `id`, against its label, with the nearest of either class."""
         return await self._send(calls.explain(image, space, neighbours, class_map), timeout)
+
+    async def choose_k(
+        self,
+        space: str = "",
+        *,
+        first: int = 0,
+        last: int = 0,
+        sample: int = 0,
+        seeds: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """Measures of clustering a sample into `first` to `last` clusters, `seeds` times each, and a recommendation."""
+        return await self._send(calls.choose_k(space, first, last, sample, seeds, seed), timeout)
+
+    async def dendrogram(
+        self, model: str = "", *, clusters: int = 0, most: int = 0, timeout: float | None = None
+    ) -> Experiment:
+        """A tree of the classes that a model sees in the images, cut into groups."""
+        return await self._send(calls.dendrogram(model, clusters, most), timeout)
+
+    async def map(
+        self,
+        space: str = "",
+        *,
+        method: MapMethod = "pca",
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The images on a plane, those that are alike near to each other."""
+        return await self._send(calls.map_of(space, method, sample, seed), timeout)
+
+    async def compare(
+        self,
+        spaces: Sequence[str] | str = (),
+        *,
+        strategies: Sequence[str] | str = (),
+        clusters: int = 0,
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The same images clustered in several spaces by several strategies, and the measures of each."""
+        return await self._send(calls.compare(spaces, strategies, clusters, sample, seed), timeout)
+
+    async def evolution(
+        self,
+        model: str = "",
+        *,
+        neighbours: int = 0,
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """How clusters, neighbours and images change over the checkpoints of a model."""
+        return await self._send(calls.evolution(model, neighbours, sample, seed), timeout)
 
     async def attribution(
         self,

@@ -15,6 +15,7 @@ from lookalike.v1 import experiment_pb2
 
 Metric: TypeAlias = Literal["top1", "top5"]
 Method: TypeAlias = Literal["cam", "gbp"]
+MapMethod: TypeAlias = Literal["pca", "tsne", "umap"]
 ClassMap: TypeAlias = Mapping[str, Sequence[str] | str]
 
 _METRICS: Final = {
@@ -24,6 +25,11 @@ _METRICS: Final = {
 _METHODS: Final = {
     "cam": experiment_pb2.ATTRIBUTION_METHOD_CAM,
     "gbp": experiment_pb2.ATTRIBUTION_METHOD_GUIDED_BACKPROP,
+}
+_MAPS: Final = {
+    "pca": experiment_pb2.MAP_METHOD_PCA,
+    "tsne": experiment_pb2.MAP_METHOD_TSNE,
+    "umap": experiment_pb2.MAP_METHOD_UMAP,
 }
 
 
@@ -80,6 +86,58 @@ def explain(given: Mapping[str, Any], space: str, neighbours: int, class_map: Cl
         class_map=_class_map(class_map),
     )
     return _experiment("lookalike.v1.ExperimentService/ExplainImage", request, experiment_pb2.ExplainImageResponse)
+
+
+def choose_k(space: str, first: int, last: int, sample: int, seeds: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.ChooseKRequest(
+        space=space,
+        first=as_count("first", first, 0),
+        last=as_count("last", last, 0),
+        sample=as_count("sample", sample, 0),
+        seeds=as_count("seeds", seeds, 0),
+        seed=_seed(seed),
+    )
+    return _experiment("lookalike.v1.ExperimentService/ChooseK", request, experiment_pb2.ChooseKResponse)
+
+
+def dendrogram(model: str, clusters: int, most: int) -> Call[Experiment]:
+    request = experiment_pb2.GetDendrogramRequest(
+        model=model, clusters=as_count("clusters", clusters, 0), most=as_count("most", most, 0)
+    )
+    return _experiment("lookalike.v1.ExperimentService/GetDendrogram", request, experiment_pb2.GetDendrogramResponse)
+
+
+def map_of(space: str, method: MapMethod, sample: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.GetMapRequest(
+        space=space,
+        method=_MAPS[_one_of("method", method, _MAPS)],
+        sample=as_count("sample", sample, 0),
+        seed=_seed(seed),
+    )
+    return _experiment("lookalike.v1.ExperimentService/GetMap", request, experiment_pb2.GetMapResponse)
+
+
+def compare(
+    spaces: Sequence[str] | str, strategies: Sequence[str] | str, clusters: int, sample: int, seed: int | None
+) -> Call[Experiment]:
+    request = experiment_pb2.CompareSpacesRequest(
+        spaces=_names(spaces),
+        strategies=_names(strategies),
+        clusters=as_count("clusters", clusters, 0),
+        sample=as_count("sample", sample, 0),
+        seed=_seed(seed),
+    )
+    return _experiment("lookalike.v1.ExperimentService/CompareSpaces", request, experiment_pb2.CompareSpacesResponse)
+
+
+def evolution(model: str, neighbours: int, sample: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.GetEvolutionRequest(
+        model=model,
+        neighbours=as_count("neighbours", neighbours, 0),
+        sample=as_count("sample", sample, 0),
+        seed=_seed(seed),
+    )
+    return _experiment("lookalike.v1.ExperimentService/GetEvolution", request, experiment_pb2.GetEvolutionResponse)
 
 
 def attribution(given: Mapping[str, Any], model: str, method: Method, class_index: int | None) -> Call[Attribution]:

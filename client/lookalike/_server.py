@@ -26,7 +26,8 @@ class Limits:
     a `class_map`, names of models, clusterings or tables in a call, bytes of a
     request besides its vectors and pictures, bytes of the answers of
     experiments that are kept. Bytes of the messages of all addresses; health
-    watches and reflection calls of all, and of one address.
+    watches and reflection calls of all, and of one address. Images in the
+    `sample` of an experiment, and its `seeds`.
     """
 
     max_batch: int
@@ -60,6 +61,8 @@ class Limits:
     max_bytes: int = 0
     max_streams: int = 0
     max_peer_streams: int = 0
+    max_sample: int = 0
+    max_seeds: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, Unpack
 from lookalike import _experiment_calls as calls
 from lookalike._arguments import OneImage
 from lookalike._calls import Call
-from lookalike._experiment_calls import ClassMap, Method, Metric
+from lookalike._experiment_calls import ClassMap, MapMethod, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
 from lookalike._paging import Pager
@@ -98,6 +98,86 @@ class Experiments:
         `class_map` is as in `class_accuracies`.
         """
         return self._send(calls.explain(image, space, neighbours, class_map), timeout)
+
+    def choose_k(
+        self,
+        space: str = "",
+        *,
+        first: int = 0,
+        last: int = 0,
+        sample: int = 0,
+        seeds: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """Measures of clustering a sample into `first` to `last` clusters, `seeds` times each, and a recommendation.
+
+        `sample` images of `space` are clustered.
+        """
+        return self._send(calls.choose_k(space, first, last, sample, seeds, seed), timeout)
+
+    def dendrogram(
+        self, model: str = "", *, clusters: int = 0, most: int = 0, timeout: float | None = None
+    ) -> Experiment:
+        """A tree of the classes that a model sees in the images, cut into groups.
+
+        The tree is by the rows of weights with which the model, that of the default
+        space when "", tells its `most` frequent classes. `clusters` is the number of
+        groups, as many as have the highest silhouette when 0. A tree by word vectors
+        is made by `lookalike dendrogram --word-vectors FILE --keep NAME`, and read by
+        `result`.
+        """
+        return self._send(calls.dendrogram(model, clusters, most), timeout)
+
+    def map(
+        self,
+        space: str = "",
+        *,
+        method: MapMethod = "pca",
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The images on a plane, those that are alike near to each other.
+
+        `method` is "pca", which places all images by axes of `sample` of them, or
+        "tsne" or "umap", which place `sample` images.
+        """
+        return self._send(calls.map_of(space, method, sample, seed), timeout)
+
+    def compare(
+        self,
+        spaces: Sequence[str] | str = (),
+        *,
+        strategies: Sequence[str] | str = (),
+        clusters: int = 0,
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The same images clustered in several spaces by several strategies, and the measures of each.
+
+        All `spaces` and all `strategies` when empty; `clusters` is that of
+        `lookalike cluster` when 0. The table "costs" has the seconds and bytes of this
+        run, which differ from run to run.
+        """
+        return self._send(calls.compare(spaces, strategies, clusters, sample, seed), timeout)
+
+    def evolution(
+        self,
+        model: str = "",
+        *,
+        neighbours: int = 0,
+        sample: int = 0,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """How clusters, neighbours and images change over the checkpoints of a model.
+
+        `neighbours` of each image are compared, among `sample` images. `model` is
+        without "@" and step, and may be "" where only one has checkpoints.
+        """
+        return self._send(calls.evolution(model, neighbours, sample, seed), timeout)
 
     def attribution(
         self,

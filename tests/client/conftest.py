@@ -526,6 +526,11 @@ for _method in (
     "SplitLabel",
     "InterpretClusters",
     "ExplainImage",
+    "ChooseK",
+    "GetDendrogram",
+    "GetMap",
+    "CompareSpaces",
+    "GetEvolution",
 ):
     setattr(Experiments, _method, echo(_method))
 

@@ -19,12 +19,17 @@ from lookalike.v1 import types_pb2
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.experiments.choose_k import choose_k
 from lookalike_indexer.experiments.classes import class_accuracies
+from lookalike_indexer.experiments.compare import COSTS, compare
+from lookalike_indexer.experiments.evolution import evolution
 from lookalike_indexer.experiments.explain import explain
 from lookalike_indexer.experiments.image_clusters import image_clusters
 from lookalike_indexer.experiments.interpret import interpret_clusters
+from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.oddballs import oddballs
+from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
@@ -133,12 +138,66 @@ async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> Non
             ),
             class_accuracies(view, ["tiny"], metric="top5", best=1, class_map=class_map),
         ),
+        (
+            "ChooseK",
+            pb.ChooseKRequest(first=3, last=5, sample=200, seeds=2, seed=7),
+            choose_k(view, first=3, last=5, sample=200, seeds=2, seed=7),
+        ),
+        ("GetMap", pb.GetMapRequest(), map2d(view)),
+        (
+            "GetMap",
+            pb.GetMapRequest(space="tiny", method=pb.MAP_METHOD_TSNE, sample=100, seed=7),
+            map2d(view, space="tiny", method="tsne", sample=100, seed=7),
+        ),
     ]
     async with serve(toy, laboratory=laboratory(toy)) as served:
         for method, request, expected in calls:
             reply = await getattr(served.experiment, method)(request)
             same(reply.result, expected)
             assert reply.result.tables
+
+
+async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(toy, serve) -> None:
+    request = pb.CompareSpacesRequest(
+        spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7
+    )
+    expected = compare(view_of(toy), spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7)
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        result = (await served.experiment.CompareSpaces(request)).result
+        by_default = (await served.experiment.CompareSpaces(pb.CompareSpacesRequest())).result
+    for table in (*result.tables, *by_default.tables):
+        assert [column.name for column in table.columns][:2] == ["space", "strategy"]
+    lasting = dataclasses.replace(expected, tables={"scores": expected.tables["scores"]})
+    costs = [table for table in result.tables if table.name == COSTS]
+    assert [table.rows for table in costs] == [2]
+    result.tables.remove(costs[0])
+    same(result, lasting)
+    [scores] = [table for table in by_default.tables if table.name == "scores"]
+    assert scores.rows == len(STRATEGIES)
+
+
+async def test_the_steps_of_a_model_are_followed(toy, serve) -> None:
+    storage = toy.storage
+    draft = generations.require_latest(storage)
+    models, spaces, clusterings = {}, {}, {}
+    for step in ("net@1", "net@2"):
+        models[step] = draft.models["tiny"]
+        spaces[step] = dataclasses.replace(draft.spaces["tiny"], model=step)
+        clusterings[f"{step}/k5"] = dataclasses.replace(draft.clusterings["tiny/k5"], space=step)
+    steps = dataclasses.replace(draft, models=models, spaces=spaces, clusterings=clusterings, indexes={})
+    generations.publish(storage, dataclasses.replace(steps, default_space="net@1"))
+    request = pb.GetEvolutionRequest(model="net", neighbours=4, sample=90, seed=7)
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        reply = await served.experiment.GetEvolution(request)
+    same(reply.result, evolution(view_of(toy), model="net", k=4, sample=90, seed=7))
+    assert {figure.name: figure.value for figure in reply.result.figures}["steps"] == 2
+
+
+async def test_a_tree_needs_the_weights_of_the_model(toy, serve, refused) -> None:
+    async with serve(toy, laboratory=laboratory(toy)) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.experiment.GetDendrogram(pb.GetDendrogramRequest(most=5))
+    assert refused(caught.value).code is CODE.FAILED_PRECONDITION
 
 
 async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused) -> None:
@@ -233,6 +292,17 @@ WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
         "no model 'vgg'; it has: tiny",
     ),
     ("GetAttribution", pb.GetAttributionRequest(method=7), CODE.INVALID_ARGUMENT, "method is 7"),
+    ("ChooseK", pb.ChooseKRequest(sample=10_001), CODE.INVALID_ARGUMENT, "sample is 10001; it must be 0 to 10000"),
+    ("ChooseK", pb.ChooseKRequest(seeds=101), CODE.INVALID_ARGUMENT, "seeds is 101; it must be 0 to 100"),
+    ("ChooseK", pb.ChooseKRequest(first=-1), CODE.INVALID_ARGUMENT, "first is -1"),
+    ("ChooseK", pb.ChooseKRequest(space="vgg"), CODE.NOT_FOUND, "no space 'vgg'"),
+    ("GetDendrogram", pb.GetDendrogramRequest(model="vgg"), CODE.NOT_FOUND, "no model 'vgg'; it has: tiny"),
+    ("GetDendrogram", pb.GetDendrogramRequest(most=1001), CODE.INVALID_ARGUMENT, "most is 1001"),
+    ("GetMap", pb.GetMapRequest(method=7), CODE.INVALID_ARGUMENT, "method is 7"),
+    ("GetMap", pb.GetMapRequest(sample=10_001), CODE.INVALID_ARGUMENT, "sample is 10001"),
+    ("CompareSpaces", pb.CompareSpacesRequest(seed=-1), CODE.INVALID_ARGUMENT, "seed is -1"),
+    ("CompareSpaces", pb.CompareSpacesRequest(spaces=["a"] * 1001), CODE.INVALID_ARGUMENT, "which is max_names"),
+    ("GetEvolution", pb.GetEvolutionRequest(neighbours=1025), CODE.INVALID_ARGUMENT, "neighbours is 1025"),
 ]
 
 

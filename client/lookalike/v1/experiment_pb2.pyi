@@ -48,6 +48,34 @@ ACCURACY_METRIC_TOP5: AccuracyMetric.ValueType  # 2
 """The image's class is among the five most probable."""
 global___AccuracyMetric = AccuracyMetric
 
+class _MapMethod:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _MapMethodEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_MapMethod.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    MAP_METHOD_UNSPECIFIED: _MapMethod.ValueType  # 0
+    """Not set: as PCA."""
+    MAP_METHOD_PCA: _MapMethod.ValueType  # 1
+    """Principal components, for all images."""
+    MAP_METHOD_TSNE: _MapMethod.ValueType  # 2
+    """t-SNE, for the sample."""
+    MAP_METHOD_UMAP: _MapMethod.ValueType  # 3
+    """UMAP, for the sample."""
+
+class MapMethod(_MapMethod, metaclass=_MapMethodEnumTypeWrapper):
+    """How images are placed on a plane."""
+
+MAP_METHOD_UNSPECIFIED: MapMethod.ValueType  # 0
+"""Not set: as PCA."""
+MAP_METHOD_PCA: MapMethod.ValueType  # 1
+"""Principal components, for all images."""
+MAP_METHOD_TSNE: MapMethod.ValueType  # 2
+"""t-SNE, for the sample."""
+MAP_METHOD_UMAP: MapMethod.ValueType  # 3
+"""UMAP, for the sample."""
+global___MapMethod = MapMethod
+
 class _AttributionMethod:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -750,6 +778,317 @@ class ExplainImageResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
 
 global___ExplainImageResponse = ExplainImageResponse
+
+@typing.final
+class ChooseKRequest(google.protobuf.message.Message):
+    """Asks how many clusters there should be."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    FIRST_FIELD_NUMBER: builtins.int
+    LAST_FIELD_NUMBER: builtins.int
+    SAMPLE_FIELD_NUMBER: builtins.int
+    SEEDS_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    first: builtins.int
+    """The fewest clusters that are tried."""
+    last: builtins.int
+    """The most clusters that are tried."""
+    sample: builtins.int
+    """Images that are clustered; at most Limits.max_sample."""
+    seeds: builtins.int
+    """Times to cluster into each number; at most Limits.max_seeds."""
+    seed: builtins.int
+    """Decides all that is random; the default when not set."""
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        first: builtins.int = ...,
+        last: builtins.int = ...,
+        sample: builtins.int = ...,
+        seeds: builtins.int = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "first", b"first", "last", b"last", "sample", b"sample", "seed", b"seed", "seeds", b"seeds", "space", b"space"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+global___ChooseKRequest = ChooseKRequest
+
+@typing.final
+class ChooseKResponse(google.protobuf.message.Message):
+    """How many clusters there should be."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """What each number costs and gains, and the recommended one."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___ChooseKResponse = ChooseKResponse
+
+@typing.final
+class GetDendrogramRequest(google.protobuf.message.Message):
+    """Asks for a tree of the classes that a model sees."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    CLUSTERS_FIELD_NUMBER: builtins.int
+    MOST_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model; that of the default space when empty."""
+    clusters: builtins.int
+    """Groups to cut the tree into; as many as have the highest silhouette when 0."""
+    most: builtins.int
+    """Classes in the tree, the most frequent; at most Limits.max_page_size."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        clusters: builtins.int = ...,
+        most: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "model", b"model", "most", b"most"]) -> None: ...
+
+global___GetDendrogramRequest = GetDendrogramRequest
+
+@typing.final
+class GetDendrogramResponse(google.protobuf.message.Message):
+    """A tree of the classes that a model sees."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The classes in the tree's order, its merges, and the groups of its cut."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___GetDendrogramResponse = GetDendrogramResponse
+
+@typing.final
+class GetMapRequest(google.protobuf.message.Message):
+    """Asks for the places of images on a plane."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    METHOD_FIELD_NUMBER: builtins.int
+    SAMPLE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    method: global___MapMethod.ValueType
+    """How."""
+    sample: builtins.int
+    """Images that decide the axes, or are placed; at most Limits.max_sample."""
+    seed: builtins.int
+    """Decides all that is random; the default when not set."""
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        method: global___MapMethod.ValueType = ...,
+        sample: builtins.int = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "method", b"method", "sample", b"sample", "seed", b"seed", "space", b"space"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+global___GetMapRequest = GetMapRequest
+
+@typing.final
+class GetMapResponse(google.protobuf.message.Message):
+    """The places of images on a plane."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The places."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___GetMapResponse = GetMapResponse
+
+@typing.final
+class CompareSpacesRequest(google.protobuf.message.Message):
+    """Asks for a comparison of spaces and strategies."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACES_FIELD_NUMBER: builtins.int
+    STRATEGIES_FIELD_NUMBER: builtins.int
+    CLUSTERS_FIELD_NUMBER: builtins.int
+    SAMPLE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    clusters: builtins.int
+    """The number of clusters; that of `lookalike cluster` when 0, but no more
+    than the sample can fill.
+    """
+    sample: builtins.int
+    """Images that are clustered; at most Limits.max_sample."""
+    seed: builtins.int
+    """Decides all that is random; the default when not set."""
+    @property
+    def spaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The embedding spaces; all when empty."""
+
+    @property
+    def strategies(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The strategies: kmeans, spherical, bisecting, agglomerative or whitened;
+        all when empty.
+        """
+
+    def __init__(
+        self,
+        *,
+        spaces: collections.abc.Iterable[builtins.str] | None = ...,
+        strategies: collections.abc.Iterable[builtins.str] | None = ...,
+        clusters: builtins.int = ...,
+        sample: builtins.int = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "clusters", b"clusters", "sample", b"sample", "seed", b"seed", "spaces", b"spaces", "strategies", b"strategies"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+global___CompareSpacesRequest = CompareSpacesRequest
+
+@typing.final
+class CompareSpacesResponse(google.protobuf.message.Message):
+    """A comparison of spaces and strategies."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The scores; and the costs, which differ from run to run."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___CompareSpacesResponse = CompareSpacesResponse
+
+@typing.final
+class GetEvolutionRequest(google.protobuf.message.Message):
+    """Asks how the checkpoints of a model differ."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    NEIGHBOURS_FIELD_NUMBER: builtins.int
+    SAMPLE_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model, without "@" and step; the only one with checkpoints when empty."""
+    neighbours: builtins.int
+    """Neighbours of each image that are compared; at most Limits.max_k."""
+    sample: builtins.int
+    """Images that are compared by neighbours and placed on maps; at most
+    Limits.max_sample.
+    """
+    seed: builtins.int
+    """Decides all that is random; the default when not set."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        neighbours: builtins.int = ...,
+        sample: builtins.int = ...,
+        seed: builtins.int | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "model", b"model", "neighbours", b"neighbours", "sample", b"sample", "seed", b"seed"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+global___GetEvolutionRequest = GetEvolutionRequest
+
+@typing.final
+class GetEvolutionResponse(google.protobuf.message.Message):
+    """How the checkpoints of a model differ."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The steps, clusters, labels, images and maps."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___GetEvolutionResponse = GetEvolutionResponse
 
 @typing.final
 class GetAttributionRequest(google.protobuf.message.Message):

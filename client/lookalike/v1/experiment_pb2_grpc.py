@@ -58,6 +58,31 @@ class ExperimentServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.ExplainImageRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ExplainImageResponse.FromString,
                 )
+        self.ChooseK = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/ChooseK',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.ChooseKRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ChooseKResponse.FromString,
+                )
+        self.GetDendrogram = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/GetDendrogram',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetDendrogramRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetDendrogramResponse.FromString,
+                )
+        self.GetMap = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/GetMap',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetMapRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetMapResponse.FromString,
+                )
+        self.CompareSpaces = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/CompareSpaces',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.CompareSpacesRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.CompareSpacesResponse.FromString,
+                )
+        self.GetEvolution = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/GetEvolution',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.FromString,
+                )
         self.GetAttribution = channel.unary_unary(
                 '/lookalike.v1.ExperimentService/GetAttribution',
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetAttributionRequest.SerializeToString,
@@ -140,6 +165,46 @@ class ExperimentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChooseK(self, request, context):
+        """Clusters a sample into different numbers of clusters, measures each, and
+        recommends one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetDendrogram(self, request, context):
+        """Puts the classes that a model sees in the images into a tree by what they
+        mean, and cuts it. FAILED_PRECONDITION: the model's weights are not on the
+        server.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMap(self, request, context):
+        """Places the images on a plane, those that are alike near to each other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareSpaces(self, request, context):
+        """Clusters the same images in several spaces by several strategies, and
+        measures each.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvolution(self, request, context):
+        """Follows the checkpoints of one model from step to step.
+        FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAttribution(self, request, context):
         """Draws which part of a picture speaks for a class. FAILED_PRECONDITION: the
         model's weights are not on the server.
@@ -200,6 +265,31 @@ def add_ExperimentServiceServicer_to_server(servicer, server):
                     servicer.ExplainImage,
                     request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ExplainImageRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_experiment__pb2.ExplainImageResponse.SerializeToString,
+            ),
+            'ChooseK': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChooseK,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ChooseKRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.ChooseKResponse.SerializeToString,
+            ),
+            'GetDendrogram': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetDendrogram,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetDendrogramRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.GetDendrogramResponse.SerializeToString,
+            ),
+            'GetMap': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMap,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetMapRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.GetMapResponse.SerializeToString,
+            ),
+            'CompareSpaces': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareSpaces,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.CompareSpacesRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.CompareSpacesResponse.SerializeToString,
+            ),
+            'GetEvolution': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvolution,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.SerializeToString,
             ),
             'GetAttribution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAttribution,
@@ -351,6 +441,91 @@ class ExperimentService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ExplainImage',
             lookalike_dot_v1_dot_experiment__pb2.ExplainImageRequest.SerializeToString,
             lookalike_dot_v1_dot_experiment__pb2.ExplainImageResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ChooseK(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ChooseK',
+            lookalike_dot_v1_dot_experiment__pb2.ChooseKRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.ChooseKResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetDendrogram(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/GetDendrogram',
+            lookalike_dot_v1_dot_experiment__pb2.GetDendrogramRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.GetDendrogramResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetMap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/GetMap',
+            lookalike_dot_v1_dot_experiment__pb2.GetMapRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.GetMapResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def CompareSpaces(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/CompareSpaces',
+            lookalike_dot_v1_dot_experiment__pb2.CompareSpacesRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.CompareSpacesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetEvolution(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/GetEvolution',
+            lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -84,6 +84,45 @@ class ExperimentServiceStub:
     images of either class.
     """
 
+    ChooseK: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ChooseKRequest,
+        lookalike.v1.experiment_pb2.ChooseKResponse,
+    ]
+    """Clusters a sample into different numbers of clusters, measures each, and
+    recommends one.
+    """
+
+    GetDendrogram: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetDendrogramRequest,
+        lookalike.v1.experiment_pb2.GetDendrogramResponse,
+    ]
+    """Puts the classes that a model sees in the images into a tree by what they
+    mean, and cuts it. FAILED_PRECONDITION: the model's weights are not on the
+    server.
+    """
+
+    GetMap: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetMapRequest,
+        lookalike.v1.experiment_pb2.GetMapResponse,
+    ]
+    """Places the images on a plane, those that are alike near to each other."""
+
+    CompareSpaces: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.CompareSpacesRequest,
+        lookalike.v1.experiment_pb2.CompareSpacesResponse,
+    ]
+    """Clusters the same images in several spaces by several strategies, and
+    measures each.
+    """
+
+    GetEvolution: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetEvolutionRequest,
+        lookalike.v1.experiment_pb2.GetEvolutionResponse,
+    ]
+    """Follows the checkpoints of one model from step to step.
+    FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
+    """
+
     GetAttribution: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.experiment_pb2.GetAttributionRequest,
         lookalike.v1.experiment_pb2.GetAttributionResponse,
@@ -166,6 +205,45 @@ class ExperimentServiceAsyncStub:
     ]
     """Sets the predictions about an image against its label, with the nearest
     images of either class.
+    """
+
+    ChooseK: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ChooseKRequest,
+        lookalike.v1.experiment_pb2.ChooseKResponse,
+    ]
+    """Clusters a sample into different numbers of clusters, measures each, and
+    recommends one.
+    """
+
+    GetDendrogram: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetDendrogramRequest,
+        lookalike.v1.experiment_pb2.GetDendrogramResponse,
+    ]
+    """Puts the classes that a model sees in the images into a tree by what they
+    mean, and cuts it. FAILED_PRECONDITION: the model's weights are not on the
+    server.
+    """
+
+    GetMap: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetMapRequest,
+        lookalike.v1.experiment_pb2.GetMapResponse,
+    ]
+    """Places the images on a plane, those that are alike near to each other."""
+
+    CompareSpaces: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.CompareSpacesRequest,
+        lookalike.v1.experiment_pb2.CompareSpacesResponse,
+    ]
+    """Clusters the same images in several spaces by several strategies, and
+    measures each.
+    """
+
+    GetEvolution: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.GetEvolutionRequest,
+        lookalike.v1.experiment_pb2.GetEvolutionResponse,
+    ]
+    """Follows the checkpoints of one model from step to step.
+    FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
     """
 
     GetAttribution: grpc.aio.UnaryUnaryMultiCallable[
@@ -264,6 +342,55 @@ class ExperimentServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lookalike.v1.experiment_pb2.ExplainImageResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ExplainImageResponse]]:
         """Sets the predictions about an image against its label, with the nearest
         images of either class.
+        """
+
+    @abc.abstractmethod
+    def ChooseK(
+        self,
+        request: lookalike.v1.experiment_pb2.ChooseKRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.ChooseKResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ChooseKResponse]]:
+        """Clusters a sample into different numbers of clusters, measures each, and
+        recommends one.
+        """
+
+    @abc.abstractmethod
+    def GetDendrogram(
+        self,
+        request: lookalike.v1.experiment_pb2.GetDendrogramRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.GetDendrogramResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.GetDendrogramResponse]]:
+        """Puts the classes that a model sees in the images into a tree by what they
+        mean, and cuts it. FAILED_PRECONDITION: the model's weights are not on the
+        server.
+        """
+
+    @abc.abstractmethod
+    def GetMap(
+        self,
+        request: lookalike.v1.experiment_pb2.GetMapRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.GetMapResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.GetMapResponse]]:
+        """Places the images on a plane, those that are alike near to each other."""
+
+    @abc.abstractmethod
+    def CompareSpaces(
+        self,
+        request: lookalike.v1.experiment_pb2.CompareSpacesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.CompareSpacesResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.CompareSpacesResponse]]:
+        """Clusters the same images in several spaces by several strategies, and
+        measures each.
+        """
+
+    @abc.abstractmethod
+    def GetEvolution(
+        self,
+        request: lookalike.v1.experiment_pb2.GetEvolutionRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.GetEvolutionResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.GetEvolutionResponse]]:
+        """Follows the checkpoints of one model from step to step.
+        FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
         """
 
     @abc.abstractmethod

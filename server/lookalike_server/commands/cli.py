@@ -18,6 +18,7 @@ from lookalike_server.commands.configuration import config_option
 from lookalike_server.commands.limit_options import chosen_limits, limit_options
 from lookalike_server.commands.observe_options import observe_options
 from lookalike_server.commands.options import Positional, Serve, setting
+from lookalike_server.processes.caller import end_with_stdin
 
 if TYPE_CHECKING:
     from lookalike_server.app import App
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     "asked for; or everyone.",
 )
 @setting("--insecure", is_flag=True, help="Allow other machines to connect without TLS, tokens or certificates.")
+@click.option("--while-stdin", is_flag=True, hidden=True, help="End with standard input, which the caller holds.")
 @limit_options
 @reported
 @observe_options
@@ -107,6 +109,7 @@ def serve(
     reflection: bool,
     show_paths: str,
     insecure: bool,
+    while_stdin: bool,
     limits: Mapping[str, int],
     observe: ObserveSettings,
     log_format: LogFormat,
@@ -118,6 +121,8 @@ def serve(
     at once. SIGTERM lets the calls in flight end first. Certificates and tokens
     are read again when their files change.
     """
+    if while_stdin:
+        end_with_stdin()
     # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
     from lookalike_server.generation.verification import Trust
 

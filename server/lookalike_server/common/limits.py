@@ -93,6 +93,8 @@ class Limits:
     max_bytes: int = limit(1024 * MIB, "Bytes of the messages of all peers, half of them for those arriving.", _INT64)
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
     max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")
+    max_sample: int = limit(10_000, "Images in the sample of an experiment.")
+    max_seeds: int = limit(100, "Times that an experiment clusters into each number of clusters.")
     default_page_size: int = limit(100, "Rows of a page where the call names no number; at most max_page_size.")
     max_thumbnail_side: int = limit(512, "The longer side of a thumbnail in pixels, at most.")
     min_thumbnail_side: int = limit(16, "The longer side of a thumbnail in pixels, at least.")

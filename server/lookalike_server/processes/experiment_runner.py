@@ -37,8 +37,15 @@ EXPERIMENTS: Final = {
     "split_label": "lookalike_indexer.experiments.split",
     "interpret_clusters": "lookalike_indexer.experiments.interpret",
     "explain": "lookalike_indexer.experiments.explain",
+    "choose_k": "lookalike_indexer.experiments.choose_k",
+    "label_tree": "lookalike_indexer.experiments.label_tree",
+    "map2d": "lookalike_indexer.experiments.map2d",
+    "compare": "lookalike_indexer.experiments.compare",
+    "evolution": "lookalike_indexer.experiments.evolution",
 }
 ATTRIBUTION: Final = "attribution"
+# Those that read the weights of a model, which may no longer lie where they were.
+_OF_WEIGHTS: Final = {"label_tree"}
 # Arguments that are mappings; as items they can be compared and hashed.
 _MAPPINGS: Final = {"class_map", "class_names"}
 _NICENESS = 10
@@ -117,6 +124,8 @@ class LocalLaboratory:
             return self._attribution(view, arguments)
         for name in arguments.keys() & _MAPPINGS:
             arguments[name] = dict(arguments[name])
+        if asked.name in _OF_WEIGHTS:
+            arguments["weights_file"] = self._equipment.weights
         module = importlib.import_module(EXPERIMENTS[asked.name])
         experiment: Callable[..., Result] = getattr(module, asked.name)
         with threadpoolctl.threadpool_limits(self._equipment.threads):

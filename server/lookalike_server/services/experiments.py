@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import grpc
 import numpy as np
@@ -26,6 +26,14 @@ from lookalike_server.services.request_checks import check_names
 
 Context = grpc.aio.ServicerContext[Any, Any]
 ClassMap = tuple[tuple[str, tuple[str, ...]], ...]
+_Seeded: TypeAlias = (
+    experiment_pb2.SplitLabelRequest
+    | experiment_pb2.InterpretClustersRequest
+    | experiment_pb2.ChooseKRequest
+    | experiment_pb2.GetMapRequest
+    | experiment_pb2.CompareSpacesRequest
+    | experiment_pb2.GetEvolutionRequest
+)
 
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14
@@ -34,6 +42,12 @@ _METRICS: Final = {
     experiment_pb2.ACCURACY_METRIC_UNSPECIFIED: "",
     experiment_pb2.ACCURACY_METRIC_TOP1: "top1",
     experiment_pb2.ACCURACY_METRIC_TOP5: "top5",
+}
+_MAPS: Final = {
+    experiment_pb2.MAP_METHOD_UNSPECIFIED: "",
+    experiment_pb2.MAP_METHOD_PCA: "pca",
+    experiment_pb2.MAP_METHOD_TSNE: "tsne",
+    experiment_pb2.MAP_METHOD_UMAP: "umap",
 }
 _METHODS: Final = {
     experiment_pb2.ATTRIBUTION_METHOD_UNSPECIFIED: "cam",
@@ -105,6 +119,49 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
             return await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
 
+    async def ChooseK(self, request: experiment_pb2.ChooseKRequest, context: Context) -> Any:
+        """The bytes of a ChooseKResponse."""
+        given = _count("first", request.first, _INT32_MAX) | _count("last", request.last, _INT32_MAX)
+        given |= self._sample(request.sample) | _count("seeds", request.seeds, self._limits.max_seeds) | _seed(request)
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            return await self._ask(snapshot, space, context, "choose_k", {"space": space.name, **given})
+
+    async def GetDendrogram(self, request: experiment_pb2.GetDendrogramRequest, context: Context) -> Any:
+        """The bytes of a GetDendrogramResponse."""
+        given = _count("clusters", request.clusters, _INT32_MAX)
+        given |= _count("most", request.most, self._limits.max_page_size)
+        with self._current.lease() as snapshot:
+            model = request.model or snapshot.space().entry.model
+            snapshot.reader.model(model)
+            return await self._ask(snapshot, None, context, "label_tree", {"model": model, **given})
+
+    async def GetMap(self, request: experiment_pb2.GetMapRequest, context: Context) -> Any:
+        """The bytes of a GetMapResponse."""
+        if request.method not in _MAPS:
+            raise ArgumentError("method", f"method is {request.method}, which this server does not know.")
+        given: dict[str, Any] = _set(method=_MAPS[request.method]) | self._sample(request.sample) | _seed(request)
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            return await self._ask(snapshot, space, context, "map2d", {"space": space.name, **given})
+
+    async def CompareSpaces(self, request: experiment_pb2.CompareSpacesRequest, context: Context) -> Any:
+        """The bytes of a CompareSpacesResponse."""
+        check_names("spaces", request.spaces, self._limits)
+        check_names("strategies", request.strategies, self._limits)
+        given: dict[str, Any] = _set(spaces=tuple(request.spaces), strategies=tuple(request.strategies))
+        given |= _count("clusters", request.clusters, _INT32_MAX) | self._sample(request.sample) | _seed(request)
+        with self._current.lease() as snapshot:
+            return await self._ask(snapshot, None, context, "compare", given)
+
+    async def GetEvolution(self, request: experiment_pb2.GetEvolutionRequest, context: Context) -> Any:
+        """The bytes of a GetEvolutionResponse."""
+        neighbours = _count("neighbours", request.neighbours, self._limits.max_k)
+        given: dict[str, Any] = _set(model=request.model, k=neighbours.get("neighbours"))
+        given |= self._sample(request.sample) | _seed(request)
+        with self._current.lease() as snapshot:
+            return await self._ask(snapshot, None, context, "evolution", given)
+
     async def GetAttribution(self, request: experiment_pb2.GetAttributionRequest, context: Context) -> Any:
         """The bytes of a GetAttributionResponse."""
         watch = Stopwatch()
@@ -169,6 +226,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
         return answer.result
 
+    def _sample(self, sample: int) -> dict[str, int]:
+        return _count("sample", sample, self._limits.max_sample)
+
     async def _class_map(
         self, request: experiment_pb2.GetClassAccuraciesRequest | experiment_pb2.ExplainImageRequest
     ) -> ClassMap:
@@ -206,7 +266,7 @@ def _count(name: str, value: int, most: int) -> dict[str, int]:
     return _set(**{name: value})
 
 
-def _seed(request: experiment_pb2.SplitLabelRequest | experiment_pb2.InterpretClustersRequest) -> dict[str, int]:
+def _seed(request: _Seeded) -> dict[str, int]:
     if not request.HasField("seed"):
         return {}
     if not 0 <= request.seed < 1 << 32:
