@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,32 @@ def test_answers_are_those_of_a_server(opened, address, pictures):
         assert (one.settings, one.figures, one.findings) == (other.settings, other.figures, other.findings)
         tables = [{name: table.records() for name, table in each.tables.items()} for each in (one, other)]
         assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "ask"),
+    [
+        (["dendrogram", "--most", "20"], lambda c: c.dendrogram(most=20)),
+        (["map", "--sample", "40"], lambda c: c.map(sample=40)),
+        (["choose-k", "--to", "6", "--seeds", "2"], lambda c: c.choose_k(last=6, seeds=2)),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_experiments_have_the_numbers_of_their_commands(opened, collection, tmp_path, command, ask):
+    copy = tmp_path / collection.name
+    shutil.copytree(collection, copy)  # `map` keeps its result
+    words = [sys.executable, "-m", "lookalike", command[0], "--collection", str(copy), *command[1:], "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    if done.returncode:
+        # What the command refuses, such as a tree of fewer than three classes, the call refuses in the same words.
+        with pytest.raises(lookalike.FailedPreconditionError) as caught:
+            ask(opened)
+        assert done.stderr.strip().splitlines()[-1].removeprefix("Error: ") in str(caught.value)
+        return
+    told, found = json.loads(done.stdout), ask(opened)
+    assert found.figures == told["figures"]
+    assert list(found.findings) == told["findings"]
+    assert {name: table.records() for name, table in found.tables.items()} == told["tables"]
 
 
 def test_shows_thumbnails(opened):
