@@ -146,7 +146,7 @@ class App:
             [self._observatory.interceptor, Sending(), self._in_flight, Errors(), access, self.admission],
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
-        others = {EXPERIMENTING: lambda: not self._experiments.hung}
+        others = {EXPERIMENTING: lambda: settings.experiments and not self._experiments.hung}
         self._health = Health(self.current, self._embed_queue, [SEARCHING], always, others)
         self._add_services()
         try:
@@ -259,7 +259,10 @@ class App:
             CollectionServicer(self.current, limits, self._thumbnails, self._workers), server
         )
         experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(
-            ExperimentServicer(self.current, limits, self._experiments, self._workers), server
+            ExperimentServicer(
+                self.current, limits, self._experiments if self._settings.experiments else None, self._workers
+            ),
+            server,
         )
         server_pb2_grpc.add_ServerServiceServicer_to_server(
             ServerServicer(self.current, self._loader, self._embed_queue, self._reloader), server

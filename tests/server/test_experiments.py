@@ -12,6 +12,7 @@ import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lookalike import wire
 from lookalike.v1 import experiment_pb2 as pb
@@ -423,3 +424,19 @@ async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> N
             await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
     assert refused(caught.value).code == CODE.INVALID_ARGUMENT
     assert "a reply may have 4" in refused(caught.value).message
+
+
+async def test_a_server_without_experiments_says_so_and_searches(make_toy, serve) -> None:
+    async with serve(make_toy(clusters=3), experiments=False) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert "This server runs no experiments; start it without --no-experiments" in caught.value.details()
+        assert not (await served.experiment.ListResults(pb.ListResultsRequest())).results
+        health = health_pb2_grpc.HealthStub(served.channel)
+        states = {
+            name: (await health.Check(health_pb2.HealthCheckRequest(service=name))).status
+            for name in ("", "lookalike.v1.ExperimentService")
+        }
+        assert states[""] == health_pb2.HealthCheckResponse.SERVING
+        assert states["lookalike.v1.ExperimentService"] == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -77,6 +77,12 @@ if TYPE_CHECKING:
     help="Let in only callers with a token whose digest is in FILE; see `lookalike token`.",
 )
 @setting("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
+@setting(
+    "--experiments/--no-experiments",
+    default=True,
+    show_default=True,
+    help="Run experiments for callers, in a process of their own. Stored results are answered in any case.",
+)
 @setting("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
 @setting(
     "--show-paths",
@@ -106,6 +112,7 @@ def serve(
     tls_client_ca: Path | None,
     tokens: Path | None,
     http: int | None,
+    experiments: bool,
     reflection: bool,
     show_paths: str,
     insecure: bool,
@@ -152,6 +159,7 @@ def serve(
             indexes=indexes,
             grace=grace,
             on_loss=next(known for known in ON_LOSS if known == on_loss),
+            experiments=experiments,
             limits=chosen_limits(limits, stored),
             observe=observe,
         )

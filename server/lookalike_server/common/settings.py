@@ -82,6 +82,7 @@ class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
     happens when a device is lost, as in placing.py. `indexes` names the indexes to search, as in index_choice.py.
+    Without `experiments` only stored results are answered.
     """
 
     root: str
@@ -93,6 +94,7 @@ class ServeSettings:
     grace: float = 10.0
     watch: float = 1.0
     on_loss: OnLoss = "retry"
+    experiments: bool = True
     limits: Limits = field(default_factory=Limits)
     connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)

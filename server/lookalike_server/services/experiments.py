@@ -13,7 +13,7 @@ from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
-from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.errors import ArgumentError, UnknownMethodError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
@@ -57,7 +57,8 @@ _METHODS: Final = {
 
 
 class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
-    def __init__(self, current: Current, limits: Limits, queue: ExperimentQueue, workers: Workers) -> None:
+    def __init__(self, current: Current, limits: Limits, queue: ExperimentQueue | None, workers: Workers) -> None:
+        """`queue` is None where the server runs no experiments, and answers stored results alone."""
         self._current = current
         self._limits = limits
         self._queue = queue
@@ -219,6 +220,11 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def _answer(
         self, snapshot: Snapshot, context: Context, watch: Stopwatch, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
+        if self._queue is None:
+            raise UnknownMethodError(
+                "This server runs no experiments; start it without --no-experiments, or run the command of the "
+                "experiment on the collection."
+            )
         asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
         # Kept with it. Callers may send a long label, or many.
         await self._workers.run(lambda: asked.digest)
