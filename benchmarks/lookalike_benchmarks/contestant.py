@@ -38,18 +38,23 @@ class Timed:
 
 
 class Contestant:
-    """A process of one engine; it ends with the block. Every task but the building has `patience` seconds."""
+    """A process of one engine, a module of the engines' folder; it ends with the block.
 
-    def __init__(self, name: str, python: Path, scratch: Path, *arguments: str, patience: float = 120) -> None:
-        self.name = name
-        self._scratch = scratch / name
+    Results call it `name`, by default as the module. Every task but the building has `patience` seconds.
+    """
+
+    def __init__(
+        self, module: str, python: Path, scratch: Path, *arguments: str, patience: float = 120, name: str = ""
+    ) -> None:
+        self.name = name or module
+        self._scratch = scratch / module
         self._scratch.mkdir(parents=True, exist_ok=True)
         self._patience = patience
         self._numbers = itertools.count()
         self._errors = (self._scratch / "errors").open("w+")
         # -P: a module of the engines' folder has the name of the library that it imports.
         self._process = subprocess.Popen(
-            [str(python), "-P", "-m", "lookalike_benchmarks.engines.process", name, *arguments],
+            [str(python), "-P", "-m", "lookalike_benchmarks.engines.process", module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -20,7 +20,7 @@ def python_of(peer: Peer, cache: Path) -> Path:
     """The interpreter to run a peer with; NotInstalledError says why there is none."""
     if not peer.packages:
         return Path(sys.executable)
-    folder = (cache / peer.name).absolute()
+    folder = (cache / peer.module).absolute()
     python, installed = folder / "bin" / "python", folder / ".installed"
     if installed.exists() and installed.read_text() == " ".join(peer.packages):
         return python

@@ -119,14 +119,14 @@ TARGETS = (
         "networked-peers",
         "served queries/s against the best networked peer at equal recall@10, 1 and 16 callers",
         "peers",
-        r"(chroma|milvus|pgvector), recall@10 .*",
+        r"(chroma|milvus-lite|pgvector), recall@10 .*",
         (_at_least("ratio_median", 2.0),),
     ),
     Target(
         "embedded-peers",
         "queries/s in a process against the best embedded peer at equal recall@10, batches of 64",
         "peers",
-        r"(exact|hnswlib|usearch|lancedb|qdrant), recall@10 .*, batches of 64",
+        r"(exact|hnswlib|usearch|qdrant-edge|zvec|lancedb|qdrant-client local mode), recall@10 .*, batches of 64",
         (_at_least("ratio_median", 1.0),),
     ),
     Target(

@@ -56,8 +56,8 @@ def test_an_unknown_peer_is_refused(invoke):
 
 def test_every_peer_has_a_driver():
     folder = Path(__file__).parents[2] / "benchmarks" / "lookalike_benchmarks" / "engines"
-    for name in PEERS:
-        assert (folder / f"{name}.py").is_file()
+    for peer in PEERS.values():
+        assert (folder / f"{peer.module}.py").is_file()
 
 
 def test_an_engine_finds_the_nearest(tmp_path):

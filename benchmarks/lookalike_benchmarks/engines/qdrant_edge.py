@@ -1,0 +1,53 @@
+"""qdrant-edge: Qdrant's own engine in this process, HNSW over int8 codes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import qdrant_edge as edge
+
+from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+
+_BLOCK = 1000
+_M, _EF_CONSTRUCT = 32, 200
+
+
+class QdrantEdge:
+    efforts = (16, 32, 64, 128, 256, 512)
+
+    def build(self, vectors: Float32, folder: Path) -> None:
+        place = folder / "shard"
+        place.mkdir(parents=True, exist_ok=True)
+        # Below this many kilobytes a segment would be compared as a whole.
+        graph = edge.HnswIndexConfig(_M, _EF_CONSTRUCT, 10)
+        codes = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
+        parameters = edge.EdgeVectorParams(
+            vectors.shape[1], edge.Distance.Dot, hnsw_config=graph, quantization_config=codes
+        )
+        self._shard = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors=parameters))
+        for start in range(0, len(vectors), _BLOCK):
+            block = vectors[start : start + _BLOCK]
+            points = [edge.Point(start + number, vector.tolist()) for number, vector in enumerate(block)]
+            self._shard.update(edge.UpdateOperation.upsert_points(points))
+        # Makes the graph: until then everything is compared.
+        self._shard.optimize()
+
+    def search(self, queries: Float32, k: int, effort: int) -> Int64:
+        parameters = edge.SearchParams(hnsw_ef=effort)
+        found = []
+        for query in queries:
+            asked = edge.SearchRequest(edge.Query.Nearest(query.tolist()), k, params=parameters)
+            found.append([int(point.id) for point in self._shard.search(asked)])
+        return filled(found, k)
+
+    def about(self) -> dict[str, Any]:
+        version = importlib.metadata.version("qdrant-edge-py")
+        return {"version": version, "index": f"HNSW{_M}, int8, ef_construct {_EF_CONSTRUCT}"}
+
+    def close(self) -> None:
+        self._shard.close()
+
+
+make = QdrantEdge
