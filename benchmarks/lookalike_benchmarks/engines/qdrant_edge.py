@@ -12,6 +12,8 @@ from lookalike_benchmarks.engines.shape import Float32, Int64, filled
 
 _BLOCK = 1000
 _M, _EF_CONSTRUCT = 32, 200
+# Kilobytes of a segment from which on it gets a graph, and is not compared as a whole.
+_GRAPH_FROM = 100
 
 
 class QdrantEdge:
@@ -20,22 +22,26 @@ class QdrantEdge:
     def build(self, vectors: Float32, folder: Path) -> None:
         place = folder / "shard"
         place.mkdir(parents=True, exist_ok=True)
-        # Below this many kilobytes a segment would be compared as a whole.
-        graph = edge.HnswIndexConfig(_M, _EF_CONSTRUCT, 10)
+        graph = edge.HnswIndexConfig(_M, _EF_CONSTRUCT, _GRAPH_FROM)
         codes = edge.ScalarQuantizationConfig(edge.ScalarType.Int8, always_ram=True)
         parameters = edge.EdgeVectorParams(
             vectors.shape[1], edge.Distance.Dot, hnsw_config=graph, quantization_config=codes
         )
-        self._shard = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors=parameters))
+        optimizers = edge.EdgeOptimizersConfig(indexing_threshold=_GRAPH_FROM)
+        self._shard = edge.EdgeShard.create(str(place), edge.EdgeConfig(vectors=parameters, optimizers=optimizers))
         for start in range(0, len(vectors), _BLOCK):
             block = vectors[start : start + _BLOCK]
             points = [edge.Point(start + number, vector.tolist()) for number, vector in enumerate(block)]
             self._shard.update(edge.UpdateOperation.upsert_points(points))
         # Makes the graph: until then everything is compared.
         self._shard.optimize()
+        if (there := self._shard.info().indexed_vectors_count) != len(vectors):
+            raise RuntimeError(f"its graph holds {there} of {len(vectors)} vectors")
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
-        parameters = edge.SearchParams(hnsw_ef=effort)
+        # The order of what the codes find is that of the vectors themselves, as Qdrant's documentation advises.
+        again = edge.QuantizationSearchParams(rescore=True, oversampling=2.0)
+        parameters = edge.SearchParams(hnsw_ef=effort, quantization=again)
         found = []
         for query in queries:
             asked = edge.SearchRequest(edge.Query.Nearest(query.tolist()), k, params=parameters)
