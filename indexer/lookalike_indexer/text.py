@@ -7,7 +7,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-_WNID = re.compile(r"\bn\d{8}[_ -](?=\w)")
+# Before a word: "n01440764_10026.JPEG" is the number of a file.
+_WNID = re.compile(r"\bn\d{8}[_ -](?=[^\W\d])")
 
 
 def printable(text: str) -> str:
@@ -16,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def plain_names(text: str) -> str:
-    """The text without WordNet numbers, for where it is too long: "n03445777_golf_ball" is "golf_ball"."""
+    """The text without WordNet numbers: "n03445777_golf_ball" is "golf_ball"."""
     return _WNID.sub("", text)
 
 

@@ -470,6 +470,7 @@ def test_help_lists_every_command_in_the_order_of_use(cli):
         "dendrogram",
         "map",
         "compare",
+        "mistakes",
         "explain",
         "evolution",
         "report",

@@ -239,14 +239,20 @@ def publish_predictions() -> Callable[..., CollectionReader]:
 def publish_model() -> Callable[..., None]:
     """Publish a model of ImageNet's 1,000 classes, with class indexes decided by hand for each image."""
 
-    def publish(storage: Storage, name: str, top: Sequence[Sequence[int]], weights: WeightsSpec | None = None) -> None:
+    def publish(
+        storage: Storage,
+        name: str,
+        top: Sequence[Sequence[int]],
+        weights: WeightsSpec | None = None,
+        like: str = "tiny",
+    ) -> None:
         manifest = generations.require_latest(storage)
         path = layout.predictions(name, 0)
         shares = [[0.5 / (place + 1) for place in range(len(row))] for row in top]
         names = [[f"class {index}" for index in row] for row in top]
         ids = CollectionReader.open(str(storage.root)).images(["id"]).column("id").to_numpy()
         write_part(storage, path, table([ids, top, names, shares], schema.predictions(len(top[0]))))
-        tiny = manifest.models["tiny"]
+        tiny = manifest.models[like]
         # Only trained heads of 1,000 classes have ImageNet's names.
         spec = dataclasses.replace(tiny.spec, weights=weights or WeightsSpec("file", "x", "1" * 64))
         models = {**manifest.models, name: dataclasses.replace(tiny, spec=spec, predictions=[path])}

@@ -21,6 +21,7 @@ _EXPERIMENTS: Final = (
     "dendrogram",
     "map",
     "compare",
+    "mistakes",
     "explain",
     "evolution",
     "report",

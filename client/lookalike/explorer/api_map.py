@@ -70,8 +70,9 @@ def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, l
             if values.ndim == 1 and (whole := _whole(values)) is not None:
                 columns[name] = whole
         elif all(each is None or isinstance(each, str) for each in values):
-            codes: dict[str, int] = {}
-            columns[name] = np.array([codes.setdefault(each, len(codes)) if each else -1 for each in values], np.int32)
+            # By name: categories that are as frequent have their colors in this order, here as in charts.
+            codes = {each: code for code, each in enumerate(sorted({each for each in values if each}))}
+            columns[name] = np.array([codes[each] if each else -1 for each in values], np.int32)
             categories[name] = list(codes)
     return columns, categories
 

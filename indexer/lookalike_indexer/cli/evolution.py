@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,7 +22,7 @@ from lookalike_indexer.cli.experiment_options import (
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.errors import UsageError
 
-_STEPS = ["step", "clusters", "purity", "nmi", "ari_before", "moved", "churn", "predictions_changed"]
+_STEPS = ["step", "clusters", "purity", "nmi", "accuracy", "ari_before", "moved", "churn", "predictions_changed"]
 _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 
 
@@ -48,6 +49,13 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
     show_default=True,
     help="At most so many images are compared by neighbours and drawn on the maps.",
 )
+@click.option(
+    "--class-map",
+    "class_map_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
+)
 @click.option("--image", metavar="KEY", help="Follow this image through the steps.")
 @seed_option
 @keep_option
@@ -57,6 +65,7 @@ def evolution(
     checkpoints: tuple[str, ...],
     neighbours: int,
     sample: int,
+    class_map_file: str | None,
     image: str | None,
     out: str | None,
     keep: str | None,
@@ -68,10 +77,14 @@ def evolution(
     Each checkpoint is a model of the collection, called MODEL@STEP; those of
     --checkpoints are embedded and clustered first, in the order of the numbers
     in their names. Clusters are matched from step to step, so that an image
-    counts as moved only when it leaves its group.
+    counts as moved only when it leaves its group. Accuracy is shown where
+    labels stand for classes, by their names or by --class-map. --out draws the
+    measures by step above maps colored by label and by prediction.
     """
     from lookalike_indexer.experiments import evolution as experiment
+    from lookalike_indexer.experiments.class_map import read_class_map
 
+    names = read_class_map(Path(class_map_file)) if class_map_file else None
     folder = open_out(out)
     if checkpoints:
         if image is not None:
@@ -82,11 +95,13 @@ def evolution(
     view = open_view(collection)
     model = options["name"] or options["model"]
     row = view.row_of_key(image) if image is not None else None
-    result = experiment.evolution(view, model=model, k=neighbours, sample=sample, seed=options["seed"])
+    result = experiment.evolution(view, model=model, k=neighbours, sample=sample, seed=options["seed"], class_map=names)
     if folder is not None:
         from lookalike_indexer.pictures.evolution import evolution_chart
 
         folder.save("evolution", evolution_chart(result))
+        if any(result.tables["map"].column("prediction").to_pylist()):
+            folder.save("evolution-predictions", evolution_chart(result, "prediction"))
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)
     if as_json:

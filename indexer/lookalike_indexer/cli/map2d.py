@@ -127,8 +127,9 @@ def _draw(
     import numpy as np
 
     from lookalike_indexer.experiments.interpret import cluster_names
-    from lookalike_indexer.pictures.map2d import Map, centers, palette, points
+    from lookalike_indexer.pictures.map2d import Map, centers, points
     from lookalike_indexer.pictures.map2d import thumbnails as draw_thumbnails
+    from lookalike_indexer.pictures.palette import palette
     from lookalike_indexer.pictures.thumbnails import Thumbnails
 
     by, of_images = coloured

@@ -18,7 +18,6 @@ def stored_results(folder: str, name: str = "") -> Any:
     if name:
         found = as_data(stored.load(reader, name))
         return {"name": name, **found, "out_of_date": stored.out_of_date(reader.manifest, name)}
-    fresh = stored.inputs(reader.manifest)
     return [
         {
             "name": name,
@@ -27,7 +26,7 @@ def stored_results(folder: str, name: str = "") -> Any:
             "figures": plain(dict(entry.figures)),
             "findings": list(entry.findings),
             "tables": {table: reader.manifest.files[path].rows or 0 for table, path in entry.tables.items()},
-            "out_of_date": entry.inputs != fresh,
+            "out_of_date": stored.out_of_date(reader.manifest, name),
         }
         for name, entry in sorted(reader.manifest.results.items())
     ]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.current import covers, default_clustering, default_index
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
@@ -28,8 +29,11 @@ def describe(reader: CollectionReader, served: Mapping[str, str] | None = None) 
         "rejects": max((manifest.rows(model.rejects) for model in manifest.models.values()), default=0),
         "labels": pc.count_distinct(labels, mode="only_valid").as_py(),
         "default_space": manifest.default_space,
-        "spaces": [_space(reader, name, (served or {}).get(name)) for name in sorted(manifest.spaces)],
-        "clusterings": [_clustering(reader, name, entry) for name, entry in sorted(manifest.clusterings.items())],
+        "spaces": [_space(reader, name, (served or {}).get(name)) for name in sorted(manifest.spaces, key=natural)],
+        "clusterings": [
+            _clustering(reader, name, entry)
+            for name, entry in sorted(manifest.clusterings.items(), key=lambda each: natural(each[0]))
+        ],
     }
 
 

@@ -183,8 +183,8 @@ Setting = str | int | float | bool | None | list[str | int]
 class ResultEntry:
     """An experiment's stored outcome: its tables, by a short name, with its figures and findings.
 
-    `inputs` is the digest of the files that the collection had when it was
-    made; another one than the generation's own says that it is out of date.
+    `inputs` is the digest of the files that it was read from; another one than
+    the generation's own says that it is out of date (`experiments/stored.py`).
     """
 
     kind: str

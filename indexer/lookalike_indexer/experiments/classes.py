@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
@@ -104,7 +105,11 @@ def class_accuracies(
 def _checked_models(view: View, models: Sequence[str]) -> list[str]:
     if models:
         return list(dict.fromkeys(models))
-    there = [name for name, entry in sorted(view.reader.manifest.models.items()) if entry.predictions]
+    there = [
+        name
+        for name in sorted(view.reader.manifest.models, key=natural)
+        if view.reader.manifest.models[name].predictions
+    ]
     if not there:
         raise NotBuiltError(
             f"No model of the collection {view.reader.name} keeps predictions; embed with a model that classifies."

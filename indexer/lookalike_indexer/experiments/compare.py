@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.clustering.choice import choose_clusters
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.alike import alike
@@ -100,7 +101,7 @@ def compare(
 
 
 def _checked_spaces(view: View, spaces: Sequence[str]) -> list[str]:
-    wanted = list(dict.fromkeys(spaces)) or sorted(view.reader.manifest.spaces)
+    wanted = list(dict.fromkeys(spaces)) or sorted(view.reader.manifest.spaces, key=natural)
     return [view.reader.space(name)[0] for name in wanted]
 
 

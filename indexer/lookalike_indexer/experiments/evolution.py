@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.following import Followed, churn, common_rows, follow
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.notes import partial_notes
@@ -22,7 +26,15 @@ Int64 = npt.NDArray[np.int64]
 _NAN = float("nan")
 
 
-def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, seed: int = 1234) -> Result:
+def evolution(
+    view: View,
+    *,
+    model: str = "",
+    k: int = 10,
+    sample: int = 2000,
+    seed: int = 1234,
+    class_map: Mapping[str, Sequence[str]] | None = None,
+) -> Result:
     """Follow the clusterings of a model's checkpoints from step to step.
 
     Clusters of successive steps are matched so that as many images as can be
@@ -33,8 +45,11 @@ def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, s
     step before by Procrustes analysis. A label's purity is the share of its
     images that lie in a cluster whose most frequent label it is.
 
-    Tables: steps, clusters, labels (when there are any), images, map (of at
-    most `sample` images, drawn by `seed`). NotBuiltError: fewer than two
+    `accuracy` is the share of the images of labels that stand for classes (see
+    `class_map`) whose most probable class is one of these; NaN where no label
+    does. Tables: steps, clusters, labels (when there are any), images, map (of
+    at most `sample` images, drawn by `seed`; with each image's label and
+    prediction). NotBuiltError: fewer than two
     checkpoints, or one without clustering. UsageError: k or sample out of range.
     """
     steps = steps_of(view, model)
@@ -47,10 +62,10 @@ def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, s
     followed = follow(view, steps, rows, sampled, k)
     labels = view.labels[rows]
     tables = {
-        "steps": _steps_table(followed, labels),
+        "steps": _steps_table(view, rows, followed, labels, class_map),
         "clusters": _clusters_table(view, followed, labels),
         "images": _images_table(view, rows, followed),
-        "map": _map_table(view, rows[sampled], followed),
+        "map": _map_table(view, rows, sampled, followed),
     }
     if (labels >= 0).any():
         tables["labels"] = _labels_table(view, followed, labels)
@@ -60,6 +75,7 @@ def evolution(view: View, *, model: str = "", k: int = 10, sample: int = 2000, s
         "sample": len(sampled),
         "seed": seed,
         "steps": [step.name for step in steps],
+        "class_map": digest_of({label: list(names) for label, names in class_map.items()}) if class_map else "",
     }
     partial = partial_notes(view, [step.clustering for step in steps])
     findings = (*_findings(tables, len(rows), len(sampled)), *partial)
@@ -90,7 +106,19 @@ def _prediction(view: View, step: Step, row: int) -> dict[str, object]:
     }
 
 
-def _steps_table(followed: list[Followed], labels: Int32) -> pa.Table:
+def _accuracy(view: View, rows: Int64, now: Followed, written: Mapping[str, Sequence[str]] | None) -> float:
+    """The share of images that a step takes for a class of their label; NaN where no label stands for a class."""
+    mapping = map_classes(view, now.step.model, written)
+    labels = view.labels[rows]
+    judged: npt.NDArray[np.bool_] = np.asarray((labels >= 0) & (now.predictions >= 0))
+    judged[judged] = np.asarray(mapping.accepts.any(1))[labels[judged]]
+    hits = mapping.hits(labels[judged], now.predictions[judged][:, None])
+    return float(hits.mean()) if judged.any() else _NAN
+
+
+def _steps_table(
+    view: View, rows: Int64, followed: list[Followed], labels: Int32, written: Mapping[str, Sequence[str]] | None
+) -> pa.Table:
     lines = []
     for before, now in zip([None, *followed], followed, strict=False):
         against = agreement(contingency(labels, now.clusters))
@@ -101,6 +129,7 @@ def _steps_table(followed: list[Followed], labels: Int32) -> pa.Table:
             "clusters": len(now.track_of),
             "purity": against.purity,
             "nmi": against.nmi,
+            "accuracy": _accuracy(view, rows, now, written),
             "ari_before": _NAN,
             "moved": _NAN,
             "churn": _NAN,
@@ -184,22 +213,35 @@ def _images_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table
     return pa.table(columns)
 
 
-def _map_table(view: View, rows: Int64, followed: list[Followed]) -> pa.Table:
+def _map_table(view: View, rows: Int64, sampled: Int64, followed: list[Followed]) -> pa.Table:
+    placed = rows[sampled]
+    predictions: list[str] = []
+    for now in followed:
+        names = _class_texts(view, now)
+        predictions += [names.get(index, "") for index in now.predictions[sampled].tolist()]
     return pa.table(
         {
-            "step": np.repeat([now.step.name for now in followed], len(rows)).tolist(),
-            "id": np.tile(view.ids[rows], len(followed)),
-            "label": view.label_texts(rows) * len(followed),
+            "step": np.repeat([now.step.name for now in followed], len(placed)).tolist(),
+            "id": np.tile(view.ids[placed], len(followed)),
+            "label": view.label_texts(placed) * len(followed),
+            "prediction": pa.array(predictions, pa.string()),
             "x": np.concatenate([now.positions[:, 0] for now in followed]),
             "y": np.concatenate([now.positions[:, 1] for now in followed]),
         }
     )
 
 
+def _class_texts(view: View, now: Followed) -> dict[int, str]:
+    try:
+        return view.predicted(now.step.model).names
+    except NotBuiltError:
+        return {}
+
+
 def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
     steps = tables["steps"].to_pylist()
     figures = {"images": float(images), "steps": float(len(steps))}
-    for name in ("purity", "nmi"):
+    for name in ("purity", "nmi", "accuracy"):
         figures |= {f"{name}_first": steps[0][name], f"{name}_last": steps[-1][name]}
     for name in ("moved", "churn", "predictions_changed"):
         figures[f"{name}_last"] = steps[-1][name]
@@ -213,6 +255,8 @@ def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[s
         f"Most images changed clusters at {steps[largest]['step']}: {steps[largest]['moved']:.1%} of {images:,}; "
         f"at the end, {steps[-1]['step']}, {steps[-1]['moved']:.1%}."
     ]
+    if math.isfinite(steps[0]["accuracy"]) and math.isfinite(steps[-1]["accuracy"]):
+        found.append(f"Accuracy went from {steps[0]['accuracy']:.3f} to {steps[-1]['accuracy']:.3f}.")
     if "labels" in tables:
         found.append(f"Purity went from {steps[0]['purity']:.3f} to {steps[-1]['purity']:.3f}.")
         by_label: dict[str, list[float]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
@@ -36,7 +37,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
     """
     if members < 0:
         raise UsageError(f"members is {members}; it must be at least 0.")
-    clusterings = sorted(view.reader.manifest.clusterings)
+    clusterings = sorted(view.reader.manifest.clusterings, key=natural)
     if not clusterings:
         raise NotBuiltError(
             f"The collection {view.reader.name} has no clustering; make one for each space with: "
@@ -67,7 +68,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
 def predictions_of(view: View, row: int) -> pa.Table:
     """What each model of the collection takes an image for: model, rank, class_index, class, probability."""
     lines = []
-    for model in sorted(view.reader.manifest.models):
+    for model in sorted(view.reader.manifest.models, key=natural):
         try:
             predicted = view.predicted(model)
         except NotBuiltError:

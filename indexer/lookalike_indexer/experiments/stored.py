@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.lock import writing
-from lookalike_indexer.collection.manifest import Manifest, ResultEntry
+from lookalike_indexer.collection.manifest import Manifest, ResultEntry, Setting
 from lookalike_indexer.collection.parts import read_part, read_rows, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
@@ -20,6 +20,53 @@ def inputs(manifest: Manifest) -> str:
     """The digest of everything that experiments read: all files but the results themselves."""
     tables = {path for result in manifest.results.values() for path in result.tables.values()}
     return digest_of({path: entry.sha256 for path, entry in manifest.files.items() if path not in tables})
+
+
+def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> str:
+    """The digest of what a result of some settings was read from.
+
+    A map or another result of one space, of some models or of one clustering
+    reads the images and these; all other kinds are taken to read everything.
+    """
+    models, spaces, clusterings = _named(manifest, kind, settings)
+    if not (models or spaces or clusterings):
+        return inputs(manifest)
+    paths = [*manifest.images]
+    for clustering in clusterings:
+        entry = manifest.clusterings[clustering]
+        paths += [entry.centroids, *entry.assignments]
+        spaces = [*spaces, entry.space]
+    for space in spaces:
+        paths += manifest.spaces[space].parts
+        models = [*models, manifest.spaces[space].model]
+    for model in models:
+        paths += [*manifest.models[model].predictions, *manifest.models[model].files]
+    return digest_of({path: manifest.files[path].sha256 for path in paths})
+
+
+def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tuple[list[str], list[str], list[str]]:
+    """The models, spaces and clusterings that a result was read from; none of all three where that is not known.
+
+    Also none where one of them is there no more.
+    """
+    models: list[str] = []
+    spaces: list[str] = []
+    clusterings: list[str] = []
+    if kind in ("map", "choose_k"):
+        spaces = [str(settings.get("space"))]
+    elif kind == "mistakes":
+        models = [str(settings.get("model"))]
+    elif kind == "class_accuracies":
+        listed = settings.get("models")
+        models = [str(model) for model in listed] if isinstance(listed, list) else []
+    elif kind == "class_matrix":
+        clusterings = [str(settings.get("clustering"))]
+    there = (
+        set(models) <= manifest.models.keys()
+        and set(spaces) <= manifest.spaces.keys()
+        and set(clusterings) <= manifest.clusterings.keys()
+    )
+    return (models, spaces, clusterings) if there else ([], [], [])
 
 
 def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
@@ -43,7 +90,8 @@ def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
                 write_part(reader.storage, path, result.tables[table])
         # JSON has no NaN.
         figures = {figure: value for figure, value in result.figures.items() if math.isfinite(value)}
-        entry = ResultEntry(result.kind, name, dict(result.settings), figures, list(result.findings), tables, made_from)
+        read = read_by(newest, result.kind, result.settings)
+        entry = ResultEntry(result.kind, name, dict(result.settings), figures, list(result.findings), tables, read)
         draft = dataclasses.replace(newest, results={**newest.results, f"{result.kind}/{name}": entry})
         return generations.publish(reader.storage, draft)
 
@@ -72,5 +120,7 @@ def load_rows(reader: CollectionReader, name: str, tables: Collection[str], star
 
 
 def out_of_date(manifest: Manifest, name: str) -> bool:
-    """Whether the collection has other images, embeddings or clusterings than when the result was made."""
-    return manifest.results[name].inputs != inputs(manifest)
+    """Whether what the result was read from has changed: images, embeddings, predictions or clusterings."""
+    entry = manifest.results[name]
+    # Results were kept with the digest of all files before.
+    return entry.inputs not in (read_by(manifest, entry.kind, entry.settings), inputs(manifest))

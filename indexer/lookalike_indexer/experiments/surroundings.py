@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
@@ -69,7 +70,7 @@ def clusters_around(view: View, row: int, space: str) -> pa.Table:
     distance, margin. Cluster -1 and size 0: the image is in no cluster.
     """
     lines = []
-    for name, entry in sorted(view.reader.manifest.clusterings.items()):
+    for name, entry in sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0])):
         if entry.space != space:
             continue
         assigned = view.assigned(name)

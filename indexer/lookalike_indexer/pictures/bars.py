@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.figures import short, short_names
+from lookalike_indexer.pictures.palette import COLORS, OTHER
 
 # More bars than this could not be read.
 MOST = 120
@@ -49,7 +49,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
         # A leading underscore would leave the name out of the legend; a space before it does not show.
         axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {short(name)}")
         start = start + lengths
-    axis.set_yticks(places, [short(name) for name in names[:shown]], fontsize=8)
+    axis.set_yticks(places, short_names(names[:shown]), fontsize=8)
     axis.set_ylim(shown - 0.4, -0.6)
     axis.set(title=short(title, 120), xlabel=style.values, ylabel=style.names)
     if style.most is not None:
@@ -61,7 +61,6 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     return figure
 
 
-def _colours(names: list[str]) -> list[object]:
-    palette = matplotlib.colormaps["tab10" if len(names) <= 11 else "tab20"]
+def _colours(names: list[str]) -> list[str]:
     named = iter(range(len(names)))
-    return ["0.8" if name == "other" else palette(next(named) % palette.N) for name in names]
+    return [OTHER if name == "other" else COLORS[next(named) % len(COLORS)] for name in names]

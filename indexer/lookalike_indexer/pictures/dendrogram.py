@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import dendrogram
 
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.palette import COLORS
 
 _ABOVE = "0.55"
-# All but the grey one. Groups are numbered along the tree, so that neighbours differ.
-_GROUPS = [matplotlib.colors.to_hex(matplotlib.colormaps["tab10"](number)) for number in range(10) if number != 7]
+# Groups are numbered along the tree, so that neighbours differ.
+_GROUPS = COLORS[:12]
 
 
 def tree_figure(result: Result) -> Figure:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.palette import OTHER, palette
 
 _LINES = {
+    "accuracy": "images whose top class is their label's",
     "purity": "purity of the clusters",
     "nmi": "NMI of clusters and labels",
     "moved": "images that changed clusters",
@@ -19,11 +21,15 @@ _LINES = {
     "predictions_changed": "images whose top class changed",
 }
 _MAPS = 6
-_COLOURED = 10
+_COLOURED = 20
+Color = Literal["label", "prediction"]
 
 
-def evolution_chart(result: Result) -> Figure:
-    """Draw an evolution: lines by step above, at most six maps, of equally spaced steps, below."""
+def evolution_chart(result: Result, color: Color = "label") -> Figure:
+    """Draw an evolution: lines by step above, at most six maps, of equally spaced steps, below.
+
+    The maps are colored by the images' labels, or by each step's predictions.
+    """
     steps = result.tables["steps"].to_pydict()
     names = steps["step"]
     shown = sorted({round(place) for place in np.linspace(0, len(names) - 1, min(_MAPS, len(names))).tolist()})
@@ -36,7 +42,7 @@ def evolution_chart(result: Result) -> Figure:
     axes = maps.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
-    _draw_maps(maps, axes, result, [names[place] for place in shown])
+    _draw_maps(maps, axes, result, [names[place] for place in shown], color)
     return figure
 
 
@@ -54,26 +60,29 @@ def _draw_lines(axis: Any, steps: dict[str, list[Any]], model: str) -> None:
     axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
-def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str]) -> None:
+def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str], color: Color) -> None:
     places = result.tables["map"].to_pydict()
-    step, label = np.array(places["step"]), np.array(places["label"])
+    step, category = np.array(places["step"]), np.array(places[color], dtype=object)
     x, y = np.array(places["x"]), np.array(places["y"])
-    first = label[step == names[0]]
-    found, counts = np.unique(first[first != ""], return_counts=True)
-    # The most frequent labels have a colour each; among equals the first by name.
-    coloured = found[np.lexsort((found, -counts))][:_COLOURED].tolist()
-    palette = matplotlib.colormaps["tab10"]
+    # Those of all steps together: predictions differ from step to step.
+    drawn = np.isin(step, names)
+    colours = dict(list(palette(category[drawn].tolist()).items())[:_COLOURED])
+    handles: dict[str, Any] = {}
     for axis, name in zip(axes, names, strict=False):
         here = step == name
-        other = here & ~np.isin(label, coloured)
+        other = here & ~np.isin(category, list(colours))
         if other.any():
-            axis.scatter(x[other], y[other], s=5, color="0.7", linewidths=0, label="other" if coloured else None)
-        for number, text in enumerate(sorted(coloured)):
-            own = here & (label == text)
-            axis.scatter(x[own], y[own], s=7, color=palette(number), linewidths=0, label=text)
-        axis.set_title(name, fontsize=9)
+            handles["other"] = axis.scatter(x[other], y[other], s=7, color=OTHER, linewidths=0)
+        for text, colour in colours.items():
+            own = here & (category == text)
+            if own.any():
+                handles[text] = axis.scatter(x[own], y[own], s=10, color=colour, linewidths=0)
+        axis.set_title(short(name), fontsize=9)
         axis.set_axis_on()
         axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
-    if coloured:
-        handles, texts = axes[0].get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside right upper", fontsize=8, markerscale=2)
+    if colours:
+        listed = [text for text in (*colours, "other") if text in handles]
+        texts = [f" {short(text)}" for text in listed]
+        figure.legend(
+            [handles[text] for text in listed], texts, loc="outside right upper", fontsize=8, markerscale=2, title=color
+        )

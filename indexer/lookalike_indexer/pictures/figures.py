@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
@@ -14,13 +16,21 @@ _LONGEST = 32
 
 
 def short(text: str, longest: int = _LONGEST) -> str:
-    """A name for an axis or legend: one line, a dollar sign only a dollar sign.
+    """A name for an axis or legend: one line, without WordNet numbers, a dollar sign only a dollar sign.
 
-    When too long, WordNet numbers go, then its middle: names of spaces differ
-    at their end, others at their beginning.
+    When it is too long, its middle goes: names of spaces differ at their end,
+    others at their beginning.
     """
-    line = printable(text)
-    line = line if len(line) <= longest else plain_names(line)
+    return _cut(plain_names(printable(text)), longest)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """`short` names of one axis; those that only WordNet numbers tell apart, as both cranes, keep them."""
+    counts = Counter(plain_names(name) for name in names)
+    return [short(name) if counts[plain_names(name)] == 1 else _cut(printable(name), _LONGEST) for name in names]
+
+
+def _cut(line: str, longest: int) -> str:
     if len(line) > longest:
         half = (longest - 1) // 2
         line = f"{line[: longest - 1 - half]}…{line[-half:]}"

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.figures import short, short_names
+from lookalike_indexer.pictures.palette import HEAT
 
 # More names than this could not be read; more numbers than this in the cells neither.
 _NAMES, _NUMBERS = 150, 30
@@ -40,7 +41,7 @@ def heatmap(
     height = float(np.clip(1.9 + 0.24 * rows, 4, 22))
     figure = Figure(figsize=(width, height), layout="constrained")
     axis = figure.subplots()
-    image = axis.imshow(values, cmap="viridis", aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
+    image = axis.imshow(values, cmap=HEAT, aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
     figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8, aspect=40, fraction=0.03)
     _name(axis.yaxis, row_names, rows)
     _name(axis.xaxis, column_names, columns)
@@ -54,7 +55,7 @@ def heatmap(
 def _name(axis: object, names: Sequence[str], count: int) -> None:
     size = float(np.clip(900 / max(count, 1), 4, 9))
     if count <= _NAMES:
-        axis.set_ticks(range(count), [short(name) for name in names], fontsize=size)  # type: ignore[attr-defined]
+        axis.set_ticks(range(count), short_names(names), fontsize=size)  # type: ignore[attr-defined]
     else:
         axis.set_major_locator(MaxNLocator(10, integer=True))  # type: ignore[attr-defined]
 

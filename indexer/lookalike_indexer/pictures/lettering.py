@@ -21,11 +21,11 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 
 
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont, keep_end: bool = False) -> str:
-    """The text on one line, cut to a width in pixels; `keep_end` cuts its beginning, as suits a path.
+    """The text on one line, cut to a width in pixels, without WordNet numbers.
 
-    WordNet numbers go before anything else does.
+    `keep_end` cuts its beginning, as suits a path, and keeps the numbers where there is room.
     """
-    text = printable(text)
+    text = printable(text) if keep_end else plain_names(printable(text))
     if letters.getlength(text) <= width:
         return text
     text = plain_names(text)

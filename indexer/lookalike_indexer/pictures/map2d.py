@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from PIL import Image, ImageDraw, ImageOps
@@ -19,27 +19,26 @@ from scipy.spatial.distance import cdist
 from lookalike_indexer.pictures.figures import short
 from lookalike_indexer.pictures.lettering import fitted, font
 from lookalike_indexer.pictures.montage import FAINT, INK, PAPER
+from lookalike_indexer.pictures.palette import COLORS, MARKERS, OTHER
 
 Float64 = npt.NDArray[np.float64]
-Colour = tuple[float, float, float, float]
-# More colours are told apart by nobody; the other categories are grey, which is left out here.
-_FEW: list[Colour] = [matplotlib.colormaps["tab10"](number) for number in range(10)]
-_MANY: list[Colour] = [matplotlib.colormaps["tab20"](number) for number in range(20) if number not in (14, 15)]
-_OTHER: Colour = (0.78, 0.78, 0.78, 1.0)
 _LEGEND_WIDTH = 260
+_LEGEND_ROWS = 44
+_NAME_POINTS = 8
 
 
 @dataclass(frozen=True)
 class Map:
     """Positions (n, 2) with a category for each, the colours of some categories, what they are, and a title.
 
-    Other categories are grey. `palette` makes the colours; those of all images
-    fit a map of some of them. `names` stand at their x and y, over the points.
+    Other categories are grey. `pictures.palette.palette` makes the colors; those of
+    all images fit a map of some of them. `names` stand at their x and y, over the
+    points; without any, each category has its name at the median of its points.
     """
 
     places: Float64
     categories: Sequence[str]
-    colours: Mapping[str, Colour]
+    colours: Mapping[str, str]
     by: str
     title: str
     names: Sequence[tuple[str, float, float]] = ()
@@ -61,33 +60,60 @@ def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[
 
 
 def points(chart: Map) -> Figure:
-    """Draw a map as points; those of categories without a colour are grey."""
-    figure = Figure(figsize=(11, 8), layout="constrained")
+    """Draw a map as points with names over them; points of categories without a color are grey.
+
+    Categories of one color have different markers. A name that would lie over
+    one before it is left out.
+    """
+    columns = max(1, math.ceil((len(chart.colours) + 1) / _LEGEND_ROWS))
+    figure = Figure(figsize=(9 + 2 * columns, 8), layout="constrained")
     axis = figure.subplots()
     categories = np.asarray(chart.categories, dtype=object)
-    size = float(np.clip(6000 / max(len(categories), 1), 2, 28))
+    size = float(np.clip(30_000 / max(len(categories), 1), 5, 50))
     other = ~np.isin(categories, list(chart.colours))
     if other.any():
         label = f" other ({int(other.sum())})"
-        axis.scatter(chart.places[other, 0], chart.places[other, 1], s=size, color=[_OTHER], linewidths=0, label=label)
-    for name, colour in chart.colours.items():
+        axis.scatter(chart.places[other, 0], chart.places[other, 1], s=size, color=OTHER, linewidths=0, label=label)
+    for number, (name, colour) in enumerate(chart.colours.items()):
         own = categories == name
+        if not own.any():
+            continue
         label = f" {short(name)} ({int(own.sum())})"
-        axis.scatter(chart.places[own, 0], chart.places[own, 1], s=size, color=[colour], linewidths=0, label=label)
+        marker = MARKERS[number // len(COLORS) % len(MARKERS)]
+        x, y = chart.places[own].T
+        axis.scatter(x, y, s=size, color=colour, marker=marker, linewidths=0, label=label)
     axis.set(xticks=[], yticks=[], title=short(chart.title, 120), aspect="equal", adjustable="datalim")
-    for name, x, y in chart.names:
-        text = axis.text(x, y, short(name, 30), fontsize=7, ha="center", va="center", zorder=5)
-        text.set_path_effects([withStroke(linewidth=2, foreground="white")])
-    figure.legend(loc="outside right upper", fontsize=8, markerscale=max(1.0, 5 / math.sqrt(size)), title=chart.by)
+    scale = max(1.0, 5 / math.sqrt(size))
+    figure.legend(loc="outside right upper", fontsize=8, markerscale=scale, title=chart.by, ncols=columns)
+    _write_names(figure, axis, chart.names or _middles(chart, categories))
     return figure
 
 
-def palette(categories: Sequence[str]) -> dict[str, Colour]:
-    """A colour for each of the eighteen most frequent categories, by name; among equals the first by name."""
-    counts = Counter(name for name in categories if name)
-    chosen = sorted(sorted(counts), key=lambda name: -counts[name])[: len(_MANY)]
-    colours = _FEW if len(counts) <= len(_FEW) else _MANY
-    return dict(zip(sorted(chosen), colours, strict=False))
+def _middles(chart: Map, categories: npt.NDArray[np.object_]) -> list[tuple[str, float, float]]:
+    """The name of each category with a color, at the median of its points."""
+    found = []
+    for name in chart.colours:
+        own = categories == name
+        if own.any():
+            x, y = np.median(chart.places[own], axis=0).tolist()
+            found.append((name, x, y))
+    return found
+
+
+def _write_names(figure: Figure, axis: Any, names: Sequence[tuple[str, float, float]]) -> None:
+    """Write names over the points, the first ones first; one that would lie over another is left out."""
+    FigureCanvasAgg(figure)
+    figure.draw_without_rendering()  # Only then is it known where on the paper a point lies.
+    taken: list[Any] = []
+    halo = [withStroke(linewidth=2.5, foreground="white")]
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": _NAME_POINTS, "zorder": 5}
+    for name, x, y in names:
+        text = axis.text(x, y, short(name, 30), path_effects=halo, **style)
+        box = text.get_window_extent()
+        if any(box.overlaps(each) for each in taken):
+            text.remove()
+        else:
+            taken.append(box)
 
 
 def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: int = 56) -> Image.Image:
@@ -107,7 +133,7 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
     pen.text((10, 10), fitted(chart.title, canvas.width - 20, letters), INK, letters)
     for number, (column, row) in enumerate(cells.tolist()):
         corner = (column * tile, head + row * tile)
-        _draw_tile(canvas, pen, picture(number), corner, tile, colours.get(chart.categories[number], _OTHER))
+        _draw_tile(canvas, pen, picture(number), corner, tile, colours.get(chart.categories[number], OTHER))
     _draw_legend(pen, chart.by, colours, (columns * tile + 14, head))
     return canvas
 
@@ -139,10 +165,10 @@ def _draw_tile(
     picture: Image.Image | None,
     corner: tuple[int, int],
     tile: int,
-    colour: Colour,
+    colour: str,
 ) -> None:
     left, top = corner
-    pen.rectangle((left + 1, top + 1, left + tile - 2, top + tile - 2), fill=_rgb(colour))
+    pen.rectangle((left + 1, top + 1, left + tile - 2, top + tile - 2), fill=colour)
     inside = tile - 8
     if picture is None:
         pen.rectangle((left + 4, top + 4, left + tile - 5, top + tile - 5), fill=FAINT)
@@ -150,16 +176,11 @@ def _draw_tile(
         canvas.paste(ImageOps.fit(picture, (inside, inside), Image.Resampling.LANCZOS), (left + 4, top + 4))
 
 
-def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colours: Mapping[str, Colour], corner: tuple[int, int]) -> None:
+def _draw_legend(pen: ImageDraw.ImageDraw, by: str, colours: Mapping[str, str], corner: tuple[int, int]) -> None:
     left, top = corner
     if colours:
         pen.text((left, top), by, INK, font(13, bold=True))
     for number, (name, colour) in enumerate(colours.items(), 1):
         line = top + 24 * number
-        pen.rectangle((left, line + 2, left + 12, line + 14), fill=_rgb(colour))
+        pen.rectangle((left, line + 2, left + 12, line + 14), fill=colour)
         pen.text((left + 20, line), fitted(name, _LEGEND_WIDTH - 44, font(12)), INK, font(12))
-
-
-def _rgb(colour: Colour) -> tuple[int, int, int]:
-    red, green, blue = (round(255 * part) for part in colour[:3])
-    return red, green, blue

@@ -17,11 +17,16 @@ QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, None where its file is gone, with lines below it and perhaps a frame in a colour."""
+    """A picture, None where its file is gone, with lines below it and perhaps a frame in a colour.
+
+    The first `words` lines are cut at their end where they are too long, those
+    below them, mostly files, at their beginning.
+    """
 
     picture: Image.Image | None
     lines: Sequence[str] = ()
     frame: str = ""
+    words: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def draw_tile(
         pen.rectangle(box, outline=tile.frame, width=3)
     for number, text in enumerate(tile.lines):
         letters = font(style.text, bold=number == 0)
-        # Below the first line there are mostly files, whose names differ at their end.
-        line = fitted(text, style.tile + style.gap - 4, letters, keep_end=number > 0)
+        # Names of files differ at their end.
+        line = fitted(text, style.tile + style.gap - 4, letters, keep_end=number >= tile.words)
         colour = tile.frame or INK if number == 0 else INK
         pen.text((left, top + style.tile + 4 + number * _line(style)), line, colour, letters)

@@ -53,6 +53,25 @@ def odd_ones(context: Context) -> Made:
     return Made(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])
 
 
+def mistaken(context: Context) -> Made:
+    """The default space's model against the labels, as far as these stand for its classes."""
+    from lookalike_indexer.experiments.mistakes import mistakes
+    from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
+
+    result = context.kept("mistakes") or mistakes(context.view, limit=40)
+    pictures: list[tuple[str, Picture]] = [("Labels by predicted classes", confusion_figure(result))]
+    if result.tables["mistakes"].num_rows:
+        sheet = mistakes_sheet(result, context.thumbnails)
+        pictures.append(("The misclassified images, the most confident first", sheet))
+    tables = {
+        "labels": ["label", "images", "wrong", "accuracy", "most_wrong", "most_wrong_count"],
+        "mistakes": ["rank", "label", "class", "probability", "label_rank", "key"],
+        "confusion": ["label", "class", "count", "share", "right"],
+        "unmapped": ["label", "images"],
+    }
+    return Made(result, tables, pictures)
+
+
 def explained(context: Context) -> Made:
     from lookalike_indexer.experiments.explain import explain
     from lookalike_indexer.pictures.explanation import explanation_sheet

@@ -37,7 +37,8 @@ def mapped(context: Context) -> Made:
     import numpy as np
 
     from lookalike_indexer.experiments.map2d import map2d
-    from lookalike_indexer.pictures.map2d import Map, palette, points, thumbnails
+    from lookalike_indexer.pictures.map2d import Map, points, thumbnails
+    from lookalike_indexer.pictures.palette import palette
 
     view = context.view
     result = context.kept("map") or map2d(view, method="tsne", sample=1000, seed=context.asked.seed)
@@ -74,8 +75,25 @@ def followed(context: Context) -> Made:
 
     result = context.kept("evolution") or evolution(context.view, seed=context.asked.seed)
     tables = {
-        "steps": ["step", "clusters", "purity", "nmi", "ari_before", "moved", "churn", "predictions_changed"],
+        "steps": [
+            "step",
+            "clusters",
+            "purity",
+            "nmi",
+            "accuracy",
+            "ari_before",
+            "moved",
+            "churn",
+            "predictions_changed",
+        ],
         "labels": ["step", "label", "images", "purity"],
     }
     there = {name: columns for name, columns in tables.items() if name in result.tables}
-    return Made(result, there, [("Its measures by step, and the maps of its steps, aligned", evolution_chart(result))])
+    pictures: list[tuple[str, Picture]] = [
+        ("Its measures by step, and the maps of its steps, aligned", evolution_chart(result))
+    ]
+    if any(result.tables["map"].column("prediction").to_pylist()):
+        pictures.append(
+            ("The same, colored by what each step takes the images for", evolution_chart(result, "prediction"))
+        )
+    return Made(result, there, pictures)

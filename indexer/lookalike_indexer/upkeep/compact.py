@@ -16,7 +16,7 @@ from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, MismatchError, UsageError
-from lookalike_indexer.experiments.stored import inputs
+from lookalike_indexer.experiments.stored import out_of_date, read_by
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.listing import listed_parts
 from lookalike_indexer.upkeep.grouping import ROWS, Grouping, Tables, group, small_parts
@@ -124,9 +124,10 @@ def _renamed(draft: Manifest, paths: Mapping[str, str]) -> Manifest:
 
 def _same_results(before: Manifest, after: Manifest) -> Manifest:
     """The manifest with results that were up to date still so: they are of the same rows."""
-    was, now = inputs(before), inputs(after)
     results = {
-        name: dataclasses.replace(entry, inputs=now) if entry.inputs == was else entry
+        name: entry
+        if out_of_date(before, name)
+        else dataclasses.replace(entry, inputs=read_by(after, entry.kind, entry.settings))
         for name, entry in after.results.items()
     }
     return dataclasses.replace(after, results=results)

@@ -18,7 +18,6 @@ from lookalike_server.services.pagination import Page, Pager
 
 def listed(reader: CollectionReader) -> list[experiment_pb2.StoredResult]:
     """All of them by name, without their rows."""
-    fresh = stored.inputs(reader.manifest)
     return [
         experiment_pb2.StoredResult(
             name=name,
@@ -26,7 +25,7 @@ def listed(reader: CollectionReader) -> list[experiment_pb2.StoredResult]:
             tables=[
                 experiment_pb2.TableLength(name=table, rows=_rows(reader, path)) for table, path in entry.tables.items()
             ],
-            out_of_date=entry.inputs != fresh,
+            out_of_date=stored.out_of_date(reader.manifest, name),
         )
         for name, entry in sorted(reader.manifest.results.items())
     ]

@@ -115,6 +115,25 @@ def test_churn_counts_new_neighbours_whatever_their_order():
     assert churn(before, np.array([[2, 1], [2, 3]])) == 0.25
 
 
+def test_accuracy_and_predictions_by_step_where_labels_stand_for_classes(checkpoints, publish_model):
+    steps = {"step2": two_groups([6, 7, 8]), "step10": two_groups([6, 7, 8])}
+    view = checkpoints(steps, ["tench"] * 6 + ["goldfish"] * 5 + ["gnu"])
+    unknown = evolution(view, k=3)
+    assert np.isnan(unknown.tables["steps"].column("accuracy").to_numpy()).all()
+    assert set(unknown.tables["map"].column("prediction").to_pylist()) == {""}
+    storage = view.reader.storage
+    publish_model(storage, "net@step2", [[0, 1]] * 12, like="net@step2")
+    publish_model(storage, "net@step10", [[0, 1]] * 6 + [[1, 0]] * 6, like="net@step10")
+    found = evolution(View(CollectionReader.open(str(storage.root))), k=3)
+    assert found.tables["steps"].column("step").to_pylist() == ["step2", "step10"]
+    # The gnu is no class of ImageNet.
+    np.testing.assert_allclose(found.tables["steps"].column("accuracy").to_numpy(), [6 / 11, 1])
+    assert "Accuracy went from 0.545 to 1.000." in found.findings
+    assert found.tables["map"].column("prediction").to_pylist() == ["class 0"] * 18 + ["class 1"] * 6
+    mapped = evolution(View(CollectionReader.open(str(storage.root))), k=3, class_map={"gnu": ["goldfish"]})
+    np.testing.assert_allclose(mapped.tables["steps"].column("accuracy").to_numpy(), [6 / 12, 1])
+
+
 def test_steps_go_by_their_numbers():
     assert sorted(["step100", "step9", "final", "step10"], key=natural) == ["final", "step9", "step10", "step100"]
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lookalike_indexer.pictures.bars import BarStyle, bars
-from lookalike_indexer.pictures.figures import png, short
+from lookalike_indexer.pictures.figures import png, short, short_names
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
 
 AWKWARD = ["$x$ and \\alpha", "日本語", "_hidden", "a\nb", "y" * 300]
@@ -42,8 +42,15 @@ def test_names_are_taken_literally():
     assert len(short("y" * 300)) == 32
     # Spaces differ at their end.
     assert short("agglomerative, resnet18.layer4.top10") == "agglomerative, r…18.layer4.top10"
+    # All captions treat WordNet numbers alike, whatever room there is.
     assert short("n02102040_english_springer_spaniel_1") == "english_springer_spaniel_1"
-    assert short("n02102040_english_springer") == "n02102040_english_springer"
+    assert short("n02102040_english_springer") == "english_springer"
+    assert short("n02102040_10026.JPEG") == "n02102040_10026.JPEG"
+
+
+def test_classes_that_only_a_number_tells_apart_keep_it():
+    names = ["n02012849_crane", "n03126707_crane", "n01440764_tench"]
+    assert short_names(names) == ["n02012849_crane", "n03126707_crane", "tench"]
 
 
 def test_bars_stand_side_by_side_or_behind_each_other():

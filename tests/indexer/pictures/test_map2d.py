@@ -4,7 +4,8 @@ import numpy as np
 from PIL import Image
 
 from lookalike_indexer.pictures.figures import png
-from lookalike_indexer.pictures.map2d import Map, centers, grid_cells, palette, points, thumbnails
+from lookalike_indexer.pictures.map2d import Map, centers, grid_cells, points, thumbnails
+from lookalike_indexer.pictures.palette import palette
 
 
 def test_every_picture_has_a_cell_of_its_own_near_its_place():
@@ -25,15 +26,6 @@ def test_pictures_in_one_place_do_not_overlap():
     assert grid_cells(np.zeros((1, 2)))[1:] == (1, 1)
 
 
-def test_the_most_frequent_categories_have_colours():
-    names = [f"c{number:02d}" for number in range(30) for _ in range(31 - number)]
-    colours = palette(names)
-    assert list(colours) == [f"c{number:02d}" for number in range(18)]
-    # Grey is for the others.
-    assert all(len(set(colour[:3])) > 1 for colour in colours.values())
-    assert palette(["", ""]) == {}
-
-
 def test_thumbnails_are_drawn_where_they_belong():
     places = np.array([[0.0, 0.0], [9.0, 9.0]])
     chart = Map(places, ["a", ""], palette(["a"]), "label", "title")
@@ -51,7 +43,7 @@ COLOURS = {"red": (255, 0, 0), "blue": (0, 0, 255)}
 
 
 def test_categories_without_a_colour_are_grey():
-    chart = Map(np.zeros((2, 2)), ["a", "b"], {"b": (1.0, 0.0, 0.0, 1.0)}, "label", "title")
+    chart = Map(np.zeros((2, 2)), ["a", "b"], {"b": "#ff0000"}, "label", "title")
     assert (np.asarray(thumbnails(chart, lambda position: None)) == (255, 0, 0)).all(2).any()
     assert [text.get_text().strip() for text in points(chart).legends[0].get_texts()] == ["other (1)", "b (1)"]
 
@@ -68,5 +60,23 @@ def test_points_have_a_legend_with_counts():
     categories = ["a", "b", "b", "", "$x$"]
     figure = points(Map(np.random.default_rng(0).random((5, 2)), categories, palette(categories), "label", "title"))
     (legend,) = figure.legends
-    assert [text.get_text().strip() for text in legend.get_texts()] == ["other (1)", r"\$x\$ (1)", "a (1)", "b (2)"]
+    assert [text.get_text().strip() for text in legend.get_texts()] == ["other (1)", "b (2)", r"\$x\$ (1)", "a (1)"]
     assert png(figure) == png(figure)
+
+
+def test_names_stand_in_the_middle_of_their_points_and_none_over_another():
+    places = np.array([[0.0, 0.0], [0.2, 0.0], [9.0, 9.0], [9.0, 9.0], [0.1, 0.0]])
+    categories = ["n01440764_tench", "n01440764_tench", "cat", "cat", "dog"]
+    figure = points(Map(places, categories, palette(categories), "label", "title"))
+    (axis,) = figure.axes
+    # The dog lies where the tenches are: its name is in the legend alone.
+    assert {text.get_text(): text.get_position() for text in axis.texts} == {"cat": (9.0, 9.0), "tench": (0.1, 0.0)}
+
+
+def test_a_hundred_classes_are_told_apart_by_colours_and_markers():
+    categories = [f"class {number:02d}" for number in range(99)]
+    figure = points(Map(np.random.default_rng(0).random((99, 2)), categories, palette(categories), "label", "title"))
+    (axis,) = figure.axes
+    drawn = {(tuple(part.get_facecolor()[0]), part.get_paths()[0].vertices.tobytes()) for part in axis.collections}
+    assert len(drawn) == 99
+    assert len(figure.legends[0].get_texts()) == 99

@@ -1,16 +1,22 @@
 // Colours for what the points are: one for each of the most frequent, grey for the rest.
 
-// Of equal lightness, so that none is louder than another; told apart by the words beside them, never by colour alone.
-const HUES = [205, 28, 145, 275, 95, 345, 60, 180, 310, 240, 10, 120];
-const REST = [138, 133, 124];
+// Those of the charts, pictures/palette.py, in the same order; told apart by the words beside them, too.
+const COLOURS = [
+  "#1f77b4", "#d20000", "#007800", "#c300c3", "#a57800", "#78d200", "#00a596", "#ff6987",
+  "#b496ff", "#ff874b", "#00c3ff", "#c31e5a", "#87965a", "#f0b400", "#7869a5", "#ff69e1",
+  "#a5694b", "#3c4bff", "#5ad296", "#69691e", "#b46996", "#007869", "#00a53c", "#78a5f0",
+];
+// So often each is given out: charts have as many markers, and leave all other categories grey.
+const ROUNDS = 5;
+const REST = [160, 157, 150];
 
 /** Bytes for each point, and what each colour stands for: [{code, colour, count}], the most frequent first. */
-export function paint(codes, dark, hidden = new Set()) {
+export function paint(codes, hidden = new Set()) {
   const counts = new Map();
   for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
   const frequent = [...counts].filter(([code]) => code >= 0).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
   const colours = new Map();
-  frequent.forEach(([code], at) => colours.set(code, hue(at, dark)));
+  frequent.forEach(([code], at) => colours.set(code, hue(at)));
   const bytes = new Uint8Array(4 * codes.length);
   for (let at = 0; at < codes.length; at++) {
     const [red, green, blue] = colours.get(codes[at]) ?? REST;
@@ -22,19 +28,9 @@ export function paint(codes, dark, hidden = new Set()) {
   return { bytes, legend: frequent.map(([code, count]) => ({ code, count, colour: `rgb(${(colours.get(code) ?? REST).join(" ")})` })) };
 }
 
-/** The first twelve are far apart; those after them vary them by lightness, up to 36, then grey. */
-function hue(at, dark) {
-  const round = Math.floor(at / HUES.length);
-  if (round > 2) return REST;
-  const lightness = (dark ? [66, 52, 80] : [46, 62, 34])[round];
-  return fromHsl(HUES[at % HUES.length], 58, lightness);
-}
-
-function fromHsl(h, s, l) {
-  const a = (s / 100) * Math.min(l / 100, 1 - l / 100);
-  const channel = (n) => {
-    const k = (n + h / 30) % 12;
-    return Math.round(255 * (l / 100 - a * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
-  };
-  return [channel(0), channel(8), channel(4)];
+/** The colour of the category that is the `at`-th most frequent. */
+function hue(at) {
+  if (at >= ROUNDS * COLOURS.length) return REST;
+  const hex = COLOURS[at % COLOURS.length];
+  return [1, 3, 5].map((start) => Number.parseInt(hex.slice(start, start + 2), 16));
 }

@@ -249,9 +249,8 @@ class MapView {
   setColour(colour) {
     if (colour !== this.colour) this.hidden.clear();
     this.colour = colour;
-    const dark = matchMedia("(prefers-color-scheme: dark)").matches;
     const codes = this.points[colour] ?? new Int32Array(this.points.x.length);
-    const { bytes, legend } = paint(codes, dark, this.hidden);
+    const { bytes, legend } = paint(codes, this.hidden);
     this.shades = new Map(legend.map(({ code, colour: shade }) => [code, shade]));
     this.drawing.colour(bytes);
     this.showLegend(colour ? legend : []);

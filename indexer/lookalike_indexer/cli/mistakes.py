@@ -1,0 +1,88 @@
+"""`lookalike mistakes`: the classes that a model confuses, and the images that it misclassifies."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    experiment_options,
+    findings,
+    keep_option,
+    keep_result,
+    open_view,
+    shown,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.out_folder import open_out
+
+_LISTED = ["rank", "label", "class", "probability", "label_rank", "key"]
+
+
+@click.command()
+@click.option("--model", default="", metavar="NAME", help="The model.  [default: that of the default space]")
+@click.option("--label", default="", metavar="LABEL", help="Only the images of this label.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=60, show_default=True, help="Misclassified images to list and draw."
+)
+@click.option(
+    "--class-map",
+    "class_map_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
+)
+@keep_option
+@experiment_options
+@reported
+def mistakes(
+    collection: str,
+    model: str,
+    label: str,
+    limit: int,
+    class_map_file: str | None,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Show which classes a model confuses, and list the misclassified images, most confident first.
+
+    A label stands for the class of the same name, whatever its case and
+    punctuation and with or without a WordNet number before it; --class-map
+    says what other labels stand for. --out draws the confusion table and a
+    sheet of the images. Look into one of them with lookalike explain.
+    """
+    from lookalike_indexer.experiments.class_map import read_class_map
+    from lookalike_indexer.experiments.mistakes import mistakes as experiment
+
+    names = read_class_map(Path(class_map_file)) if class_map_file else None
+    view, folder = open_view(collection), open_out(out)
+    result = experiment(view, model, label=label, limit=limit, class_map=names)
+    listed = result.tables["mistakes"]
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        labels = result.tables["labels"]
+        next_step = ""
+        if listed.num_rows:
+            key = shlex.quote(listed.column("key")[0].as_py())
+            next_step = f"Next: lookalike explain {key} --collection {shlex.quote(collection)} --cam --gbp --out DIR"
+        told(
+            findings(result),
+            shown(labels, labels.column_names),
+            shown(listed, _LISTED, most=listed.num_rows) if listed.num_rows else "",
+            next_step,
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        folder.save("confusion", confusion_figure(result))
+        if listed.num_rows:
+            folder.save("mistakes", mistakes_sheet(result, Thumbnails(view)))
+        folder.tell(as_json)
+    keep_result(view, result, keep, as_json)

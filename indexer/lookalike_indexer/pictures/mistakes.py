@@ -1,0 +1,68 @@
+"""Pictures of a model's mistakes: the confusion table as a heatmap, and the misclassified images as a sheet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.pictures.heatmap import Axes, heatmap
+from lookalike_indexer.pictures.montage import ODD, MontageStyle, Section, Tile, montage
+from lookalike_indexer.pictures.thumbnails import Thumbnails
+from lookalike_indexer.text import plain_names
+
+# Columns for predicted classes, as many as can have numbers in their cells; the rest is one column together.
+_COLUMNS, _FEWEST_OTHERS = 29, 9
+_STYLE = MontageStyle(tile=144, columns=8)
+
+
+def confusion_figure(result: Result) -> Figure:
+    """Draw labels by predicted classes: first the classes that labels stand for, then the most frequent others."""
+    cells = result.tables["confusion"].to_pylist()
+    labels = list(dict.fromkeys(cell["label"] for cell in cells))
+    # By index: ImageNet has two cranes.
+    names = {cell["class_index"]: cell["class"] for cell in cells}
+    own = list(dict.fromkeys(cell["class_index"] for cell in cells if cell["right"]))
+    counts: Counter[int] = Counter()
+    for cell in cells:
+        if cell["class_index"] not in own:
+            counts[cell["class_index"]] += cell["count"]
+    frequent = sorted(counts, key=lambda index: (-counts[index], index))
+    most = max(_COLUMNS - len(own), _FEWEST_OTHERS)
+    drawn, left = [*own, *frequent[:most]], len(frequent[most:])
+    columns = [*(names[index] for index in drawn), *([f"{left} other classes"] if left else [])]
+    place = {index: number for number, index in enumerate(drawn)}
+    row_of = {label: number for number, label in enumerate(labels)}
+    matrix = np.zeros((len(labels), len(columns)))
+    for cell in cells:
+        matrix[row_of[cell["label"]], place.get(cell["class_index"], len(columns) - 1)] += cell["count"]
+    figures = result.figures
+    title = f"{result.settings['model']}: wrong about {figures['wrong']:.0f} of {figures['images']:.0f} images"
+    axes = Axes(title, "label", "predicted class", "images")
+    return heatmap(matrix, [plain_names(label) for label in labels], columns, axes)
+
+
+def mistakes_sheet(result: Result, thumbnails: Thumbnails) -> Image.Image:
+    """Draw the misclassified images, the most confident first: label, predicted class, probability and file."""
+    listed = result.tables["mistakes"].to_pylist()
+    pictures = thumbnails.pictures_of_ids([line["id"] for line in listed])
+    tiles = [Tile(picture, _caption(line), ODD, words=3) for picture, line in zip(pictures, listed, strict=True)]
+    wrong = int(result.figures["wrong"])
+    told = f"the first {len(listed):,} of {wrong:,}" if len(listed) < wrong else f"{wrong:,}"
+    title = f"Images that {result.settings['model']} takes for another class, most confident first: {told}"
+    return montage([Section(tiles)], title, _STYLE)
+
+
+def _caption(line: dict[str, Any]) -> list[str]:
+    file = line["key"].rsplit("/", 1)[-1]
+    return [f"{line['rank']}. {plain_names(line['label'])}", f"for {line['class']}", _percent(line), file]
+
+
+def _percent(line: dict[str, Any]) -> str:
+    own = line["label_probability"]
+    told = f"{line['probability']:.0%}"
+    return f"{told}, label {own:.0%}" if line["label_rank"] else told

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.mistakes import mistakes
+
+
+@pytest.fixture
+def root(make_collection, publish_model) -> str:
+    storage = make_collection(np.eye(3, dtype=np.float32), labels=["tench", "tench", "gnu"])
+    publish_model(storage, "a", [[0, 5], [5, 0], [5, 6]])
+    return str(storage.root)
+
+
+def run(root: str, *arguments: object):
+    return CliRunner().invoke(mistakes, ["--collection", root, "--model", "a", *map(str, arguments)])
+
+
+def test_people_read_counts_mistakes_and_the_next_command(root: str):
+    told = run(root)
+    assert told.exit_code == 0, told.output
+    assert "a is wrong about 1 of 2 images (50.0%)." in told.output
+    assert "Left out: 1 image, because these labels name no class of a: gnu" in told.output
+    assert f"Next: lookalike explain 00004.jpg --collection {root}" in told.output
+
+
+def test_pictures_and_json(root: str, tmp_path):
+    told = run(root, "--out", tmp_path / "out", "--json", "--keep", "today")
+    assert told.exit_code == 0, told.output
+    (line,) = json.loads(told.stdout)["tables"]["mistakes"]
+    assert (line["key"], line["label"], line["class_index"]) == ("00004.jpg", "tench", 5)
+    assert "Wrote confusion.png, mistakes.png into" in told.stderr
+    assert "Kept as mistakes/today" in told.stderr
+
+
+def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, tmp_path):
+    storage = make_collection(np.eye(2, dtype=np.float32), labels=["tench", "tench"])
+    publish_model(storage, "a", [[0, 5], [0, 5]])
+    told = run(str(storage.root), "--out", tmp_path / "out")
+    assert told.exit_code == 0, told.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["confusion.png"]
