@@ -55,9 +55,9 @@ def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, l
     """The columns of a map's points for the page; ProtocolError when they have no places.
 
     x, y: float32; id: float64, which is exact up to 2**53; other numbers, such
-    as clusters: int32; texts: int32 codes into the returned categories, in the
-    order in which they occur, which is that of the steps of an evolution. -1
-    where there is none. Columns of anything else are left out.
+    as clusters: int32; texts: int32 codes into the returned categories, by name,
+    but the steps of an evolution in the order in which they occur. -1 where there
+    is none. Columns of anything else are left out.
     """
     if not {"id", "x", "y"} <= set(table):
         raise ProtocolError(f"This map has no places that can be drawn; its columns are {', '.join(table)}.")
@@ -70,8 +70,9 @@ def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, l
             if values.ndim == 1 and (whole := _whole(values)) is not None:
                 columns[name] = whole
         elif all(each is None or isinstance(each, str) for each in values):
+            found = dict.fromkeys(each for each in values if each)
             # By name: categories that are as frequent have their colors in this order, here as in charts.
-            codes = {each: code for code, each in enumerate(sorted({each for each in values if each}))}
+            codes = {each: code for code, each in enumerate(found if name == "step" else sorted(found))}
             columns[name] = np.array([codes[each] if each else -1 for each in values], np.int32)
             categories[name] = list(codes)
     return columns, categories

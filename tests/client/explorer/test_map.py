@@ -41,8 +41,8 @@ def test_texts_become_codes_and_what_is_missing_minus_one():
         "id": np.array([3, 4, 5]),
         "x": np.array([0.0, 1, 2]),
         "y": np.array([0.0, 1, 2]),
-        "step": ("10", "2", "10"),
-        "label": ("b", None, "b"),
+        "step": ("2", "10", "2"),
+        "label": ("b", None, "a"),
         "cluster": np.array([1.0, np.nan, 3.0]),
         "score": np.array([0.5, 1.5, 2.5]),
         "pairs": np.zeros((3, 2)),
@@ -50,9 +50,9 @@ def test_texts_become_codes_and_what_is_missing_minus_one():
     }
     columns, categories = map_columns(table)
     assert set(columns) == {"id", "x", "y", "step", "label", "cluster"}
-    assert categories == {"step": ["10", "2"], "label": ["b"]}
+    assert categories == {"step": ["2", "10"], "label": ["a", "b"]}
     assert columns["step"].tolist() == [0, 1, 0]
-    assert columns["label"].tolist() == [0, -1, 0]
+    assert columns["label"].tolist() == [1, -1, 0]
     assert columns["cluster"].tolist() == [1, -1, 3]
     assert columns["x"].dtype == np.float32
 

@@ -52,8 +52,3 @@ def test_a_further_clustering_makes_nothing_out_of_date_that_did_not_read_it(sto
 def test_more_images_make_everything_out_of_date(storage, grow_collection):
     grow_collection(storage, np.ones((2, 4), np.float32))
     assert all(out_of_date(storage).values())
-
-
-def test_other_predictions_make_out_of_date_what_shows_them(storage, publish_model):
-    publish_model(storage, "tiny", [[1, 0]] * 12)
-    assert out_of_date(storage) == {"map/kept": True, "class_matrix/kept": True, "mistakes/kept": True}

@@ -178,8 +178,6 @@ class MapView {
     }
     const watcher = new ResizeObserver(() => size(false));
     watcher.observe(this.box);
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    dark.addEventListener("change", () => this.setColour(this.colour), { signal: this.signal });
     this.signal.addEventListener("abort", () => {
       watcher.disconnect();
       clearTimeout(this.settling);
