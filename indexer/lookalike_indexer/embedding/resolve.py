@@ -26,7 +26,8 @@ from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import fitting, preprocessing, published
+from lookalike_indexer.models.preset import fitting, published, transforms_of
+from lookalike_indexer.models.timm_models import is_timm, package_file
 from lookalike_indexer.models.untrained import (
     CLASSES,
     FILE,
@@ -115,13 +116,13 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
     # The transforms first: a wrong name of them is told before weights are downloaded.
-    transforms = preprocessing(published(arch, settings.preprocess or _published_name(request)))
+    transforms = transforms_of(arch, settings.preprocess or _published_name(request, settings))
     if request.kind != "untrained":
         module, classes, weights = load_pretrained(arch, request)
         size = image_size_of(arch, module.state_dict())
         known = _known_transforms(draft, settings)
         if known is None or (size is not None and size != known.crop):
-            known = fitting(arch, settings.preprocess or _published_name(request), size)
+            known = fitting(arch, settings.preprocess or _published_name(request, settings), size)
         spec, files = ModelSpec(arch, classes, weights, known), []
     else:
         transforms = _known_transforms(draft, settings) or transforms
@@ -129,7 +130,7 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
         spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
         files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
-    loaded = Loaded(module, spec, traced, _nodes(traced, draft, settings), files)
+    loaded = Loaded(module, spec, traced, _nodes(traced, spec.classes, draft, settings), files)
     for name, _ in loaded.nodes:
         _dtype(draft, name, settings)
     if draft and request.kind != "untrained":
@@ -181,9 +182,11 @@ def check_options(settings: EmbedSettings) -> None:
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
-    published(arch, settings.preprocess or _published_name(request))
-    if request.kind == "imagenet":
+    transforms_of(arch, settings.preprocess or _published_name(request, settings))
+    if request.kind == "imagenet" and not is_timm(arch):
         published(arch, request.value)
+    if request.kind == "package":
+        package_file(arch)
     if request.kind == "file":
         check_file(arch, request)
     resolve_compute(settings.compute, settings.devices[0])
@@ -195,8 +198,8 @@ def _statistics(draft: Manifest | None, alias: str) -> list[str]:
     return (known.files if known else []) or [layout.model_file(alias, FILE)]
 
 
-def _published_name(request: WeightsRequest) -> str:
-    return request.value if request.kind == "imagenet" else ""
+def _published_name(request: WeightsRequest, settings: EmbedSettings) -> str:
+    return request.value if request.kind == "imagenet" and not is_timm(settings.model) else ""
 
 
 def _known_transforms(draft: Manifest | None, settings: EmbedSettings) -> PreprocessingSpec | None:
@@ -205,9 +208,13 @@ def _known_transforms(draft: Manifest | None, settings: EmbedSettings) -> Prepro
     return known.spec.preprocessing if known and not settings.preprocess else None
 
 
-def _nodes(traced: TracedNetwork, draft: Manifest | None, settings: EmbedSettings) -> list[tuple[str, Node]]:
+def _nodes(
+    traced: TracedNetwork, classes: int, draft: Manifest | None, settings: EmbedSettings
+) -> list[tuple[str, Node]]:
     """The spaces by name: the default layer's, then those that the model has already, then those asked for."""
-    named = [(settings.space_name(None), Node(traced.head_input(), "avg"))]
+    # Networks of timm without a classifier end with the embedding.
+    ends = is_timm(settings.model) and not classes
+    named = [(settings.space_name(None), Node(traced.logits if ends else traced.head_input(), "avg"))]
     for name, space in draft.spaces.items() if draft else []:
         if space.model == settings.alias and name != named[0][0]:
             named.append((name, Node(traced.resolve(space.layer), space.pooling)))

@@ -18,6 +18,11 @@ DEFAULT_MODEL, DEFAULT_WEIGHTS = "resnet152", "imagenet"
 _CPU_BATCH, _GPU_BATCH = 32, 256
 
 
+def alias_of(model: str) -> str:
+    """What a model is called in a collection by default: its name, for a model of timm without "timm/"."""
+    return model.removeprefix("timm/")
+
+
 @dataclass(frozen=True)
 class EmbedSettings:
     """Everything that `lookalike embed` can be told.
@@ -84,7 +89,7 @@ class EmbedSettings:
     @property
     def alias(self) -> str:
         """What the model is called in the collection, once the settings are settled."""
-        return self.name or self.model or DEFAULT_MODEL
+        return self.name or alias_of(self.model) or DEFAULT_MODEL
 
     @property
     def limits(self) -> ImageLimits:

@@ -1,4 +1,4 @@
-"""torchvision's classification models by name."""
+"""Classification models by name: torchvision's, and timm's as `timm/NAME`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.models import timm_models
 
 # Tensors of torchvision's VisionTransformer: the position embeddings, and the convolution that makes patches.
 _POSITIONS = "encoder.pos_embedding"
@@ -19,7 +20,9 @@ _PATCHES = "conv_proj.weight"
 
 
 def checked_architecture(name: str) -> str:
-    """`name` itself when torchvision has a classification model of that name; UsageError names close ones."""
+    """`name` itself when torchvision or timm has a model of that name; UsageError names close ones."""
+    if timm_models.is_timm(name):
+        return timm_models.checked(name)
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3) or ["resnet152", "resnet50", "vit_b_16"]
@@ -34,6 +37,8 @@ def build(arch: str, classes: int, transform_input: bool, image_size: int | None
     expect it; others ignore it. `image_size` is the side in pixels of the
     images that a vision transformer takes (None: 224); others ignore it.
     """
+    if timm_models.is_timm(arch):
+        return timm_models.build(arch, classes)
     builder = torchvision.models.get_model_builder(checked_architecture(arch))
     options: dict[str, Any] = {"weights": None, "num_classes": classes}
     if takes_one_size(arch) and image_size is not None:

@@ -12,6 +12,7 @@ from torch import fx
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.models.timm_models import opaque_modules
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,12 @@ _HEADS = (torch.nn.Linear, torch.nn.Conv2d)
 
 def trace(module: torch.nn.Module) -> TracedNetwork:
     """Trace a network in eval mode by torchvision's feature extraction; the network's parts are shared, not copied."""
-    _, names = get_graph_node_names(module, suppress_diff_warning=True)
+    how = {"leaf_modules": opaque_modules()}
+    _, names = get_graph_node_names(module, tracer_kwargs=how, suppress_diff_warning=True)
     unique = list(dict.fromkeys(names))
-    extractor = create_feature_extractor(module, return_nodes=unique, suppress_diff_warning=True).eval()
+    extractor = create_feature_extractor(
+        module, return_nodes=unique, tracer_kwargs=how, suppress_diff_warning=True
+    ).eval()
     output = next(node for node in extractor.graph.nodes if node.op == "output")
     outputs: dict[str, Any] = output.args[0]
     return TracedNetwork(extractor, {name: outputs[name] for name in unique if isinstance(outputs[name], fx.Node)})

