@@ -245,7 +245,8 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
         figures |= {f"{name}_first": steps[0][name], f"{name}_last": steps[-1][name]}
     for name in ("moved", "churn", "predictions_changed"):
         figures[f"{name}_last"] = steps[-1][name]
-    return figures
+    # What could not be measured, without labels or predictions, is no figure: neither here nor where it is stored.
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[str, ...]:
