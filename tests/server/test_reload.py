@@ -302,7 +302,7 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
 SERVE = """
 import asyncio, sys
 from lookalike_indexer.errors import WeightsError
-from lookalike_serverNone import app
+from lookalike_server import app
 from lookalike_server.commands import lifecycle as running
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.generation.verification import Trust
