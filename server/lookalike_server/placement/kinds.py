@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.metric import faiss_metric
 from lookalike_indexer.indexing.params import describe
@@ -47,7 +48,7 @@ def strategy_of(
     if not isinstance(index, faiss.Index) or max_selection is not None:
         return np.ascontiguousarray, as_found
     if two_stage.is_two_stage(index):
-        return np.ascontiguousarray, _two_stage(_downcast(index), metric) or as_found
+        return np.ascontiguousarray, _two_stage(_downcast(index), metric)
     transform, kind = _untransformed(index)
     if kind.metric_type != faiss_metric(metric):
         return np.ascontiguousarray, as_found
@@ -74,11 +75,11 @@ def _refined(kind: faiss.IndexRefine, metric: Metric) -> Strategy | None:
     return Refined(_source(base, metric, None), Held(decode, metric), float(kind.k_factor))
 
 
-def _two_stage(kind: faiss.IndexRefine, metric: Metric) -> Strategy | None:
-    """None when faiss cannot decode what the second stage holds."""
+def _two_stage(kind: faiss.IndexRefine, metric: Metric) -> Strategy:
     decode = _decode(faiss.downcast_index(kind.refine_index))
     if decode is None:
-        return None
+        # Its own scores are squared distances whatever the metric, so that they must not be shown as they are.
+        raise DeviceError("The second stage of the index holds codes that cannot be decoded; build the index again.")
     first = two_stage.first_stage(kind)
     source: Source = TwoStageSource(kind)
     if isinstance(first, faiss.IndexIVF):
