@@ -7,7 +7,8 @@ import pytest
 from lookalike import wire
 from lookalike.v1 import search_pb2
 from lookalike_server.columns.columns import Columns
-from lookalike_server.search.reply_writer import NeighborWriter, Texts, Wanted
+from lookalike_server.columns.space_images import SpaceImages, Texts
+from lookalike_server.search.reply_writer import NeighborWriter, Wanted
 
 IMAGES = 40
 TEXTS = Texts(keys=True, labels=True, uris=True)
@@ -47,7 +48,7 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
         Wanted(2, 4, None, TEXTS),
         Wanted(2, 3 if ragged else 4, own, Texts(keys=True)),
     ]
-    writer = NeighborWriter(columns(), 100 + images)
+    writer = NeighborWriter(SpaceImages(columns(), 100 + images))
     replies = [search_pb2.SearchResponse.FromString(reply).neighbors for reply in writer.batch(rows, distances, calls)]
     line = 0
     for call, reply in zip(calls, replies, strict=True):

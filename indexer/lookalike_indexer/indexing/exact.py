@@ -9,10 +9,11 @@ in order: whoever reads them sees equal distances by ascending row.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
@@ -22,12 +23,18 @@ from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.rounding import largest_cost, to_distance
 from lookalike_indexer.indexing.rowwise import Float64
 
+Bools = npt.NDArray[np.bool_]
+
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
 
 
 def exact_search(
-    blocks: Iterable[tuple[Int64, Float32]], queries: Float32, k: int, metric: Metric
+    blocks: Iterable[tuple[Int64, Float32]],
+    queries: Float32,
+    k: int,
+    metric: Metric,
+    allowed: Sequence[Bools | None] | None = None,
 ) -> tuple[Int64, Float32]:
     """The k nearest rows of each query: (rows int64, distances float32), both of shape (nq, k), nearest first.
 
@@ -35,7 +42,9 @@ def exact_search(
     any order, and their vectors (n, dim), as `CollectionReader.stream` yields
     them. Queries have shape (nq, dim). Neither need be prepared. Equal
     distances go by ascending row. Where there are fewer than k rows the rest
-    is row -1 at distance infinity. Memory: one block and nq x k.
+    is row -1 at distance infinity. `allowed` has for each query a boolean for
+    each row number: only those may be found; None stands for all of them.
+    Memory: one block and nq x k.
     UsageError: k < 1, or a query of another dimension or not finite.
     """
     if k < 1:
@@ -45,12 +54,15 @@ def exact_search(
         raise UsageError("A query holds NaN or infinite values.")
     best = _Best.none(len(wanted), k)
     norms = np.sqrt(rowwise.squared_norms(wanted))
-    for numbers, vectors in blocks:
+    filters = None if allowed is None else _Filters(allowed)
+    for numbers, vectors in blocks if filters is None else filters.reduced(blocks):
         if vectors.shape[1] != wanted.shape[1]:
             raise UsageError(f"The queries have {wanted.shape[1]} dimensions, the stored vectors {vectors.shape[1]}.")
         rows = prepare(vectors, metric)
         for some in _slices(len(wanted), len(rows)):
-            query_rows, candidates = _candidates(wanted[some], norms[some], rows, best.limits(some, metric), k, metric)
+            banned = None if filters is None else filters.banned(some, numbers)
+            limits = best.limits(some, metric)
+            query_rows, candidates = _candidates(wanted[some], norms[some], rows, limits, k, metric, banned)
             query_rows += some.start
             distances = _distances(wanted, query_rows, rows, candidates, metric)
             best = best.merged(query_rows, numbers[candidates], distances, some)
@@ -87,8 +99,42 @@ class _Best:
         return _Best(rows, best)
 
 
+class _Filters:
+    """Which rows each query may find. Queries with one array share it."""
+
+    def __init__(self, allowed: Sequence[Bools | None]) -> None:
+        distinct = {id(one): one for one in allowed}
+        places = {name: place for place, name in enumerate(distinct)}
+        self._masks = list(distinct.values())
+        self._mask_of = np.array([places[id(one)] for one in allowed], np.int64)
+
+    def reduced(self, blocks: Iterable[tuple[Int64, Float32]]) -> Iterator[tuple[Int64, Float32]]:
+        """The blocks without the rows that no query may find."""
+        for numbers, vectors in blocks:
+            if all(mask is not None for mask in self._masks):
+                some = self._table(numbers).any(axis=0)
+                if not some.any():
+                    continue
+                if not some.all():
+                    numbers, vectors = numbers[some], vectors[some]
+            yield numbers, vectors
+
+    def banned(self, queries: slice, numbers: Int64) -> Bools:
+        """Whether a query may not find a row, (queries, rows)."""
+        return ~self._table(numbers)[self._mask_of[queries]]
+
+    def _table(self, numbers: Int64) -> Bools:
+        return np.stack([np.ones(len(numbers), np.bool_) if mask is None else mask[numbers] for mask in self._masks])
+
+
 def _candidates(
-    queries: Float32, norms: Float64, rows: Float32, limits: Float64, k: int, metric: Metric
+    queries: Float32,
+    norms: Float64,
+    rows: Float32,
+    limits: Float64,
+    k: int,
+    metric: Metric,
+    banned: Bools | None = None,
 ) -> tuple[Int64, Int64]:
     """Pairs of a query and a row of the block: at least all that may be among the k nearest."""
     scores = queries @ rows.T
@@ -102,11 +148,17 @@ def _candidates(
     else:
         np.negative(scores, out=scores)
     unit = float(np.finfo(np.float32).eps) / 2
+    if banned is not None:
+        scores[banned] = np.inf
     # 12 units more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
     error = (queries.shape[1] + 12) * unit * np.square(norms + longest)
     if len(rows) > k:
         limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
-    query_rows, candidates = np.nonzero(scores <= (limits + error)[:, None])
+    near = scores <= (limits + error)[:, None]
+    if banned is not None:
+        # Where fewer than k were found so far, anything is near enough.
+        near &= ~banned
+    query_rows, candidates = np.nonzero(near)
     return query_rows, candidates
 
 

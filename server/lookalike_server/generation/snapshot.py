@@ -24,6 +24,7 @@ from lookalike_server.batching.batcher import ObserveLane
 from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import NEEDED, Columns
 from lookalike_server.columns.rows import MOST_BESIDE, Rows
+from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.placement_choice import OnLoss, Placement
 from lookalike_server.common.thread_budget import ThreadBudget
@@ -102,11 +103,12 @@ class Loader:
         planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
         claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
-        writer = NeighborWriter(columns.result(), rows.ids)
+        images = SpaceImages(columns.result(), rows.ids)
+        writer = NeighborWriter(images)
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
         engine = Engine(rows, entry, places, self.limits, writer.batch, claim, self.observe)
-        return Space(reader, name, ids, Search(engine, planner, writer, rows, notes))
+        return Space(reader, name, ids, Search(engine, planner, writer, images, rows, notes))
 
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from lookalike_indexer.collection.manifest import IndexEntry, SpaceEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.columns.ids import Ids
+from lookalike_server.columns.row_mask import Bools, RowMask
 from lookalike_server.columns.rows import Rows
+from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
@@ -29,6 +31,7 @@ class Search:
     engine: Engine
     planner: Planner
     writer: NeighborWriter
+    images: SpaceImages
     rows: Rows
     notes: tuple[str, ...] = ()
 
@@ -67,6 +70,13 @@ class Space:
     def writer(self) -> NeighborWriter:
         """NotBuiltError when the space has no index."""
         return self._built().writer
+
+    def mask(self, images: Bools) -> RowMask:
+        """What `search` may return where only those images may be that are true in `images`, the rows of `Columns`.
+
+        NotBuiltError when the space has no index.
+        """
+        return self._built().images.mask(images)
 
     @property
     def rows(self) -> Rows:

@@ -22,13 +22,15 @@ from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.batching import cost
 from lookalike_server.batching.batcher import Answer, Batcher, ObserveLane, Rules, Run
+from lookalike_server.columns.row_mask import Bools, RowMask
 from lookalike_server.columns.rows import Beside, Rows
+from lookalike_server.columns.space_images import Texts
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.placed import Placed
 from lookalike_server.placement.searcher import Searcher
 from lookalike_server.placement.strategies import Found
 from lookalike_server.search.effort import Plan
-from lookalike_server.search.reply_writer import Texts, Wanted
+from lookalike_server.search.reply_writer import Wanted
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +69,7 @@ class _Work(NamedTuple):
     k: int
     nprobe: int
     wanted: Wanted
+    mask: RowMask | None = None
 
     @property
     def size(self) -> int:
@@ -127,16 +130,23 @@ class Engine:
         self._scanned = Batcher("scan", scan, slow, lambda: claim(1), observe("scan"), join=_whole)
 
     async def search(
-        self, vectors: Float32, k: int, plan: Plan, deadline: float | None, wanted: Wanted | None = None
+        self,
+        vectors: Float32,
+        k: int,
+        plan: Plan,
+        deadline: float | None,
+        wanted: Wanted | None = None,
+        mask: RowMask | None = None,
     ) -> Answer[Hits]:
         """The k nearest rows of each vector; `vectors` (n, dim) need not be prepared. `wanted` is for the reply.
 
-        Each query has min(k, images) neighbours: where the index finds fewer,
-        every embedding is compared.
+        Each query has min(k, images) neighbours, or min(k, mask.count) of those
+        that `mask` (images,) allows: where the index finds fewer, every
+        embedding is compared.
         OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
         """
-        work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, Texts()))
-        if not plan.scan:
+        work = _Work(vectors, k, plan.nprobe, wanted or Wanted(len(vectors), 0, None, Texts()), mask)
+        if not plan.scan and mask is None:
             answer = await self._indexed.submit(work, deadline)
             # Rows that were not found come last.
             if (answer.result.rows[:, min(k, self._searched) - 1] >= 0).all():
@@ -254,9 +264,16 @@ class _Scan:
     def __call__(self, batch: list[_Work]) -> list[Hits]:
         k = max(work.k for work in batch)
         queries = prepare(_joined(batch), self._entry.metric)
-        rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric)
+        rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric, _allowed(batch))
         found = Found(rows, distances, np.zeros(len(rows), np.int64))
         return _parted(batch, found, "cpu", self._write, scanned=True)
+
+
+def _allowed(batch: list[_Work]) -> list[Bools | None] | None:
+    """For each query of a batch the rows that it may find; None where all may find everything."""
+    if all(work.mask is None for work in batch):
+        return None
+    return [None if work.mask is None else work.mask.bools for work in batch for _ in range(work.size)]
 
 
 def _whole(parts: Sequence[Hits]) -> Hits:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
-from lookalike_server.columns.columns import Columns
+from lookalike_server.columns.space_images import ImageTexts, SpaceImages, Texts
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -25,16 +25,9 @@ _LARGE = 16_384
 _PIECE = 8_192
 
 
-class Texts(NamedTuple):
-    """Which texts of its neighbours a call wants."""
-
-    keys: bool = False
-    labels: bool = False
-    uris: bool = False
-
-    @classmethod
-    def of(cls, fields: search_pb2.NeighborFields) -> Texts:
-        return cls(fields.keys, fields.labels, fields.uris)
+def texts_of(fields: search_pb2.NeighborFields) -> Texts:
+    """Which texts the fields of a request name."""
+    return Texts(fields.keys, fields.labels, fields.uris)
 
 
 class Wanted(NamedTuple):
@@ -109,11 +102,9 @@ class NeighborWriter:
     is added behind, and a large reply is written in pieces.
     """
 
-    def __init__(self, columns: Columns, space_ids: Int64) -> None:
-        self._columns = columns
-        self._space_ids = space_ids
-        # The images' rows by those of the space; None where every image is in it.
-        self._rows = None if np.array_equal(columns.ids, space_ids) else columns.rows_of_ids(space_ids)
+    def __init__(self, images: SpaceImages) -> None:
+        self._images = images
+        self._space_ids = images.ids
 
     def batch(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes | None]:
         """The replies of calls whose hits (n, k) these are, one call after another; None for a large one.
@@ -144,15 +135,15 @@ class NeighborWriter:
         )
         pieces = [search_pb2.SearchResponse(neighbors=numbers).SerializeToString()]
         for start in range(0, len(ids), _PIECE):
-            texts = self._columns_of(found.rows[start : start + _PIECE], call.texts)
+            texts = self._images.texts(found.rows[start : start + _PIECE], call.texts)
             piece = search_pb2.SearchResponse()
-            texts.put(piece.neighbors, call.texts, 0, _PIECE)
+            _put_texts(piece.neighbors, texts, call.texts, 0, _PIECE)
             pieces.append(piece.SerializeToString())
         return b"".join(pieces)
 
     def _written(self, rows: Int64, distances: Float32, calls: Sequence[Wanted]) -> list[bytes]:
         found = Found.of(rows, distances, self._space_ids, calls)
-        columns = self._columns_of(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
+        texts = self._images.texts(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
         # As wire.encode writes them, but all of them in one step.
         ids = self._space_ids[found.rows].astype("<i8", copy=False).tobytes()
         values = found.distances.astype("<f4", copy=False).tobytes()
@@ -168,39 +159,20 @@ class NeighborWriter:
             neighbors.counts.extend(call.spread(counts))
             _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
             _put(neighbors.distances, _FLOAT32, length, values[4 * start : 4 * end])
-            columns.put(neighbors, call.texts, start, end)
+            _put_texts(neighbors, texts, call.texts, start, end)
             replies.append(message.SerializeToString())
             query, start = query + call.queries, end
         return replies
 
-    def _columns_of(self, rows: Int64, wanted: Texts) -> _Columns:
-        """The texts of some rows of the space that are wanted."""
-        if not any(wanted):
-            return _Columns([], [], [])
-        columns = self._columns
-        rows = rows if self._rows is None else self._rows[rows]
-        return _Columns(
-            columns.keys(rows) if wanted.keys else [],
-            columns.labels(rows) if wanted.labels else [],
-            columns.uris(rows) if wanted.uris else [],
-        )
 
-
-class _Columns(NamedTuple):
-    """Texts of some images, in their order; an empty list where nobody wants them."""
-
-    keys: list[str]
-    labels: list[str]
-    uris: list[str]
-
-    def put(self, message: search_pb2.Neighbors, wanted: Texts, start: int, end: int) -> None:
-        """Put those that a call wants of images `start` to before `end` into its reply."""
-        if wanted.keys:
-            message.keys.extend(self.keys[start:end])
-        if wanted.labels:
-            message.labels.extend(self.labels[start:end])
-        if wanted.uris:
-            message.uris.extend(self.uris[start:end])
+def _put_texts(message: search_pb2.Neighbors, texts: ImageTexts, wanted: Texts, start: int, end: int) -> None:
+    """Put those that a call wants of images `start` to before `end` into its reply."""
+    if wanted.keys:
+        message.keys.extend(texts.keys[start:end])
+    if wanted.labels:
+        message.labels.extend(texts.labels[start:end])
+    if wanted.uris:
+        message.uris.extend(texts.uris[start:end])
 
 
 def _put(tensor: types_pb2.Tensor, kind: types_pb2.ElementType.ValueType, length: int, data: bytes) -> None:

@@ -15,6 +15,7 @@ from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.clusterings import Clustering
+from lookalike_server.columns.space_images import Texts
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
@@ -22,7 +23,6 @@ from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
-from lookalike_server.search.reply_writer import Texts
 from lookalike_server.services import replies
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import Stopwatch, deadline_of, served

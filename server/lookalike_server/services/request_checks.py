@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sized
 
 from lookalike_server.columns.columns import Columns
+from lookalike_server.columns.space_images import Texts
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
-from lookalike_server.search.reply_writer import Texts
 
 # For what is in a reply besides its neighbours: what served it, and the sizes of its columns.
 _AROUND = 1 << 16

@@ -24,7 +24,7 @@ from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.search.effort import Effort, Plan
 from lookalike_server.search.engine import Hits
-from lookalike_server.search.reply_writer import Texts, Wanted
+from lookalike_server.search.reply_writer import Wanted, texts_of
 from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.services.request_checks import check_reply
 
@@ -58,7 +58,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         space = snapshot.space(request.space)
         plan = space.planner.plan(_effort(request), self._limits, request.k)
         self._resolver.checked_kind(request.query)
-        texts = Texts.of(request.fields)
+        texts = texts_of(request.fields)
         check_reply(snapshot.columns, count_of(request.query), request.k, texts, self._limits, "k")
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
         if space.engine.entry.metric == "cosine":

@@ -157,3 +157,24 @@ def test_streams_a_collection(make_collection, clustered):
 def test_what_cannot_be_asked_is_refused(queries, k, message):
     with pytest.raises(UsageError, match=message):
         exact_search(blocks(noise(9, 4), 9), queries, k, "cosine")
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+@pytest.mark.parametrize("size", [1, 64, 1000])
+def test_a_query_finds_only_the_rows_that_it_is_allowed(metric, size):
+    vectors, queries = noise(1000, 24), noise(6, 24, seed=1)
+    random = np.random.default_rng(2)
+    third, few, none = random.random(1000) < 0.3, np.zeros(1000, bool), np.zeros(1000, bool)
+    few[[3, 500, 999]] = True
+    allowed = [third, few, None, none, third, few]
+    rows, distances = exact_search(blocks(vectors, size), queries, 10, metric, allowed)
+    for line, mask in enumerate(allowed):
+        numbers = np.arange(1000) if mask is None else np.flatnonzero(mask)
+        there = min(10, len(numbers))
+        expected_rows, expected = brute_force(vectors[numbers], queries[line : line + 1], 10, metric, numbers)
+        assert rows[line].tolist() == [*expected_rows[0], *[-1] * (10 - there)]
+        np.testing.assert_allclose(distances[line, :there], expected[0], rtol=1e-6, atol=1e-7)
+        assert np.isinf(distances[line, there:]).all()
+    alone = exact_search(blocks(vectors, 77), queries[:1], 10, metric, [third.copy()])
+    assert np.array_equal(alone[0], rows[:1])
+    assert np.array_equal(alone[1], distances[:1])

@@ -1,0 +1,55 @@
+"""The images of one space: from the rows of its index to ids and texts, and from filtered images to rows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_server.columns.columns import Columns
+from lookalike_server.columns.row_mask import Bools, RowMask
+
+Int64 = npt.NDArray[np.int64]
+
+
+class Texts(NamedTuple):
+    """Which texts of its neighbours a call wants."""
+
+    keys: bool = False
+    labels: bool = False
+    uris: bool = False
+
+
+class ImageTexts(NamedTuple):
+    """Texts of some images, in their order; an empty list where nobody wants them."""
+
+    keys: list[str]
+    labels: list[str]
+    uris: list[str]
+
+
+class SpaceImages:
+    """Row i of a space, as `Rows` counts them, is the image `ids[i]`."""
+
+    def __init__(self, columns: Columns, ids: Int64) -> None:
+        self._columns = columns
+        self.ids = ids
+        # The images' rows by those of the space; None where every image is in it.
+        self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
+
+    def texts(self, rows: Int64, wanted: Texts) -> ImageTexts:
+        """The texts of some rows (n,) that are wanted."""
+        if not any(wanted):
+            return ImageTexts([], [], [])
+        columns = self._columns
+        rows = rows if self._rows is None else self._rows[rows]
+        return ImageTexts(
+            columns.keys(rows) if wanted.keys else [],
+            columns.labels(rows) if wanted.labels else [],
+            columns.uris(rows) if wanted.uris else [],
+        )
+
+    def mask(self, images: Bools) -> RowMask:
+        """The rows of the images that are true in `images` (images,), which are those of `Columns`."""
+        return RowMask(images if self._rows is None else images[self._rows])
