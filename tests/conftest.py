@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests.patience import PATIENT_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
 # Photographs and weights lie beside the checkout, never in it; their licences
@@ -39,6 +40,7 @@ def pytest_configure() -> None:
     gc.disable()
     # Servers that tests kill leave their secrets behind: not in this user's own runtime directory.
     os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lookalike-tests-")
+    os.environ.update(PATIENT_ENVIRONMENT)
 
 
 def pytest_collection_finish() -> None:

@@ -58,8 +58,10 @@ from lookalike_server.transport.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-# How long callers are told that the server is stopping before it closes their connections.
-_REFUSING_S = 0.2
+# The server closes its connections once it refused no call for this long,
+_QUIET_S = 0.2
+# or has waited for that for this long, since some callers never stop asking.
+_REFUSING_S = 5.0
 # How often the health of devices and network is looked at.
 _LOOK_S = 0.25
 
@@ -228,10 +230,11 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
         self._in_flight.refuse()
-        await asyncio.sleep(min(grace, _REFUSING_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._in_flight.wait_idle()
+        # On a busy machine a call takes a while from its socket to the interceptor that refuses it.
+        await self._in_flight.wait_quiet(min(grace, _QUIET_S), min(grace, _REFUSING_S))
         # At once: those who watch the health would hold the server for all of the grace.
         await self._server.stop(None)
         await self._reloader.close()

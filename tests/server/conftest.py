@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
+from tests.patience import PATIENT_LIMITS
 
 from lookalike import local_secret, wire
 from lookalike.v1 import (
@@ -317,6 +318,13 @@ class AsLocalUser(grpc.aio.UnaryUnaryClientInterceptor):
 Serve = Callable[..., AbstractAsyncContextManager[Served]]
 
 
+def patient(limits: Limits | None = None) -> Limits:
+    """Limits for a server under test: times that a test leaves at their defaults are those of PATIENT_LIMITS."""
+    chosen, default = limits or Limits(), Limits()
+    times = {name: value for name, value in PATIENT_LIMITS.items() if getattr(chosen, name) == getattr(default, name)}
+    return dataclasses.replace(chosen, **times)
+
+
 @pytest.fixture
 def serve() -> Serve:
     """Serve a toy on loopback: `async with serve(toy) as served`; keywords go to App and ServeSettings."""
@@ -337,7 +345,7 @@ def serve() -> Serve:
 
         app = App(
             ServeSettings(
-                str(toy.root), listen or Listen(port=0), limits=limits or Limits(), **{"watch": 0.05, **settings}
+                str(toy.root), listen or Listen(port=0), limits=patient(limits), **{"watch": 0.05, **settings}
             ),
             devices=devices,
             open_embedder=open_embedder or no_weights,
@@ -353,7 +361,7 @@ def serve() -> Serve:
         finally:
             # Its callers have gone, so that nobody has to be told that it is stopping.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("lookalike_server.app._REFUSING_S", 0.0)
+                patch.setattr("lookalike_server.app._QUIET_S", 0.0)
                 await app.stop(grace=1)
 
     return run

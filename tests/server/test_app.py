@@ -10,6 +10,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.patience import PATIENT_LIMITS
 
 from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection.reader import CollectionReader
@@ -28,7 +29,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class TestServerInfo:
     async def test_tells_limits_threads_and_devices(self, make_toy, serve, make_embedder) -> None:
         toy = make_toy()
-        limits = Limits(max_k=99, max_queue=7)
+        limits = Limits(max_k=99, max_queue=7, **PATIENT_LIMITS)
         async with serve(toy, limits=limits, open_embedder=lambda reader, space: make_embedder(toy)) as served:
             info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
         assert (info.collection, info.generation, info.placement, list(info.devices)) == ("toys", 1, "cpu", ["cpu"])

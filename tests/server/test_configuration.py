@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.patience import PATIENT_ENVIRONMENT
 
 from lookalike.v1 import server_pb2, server_pb2_grpc
 from lookalike_indexer.collection.limits import ImageLimits
@@ -41,6 +42,8 @@ Started = Callable[..., tuple[ServeSettings | None, Result]]
 def started(make_toy, monkeypatch, tmp_path) -> Started:
     """Type `lookalike serve`; gives the settings that a server would have begun with, None when it would not."""
     root = make_toy().root
+    for name in PATIENT_ENVIRONMENT:
+        monkeypatch.delenv(name)
 
     def start(*options: object, file: str = "", **environment: str) -> tuple[ServeSettings | None, Result]:
         begun: list[ServeSettings] = []

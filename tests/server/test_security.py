@@ -86,8 +86,10 @@ def running(make_toy: Callable[[], Any]) -> Running:
     return run
 
 
-async def ask(app: App, trusted: Pair | None = None, shown: Pair | None = None, token: str = "") -> grpc.StatusCode:
-    """The status of a call on a connection of its own."""
+async def ask(
+    app: App, trusted: Pair | None = None, shown: Pair | None = None, token: str = "", *, wait: bool = False
+) -> grpc.StatusCode:
+    """The status of a call on a connection of its own; `wait` tries again where the connection is not made in time."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     if trusted is None:
         channel = grpc.aio.insecure_channel(app.address, options)
@@ -99,7 +101,9 @@ async def ask(app: App, trusted: Pair | None = None, shown: Pair | None = None, 
     async with channel:
         stub = collection_pb2_grpc.CollectionServiceStub(channel)
         try:
-            await stub.GetCollection(collection_pb2.GetCollectionRequest(), timeout=60, metadata=metadata)
+            await stub.GetCollection(
+                collection_pb2.GetCollectionRequest(), timeout=120, metadata=metadata, wait_for_ready=wait
+            )
         except grpc.aio.AioRpcError as error:
             return error.code()
         return CODE.OK
@@ -110,10 +114,10 @@ class TestTLS:
         old, new = certificates("old"), certificates("new")
         there = old.put(tmp_path)
         async with running(tls_cert=there.cert, tls_key=there.key) as app:
-            assert await ask(app, old) is CODE.OK
+            assert await ask(app, old, wait=True) is CODE.OK
             assert await ask(app, new) is CODE.UNAVAILABLE
             new.put(tmp_path)
-            assert await ask(app, new) is CODE.OK
+            assert await ask(app, new, wait=True) is CODE.OK
             assert await ask(app, old) is CODE.UNAVAILABLE
             assert await ask(app) is CODE.UNAVAILABLE, "not without encryption"
 
@@ -129,8 +133,8 @@ class TestTLS:
                 lambda: there.cert.unlink(),
             ):
                 spoil()
-                assert await ask(app, old) is CODE.OK
-                assert await ask(app, old) is CODE.OK
+                assert await ask(app, old, wait=True) is CODE.OK
+                assert await ask(app, old, wait=True) is CODE.OK
         assert caplog.text.count("cannot be used, what was read before stays") == 3, "each told once"
 
     async def test_callers_without_a_certificate_of_the_authority_stay_out(
@@ -140,11 +144,11 @@ class TestTLS:
         authority = tmp_path / "authority.pem"
         shutil.copy(friend.cert, authority)
         async with running(tls_cert=server.cert, tls_key=server.key, tls_client_ca=authority) as app:
-            assert await ask(app, server, friend) is CODE.OK
+            assert await ask(app, server, friend, wait=True) is CODE.OK
             assert await ask(app, server) is CODE.UNAVAILABLE
             assert await ask(app, server, stranger) is CODE.UNAVAILABLE
             shutil.copy(stranger.cert, authority)
-            assert await ask(app, server, stranger) is CODE.OK
+            assert await ask(app, server, stranger, wait=True) is CODE.OK
             assert await ask(app, server, friend) is CODE.UNAVAILABLE
 
     def test_files_that_cannot_be_used_are_one_sentence(self, certificates, tmp_path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, TypeAlias, cast
@@ -135,11 +136,20 @@ class InFlight(UnaryInterceptor):
     def __init__(self) -> None:
         self.count = 0
         self._refusing = False
+        self._refused = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def wait_idle(self) -> None:
         await self._idle.wait()
+
+    async def wait_quiet(self, pause_s: float, most_s: float) -> None:
+        """Wait until no call was refused for `pause_s`, and for no longer than `most_s`."""
+        end = time.monotonic() + most_s
+        seen = -1
+        while seen != self._refused and time.monotonic() < end:
+            seen = self._refused
+            await asyncio.sleep(pause_s)
 
     def refuse(self) -> None:
         """Answer every further call with UNAVAILABLE, which callers may send again, elsewhere or later."""
@@ -148,7 +158,8 @@ class InFlight(UnaryInterceptor):
     def wrap(self, method: str, call: Call) -> Call:
         async def counted(request: Any, context: Any) -> Any:
             if self._refusing:
-                # Not counted: who goes on asking does not hold up the end.
+                # Not in flight: a caller that goes on asking does not hold up the end.
+                self._refused += 1
                 refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
                 await abort(context, refused)
             self.count += 1
