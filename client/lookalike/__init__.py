@@ -16,6 +16,7 @@ from __future__ import annotations
 from lookalike import aio as aio
 from lookalike._channel import TLS
 from lookalike._collection import (
+    Attribute,
     Clustering,
     Collection,
     Index,
@@ -56,6 +57,7 @@ from lookalike._sync import Client
 __all__ = [
     "TLS",
     "AsyncPager",
+    "Attribute",
     "Attribution",
     "AuthenticationError",
     "CallCancelledError",

@@ -84,6 +84,21 @@ class Clustering:
 
 
 @dataclass(frozen=True)
+class Attribute:
+    """A column about images that was attached to the collection.
+
+    `type` is "bool", "int64", "float64", "string", "timestamp" or "list<string>". `count` images have a value,
+    `examples` are some of them as text. `table` is the attribute table that it came with.
+    """
+
+    table: str
+    name: str
+    type: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Collection:
     """A generation of a collection.
 
@@ -99,6 +114,7 @@ class Collection:
     default_space: str
     spaces: tuple[Space, ...]
     clusterings: tuple[Clustering, ...]
+    attributes: tuple[Attribute, ...] = ()
 
     def _repr_html_(self) -> str:
         about = (
@@ -118,12 +134,19 @@ class Collection:
             "inertia": [each.inertia for each in self.clusterings],
             "images": [each.images for each in self.clusterings],
         }
+        attributes = {
+            "attribute": [each.name for each in self.attributes],
+            "type": [each.type for each in self.attributes],
+            "images": [each.count for each in self.attributes],
+            "examples": [", ".join(each.examples) for each in self.attributes],
+        }
         untrained = ", ".join(each.name for each in self.spaces if not each.pretrained)
         return html.box(
             html.heading(self.name, faint=about),
             html.note(f"The default space is {self.default_space}.") if self.default_space else "",
             html.table(spaces, len(self.spaces), most=len(self.spaces)),
             html.table(clusterings, len(self.clusterings), most=len(self.clusterings)),
+            html.table(attributes, len(self.attributes), most=len(self.attributes)) if self.attributes else "",
             html.note(f"UNTRAINED weights: {untrained}." if untrained else ""),
         )
 

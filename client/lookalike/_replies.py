@@ -11,7 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
-from lookalike._collection import Clustering, Collection, Index, Metric, RecallPoint, Space, StoredImages, Thumbnails
+from lookalike._collection import (
+    Attribute,
+    Clustering,
+    Collection,
+    Index,
+    Metric,
+    RecallPoint,
+    Space,
+    StoredImages,
+    Thumbnails,
+)
 from lookalike._memberships import Clusters, Members, MembershipsBatch
 from lookalike._neighbors import NeighborsBatch
 from lookalike._paging import Page
@@ -129,6 +139,9 @@ def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
         clusterings=tuple(
             Clustering(each.name, each.space, each.k, each.spherical, each.inertia, each.images, each.missing)
             for each in reply.clusterings
+        ),
+        attributes=tuple(
+            Attribute(each.table, each.name, each.type, each.count, tuple(each.examples)) for each in reply.attributes
         ),
     )
 

@@ -7,9 +7,9 @@ import sys
 import lookalike
 
 PUBLIC = """
-TLS AsyncPager Attribution AuthenticationError CallCancelledError Client ClosedError Cluster Clustering Clusters
-Collection DataLossError DeadlineExceededError Experiment FailedPreconditionError GenerationChangedError Index
-InvalidArgumentError Limits LocalClient LookalikeError Member Members Membership Memberships MembershipsBatch
+TLS AsyncPager Attribute Attribution AuthenticationError CallCancelledError Client ClosedError Cluster Clustering
+Clusters Collection DataLossError DeadlineExceededError Experiment FailedPreconditionError GenerationChangedError
+Index InvalidArgumentError Limits LocalClient LookalikeError Member Members Membership Memberships MembershipsBatch
 MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError
 RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings
 UnavailableError UnimplementedError aio open request_id

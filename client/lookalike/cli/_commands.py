@@ -32,6 +32,7 @@ _ORDER: Final = (
     "embed",
     "cluster",
     "build",
+    "attach",
     "serve",
     "explore",
     "search",

@@ -68,6 +68,8 @@ def _as_text(described: dict[str, Any]) -> str:
     ]
     if described["clusterings"]:
         parts += ["", _clusterings(described)]
+    if described.get("attributes"):
+        parts += ["", _attributes(described)]
     if not all(space["pretrained"] for space in described["spaces"]):
         parts += ["", UNTRAINED]
     if "server" in described:
@@ -119,6 +121,14 @@ def _clusterings(described: dict[str, Any]) -> str:
         for each in described["clusterings"]
     ]
     return table(("clustering", "k", "images", "inertia", "spherical"), rows)
+
+
+def _attributes(described: dict[str, Any]) -> str:
+    rows = [
+        (each["name"], each["type"], each["count"], ", ".join(each["examples"]), each["table"])
+        for each in described["attributes"]
+    ]
+    return table(("attribute", "type", "images", "examples", "table"), rows)
 
 
 def _server(server: dict[str, Any]) -> str:

@@ -240,6 +240,42 @@ class Clustering(google.protobuf.message.Message):
 global___Clustering = Clustering
 
 @typing.final
+class Attribute(google.protobuf.message.Message):
+    """A column about images that was attached to the collection."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    TYPE_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    EXAMPLES_FIELD_NUMBER: builtins.int
+    TABLE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, which no other column has."""
+    type: builtins.str
+    """"bool", "int64", "float64", "string", "timestamp" or "list<string>"."""
+    count: builtins.int
+    """The number of images that have a value."""
+    table: builtins.str
+    """The table that it was attached with."""
+    @property
+    def examples(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Some values, as text."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        type: builtins.str = ...,
+        count: builtins.int = ...,
+        examples: collections.abc.Iterable[builtins.str] | None = ...,
+        table: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["count", b"count", "examples", b"examples", "name", b"name", "table", b"table", "type", b"type"]) -> None: ...
+
+global___Attribute = Attribute
+
+@typing.final
 class GetCollectionRequest(google.protobuf.message.Message):
     """Asks for the collection's description."""
 
@@ -265,6 +301,7 @@ class GetCollectionResponse(google.protobuf.message.Message):
     DEFAULT_SPACE_FIELD_NUMBER: builtins.int
     SPACES_FIELD_NUMBER: builtins.int
     CLUSTERINGS_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The directory's name."""
     generation: builtins.int
@@ -285,6 +322,10 @@ class GetCollectionResponse(google.protobuf.message.Message):
     def clusterings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Clustering]:
         """The clusterings."""
 
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Attribute]:
+        """The columns of all attribute tables, by table, then in the order of the table."""
+
     def __init__(
         self,
         *,
@@ -296,8 +337,9 @@ class GetCollectionResponse(google.protobuf.message.Message):
         default_space: builtins.str = ...,
         spaces: collections.abc.Iterable[global___Space] | None = ...,
         clusterings: collections.abc.Iterable[global___Clustering] | None = ...,
+        attributes: collections.abc.Iterable[global___Attribute] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "default_space", b"default_space", "generation", b"generation", "images", b"images", "labels", b"labels", "name", b"name", "rejects", b"rejects", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "clusterings", b"clusterings", "default_space", b"default_space", "generation", b"generation", "images", b"images", "labels", b"labels", "name", b"name", "rejects", b"rejects", "spaces", b"spaces"]) -> None: ...
 
 global___GetCollectionResponse = GetCollectionResponse
 

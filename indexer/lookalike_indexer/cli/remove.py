@@ -1,4 +1,4 @@
-"""`lookalike remove`: take clusterings, indexes, results, spaces and models out of a collection."""
+"""`lookalike remove`: take clusterings, indexes, results, attributes, spaces and models out of a collection."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--clustering", "clusterings", multiple=True, metavar="SPACE/NAME", help="A clustering.  Repeatable.")
 @click.option("--index", "indexes", multiple=True, metavar="SPACE/NAME", help="An index.  Repeatable.")
 @click.option("--result", "results", multiple=True, metavar="KIND/NAME", help="A stored result.  Repeatable.")
+@click.option("--attributes", multiple=True, metavar="TABLE", help="An attribute table with its columns.  Repeatable.")
 @click.option(
     "--space", "spaces", multiple=True, metavar="NAME", help="A space with all that was made of it.  Repeatable."
 )
@@ -30,6 +31,7 @@ def remove(
     clusterings: tuple[str, ...],
     indexes: tuple[str, ...],
     results: tuple[str, ...],
+    attributes: tuple[str, ...],
     spaces: tuple[str, ...],
     models: tuple[str, ...],
     as_json: bool,
@@ -45,7 +47,7 @@ def remove(
 
     storage = Storage(collection)
     generations.require_latest(storage)
-    unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models)
+    unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models, attributes)
     with writing(storage):
         draft, done = removal.remove(generations.require_latest(storage), unwanted)
         generation = generations.publish(storage, draft).generation
@@ -64,5 +66,6 @@ def told(done: Removed) -> list[str]:
         ("clustering", done.clusterings),
         ("index", done.indexes),
         ("result", done.results),
+        ("attribute table", done.attributes),
     ]
     return [*(f"removed the {kind} {name}" for kind, names in kinds for name in names), *done.notes]

@@ -9,6 +9,7 @@ from collections.abc import Set
 from pathlib import PurePosixPath
 
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
 from lookalike_indexer.errors import DataLossError
 
 
@@ -28,6 +29,12 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has the space {space!r} of a model that it does not have, {entry.model!r}.")
         if entry.dim < 1 or entry.rows < 0:
             raise DataLossError(f"{name} has the space {space!r} with {entry.rows} rows of {entry.dim} dimensions.")
+    for table, attributes in manifest.attributes.items():
+        for column in attributes.columns:
+            if column.type not in ATTRIBUTE_TYPES:
+                raise DataLossError(
+                    f"{name} has the attribute {column.name!r} of {table!r} with an unknown type, {column.type!r}."
+                )
     made: list[tuple[str, ClusteringEntry | IndexEntry]] = [*manifest.clusterings.items(), *manifest.indexes.items()]
     for key, one in made:
         if one.space not in manifest.spaces:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,11 @@ def describe(reader: CollectionReader, served: Mapping[str, str] | None = None) 
         "clusterings": [
             _clustering(reader, name, entry)
             for name, entry in sorted(manifest.clusterings.items(), key=lambda each: natural(each[0]))
+        ],
+        "attributes": [
+            {"table": name, **dataclasses.asdict(column)}
+            for name, entry in sorted(manifest.attributes.items())
+            for column in entry.columns
         ],
     }
 

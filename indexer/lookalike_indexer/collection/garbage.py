@@ -31,6 +31,7 @@ _OWN = [
         rf"work/{_NAME}/part-\d{{6,}}\.{_DIGEST}\.json",
         rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
         rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss)",
+        rf"attributes/{_NAME}/{_DIGEST}/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/centroids\.parquet",
         rf"embeddings/{_NAME}/{_PART}",

@@ -138,4 +138,6 @@ def _named(draft: Manifest) -> set[str]:
         paths.update(index.parts, [index.path])
     for result in draft.results.values():
         paths.update(result.tables.values())
+    for attributes in draft.attributes.values():
+        paths.update(attributes.parts)
     return paths

@@ -8,6 +8,7 @@
     predictions/<model>/part-000000.parquet
     models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
+    attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
     indexes/<space>/<digest>.choice.json         kinds of index that were tried
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
@@ -110,6 +111,10 @@ def revised_model_file(path: str, digest: str) -> str:
 def clustering(space: str, name: str, digest: str) -> str:
     """The folder of a clustering."""
     return f"clusterings/{space}/{name}/{digest[:16]}"
+
+
+def attributes(table: str, digest: str, part: int) -> str:
+    return f"attributes/{table}/{digest[:16]}/{part_name(part)}"
 
 
 def index(space: str, digest: str) -> str:

@@ -109,6 +109,36 @@ class ClusteringEntry:
 
 
 @dataclass(frozen=True)
+class AttributeColumn:
+    """A column of an attribute table.
+
+    `type` is the name of one of schema.ATTRIBUTE_TYPES. `count` images have a
+    value; `examples` are the first different ones, by ascending id, as short texts.
+    """
+
+    name: str
+    type: str
+    count: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class AttributesEntry:
+    """An attribute table: columns about images, which a user attached.
+
+    `parts` have the column id and then `columns`, by ascending id; each is about the images of the images part of
+    its number, as that was when the table was attached. Images without a row have no values. `rows` is the number
+    of images that a row of the user's table named. `digest` is that of the user's table and of the images' ids and
+    keys.
+    """
+
+    columns: list[AttributeColumn]
+    rows: int
+    parts: list[str]
+    digest: str
+
+
+@dataclass(frozen=True)
 class RecallPoint:
     """recall@k as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
 
@@ -201,7 +231,7 @@ class Manifest:
     """A generation.
 
     Keys of `clusterings` and `indexes` are "space/name", of `results`
-    "kind/name". `limits` are those that the images were decoded within.
+    "kind/name", of `attributes` the names of the tables. `limits` are those that the images were decoded within.
     `left_out` counts the files of the source that no image was made of, by the
     reason. `default_space_is_set` says that a user asked for the default space.
     """
@@ -221,6 +251,7 @@ class Manifest:
     default_space_is_set: bool = False
     limits: ImageLimits = DEFAULT_LIMITS
     left_out: dict[str, int] = field(default_factory=dict)
+    attributes: dict[str, AttributesEntry] = field(default_factory=dict)
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""

@@ -127,7 +127,7 @@ class CollectionReader:
         """The absolute paths of a table's parts, in order, for other readers of Parquet.
 
         A table is "images", "source", "embeddings/SPACE", "predictions/MODEL",
-        "rejects/MODEL" or "clusterings/SPACE/NAME", the assignments of that.
+        "rejects/MODEL", "attributes/TABLE" or "clusterings/SPACE/NAME", the assignments of that.
         The folder of a table may also hold parts of other generations, so that
         a pattern such as `images/*.parquet` can read an image twice.
         NotFoundError names the tables there are.
@@ -138,6 +138,7 @@ class CollectionReader:
         tables |= {f"predictions/{name}": model.predictions for name, model in manifest.models.items()}
         tables |= {f"rejects/{name}": model.rejects for name, model in manifest.models.items()}
         tables |= {f"clusterings/{name}": entry.assignments for name, entry in manifest.clusterings.items()}
+        tables |= {f"attributes/{name}": entry.parts for name, entry in manifest.attributes.items()}
         if table not in tables:
             raise NotFoundError(
                 f"The collection {self.name} has no table {table!r}; it has: {', '.join(sorted(tables))}."

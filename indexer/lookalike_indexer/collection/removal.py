@@ -1,4 +1,4 @@
-"""Removing what a collection has no use for any more: clusterings, indexes, results, spaces and models.
+"""Removing what a collection has no use for any more: clusterings, indexes, results, attributes, spaces and models.
 
 Removing changes the manifest alone. The files go when no kept generation names
 them, see garbage.py.
@@ -18,13 +18,14 @@ from lookalike_indexer.errors import NotFoundError, UsageError
 
 @dataclass(frozen=True)
 class Unwanted:
-    """What to remove: clusterings and indexes by "space/name", results by "kind/name", spaces and models by name."""
+    """What to remove: clusterings and indexes by "space/name", results by "kind/name", the others by name."""
 
     clusterings: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
     results: tuple[str, ...] = ()
     spaces: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Removed:
     results: list[str]
     spaces: list[str]
     models: list[str]
+    attributes: list[str]
     notes: list[str]
 
 
@@ -48,7 +50,7 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     what is.
     """
     if not any(dataclasses.astuple(unwanted)):
-        raise UsageError("Name what to remove: give --clustering, --index, --result, --space or --model.")
+        raise UsageError("Name what to remove: give --clustering, --index, --result, --attributes, --space or --model.")
     models = _known("model", unwanted.models, manifest.models)
     spaces = _known("space", unwanted.spaces, manifest.spaces)
     spaces |= {name for name, entry in manifest.spaces.items() if entry.model in models}
@@ -63,8 +65,10 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     indexes |= {name for name, entry in manifest.indexes.items() if entry.space in spaces}
     results = _known("result", unwanted.results, manifest.results)
     results |= {name for name, entry in manifest.results.items() if _made_in(entry) in spaces}
+    attributes = _known("attribute table", unwanted.attributes, manifest.attributes)
     draft = dataclasses.replace(
         manifest,
+        attributes={name: entry for name, entry in manifest.attributes.items() if name not in attributes},
         models={name: entry for name, entry in manifest.models.items() if name not in models},
         spaces={name: entry for name, entry in manifest.spaces.items() if name not in spaces},
         clusterings={name: entry for name, entry in manifest.clusterings.items() if name not in clusterings},
@@ -74,7 +78,13 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     if manifest.default_space in spaces:
         draft = with_default_space(draft)
     removed = Removed(
-        sorted(clusterings), sorted(indexes), sorted(results), sorted(spaces), sorted(models), _notes(manifest, draft)
+        sorted(clusterings),
+        sorted(indexes),
+        sorted(results),
+        sorted(spaces),
+        sorted(models),
+        sorted(attributes),
+        _notes(manifest, draft),
     )
     return draft, removed
 

@@ -7,6 +7,7 @@ point noise does not shrink, and decoding it would cost more than reading it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -119,6 +120,23 @@ def centroids(dim: int) -> pa.Schema:
             pa.field("centroid", vector, nullable=False),
         ]
     )
+
+
+# The types that an attribute may have, by name. Timestamps are in UTC.
+ATTRIBUTE_TYPES = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+    "timestamp": pa.timestamp("us"),
+    "list<string>": pa.list_(pa.string()),
+}
+
+
+def attributes(columns: Iterable[tuple[str, str]]) -> pa.Schema:
+    """The id and the columns of an attribute table, each a name and the name of its type."""
+    fields = [pa.field(name, ATTRIBUTE_TYPES[kind]) for name, kind in columns]
+    return pa.schema([pa.field("id", pa.int64(), nullable=False), *fields])
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:

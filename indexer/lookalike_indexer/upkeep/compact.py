@@ -54,7 +54,7 @@ def planned(storage: Storage, draft: Manifest, rows: int = ROWS) -> tuple[Groupi
         paths
         for numbers in found.groups
         for paths in (
-            *(table.all_of(numbers) for table in tables.every()),
+            *(table.all_of(numbers) for table in [*tables.every(), *tables.attributes]),
             *(paths for space in draft.spaces for paths in tables.assigned(space, numbers)),
         )
         if paths
@@ -119,6 +119,9 @@ def _renamed(draft: Manifest, paths: Mapping[str, str]) -> Manifest:
         indexes={
             name: dataclasses.replace(entry, parts=now(draft.parts_of(entry))) for name, entry in draft.indexes.items()
         },
+        attributes={
+            name: dataclasses.replace(entry, parts=now(entry.parts)) for name, entry in draft.attributes.items()
+        },
     )
 
 
@@ -139,7 +142,8 @@ def _numbers(draft: Manifest) -> set[int]:
     Files that no generation names do not count, so that a run which was killed
     is repeated under the same names.
     """
-    tables = [table.paths for table in Tables.of(draft).every()]
+    every = Tables.of(draft)
+    tables = [table.paths for table in [*every.every(), *every.attributes]]
     for clustering in draft.clusterings.values():
         tables += [draft.parts_of(clustering), clustering.assignments]
     tables += [draft.parts_of(index) for index in draft.indexes.values()]

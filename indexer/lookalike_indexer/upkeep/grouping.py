@@ -98,7 +98,8 @@ class Tables:
     """Every table of a manifest.
 
     `assignments` has the space of each clustering, and its file by the
-    embedding part that it is of.
+    embedding part that it is of. Attribute tables join by id, not by part, so
+    that a group may have parts in some of them.
     """
 
     listing: Table
@@ -107,6 +108,7 @@ class Tables:
     rejects: dict[str, Table]
     spaces: dict[str, Table]
     assignments: list[tuple[str, dict[str, str]]]
+    attributes: list[Table]
 
     @classmethod
     def of(cls, manifest: Manifest) -> Tables:
@@ -120,6 +122,7 @@ class Tables:
                 (entry.space, dict(zip(manifest.parts_of(entry), entry.assignments, strict=False)))
                 for entry in manifest.clusterings.values()
             ],
+            [Table(entry.parts) for entry in manifest.attributes.values()],
         )
 
     def single(self) -> list[Table]:
@@ -127,7 +130,7 @@ class Tables:
         return [self.listing, self.images, *self.predictions.values(), *self.spaces.values()]
 
     def every(self) -> list[Table]:
-        """All tables but the assignments."""
+        """All tables but the assignments and the attributes."""
         return [*self.single(), *self.rejects.values()]
 
     def assigned(self, space: str, numbers: Sequence[int]) -> Iterator[list[str]]:

@@ -36,6 +36,10 @@ class Merger:
         identity = listing_identity(self.reader.storage, listing).encode()
         images = layout.images(into)
         self._small(tables.images.all_of(numbers), images, {schema.ABOUT: identity})
+        for table in tables.attributes:
+            found = table.all_of(numbers)
+            if found:
+                self._small(found, _renumbered(found[0], into), {})
         mark = {schema.ABOUT: about(read_part(self.reader.storage, images, ["id", "sha256"])).encode()}
         for name, model in manifest.models.items():
             made_by = {schema.FINGERPRINT: model_identity(model.spec).encode(), **mark}
@@ -48,7 +52,7 @@ class Merger:
             made_by = {schema.FINGERPRINT: space.fingerprint.encode(), **mark}
             self._embeddings(parts, layout.embeddings(name, into), made_by)
             for paths in tables.assigned(name, numbers):
-                self._small(paths, f"{paths[0].rsplit('/', 1)[0]}/{layout.part_name(into)}", {})
+                self._small(paths, _renumbered(paths[0], into), {})
 
     def _small(self, paths: Sequence[str], target: str, metadata: Metadata) -> None:
         """Merge files of a table that is small enough to be held; their rows come by ascending id."""
@@ -110,3 +114,8 @@ class Merger:
         if rows != expected:
             raise DataLossError(f"{', '.join(paths)} have {rows} rows and the manifest says {expected}.")
         self.paths.update(dict.fromkeys(paths, target))
+
+
+def _renumbered(path: str, into: int) -> str:
+    """The path of another part of the table that a part is of."""
+    return f"{path.rsplit('/', 1)[0]}/{layout.part_name(into)}"

@@ -52,6 +52,7 @@ class _Tables:
     listing: Parts
     images: Parts
     models: list[_Model]
+    attributes: list[Parts]
 
     @classmethod
     def of(cls, manifest: Manifest) -> _Tables:
@@ -64,11 +65,12 @@ class _Tables:
             )
             for name, entry in manifest.models.items()
         ]
-        return cls(_by_number(manifest.listing), _by_number(manifest.images), models)
+        attributes = [_by_number(entry.parts) for entry in manifest.attributes.values()]
+        return cls(_by_number(manifest.listing), _by_number(manifest.images), models, attributes)
 
     def paths(self, number: int) -> Iterator[str]:
         """The paths of a part in all tables."""
-        tables = [self.listing, self.images]
+        tables = [self.listing, self.images, *self.attributes]
         for model in self.models:
             tables += [model.predictions, model.rejects, *model.spaces]
         for table in tables:
@@ -91,6 +93,9 @@ class _Part:
         """Compare the part of every table; returns the largest id of the listing's."""
         images, models = self._of(self._tables.images), self._tables.models
         kept = self._images(images)
+        for attributes in self._tables.attributes:
+            for path in self._of(attributes):
+                self._subset(path, kept)
         rejected = [self._rejects(self._of(model.rejects)) for model in models]
         if any(model.rejected for model in models):
             there = np.isin(self._ids, np.concatenate([kept, *rejected]))

@@ -22,6 +22,9 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         )
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"
+    for name, attributes in manifest.attributes.items():
+        if path in attributes.parts:
+            return f"remove it and attach the table again with: {command('attach', root, 'TABLE', '--name', name)}"
     for clustering in manifest.clusterings.values():
         if path == clustering.centroids or path in clustering.assignments:
             return f"remove it and run: {cluster_command(root, clustering)}"

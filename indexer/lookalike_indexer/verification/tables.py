@@ -52,6 +52,10 @@ def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
         yield clustering.centroids, [schema.centroids(manifest.spaces[clustering.space].dim)], ""
         for path in clustering.assignments:
             yield path, [schema.ASSIGNMENTS], ""
+    for attributes in manifest.attributes.values():
+        columns = schema.attributes((column.name, column.type) for column in attributes.columns)
+        for path in attributes.parts:
+            yield path, [columns], ""
     for result in manifest.results.values():
         for path in result.tables.values():
             yield path, [], ""

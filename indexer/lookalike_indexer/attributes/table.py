@@ -1,0 +1,107 @@
+"""A user's table, read as a stream of batches: CSV, Parquet or JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from lookalike_indexer.attributes.types import check_name, checked_kind
+from lookalike_indexer.errors import NotFoundError, UsageError
+
+# The column that corrects labels; its values are texts.
+LABEL = "label"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to attach of a table: the column of keys, the columns (all others when empty), types by column."""
+
+    key: str
+    columns: tuple[str, ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A file of rows. `names` are its columns in order."""
+
+    names: Sequence[str]
+
+    def kinds(self, columns: Sequence[str], types: Mapping[str, str]) -> dict[str, str]:
+        """The type of each of some columns by name, those of `types` as given; reads the file where it must."""
+        ...
+
+    def batches(self, key: str, kinds: Mapping[str, str]) -> Iterator[pa.Table]:
+        """The rows in order: the column of keys as texts, called `key`, and columns of these types.
+
+        UsageError: a value that is of another type.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class UserTable:
+    """A table to attach: its file, and the types of its columns by name, in order."""
+
+    path: Path
+    key: str
+    kinds: dict[str, str]
+    source: Source
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield tables with the column of keys first, whatever the file calls it, and the columns by their names."""
+        names = list(self.kinds)
+        for batch in self.source.batches(self.key, self.kinds):
+            yield batch.select([self.key, *names])
+
+
+def open_table(path: Path, wanted: Wanted) -> UserTable:
+    """Open a table, and find out the types of its columns.
+
+    NotFoundError: no such file. UsageError: not such a table, no such column, a
+    name or a type that an attribute cannot have.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no table {path}.")
+    source = _source(path)
+    _check_names(path, source.names, wanted)
+    columns = list(wanted.columns) or [name for name in source.names if name != wanted.key]
+    if not columns:
+        raise UsageError(f"The table {path} has no column besides its keys; there is nothing to attach.")
+    for name in columns:
+        check_name(name)
+    types = {name: checked_kind(name, kind) for name, kind in wanted.types.items()}
+    if LABEL in columns:
+        types[LABEL] = "string"
+    kinds = source.kinds(columns, types)
+    return UserTable(path, wanted.key, {name: kinds[name] for name in columns}, source)
+
+
+def _source(path: Path) -> Source:
+    suffix = path.suffix.lower()
+    if suffix in {".parquet", ".pq"}:
+        from lookalike_indexer.attributes.parquet_table import ParquetTable
+
+        return ParquetTable(path)
+    if suffix in {".jsonl", ".ndjson", ".json"}:
+        from lookalike_indexer.attributes.json_table import JsonTable
+
+        return JsonTable(path)
+    from lookalike_indexer.attributes.csv_table import CsvTable
+
+    return CsvTable(path)
+
+
+def _check_names(path: Path, names: Sequence[str], wanted: Wanted) -> None:
+    twice = {name for name in names if list(names).count(name) > 1}
+    asked = [wanted.key, *wanted.columns, *wanted.types]
+    if twice & {*asked, *(() if wanted.columns else names)}:
+        raise UsageError(f"The table {path} has the column {min(twice)!r} twice; rename one of them.")
+    for name in asked:
+        if name not in names:
+            raise UsageError(f"The table {path} has no column {name!r}; it has: {', '.join(names)}.")
+    if wanted.key in wanted.columns:
+        raise UsageError(f"The column {wanted.key!r} has the keys; it is no attribute as well.")

@@ -1,0 +1,100 @@
+"""The types that an attribute may have, and how the columns of other types become one of them."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
+from lookalike_indexer.errors import UsageError
+
+# Columns that every image has: an attribute cannot have such a name. `label` corrects the labels, see labels.py.
+RESERVED = ("id", "key", "uri", "width", "height", "bytes", "format", "distance", "margin", "probability")
+
+_TYPES = ", ".join(ATTRIBUTE_TYPES)
+
+
+def kind_of(kind: pa.DataType) -> str | None:
+    """The name of the type that a column of an Arrow type becomes; None where there is none.
+
+    Integers become int64; decimals and floats float64; dates and timestamps timestamps in UTC; lists of strings stay.
+    """
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_integer(kind):
+        return "int64"
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "float64"
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return "timestamp"
+    if is_text(kind) or pa.types.is_null(kind):
+        return "string"
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    return "list<string>" if is_list and is_text(kind.value_type) else None
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is one of Arrow's types of text."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def checked_kind(name: str, text: str) -> str:
+    """The name of a type that a user gave for a column; UsageError names those that there are."""
+    kind = {"list": "list<string>", "int": "int64", "float": "float64"}.get(text, text)
+    if kind not in ATTRIBUTE_TYPES:
+        raise UsageError(f"{text!r} is no type for the column {name!r}; the types are: {_TYPES}.")
+    return kind
+
+
+def check_name(name: str) -> None:
+    """UsageError when an attribute cannot have a name."""
+    if name in RESERVED:
+        raise UsageError(
+            f"The column {name!r} would hide what every image has under that name; rename it, or leave it out with "
+            "--columns."
+        )
+    if not name or len(name) > 128 or not name.isprintable():
+        raise UsageError(f"{name!r} cannot be the name of a column; use 1 to 128 printable characters.")
+
+
+def cast(array: pa.Array, kind: str) -> pa.Array:
+    """An array of Arrow's type as one of the type of that name; pa.ArrowException where a value does not fit.
+
+    NaN becomes null: tables have it where a value is missing. Elements that are null leave their list.
+    """
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if kind == "timestamp":
+        return _utc(array)
+    if kind == "list<string>":
+        return _without_nulls(array)
+    found = array.cast(ATTRIBUTE_TYPES[kind])
+    return pc.if_else(pc.is_nan(found), None, found) if kind == "float64" else found
+
+
+def _utc(array: pa.Array) -> pa.Array:
+    """Timestamps or dates as microseconds in UTC, without a zone; a time without one is taken as UTC."""
+    if getattr(array.type, "tz", None) is not None:
+        array = array.cast(pa.timestamp(array.type.unit, "UTC")).cast(pa.timestamp(array.type.unit))
+    # What is finer than a microsecond is cut off.
+    return (
+        array.cast(ATTRIBUTE_TYPES["timestamp"], safe=False)
+        if _is_finer(array)
+        else array.cast(ATTRIBUTE_TYPES["timestamp"])
+    )
+
+
+def _is_finer(array: pa.Array) -> bool:
+    return bool(pa.types.is_timestamp(array.type) and array.type.unit == "ns")
+
+
+def _without_nulls(array: pa.Array) -> pa.Array:
+    lists = array.cast(pa.list_(pa.string()))
+    if not lists.flatten().null_count:
+        return lists
+    return pa.array(
+        [None if one is None else [text for text in one if text is not None] for one in lists.to_pylist()],
+        pa.list_(pa.string()),
+    )

@@ -1,0 +1,89 @@
+"""`lookalike attach`: attributes of the images, from a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import aligned, printable
+
+if TYPE_CHECKING:
+    from lookalike_indexer.attributes.attach import Attached
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.argument("table", type=click.Path(path_type=Path), metavar="TABLE")
+@click.option("--key", required=True, metavar="COLUMN", help="The column of TABLE that has the images' keys.")
+@click.option("--name", metavar="NAME", help="The attribute table's name.  [default: the file's, without its suffix]")
+@click.option("--columns", metavar="A,B,...", help="Attach these columns only.  [default: all but the key]")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    metavar="COLUMN=TYPE",
+    help="Read a column as bool, int64, float64, string, timestamp or list.  Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@reported
+def attach(
+    collection: str,
+    table: Path,
+    key: str,
+    name: str | None,
+    columns: str | None,
+    types: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Attach the columns of TABLE to the images of the collection in DIR. Embeds nothing.
+
+    TABLE is a file of CSV, Parquet or JSON lines, with a row for each image. The result
+    is one new generation. A table that is attached again under the same name replaces
+    the one before. A column `label` corrects the labels of the images. Searches filter by
+    attributes: see `lookalike search --where`.
+    """
+    from lookalike_indexer.attributes.attach import attach as attached
+    from lookalike_indexer.attributes.table import Wanted
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+
+    chosen = tuple(one.strip() for one in columns.split(",") if one.strip()) if columns else ()
+    wanted = Wanted(key, chosen, dict(map(_type, types)))
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage):
+        latest = generations.require_latest(storage)
+        draft, done = attached(storage, latest, table, name or table.stem, wanted, TerminalProgress())
+        generation = generations.publish(storage, draft).generation
+    if as_json:
+        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done)}))
+    else:
+        click.echo("\n".join([*told(done), f"{collection} is at generation {generation}."]))
+
+
+def _type(text: str) -> tuple[str, str]:
+    column, equals, kind = text.rpartition("=")
+    if not equals or not column:
+        raise click.UsageError(f"--type {text} must be COLUMN=TYPE, such as price=float64.")
+    return column, kind
+
+
+def told(done: Attached) -> list[str]:
+    """What was attached, as lines for a person."""
+    lines = []
+    if done.table:
+        rows = [(one.name, one.type, one.count, ", ".join(one.examples)) for one in done.columns]
+        lines.append(aligned(("attribute", "type", "images", "examples"), rows))
+        lines.append(f"attached {done.table}: {done.rows:,} rows name an image, {done.without:,} images have no row")
+    if done.relabelled:
+        lines.append(f"corrected the labels of {done.relabelled:,} images")
+    if done.unmatched:
+        lines.append(f"{done.unmatched:,} rows name no image of the collection, such as {printable(done.example)!r}")
+    return lines or ["nothing has changed"]
