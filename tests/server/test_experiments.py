@@ -106,7 +106,7 @@ async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
         )
     same(by_id.result, explain(view_of(toy), 30, neighbours=3))
     assert by_key.result == by_id.result
-    same(mapped.result, explain(view_of(toy), 30, class_names={"label1": ["7", "class 8"]}))
+    same(mapped.result, explain(view_of(toy), 30, class_map={"label1": ["7", "class 8"]}))
 
 
 async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> None:

@@ -1,43 +1,49 @@
-"""The attributions of an explained image, drawn over it."""
+"""The attributions of explained images, drawn over them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
+from PIL import Image
 
-from lookalike_indexer.attribution.attributor import Attributor, Method
-from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.attribution.attributor import Method
+from lookalike_indexer.attribution.opened import OpenedModel
+from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import View
-from lookalike_indexer.images.prepare import Prepared, prepare
-from lookalike_indexer.pictures.explanation import Overlay
+from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.pictures.overlay import overlay
 
-_TITLES: dict[Method, str] = {"cam": "Grad-CAM", "gbp": "guided backprop"}
+
+@dataclass
+class Attributions:
+    """Pictures of what speaks for classes in one image: by class index and method.
+
+    `original` is what the network sees of the image. `lacking` says of a method
+    why the network has none.
+    """
+
+    original: Image.Image
+    drawn: dict[tuple[int, str], Image.Image] = field(default_factory=dict)
+    lacking: dict[Method, str] = field(default_factory=dict)
 
 
 def drawn_attributions(
-    view: View, row: int, explained: Result, methods: Sequence[Method], weights_file: str | None = None
-) -> list[Overlay]:
-    """Each method for the class that the image is taken for and, where it is known, for its own, with captions.
+    opened: OpenedModel, pixels: Pixels, explained: Result, methods: Sequence[Method]
+) -> Attributions:
+    """Each method for the class that the image is taken for and, where it is known, for that of its label.
 
-    DecodeError: the image is not there any more. Others as those of `Attributor`.
+    `pixels` is the image as the network takes it.
     """
-    attributor = Attributor.open(view.reader, str(explained.settings["model"]), weights_file)
-    (uri,) = view.uris(np.array([row]))
-    image = prepare(uri, attributor.preprocessing, view.reader.manifest.limits)
-    if not isinstance(image, Prepared):
-        raise DecodeError(f"{uri} cannot be read any more: {image.reason}; restore the file that was embedded.")
-    classes = {str(explained.settings["rival"]): int(str(explained.settings["rival_class"]))}
-    own = int(str(explained.settings["own_class"]))
-    if own >= 0:
-        classes[str(explained.settings["label"])] = own
-    return [
-        (
-            [_TITLES[method], f"for {name}"],
-            overlay(image.pixels, attributor.attribution(image.pixels, index, method), method),
-        )
-        for name, index in classes.items()
-        for method in methods
-    ]
+    found = Attributions(Image.fromarray(pixels.transpose(1, 2, 0)))
+    first = explained.tables["predictions"].column("class_index")[0].as_py()
+    classes = [first, int(str(explained.settings["rival_class"])), int(str(explained.settings["own_class"]))]
+    for method in methods:
+        for index in dict.fromkeys(index for index in classes if index >= 0):
+            try:
+                attribution = opened.attributor.attribution(pixels, index, method)
+            except NotBuiltError as error:
+                found.lacking[method] = str(error)
+                break
+            found.drawn[index, method] = overlay(pixels, attribution, method)
+    return found

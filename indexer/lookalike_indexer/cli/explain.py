@@ -1,31 +1,40 @@
-"""`lookalike explain`: why an image was classified as it was."""
+"""`lookalike explain`: why images were classified as they were."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
-    experiment_options,
+    as_data,
     findings,
-    open_view,
+    json_option,
+    out_option,
+    plain,
+    seed_option,
     shown,
     space_option,
     to_json,
     told,
 )
 from lookalike_indexer.cli.out_folder import open_out
+from lookalike_indexer.cli.subjects import Named, collection_option, open_subjects, random_option
 from lookalike_indexer.errors import UsageError
 
 if TYPE_CHECKING:
-    from lookalike_indexer.attribution.attributor import Method
+    import pyarrow as pa
+
+    from lookalike_indexer.experiments.result import Result
 
 
 @click.command()
-@click.argument("key")
+@click.argument("subjects", nargs=-1, metavar="[DIR] KEY|PICTURE...", type=click.Path())
+@random_option
+@seed_option
 @space_option
 @click.option(
     "-k", "neighbours", type=click.IntRange(min=1), default=5, show_default=True, help="Images of each class shown."
@@ -40,13 +49,17 @@ if TYPE_CHECKING:
 @click.option("--cam", is_flag=True, help="Draw Grad-CAM over the image, for the class taken and for its own.")
 @click.option("--gbp", is_flag=True, help="Draw guided backpropagation over the image, likewise.")
 @click.option(
-    "--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now, for --cam and --gbp."
+    "--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now, where they are needed."
 )
-@experiment_options
+@collection_option
+@out_option
+@json_option
 @reported
 def explain(
-    key: str,
-    collection: str,
+    subjects: tuple[str, ...],
+    drawn: int | None,
+    seed: int,
+    collection: str | None,
     space: str,
     neighbours: int,
     class_map_file: str | None,
@@ -56,43 +69,68 @@ def explain(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Explain what the models make of the image KEY, which is its path relative to the source.
+    """Explain what the models make of images of the collection in DIR, or of pictures outside of it.
 
+    KEY is an image's path relative to the source; PICTURE is any picture file.
     Shows the predictions of each model against the label, the nearest images
     of the class that it is taken for beside the nearest of its own, and the
-    clusters that it is in. --out draws all of that as one picture.
+    clusters that it is in.
+
+    --out draws explain.png, a table of all images: class index, probability,
+    class, the original, Grad-CAM and guided backpropagation; and a picture for
+    each image with what is nearest to it.
     """
+    from lookalike_indexer.cli.explained import Explainer
     from lookalike_indexer.experiments.class_map import read_class_map
-    from lookalike_indexer.experiments.explain import explain as experiment
 
     if (cam or gbp) and out is None:
         raise UsageError("--cam and --gbp draw pictures; say where to with --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
-    view, folder = open_view(collection), open_out(out)
-    row = view.row_of_key(key)
-    result = experiment(view, row, space, neighbours=neighbours, class_names=names)
+    view, _, images = open_subjects(subjects, collection, drawn, seed)
+    folder = open_out(out)
+    explainer = Explainer(view, space, weights, neighbours, names)
+    results = [explainer.result(image) for image in images]
     if folder is not None:
-        from lookalike_indexer.attribution.drawn import drawn_attributions
-        from lookalike_indexer.pictures.explanation import explanation_sheet
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
+        from lookalike_indexer.cli.explained import draw
 
-        wanted: dict[Method, bool] = {"cam": cam, "gbp": gbp}
-        methods = [method for method, drawn in wanted.items() if drawn]
-        overlays = drawn_attributions(view, row, result, methods, weights) if methods else []
-        thumbnails = Thumbnails(view)
-        sheet = explanation_sheet(
-            result,
-            thumbnails.picture(row),
-            lambda image_id: thumbnails.picture(view.row_of_id(image_id)),
-            overlays,
-        )
-        folder.save(f"explain-{key}", sheet)
+        asked = {"cam": cam, "gbp": gbp}
+        for line in draw(explainer, folder, images, results, [name for name, wanted in asked.items() if wanted]):
+            click.echo(line, err=True)
         folder.tell(as_json)
+    if len(images) == 1 and drawn is None:
+        _tell_one(results[0], as_json)
+    else:
+        _tell_all(images, results, as_json)
+
+
+def _tell_one(result: Result, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(result))
         return
     told(
         findings(result),
-        shown(result.tables["predictions"], ["model", "rank", "class", "probability", "of_label"]),
+        shown(result.tables["predictions"], ["model", "rank", "class_index", "class", "probability", "of_label"]),
         shown(result.tables["nearest"], ["group", "rank", "label", "distance", "cluster", "key"]),
     )
+
+
+def _tell_all(images: list[Named], results: list[Result], as_json: bool) -> None:
+    from lookalike_indexer.experiments.explain_table import explain_table
+
+    table = explain_table(results)
+    if as_json:
+        data: dict[str, Any] = {
+            "kind": "explain",
+            "table": plain(table.to_pylist()),
+            "images": [as_data(result) for result in results],
+        }
+        click.echo(json.dumps(data, indent=1, allow_nan=False))
+        return
+    told(
+        _listed(table),
+        *(f"{click.unstyle(image.text)}\n{findings(result)}" for image, result in zip(images, results, strict=True)),
+    )
+
+
+def _listed(table: pa.Table) -> str:
+    return shown(table, ["class_index", "probability", "class", "label", "of_label", "key"], most=table.num_rows)

@@ -1,49 +1,104 @@
-"""`lookalike show`: one image in all spaces."""
+"""`lookalike show`: images in all spaces."""
 
 from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
 
 import click
 
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import experiment_options, findings, open_view, shown, to_json, told
+from lookalike_indexer.cli.experiment_options import (
+    as_data,
+    findings,
+    json_option,
+    out_option,
+    seed_option,
+    shown,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.subjects import collection_option, open_subjects, random_option
+from lookalike_indexer.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from lookalike_indexer.cli.out_folder import OutFolder
+    from lookalike_indexer.experiments.result import Result
+    from lookalike_indexer.experiments.view import View
 
 _CLUSTERS = ["clustering", "cluster", "size", "distance", "label", "purity", "own_share"]
 
 
 @click.command()
-@click.argument("key", metavar="KEY")
+@click.argument("subjects", nargs=-1, metavar="[DIR] KEY...", type=click.Path())
+@random_option
+@seed_option
 @click.option("--members", type=click.IntRange(0, 1000), default=23, show_default=True, help="Fellow members to show.")
-@experiment_options
+@collection_option
+@out_option
+@json_option
 @reported
-def show(key: str, collection: str, members: int, out: str | None, as_json: bool) -> None:
-    """Show the stored image KEY: its cluster in every space, and what each model takes it for.
+def show(
+    subjects: tuple[str, ...],
+    drawn: int | None,
+    seed: int,
+    collection: str | None,
+    members: int,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Show stored images of the collection in DIR: their clusters in every space, and what each model takes them for.
 
-    --out draws a montage for each clustering, the image first and then the
-    members of its cluster that are most like it in that space, and a chart of
-    how far the clusterings agree.
+    --out draws layers.png, a sheet of the clusters in all layers and poolings;
+    a montage for each clustering, the image first and then the members of its
+    cluster that are most like it in that space; and a chart of how far the
+    clusterings agree. Those of several images have their keys in front.
     """
     from lookalike_indexer.cli.out_folder import open_out
     from lookalike_indexer.experiments.image_clusters import image_clusters
 
-    view, folder = open_view(collection), open_out(out)
-    row = view.row_of_key(key)
-    result = image_clusters(view, row, members)
+    view, _, images = open_subjects(subjects, collection, drawn, seed)
+    for image in images:
+        if image.row < 0:
+            raise NotFoundError(
+                f"{image.text} is no image of the collection {view.reader.name}; lookalike explain takes any picture."
+            )
+    folder = open_out(out)
+    results = [image_clusters(view, image.row, members) for image in images]
+    is_one = len(images) == 1 and drawn is None
     if as_json:
-        click.echo(to_json(result))
+        every = {"kind": "image_clusters", "images": [as_data(result) for result in results]}
+        click.echo(to_json(results[0]) if is_one else json.dumps(every, indent=1, allow_nan=False))
     else:
-        predictions = result.tables["predictions"]
-        told(
-            findings(result),
-            shown(predictions, ["model", "rank", "class", "probability"]) if len(predictions) else "",
-            shown(result.tables["clusters"], _CLUSTERS, 100),
-        )
+        for number, result in enumerate(results):
+            click.echo("\n" * bool(number), nl=False)
+            _tell(result)
     if folder is not None:
-        from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
-        from lookalike_indexer.pictures.thumbnails import Thumbnails
-
-        for name, picture in cluster_montages(result, row, Thumbnails(view)):
-            folder.save(name, picture)
-        figure = agreement_figure(result)
-        if figure is not None:
-            folder.save("agreement", figure)
+        for image, result in zip(images, results, strict=True):
+            _draw(view, image.row, result, folder, "" if is_one else f"{image.text}-")
         folder.tell(as_json)
+
+
+def _tell(result: Result) -> None:
+    predictions = result.tables["predictions"]
+    told(
+        findings(result),
+        shown(predictions, ["model", "rank", "class", "probability"]) if len(predictions) else "",
+        shown(result.tables["clusters"], _CLUSTERS, 100),
+    )
+
+
+def _draw(view: View, row: int, result: Result, folder: OutFolder, prefix: str) -> None:
+    from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
+    from lookalike_indexer.pictures.layer_sheet import layer_sheets
+    from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+    thumbnails = Thumbnails(view)
+    for name, picture in layer_sheets(result, row, view.reader.manifest.spaces, thumbnails):
+        folder.save(f"{prefix}{name}", picture)
+    for name, picture in cluster_montages(result, row, thumbnails):
+        folder.save(f"{prefix}{name}", picture)
+    figure = agreement_figure(result)
+    # It is about all images.
+    if figure is not None and not any(path.name == "agreement.png" for path in folder.written):
+        folder.save("agreement", figure)

@@ -2,36 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.view import View
+from lookalike_indexer.experiments.view import Float32, View
 from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.indexing.metric import prepare
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 _NAN = float("nan")
 
 
-def nearest_of(
-    view: View, row: int, space: str, metric: Metric, groups: Mapping[str, Bool], neighbours: int
-) -> pa.Table:
-    """The nearest images of each group, the image itself left out."""
+class Placed(NamedTuple):
+    """The cluster of an image (-1: none), its Euclidean distance to the centroid, and how much farther the next is."""
+
+    cluster: int
+    distance: float
+    margin: float
+
+
+# Gives an image's place in a clustering, by "space/name".
+PlaceIn: TypeAlias = Callable[[str], Placed]
+
+
+def stored_vector(view: View, row: int, space: str) -> Float32:
+    """The embedding of a stored image, float32 of shape (1, dim); NotBuiltError when it is not in the space."""
     rows = view.space_rows(space)
     place = int(np.searchsorted(rows, row))
     if place == len(rows) or rows[place] != row:
         raise NotBuiltError(f"The image {view.keys(np.array([row]))[0]} has no embedding in the space {space}.")
-    query = view.reader.vectors(space, np.array([place]))
+    return view.reader.vectors(space, np.array([place]))
+
+
+def stored_place(view: View, row: int) -> PlaceIn:
+    """The places of a stored image, as they were made."""
+
+    def place(clustering: str) -> Placed:
+        assigned = view.assigned(clustering)
+        return Placed(int(assigned.clusters[row]), float(assigned.distances[row]), float(assigned.margins[row]))
+
+    return place
+
+
+def nearest_place(view: View, vector: Float32) -> PlaceIn:
+    """The places of a picture that is not stored: with the nearest centroid. `vector` is float32 of shape (1, dim)."""
+
+    def place(clustering: str) -> Placed:
+        entry = view.reader.clustering(clustering)
+        found = assign(prepare(vector, entry.metric), view.reader.centroids(clustering))
+        return Placed(int(found.clusters[0]), float(found.distances[0]), float(found.margins[0]))
+
+    return place
+
+
+def nearest_of(
+    view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bool], neighbours: int
+) -> pa.Table:
+    """The images of each group that are nearest to `query`, float32 of shape (1, dim).
+
+    A group is bool of shape (images,). Columns: group, rank, id, key, label,
+    distance, and cluster, that in the space's current clustering.
+    """
     tables = []
-    for group, wanted in groups.items():
-        among = wanted.copy()
-        among[row] = False
+    for group, among in groups.items():
         blocks = ((block[among[block]], vectors[among[block]]) for block, vectors in view.stream(space))
         some = ((numbers, vectors) for numbers, vectors in blocks if len(numbers))
         found, distances = exact_search(some, query, neighbours, metric)
@@ -62,8 +104,8 @@ def _clusters_of(view: View, space: str, rows: Int64) -> npt.NDArray[np.int32]:
     return clusters
 
 
-def clusters_around(view: View, row: int, space: str) -> pa.Table:
-    """The image's cluster in each clustering of a space.
+def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) -> pa.Table:
+    """The image's cluster in each clustering of a space; `label_code` is that of its label, -1 for none.
 
     clustering, cluster, size, main_label (the most frequent one), main_share
     and own_share (of that label and of the image's own among the members),
@@ -73,22 +115,21 @@ def clusters_around(view: View, row: int, space: str) -> pa.Table:
     for name, entry in sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0])):
         if entry.space != space:
             continue
-        assigned = view.assigned(name)
-        cluster = int(assigned.clusters[row])
-        members = view.labels[(assigned.clusters == cluster) & (cluster >= 0)]
+        place = place_in(name)
+        members = view.labels[(view.assigned(name).clusters == place.cluster) & (place.cluster >= 0)]
         counts = np.bincount(members[members >= 0], minlength=1)
         main = int(counts.argmax()) if counts.any() else -1
-        own = int((members == view.labels[row]).sum()) if view.labels[row] >= 0 else 0
+        own = int((members == label_code).sum()) if label_code >= 0 else 0
         lines.append(
             {
                 "clustering": name,
-                "cluster": cluster,
+                "cluster": place.cluster,
                 "size": len(members),
                 "main_label": view.label_names[main] if main >= 0 else "",
                 "main_share": counts[main] / len(members) if main >= 0 else _NAN,
                 "own_share": own / len(members) if len(members) else _NAN,
-                "distance": float(assigned.distances[row]),
-                "margin": float(assigned.margins[row]),
+                "distance": place.distance,
+                "margin": place.margin,
             }
         )
     return pa.Table.from_pylist(lines) if lines else pa.table({"clustering": pa.array([], pa.string())})

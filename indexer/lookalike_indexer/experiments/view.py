@@ -131,6 +131,11 @@ class View:
             )
         return row
 
+    def row_of_uri(self, uri: str) -> int | None:
+        """The row of the image that lies in a file, by its absolute path; None when none does."""
+        row: int = pc.index(self._images.column("uri"), uri).as_py()
+        return row if row >= 0 else None
+
     def row_of_id(self, image_id: int) -> int:
         """The row of an image by id; NotFoundError when there is none."""
         row = int(np.searchsorted(self.ids, image_id))

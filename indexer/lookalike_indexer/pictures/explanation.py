@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 from PIL import Image
 
@@ -10,37 +10,63 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.montage import GOOD, ODD, QUERY, MontageStyle, Section, Tile, montage
 
 Picture = Callable[[int], Image.Image | None]
-Overlay = tuple[Sequence[str], Image.Image]
+# Pictures of what speaks for a class, by its index and the method, "cam" or "gbp".
+Drawn = Mapping[tuple[int, str], Image.Image]
+TITLES = {"cam": "Grad-CAM", "gbp": "guided backprop"}
 
 
 def explanation_sheet(
-    result: Result, image: Image.Image | None, picture: Picture, overlays: Sequence[Overlay] = ()
+    result: Result, image: Image.Image | None, picture: Picture, drawn: Drawn | None = None
 ) -> Image.Image:
     """Draw an explanation: the image and what is drawn over it, its nearest images of the rival class and of its own.
 
-    `picture` gives an image's thumbnail by id; `overlays` are drawn beside the
-    image, each with its captions.
+    `picture` gives an image's thumbnail by id; `drawn` ones stand beside the image:
+    those of the rival class, then those of the own one.
     """
     settings = result.settings
-    first = next(line for line in result.tables["predictions"].to_pylist() if line["model"] == settings["model"])
-    told = [str(settings["label"]) or "no label", f"taken for {first['class']} ({first['probability']:.0%})"]
-    top = [Tile(image, told, QUERY), *(Tile(drawn, captions) for captions, drawn in overlays)]
+    model, label = str(settings["model"]), str(settings["label"])
+    first = next(line for line in result.tables["predictions"].to_pylist() if line["model"] == model)
+    told = [label or "no label", f"taken for {first['class']} ({first['probability']:.0%})"]
+    top = [Tile(image, told, QUERY, words=2), *_overlays(result, drawn or {})]
     nearest = result.tables["nearest"].to_pylist()
-    sections = [Section(top, f"{settings['key']}, in {settings['space']}")]
+    sections = [Section(top, f"{_file(str(settings['key']))} in the space {settings['space']}")]
     rivals = {
         "label": str(settings["rival"]),
-        "prediction": f"those taken for {settings['rival']}",
-        "other": f"other labels; none stands for {settings['rival']}",
+        "prediction": f"those that are taken for {settings['rival']} too",
+        "other": f"{'other' if label else 'all'} labels; none stands for {settings['rival']}",
     }
+    own = f"nearest {'other ' if settings['rival_by'] == 'prediction' else ''}images of {label}"
     for group, title, frame in (
-        ("rival", f"nearest of {rivals[str(settings['rival_by'])]}", ODD),
-        ("own", f"nearest of {settings['label']}", GOOD),
+        ("rival", f"nearest of {rivals[str(settings['rival_by'])]}", ODD if label else ""),
+        ("own", own, GOOD),
     ):
         tiles = [
-            Tile(picture(line["id"]), [line["label"] or "no label", f"{line['distance']:.3f}"], frame)
+            Tile(
+                picture(line["id"]),
+                [line["label"] or "no label", f"{line['distance']:.3f}", _file(line["key"])],
+                frame,
+                2,
+            )
             for line in nearest
             if line["group"] == group
         ]
         if tiles:
             sections.append(Section(tiles, title))
     return montage(sections, " ".join(result.findings[:1]), MontageStyle(tile=160, columns=6))
+
+
+def _overlays(result: Result, drawn: Drawn) -> list[Tile]:
+    settings = result.settings
+    names = {int(str(settings["rival_class"])): str(settings["rival"])}
+    if int(str(settings["own_class"])) >= 0:
+        names[int(str(settings["own_class"]))] = str(settings["label"])
+    return [
+        Tile(drawn[index, method], [TITLES[method], f"for {name}"], words=2)
+        for index, name in names.items()
+        for method in ("cam", "gbp")
+        if (index, method) in drawn
+    ]
+
+
+def _file(key: str) -> str:
+    return key.rsplit("/", 1)[-1]

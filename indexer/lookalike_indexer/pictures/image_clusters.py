@@ -27,7 +27,7 @@ def cluster_montages(result: Result, row: int, thumbnails: Thumbnails) -> Iterat
         own = [member for member in members if member["clustering"] == line["clustering"]]
         pictures = thumbnails.pictures_of_ids([member["id"] for member in own])
         tiles = [
-            Tile(picture, _caption(member), _frame(member["label"], label))
+            Tile(picture, _caption(member), frame(member["label"], label))
             for member, picture in zip(own, pictures, strict=True)
         ]
         yield line["clustering"], montage([Section([query, *tiles])], _title(line))
@@ -49,11 +49,16 @@ def agreement_figure(result: Result) -> Figure | None:
 
 
 def _title(line: dict[str, Any]) -> str:
+    return f"{line['clustering']}: {cluster_told(line)}"
+
+
+def cluster_told(line: dict[str, Any]) -> str:
+    """A row of the table "clusters" in words: the cluster, its size, and its most frequent label."""
     if line["cluster"] < 0:
-        return f"{line['clustering']}: in no cluster"
+        return "in no cluster"
     counted = "1 image" if line["size"] == 1 else f"{line['size']} images"
-    title = f"{line['clustering']}: cluster {line['cluster']}, {counted}"
-    return f"{title}, purity {line['purity']:.2f} ({line['label']})" if line["label"] else title
+    told = f"cluster {line['cluster']}, {counted}"
+    return f"{told}, purity {line['purity']:.2f} ({line['label']})" if line["label"] else told
 
 
 def _caption(member: dict[str, Any]) -> list[str]:
@@ -64,5 +69,6 @@ def _caption(member: dict[str, Any]) -> list[str]:
     ]
 
 
-def _frame(label: str, wanted: str) -> str:
+def frame(label: str, wanted: str) -> str:
+    """The color of the frame of an image with a label where another is wanted; "" where one of them is unknown."""
     return "" if not (label and wanted) else GOOD if label == wanted else ODD

@@ -10,7 +10,7 @@ from PIL import Image
 from lookalike_indexer.experiments.interpret import KINDS
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.montage import Tile
-from lookalike_indexer.pictures.sheet import SheetRow, sheet
+from lookalike_indexer.pictures.sheet import Header, SheetRow, sheet
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 # Clusters on one sheet, and samples of each kind that are drawn.
@@ -30,7 +30,8 @@ def interpretation_sheets(result: Result, thumbnails: Thumbnails) -> Iterator[tu
         rows = [_row(line, samples, thumbnails, drawn) for line in clusters[start : start + _ROWS]]
         page = f", sheet {number} of {len(pages)}" if len(pages) > 1 else ""
         title = f"{result.settings['clustering']}: what each cluster is about{page}"
-        yield f"interpret-{number:02d}", sheet(rows, [_HEADS[kind] for kind in KINDS], drawn, title, "interpretation")
+        header = Header(title, "interpretation")
+        yield f"interpret-{number:02d}", sheet(rows, [_HEADS[kind] for kind in KINDS], drawn, header)
 
 
 def _row(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.report.chapter import Made
 from lookalike_indexer.report.context import Context
@@ -11,7 +13,7 @@ from lookalike_indexer.report.inline import Picture
 
 if TYPE_CHECKING:
     from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.pictures.explanation import Overlay
+    from lookalike_indexer.pictures.explanation import Drawn
 
 # Montages of more clusterings than this are left to `lookalike show`.
 _MONTAGES = 4
@@ -77,31 +79,34 @@ def explained(context: Context) -> Made:
     from lookalike_indexer.pictures.explanation import explanation_sheet
 
     result = explain(context.view, context.row)
-    overlays, left_out = _overlays(context, result)
+    drawn, left_out = _attributions(context, result)
     sheet = explanation_sheet(
         result,
         context.thumbnails.picture(context.row),
         lambda image_id: context.thumbnails.picture(context.view.row_of_id(image_id)),
-        overlays,
+        drawn,
     )
     tables = {
-        "predictions": ["model", "rank", "class", "probability", "of_label"],
+        "predictions": ["model", "rank", "class_index", "class", "probability", "of_label"],
         "nearest": ["group", "rank", "label", "distance", "cluster", "key"],
         "clusters": ["clustering", "cluster", "size", "main_label", "main_share", "own_share"],
     }
     return Made(result, tables, [("The image, the class that it is taken for, and its own", sheet)], left_out)
 
 
-def _overlays(context: Context, result: Result) -> tuple[list[Overlay], list[str]]:
+def _attributions(context: Context, result: Result) -> tuple[Drawn, list[str]]:
     """Grad-CAM and guided backpropagation, as far as the network and its weights are to be had; and why not others."""
     from lookalike_indexer.attribution.attributor import METHODS
     from lookalike_indexer.attribution.drawn import drawn_attributions
+    from lookalike_indexer.attribution.opened import OpenedModel
 
-    drawn: list[Overlay] = []
+    try:
+        opened = OpenedModel(context.view.reader, str(result.settings["model"]))
+        pixels = opened.pixels(context.view.uris(np.array([context.row]))[0])
+        found = drawn_attributions(opened, pixels, result, METHODS)
+    except IndexerError as error:
+        return {}, [f"Not drawn, --cam and --gbp: {error}"]
     reasons: dict[str, list[str]] = {}
-    for method in METHODS:
-        try:
-            drawn += drawn_attributions(context.view, context.row, result, [method])
-        except IndexerError as error:
-            reasons.setdefault(str(error), []).append(f"--{method}")
-    return drawn, [f"Not drawn, {' and '.join(methods)}: {reason}" for reason, methods in reasons.items()]
+    for method, reason in found.lacking.items():
+        reasons.setdefault(reason, []).append(f"--{method}")
+    return found.drawn, [f"Not drawn, {' and '.join(names)}: {reason}" for reason, names in reasons.items()]

@@ -47,7 +47,7 @@ ATTRIBUTION: Final = "attribution"
 # Those that read the weights of a model, which may no longer lie where they were.
 _OF_WEIGHTS: Final = {"label_tree"}
 # Arguments that are mappings; as items they can be compared and hashed.
-_MAPPINGS: Final = {"class_map", "class_names"}
+_MAPPINGS: Final = {"class_map"}
 _NICENESS = 10
 # Times as long as a network it may give no sign of life.
 _SILENCE = 6

@@ -115,7 +115,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def ExplainImage(self, request: experiment_pb2.ExplainImageRequest, context: Context) -> Any:
         """The bytes of an ExplainImageResponse."""
         given: dict[str, Any] = _count("neighbours", request.neighbours, self._limits.max_members)
-        given |= _set(class_names=await self._class_map(request))
+        given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
             row, space = _row(snapshot, request.image), snapshot.space(request.space)
             return await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})

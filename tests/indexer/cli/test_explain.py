@@ -15,6 +15,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
 
 
@@ -74,6 +75,58 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
+def test_several_images_are_one_table(collection, tmp_path: Path):
+    """The folder comes first, stored images by key or by file, drawn ones, and a picture that is not stored."""
+    photos = Path(collection).parent / "photos"
+    new = tmp_path / "new.png"
+    with Image.open(photos / "a" / "0.png") as picture:
+        picture.rotate(90).save(new)
+    (tmp_path / "map.csv").write_text("label,class\na,0\nb,1\n")
+    options = [collection, "a/0.png", photos / "b" / "1.png", new, "--class-map", tmp_path / "map.csv"]
+    done = CliRunner().invoke(explain, [*map(str, options), "--out", str(tmp_path / "out"), "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [one["settings"]["key"] for one in found["images"]] == ["a/0.png", "b/1.png", str(new)]
+    assert found["images"][0]["settings"]["label"] == "a"
+    lines = [line for line in found["table"] if line["is_first"]]
+    assert [line["key"] for line in lines] == ["a/0.png", "b/1.png", str(new)]
+    for line, one in zip(lines, found["images"], strict=True):
+        first = one["tables"]["predictions"][0]
+        assert (line["class_index"], line["probability"]) == (first["class_index"], first["probability"])
+    names = ["explain-a-0.png.png", "explain-b-1.png.png", "explain-new.png.png", "explain.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    # Below the head there is a row of 160 pixels for each class of each image.
+    assert pixels(tmp_path / "out" / "explain.png").shape[0] > 160 * len(found["table"])
+    text = CliRunner().invoke(explain, list(map(str, options))).output
+    for line in found["table"]:
+        assert line["class"] in text
+
+
+def test_images_are_drawn_by_chance_and_the_seed_decides(collection):
+    def drawn(*options: object) -> list[str]:
+        found = json.loads(run(collection, "--random", 3, *options, "--json"))
+        return [one["settings"]["key"] for one in found["images"]]
+
+    assert len(set(drawn())) == 3
+    assert drawn() == drawn()
+    assert any(drawn() != drawn("--seed", seed) for seed in range(3))
+    assert len(drawn("b/1.png", "--random", 50)) == 8
+
+
+def test_without_the_weights_the_table_lacks_attributions_and_says_why(collection, tmp_path: Path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise WeightsError("The weights are gone; give --weights FILE.")
+
+    monkeypatch.setattr("lookalike_indexer.attribution.opened.stored_module", refuse)
+    done = CliRunner().invoke(explain, ["a/0.png", "--collection", collection, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "Attributions were not drawn: The weights are gone" in done.stderr
+    assert (tmp_path / "out" / "explain.png").is_file()
+    asked = CliRunner().invoke(explain, ["a/0.png", "--collection", collection, "--out", str(tmp_path / "o"), "--cam"])
+    assert asked.exit_code == 1
+    assert "The weights are gone; give --weights FILE." in asked.stderr
+
+
 def test_mistakes_are_one_sentence(collection, tmp_path: Path):
     def refused(*arguments: str) -> str:
         done = CliRunner().invoke(explain, ["--collection", collection, *arguments])
@@ -84,4 +137,9 @@ def test_mistakes_are_one_sentence(collection, tmp_path: Path):
     assert "say where to with --out DIR" in refused("a/0.png", "--cam")
     assert "has no image with key 'c/9.png'" in refused("c/9.png")
     assert "has no space 'resnet9'" in refused("a/0.png", "--space", "resnet9")
+    assert "There is no file of that name, either." in refused("c/9.png")
+    (tmp_path / "text.jpg").write_text("no picture")
+    assert "text.jpg cannot be read as a picture" in refused(str(tmp_path / "text.jpg"))
+    assert "is a folder; name a picture file" in refused(str(tmp_path))
+    assert "Name at least one image" in refused()
     assert "none.csv cannot be read: No such file" in refused("a/0.png", "--class-map", str(tmp_path / "none.csv"))

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from lookalike_indexer.cli.show import show
+from lookalike_indexer.collection import generations
+from lookalike_indexer.pictures import layer_sheet
+from lookalike_indexer.pictures.sheet import sheet
 
 
 @pytest.fixture
@@ -39,9 +46,45 @@ def test_a_montage_for_each_clustering(root: str, tmp_path):
     assert len(json.loads(told.stdout)["tables"]["members"]) == 6
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "agreement.png",
+        "layers.png",
         "tiny-made.png",
         "tiny-two.png",
     ]
+
+
+def test_layers_stand_below_each_other_and_poolings_side_by_side(
+    make_collection, publish_space, publish_clustering, clustered, tmp_path, monkeypatch
+):
+    vectors = clustered(12, 4, 3)
+    storage = make_collection(vectors, labels=["cat", "dog", "cow"] * 4)
+    for name in ("tiny.conv2.avg", "tiny.conv2.max", "tiny.conv10.avg"):
+        publish_space(storage, name, np.arange(12) * 3 + 1, vectors)
+    manifest = generations.require_latest(storage)
+    pooled = dataclasses.replace(manifest.spaces["tiny.conv2.max"], pooling="max")
+    generations.publish(storage, dataclasses.replace(manifest, spaces={**manifest.spaces, "tiny.conv2.max": pooled}))
+    for name in ("tiny", "tiny.conv2.avg", "tiny.conv2.max", "tiny.conv10.avg"):
+        publish_clustering(storage, [0, 1, 2] * 4, space=name)
+    drawn: list[Any] = []
+    monkeypatch.setattr(
+        layer_sheet, "sheet", lambda rows, heads, *_: drawn.append((rows, heads)) or sheet(rows, heads, *_)
+    )
+    told = run(str(storage.root), "00004.jpg", "00007.jpg", "--out", tmp_path / "out")
+    assert told.exit_code == 0, told.output
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"00004.jpg-layers.png", "00007.jpg-layers.png", "00007.jpg-tiny.conv10.avg-made.png"} < names
+    rows, heads = drawn[0]
+    assert heads == ["avg pooling", "max pooling"]
+    assert [row.before[0] for row in rows] == ["conv2", "conv10", "last features"]
+    assert rows[0].notes == ["cluster 1, 4 images, purity 1.00 (dog)"] * 2
+    assert rows[1].notes[1] == "not embedded"
+    assert [len(tiles) for tiles in rows[1].groups] == [3, 0]
+
+
+def test_only_stored_images_are_shown(root: str, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "new.png")
+    told = run(root, tmp_path / "new.png")
+    assert told.exit_code == 1
+    assert "lookalike explain takes any picture" in told.output
 
 
 def test_an_unknown_key_is_one_sentence(root: str):

@@ -14,7 +14,9 @@ from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.explain import explain
+from lookalike_indexer.experiments.explain import explain, explain_picture
+from lookalike_indexer.experiments.explain_table import explain_table
+from lookalike_indexer.experiments.subject import Picture
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Silent
 
@@ -112,10 +114,62 @@ def test_a_class_that_no_label_stands_for_is_stood_for_by_others_taken_for_it(ex
 
 
 def test_a_class_map_says_what_a_label_stands_for(explained):
-    found = explain(explained(), 9, class_names={"tench": ["goldfish"]})
+    found = explain(explained(), 9, class_map={"tench": ["goldfish"]})
     assert found.findings[0] == "tiny takes it for goldfish (75%), as its label tench says; the next is stingray."
 
 
 def test_without_predictions_there_is_nothing_to_explain(explained):
     with pytest.raises(NotBuiltError, match="keeps no predictions of the model tiny"):
         explain(explained(predictions=False), 0)
+
+
+def test_no_image_is_in_both_groups(explained):
+    # Row 9, a tench, is taken for a stingray as row 0 is, another tench; no label stands for that class.
+    found = explain(explained([[RAY, TENCH], *TOP[1:9], [RAY, GOLDFISH]]), 9, neighbours=9)
+    groups = {
+        group: found.tables["nearest"].filter(pc.field("group") == group).column("key").to_pylist()
+        for group in ("own", "rival")
+    }
+    assert groups == {"own": ["00010.jpg", "00007.jpg", "00004.jpg"], "rival": ["00001.jpg", "00025.jpg"]}
+    told = (
+        "The nearest image that is taken for stingray too is at 0.443 (label tench), the nearest other image of tench"
+    )
+    assert any(line.startswith(told) for line in found.findings)
+
+
+def test_a_label_whose_images_are_all_taken_for_the_class_keeps_its_group(explained):
+    found = explain(explained([[RAY, TENCH]] * 4 + TOP[4:8] + [[RAY, TENCH], [RAY, GOLDFISH]]), 9)
+    nearest = found.tables["nearest"].to_pydict()
+    assert nearest["group"] == ["own"] * 4 + ["rival"]
+    assert nearest["key"][-1] == "00025.jpg"
+
+
+def test_a_picture_outside_of_the_collection_is_explained_as_it_is_seen(explained):
+    view = explained()
+    vector = np.array([[np.cos(1.025), np.sin(1.025)]], np.float32)
+    picture = Picture("new.jpg", vector, np.array([GOLDFISH, TENCH], np.int32), np.array([0.9, 0.1], np.float32))
+    found = explain_picture(view, picture, neighbours=2)
+    assert (found.settings["key"], found.settings["stored"], found.settings["own_class"]) == ("new.jpg", False, -1)
+    assert found.tables["nearest"].column("key").to_pylist() == ["00016.jpg", "00019.jpg"]
+    (line,) = found.tables["clusters"].to_pylist()
+    # That of the goldfish, whose angles are around 1.03.
+    assert (line["size"], line["main_label"]) == (5, "goldfish")
+    assert line["distance"] < 0.05
+    assert found.findings[:2] == (
+        "tiny takes it for goldfish (90%); it has no label.",
+        "Its nearest image of goldfish is at 0.000.",
+    )
+
+
+def test_one_table_has_the_class_of_each_image_and_that_of_its_label(explained):
+    view = explained()
+    lines = explain_table([explain(view, row) for row in (0, 9, 8)]).to_pylist()
+    assert [(line["key"], line["class_index"], line["is_first"], line["of_label"]) for line in lines] == [
+        ("00001.jpg", TENCH, True, True),
+        ("00028.jpg", GOLDFISH, True, False),
+        ("00028.jpg", TENCH, False, True),
+        ("00025.jpg", RAY, True, None),
+    ]
+    # Tench is not among the classes that were kept of row 9.
+    assert (lines[2]["probability"], lines[2]["at_most"]) == (None, 0.25)
+    assert (lines[1]["probability"], lines[1]["at_most"]) == (0.75, None)

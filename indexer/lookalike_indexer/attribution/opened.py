@@ -1,0 +1,61 @@
+"""A model of a collection with its weights: what it makes of a picture, and what in that picture speaks for a class."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+
+from lookalike_indexer.attribution.attributor import Attributor
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.errors import DecodeError, NotBuiltError
+from lookalike_indexer.experiments.subject import Picture
+from lookalike_indexer.images.prepare import Prepared, prepare
+from lookalike_indexer.images.preprocessing import Pixels
+from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.nodes import trace
+
+
+class OpenedModel:
+    """A model, loaded once for any number of pictures."""
+
+    def __init__(self, reader: CollectionReader, model: str, weights_file: str | None = None) -> None:
+        """Load the network of a model of the collection; `weights_file` says where its weights lie on this machine.
+
+        WeightsError: they are not to be had. MismatchError: they are not those
+        that the collection was made with. NotBuiltError: they have no classifier.
+        """
+        self._reader, self._model = reader, model
+        self._spec = reader.model(model).spec
+        if not self._spec.classifies:
+            raise NotBuiltError(
+                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
+                "model that has one."
+            )
+        self._module: torch.nn.Module = stored_module(reader, model, weights_file)
+        self._networks: dict[str, Network] = {}
+
+    @functools.cached_property
+    def attributor(self) -> Attributor:
+        """The network, read for what speaks for a class."""
+        return Attributor(trace(self._module), self._model, self._spec.preprocessing, self._spec.classes)
+
+    def pixels(self, image: str | bytes) -> Pixels:
+        """A picture by its URI or its encoded bytes, as the network takes it: uint8 of shape (3, crop, crop).
+
+        DecodeError: it cannot be read.
+        """
+        prepared = prepare(image, self._spec.preprocessing, self._reader.manifest.limits)
+        if not isinstance(prepared, Prepared):
+            raise DecodeError(prepared.reason, kind=prepared.kind)
+        return prepared.pixels
+
+    def seen(self, name: str, pixels: Pixels, space: str) -> Picture:
+        """The embedding of a picture in a space of this model, and its most probable classes."""
+        if space not in self._networks:
+            entry = self._reader.space(space)[1]
+            node = Node(entry.layer, entry.pooling)
+            self._networks[space] = Network(trace(self._module), [node], self._spec.preprocessing, "cpu", "float32")
+        result = self._networks[space].embed([pixels])
+        return Picture(name, result.embeddings[0], result.classes[0], result.probabilities[0])

@@ -1,0 +1,151 @@
+"""What `lookalike explain` finds and draws."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lookalike_indexer.cli.out_folder import OutFolder
+from lookalike_indexer.cli.subjects import Named
+from lookalike_indexer.errors import DecodeError, NotBuiltError, WeightsError
+from lookalike_indexer.experiments.explain import explain, explain_picture
+from lookalike_indexer.experiments.explain_table import explain_table
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.images.thumbnail import thumbnail
+from lookalike_indexer.sources.fetch import fetch
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from lookalike_indexer.attribution.drawn import Attributions
+    from lookalike_indexer.attribution.opened import OpenedModel
+
+_METHODS = ("cam", "gbp")
+_THUMBNAIL = 160
+
+
+class Explainer:
+    """Explains images of a view and pictures outside of it; the network is loaded when it is first needed."""
+
+    def __init__(
+        self,
+        view: View,
+        space: str,
+        weights_file: str | None,
+        neighbours: int,
+        class_map: Mapping[str, Sequence[str]] | None,
+    ) -> None:
+        self.view = view
+        self.space, entry = view.reader.space(space)
+        self.model = entry.model
+        self._weights_file, self._neighbours, self._class_map = weights_file, neighbours, class_map
+
+    @functools.cached_property
+    def opened(self) -> OpenedModel:
+        """The space's model with its weights. WeightsError, MismatchError, NotBuiltError: see OpenedModel."""
+        from lookalike_indexer.attribution.opened import OpenedModel
+
+        return OpenedModel(self.view.reader, self.model, self._weights_file)
+
+    def uri(self, image: Named) -> str:
+        """Where the image lies: a file, or a member of a container."""
+        return self.view.uris(np.array([image.row]))[0] if image.row >= 0 else str(Path(image.text).absolute())
+
+    def result(self, image: Named) -> Result:
+        """The explanation; DecodeError: a file that is no picture."""
+        given = {"neighbours": self._neighbours, "class_map": self._class_map}
+        if image.row >= 0:
+            return explain(self.view, image.row, self.space, **given)  # type: ignore[arg-type]
+        opened = self.opened
+        try:
+            pixels = opened.pixels(self.uri(image))
+        except DecodeError as error:
+            raise DecodeError(f"{image.text} cannot be read as a picture: {error}.") from error
+        picture = opened.seen(image.text, pixels, self.space)
+        return explain_picture(self.view, picture, self.space, **given)  # type: ignore[arg-type]
+
+    def attributions(self, image: Named, result: Result, methods: Sequence[str]) -> Attributions:
+        """The attributions of an explained image; DecodeError: it is not there any more."""
+        from lookalike_indexer.attribution.drawn import drawn_attributions
+
+        try:
+            pixels = self.opened.pixels(self.uri(image))
+        except DecodeError as error:
+            raise DecodeError(
+                f"{self.uri(image)} cannot be read any more: {error}; restore the file that was embedded."
+            ) from error
+        return drawn_attributions(self.opened, pixels, result, methods)  # type: ignore[arg-type]
+
+    def thumbnail(self, image: Named) -> Image.Image | None:
+        """A small copy of an image; None where it cannot be read any more."""
+        import io
+
+        from PIL import Image
+
+        limits = self.view.reader.manifest.limits
+        try:
+            data = thumbnail(fetch(self.uri(image), limits.max_bytes), _THUMBNAIL, limits)
+        except DecodeError:
+            return None
+        return Image.open(io.BytesIO(data)).convert("RGB")
+
+
+def draw(
+    explainer: Explainer, folder: OutFolder, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
+) -> list[str]:
+    """Draw the table of all images, and a sheet for each; returns what could not be drawn, and why.
+
+    The methods that are `asked` for must be had, and are drawn on the sheet of
+    each image, too. Without any, the table has both methods, as far as they can
+    be had.
+    """
+    from lookalike_indexer.pictures.explain_sheet import explain_sheets
+    from lookalike_indexer.pictures.explanation import explanation_sheet
+    from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+    found, notes = _attributed(explainer, images, results, asked)
+    thumbnails = Thumbnails(explainer.view)
+    small = {image.text: explainer.thumbnail(image) for image in images}
+    seen = {key: one.original for key, one in found.items()}
+    drawn = {image.text: found[image.text].drawn if image.text in found else {} for image in images}
+    methods = [method for method in asked or _METHODS if any(method in pair for one in drawn.values() for pair in one)]
+    classes = explain_table(results)
+    for name, sheet in explain_sheets(classes, small | seen, drawn, methods, explainer.model, notes):
+        folder.save(name, sheet)
+    for image, result in zip(images, results, strict=True):
+        sheet = explanation_sheet(
+            result,
+            small[image.text],
+            lambda image_id: thumbnails.picture(explainer.view.row_of_id(image_id)),
+            drawn[image.text] if asked else {},
+        )
+        folder.save(f"explain-{image.text if image.row >= 0 else Path(image.text).name}", sheet)
+    return notes
+
+
+def _attributed(
+    explainer: Explainer, images: Sequence[Named], results: Sequence[Result], asked: Sequence[str]
+) -> tuple[dict[str, Attributions], list[str]]:
+    """The attributions by key, and why some could not be drawn: an error where they were asked for."""
+    found: dict[str, Attributions] = {}
+    notes: list[str] = []
+    for image, result in zip(images, results, strict=True):
+        try:
+            found[image.text] = explainer.attributions(image, result, asked or _METHODS)
+        except (WeightsError, NotBuiltError, DecodeError) as error:
+            if asked:
+                raise
+            notes.append(f"Attributions were not drawn: {error}")
+            if not isinstance(error, DecodeError):
+                break
+            continue
+        for method, reason in found[image.text].lacking.items():
+            if method in asked:
+                raise NotBuiltError(reason)
+            notes.append(reason)
+    return found, list(dict.fromkeys(notes))

@@ -1,0 +1,90 @@
+"""What `explain` and `show` are asked about: the collection, and images of it or pictures that are files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from lookalike_indexer.cli.experiment_options import ENVIRONMENT, open_view
+from lookalike_indexer.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from lookalike_indexer.experiments.view import View
+
+# The collection may also be the first argument.
+collection_option = click.option(
+    "--collection",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    envvar=ENVIRONMENT,
+    show_envvar=True,
+    help="The collection's folder, where the first argument is none.",
+)
+random_option = click.option(
+    "--random", "drawn", type=click.IntRange(min=1), metavar="N", help="N images of the collection, drawn by chance."
+)
+
+
+@dataclass(frozen=True)
+class Named:
+    """An image that a command is asked about: a stored one by its row, or (-1) the file of a picture."""
+
+    text: str
+    row: int = -1
+
+
+def open_subjects(
+    subjects: Sequence[str], collection: str | None, drawn: int | None, seed: int
+) -> tuple[View, str, list[Named]]:
+    """The collection, its folder, and the images that are named or drawn, each once.
+
+    The first argument is the collection's folder unless --collection is given.
+    A text that is no key is a file; the file of a stored image is that image.
+    UsageError: no collection or no image. NotFoundError: neither a key nor a file.
+    """
+    subjects = list(subjects)
+    source = click.get_current_context().get_parameter_source("collection")
+    if source is not ParameterSource.COMMANDLINE and subjects and Path(subjects[0]).is_dir():
+        collection = subjects.pop(0)
+    if not collection:
+        raise UsageError(f"Name the collection's folder: as the first argument, --collection DIR, or {ENVIRONMENT}.")
+    if not subjects and drawn is None:
+        raise UsageError("Name at least one image by its KEY, a picture file, or give --random N.")
+    view = open_view(collection)
+    found = [_named(view, text) for text in subjects]
+    if drawn is not None:
+        found += _drawn(view, drawn, seed)
+    unique = {named.row if named.row >= 0 else named.text: named for named in found}
+    return view, collection, list(unique.values())
+
+
+def _named(view: View, text: str) -> Named:
+    try:
+        return Named(text, view.row_of_key(text))
+    except NotFoundError as error:
+        path = Path(text)
+        if path.is_dir():
+            raise UsageError(f"{text!r} is a folder; name a picture file, or the key of a stored image.") from error
+        if not path.is_file():
+            raise NotFoundError(f"{str(error).removesuffix('.')}. There is no file of that name, either.") from error
+        row = view.row_of_uri(str(path.absolute()))
+        row = view.row_of_uri(str(path.resolve())) if row is None else row
+        return Named(text) if row is None else Named(_key(view, row), row)
+
+
+def _drawn(view: View, count: int, seed: int) -> list[Named]:
+    import numpy as np
+
+    rows = np.sort(np.random.default_rng(seed).choice(len(view), min(count, len(view)), replace=False))
+    return [Named(_key(view, row), row) for row in rows.tolist()]
+
+
+def _key(view: View, row: int) -> str:
+    import numpy as np
+
+    return view.keys(np.array([row]))[0]

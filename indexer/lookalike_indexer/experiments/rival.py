@@ -1,0 +1,43 @@
+"""The class that an image is taken for, and the images that stand for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.experiments.class_map import ClassMap
+from lookalike_indexer.experiments.subject import Subject
+from lookalike_indexer.experiments.view import View
+
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """The class that the image is taken for, or might most likely be, and the images that stand for it.
+
+    `by` says which those are: of that label, taken for it by the model too, or all of other labels.
+    """
+
+    index: int
+    name: str
+    images: Bool
+    by: Literal["label", "prediction", "other"]
+
+
+def rival_of(view: View, subject: Subject, model: str, mapping: ClassMap) -> Rival:
+    """The most probable class that the image's label does not stand for; the most probable one where all are its."""
+    accepted = mapping.classes_of(subject.label_code)
+    classes = subject.classes
+    index = int(next((found for found in classes.tolist() if found >= 0 and found not in accepted), classes[0]))
+    name = mapping.names[index]
+    by_label = np.isin(view.labels, mapping.labels_of(index))
+    if by_label.any():
+        return Rival(index, name, by_label, "label")
+    taken = view.predicted(model).classes[:, 0] == index
+    if taken.sum() > (subject.row >= 0 and taken[subject.row]):
+        return Rival(index, name, taken, "prediction")
+    return Rival(index, name, view.labels != subject.label_code if subject.label else np.ones(len(view), bool), "other")
