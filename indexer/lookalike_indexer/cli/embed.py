@@ -68,6 +68,7 @@ def told(report: EmbedReport) -> list[str]:
         "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
         "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,
+        "match --exclude now, and are kept as they were embedded": report.excluded,
         "are in folders that cannot be read now, and kept as they were embedded": report.unreachable,
         "hold other bytes in the source than were embedded, and are kept as they were embedded": report.changed,
         "were found under another name, and keep their embeddings": report.renamed,

@@ -41,10 +41,11 @@ class EmbedReport:
     `rejected` ones refused by this run. `skipped` ones were embedded before, or
     rejected as damaged and have not changed.
     `retried` ones were rejected before, and `recovered` are those of them
-    that could be embedded now. `gone` and `changed` images of the source, and
-    `unreachable` ones, which are below its `unreadable_folders`, are kept as
-    they were embedded; `renamed` ones have another key, `relabelled`
-    ones another label than before. `without_label` new images have no label
+    that could be embedded now. `gone` and `changed` images of the source,
+    `excluded` ones, which a pattern leaves out now, and `unreachable` ones,
+    which are below its `unreadable_folders`, are kept as they were embedded.
+    `renamed` ones have another key, `relabelled` ones another label than
+    before. `without_label` new images have no label
     though there is a labels file, and `unknown_labels` of its keys name no
     image. `left_out` counts files of the source that are no pictures, by the
     reason. `again` are models that lost embeddings of images whose table was
@@ -70,6 +71,7 @@ class EmbedReport:
     without_label: int
     unknown_labels: int
     left_out: dict[str, int]
+    excluded: int
     unreachable: int
     unreadable_folders: list[str]
     again: list[str]
@@ -160,6 +162,7 @@ def run_embed(
         without_label=listing.without_label,
         unknown_labels=listing.unknown_labels,
         left_out=listing.left_out,
+        excluded=listing.excluded,
         unreachable=listing.unreachable,
         unreadable_folders=listing.unreadable_folders,
         again=again,

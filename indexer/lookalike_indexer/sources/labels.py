@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from lookalike_indexer.collection import uris
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.sources.keytable import KeyTable
 
 _KEYS = ("key", "filename", "file_name", "file", "path", "image")
@@ -30,7 +30,7 @@ class Labels:
     """
 
     def __init__(self, path: Path, source: SourceEntry) -> None:
-        """UsageError: not such a table, no rows, or a key that is there twice. NotFoundError: no such file."""
+        """UsageError: no such file, not such a table, no rows, or a key that is there twice."""
         table = _read(path)
         self._path, self._source = path, source
         self._labels = table.column("label").combine_chunks()
@@ -88,7 +88,7 @@ def normalised_key(source: SourceEntry, text: str) -> str:
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
-        raise NotFoundError(f"There is no labels file {path}.")
+        raise UsageError(f"There is no labels file {path}; correct the path after --labels.")
     try:
         is_parquet = path.suffix.lower() in {".parquet", ".pq"}
         table = _key_and_label(pyarrow.parquet.read_table(path) if is_parquet else _read_csv(path), path)

@@ -28,6 +28,7 @@ from lookalike_indexer.collection.uris import absolute
 from lookalike_indexer.errors import MismatchError, UsageError
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.digests import EmbeddedImages, SourceDigests
+from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.keytable import Int64, KeyTable
 from lookalike_indexer.sources.known import Bools, KnownListing
 from lookalike_indexer.sources.labels import Labels
@@ -45,9 +46,10 @@ class ListingReport:
     """What a look at the source found.
 
     `parts` are all parts of the listing, `rows` their images; `new` of these
-    were added now. `gone` images are no longer in the source, `unreachable`
-    ones are below `unreadable_folders`, and `changed` ones hold other bytes
-    than were embedded: all are kept as they were embedded. `renamed` images
+    were added now. `gone` images are no longer in the source, `excluded` ones
+    match a pattern that leaves them out now, `unreachable` ones are below
+    `unreadable_folders`, and `changed` ones hold other bytes than were
+    embedded: all are kept as they were embedded. `renamed` images
     were found under another key by their digest, `relabelled` ones have
     another label than before. `without_label` counts new images that have no
     label though a labels file is given, and
@@ -66,6 +68,7 @@ class ListingReport:
     without_label: int
     unknown_labels: int
     left_out: dict[str, int] = field(default_factory=dict)
+    excluded: int = 0
     unreachable: int = 0
     unreadable_folders: list[str] = field(default_factory=list)
     revised: frozenset[int] = frozenset()
@@ -175,7 +178,8 @@ class _Listing:
     def close(self) -> ListingReport:
         """Write what changed and what is new; see update_listing for the errors."""
         unreachable = self._unreachable()
-        renamed = self._rename(np.flatnonzero(~self._known.seen & ~unreachable))
+        excluded = self._excluded(unreachable)
+        renamed = self._rename(np.flatnonzero(~self._known.seen & ~unreachable & ~excluded))
         for table in self._new:
             self._writer.add(table)
         self._writer.close()
@@ -187,13 +191,14 @@ class _Listing:
             parts=parts + self._writer.parts,
             rows=self._writer.rows,
             new=self._writer.rows - len(known),
-            gone=int((~known.seen & ~unreachable).sum()),
+            gone=int((~known.seen & ~unreachable & ~excluded).sum()),
             changed=int((known.changed & known.seen).sum()),
             renamed=renamed,
             relabelled=self._relabelled,
             without_label=self._without_label,
             unknown_labels=self._labels.unknown if self._labels else 0,
             left_out=dict(self._source.left_out),
+            excluded=int(excluded.sum()),
             unreachable=int(unreachable.sum()),
             unreadable_folders=list(self._source.unreadable_folders),
             revised=revised,
@@ -253,11 +258,26 @@ class _Listing:
         found: Bools = np.zeros(len(self._known), np.bool_)
         folders = tuple(f"{folder}/" for folder in self._source.unreadable_folders)
         if folders:
-            keys = (
-                key for path in self._known.paths for key in read_part(self._storage, path, ["key"])["key"].to_pylist()
-            )
-            found[:] = [key.startswith(folders) for key in keys]
+            found[:] = [key.startswith(folders) for key in self._keys()]
         return found & ~self._known.seen
+
+    def _excluded(self, unreachable: Bools) -> Bools:
+        """Of each row that the listing has, whether a pattern leaves it out of the source now."""
+        missing = ~self._known.seen & ~unreachable
+        if not missing.any():
+            return missing
+        exclusion = Exclusion(self._source.entry.exclude)
+        found: Bools = np.zeros(len(self._known), np.bool_)
+        found[:] = [
+            is_missing and exclusion.excludes_member(key)
+            for key, is_missing in zip(self._keys(), missing.tolist(), strict=True)
+        ]
+        return found
+
+    def _keys(self) -> Iterator[str]:
+        """The keys of the rows that the listing has, in order."""
+        for path in self._known.paths:
+            yield from read_part(self._storage, path, ["key"])["key"].to_pylist()
 
     def _rename(self, gone: Int64) -> int:
         """Give images that are gone the keys of new files that hold the same bytes; returns how many."""

@@ -166,9 +166,10 @@ def serve(
 
         def announce(app: App) -> None:
             snapshot = app.current.snapshot
+            searched = ", ".join(space.index.name for space in snapshot.spaces.values() if space.index is not None)
             click.echo(
                 f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
-                f"{len(snapshot.columns)} images, placement {placement}"
+                f"{len(snapshot.columns)} images, placement {placement}, indexes {searched or 'none'}"
             )
             if app.metrics_port is not None:
                 click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")

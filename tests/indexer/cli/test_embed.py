@@ -53,7 +53,7 @@ def test_reports_for_people_and_for_machines(photos: Path, tmp_path: Path):
         (["--pool", "max"], 2, "--pool is given 1 times for 0 --layer"),
         (["--layer", "conv99"], 2, "it has 26 convolutions, from conv1 on"),
         (["--layer", "features", "--pool", "avg,middle"], 2, "'middle' is not one of"),
-        (["--labels", "none.csv"], 1, "There is no labels file none.csv"),
+        (["--labels", "none.csv"], 2, "There is no labels file none.csv"),
         (["--gpus", "x"], 2, "neither 'all' nor GPU numbers"),
         (["--batch-size", "0"], 2, "0 is not in the range"),
         (["--decode-timeout", "0"], 2, "0.0 is not in the range"),

@@ -145,3 +145,16 @@ def test_images_in_a_folder_that_cannot_be_read_are_not_gone(tmp_path: Path, mon
     assert (after[:4], [row["key"] for row in after[4:]]) == (before, ["b/copy.png"])
     report = json.loads(CliRunner().invoke(embed, [*arguments, "--json"]).stdout)
     assert (report["unreachable"], report["unreadable_folders"], report["gone"]) == (2, ["a"], 1)
+
+
+def test_images_that_a_later_pattern_leaves_out_are_excluded_and_not_gone(tmp_path: Path):
+    for number, name in enumerate(["a/1.png", "a/2.png", "b/3.png", "c/4.png"]):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(picture(50 * number))
+    arguments = [str(tmp_path / "photos"), "--collection", str(tmp_path / "collection"), *SMALL[:-1]]
+    assert CliRunner().invoke(embed, arguments).exit_code == 0
+    (tmp_path / "photos" / "c" / "4.png").unlink()
+    result = CliRunner().invoke(embed, [*arguments, "--exclude", "/a"])
+    assert result.exit_code == 0, result.output
+    assert "2 match --exclude now, and are kept as they were embedded." in result.output
+    assert "1 are gone from the source, and kept as they were embedded." in result.output

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.sources.labels import Labels, normalised_key
 
 SOURCE = SourceEntry("directory", "/photos/a b")
@@ -52,7 +52,7 @@ def test_says_what_is_wrong_with_a_labels_file(tmp_path: Path, text: str, messag
 
 
 def test_a_missing_labels_file_is_named(tmp_path: Path):
-    with pytest.raises(NotFoundError, match=r"There is no labels file .*none\.csv"):
+    with pytest.raises(UsageError, match=r"There is no labels file .*none\.csv"):
         Labels(tmp_path / "none.csv", SOURCE)
 
 
