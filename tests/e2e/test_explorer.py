@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from tests.e2e.reverse_proxy import proxied
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.map2d import map2d
@@ -159,9 +160,11 @@ def open_page(browser: Any, address: str) -> Iterator[Open]:
     """Open an address of the page in a window of its own. No script may fail, and nothing else may be asked."""
     opened: list[Any] = []
     problems: list[str] = []
+    own = ["blob:"]
 
-    def show(path: str = "/", **settings: Any) -> Any:
-        context = browser.new_context(base_url=address, **{"viewport": {"width": 1280, "height": 900}, **settings})
+    def show(path: str = "", at: str = address, **settings: Any) -> Any:
+        own.append(at)
+        context = browser.new_context(base_url=f"{at}/", **{"viewport": {"width": 1280, "height": 900}, **settings})
         context.set_default_timeout(PATIENCE_MS)
         opened.append(context)
         page = context.new_page()
@@ -173,7 +176,7 @@ def open_page(browser: Any, address: str) -> Iterator[Open]:
         return page
 
     def is_own(url: str) -> bool:
-        return url.startswith((address, "blob:"))
+        return url.startswith(tuple(own))
 
     yield show
     for context in opened:
@@ -215,7 +218,7 @@ def drop(page: Any, picture: Path) -> None:
 
 
 def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_page, pictures):
-    page = open_page("/")
+    page = open_page("")
     label = sorted(each.name for each in pictures.iterdir())[0]
     drop(page, pictures / label / "03.jpg")
     expect(page.locator("h1")).to_have_text("Looks like your picture")
@@ -233,14 +236,14 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
 
 
 def test_a_chosen_file_is_searched_with_too(open_page, pictures):
-    page = open_page("/clusters")
+    page = open_page("clusters")
     label = sorted(each.name for each in pictures.iterdir())[1]
     page.locator("#choose input").set_input_files(pictures / label / "05.jpg")
     expect(tiles(page).first).to_have_attribute("title", f"{label}/05.jpg")
 
 
 def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
-    page = open_page("/search?id=0&k=5")
+    page = open_page("search?id=0&k=5")
     expect(tiles(page)).to_have_count(5)
     first = tiles(page).first.get_attribute("title")
     tiles(page).first.click()
@@ -252,7 +255,7 @@ def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
 
 
 def test_the_settings_are_in_the_address(open_page):
-    page = open_page("/search?id=0")
+    page = open_page("search?id=0")
     page.get_by_label("How many (k)").fill("7")
     page.get_by_label("How many (k)").press("Enter")
     expect(tiles(page)).to_have_count(7)
@@ -267,7 +270,7 @@ def test_the_settings_are_in_the_address(open_page):
 
 
 def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
-    page = open_page("/search?id=0&k=6")
+    page = open_page("search?id=0&k=6")
     expect(tiles(page)).to_have_count(6)
     tiles(page).first.focus()
     page.keyboard.press("ArrowRight")
@@ -281,7 +284,7 @@ def test_the_pictures_can_be_walked_by_the_keyboard(open_page):
 
 
 def test_an_image_tells_its_neighbours_clusters_and_predictions(open_page):
-    page = open_page("/image?id=0")
+    page = open_page("image?id=0")
     expect(page.get_by_role("heading", name="Nearest of another class")).to_be_visible()
     own = page.locator(".facts").get_by_role("link").inner_text()
     others = page.locator("section", has_text="Nearest of another class").locator(".tile .label")
@@ -292,7 +295,7 @@ def test_an_image_tells_its_neighbours_clusters_and_predictions(open_page):
 
 
 def test_attributions_are_drawn_on_demand(open_page):
-    page = open_page("/image?id=0")
+    page = open_page("image?id=0")
     for name in ("Class activation (CAM)", "Guided backprop"):
         button = page.get_by_role("button", name=name)
         button.click()
@@ -303,7 +306,7 @@ def test_attributions_are_drawn_on_demand(open_page):
 
 
 def test_a_cluster_is_opened_from_the_sheet(open_page):
-    page = open_page("/clusters")
+    page = open_page("clusters")
     expect(page.locator(".card")).to_have_count(CLUSTERS)
     seen(page.locator(".card img").first)
     size = page.locator(".card .title .print").first.inner_text()
@@ -315,7 +318,7 @@ def test_a_cluster_is_opened_from_the_sheet(open_page):
 
 
 def test_a_cell_of_the_matrix_opens_its_images(open_page):
-    page = open_page("/clusters?show=matrix")
+    page = open_page("clusters?show=matrix")
     cell = page.locator(".heat").first
     images = int(cell.inner_text())
     cell.click()
@@ -324,14 +327,14 @@ def test_a_cell_of_the_matrix_opens_its_images(open_page):
 
 
 def test_oddballs_lead_to_their_images(open_page):
-    page = open_page("/clusters?show=oddballs")
+    page = open_page("clusters?show=oddballs")
     expect(tiles(page).first).to_be_visible()
     tiles(page).first.click()
     expect(page.locator(".facts")).to_be_visible()
 
 
 def test_a_lasso_on_the_map_makes_a_list(open_page):
-    page = open_page("/map")
+    page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-inside", str(CLASSES * EACH))
     expect(page.locator(".legend button")).to_have_count(CLASSES)
@@ -351,7 +354,7 @@ def test_a_lasso_on_the_map_makes_a_list(open_page):
 
 
 def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(open_page):
-    page = open_page("/map")
+    page = open_page("map")
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-zoom", "1.000")
     stage.focus()
@@ -369,7 +372,7 @@ def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(
 
 
 def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
-    page = open_page("/map?colour=prediction")
+    page = open_page("map?colour=prediction")
     counts = page.locator(".legend button .print").all_inner_texts()
     assert sum(map(int, counts)) <= CLASSES * EACH
     name = page.locator(".legend button .what").first.inner_text()
@@ -379,7 +382,7 @@ def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
 
 
 def test_the_slider_goes_through_the_checkpoints(open_page):
-    page = open_page("/map?name=evolution/training")
+    page = open_page("map?name=evolution/training")
     stage = page.locator(".stage[data-ready=true]")
     slider = page.get_by_label("Checkpoint")
     expect(slider).to_have_attribute("aria-valuetext", "step100")
@@ -400,7 +403,7 @@ def test_the_slider_goes_through_the_checkpoints(open_page):
 
 
 def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(open_page, server):
-    page = open_page("/search?id=1&k=6")
+    page = open_page("search?id=1&k=6")
     expect(tiles(page)).to_have_count(6)
     server.stop(signal.SIGKILL)
     try:
@@ -415,11 +418,11 @@ def test_the_page_waits_for_a_server_that_is_gone_and_goes_on_when_it_is_back(op
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("/image?id=999999", "999999"),
-        ("/search?picture=0123456789abcdef", "drop it on the page again"),
-        ("/search?id=0&k=0", "k='0'"),
-        ("/clusters?clustering=resnet18/none", "none"),
-        ("/map?name=map/none", "it has: map/pca, evolution/training"),
+        ("image?id=999999", "999999"),
+        ("search?picture=0123456789abcdef", "drop it on the page again"),
+        ("search?id=0&k=0", "k='0'"),
+        ("clusters?clustering=resnet18/none", "none"),
+        ("map?name=map/none", "it has: map/pca, evolution/training"),
     ],
 )
 def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
@@ -427,18 +430,46 @@ def test_what_is_not_there_is_said_with_what_to_do(open_page, path, words):
     expect(page.get_by_role("alert")).to_contain_text(words)
 
 
+def test_the_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures):
+    with proxied(address, "/some/prefix/") as at:
+        page = open_page(at=at.rstrip("/"))
+        seen(page.locator("main .tile img").first)
+        # This waits until the network has started, however long that takes here.
+        assert page.request.get("api/server", timeout=4 * PATIENCE_MS).json()["server"]["image_queries"]
+        label = sorted(each.name for each in pictures.iterdir())[0]
+        drop(page, pictures / label / "03.jpg")
+        expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
+        seen(page.locator(".asked img"))
+        tiles(page).nth(1).click()
+        page.get_by_role("link", name="All about this picture").click()
+        page.get_by_role("button", name="Class activation (CAM)").click()
+        seen(page.get_by_alt_text(re.compile("Class activation")))
+        page.reload()
+        expect(page.locator(".bar")).to_have_count(5)
+        for view, there in (("Clusters", ".card img"), ("Map", ".stage[data-ready=true]"), ("Search", ".tile img")):
+            page.locator("nav").get_by_role("link", name=view).click()
+            expect(page.locator(there).first).to_be_attached()
+            assert page.url.startswith(f"{at}{view.lower()}")
+        page.goto(f"{at}login?next=clusters")
+        page.get_by_label("Token").fill("any")
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator(".card")).to_have_count(CLUSTERS)
+        (cookie,) = page.context.cookies()
+        assert (cookie["name"], cookie["path"]) == ("lookalike-session", "/some/prefix")
+
+
 VIEWS = {
-    "start": "/",
-    "search": "/search?id=0",
-    "image": "/image?id=0",
-    "clusters": "/clusters",
-    "cluster": "/clusters?cluster=0",
-    "matrix": "/clusters?show=matrix",
-    "oddballs": "/clusters?show=oddballs",
-    "map": "/map",
-    "checkpoints": "/map?name=evolution/training",
-    "error": "/image?id=999999",
-    "login": "/login",
+    "start": "",
+    "search": "search?id=0",
+    "image": "image?id=0",
+    "clusters": "clusters",
+    "cluster": "clusters?cluster=0",
+    "matrix": "clusters?show=matrix",
+    "oddballs": "clusters?show=oddballs",
+    "map": "map",
+    "checkpoints": "map?name=evolution/training",
+    "error": "image?id=999999",
+    "login": "login",
 }
 
 

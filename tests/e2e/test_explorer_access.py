@@ -57,11 +57,11 @@ def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(
         for path in ("/api/collection", "/api/search?id=0", "/thumbnails/any/0/160.jpg", "/api/images"):
             refused = browser.get(path)
             assert (refused.status_code, refused.json()["kind"]) == (401, "login"), path
-        wrong = browser.post("/api/login", content="wrong")
+        wrong = browser.post("/login", content="wrong")
         assert wrong.status_code == 401
         assert not browser.cookies
-        assert browser.post("/api/login", content="two words").status_code == 400
-        right = browser.post("/api/login", content=token)
+        assert browser.post("/login", content="two words").status_code == 400
+        right = browser.post("/login", content=token)
         cookie = right.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
@@ -71,7 +71,7 @@ def test_the_page_of_a_server_with_tokens_shows_nothing_before_somebody_logs_in(
         assert browser.get(f"/thumbnails/{tag}/0/160.jpg").status_code == 200
         # What is cached is for those who logged in, too.
         assert httpx.get(f"{url}/thumbnails/{tag}/0/160.jpg", timeout=PATIENCE_S).status_code == 401
-        browser.post("/api/logout")
+        browser.post("/logout")
         assert browser.get("/api/collection").status_code == 401
 
 
@@ -82,7 +82,7 @@ def test_a_token_that_is_taken_back_shows_nothing_that_the_page_holds(collection
         serving("serve", collection, "--port", 0, "--http", 0, "--tokens", file) as (_, url),
         httpx.Client(base_url=url, timeout=PATIENCE_S) as browser,
     ):
-        browser.post("/api/login", content=token)
+        browser.post("/login", content=token)
         path = f"/thumbnails/{browser.get('/api/collection').json()['tag']}/0/160.jpg"
         assert browser.get(path).status_code == 200
         file.write_text("")

@@ -286,6 +286,10 @@ class TestRefusals:
                 ObserveSettings(metrics_port=port)
             with pytest.raises(UsageError, match=f"--http {port} is not a port"):
                 check_page(Listen(), port)
+        with pytest.raises(UsageError, match=r"--http-name hub\.example\.org lets other machines reach the page"):
+            check_page(Listen(), 0, ["hub.example.org"])
+        for listen in (Listen(insecure=True), Listen(tokens=tmp_path / "t")):
+            check_page(listen, 0, ["hub.example.org"])
         with pytest.raises(UsageError, match="go together"):
             Listen(tls_cert=tmp_path / "a")
         with pytest.raises(UsageError, match="--tls-client-ca needs"):

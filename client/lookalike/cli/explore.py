@@ -18,6 +18,13 @@ from lookalike.cli._options import reach, server_options
 @click.option("--http-cert", type=click.Path(path_type=Path), metavar="FILE", help="The page's certificate chain, PEM.")
 @click.option("--http-key", type=click.Path(path_type=Path), metavar="FILE", help="Its private key, PEM.")
 @click.option("--http-insecure", is_flag=True, help="Allow other machines to come without TLS and without tokens.")
+@click.option(
+    "--http-name",
+    "http_names",
+    multiple=True,
+    metavar="HOST",
+    help="Host by which a proxy in front makes the page known, such as hub.example.org. Repeatable.",
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @click.option("--while-stdin", is_flag=True, hidden=True, help="End when standard input does.")
 def explore(
@@ -29,6 +36,7 @@ def explore(
     http_cert: Path | None,
     http_key: Path | None,
     http_insecure: bool,
+    http_names: tuple[str, ...],
     no_browser: bool,
     while_stdin: bool,
 ) -> None:
@@ -37,11 +45,12 @@ def explore(
     from lookalike.explorer.run import open_browser, run
     from lookalike.explorer.settings import Listen, Upstream
 
-    listen = Listen(host, port, http_cert, http_key, http_insecure)
+    listen = Listen(host, port, http_cert, http_key, http_insecure, http_names)
     upstream = Upstream(server, **reach(tls, ca))
-    if upstream.token is not None and not listen.loopback:
+    if upstream.token is not None and listen.open_to_others:
+        asked = f"--http-name {http_names[0]}" if listen.loopback else f"--host {host}"
         raise click.UsageError(
-            f"--host {host} can be reached from other machines, who would all use your token; "
+            f"{asked} lets other machines reach the page, who would all use your token; "
             "leave it out, and everybody logs in with their own."
         )
 

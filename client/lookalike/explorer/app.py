@@ -11,7 +11,6 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -29,9 +28,6 @@ from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
 
 STATIC: Final = Path(__file__).parent / "static"
 VIEWS: Final = ("/", "/search", "/image", "/clusters", "/map", "/login")
-# What a page reached by this machine's own address may be called; any other
-# name is one that another site had pointed here.
-_OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]", "::1")
 
 
 def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None) -> Starlette:
@@ -40,8 +36,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        everyone_logs_in = not (listen.loopback or listen.insecure)
-        app.state.callers = Callers(upstream, bounds, everyone_logs_in, secure=listen.encrypted)
+        app.state.callers = Callers(upstream, bounds, listen.needs_tokens, secure=listen.encrypted)
         app.state.health = open_client(upstream, bounds, None)
         app.state.about_server = AboutServer()
         app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
@@ -56,8 +51,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
     app = Starlette(
         routes=_routes(),
         middleware=[
-            Middleware(Guard),
-            Middleware(TrustedHostMiddleware, allowed_hosts=_hosts(listen), www_redirect=False),
+            Middleware(Guard, names=listen.names, anyhow=not listen.loopback),
             Middleware(GZipMiddleware, minimum_size=2048, compresslevel=4),
         ],
         exception_handlers={
@@ -66,6 +60,8 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         },
         lifespan=lifespan,
     )
+    # The address that it would lead to lacks the prefix of a proxy.
+    app.router.redirect_slashes = False
     app.state.upstream = upstream
     app.state.bounds = bounds
     return app
@@ -75,8 +71,8 @@ def _routes() -> list[BaseRoute]:
     return [
         *(Route(path, get_page) for path in VIEWS),
         Route("/api/health", api_collection.get_health),
-        Route("/api/login", post_login, methods=["POST"]),
-        Route("/api/logout", post_logout, methods=["POST"]),
+        Route("/login", post_login, methods=["POST"]),
+        Route("/logout", post_logout, methods=["POST"]),
         Route("/api/collection", api_collection.get_collection),
         Route("/api/server", get_server),
         Route("/api/images", api_collection.get_images),
@@ -94,10 +90,6 @@ def _routes() -> list[BaseRoute]:
         Route("/thumbnails/{tag}/{id:int}/{size:int}.jpg", get_thumbnail),
         Mount("/static", StaticFiles(directory=STATIC), name="static"),
     ]
-
-
-def _hosts(listen: Listen) -> list[str]:
-    return list(_OWN_NAMES) if listen.loopback else ["*"]
 
 
 async def get_page(request: Request) -> Response:

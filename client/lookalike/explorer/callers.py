@@ -148,14 +148,21 @@ async def post_login(request: Request) -> Response:
     callers: Callers = request.app.state.callers
     callers.forget(request)
     name = await callers.log_in(token)
-    reply = JSONResponse({"logged_in": True})
-    reply.set_cookie(COOKIE, name, httponly=True, samesite="strict", secure=callers.secure)
-    return reply
+    return _set_session(request, JSONResponse({"logged_in": True}), name)
 
 
 async def post_logout(request: Request) -> Response:
     """End the session."""
     request.app.state.callers.forget(request)
-    reply = JSONResponse({"logged_in": False})
-    reply.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=request.app.state.callers.secure)
+    return _set_session(request, JSONResponse({"logged_in": False}), "")
+
+
+def _set_session(request: Request, reply: Response, name: str) -> Response:
+    """Set the cookie, or end it by the name ""."""
+    # The scheme is that of the browser, also where a proxy on this machine ends its encryption and tells of it.
+    secure = request.app.state.callers.secure or request.url.scheme == "https"
+    age = None if name else 0
+    # Without a path, a cookie is for the folder of the address that set it. Only the browser knows that folder where a
+    # proxy puts a prefix before it, and what else the proxy serves must not see the cookie.
+    reply.set_cookie(COOKIE, name, max_age=age, path=None, httponly=True, samesite="strict", secure=secure)
     return reply

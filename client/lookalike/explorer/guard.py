@@ -6,11 +6,18 @@ nobody but its own server; a browser is told so, and enforces it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Final
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What a page on loopback may be called. Any other name is one that another site has pointed here.
+_OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
+_HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]*)?")
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
@@ -28,10 +35,16 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """ASGI middleware: refuses what another site's page would send, and sets the security headers."""
+    """ASGI middleware: refuses what another site's page would send, and sets the security headers.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `names` are the hosts by which a proxy in front makes the page known. The page answers to these and to the machine's
+    own names, or to any with `anyhow`.
+    """
+
+    def __init__(self, app: ASGIApp, names: Sequence[str], anyhow: bool) -> None:
         self._app = app
+        self._names = frozenset(names)
+        self._anyhow = anyhow
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,18 +59,46 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        if _of_another_site(Headers(scope=scope), scope["path"], scope["method"]):
-            refusal = JSONResponse({"error": "This came from another site's page.", "kind": "wrong"}, 403)
-            await refusal(scope, receive, send_guarded)
+        headers = Headers(scope=scope)
+        if not self._anyhow and (problem := self._problem_of_host(headers.get("host", ""))):
+            await _refusal(problem, 400)(scope, receive, send_guarded)
+        elif self._is_of_another_site(headers, scope["path"], scope["method"]):
+            await _refusal("This came from another site's page.", 403)(scope, receive, send_guarded)
         else:
             await self._app(scope, receive, send_guarded)
 
+    def _problem_of_host(self, host: str) -> str:
+        """Why the page does not answer to a host; "" where it does."""
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
+            return "The request names no host that this page could have."
+        name = found.group(1)
+        if name in _OWN_NAMES or name in self._names:
+            return ""
+        return f"This page does not answer to the host {name}; behind a proxy, start it with --http-name {name}."
 
-def _of_another_site(headers: Headers, path: str, method: str) -> bool:
-    # Browsers set both by themselves, and no page can change them; other programs send neither.
-    site = headers.get("sec-fetch-site", "none")
-    if site not in ("none", "same-origin"):
-        # Following a link to the page itself is no harm.
-        return method != "GET" or path.startswith("/api/")
-    origin = headers.get("origin")
-    return method != "GET" and origin is not None and origin.partition("://")[2] != headers.get("host", "")
+    def _is_of_another_site(self, headers: Headers, path: str, method: str) -> bool:
+        # Browsers set both headers by themselves, and no page can change them; other programs send neither.
+        site = headers.get("sec-fetch-site", "none")
+        if site == "same-origin":
+            # The browser compared the addresses that it knows. A proxy may have put another host into the request.
+            return False
+        if site != "none":
+            # Following a link to the page itself is no harm.
+            return method != "GET" or path.startswith("/api/")
+        origin = headers.get("origin")
+        if method == "GET" or origin is None:
+            return False
+        return origin.partition("://")[2] != headers.get("host", "") and _host_of(origin) not in self._names
+
+
+def _refusal(sentence: str, status: int) -> JSONResponse:
+    return JSONResponse({"error": sentence, "kind": "wrong"}, status)
+
+
+def _host_of(origin: str) -> str | None:
+    """The host of an origin in small letters, without its port; None for "null" and for what is no origin."""
+    try:
+        return urlsplit(origin).hostname
+    except ValueError:
+        return None

@@ -23,7 +23,7 @@ async def run(upstream: Upstream, listen: Listen, announce: Callable[[str], None
     InvalidArgumentError: the address cannot be listened on, or is open to
     others while the server asks nobody for a token.
     """
-    if not (listen.loopback or listen.insecure):
+    if listen.needs_tokens:
         await _require_tokens(upstream, listen)
     listening = _open_socket(listen)
     port = listening.getsockname()[1]
@@ -65,7 +65,8 @@ def _open_socket(listen: Listen) -> socket.socket:
 
 
 async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
-    """The page beyond loopback has the server's own lock or none; refuse none."""
+    """A page that others can reach has the server's own lock or none; refuse none."""
+    asked = f"--host {listen.host}" if not listen.loopback else f"--http-name {listen.names[0]}"
     client = open_client(upstream, Bounds(), None)
     try:
         await client.info()
@@ -73,13 +74,13 @@ async def _require_tokens(upstream: Upstream, listen: Listen) -> None:
         return
     except LookalikeError as error:
         raise InvalidArgumentError(
-            f"Whether the server asks for tokens cannot be told, so --host {listen.host} is refused: {error}"
+            f"Whether the server asks for tokens cannot be told, so {asked} is refused: {error}"
         ) from error
     finally:
         await client.close()
     raise InvalidArgumentError(
-        f"--host {listen.host} can be reached from other machines, and the server at {upstream.server} asks nobody "
-        "for a token: start it with --tokens FILE, or give --http-insecure if the network is trusted."
+        f"{asked} lets other machines reach the page, and the server at {upstream.server} asks nobody for a token: "
+        "start it with --tokens FILE, or give --http-insecure if the network or the proxy is trusted."
     )
 
 

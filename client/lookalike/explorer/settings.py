@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from lookalike import TLS, InvalidArgumentError
 from lookalike._channel import Connection
 
+_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
+
 
 @dataclass(frozen=True)
 class Listen:
-    """Where browsers come in. Port 0: any free one. InvalidArgumentError when that would be unsafe by oversight."""
+    """Where browsers come in. Port 0: any free one. InvalidArgumentError when that would be unsafe by oversight.
+
+    `names` are the hosts by which a proxy in front of the page makes it known to others.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
     tls_cert: Path | None = None
     tls_key: Path | None = None
     insecure: bool = False
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in self.names:
+            if not _NAME.fullmatch(name):
+                raise InvalidArgumentError(
+                    f"--http-name {name!r} is not the name of a host; give it without scheme, port and path, "
+                    "such as hub.example.org."
+                )
+        object.__setattr__(self, "names", tuple(name.lower() for name in self.names))
         if not 0 <= self.port <= 65535:
             raise InvalidArgumentError(f"--http {self.port} is not a port; use 1 to 65535, or 0 for any free one.")
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -38,6 +53,16 @@ class Listen:
     def loopback(self) -> bool:
         """Whether only this machine can reach the page."""
         return is_loopback(self.host)
+
+    @property
+    def open_to_others(self) -> bool:
+        """Whether other machines can reach the page, by themselves or through a proxy."""
+        return not self.loopback or bool(self.names)
+
+    @property
+    def needs_tokens(self) -> bool:
+        """Whether everyone must log in with a token of the server."""
+        return self.open_to_others and not self.insecure
 
     @property
     def encrypted(self) -> bool:

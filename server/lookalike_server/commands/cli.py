@@ -78,6 +78,14 @@ if TYPE_CHECKING:
 )
 @setting("--http", type=int, metavar="PORT", help="Serve a page to look at the collection with, on loopback.")
 @setting(
+    "--http-name",
+    "http_names",
+    multiple=True,
+    metavar="HOST",
+    help="Host by which a proxy in front makes that page known, such as hub.example.org; needs --tokens or --insecure. "
+    "Repeatable.",
+)
+@setting(
     "--experiments/--no-experiments",
     default=True,
     show_default=True,
@@ -112,6 +120,7 @@ def serve(
     tls_client_ca: Path | None,
     tokens: Path | None,
     http: int | None,
+    http_names: tuple[str, ...],
     experiments: bool,
     reflection: bool,
     show_paths: str,
@@ -174,10 +183,10 @@ def serve(
             if app.metrics_port is not None:
                 click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
             if http is not None:
-                start_page(app.address, http)
+                start_page(app.address, http, http_names, insecure=insecure)
 
         if http is not None:
-            check_page(settings.listen, http)
+            check_page(settings.listen, http, http_names)
         configure(log_format)
         if security_log is not None:
             keep_in(security_log)

@@ -14,6 +14,7 @@ import socket
 import subprocess  # nosec B404
 import sys
 import threading
+from collections.abc import Sequence
 
 from lookalike_indexer.errors import UsageError
 from lookalike_server.common.settings import Listen
@@ -23,8 +24,8 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 
 
-def check_page(listen: Listen, port: int) -> None:
-    """UsageError when a page could not be served beside a server that listens so."""
+def check_page(listen: Listen, port: int, names: Sequence[str] = ()) -> None:
+    """UsageError when a page could not be served, on `port` and by `names`, beside a server that listens so."""
     if not 0 <= port <= 65535:
         raise UsageError(f"--http {port} is not a port; use 1 to 65535, or 0 for any free one.")
     for package in ("starlette", "uvicorn"):
@@ -35,13 +36,24 @@ def check_page(listen: Listen, port: int) -> None:
             "--http serves the page of a server without TLS; beside one with TLS run: "
             f"lookalike explore --server HOST:{listen.port} --ca FILE --http {port}"
         )
+    if names and listen.tokens is None and not listen.insecure:
+        raise UsageError(
+            f"--http-name {names[0]} lets other machines reach the page, and this server asks nobody for a token; "
+            "give --tokens FILE, or --insecure if the proxy lets in only those who may see the collection."
+        )
     if port:
         _check_free(port)
 
 
-def start_page(address: str, port: int) -> subprocess.Popen[bytes]:
-    """Serve the page of the server at `address`, host:port, on loopback; it prints its own address."""
+def start_page(
+    address: str, port: int, names: Sequence[str] = (), *, insecure: bool = False
+) -> subprocess.Popen[bytes]:
+    """Serve the page of the server at `address`, host:port, on loopback; it prints its own address.
+
+    `names` are the hosts by which a proxy makes it known; with `insecure` nobody logs in there.
+    """
     command = [sys.executable, "-m", "lookalike", "explore", "--server", _reached_at(address), "--http", str(port)]
+    command += [f"--http-name={name}" for name in names] + ["--http-insecure"] * insecure
     # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
     page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603

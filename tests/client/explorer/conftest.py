@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from lookalike.explorer.app import create_app
 from lookalike.explorer.settings import Bounds, Listen, Upstream
@@ -41,14 +42,35 @@ class Page:
         return self._runner.run(ask())
 
 
+class Proxy:
+    """A reverse proxy: what it is asked below `prefix` it asks of an app without it, by the same or another `host`."""
+
+    def __init__(self, app: ASGIApp, prefix: str, host: str | None) -> None:
+        self._app, self._prefix, self._host = app, prefix, host
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"].startswith(self._prefix + "/")
+        headers = [(name, self._host.encode() if self._host and name == b"host" else v) for name, v in scope["headers"]]
+        path = scope["path"].removeprefix(self._prefix)
+        await self._app({**scope, "path": path, "raw_path": path.encode(), "headers": headers}, receive, send)
+
+
 @contextmanager
-def serve_page(server: str, listen: Listen | None = None, bounds: Bounds | None = None) -> Iterator[Page]:
+def serve_page(
+    server: str,
+    listen: Listen | None = None,
+    bounds: Bounds | None = None,
+    *,
+    behind: tuple[str, str | None] | None = None,
+    base_url: str = "http://127.0.0.1:8080",
+) -> Iterator[Page]:
+    """The page; `behind` is the prefix and the host of a reverse proxy in front."""
     app = create_app(Upstream(server), listen or Listen(), bounds)
     with asyncio.Runner() as runner:
         lifespan = app.router.lifespan_context(app)
         runner.run(lifespan.__aenter__())
-        transport = httpx.ASGITransport(app)
-        browser = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080")
+        transport = httpx.ASGITransport(app if behind is None else Proxy(app, *behind))
+        browser = httpx.AsyncClient(transport=transport, base_url=base_url)
         try:
             yield Page(runner, browser)
         finally:

@@ -92,7 +92,7 @@ def test_the_page_refers_to_its_own_files_only():
     assert "<style" not in markup
     assert "style=" not in markup
     assert not re.search(r"<script(?![^>]*\bsrc=)", markup)
-    for path in re.findall(r'(?:href|src)="/static/([^"]+)"', markup):
+    for path in re.findall(r'(?:href|src)="static/([^"]+)"', markup):
         assert (STATIC / path).is_file(), path
 
 

@@ -18,14 +18,20 @@ export function onLost(listener) {
 
 /** The answer as JSON; a Failure otherwise. `asked` become parameters of the address. */
 export async function ask(path, asked = {}, options = {}) {
-  const reply = await fetchReply(path, asked, options);
+  const reply = await fetchReply(`api/${path}`, asked, options);
   return reply.json();
 }
 
 /** The answer as bytes; a Failure otherwise. */
 export async function askBytes(path, asked = {}, options = {}) {
-  const reply = await fetchReply(path, asked, options);
+  const reply = await fetchReply(`api/${path}`, asked, options);
   return reply.arrayBuffer();
+}
+
+/** Log in with a token; a Failure where the server refuses it. */
+export async function logIn(token) {
+  // Beside the views: the browser sends the cookie to the folder of the address that set it.
+  await fetchReply("login", {}, { method: "POST", body: token });
 }
 
 async function fetchReply(path, asked, options) {
@@ -33,7 +39,7 @@ async function fetchReply(path, asked, options) {
   const text = new URLSearchParams(given).toString();
   let reply;
   try {
-    reply = await fetch(`/api/${path}${text ? `?${text}` : ""}`, { ...options, headers: { Accept: "application/json", ...options.headers } });
+    reply = await fetch(`${path}${text ? `?${text}` : ""}`, { ...options, headers: { Accept: "application/json", ...options.headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     lost.dispatchEvent(new Event("lost"));

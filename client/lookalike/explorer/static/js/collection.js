@@ -46,9 +46,9 @@ export function noticed(served) {
   }
 }
 
-/** The address of an image's thumbnail. */
+/** The address of an image's thumbnail, relative. */
 export function thumbnail(id, size = 160) {
-  return `/thumbnails/${known.tag}/${id}/${size}.jpg`;
+  return `thumbnails/${known.tag}/${id}/${size}.jpg`;
 }
 
 /** The names of the clusterings, those of the default space first, and of each space the current one first. */

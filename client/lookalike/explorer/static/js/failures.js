@@ -1,6 +1,6 @@
 // What the page shows in the place of what could not be had: what happened, and what to do.
 import { h } from "./dom.js";
-import { go } from "./address.js";
+import { go, link } from "./address.js";
 
 const TITLES = {
   wrong: "That cannot be asked",
@@ -35,7 +35,7 @@ export function failure(error, again, { inline = false } = {}) {
       "div",
       { class: "row" },
       RETRIED.has(kind) && again ? h("button", { type: "button", onclick: again }, "Try again") : null,
-      !inline && (kind === "missing" || kind === "wrong") ? h("button", { type: "button", onclick: () => go("/search") }, "Start anew") : null,
+      !inline && (kind === "missing" || kind === "wrong") ? h("button", { type: "button", onclick: () => go(link("search")) }, "Start anew") : null,
     ),
   );
 }

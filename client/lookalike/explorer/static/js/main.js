@@ -1,6 +1,6 @@
 // The page: which view the address asks for, and what all views share.
 import { Failure, sendPicture } from "./api.js";
-import { go, link, read } from "./address.js";
+import { go, here, isOwn, link, read } from "./address.js";
 import { watch } from "./connection.js";
 import { count, say } from "./dom.js";
 import { failure } from "./failures.js";
@@ -36,7 +36,7 @@ async function show() {
     if (mine.signal.aborted || error.name === "AbortError") return;
     if (!(error instanceof Failure)) console.error(error);
     if (error.kind === "login") {
-      go(link("login", { next: location.pathname + location.search }), { replace: true });
+      go(link("login", { next: here() }), { replace: true });
       return;
     }
     made = { element: failure(error, show), title: error.message };
@@ -74,7 +74,7 @@ async function searchWith(file) {
     go(link("search", { ...kept, picture }));
   } catch (error) {
     progress.hidden = true;
-    if (error.kind === "login") go(link("login", { next: location.pathname + location.search }));
+    if (error.kind === "login") go(link("login", { next: here() }));
     else main.replaceChildren(failure(error, () => searchWith(file)));
   }
 }
@@ -86,9 +86,9 @@ function picturesIn(transfer) {
 addEventListener("click", (event) => {
   const anchor = event.target.closest?.("a[href]");
   if (!anchor || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
-  if (anchor.origin !== location.origin || anchor.hash || anchor.target) return;
+  if (!isOwn(anchor.href) || anchor.hash || anchor.target) return;
   event.preventDefault();
-  go(anchor.pathname + anchor.search);
+  go(anchor.href);
 });
 addEventListener("popstate", show);
 addEventListener("address", show);

@@ -39,7 +39,7 @@ export function tile(image, { href, value = "", more = null, title = null, other
     h(
       "div",
       { class: "caption" },
-      h("a", { class: other ? "label other" : "label", href: `/image?id=${image.id}`, title: `${image.key}: all about this picture`, tabindex: "-1" }, name),
+      h("a", { class: other ? "label other" : "label", href: `image?id=${image.id}`, title: `${image.key}: all about this picture`, tabindex: "-1" }, name),
       value ? h("span", { class: "value", title: valueTitle }, value) : null,
       more ? h("span", { class: "more" }, more) : null,
     ),

@@ -1,4 +1,4 @@
-// The map's columns out of the bytes that /api/map answers with.
+// The map's columns out of the bytes that api/map answers with.
 
 const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
 

@@ -81,7 +81,7 @@ function portrait(image, found, signal) {
     note.replaceChildren(h("p", { class: "print" }, "Asking the network …"));
     try {
       const query = new URLSearchParams({ id: image.id, method, ...(model ? { model: model.value } : {}) });
-      const reply = await fetch(`/api/attribution?${query}`, { signal });
+      const reply = await fetch(`api/attribution?${query}`, { signal });
       if (!reply.ok) throw Object.assign(new Error((await reply.json()).error), { kind: "inline" });
       const source = URL.createObjectURL(await reply.blob());
       drawn = frame(image.id, { alt: `${button.textContent} of ${image.key}`, source, eager: true });

@@ -1,6 +1,6 @@
 // The server asks for a token.
-import { ask } from "../api.js";
-import { go } from "../address.js";
+import { logIn } from "../api.js";
+import { go, link } from "../address.js";
 import { h } from "../dom.js";
 import { forget } from "../collection.js";
 
@@ -21,7 +21,7 @@ export async function view(asked) {
     event.preventDefault();
     problem.hidden = true;
     try {
-      await ask("login", {}, { method: "POST", body: token.value });
+      await logIn(token.value);
     } catch (error) {
       problem.textContent = error.message;
       problem.hidden = false;
@@ -31,7 +31,7 @@ export async function view(asked) {
     forget();
     // Only an address of this page, whatever the link said.
     const next = asked.next ?? "";
-    go(/^\/[a-z]*(\?|$)/.test(next) ? next : "/search", { replace: true });
+    go(/^[a-z]+(\?|$)/.test(next) ? next : link("search"), { replace: true });
   }
 
   return { element: form, title: "Log in", ready: () => token.focus() };

@@ -119,7 +119,7 @@ async function results(asked, signal) {
 }
 
 function queried(asked, subject) {
-  const source = asked.id === undefined ? `/api/pictures/${encodeURIComponent(asked.picture)}` : null;
+  const source = asked.id === undefined ? `api/pictures/${encodeURIComponent(asked.picture)}` : null;
   return h(
     "div",
     { class: "about" },
