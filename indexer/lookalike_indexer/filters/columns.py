@@ -1,0 +1,290 @@
+"""Columns of images in memory, and what a comparison with one of them is true of.
+
+A column has a value or none for each image. `test` gives a function from a run
+of rows to booleans, True where a comparison is true; both it and its opposite
+are False where there is no value. Texts are held as codes: their places among
+the column's different texts, in the order of these, so that a comparison of
+texts is one of small integers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from lookalike_indexer.filters.texts import SortedTexts
+from lookalike_indexer.filters.tree import Operator, Value
+
+Bools = npt.NDArray[np.bool_]
+Int64 = npt.NDArray[np.int64]
+Kind = Literal["bool", "int64", "float64", "string", "timestamp", "list<string>"]
+
+# True where something is true of the rows from the first number to before the second.
+Test: TypeAlias = Callable[[int, int], Bools]
+
+_COMPARE: dict[Operator, Any] = {
+    "=": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+}
+
+
+class Column(Protocol):
+    """A column of one type. A value is of that type: a number for int64 and float64, microseconds for a timestamp."""
+
+    kind: Kind
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that it takes."""
+        ...
+
+    def test(self, operator: Operator, value: Any) -> Test:
+        """Whether the values compare so with a value."""
+        ...
+
+    def test_in(self, values: Iterable[Any], negated: bool) -> Test:
+        """Whether the values are among some values, or there and not among them."""
+        ...
+
+    def test_present(self, negated: bool) -> Test:
+        """Whether there is a value, or none."""
+        ...
+
+    def taken(self, rows: Int64) -> pa.Array:
+        """The values of some rows (n,), null where there is none."""
+        ...
+
+
+def constant(value: bool) -> Test:
+    """True, or False, of all rows."""
+    return lambda start, stop: np.full(stop - start, value, np.bool_)
+
+
+class Numbers:
+    """Numbers, truth values or times. `present` is None where every row has a value."""
+
+    def __init__(self, kind: Kind, values: npt.NDArray[Any], present: Bools | None) -> None:
+        self.kind: Kind = kind
+        self._values, self._present = values, present
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._values.nbytes) + (0 if self._present is None else self._present.nbytes)
+
+    def test(self, operator: Operator, value: Value) -> Test:
+        wanted = self._wanted(operator, value)
+        if isinstance(wanted, bool):
+            return self.test_present(negated=False) if wanted else constant(False)
+        compare, to = _COMPARE[wanted[0]], wanted[1]
+        values, present = self._values, self._present
+
+        def test(start: int, stop: int) -> Bools:
+            found: Bools = compare(values[start:stop], to)
+            if present is not None:
+                found &= present[start:stop]
+            return found
+
+        return test
+
+    def test_in(self, values: Iterable[Value], negated: bool) -> Test:
+        found = [self._wanted("=", value) for value in values]
+        wanted = np.unique(np.array([one[1] for one in found if not isinstance(one, bool)], self._values.dtype))
+        all_values, present = self._values, self._present
+
+        def test(start: int, stop: int) -> Bools:
+            there: Bools = np.isin(all_values[start:stop], wanted, invert=negated)
+            if present is not None:
+                there &= present[start:stop]
+            return there
+
+        return test
+
+    def test_present(self, negated: bool) -> Test:
+        present = self._present
+        if present is None:
+            return constant(not negated)
+        return lambda start, stop: ~present[start:stop] if negated else present[start:stop].copy()
+
+    def taken(self, rows: Int64) -> pa.Array:
+        types = {"bool": pa.bool_(), "int64": pa.int64(), "float64": pa.float64(), "timestamp": pa.timestamp("us")}
+        mask = None if self._present is None else ~self._present[rows]
+        values = self._values[rows]
+        return pa.array(
+            values.view("datetime64[us]") if self.kind == "timestamp" else values, types[self.kind], mask=mask
+        )
+
+    def _wanted(self, operator: Operator, value: Value) -> tuple[Operator, Any] | bool:
+        """A comparison with a value of the column's own type that says the same, or what it comes to for every value.
+
+        Integers and floats compare as numbers, without rounding either.
+        """
+        if self._values.dtype == np.bool_:
+            return operator, bool(value)
+        if isinstance(value, str):
+            raise TypeError(f"{value!r} is no number")
+        if np.issubdtype(self._values.dtype, np.integer):
+            return _as_integer(operator, value, np.iinfo(self._values.dtype))
+        if self._values.dtype == np.float32:
+            # As SQL does: a probability that is shown as 0.8 is not more than 0.8.
+            return operator, np.float32(value)
+        return _as_float(operator, value)
+
+
+def _as_integer(operator: Operator, value: float, limits: np.iinfo[Any]) -> tuple[Operator, int] | bool:
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        if operator in ("=", "!="):
+            return operator == "!="
+        if math.isfinite(value):
+            # No integer is between a number and the one below it.
+            return _as_integer("<=" if operator in ("<", "<=") else ">", math.floor(value), limits)
+        return (value > 0) == (operator in ("<", "<="))
+    number = int(value)
+    if limits.min <= number <= limits.max:
+        return operator, number
+    if operator in ("=", "!="):
+        return operator == "!="
+    return (number > 0) == (operator in ("<", "<="))
+
+
+def _as_float(operator: Operator, value: float) -> tuple[Operator, float] | bool:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.copysign(math.inf, value)
+    if number == value:
+        return operator, number
+    if operator in ("=", "!="):
+        return operator == "!="
+    # An integer between two floats: the nearer one is on one side of it, and no float is between them.
+    if operator in ("<", "<="):
+        return ("<=" if number < value else "<"), number
+    return (">=" if number > value else ">"), number
+
+
+class Coded:
+    """Texts, as codes: `codes` (rows,) are places among `texts`, and the largest number of their type for none."""
+
+    kind: Kind = "string"
+
+    def __init__(self, codes: npt.NDArray[Any], texts: SortedTexts) -> None:
+        self._codes, self._texts = codes, texts
+        self._none = np.iinfo(codes.dtype).max
+
+    @classmethod
+    def of(cls, places: npt.NDArray[Any], texts: SortedTexts) -> Coded:
+        """Of the places (rows,) among some texts, -1 for none."""
+        types: tuple[type[Any], ...] = (np.uint8, np.uint16, np.uint32, np.uint64)
+        dtype = next(one for one in types if len(texts) < np.iinfo(one).max)
+        # -1 becomes the largest number.
+        return cls(places.astype(dtype), texts)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._codes.nbytes) + self._texts.nbytes
+
+    def test(self, operator: Operator, value: str) -> Test:
+        place, is_there = self._texts.place(value)
+        codes, none = self._codes, self._none
+        if operator == "=":
+            return (lambda start, stop: codes[start:stop] == place) if is_there else constant(False)
+        if operator == "!=":
+            if not is_there:
+                return self.test_present(negated=False)
+            return lambda start, stop: (codes[start:stop] != place) & (codes[start:stop] != none)
+        # The first text that is greater, or not less.
+        border = place + (is_there and operator in ("<=", ">"))
+        if operator in ("<", "<="):
+            return lambda start, stop: codes[start:stop] < border
+        return lambda start, stop: (codes[start:stop] >= border) & (codes[start:stop] != none)
+
+    def test_in(self, values: Iterable[str], negated: bool) -> Test:
+        places = [place for place, is_there in map(self._texts.place, values) if is_there]
+        if len(places) < 2 or len(self._texts) > len(self._codes) // 2:
+            return self._test_places(np.array(sorted(places), self._codes.dtype), negated)
+        table = np.full(len(self._texts) + 1, negated, np.bool_)
+        table[places] = not negated
+        table[-1] = False
+        codes = self._codes
+        # None is beyond the end of the table, where its last one stands.
+        return lambda start, stop: np.take(table, codes[start:stop], mode="clip")
+
+    def _test_places(self, places: npt.NDArray[Any], negated: bool) -> Test:
+        codes, none = self._codes, self._none
+
+        def test(start: int, stop: int) -> Bools:
+            some = codes[start:stop]
+            found: Bools = np.isin(some, places, invert=negated)
+            return found & (some != none) if negated else found
+
+        return test
+
+    def test_present(self, negated: bool) -> Test:
+        codes, none = self._codes, self._none
+        return lambda start, stop: (codes[start:stop] == none) if negated else (codes[start:stop] != none)
+
+    def taken(self, rows: Int64) -> pa.Array:
+        codes = self._codes[rows]
+        return self._texts.taken(codes, codes == self._none)
+
+
+class Postings:
+    """Lists of texts: the elements of all rows one after another, and for each different text the rows that have it."""
+
+    kind: Kind = "list<string>"
+
+    def __init__(self, ends: Int64, places: Int64, texts: SortedTexts, present: Bools) -> None:
+        """The list of row i ends before element `ends[i]`; `places` (elements,) are those among `texts`."""
+        self._texts, self._present, self._ends = texts, present, ends
+        self._places = places.astype(np.uint32 if len(texts) < 1 << 32 else np.int64)
+        owners = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+        counts = np.bincount(places, minlength=len(texts))
+        # Text i has self._rows[self._starts[i] : self._starts[i + 1]].
+        self._starts: Int64 = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        in_order = owners[np.argsort(places, kind="stable")]
+        self._rows = in_order.astype(np.uint32 if len(ends) < 1 << 32 else np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        arrays = (self._starts, self._rows, self._present, self._places, self._ends)
+        return sum(int(one.nbytes) for one in arrays) + self._texts.nbytes
+
+    def test_has(self, text: str, negated: bool) -> Test:
+        """Whether a list has a text, or is there and does not."""
+        place, is_there = self._texts.place(text)
+        rows = self._rows[self._starts[place] : self._starts[place + 1]] if is_there else self._rows[:0]
+        present = self._present
+
+        def test(start: int, stop: int) -> Bools:
+            first, last = np.searchsorted(rows, [start, stop])
+            found = present[start:stop].copy() if negated else np.zeros(stop - start, np.bool_)
+            found[rows[first:last].astype(np.int64) - start] = not negated
+            return found
+
+        return test
+
+    def test_present(self, negated: bool) -> Test:
+        present = self._present
+        return lambda start, stop: ~present[start:stop] if negated else present[start:stop].copy()
+
+    def test(self, operator: Operator, value: Any) -> Test:
+        raise TypeError("lists are not compared")
+
+    def test_in(self, values: Iterable[Any], negated: bool) -> Test:
+        raise TypeError("lists are not compared")
+
+    def taken(self, rows: Int64) -> pa.Array:
+        ends = self._ends[rows]
+        starts = np.where(rows > 0, self._ends[rows - 1], 0)
+        elements = [self._places[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        places = np.concatenate(elements) if elements else self._places[:0]
+        offsets = pa.array(np.concatenate([[0], np.cumsum(ends - starts)]), pa.int32())
+        return pa.ListArray.from_arrays(offsets, self._texts.taken(places), mask=pa.array(~self._present[rows]))

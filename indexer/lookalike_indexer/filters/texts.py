@@ -1,0 +1,66 @@
+"""Different texts in the order of their bytes, searched by bisection: no object for each text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+class SortedTexts:
+    """Texts of which each is there once, by their place in the order of their UTF-8: that of Arrow and of DuckDB."""
+
+    def __init__(self, texts: pa.LargeStringArray, order: npt.NDArray[Any]) -> None:
+        """Text `order[i]` of `texts` is at place i. Neither is copied."""
+        _, offsets, data = texts.buffers()
+        self._texts, self._order = texts, order
+        self._offsets = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+        self._data = memoryview(data) if data is not None else memoryview(b"")
+
+    @classmethod
+    def of(cls, texts: pa.Array) -> SortedTexts:
+        """Of different texts in any order."""
+        plain = texts.cast(pa.large_string())
+        return cls(plain, pc.sort_indices(plain).to_numpy())
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def place(self, text: str) -> tuple[int, bool]:
+        """How many texts are before a text, and whether it is one of them."""
+        wanted = text.encode(errors="surrogatepass")
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if self._bytes(middle) < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low, low < len(self) and self._bytes(low) == wanted
+
+    @property
+    def ranks(self) -> npt.NDArray[np.int64]:
+        """The place of each text, in the order that they were given in."""
+        ranks = np.empty(len(self), np.int64)
+        ranks[self._order] = np.arange(len(self))
+        return ranks
+
+    def taken(self, places: npt.NDArray[Any], missing: npt.NDArray[np.bool_] | None = None) -> pa.Array:
+        """The texts at some places, null where one is missing."""
+        if missing is None:
+            return self._texts.take(pa.array(self._order[places].astype(np.int64))).cast(pa.string())
+        rows = np.zeros(len(places), np.int64)
+        rows[~missing] = self._order[places[~missing]]
+        return self._texts.take(pa.array(rows, mask=missing)).cast(pa.string())
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that the texts take."""
+        return int(self._texts.nbytes) + int(self._order.nbytes)
+
+    def _bytes(self, place: int) -> bytes:
+        row = self._order[place]
+        return self._data[self._offsets[row] : self._offsets[row + 1]].tobytes()
