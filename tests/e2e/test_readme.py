@@ -1,4 +1,4 @@
-"""The README's Python runs as it stands, on the pictures that are here."""
+"""The Python of the README and of the documents runs as it stands, on the pictures that are here."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import pyarrow.parquet as pq
 import pytest
 
 pytestmark = pytest.mark.xdist_group("e2e")
-README = Path(__file__).resolve().parent.parent.parent / "README.md"
-SNIPPETS = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGES = ("README.md", "docs/python.md", "docs/collection.md")
+SNIPPETS = [
+    (page, text)
+    for page in PAGES
+    for text in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), flags=re.DOTALL)
+]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: text.splitlines()[0])
-def test_a_snippet_of_the_readme_runs(snippet: str, collection: Path, pictures: Path, address: str, capsys) -> None:
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=lambda text: text.splitlines()[0])
+def test_a_snippet_runs(page: str, snippet: str, collection: Path, pictures: Path, address: str, capsys) -> None:
     here = {
         "127.0.0.1:50051": address,
         "dogs/0017.jpg": "red/01.png",
@@ -39,5 +44,11 @@ def test_a_snippet_of_the_readme_runs(snippet: str, collection: Path, pictures: 
         assert "red" in capsys.readouterr().out
 
 
-def test_the_readme_has_the_client_and_the_tables() -> None:
-    assert len(SNIPPETS) == 3
+def test_the_pages_have_the_client_and_the_tables() -> None:
+    assert [page for page, _ in SNIPPETS] == ["README.md", "docs/python.md", "docs/collection.md", "docs/collection.md"]
+
+
+def test_links_of_the_pages_lead_to_files() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "ARCHITECTURE.md", *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
