@@ -89,7 +89,16 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
     folder = tmp_path_factory.mktemp("collections") / "photographs"
-    options = ["--model", "resnet18", "--weights", resnet18_weights, "--clusters", CLUSTERS]
+    options = [
+        "--model",
+        "resnet18",
+        "--weights",
+        resnet18_weights,
+        "--class-names",
+        "imagenet",
+        "--clusters",
+        CLUSTERS,
+    ]
     lookalike("index", pictures, "--collection", folder, *options)
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")

@@ -34,6 +34,7 @@ def test_neighbours_and_clusters_of_a_real_network_follow_the_classes(
     collection = tmp_path / "imagenette"
     done = typed(
         "index", imagenette, "--collection", collection, "--model", "resnet50", "--weights", resnet50_weights,
+        "--class-names", "imagenet",
         "--preprocess", "IMAGENET1K_V1", "--clusters", 10, "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -253,8 +253,8 @@ def publish_model() -> Callable[..., None]:
         ids = CollectionReader.open(str(storage.root)).images(["id"]).column("id").to_numpy()
         write_part(storage, path, table([ids, top, names, shares], schema.predictions(len(top[0]))))
         tiny = manifest.models[like]
-        # Only trained heads of 1,000 classes have ImageNet's names.
-        spec = dataclasses.replace(tiny.spec, weights=weights or WeightsSpec("file", "x", "1" * 64))
+        # Only published heads of 1,000 classes have ImageNet's names.
+        spec = dataclasses.replace(tiny.spec, weights=weights or WeightsSpec("imagenet", "x", "1" * 64))
         models = {**manifest.models, name: dataclasses.replace(tiny, spec=spec, predictions=[path])}
         generations.publish(storage, dataclasses.replace(manifest, models=models))
 

@@ -6,6 +6,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     experiment_options,
     findings,
     keep_option,
@@ -31,6 +32,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @sample_option
 @seed_option
 @keep_option
+@class_names_option
 @experiment_options
 @reported
 def choose_k(
@@ -41,6 +43,7 @@ def choose_k(
     seeds: int,
     sample: int,
     seed: int,
+    class_names: str,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -55,7 +58,7 @@ def choose_k(
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.experiments.choose_k import choose_k as experiment
 
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     result = experiment(
         view,
         space=space,

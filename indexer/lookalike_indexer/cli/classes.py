@@ -9,6 +9,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     experiment_options,
     findings,
     keep_option,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
 )
 @keep_option
+@class_names_option
 @experiment_options
 @reported
 def classes(
@@ -47,6 +49,7 @@ def classes(
     metric: AccuracyMetric,
     best: int,
     class_map_file: str | None,
+    class_names: str,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -61,7 +64,7 @@ def classes(
     from lookalike_indexer.experiments.classes import class_accuracies
 
     names = read_class_map(Path(class_map_file)) if class_map_file else None
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     result = class_accuracies(view, named_list(models), metric=metric, best=best, class_map=names)
     if as_json:
         click.echo(to_json(result))

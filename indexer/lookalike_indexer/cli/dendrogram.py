@@ -6,6 +6,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     experiment_options,
     findings,
     keep_option,
@@ -39,6 +40,7 @@ from lookalike_indexer.cli.out_folder import open_out
 )
 @click.option("--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now.")
 @keep_option
+@class_names_option
 @experiment_options
 @reported
 def dendrogram(
@@ -48,6 +50,7 @@ def dendrogram(
     clusters: int | None,
     most: int,
     weights: str | None,
+    class_names: str,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -59,7 +62,7 @@ def dendrogram(
     """
     from lookalike_indexer.experiments.label_tree import label_tree
 
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     result = label_tree(
         view, model=model, word_vectors=word_vectors, clusters=clusters or 0, most=most, weights_file=weights
     )

@@ -63,6 +63,10 @@ def told(report: EmbedReport) -> list[str]:
         f"Embedded {report.embedded:,} images in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s) "
         f"with {report.model}, weights {report.weights}{untrained}."
     ]
+    if report.class_names == "numbers" and report.pretrained:
+        lines.append(
+            "Its classes are called by their numbers: give them names by --class-names FILE, or --class-names imagenet."
+        )
     counts = {
         "were embedded before, or are damaged and unchanged": report.skipped,
         "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,

@@ -55,6 +55,13 @@ _OPTIONS = [
         "collection's model, or of the weights]",
     ),
     click.option(
+        "--class-names",
+        default="",
+        metavar="FILE|imagenet",
+        help="The names of the classifier's classes, stored with the model: a line for each, or JSON; imagenet for "
+        "ImageNet's 1,000. [default: the collection's; ImageNet's for published weights; numbers]",
+    ),
+    click.option(
         "--layer",
         "layers",
         multiple=True,

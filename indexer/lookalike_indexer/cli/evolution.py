@@ -9,6 +9,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     experiment_options,
     findings,
     keep_option,
@@ -57,6 +58,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
     help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
 )
 @click.option("--image", metavar="KEY", help="Follow this image through the steps.")
+@class_names_option
 @seed_option
 @keep_option
 @reported
@@ -92,7 +94,7 @@ def evolution(
         _make(collection, checkpoints, options)
     elif options["clusters"] or options["gpus"] or options["preprocess"]:
         raise UsageError("--clusters, --gpus and --preprocess say how --checkpoints are embedded; name those too.")
-    view = open_view(collection)
+    view = open_view(collection, options["class_names"])
     model = options["name"] or options["model"]
     row = view.row_of_key(image) if image is not None else None
     result = experiment.evolution(view, model=model, k=neighbours, sample=sample, seed=options["seed"], class_map=names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -68,6 +69,13 @@ space_option = click.option("--space", default="", metavar="NAME", help="The emb
 seed_option = click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=1234, show_default=True, help="Decides all that is random."
 )
+class_names_option = click.option(
+    "--class-names",
+    default="",
+    metavar="FILE|imagenet",
+    help="The names of the classes of one's own network: a line for each, or JSON; imagenet for ImageNet's 1,000. "
+    "[default: those stored with the model]",
+)
 sample_option = click.option(
     "--sample",
     type=click.IntRange(min=2),
@@ -102,21 +110,36 @@ def named_list(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def open_view(collection: str) -> View:
-    """The newest generation of a collection; NotFoundError when there is none."""
+def open_view(collection: str, class_names: str = "") -> View:
+    """The newest generation of a collection, its classes called as --class-names says.
+
+    NotFoundError: there is none. UsageError: class names that cannot be read,
+    or of another number than any model has classes.
+    """
     sleep_while_waiting()
+    from lookalike_indexer.embedding.class_names_file import read_class_names
+
+    names = read_class_names(class_names) if class_names else None
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments.view import View
 
-    return View(CollectionReader.open(collection))
+    view = View(CollectionReader.open(collection))
+    if names is not None:
+        view.call_classes(names)
+    return view
 
 
 def keep_result(view: View, result: Result, name: str | None, as_json: bool = False) -> None:
     """Store a result when it has a name, and say where; see `stored.keep`."""
     if name is None:
         return
+    from lookalike_indexer.collection.spec import digest_of
     from lookalike_indexer.experiments import stored
 
+    if view.given_class_names is not None:
+        # Results of other names are other results.
+        settings = {**result.settings, "class_names": digest_of(view.given_class_names)}
+        result = dataclasses.replace(result, settings=settings)
     generation = stored.keep(view.reader, name, result).generation
     click.echo(f"Kept as {result.kind}/{name} in generation {generation}.", err=as_json)
 

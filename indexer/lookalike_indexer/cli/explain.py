@@ -11,6 +11,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     as_data,
+    class_names_option,
     findings,
     json_option,
     out_option,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 @click.option(
     "--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now, where they are needed."
 )
+@class_names_option
 @collection_option
 @out_option
 @json_option
@@ -60,6 +62,7 @@ def explain(
     drawn: int | None,
     seed: int,
     collection: str | None,
+    class_names: str,
     space: str,
     neighbours: int,
     class_map_file: str | None,
@@ -86,7 +89,7 @@ def explain(
     if (cam or gbp) and out is None:
         raise UsageError("--cam and --gbp draw pictures; say where to with --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
-    view, _, images = open_subjects(subjects, collection, drawn, seed)
+    view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
     folder = open_out(out)
     explainer = Explainer(view, space, weights, neighbours, names)
     results = [explainer.result(image) for image in images]

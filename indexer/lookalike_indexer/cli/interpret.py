@@ -6,6 +6,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     clustering_option,
     experiment_options,
     findings,
@@ -24,10 +25,18 @@ from lookalike_indexer.cli.experiment_options import (
 @click.option("--samples", type=click.IntRange(1, 100), default=5, show_default=True, help="Samples of each kind.")
 @seed_option
 @keep_option
+@class_names_option
 @experiment_options
 @reported
 def interpret(
-    collection: str, clustering: str, samples: int, seed: int, keep: str | None, out: str | None, as_json: bool
+    collection: str,
+    clustering: str,
+    samples: int,
+    seed: int,
+    class_names: str,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
 ) -> None:
     """Tell what each cluster is about: a suggested name, with central, borderline and random samples.
 
@@ -37,7 +46,7 @@ def interpret(
     from lookalike_indexer.cli.out_folder import open_out
     from lookalike_indexer.experiments.interpret import interpret_clusters
 
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     result = interpret_clusters(view, clustering, samples, seed)
     if as_json:
         click.echo(to_json(result))

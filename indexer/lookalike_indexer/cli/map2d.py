@@ -9,6 +9,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     checked_keep,
+    class_names_option,
     clustering_option,
     experiment_options,
     findings,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option(
     "--keep", metavar="NAME", callback=checked_keep, help="What the stored map is called.  [default: SPACE-METHOD]"
 )
+@class_names_option
 @experiment_options
 @reported
 def map2d(
@@ -58,6 +60,7 @@ def map2d(
     sample: int,
     thumbnails: int,
     seed: int,
+    class_names: str,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -72,7 +75,7 @@ def map2d(
     from lookalike_indexer.experiments.map2d import default_name
     from lookalike_indexer.experiments.map2d import map2d as experiment
 
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     space, _ = view.reader.space(space)
     # What the colours mean is looked up first, and without --out, too: a map can take minutes.
     asked = folder is not None or color is not None or clustering

@@ -9,6 +9,7 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_names_option,
     experiment_options,
     findings,
     keep_option,
@@ -37,6 +38,7 @@ _LISTED = ["rank", "label", "class", "probability", "label_rank", "key"]
     help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
 )
 @keep_option
+@class_names_option
 @experiment_options
 @reported
 def mistakes(
@@ -45,6 +47,7 @@ def mistakes(
     label: str,
     limit: int,
     class_map_file: str | None,
+    class_names: str,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -60,7 +63,7 @@ def mistakes(
     from lookalike_indexer.experiments.mistakes import mistakes as experiment
 
     names = read_class_map(Path(class_map_file)) if class_map_file else None
-    view, folder = open_view(collection), open_out(out)
+    view, folder = open_view(collection, class_names), open_out(out)
     result = experiment(view, model, label=label, limit=limit, class_map=names)
     listed = result.tables["mistakes"]
     if as_json:

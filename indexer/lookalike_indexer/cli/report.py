@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import open_view, seed_option
+from lookalike_indexer.cli.experiment_options import class_names_option, open_view, seed_option
 from lookalike_indexer.errors import NotFoundError
 
 
@@ -24,9 +24,10 @@ from lookalike_indexer.errors import NotFoundError
 )
 @click.option("--image", default="", metavar="KEY", help="The image to follow.  [default: a misclassified one]")
 @click.option("--label", default="", metavar="LABEL", help="The class to split.  [default: the least held together]")
+@class_names_option
 @seed_option
 @reported
-def report(collection: str, out: str, image: str, label: str, seed: int) -> None:
+def report(collection: str, out: str, image: str, label: str, class_names: str, seed: int) -> None:
     """Put all experiments over the collection in DIR into one HTML file.
 
     It needs nothing but a browser: pictures are inside, and there is no
@@ -38,7 +39,7 @@ def report(collection: str, out: str, image: str, label: str, seed: int) -> None
     from lookalike_indexer.report.context import Asked
     from lookalike_indexer.report.make import make_report
 
-    view, path = open_view(collection), Path(out)
+    view, path = open_view(collection, class_names), Path(out)
     try:
         # At once: a report takes minutes.
         path.parent.mkdir(parents=True, exist_ok=True)

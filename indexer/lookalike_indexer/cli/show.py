@@ -10,6 +10,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     as_data,
+    class_names_option,
     findings,
     json_option,
     out_option,
@@ -34,6 +35,7 @@ _CLUSTERS = ["clustering", "cluster", "size", "distance", "label", "purity", "ow
 @random_option
 @seed_option
 @click.option("--members", type=click.IntRange(0, 1000), default=23, show_default=True, help="Fellow members to show.")
+@class_names_option
 @collection_option
 @out_option
 @json_option
@@ -43,6 +45,7 @@ def show(
     drawn: int | None,
     seed: int,
     collection: str | None,
+    class_names: str,
     members: int,
     out: str | None,
     as_json: bool,
@@ -57,7 +60,7 @@ def show(
     from lookalike_indexer.cli.out_folder import open_out
     from lookalike_indexer.experiments.image_clusters import image_clusters
 
-    view, _, images = open_subjects(subjects, collection, drawn, seed)
+    view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
     for image in images:
         if image.row < 0:
             raise NotFoundError(

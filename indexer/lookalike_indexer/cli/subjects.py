@@ -39,13 +39,13 @@ class Named:
 
 
 def open_subjects(
-    subjects: Sequence[str], collection: str | None, drawn: int | None, seed: int
+    subjects: Sequence[str], collection: str | None, drawn: int | None, seed: int, class_names: str = ""
 ) -> tuple[View, str, list[Named]]:
     """The collection, its folder, and the images that are named or drawn, each once.
 
     The first argument is the collection's folder unless --collection is given.
     A text that is no key is a file; the file of a stored image is that image.
-    UsageError: no collection or no image. NotFoundError: neither a key nor a file.
+    UsageError: no collection, no image, or class names that do not fit. NotFoundError: neither a key nor a file.
     """
     subjects = list(subjects)
     source = click.get_current_context().get_parameter_source("collection")
@@ -55,7 +55,7 @@ def open_subjects(
         raise UsageError(f"Name the collection's folder: as the first argument, --collection DIR, or {ENVIRONMENT}.")
     if not subjects and drawn is None:
         raise UsageError("Name at least one image by its KEY, a picture file, or give --random N.")
-    view = open_view(collection)
+    view = open_view(collection, class_names)
     found = [_named(view, text) for text in subjects]
     if drawn is not None:
         found += _drawn(view, drawn, seed)

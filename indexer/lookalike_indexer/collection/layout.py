@@ -7,6 +7,7 @@
     embeddings/<space>/part-000000.parquet
     predictions/<model>/part-000000.parquet
     models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
+    models/<model>/class-names.<digest>.json    the names of its classes, a list of texts
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
     attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
@@ -31,6 +32,7 @@ GENERATIONS = "generations"
 SOURCE = "source"
 IMAGES = "images"
 WORK = "work"
+_CLASS_NAMES = "class-names."
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
@@ -100,6 +102,16 @@ def predictions(model: str, part: int) -> str:
 
 def model_file(model: str, file: str) -> str:
     return f"models/{model}/{file}"
+
+
+def class_names(model: str, digest: str) -> str:
+    """The names of a model's classes; a digest of them tells those of different runs apart."""
+    return f"models/{model}/{_CLASS_NAMES}{digest[:16]}.json"
+
+
+def is_class_names(path: str) -> bool:
+    """Whether a model's file is one of class names."""
+    return path.rsplit("/", 1)[-1].startswith(_CLASS_NAMES)
 
 
 def revised_model_file(path: str, digest: str) -> str:

@@ -110,7 +110,7 @@ class PartEmbedder:
         except BaseException:
             self._pool.close()
             raise
-        self._names = pa.array(class_names(plan.spec))
+        self._names = pa.array(plan.class_names or class_names(plan.spec), pa.string())
         # Enough for one batch under way, one being collected, and every worker busy.
         self._ahead = 2 * plan.batch_size + 2 * pool.workers * pool.chunk
 

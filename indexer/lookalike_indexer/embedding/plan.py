@@ -35,6 +35,7 @@ class ModelPlan:
     `alias` is its name in the collection, `statistics` the local path of its
     batch-norm statistics ("" when it needs none). `decode` says where JPEGs
     are decoded, `compiled` whether the network is compiled for its device.
+    `class_names` has a name for each class.
     """
 
     alias: str
@@ -45,6 +46,7 @@ class ModelPlan:
     batch_size: int
     decode: Decode = "cpu"
     compiled: bool = False
+    class_names: tuple[str, ...] = ()
 
     @property
     def identity(self) -> str:

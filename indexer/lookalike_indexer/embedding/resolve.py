@@ -15,6 +15,8 @@ from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uris import stored
+from lookalike_indexer.embedding.class_name_choice import names_given, settled_names
+from lookalike_indexer.embedding.class_names_file import read_class_names
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, model_identity
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
 from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
@@ -56,13 +58,18 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network with its weights, what it is, and the nodes of its spaces, by name."""
+    """A network with its weights, what it is, and the nodes of its spaces, by name.
+
+    `files` are those of its statistics. `names` are its classes' where this run
+    tells them.
+    """
 
     module: torch.nn.Module
     spec: ModelSpec
     traced: TracedNetwork
     nodes: list[tuple[str, Node]]
     files: list[str]
+    names: list[str] | None = None
 
 
 def resolve(
@@ -80,6 +87,7 @@ def resolve(
     """
     loaded = _calibrated(storage, draft, settings, loaded, pool, source, listing)
     spec, traced, nodes = loaded.spec, loaded.traced, loaded.nodes
+    names, files = settled_names(storage, draft, settings.alias, spec, loaded.names)
     compute = resolve_compute(settings.compute, settings.devices[0])
     wanted = [node for _, node in nodes]
     if len(settings.devices) == 1:
@@ -101,10 +109,11 @@ def resolve(
         batch_size=settings.images_per_batch,
         decode=settings.decode,
         compiled=settings.compile,
+        class_names=tuple(names),
     )
     if draft:
         _check_names(draft, settings.alias, spec, nodes)
-    return Resolved(plan, network, loaded.files)
+    return Resolved(plan, network, [*loaded.files, *files])
 
 
 def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
@@ -130,7 +139,8 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
         spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
         files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
-    loaded = Loaded(module, spec, traced, _nodes(traced, spec.classes, draft, settings), files)
+    names = names_given(settings, spec)
+    loaded = Loaded(module, spec, traced, _nodes(traced, spec.classes, draft, settings), files, names)
     for name, _ in loaded.nodes:
         _dtype(draft, name, settings)
     if draft and request.kind != "untrained":
@@ -190,12 +200,15 @@ def check_options(settings: EmbedSettings) -> None:
     if request.kind == "file":
         check_file(arch, request)
     resolve_compute(settings.compute, settings.devices[0])
+    if settings.class_names:
+        read_class_names(settings.class_names)
 
 
 def _statistics(draft: Manifest | None, alias: str) -> list[str]:
     """Where the batch-norm statistics of a model are kept."""
     known = draft.models.get(alias) if draft else None
-    return (known.files if known else []) or [layout.model_file(alias, FILE)]
+    stored_files = [path for path in known.files if not layout.is_class_names(path)] if known else []
+    return stored_files or [layout.model_file(alias, FILE)]
 
 
 def _published_name(request: WeightsRequest, settings: EmbedSettings) -> str:

@@ -35,7 +35,8 @@ class EmbedSettings:
     "untrained[:SEED]" or a file; "" takes those of the collection's model of
     that name, else DEFAULT_WEIGHTS (see `defaults.settled`).
     `preprocess` names the published weights whose transforms to use; "" keeps
-    the model's, or takes those of the weights themselves. `layers` are spaces
+    the model's, or takes those of the weights themselves. `class_names` is
+    "imagenet" or a file (see `class_names_file`); "" keeps the model's. `layers` are spaces
     besides those that the model has; a new model has its default one. `name`
     is what the model is called in the collection, its architecture when
     empty. `dtype` is the stored type; None keeps the model's, float32 for a
@@ -54,6 +55,7 @@ class EmbedSettings:
     model: str = ""
     weights: str = ""
     preprocess: str = ""
+    class_names: str = ""
     layers: tuple[Node, ...] = ()
     name: str = ""
     dtype: Dtype | None = None

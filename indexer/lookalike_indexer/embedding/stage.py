@@ -13,6 +13,7 @@ from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.assemble import assemble
+from lookalike_indexer.embedding.classes import kind_of
 from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
@@ -37,6 +38,8 @@ _SAMPLE = 256
 class EmbedReport:
     """What an embedding run did.
 
+    `class_names` says what the classes of the model are called by: "imagenet",
+    "own" (names), "numbers", or "" where it has no classifier.
     `new` images were listed for the first time; `embedded` ones embedded and
     `rejected` ones refused by this run. `skipped` ones were embedded before, or
     rejected as damaged and have not changed.
@@ -56,6 +59,7 @@ class EmbedReport:
     model: str
     weights: str
     pretrained: bool
+    class_names: str
     spaces: list[str]
     images: int
     new: int
@@ -147,6 +151,7 @@ def run_embed(
         model=plan.alias,
         weights=str(plan.spec.weights),
         pretrained=plan.spec.weights.pretrained,
+        class_names=kind_of(plan.class_names),
         spaces=[space.name for space in plan.spaces],
         images=manifest.rows(manifest.images),
         new=listing.new,

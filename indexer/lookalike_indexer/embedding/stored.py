@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.plan import load_module
-from lookalike_indexer.models.untrained import FILE
 
 
 def stored_module(reader: CollectionReader, model: str, weights_file: str | None = None) -> torch.nn.Module:
@@ -18,7 +18,7 @@ def stored_module(reader: CollectionReader, model: str, weights_file: str | None
     with. DataLossError: its own files were changed.
     """
     entry = reader.model(model)
-    statistics = next((path for path in entry.files if path.endswith(f"/{FILE}")), "")
+    statistics = next((path for path in entry.files if not layout.is_class_names(path)), "")
     if statistics:
         reader.verify(statistics)
         statistics = str(reader.storage.local(statistics))

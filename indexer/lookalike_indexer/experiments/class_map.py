@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.embedding.classes import class_names
+from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View, some
 
@@ -33,6 +33,14 @@ class ClassMap:
     names: list[str]
     unmapped: list[str]
     rules: list[str]
+
+    @property
+    def remedy(self) -> str:
+        """What a user can do about labels that stand for no class: a sentence's end."""
+        written = "say which is which by a class map, a CSV file with the columns label and class"
+        if self.names != numbered_names(len(self.names)):
+            return written
+        return f"give the classes names by --class-names FILE, or --class-names imagenet; or {written}"
 
     def classes_of(self, label_code: int) -> list[int]:
         """The classes that a label stands for; none for an image without one."""
@@ -57,10 +65,11 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
     By name: the same one, or else the same but for case, spaces, hyphens and
     underscores and a leading WordNet number ("n02979186_cassette_player" is
     "cassette player"). `written` names the classes of some labels, by name or
-    index, and goes before that. NotFoundError: no such model, or `written`
+    index, and goes before that; where it names classes of ImageNet, a head of
+    1,000 classes without names has ImageNet's. NotFoundError: no such model, or `written`
     names a class that the model does not have.
     """
-    names = class_names(view.reader.model(model).spec)
+    names = _names(view, model, written)
     exact: dict[str, list[int]] = {}
     loose: dict[str, list[int]] = {}
     for index, name in enumerate(names):
@@ -81,6 +90,15 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
         rules.append(rule if found else "")
     unmapped = [label for label, row in zip(view.label_names, accepts, strict=True) if not row.any()]
     return ClassMap(accepts, names, unmapped, rules)
+
+
+def _names(view: View, model: str, written: Mapping[str, Sequence[str]] | None) -> list[str]:
+    names, imagenet = view.class_names(model), list(imagenet_names())
+    if len(names) != len(imagenet) or names != numbered_names(len(names)):
+        return names
+    known = {_loose(name) for name in imagenet}
+    said = [name for classes in (written or {}).values() for name in classes if not name.isdecimal()]
+    return imagenet if said and all(_loose(name) in known for name in said) else names
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:

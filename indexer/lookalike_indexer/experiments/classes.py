@@ -132,8 +132,8 @@ def _counted(view: View, model: str, written: Mapping[str, Sequence[str]] | None
     if not images.any():
         raise NotBuiltError(
             f"No label of the collection {view.reader.name} is the name of a class of {model} "
-            f"(labels: {some(view.label_names, 5)}; classes: {some(classes.names, 5)}); say which is which by a "
-            "class map, a CSV file with the columns label and class."
+            f"(labels: {some(view.label_names, 5)}; classes: {some(classes.names, 5)}); "
+            f"{classes.remedy}."
         )
     return _Counted(model, classes, images, top1, top5)
 

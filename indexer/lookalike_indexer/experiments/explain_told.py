@@ -34,7 +34,7 @@ def _taken_for(predictions: pa.Table, label: str, rival: Rival, model: str, mapp
     if not label:
         return f"{told}; it has no label."
     if label in mapping.unmapped:
-        return f"{told}; its label {label} names no class of the model: give --class-map FILE."
+        return f"{told}; its label {label} names no class of the model: {mapping.remedy}."
     if first["of_label"]:
         return f"{told}, as its label {label} says; the next is {rival.name}."
     if hit:

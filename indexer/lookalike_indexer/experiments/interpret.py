@@ -92,8 +92,7 @@ def _predictions(view: View, assigned: Assigned) -> tuple[str, Int32, list[str]]
             predicted = view.predicted(model)
         except NotBuiltError:
             continue
-        names = [predicted.names.get(code, "") for code in range(int(predicted.classes.max(initial=-1)) + 1)]
-        return model, predicted.classes, names
+        return model, predicted.classes, view.class_names(model)
     return "", np.full((len(view), 1), -1, np.int32), []
 
 

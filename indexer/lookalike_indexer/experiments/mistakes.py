@@ -112,7 +112,7 @@ def _confusion(view: View, predicted: Predicted, classes: ClassMap, rows: Int64)
         {
             "label": pa.array([view.label_names[code] for code in labels.tolist()], pa.string()),
             "class_index": indexes.astype(np.int32),
-            "class": pa.array([predicted.names[index] for index in indexes.tolist()], pa.string()),
+            "class": pa.array([classes.names[index] for index in indexes.tolist()], pa.string()),
             "count": counts.astype(np.int64),
             "share": counts / sizes[labels],
             "right": classes.accepts[labels, indexes],
@@ -162,7 +162,7 @@ def _listed(view: View, predicted: Predicted, classes: ClassMap, rows: Int64) ->
             "key": pa.array(view.keys(rows), pa.string()),
             "label": pa.array(view.label_texts(rows), pa.string()),
             "class_index": firsts.astype(np.int32),
-            "class": pa.array([predicted.names[index] for index in firsts.tolist()], pa.string()),
+            "class": pa.array([classes.names[index] for index in firsts.tolist()], pa.string()),
             "probability": predicted.probabilities[rows, 0].astype(np.float64),
             "label_rank": np.where(known, rank + 1, 0).astype(np.int64),
             "label_probability": own.astype(np.float64),
@@ -188,7 +188,7 @@ def _nothing(view: View, model: str, label: str, classes: ClassMap) -> str:
     labels = "" if label else f"labels: {some(view.label_names, 5)}; "
     return (
         f"{what} is {'not ' if label else ''}the name of a class of {model} ({labels}classes: "
-        f"{some(classes.names, 5)}); say which is which by a class map, a CSV file with the columns label and class."
+        f"{some(classes.names, 5)}); {classes.remedy}."
     )
 
 

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.errors import NotBuiltError, NotFoundError
+from lookalike_indexer.embedding.classes import class_names, known_class_names
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -41,7 +42,7 @@ class Predicted:
 
     `classes` int32 and `probabilities` float32, both of shape (images, top);
     class -1 and NaN where the model did not see the image. `names` gives the
-    name of each class that occurs, by its index.
+    name of each class that occurs, by its index; see `View.class_names`.
     """
 
     classes: Int32
@@ -56,6 +57,8 @@ class View:
         self.reader = reader
         self._assigned: dict[str, Assigned] = {}
         self._predicted: dict[str, Predicted] = {}
+        self._class_names: dict[str, list[str]] = {}
+        self.given_class_names: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -166,6 +169,41 @@ class View:
             self._predicted[model] = self._read_predictions(model)
         return self._predicted[model]
 
+    def call_classes(self, names: list[str]) -> None:
+        """Call the classes of each model by these names that has as many classes and no names of its own.
+
+        Where all models of so many classes have names, it is these models.
+        UsageError: no model has so many classes.
+        """
+        models = self.reader.manifest.models
+        fitting = [name for name, entry in models.items() if entry.spec.classes == len(names)]
+        if not fitting:
+            there = ", ".join(f"{name} {entry.spec.classes:,}" for name, entry in sorted(models.items()))
+            raise UsageError(
+                f"--class-names names {len(names):,} classes, and no model of the collection {self.reader.name} has "
+                f"so many; the models have: {there}."
+            )
+        nameless = [name for name in fitting if known_class_names(self.reader, name) is None]
+        self._predicted.clear()
+        self._class_names |= dict.fromkeys(nameless or fitting, names)
+        self.given_class_names = names
+
+    def class_names(self, model: str) -> list[str]:
+        """A name for each class of a model, by index; NotFoundError: no such model.
+
+        Those of `call_classes`, of the collection, of published weights, or else
+        as its predictions call them; "class N" where nothing tells.
+        """
+        if model not in self._class_names:
+            names = known_class_names(self.reader, model)
+            if names is None:
+                names = class_names(self.reader.model(model).spec)
+                if self.reader.model(model).predictions:
+                    for index, name in self.predicted(model).names.items():
+                        names[index] = name
+            self._class_names[model] = names
+        return self._class_names[model]
+
     def _read_predictions(self, model: str) -> Predicted:
         # Part by part: the names of the classes of a million images take far more memory than what is kept.
         classes, probabilities = np.empty((0, 0), np.int32), np.empty((0, 0), np.float32)
@@ -182,6 +220,9 @@ class View:
             texts = table.column("class_name").combine_chunks().flatten()
             found, first = np.unique(indexes.to_numpy(), return_index=True)
             names |= dict(zip(found.tolist(), texts.take(pa.array(first)).to_pylist(), strict=True))
+        known = self._class_names.get(model) or known_class_names(self.reader, model)
+        if known is not None:
+            names = {index: known[index] for index in names}
         return Predicted(classes, probabilities, names)
 
     def rows_of_ids(self, ids: Int64) -> Int64:

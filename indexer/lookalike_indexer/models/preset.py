@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import PurePosixPath
 from typing import Any
 
 import torchvision
@@ -20,6 +21,19 @@ def published(arch: str, name: str = "") -> Any:
     if name not in weights.__members__:
         raise UsageError(f"torchvision has no weights {name!r} for {arch}; it has: {', '.join(weights.__members__)}.")
     return weights[name]
+
+
+def published_name(arch: str, sha256: str) -> str:
+    """The name of torchvision's weights of a model that have a digest, "" where none have; by the names of files."""
+    if timm_models.is_timm(arch):
+        return ""
+    found = (weights for weights in torchvision.models.get_model_weights(arch) if _digest_of(weights) == sha256[:8])
+    return next((str(weights.name) for weights in found), "")
+
+
+def _digest_of(weights: Any) -> str:
+    """The beginning of the SHA-256 of published weights, which the names of their files end with."""
+    return PurePosixPath(str(weights.url)).stem.rsplit("-", 1)[-1]
 
 
 def preprocessing(weights: Any) -> PreprocessingSpec:

@@ -10,7 +10,6 @@ import torch
 
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.attribution.attributor import Attributor, Method
-from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.prepare import Prepared, prepare
@@ -42,7 +41,7 @@ class Attributions:
                 "model that has one."
             )
         chosen, probability = _class(view, row, model, class_index)
-        names = class_names(spec)
+        names = view.class_names(model)
         if not 0 <= chosen < len(names):
             raise UsageError(f"The model {model} has the classes 0 to {len(names) - 1}, not {chosen}.")
         image = prepare(view.uris(np.array([row]))[0], spec.preprocessing, view.reader.manifest.limits)

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from lookalike_indexer.cli.mistakes import mistakes
+from lookalike_indexer.collection.spec import WeightsSpec
 
 
 @pytest.fixture
@@ -43,3 +44,20 @@ def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, t
     told = run(str(storage.root), "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["confusion.png"]
+
+
+def test_classes_of_one_s_own_network_are_called_by_names(make_collection, publish_model, tmp_path):
+    storage = make_collection(np.eye(3, dtype=np.float32), labels=["cat", "cat", "dog"])
+    publish_model(storage, "a", [[0, 5], [5, 0], [5, 6]], weights=WeightsSpec("file", "x", "1" * 64))
+    bare = run(str(storage.root))
+    assert bare.exit_code == 1
+    assert "give the classes names by --class-names FILE" in bare.output
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join({0: "cat", 5: "dog"}.get(number, f"thing {number}") for number in range(1000)))
+    told = run(str(storage.root), "--class-names", names, "--keep", "named")
+    assert told.exit_code == 0, told.output
+    assert "It takes most often: cat for dog, 1." in told.output
+    names.write_text("one\ntwo\n")
+    short = run(str(storage.root), "--class-names", names)
+    assert short.exit_code == 2
+    assert "--class-names names 2 classes, and no model" in short.output

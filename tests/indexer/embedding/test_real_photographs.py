@@ -22,6 +22,7 @@ def test_a_real_network_knows_its_classes(tmp_path: Path, photos_dir: Path, resn
         source=str(photos_dir / "imagenet100"),
         model="resnet50",
         weights=str(resnet50_weights),
+        class_names="imagenet",
         preprocess="IMAGENET1K_V1",
         compute="float32",
     )
@@ -46,6 +47,7 @@ def test_bfloat16_costs_little(tmp_path: Path, photos_dir: Path, resnet50_weight
         source=str(tmp_path / "list.txt"),
         model="resnet50",
         weights=str(resnet50_weights),
+        class_names="imagenet",
         preprocess="IMAGENET1K_V1",
         batch_size=16,
     )

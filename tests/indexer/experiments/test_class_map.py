@@ -27,7 +27,7 @@ def trained(manifest: Manifest) -> Manifest:
     import dataclasses
 
     entry = manifest.models["tiny"]
-    weights = dataclasses.replace(entry.spec.weights, kind="file")
+    weights = dataclasses.replace(entry.spec.weights, kind="imagenet")
     spec = dataclasses.replace(entry.spec, weights=weights)
     return dataclasses.replace(manifest, models={"tiny": dataclasses.replace(entry, spec=spec)})
 
@@ -89,3 +89,14 @@ def test_mistakes_in_a_class_map_are_named(view, tmp_path: Path):
     path.write_text("label,class\ngnu,\n")
     with pytest.raises(UsageError, match="line 2 without a label or a class"):
         read_class_map(path)
+
+
+def test_a_class_map_can_say_that_a_thousand_classes_are_imagenets(make_collection):
+    storage = make_collection(np.eye(2, dtype=np.float32), labels=["fish", "crane"])
+    view = View(CollectionReader.open(str(storage.root)))
+    assert class_map(view, "tiny").names[0] == "class 0"
+    assert class_map(view, "tiny", {"fish": ["0"]}).names[0] == "class 0"
+    mapped = class_map(view, "tiny", {"fish": ["tench", "1"]})
+    assert (mapped.names[0], mapped.classes_of(view.label_code("fish"))) == ("tench", [0, 1])
+    # With the names other labels are classes, too.
+    assert mapped.classes_of(view.label_code("crane")) == [517]

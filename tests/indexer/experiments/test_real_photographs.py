@@ -49,6 +49,7 @@ def view(tmp_path_factory: pytest.TempPathFactory, photos_dir: Path, resnet50_we
         source=str(root / "photos"),
         model="resnet50",
         weights=str(resnet50_weights),
+        class_names="imagenet",
         preprocess="IMAGENET1K_V1",
         layers=(Node("layer1", "avg"),),
         compute="float32",
