@@ -211,7 +211,7 @@ def _draft(source: SourceEntry, listing: Sequence[str], images: int) -> Manifest
         [layout.rejects(_NAME, number) for number in numbers],
     )
     clustering = ClusteringEntry(
-        _NAME, "made", 2, "cosine", False, 0, 1, 1, images, [1.0], images,
+        _NAME, "made", 2, "cosine", "kmeans", 0, 1, 1, images, [1.0], images,
         f"{_folder()}/centroids.parquet", [_assignments(number) for number in numbers], "0" * 64, parts=parts,
     )  # fmt: skip
     index = IndexEntry(

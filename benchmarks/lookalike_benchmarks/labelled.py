@@ -111,7 +111,7 @@ def _manifest(wanted: Labelled, numbers: Sequence[int], folder: str) -> Manifest
         name="made",
         k=wanted.clusters,
         metric="cosine",
-        spherical=False,
+        strategy="kmeans",
         seed=wanted.seed,
         iterations=1,
         restarts=1,

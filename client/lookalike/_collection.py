@@ -72,7 +72,12 @@ class Space:
 
 @dataclass(frozen=True)
 class Clustering:
-    """A k-means clustering, named "space/name". `missing` counts the images of the space that are not in it."""
+    """A clustering, named "space/name".
+
+    `missing` counts the images of the space that are not in it. `strategy` says
+    how the centroids were found: "kmeans", "spherical", "bisecting",
+    "agglomerative" or "whitened"; `spherical` is true for the second.
+    """
 
     name: str
     space: str
@@ -81,6 +86,7 @@ class Clustering:
     inertia: float
     images: int
     missing: int = 0
+    strategy: str = "kmeans"
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,7 @@ class Collection:
         }
         clusterings = {
             "clustering": [each.name for each in self.clusterings],
+            "strategy": [each.strategy for each in self.clusterings],
             "k": [each.k for each in self.clusterings],
             "inertia": [each.inertia for each in self.clusterings],
             "images": [each.images for each in self.clusterings],

@@ -136,13 +136,23 @@ def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
         labels=reply.labels,
         default_space=reply.default_space,
         spaces=tuple(_space(space) for space in reply.spaces),
-        clusterings=tuple(
-            Clustering(each.name, each.space, each.k, each.spherical, each.inertia, each.images, each.missing)
-            for each in reply.clusterings
-        ),
+        clusterings=tuple(_clustering(each) for each in reply.clusterings),
         attributes=tuple(
             Attribute(each.table, each.name, each.type, each.count, tuple(each.examples)) for each in reply.attributes
         ),
+    )
+
+
+def _clustering(message: collection_pb2.Clustering) -> Clustering:
+    return Clustering(
+        name=message.name,
+        space=message.space,
+        k=message.k,
+        spherical=message.spherical,
+        inertia=message.inertia,
+        images=message.images,
+        missing=message.missing,
+        strategy=message.strategy or ("spherical" if message.spherical else "kmeans"),
     )
 
 

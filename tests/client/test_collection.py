@@ -19,7 +19,7 @@ def test_info_describes_the_collection(client):
         "IVF8,Flat", "cosine", 8, 4, (lookalike.RecallPoint(4, 0.95), lookalike.RecallPoint(8, 0.99)), 11
     )
     assert info.spaces[1].index is None
-    assert info.clusterings == (lookalike.Clustering("toy/halves", "toy", 2, True, 1.25, 10),)
+    assert info.clusterings == (lookalike.Clustering("toy/halves", "toy", 2, True, 1.25, 10, strategy="spherical"),)
 
 
 def test_lookup_gives_one_image_or_several_in_the_order_asked_for(client):

@@ -186,7 +186,7 @@ def publish_clustering() -> Callable[..., CollectionReader]:
             name=name,
             k=k,
             metric="l2",
-            spherical=False,
+            strategy="kmeans",
             seed=0,
             iterations=1,
             restarts=1,

@@ -244,7 +244,7 @@ def _with_clustering(toy: Toy, storage: Storage, draft: Manifest, k: int, number
         name=f"k{k}",
         k=k,
         metric="cosine",
-        spherical=False,
+        strategy="kmeans",
         seed=1,
         iterations=1,
         restarts=1,

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.stage import run_cluster
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.manifest import STRATEGIES, Strategy
+from lookalike_indexer.progress import Silent
 from lookalike_server.common.limits import Limits
 
 
@@ -68,6 +73,32 @@ class TestMembership:
             for query in (ids(5), by_vector(toy.vectors[:1])):
                 reply = await membership(served, query, clusterings=["tiny/k7"] * 1000)
                 assert [one.clustering for one in reply.memberships] == ["tiny/k7"]
+
+    @pytest.mark.parametrize("strategy", STRATEGIES)
+    async def test_pictures_are_assigned_by_the_rule_of_the_strategy(
+        self, make_toy, serve, by_vector, make_embedder, strategy: Strategy
+    ) -> None:
+        toy = make_toy(np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32))
+        settings = ClusterSettings(clusters=6, strategy=strategy, name="made", restarts=2)
+        draft, _ = run_cluster(toy.storage, generations.require_latest(toy.storage), settings, Silent())
+        generations.publish(toy.storage, draft)
+        rows = np.arange(0, 200, 7)
+        async with serve(toy, open_embedder=lambda reader, space: make_embedder(toy)) as served:
+            [stored] = (await membership(served, ids(*toy.ids[rows]))).memberships
+            [vectors] = (await membership(served, by_vector(toy.vectors[rows]))).memberships
+            files = types_pb2.QueryBatch(images=types_pb2.Images(data=[str(row).encode() for row in rows]))
+            [pictures] = (await membership(served, files, members=2)).memberships
+            described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest())
+        for found in (vectors, pictures):
+            assert (found.clusters, found.distances, found.margins) == (
+                stored.clusters,
+                stored.distances,
+                stored.margins,
+            )
+        assert len(np.unique(wire.decode(stored.clusters))) > 1
+        [clustering] = described.clusterings
+        assert (clustering.name, clustering.strategy) == ("tiny/made", strategy)
+        assert clustering.spherical == (strategy == "spherical")
 
     async def test_an_image_without_assignment_is_in_cluster_minus_one(self, make_toy, serve) -> None:
         toy = make_toy(clusters=7)

@@ -174,7 +174,7 @@ async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(
     result.tables.remove(costs[0])
     same(result, lasting)
     [scores] = [table for table in by_default.tables if table.name == "scores"]
-    assert scores.rows == len(STRATEGIES)
+    assert scores.rows == len(STRATEGIES) + 1  # and the stored clustering
 
 
 async def test_the_steps_of_a_model_are_followed(toy, serve) -> None:

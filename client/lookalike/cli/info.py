@@ -116,11 +116,11 @@ def _clusterings(described: dict[str, Any]) -> str:
             each["k"],
             f"{each['images']} of {each['images'] + each['missing']}" if each["missing"] else each["images"],
             float(each["inertia"]),
-            "yes" if each["spherical"] else "no",
+            each["strategy"],
         )
         for each in described["clusterings"]
     ]
-    return table(("clustering", "k", "images", "inertia", "spherical"), rows)
+    return table(("clustering", "k", "images", "inertia", "strategy"), rows)
 
 
 def _attributes(described: dict[str, Any]) -> str:

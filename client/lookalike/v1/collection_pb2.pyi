@@ -195,7 +195,7 @@ global___RecallPoint = RecallPoint
 
 @typing.final
 class Clustering(google.protobuf.message.Message):
-    """A k-means clustering."""
+    """A clustering: centroids, and the images nearest to each."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -206,6 +206,7 @@ class Clustering(google.protobuf.message.Message):
     INERTIA_FIELD_NUMBER: builtins.int
     IMAGES_FIELD_NUMBER: builtins.int
     MISSING_FIELD_NUMBER: builtins.int
+    STRATEGY_FIELD_NUMBER: builtins.int
     name: builtins.str
     """"space/name"."""
     space: builtins.str
@@ -213,7 +214,7 @@ class Clustering(google.protobuf.message.Message):
     k: builtins.int
     """The number of clusters."""
     spherical: builtins.bool
-    """Whether centroids were kept on the unit sphere."""
+    """Whether centroids were kept on the unit sphere: the strategy "spherical"."""
     inertia: builtins.float
     """The mean squared distance of a training vector to its centroid, times
     their number.
@@ -223,6 +224,12 @@ class Clustering(google.protobuf.message.Message):
     missing: builtins.int
     """The number of images of the space that are not assigned, such as those
     embedded after it was made.
+    """
+    strategy: builtins.str
+    """How centroids were found: "kmeans", "spherical", "bisecting",
+    "agglomerative" or "whitened". Stored images and new ones belong to the
+    nearest centroid; with "whitened" after embeddings were whitened. Empty
+    from older servers, which have the first two.
     """
     def __init__(
         self,
@@ -234,8 +241,9 @@ class Clustering(google.protobuf.message.Message):
         inertia: builtins.float = ...,
         images: builtins.int = ...,
         missing: builtins.int = ...,
+        strategy: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["images", b"images", "inertia", b"inertia", "k", b"k", "missing", b"missing", "name", b"name", "space", b"space", "spherical", b"spherical"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["images", b"images", "inertia", b"inertia", "k", b"k", "missing", b"missing", "name", b"name", "space", b"space", "spherical", b"spherical", "strategy", b"strategy"]) -> None: ...
 
 global___Clustering = Clustering
 

@@ -13,6 +13,7 @@ from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
     from lookalike_indexer.clustering.stage import ClusterReport
+    from lookalike_indexer.collection.manifest import ClusteringEntry
 
 
 @click.command()
@@ -33,7 +34,15 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @reported
 def cluster(collection: str, as_json: bool, **options: Any) -> None:
-    """Group the images of the collection in DIR by k-means."""
+    """Group the images of the collection in DIR.
+
+    Each image, and each picture that is asked about, belongs to the nearest
+    centroid. The strategy says how centroids are found: by k-means, by k-means
+    on the unit sphere (spherical), by halving the group with the most inertia
+    until there are K (bisecting), by Ward's method on a sample of at most 4,000
+    images (agglomerative), or by k-means of whitened principal components
+    (whitened). lookalike compare tells which suits the images.
+    """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.stage import run_cluster
@@ -71,7 +80,8 @@ def as_data(report: ClusterReport, generation: int) -> dict[str, Any]:
         "k": entry.k,
         "reason": report.reason,
         "metric": entry.metric,
-        "spherical": entry.spherical,
+        "strategy": entry.strategy,
+        "spherical": entry.strategy == "spherical",
         "images": entry.rows,
         "trained_on": entry.trained_on,
         "restarts": entry.restarts,
@@ -88,11 +98,23 @@ def summary(report: ClusterReport) -> str:
     entry, sizes = report.entry, report.sizes
     groups = "1 cluster" if entry.k == 1 else f"{entry.k} clusters"
     empty = f", {report.empty} empty" if report.empty else ""
-    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} iterations"
+    by = "" if entry.strategy == "kmeans" else f", strategy {entry.strategy}"
     return "\n".join(
         [
-            f"{entry.space}/{entry.name}: {entry.rows} images in {groups} ({report.reason})",
+            f"{entry.space}/{entry.name}: {entry.rows} images in {groups} ({report.reason}){by}",
             f"sizes: {sizes.min()} to {sizes.max()}, mean {sizes.mean():.1f}{empty}",
-            f"inertia: {fell}, on {entry.trained_on} images, the best of {entry.restarts} starts",
+            f"inertia: {_inertia(entry)}",
         ]
     )
+
+
+def _inertia(entry: ClusteringEntry) -> str:
+    """What became of the inertia, and by how much work."""
+    reached = f"{entry.inertia[-1]:.6g} on {entry.trained_on} images"
+    if entry.strategy == "agglomerative":
+        return reached
+    if entry.strategy == "bisecting":
+        return f"{reached}, each halving the best of {entry.restarts} starts"
+    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} iterations"
+    where = " of whitened embeddings" if entry.strategy == "whitened" else ""
+    return f"{fell}, on {entry.trained_on} images{where}, the best of {entry.restarts} starts"

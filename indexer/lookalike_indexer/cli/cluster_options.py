@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lookalike_indexer.collection.manifest import STRATEGIES, Strategy
+
 if TYPE_CHECKING:
     from lookalike_indexer.clustering.settings import ClusterSettings
 
@@ -14,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cluster_options(command: F) -> F:
-    """Add --clusters, --spherical, --iterations, --restarts and --points-per-centroid to a command.
+    """Add --clusters, --strategy, --spherical, --iterations, --restarts and --points-per-centroid to a command.
 
     The command itself has --space, --metric, --seed and --gpus, which other
     stages share, and --name where only one clustering is made.
@@ -27,7 +29,12 @@ def cluster_options(command: F) -> F:
                 metavar="K",
                 help="Number of clusters.  [default: the number of labels, else about sqrt(images / 2)]",
             ),
-            click.option("--spherical", is_flag=True, help="Keep the centroids on the unit sphere."),
+            click.option(
+                "--strategy",
+                type=click.Choice(STRATEGIES),
+                help="How centroids are found; an image belongs to the nearest one.  [default: kmeans]",
+            ),
+            click.option("--spherical", is_flag=True, help="The same as --strategy spherical."),
             click.option(
                 "--iterations", type=click.IntRange(min=1), default=25, show_default=True, help="k-means iterations."
             ),
@@ -59,13 +66,18 @@ def cluster_settings(**options: Any) -> ClusterSettings:
 
     from lookalike_indexer.clustering.settings import ClusterSettings
     from lookalike_indexer.devices import parse_gpus
+    from lookalike_indexer.errors import UsageError
+
+    strategy: Strategy = options.get("strategy") or ("spherical" if options["spherical"] else "kmeans")
+    if options["spherical"] and strategy != "spherical":
+        raise UsageError(f"--spherical is --strategy spherical; leave out one of it and --strategy {strategy}.")
 
     return ClusterSettings(
         space=options.get("space") or "",
         clusters=options["clusters"],
         name=options.get("name"),
         metric=options.get("metric", "cosine"),
-        spherical=options["spherical"],
+        strategy=strategy,
         seed=options.get("seed", 1234),
         iterations=options["iterations"],
         restarts=options["restarts"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +23,10 @@ from lookalike_indexer.cli.experiment_options import (
 )
 from lookalike_indexer.cli.out_folder import open_out
 
-_SHOWN = ["space", "strategy", "purity", "nmi", "ari", "v_measure", "silhouette", "seconds", "MiB"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = ["space", "strategy", "stored", "k", "purity", "nmi", "ari", "v_measure", "silhouette", "seconds", "MiB"]
 
 
 @click.command()
@@ -57,6 +61,8 @@ def compare(
 ) -> None:
     """Cluster the same images in several spaces by several strategies, and measure each.
 
+    Stored clusterings are measured beside them: the current one of each space,
+    and those of as many clusters. The last line says how to store the best.
     Seconds and memory are those of this run on this machine: --keep leaves
     them out, so that what is kept is the same each time. --out draws a chart.
     """
@@ -77,10 +83,8 @@ def compare(
     if as_json:
         click.echo(to_json(result))
     else:
-        costs = result.tables[COSTS]
-        mebibytes = [size / 2**20 for size in costs.column("peak_bytes").to_pylist()]
-        table = result.tables["scores"].append_column("seconds", costs.column("seconds"))
-        told(findings(result), shown(table.append_column("MiB", [mebibytes]), _SHOWN, most=table.num_rows))
+        table = _with_costs(result.tables["scores"], result.tables[COSTS])
+        told(findings(result), shown(table, _SHOWN, most=table.num_rows))
     if folder is not None:
         from lookalike_indexer.pictures.scores import comparison_chart
 
@@ -88,3 +92,14 @@ def compare(
         folder.tell(as_json)
     lasting = {name: table for name, table in result.tables.items() if name != COSTS}
     keep_result(view, dataclasses.replace(result, tables=lasting), keep, as_json)
+
+
+def _with_costs(scores: pa.Table, costs: pa.Table) -> pa.Table:
+    """The scores with what each took, in the order of the scores; nothing for what is stored."""
+    import pyarrow as pa
+
+    taken = iter(costs.to_pylist())
+    lines = [None if line["stored"] else next(taken) for line in scores.to_pylist()]
+    seconds = pa.array([line and line["seconds"] for line in lines], pa.float64())
+    mebibytes = pa.array([line and line["peak_bytes"] / 2**20 for line in lines], pa.float64())
+    return scores.append_column("seconds", seconds).append_column("MiB", mebibytes)

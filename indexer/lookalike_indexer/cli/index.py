@@ -18,7 +18,7 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.errors import IndexerError
 
 # The options that decide a clustering, and an index, beside those that all stages share.
-CLUSTERING = ("clusters", "spherical", "iterations", "restarts", "points_per_centroid")
+CLUSTERING = ("clusters", "strategy", "spherical", "iterations", "restarts", "points_per_centroid")
 BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 
 

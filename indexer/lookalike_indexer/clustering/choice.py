@@ -15,6 +15,8 @@ _MOST = 4096
 # the inertia of 2,000 photographs fell by up to 0.7%. Large clusterings spread their starts better by themselves, and
 # would take too long: the arithmetic is bounded.
 _MOST_RESTARTS = 30
+# A poor halving can be mended by the next ones.
+_MOST_HALVED = 10
 _MOST_OPERATIONS = 1e12
 
 
@@ -38,11 +40,22 @@ def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) ->
 
 
 def choose_restarts(sampled: int, k: int, dim: int, settings: ClusterSettings) -> int:
-    """How often to start k-means: as asked for, or up to 30 times while that is a matter of seconds."""
+    """How often to start k-means: as asked for, or up to 30 times while that is a matter of seconds.
+
+    Bisecting k-means starts each halving so often, up to 10 times. Agglomerative clustering
+    has no starts: 1.
+    """
+    if settings.strategy == "agglomerative":
+        return 1
     if settings.restarts is not None:
         return settings.restarts
+    most = _MOST_RESTARTS
+    if settings.strategy == "bisecting":
+        most = _MOST_HALVED
+        # Each level of the tree of halves compares each vector with two centroids.
+        k = 2 * math.ceil(math.log2(max(k, 2)))
     operations = 2.0 * sampled * k * dim * settings.iterations
-    return int(min(max(1, _MOST_OPERATIONS // operations), _MOST_RESTARTS))
+    return int(min(max(1, _MOST_OPERATIONS // operations), most))
 
 
 def choose_name(settings: ClusterSettings) -> str:
@@ -53,7 +66,7 @@ def choose_name(settings: ClusterSettings) -> str:
     """
     if settings.name is not None:
         return settings.name
-    unusual = ["spherical"] if settings.spherical else []
+    unusual: list[str] = [settings.strategy] if settings.strategy != "kmeans" else []
     unusual += [settings.metric] if settings.metric != "cosine" else []
     number = "auto" if settings.clusters is None else f"k{settings.clusters}"
     return "-".join([number, *unusual])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lookalike_indexer.collection import layout
-from lookalike_indexer.collection.manifest import ClusteringEntry
+from lookalike_indexer.collection.manifest import STRATEGIES, ClusteringEntry, Strategy
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
 
@@ -15,8 +15,8 @@ class ClusterSettings:
     """How to cluster a space.
 
     `space` "" means the collection's default; None for `clusters`, `name` and
-    `restarts` means a choice by the collection, see `choice.py`. With `spherical` the centroids
-    are kept on the unit sphere. `points_per_centroid` bounds the sample that
+    `restarts` means a choice by the collection, see `choice.py`. `strategy` says how
+    the centroids are found, see `strategies.py`. `points_per_centroid` bounds the sample that
     is trained on. `gpus` decides where the work is done, not what comes out,
     and so is no part of a clustering's digest. UsageError: a value out of range.
     """
@@ -25,7 +25,7 @@ class ClusterSettings:
     clusters: int | None = None
     name: str | None = None
     metric: Metric = "cosine"
-    spherical: bool = False
+    strategy: Strategy = "kmeans"
     seed: int = 1234
     iterations: int = 25
     restarts: int | None = None
@@ -37,6 +37,10 @@ class ClusterSettings:
             raise UsageError(f"--clusters {self.clusters}: there must be at least one cluster.")
         if self.name is not None:
             layout.checked_name(self.name, "clustering")
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f"There is no strategy {self.strategy!r}; there are {', '.join(STRATEGIES)}.")
+        if self.strategy == "whitened" and self.metric != "cosine":
+            raise UsageError(f"--strategy whitened scales L2-normalised embeddings: leave out --metric {self.metric}.")
         for option, value in [
             ("--iterations", self.iterations),
             ("--restarts", self.restarts),
@@ -47,6 +51,11 @@ class ClusterSettings:
         if not 0 <= self.seed < 2**31:
             raise UsageError(f"--seed {self.seed} must be from 0 to {2**31 - 1}.")
 
+    @property
+    def spherical(self) -> bool:
+        """Whether centroids are kept on the unit sphere."""
+        return self.strategy == "spherical"
+
 
 def settings_of(entry: ClusteringEntry, gpus: tuple[int, ...] = ()) -> ClusterSettings:
     """The settings that made a clustering, so that it can be made again for a space that has grown."""
@@ -55,7 +64,7 @@ def settings_of(entry: ClusteringEntry, gpus: tuple[int, ...] = ()) -> ClusterSe
         clusters=None if entry.automatic else entry.k,
         name=entry.name,
         metric=entry.metric,
-        spherical=entry.spherical,
+        strategy=entry.strategy,
         seed=entry.seed,
         iterations=entry.iterations,
         restarts=entry.asked_restarts,

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike_indexer.clustering import tables
-from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.choice import choose_clusters, choose_name, choose_restarts
-from lookalike_indexer.clustering.kmeans import Trained, train
+from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.strategies import check_paired
+from lookalike_indexer.clustering.training import Found, find, sample_size
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
@@ -21,7 +23,6 @@ from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.progress import Progress
 
@@ -61,8 +62,12 @@ def run_cluster(
     if entry.rows == 0:
         raise NotBuiltError(f"The space {space} has no embeddings to cluster; index a source with readable images.")
     k, reason = choose_clusters(reader, space, settings.clusters)
+    if settings.strategy == "agglomerative":
+        check_paired(entry.rows, k)
     name = choose_name(settings)
-    restarts = choose_restarts(_sample_size(entry.rows, k, settings), k, entry.dim, settings)
+    sampled = sample_size(entry.rows, k, settings)
+    dim = min(k, entry.dim) if settings.strategy == "whitened" else entry.dim
+    restarts = choose_restarts(sampled, k, dim, settings)
     asked, settings = settings, dataclasses.replace(settings, restarts=restarts)
     before = draft.clusterings.get(f"{space}/{name}")
     same = before is not None and _is_same(before, entry.parts, k, settings)
@@ -70,25 +75,28 @@ def run_cluster(
     folder = layout.clustering(space, name, digest)
 
     centroids = f"{folder}/centroids.parquet"
-    reused = int(storage.exists(centroids))
-    trained = _trained(reader, space, k, centroids, settings, progress)
+    whitening = f"{folder}/whitening.parquet" if settings.strategy == "whitened" else ""
+    reused = int(storage.exists(centroids)) + int(bool(whitening) and storage.exists(whitening))
+    found = _found(reader, space, k, centroids, whitening, settings, progress)
+    rule = Rule(settings.metric, found.trained.centroids, found.whitening, settings.gpus)
     assignments = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
     reused += sum(storage.exists(path) for path in assignments)
-    sizes = _assign_parts(reader, space, trained, assignments, settings, progress)
+    sizes = _assign_parts(reader, space, rule, assignments, progress)
 
     clustering = ClusteringEntry(
         space=space,
         name=name,
         k=k,
         metric=settings.metric,
-        spherical=settings.spherical,
+        strategy=settings.strategy,
         seed=settings.seed,
         iterations=settings.iterations,
         restarts=restarts,
-        trained_on=_sample_size(entry.rows, k, settings),
-        inertia=trained.inertia,
+        trained_on=sampled,
+        inertia=found.trained.inertia,
         rows=entry.rows,
         centroids=centroids,
+        whitening=whitening,
         assignments=assignments,
         digest=digest,
         automatic=asked.clusters is None,
@@ -114,7 +122,9 @@ def _decisive(k: int, of: ClusterSettings | ClusteringEntry) -> dict[str, int | 
     return {
         "k": k,
         "metric": of.metric,
-        "spherical": of.spherical,
+        # As before there were more than two strategies, so that clusterings of that time keep their digests.
+        "spherical": of.strategy == "spherical",
+        **({} if of.strategy in ("kmeans", "spherical") else {"strategy": of.strategy}),
         "seed": of.seed,
         "iterations": of.iterations,
         "restarts": of.restarts,
@@ -127,41 +137,43 @@ def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> s
     return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
 
 
-def _sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
-    return min(rows, settings.points_per_centroid * k)
-
-
-def _trained(
-    reader: CollectionReader, space: str, k: int, path: str, settings: ClusterSettings, progress: Progress
-) -> Trained:
-    """The centroids that an earlier run wrote, or new ones."""
-    if not reader.storage.exists(path):
+def _found(
+    reader: CollectionReader,
+    space: str,
+    k: int,
+    centroids: str,
+    whitening: str,
+    settings: ClusterSettings,
+    progress: Progress,
+) -> Found:
+    """The centroids, and the whitening if there is one, that an earlier run wrote, or new ones."""
+    storage = reader.storage
+    # The whitening is written before the centroids, which belong to it.
+    if not storage.exists(centroids) or (whitening and not storage.exists(whitening)):
         rows = reader.manifest.spaces[space].rows
         # In ascending order the sample of a small space is the space itself.
-        chosen = np.sort(choose_rows(rows, _sample_size(rows, k, settings), settings.seed))
-        vectors = read_rows(reader, space, chosen, settings.metric, progress)
-        tables.write_centroids(reader.storage, path, train(vectors, k, settings, progress))
-    return tables.read_centroids(reader.storage, path)
+        chosen = np.sort(choose_rows(rows, sample_size(rows, k, settings), settings.seed))
+        found = find(read_rows(reader, space, chosen, settings.metric, progress), k, settings, progress)
+        if found.whitening is not None:
+            tables.write_whitening(storage, whitening, found.whitening)
+        tables.write_centroids(storage, centroids, found.trained)
+    return Found(
+        tables.read_centroids(storage, centroids), tables.read_whitening(storage, whitening) if whitening else None
+    )
 
 
 def _assign_parts(
-    reader: CollectionReader,
-    space: str,
-    trained: Trained,
-    assignments: list[str],
-    settings: ClusterSettings,
-    progress: Progress,
+    reader: CollectionReader, space: str, rule: Rule, assignments: list[str], progress: Progress
 ) -> Int64:
     """Write the parts that are not there yet; returns the size of each cluster."""
     storage, entry = reader.storage, reader.manifest.spaces[space]
-    assigner = Assigner(trained.centroids, settings.gpus)
-    sizes = np.zeros(len(trained.centroids), np.int64)
+    sizes = np.zeros(len(rule.centroids), np.int64)
     with progress.stage(f"assign {space}", entry.rows, "image") as bar:
         missing = [not storage.exists(path) for path in assignments]
         blocks = iter(reader.parts_ahead(list(itertools.compress(entry.parts, missing))))
         for path, wanted in zip(assignments, missing, strict=True):
             if wanted:
-                ids, assigned = _assigned(next(blocks), assigner, settings)
+                ids, assigned = _assigned(next(blocks), rule)
                 tables.write_assignments(storage, path, ids, assigned)
             clusters = tables.read_clusters(storage, path)
             sizes += np.bincount(clusters, minlength=len(sizes))
@@ -169,15 +181,13 @@ def _assign_parts(
     return sizes
 
 
-def _assigned(
-    blocks: Iterable[tuple[Int64, Float32]], assigner: Assigner, settings: ClusterSettings
-) -> tuple[Int64, Assigned]:
+def _assigned(blocks: Iterable[tuple[Int64, Float32]], rule: Rule) -> tuple[Int64, Assigned]:
     """The assignment of all images of one part."""
     ids: list[Int64] = [np.empty(0, np.int64)]
     pieces = [Assigned(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.float32))]
     for block_ids, vectors in blocks:
         ids.append(block_ids)
-        pieces.append(assigner.assign(prepare(vectors, settings.metric)))
+        pieces.append(rule.assign(vectors))
     return np.concatenate(ids), Assigned(
         np.concatenate([piece.clusters for piece in pieces]),
         np.concatenate([piece.distances for piece in pieces]),

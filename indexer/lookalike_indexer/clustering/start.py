@@ -15,7 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.numerics.grid import Float64, on_grid
+from lookalike_indexer.numerics.grid import Float64, on_grid, unit_scale
 from lookalike_indexer.numerics.steady import one_thread
 
 Int64 = npt.NDArray[np.int64]
@@ -55,8 +55,7 @@ def _looked_at(vectors: npt.NDArray[np.floating], rows: Int64, seed: int, most: 
     """
     dim = vectors.shape[1]
     longest = max(float(np.linalg.norm(vectors[some], axis=1).max()) for some in _blocks(rows))
-    # A power of two changes no bit of a vector. Unit vectors, which may be a little longer than 1, keep their length.
-    scale = 2.0 ** -math.ceil(math.log2(longest) - 1e-3) if longest > 0 else 1.0
+    scale = unit_scale(longest)
     signs = np.random.default_rng(seed).integers(0, 2, (dim, most)) * 2.0 - 1 if dim > most else None
     pieces = []
     for some in _blocks(rows):

@@ -1,4 +1,4 @@
-"""The files of a clustering: centroids with how they were trained, and assignments part by part."""
+"""The files of a clustering: centroids with how they were trained, a whitening, and assignments part by part."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.kmeans import Trained
+from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection import schema
-from lookalike_indexer.collection.parts import open_part, read_part, write_part
+from lookalike_indexer.collection.parts import check_columns, open_part, read_part, write_part
 from lookalike_indexer.collection.reader import Int64, matrix
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError
@@ -48,6 +49,27 @@ def read_centroids(storage: Storage, path: str) -> Trained:
             raise DataLossError(f"{storage.local(path)} is not a table of centroids; delete it and cluster again.")
         training = msgspec.json.decode(metadata[_TRAINING], type=_Training)
         return Trained(matrix(part.read(["centroid"]).column("centroid")), training.inertia)
+
+
+def write_whitening(storage: Storage, path: str, whitening: Whitening) -> None:
+    """Write a whitening, one row for each component."""
+    table_schema = schema.whitening(whitening.directions.shape[1])
+    directions = pa.FixedSizeListArray.from_arrays(
+        pa.array(whitening.directions.ravel()), type=table_schema.field("direction").type
+    )
+    columns = [directions, pa.array(whitening.offsets), pa.array(whitening.deviations)]
+    write_part(storage, path, pa.table(columns, schema=table_schema))
+
+
+def read_whitening(storage: Storage, path: str) -> Whitening:
+    """The whitening that was written; DataLossError when the file is not such a table."""
+    names = ["direction", "offset", "deviation"]
+    with open_part(storage, path) as part:
+        check_columns(part, names)
+        table = part.read(names).combine_chunks()
+    offsets, deviations = (table.column(name).to_numpy() for name in names[1:])
+    directions = table.column("direction").combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+    return Whitening(directions, offsets, deviations)
 
 
 def write_assignments(storage: Storage, path: str, ids: Int64, assigned: Assigned) -> None:

@@ -21,7 +21,8 @@ def cluster_command(root: str, entry: ClusteringEntry) -> str:
     options += _given("--iterations", entry.iterations, 25)
     options += _given("--restarts", entry.asked_restarts, None)
     options += _given("--points-per-centroid", entry.points_per_centroid, 256)
-    return command("cluster", root, *options, *(["--spherical"] if entry.spherical else []))
+    options += _given("--strategy", entry.strategy, "kmeans")
+    return command("cluster", root, *options)
 
 
 def build_command(root: str, entry: IndexEntry) -> str:

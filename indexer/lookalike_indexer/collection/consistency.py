@@ -41,6 +41,9 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has {key!r} of a space that it does not have, {one.space!r}.")
         if key != f"{one.space}/{one.name}":
             raise DataLossError(f"{name} lists {one.space}/{one.name} under another name, {key!r}.")
+    for key, clustering in manifest.clusterings.items():
+        if bool(clustering.whitening) != (clustering.strategy == "whitened"):
+            raise DataLossError(f"{name} has {key!r} of the strategy {clustering.strategy} with another one's files.")
 
 
 def is_inside(path: str) -> bool:

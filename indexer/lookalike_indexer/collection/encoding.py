@@ -52,6 +52,8 @@ def encode(manifest: Manifest) -> EncodedManifest:
     for name in _ONLY_WHERE_TRUE:
         if not raw[name]:
             del raw[name]
+    for clustering in raw["clusterings"].values():
+        _write_strategy(clustering)
     files: dict[str, Any] = raw["files"]
     lists: dict[str, bytes] = {}
     paged: set[str] = set()
@@ -109,6 +111,15 @@ def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
             for name in names:
                 if name in entry:
                     yield entry, name
+
+
+def _write_strategy(clustering: dict[str, Any]) -> None:
+    """Name the strategy as format 2 did before there were more than two: by a flag; add others, and their files."""
+    clustering["spherical"] = clustering["strategy"] == "spherical"
+    if clustering["strategy"] in ("kmeans", "spherical"):
+        del clustering["strategy"]
+    if not clustering["whitening"]:
+        del clustering["whitening"]
 
 
 def _pages(paths: list[str], files: dict[str, Any]) -> Iterator[tuple[str, bytes]]:

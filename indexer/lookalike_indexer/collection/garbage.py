@@ -33,7 +33,7 @@ _OWN = [
         rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss)",
         rf"attributes/{_NAME}/{_DIGEST}/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
-        rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/centroids\.parquet",
+        rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/(?:centroids|whitening)\.parquet",
         rf"embeddings/{_NAME}/{_PART}",
         rf"predictions/{_NAME}/{_PART}",
         rf"images/{_PART}",

@@ -133,7 +133,7 @@ def _named(draft: Manifest) -> set[str]:
     for space in draft.spaces.values():
         paths.update(space.parts)
     for clustering in draft.clusterings.values():
-        paths.update(clustering.assignments, clustering.parts, [clustering.centroids])
+        paths.update(clustering.assignments, clustering.parts, clustering.files)
     for index in draft.indexes.values():
         paths.update(index.parts, [index.path])
     for result in draft.results.values():

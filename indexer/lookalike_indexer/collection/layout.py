@@ -8,7 +8,7 @@
     predictions/<model>/part-000000.parquet
     models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
     models/<model>/class-names.<digest>.json    the names of its classes, a list of texts
-    clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet
+    clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet; whitening.parquet
     attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
     indexes/<space>/<digest>.choice.json         kinds of index that were tried

@@ -7,7 +7,7 @@ settings give the same bytes. `encoding.py` writes and reads its bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceSpec
@@ -15,6 +15,9 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 FORMAT = 2
 # The name of a space's index when the user gives none.
 MAIN = "main"
+# How the centroids of a clustering are found; see `clustering.strategies`.
+Strategy = Literal["kmeans", "spherical", "bisecting", "agglomerative", "whitened"]
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ class SpaceEntry:
 
 @dataclass(frozen=True)
 class ClusteringEntry:
-    """A k-means result.
+    """Centroids, and the assignment of each image to the nearest of them.
 
-    `metric` "cosine" means that embeddings were L2-normalised first. `inertia`
+    `metric` "cosine" means that embeddings were L2-normalised first. `strategy`
+    says how the centroids were found. Where it is "whitened", the file
+    `whitening` transforms embeddings before the nearest centroid is taken; ""
+    for the others. `inertia`
     is the sum of squared distances of the training vectors to their centroids
-    before each update, by iteration, of the best restart. `digest` is that of
+    before each update, by iteration, of the best restart; one figure where
+    the strategy has no iterations. `digest` is that of
     the settings and the embeddings' digests. `automatic` says that the
     collection chose k, `asked_restarts` what the user asked for. `parts` are the
     embedding parts that were clustered, in order; format 1 does not name them
@@ -91,7 +98,7 @@ class ClusteringEntry:
     name: str
     k: int
     metric: Metric
-    spherical: bool
+    strategy: Strategy
     seed: int
     iterations: int
     restarts: int
@@ -106,6 +113,12 @@ class ClusteringEntry:
     points_per_centroid: int = 256
     parts: list[str] = field(default_factory=list)
     made: int = 0
+    whitening: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """What says which cluster an embedding belongs to: the centroids, and the whitening where there is one."""
+        return [self.centroids, *([self.whitening] if self.whitening else [])]
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,17 @@ def predictions(top: int) -> pa.Schema:
     )
 
 
+def whitening(dim: int) -> pa.Schema:
+    """The columns of a whitening: one row for each component that is kept; see `clustering.whitening`."""
+    return pa.schema(
+        [
+            pa.field("direction", pa.list_(pa.field("element", pa.float64(), nullable=False), dim), nullable=False),
+            pa.field("offset", pa.float64(), nullable=False),
+            pa.field("deviation", pa.float64(), nullable=False),
+        ]
+    )
+
+
 def centroids(dim: int) -> pa.Schema:
     """Columns cluster and centroid, one row for each cluster in order."""
     vector = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)

@@ -11,8 +11,12 @@ from lookalike_indexer.collection.manifest import Manifest
 def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
     """The plain data of a manifest of any known format, as the present format has it.
 
-    Format 1 kept one arithmetic for each model; now each part of embeddings has its own.
+    Format 1 kept one arithmetic for each model; now each part of embeddings has its own. The strategies k-means and
+    spherical k-means are told apart by a flag, in format 2 as well.
     """
+    for clustering in raw.get("clusterings", {}).values():
+        spherical = clustering.pop("spherical")
+        clustering.setdefault("strategy", "spherical" if spherical else "kmeans")
     if raw["format"] == 1:
         files = raw["files"]
         for space in raw.get("spaces", {}).values():

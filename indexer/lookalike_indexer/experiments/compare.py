@@ -9,6 +9,8 @@ import pyarrow as pa
 
 from lookalike_indexer.clustering.choice import choose_clusters
 from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.current import covers, default_clustering
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.alike import alike
@@ -30,6 +32,8 @@ _MANY = 100
 _FEWEST = 20
 # The silhouette compares all pairs.
 _MOST_PAIRED = 5000
+# A row of the table of scores.
+Scores = dict[str, str | float | int]
 
 
 def compare(
@@ -44,7 +48,9 @@ def compare(
 ) -> Result:
     """Cluster the same images in several spaces by several strategies, and measure each.
 
-    `spaces` and `strategies` are all there are when empty; see `partitions` for
+    Stored clusterings of these spaces are measured beside them on the same
+    images: the current one of each space, and those of the same number of
+    clusters. `spaces` and `strategies` are all there are when empty; see `partitions` for
     what each strategy does. `clusters` is the number of clusters, by default
     that of `lookalike cluster`, but for a sample no more than 100 or a 20th of
     its images. Purity, NMI, ARI and V-measure are against the
@@ -52,7 +58,8 @@ def compare(
     Calinski-Harabasz are measured on the L2-normalised embeddings of the space,
     whatever the strategy worked on, and so compare strategies, not spaces.
 
-    Tables: scores, one row for each space and strategy; and COSTS with the
+    Tables: scores, one row for each space and strategy (`stored` is "" there), and one for each stored clustering,
+    `stored` as "space/name"; and COSTS with the
     seconds and the bytes of memory that each needed beyond the embeddings,
     which differ from run to run and machine to machine: leave it out of what
     is stored. NotFoundError: no such space. UsageError: no such strategy,
@@ -81,9 +88,10 @@ def compare(
                 with measured() as cost:
                     # Rounding must not divide copies of a picture.
                     groups = np.zeros(images, np.int32) if same else STRATEGIES[strategy](one.vectors, k, seed)
-                scores.append(_scores(view, one, strategy, groups))
+                scores.append(_scores(view, one, strategy, k, groups))
                 costs.append(_cost(one.space, strategy, cost))
                 bar.advance()
+            scores += [_stored_scores(view, one, name) for name in _stored(view, one.space, k)]
     table = pa.Table.from_pylist(scores)
     settings: dict[str, Setting] = {
         "spaces": list(spaces),
@@ -92,11 +100,11 @@ def compare(
         "sample": images,
         "seed": seed,
     }
-    best = max(scores, key=_merit)
+    best = _best(scores)
     figures = {"images": float(images), **{name: float(best[name]) for name in ("purity", "nmi", "ari", "silhouette")}}
     tables = {"scores": table, COSTS: pa.Table.from_pylist(costs)}
     told = [f"{alike(one)}; they are one group there." for one in drawn if all_alike(one.vectors)]
-    findings = (*_findings(view, drawn[0], scores, k, reason), *told)
+    findings = (*_findings(view, drawn[0], scores, k, reason), *told, _next(view, best, k))
     return Result("compare", settings, tables, figures, findings)
 
 
@@ -112,22 +120,38 @@ def _checked_strategies(strategies: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(strategies)) or list(STRATEGIES)
 
 
-def _scores(view: View, one: Sampled, strategy: str, groups: Int32) -> dict[str, str | float | int]:
+def _stored(view: View, space: str, k: int) -> list[str]:
+    """The stored clusterings of a space that are measured, too: the current one, and those of k clusters."""
+    current = default_clustering(view.reader.manifest, space)
+    entries = sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0]))
+    return [name for name, entry in entries if entry.space == space and (name == current or entry.k == k)]
+
+
+def _stored_scores(view: View, one: Sampled, name: str) -> Scores:
+    assigned = view.assigned(name)
+    return _scores(view, one, assigned.entry.strategy, assigned.entry.k, assigned.clusters[one.rows], name)
+
+
+def _scores(view: View, one: Sampled, strategy: str, k: int, groups: Int32, stored: str = "") -> Scores:
     labels = view.labels[one.rows]
     known = agreement(contingency(labels, groups, len(view.label_names), int(groups.max()) + 1))
+    # A stored clustering may lack images.
+    vectors, groups = one.vectors[groups >= 0], groups[groups >= 0]
     paired = np.sort(np.random.default_rng(0).permutation(len(groups))[:_MOST_PAIRED])
-    sizes = np.bincount(groups)
+    sizes = np.bincount(groups, minlength=1)
     return {
         "space": one.space,
         "strategy": strategy,
+        "stored": stored,
+        "k": k,
         "purity": known.purity,
         "nmi": known.nmi,
         "ari": known.ari,
         "v_measure": known.v_measure,
-        "silhouette": silhouette(distances_between(one.vectors[paired]), groups[paired]),
-        "davies_bouldin": davies_bouldin(one.vectors, groups),
-        "calinski_harabasz": calinski_harabasz(one.vectors, groups),
-        "smallest": int(sizes[sizes > 0].min()),
+        "silhouette": silhouette(distances_between(vectors[paired]), groups[paired]),
+        "davies_bouldin": davies_bouldin(vectors, groups),
+        "calinski_harabasz": calinski_harabasz(vectors, groups),
+        "smallest": int(sizes[sizes > 0].min(initial=len(groups))),
         "largest": int(sizes.max()),
     }
 
@@ -136,28 +160,48 @@ def _cost(space: str, strategy: str, cost: Cost) -> dict[str, str | float | int]
     return {"space": space, "strategy": strategy, "seconds": cost.seconds, "peak_bytes": cost.peak_bytes}
 
 
-def _merit(line: dict[str, str | float | int]) -> float:
+def _best(scores: list[Scores]) -> Scores:
+    """The best of what was clustered here; what is stored may have other numbers of clusters."""
+    return max((line for line in scores if not line["stored"]), key=_merit)
+
+
+def _merit(line: Scores) -> float:
     """What the best is best at: agreement with the labels, or the silhouette where there are none."""
     ari = float(line["ari"])
     return ari if np.isfinite(ari) else float(np.nan_to_num(float(line["silhouette"]), nan=-1.0))
 
 
-def _findings(
-    view: View, one: Sampled, scores: list[dict[str, str | float | int]], k: int, reason: str
-) -> tuple[str, ...]:
-    best = max(scores, key=_merit)
+def _findings(view: View, one: Sampled, scores: list[Scores], k: int, reason: str) -> tuple[str, ...]:
+    best = _best(scores)
     measure = "ARI" if view.label_names else "silhouette"
     found = [
         f"Into {k} clusters ({reason}): {best['strategy']} in {best['space']} is best by {measure}, {_merit(best):.3f}."
     ]
     if view.label_names:
         for space in dict.fromkeys(line["space"] for line in scores):
-            own = max((line for line in scores if line["space"] == space), key=_merit)
+            own = _best([line for line in scores if line["space"] == space])
             found.append(
                 f"{space}: {own['strategy']}, purity {own['purity']:.3f}, NMI {own['nmi']:.3f}, ARI {own['ari']:.3f}."
             )
+    found += [
+        f"Stored: {line['stored']}, {line['strategy']} into {line['k']} clusters, {measure} {_merit(line):.3f}."
+        for line in scores
+        if line["stored"]
+    ]
     if one.told:
         found.append(one.told)
     if len(one.rows) > _MOST_PAIRED:
         found.append(f"The silhouette is that of {_MOST_PAIRED:,} images of the sample.")
     return (*found, *untrained_notes(view, dict.fromkeys(str(line["space"]) for line in scores)))
+
+
+def _next(view: View, best: Scores, k: int) -> str:
+    """The command that stores the best, or the clustering that is that already."""
+    manifest = view.reader.manifest
+    for name, entry in manifest.clusterings.items():
+        same = (entry.space, entry.strategy, entry.k) == (best["space"], best["strategy"], k)
+        if same and entry.metric == "cosine" and covers(manifest, entry):
+            return f"{best['strategy']} into {k} clusters is stored already: take it with --clustering {name}"
+    space = [] if best["space"] == view.reader.space()[0] else ["--space", best["space"]]
+    options = [*space, "--strategy", best["strategy"], "--clusters", k]
+    return f"Next: {command('cluster', view.reader.storage.root, *options)}"

@@ -34,7 +34,7 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
     paths = [*manifest.images]
     for clustering in clusterings:
         entry = manifest.clusterings[clustering]
-        paths += [entry.centroids, *entry.assignments]
+        paths += [*entry.files, *entry.assignments]
         spaces = [*spaces, entry.space]
     for space in spaces:
         paths += manifest.spaces[space].parts

@@ -10,6 +10,8 @@ Summation, 2015).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -34,6 +36,15 @@ def on_grid(vectors: npt.NDArray[np.floating], bits: int = UNIT_BITS) -> Float64
     scaled += 0.0
     scaled *= 2.0**-bits
     return scaled
+
+
+def unit_scale(longest: float) -> float:
+    """The power of two that makes vectors at most 1 long, or slightly more, of which the longest has this length.
+
+    A power of two changes no bit of a vector.
+    """
+    # Unit vectors, which may be a little longer than 1, keep their length.
+    return 2.0 ** -math.ceil(math.log2(longest) - 1e-3) if longest > 0 else 1.0
 
 
 def squared_norms(points: Float64) -> Float64:

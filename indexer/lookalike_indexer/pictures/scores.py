@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -33,7 +34,16 @@ def comparison_chart(result: Result) -> Figure:
     shown = _SCORES if labelled else {"silhouette": _SCORES["silhouette"]}
     first = next(iter(shown))
     lines.sort(key=lambda line: -line[first] if math.isfinite(line[first]) else math.inf)
-    names = [f"{line['strategy']}, {line['space']}" for line in lines]
+    names = [_named(line, result.settings["clusters"]) for line in lines]
     title = f"{result.settings['clusters']} clusters of {result.settings['sample']} images"
-    style = BarStyle(title, "higher is better", "strategy, space")
+    measures = " and ".join(filter(None, [", ".join([*shown.values()][:-1]), [*shown.values()][-1]]))
+    style = BarStyle(title, f"{measures}: higher is better", "strategy, space")
     return bars(names, {told: [line[score] for line in lines] for score, told in shown.items()}, style)
+
+
+def _named(line: dict[str, Any], clusters: object) -> str:
+    """What was measured, on the axis; of what is stored its name, and its number of clusters where that is another."""
+    if not line.get("stored"):
+        return f"{line['strategy']}, {line['space']}"
+    others = "" if line["k"] == clusters else f" (k {line['k']})"
+    return f"stored {line['stored'].partition('/')[2]}{others}, {line['space']}"

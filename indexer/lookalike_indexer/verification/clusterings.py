@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lookalike_indexer.clustering.assign import Assigner
+from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import Assignments, Int64
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
@@ -27,7 +26,7 @@ def check_clusterings(examination: Examination) -> None:
         for name, entry in sorted(manifest.clusterings.items()):
             parts = manifest.parts_of(entry)
             fits = manifest.rows(parts) == manifest.rows(entry.assignments) == entry.rows
-            if not fits or not examination.intact([entry.centroids, *entry.assignments, *parts]):
+            if not fits or not examination.intact([*entry.files, *entry.assignments, *parts]):
                 left_out.append(name)
                 continue
             for rows in _check(examination, name, entry):
@@ -40,13 +39,15 @@ def check_clusterings(examination: Examination) -> None:
 def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Iterator[int]:
     """Yields how many images were looked at, block by block."""
     reader = examination.reader
-    centroids = reader.centroids(name)
     stored = reader.assignments(name)
-    if not np.isfinite(centroids).all():
+    if not np.isfinite(reader.centroids(name)).all():
         examination.damaged(entry.centroids, "has centroids that are not finite")
         return
-    assigner = Assigner(centroids)
-    parts, dim = reader.manifest.parts_of(entry), centroids.shape[1]
+    rule = Rule.of(reader, name)
+    if rule.whitening is not None and not rule.whitening.is_finite:
+        examination.damaged(entry.whitening, "has values that are not finite")
+        return
+    parts, dim = reader.manifest.parts_of(entry), reader.manifest.spaces[entry.space].dim
     rows = _rows(examination, entry)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]
@@ -55,7 +56,7 @@ def _check(examination: Examination, name: str, entry: ClusteringEntry) -> Itera
             path = _path_of(examination, parts, int(block[0]))
             examination.damaged(path, "has embeddings that are not finite")
             return
-        found = assigner.assign(prepare(vectors, entry.metric))
+        found = rule.assign(vectors)
         near = np.isclose(found.distances, stored.distances[block], rtol=_TOLERANCE, atol=_TOLERANCE)
         wrong = np.flatnonzero((found.clusters != stored.clusters[block]) | ~near)
         if len(wrong):

@@ -26,7 +26,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         if path in attributes.parts:
             return f"remove it and attach the table again with: {command('attach', root, 'TABLE', '--name', name)}"
     for clustering in manifest.clusterings.values():
-        if path == clustering.centroids or path in clustering.assignments:
+        if path in clustering.files or path in clustering.assignments:
             return f"remove it and run: {cluster_command(root, clustering)}"
     for index in manifest.indexes.values():
         if path == index.path:

@@ -49,7 +49,11 @@ def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
         for path in space.parts:
             yield path, [schema.embeddings(space.dim, space.dtype)], space.fingerprint
     for clustering in manifest.clusterings.values():
-        yield clustering.centroids, [schema.centroids(manifest.spaces[clustering.space].dim)], ""
+        dim = manifest.spaces[clustering.space].dim
+        if clustering.whitening:
+            yield clustering.whitening, [schema.whitening(dim)], ""
+            dim = manifest.files[clustering.whitening].rows or 0
+        yield clustering.centroids, [schema.centroids(dim)], ""
         for path in clustering.assignments:
             yield path, [schema.ASSIGNMENTS], ""
     for attributes in manifest.attributes.values():

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.columns.ids import Ids
 
 Float32 = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class Clustering:
         self._clusters: Int32 = stored.clusters
         self._distances: Float32 = stored.distances
         self._margins: Float32 = stored.margins
-        self._centroids: Float32 = reader.centroids(name)
+        self._rule = Rule.of(reader, name)
         # Stable, so that equal distances stay by ascending id.
         self._order = np.lexsort((stored.distances, stored.clusters))
         self.sizes: Int64 = np.bincount(stored.clusters, minlength=entry.k).astype(np.int64, copy=False)
@@ -72,12 +72,7 @@ class Clustering:
 
     def assigned(self, vectors: Float32) -> Assigned:
         """The assignment of vectors (n, dim) that are not stored here."""
-        return self._assigner.assign(prepare(vectors, self.entry.metric))
-
-    @functools.cached_property
-    def _assigner(self) -> Assigner:
-        # Made when it is first needed, as it holds the centroids once more, and kept: making it costs more than a call.
-        return Assigner(self._centroids)
+        return self._rule.assign(vectors)
 
     def sizes_of(self, clusters: Int32) -> Int64:
         """The size of each cluster; 0 for cluster -1."""

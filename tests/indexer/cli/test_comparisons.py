@@ -79,10 +79,13 @@ def test_a_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
     assert ["seconds", "MiB"] in [line[-2:] for line in rows(told.output)]
     kept = stored.load(CollectionReader.open(root), "compare/c")
     assert list(kept.tables) == ["scores"]
-    assert kept.tables["scores"].column("ari").to_pylist() == [1.0, 1.0]
+    assert kept.tables["scores"].column("ari").to_pylist() == [1.0, 1.0, 1.0]
+    assert kept.tables["scores"].column("stored").to_pylist() == ["", "", "tiny/made"]
+    assert "Stored: tiny/made, kmeans into 3 clusters, ARI 1.000." in told.output
+    assert f"Next: lookalike cluster {root} --strategy kmeans --clusters 3" in told.output
     data = json.loads(run(root, "compare", "--strategies", "kmeans", "--json").stdout)
     assert list(data["tables"]) == ["scores", "costs"]
-    assert data["tables"]["scores"] == kept.tables["scores"].slice(0, 1).to_pylist()
+    assert data["tables"]["scores"] == kept.tables["scores"].take([0, 2]).to_pylist()
     assert (tmp_path / "out" / "compare.png").stat().st_size > 5000
 
 

@@ -101,5 +101,5 @@ def test_settings_of_a_command_with_other_stages_options():
         "index": "flat", "model": "resnet152", "metric": "l2", "seed": 3, "gpus": "",
     }  # fmt: skip
     assert cluster_settings(**options) == ClusterSettings(
-        clusters=5, metric="l2", spherical=True, seed=3, iterations=7, restarts=2, points_per_centroid=99
+        clusters=5, metric="l2", strategy="spherical", seed=3, iterations=7, restarts=2, points_per_centroid=99
     )

@@ -73,7 +73,7 @@ def test_iteration_by_iteration_equals_one_run_of_faiss(restarts):
 @pytest.mark.parametrize("restarts", [1, 4])
 def test_spherical_equals_one_run_of_faiss(restarts):
     vectors = prepare(noise(), "cosine")
-    settings = ClusterSettings(iterations=12, restarts=restarts, seed=5, spherical=True)
+    settings = ClusterSettings(iterations=12, restarts=restarts, seed=5, strategy="spherical")
     expected = best_stock(vectors, 40, settings)
     found = train(vectors, 40, settings, Silent())
     # faiss finds the most similar unit centroid here, Lookalike the nearest one: the same one, rounded otherwise.
@@ -167,7 +167,7 @@ def test_zeros_of_either_sign_are_the_same_vector():
 
 def test_spherical_centroids_of_few_different_vectors_are_on_the_sphere():
     vectors = np.array([[3, 4], [0, 5], [3, 4]], np.float32)
-    found = train(vectors, 2, ClusterSettings(spherical=True, metric="l2"), Silent())
+    found = train(vectors, 2, ClusterSettings(strategy="spherical", metric="l2"), Silent())
     np.testing.assert_allclose(found.centroids, [[0.6, 0.8], [0, 1]], rtol=1e-6)
     assert found.inertia == [pytest.approx(16 + 16 + 16)]
 

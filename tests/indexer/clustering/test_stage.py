@@ -118,7 +118,7 @@ def test_other_settings_or_other_embeddings_lie_elsewhere(make_collection, clust
             {"iterations": 3},
             {"restarts": 2},
             {"points_per_centroid": 30},
-            {"spherical": True},
+            {"strategy": "spherical"},
             {"metric": "l2"},
         )
     ]
@@ -161,7 +161,7 @@ def test_l2_clusters_the_vectors_as_they_are(make_collection):
 
 def test_spherical_centroids_are_unit_vectors_and_inertia_is_of_distances(make_collection, clustered):
     storage = make_collection(clustered(400, 8, 5))
-    reader, report = cluster(storage, clusters=5, spherical=True, restarts=10)
+    reader, report = cluster(storage, clusters=5, strategy="spherical", restarts=10)
     assert report.entry.name == "k5-spherical"
     np.testing.assert_allclose(np.linalg.norm(reader.centroids("tiny/k5-spherical"), axis=1), 1, rtol=1e-6)
     distances = reader.assignments("tiny/k5-spherical").distances.astype(np.float64)

@@ -188,7 +188,7 @@ def publish(
         assignments = named(*(f"{folder}/assignments/{layout.part_name(part)}" for part in count))
         [centroids] = named(f"{folder}/centroids.parquet")
         draft.clusterings[f"s0/k{number}"] = ClusteringEntry(
-            "s0", f"k{number}", 2, "l2", False, 1, 1, 1, 3, [1.0], parts, centroids, assignments, "d"
+            "s0", f"k{number}", 2, "l2", "kmeans", 1, 1, 1, 3, [1.0], parts, centroids, assignments, "d"
         )
     for number in results:
         [path] = named(layout.result("matrix", f"r{number}", f"{parts:016x}", "counts"))

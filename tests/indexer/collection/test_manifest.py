@@ -70,7 +70,7 @@ def full():
         },
         clusterings={
             "resnet152/k2": ClusteringEntry(
-                "resnet152", "k2", 2, "cosine", True, 1234, 25, 3, 512, [10.5, 9.25], 1,
+                "resnet152", "k2", 2, "cosine", "spherical", 1234, 25, 3, 512, [10.5, 9.25], 1,
                 "clusterings/resnet152/k2/0123456789abcdef/centroids.parquet", assignments, "01" * 32, parts=[part],
             )
         },

@@ -129,7 +129,7 @@ def with_clustering(reader, vectors):
         ]
         write_part(storage, parts[-1], pa.table(columns, schema=schema.ASSIGNMENTS))
     entry = ClusteringEntry(
-        "tiny", "k2", 2, "l2", False, 1, 1, 1, 3, [1.0], 3, "clusterings/tiny/k2/d/centroids.parquet", parts, "d"
+        "tiny", "k2", 2, "l2", "kmeans", 1, 1, 1, 3, [1.0], 3, "clusterings/tiny/k2/d/centroids.parquet", parts, "d"
     )
     return CollectionReader(storage, dataclasses.replace(reader.manifest, clusterings={"tiny/k2": entry}))
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from lookalike_indexer.cli.cluster import cluster
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.compare import COSTS, compare
@@ -27,6 +29,7 @@ def test_scores_every_strategy_in_every_space_on_the_same_images(view):
     assert [(line["space"], line["strategy"]) for line in scores] == [
         (space, strategy) for space in ("noise", "tiny") for strategy in STRATEGIES
     ]
+    assert {line["stored"] for line in scores} == {""}
     assert result.settings["sample"] == 40
     assert result.settings["clusters"] == 4
     for line in scores:
@@ -37,6 +40,36 @@ def test_scores_every_strategy_in_every_space_on_the_same_images(view):
             assert line["ari"] < 0.3
     assert result.figures["ari"] == pytest.approx(1)
     assert result.findings[0] == "Into 4 clusters (the number of labels): kmeans in tiny is best by ARI, 1.000."
+
+
+def test_stored_clusterings_stand_beside_and_the_best_can_be_stored(view, grow_collection, clustered):
+    root = str(view.reader.storage.root)
+    result = compare(view, spaces=["tiny"], strategies=["kmeans"])
+    assert result.findings[-1] == f"Next: lookalike cluster {root} --strategy kmeans --clusters 4"
+    other = compare(view, spaces=["noise"], strategies=["whitened"], clusters=5)
+    assert other.findings[-1] == f"Next: lookalike cluster {root} --space noise --strategy whitened --clusters 5"
+
+    def stored(*options):
+        assert CliRunner().invoke(cluster, [root, *options]).exit_code == 0
+        return compare(View(CollectionReader.open(root)), spaces=["tiny"], strategies=["kmeans", "whitened"])
+
+    for line in (["--clusters", "7"], ["--clusters", "4"], ["--clusters", "3", "--strategy", "agglomerative"]):
+        result = stored(*line)
+    assert result.findings[-1] == ("kmeans into 4 clusters is stored already: take it with --clustering tiny/k4")
+    scores = result.tables["scores"].to_pylist()
+    assert [(line["strategy"], line["stored"], line["k"]) for line in scores] == [
+        ("kmeans", "", 4),
+        ("whitened", "", 4),
+        ("agglomerative", "tiny/k3-agglomerative", 3),
+        ("kmeans", "tiny/k4", 4),
+    ]
+    assert scores[3] == {**scores[0], "stored": "tiny/k4"}
+    assert scores[2]["ari"] < 1 == scores[3]["ari"]
+    assert "Stored: tiny/k4, kmeans into 4 clusters, ARI 1.000." in result.findings
+    # Images that came later are in no stored clustering, and are left out of its figures.
+    grow_collection(view.reader.storage, clustered(20, 12, 4, spread=0.02))
+    scores = compare(View(CollectionReader.open(root)), spaces=["tiny"], strategies=["kmeans"], clusters=4)
+    assert [line["smallest"] for line in scores.tables["scores"].to_pylist()] == [25, 20, 20]
 
 
 def test_without_labels_the_silhouette_decides(make_collection, clustered):

@@ -70,3 +70,18 @@ def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     labelled = pa.Table.from_pylist([{**each, "ari": 0.5, "nmi": 0.6, "purity": 0.7} for each in lines])
     axes = comparison_chart(Result("compare", result.settings, {"scores": labelled})).axes
     assert len(axes[0].containers) == 4
+    assert (axis.get_xlabel(), axes[0].get_xlabel()) == (
+        "silhouette: higher is better",
+        "ARI, NMI, purity and silhouette: higher is better",
+    )
+
+
+def test_what_is_stored_has_its_name_in_the_comparison():
+    own = {"space": "s", "strategy": "kmeans", "stored": "", "k": 4, "ari": np.nan, "silhouette": 0.1}
+    stored = {**own, "strategy": "whitened", "stored": "s/k5-whitened", "k": 5, "silhouette": 0.3}
+    result = Result("compare", {"clusters": 4, "sample": 9}, {"scores": pa.Table.from_pylist([own, stored])})
+    (axis,) = comparison_chart(result).axes
+    assert [tick.get_text() for tick in axis.get_yticklabels()] == [
+        "stored k5-whitened (k 5), s",
+        "kmeans, s",
+    ]

@@ -1,0 +1,53 @@
+"""Which cluster an embedding belongs to: one rule for stored images, query pictures and verification."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from lookalike_indexer.clustering import tables
+from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.whitening import Whitening
+from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing.metric import prepare
+
+
+class Rule:
+    """The nearest centroid, after embeddings were prepared for the metric and, if there is a whitening, whitened.
+
+    Whatever strategy found the centroids (k, m): m is the dimension of the
+    space, or the number of components of the whitening.
+    """
+
+    def __init__(
+        self, metric: Metric, centroids: Float32, whitening: Whitening | None = None, gpus: Sequence[int] = ()
+    ) -> None:
+        self.metric = metric
+        self.centroids = centroids
+        self.whitening = whitening
+        self._gpus = gpus
+
+    @classmethod
+    def of(cls, reader: CollectionReader, clustering: str) -> Rule:
+        """The rule of a stored clustering, by "space/name"; NotFoundError when there is none of that name."""
+        entry = reader.clustering(clustering)
+        whitening = tables.read_whitening(reader.storage, entry.whitening) if entry.whitening else None
+        return cls(entry.metric, reader.centroids(clustering), whitening)
+
+    def transformed(self, vectors: Float32) -> Float32:
+        """Embeddings (n, dim) as they are compared with the centroids: float32 (n, m)."""
+        prepared = prepare(vectors, self.metric)
+        return prepared if self.whitening is None else self.whitening.apply(prepared)
+
+    def assign(self, vectors: Float32) -> Assigned:
+        """Assign embeddings (n, dim) as they are stored; UsageError: one that is not finite.
+
+        On the processor several threads may call it at a time, on GPUs one.
+        """
+        return self._assigner.assign(self.transformed(vectors))
+
+    @functools.cached_property
+    def _assigner(self) -> Assigner:
+        # Made when it is first needed, as it holds the centroids once more, and kept: making it costs more than a call.
+        return Assigner(self.centroids, self._gpus)

@@ -1,0 +1,131 @@
+"""How centroids are found: the strategies beside k-means and spherical k-means.
+
+Each takes vectors (n, dim), a number of clusters k <= n, and a k-means to use.
+Each returns centroids (k, dim): every vector belongs to the nearest of them,
+see `rule.py`. Whitened k-means is k-means of other vectors, see `whitening.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.collection.reader import Float32
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.numerics.grid import Float64, on_grid, squared_distances, unit_scale
+from lookalike_indexer.numerics.varied import all_alike
+
+Int64 = npt.NDArray[np.int64]
+# From vectors (n, dim) and k <= n to centroids (k, dim).
+KMeans = Callable[[Float32, int], Float32]
+
+# Ward's method compares all pairs: 8 bytes for each.
+MOST_PAIRED: Final = 4000
+# The centroid of a group of fewer images says little about the images that were not compared.
+_FEWEST_PAIRED: Final = 4
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Some rows, their mean, and the sum of squared distances to it; 0 where the rows are all alike."""
+
+    rows: Int64
+    centroid: Float64
+    inertia: float
+
+
+def bisecting(vectors: Float32, k: int, kmeans: KMeans) -> Float32:
+    """Bisecting k-means (Steinbach, Karypis, Kumar, 2000): halve the group with the most inertia until there are k.
+
+    Where fewer than k groups can be told apart, the first centroid is repeated:
+    ties go to the lower cluster, so that the repeated ones stay empty.
+    """
+    groups = [_group(vectors, np.arange(len(vectors)))]
+    while len(groups) < k:
+        place = max(range(len(groups)), key=lambda number: groups[number].inertia)
+        if groups[place].inertia <= 0:
+            break
+        groups[place : place + 1] = _halves(vectors, groups[place], kmeans)
+    centroids = np.stack([group.centroid for group in groups]).astype(np.float32)
+    return np.concatenate([centroids, np.repeat(centroids[:1], k - len(groups), axis=0)])
+
+
+def check_paired(images: int, k: int) -> None:
+    """UsageError: the images that agglomerative clustering compares, a sample of these, are too few for k clusters."""
+    most = MOST_PAIRED // _FEWEST_PAIRED
+    if images > MOST_PAIRED and k > most:
+        raise UsageError(
+            f"--strategy agglomerative compares all pairs of {MOST_PAIRED:,} images, too few for {k:,} clusters: "
+            f"give at most --clusters {most}, or --strategy bisecting."
+        )
+
+
+def agglomerative(vectors: Float32, k: int, seed: int) -> Float32:
+    """The means of the k groups that Ward's method (1963) makes of the vectors, or of a sample of MOST_PAIRED of them.
+
+    UsageError: see `check_paired`.
+    """
+    check_paired(len(vectors), k)
+    some = vectors[np.sort(choose_rows(len(vectors), MOST_PAIRED, seed))]
+    return _means(some, _ward(some, k), k)
+
+
+def _group(vectors: Float32, rows: Int64) -> _Group:
+    # Copies of a picture differ by rounding, which must not divide them.
+    some = vectors[rows]
+    centroid = some.mean(axis=0, dtype=np.float64)
+    if all_alike(some):
+        return _Group(rows, centroid, 0.0)
+    distances = assign(some, centroid[None].astype(np.float32)).distances
+    return _Group(rows, centroid, float(np.square(distances, dtype=np.float64).sum()))
+
+
+def _halves(vectors: Float32, group: _Group, kmeans: KMeans) -> list[_Group]:
+    """The two groups of one; or itself, with no inertia, where it cannot be divided."""
+    some = vectors[group.rows]
+    clusters = assign(some, kmeans(some, 2)).clusters
+    sides = [group.rows[clusters == side] for side in (0, 1)]
+    if not all(len(side) for side in sides):
+        return [_Group(group.rows, group.centroid, 0.0)]
+    return [_group(vectors, side) for side in sides]
+
+
+def _ward(vectors: Float32, k: int) -> Int64:
+    """The group (n,) of each vector, in the order of their first members."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial.distance import squareform
+
+    count = len(vectors)
+    if count == k:
+        return np.arange(count)
+    points = on_grid(vectors * unit_scale(float(np.linalg.norm(vectors, axis=1).max())))
+    apart = np.sqrt(squared_distances(points))
+    np.fill_diagonal(apart, 0)
+    merges = linkage(squareform(apart, checks=False), "ward")[: count - k, :2].astype(np.int64)
+    into = count + np.arange(len(merges))
+    pairs = (merges.ravel(), np.repeat(into, 2))
+    size = count + len(merges)
+    tree = coo_array((np.ones(len(pairs[0])), pairs), shape=(size, size))
+    groups = connected_components(tree, directed=False)[1][:count]
+    _, first, named = np.unique(groups, return_index=True, return_inverse=True)
+    order = np.empty(len(first), np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    found: Int64 = order[named]
+    return found
+
+
+def _means(vectors: Float32, groups: Int64, k: int) -> Float32:
+    from scipy.sparse import csr_array
+
+    sizes = np.bincount(groups, minlength=k)
+    members = csr_array((np.ones(len(groups)), (groups, np.arange(len(groups)))), shape=(k, len(groups)))
+    means: Float32 = ((members @ vectors.astype(np.float64)) / sizes[:, None]).astype(np.float32)
+    return means

@@ -1,0 +1,58 @@
+"""From a sample of a space to centroids, by each strategy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.clustering.kmeans import Trained, train
+from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.strategies import MOST_PAIRED, agglomerative, bisecting
+from lookalike_indexer.clustering.whitening import Whitening, fit_whitening
+from lookalike_indexer.collection.reader import Float32
+from lookalike_indexer.progress import Progress, Silent
+
+
+@dataclass(frozen=True)
+class Found:
+    """Centroids (k, m), and what embeddings are whitened by before they are compared with them, if they are."""
+
+    trained: Trained
+    whitening: Whitening | None
+
+
+def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
+    """How many of a space's rows a strategy looks at."""
+    size = min(rows, settings.points_per_centroid * k)
+    return min(size, MOST_PAIRED) if settings.strategy == "agglomerative" else size
+
+
+def find(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Found:
+    """Find k centroids of vectors (n, dim), n >= k, all finite and prepared for the metric.
+
+    The inertia of strategies without iterations is one figure, that of the
+    centroids found. UsageError: whitening vectors that are all alike.
+    """
+    if settings.strategy == "whitened":
+        whitening = fit_whitening(vectors, k)
+        return Found(train(whitening.apply(vectors), k, settings, progress), whitening)
+    if settings.strategy == "bisecting":
+        with progress.stage("bisecting k-means", k - 1, "halving") as bar:
+
+            def halved(some: Float32, two: int) -> Float32:
+                bar.advance()
+                return train(some, two, plain, Silent()).centroids
+
+            plain = dataclasses.replace(settings, strategy="kmeans")
+            return Found(_measured(vectors, bisecting(vectors, k, halved)), None)
+    if settings.strategy == "agglomerative":
+        return Found(_measured(vectors, agglomerative(vectors, k, settings.seed)), None)
+    return Found(train(vectors, k, settings, progress), None)
+
+
+def _measured(vectors: Float32, centroids: Float32) -> Trained:
+    distances = assign(vectors, centroids).distances
+    return Trained(centroids, [float(np.square(distances, dtype=np.float64).sum())])
