@@ -20,17 +20,32 @@ import lookalike as lookalike_client
 pytestmark = pytest.mark.xdist_group("e2e")
 
 
-@pytest.fixture
-def server(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server of its own, and where it listens."""
-    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--grace", "300"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout.readline().split(" on ")[1].split(": ")[0]
-    finally:
+Server = tuple[subprocess.Popen[str], str]
+
+
+@pytest.fixture(scope="module")
+def start(collection: Path) -> Iterator[Callable[[], Server]]:
+    """Return a running server and its address. Tests share it until one ends it: a network loads slowly."""
+    started: list[Server] = []
+
+    def running() -> Server:
+        if not started or started[-1][0].poll() is not None:
+            command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--grace", "300"]
+            command += ["--max-silence-ms", "10000"]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            assert process.stdout is not None
+            started.append((process, process.stdout.readline().split(" on ")[1].split(": ")[0]))
+        return started[-1]
+
+    yield running
+    for process, _ in started:
         process.terminate()
         process.communicate(timeout=60)
+
+
+@pytest.fixture
+def server(start: Callable[[], Server]) -> Server:
+    return start()
 
 
 def embedding_process(server: subprocess.Popen[str]) -> psutil.Process:
@@ -38,7 +53,7 @@ def embedding_process(server: subprocess.Popen[str]) -> psutil.Process:
     return next(child for child in psutil.Process(server.pid).children() if child.children())
 
 
-def test_searches_are_answered_while_the_network_is_loading(server: tuple[subprocess.Popen[str], str]) -> None:
+def test_searches_are_answered_while_the_network_is_loading(server: Server) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=120) as client:
         for _ in range(20):
@@ -46,9 +61,7 @@ def test_searches_are_answered_while_the_network_is_loading(server: tuple[subpro
         assert "torch" not in " ".join(mapped.path for mapped in psutil.Process(process.pid).memory_maps())
 
 
-def test_another_network_is_started_when_its_process_dies(
-    server: tuple[subprocess.Popen[str], str], pictures: Path
-) -> None:
+def test_another_network_is_started_when_its_process_dies(server: Server, pictures: Path) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=120) as client:
         assert client.search(image=pictures / "red" / "05.png", k=1).keys == ("red/05.png",)
@@ -58,9 +71,7 @@ def test_another_network_is_started_when_its_process_dies(
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["by a call", "while nobody asks"])
-def test_another_network_is_started_when_its_process_hangs(
-    server: tuple[subprocess.Popen[str], str], pictures: Path, asked: bool
-) -> None:
+def test_another_network_is_started_when_its_process_hangs(server: Server, pictures: Path, asked: bool) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=300) as client, grpc.insecure_channel(address) as channel:
         # Too large for a pipe, so that giving it to the process hangs as well.
@@ -94,7 +105,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Popen[str], str], pictures: Path) -> None:
+def test_nothing_is_left_when_the_server_is_killed(server: Server, pictures: Path) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=120) as client:
         client.search(image=pictures / "red" / "05.png", k=1)
@@ -104,9 +115,7 @@ def test_nothing_is_left_when_the_server_is_killed(server: tuple[subprocess.Pope
     assert not psutil.wait_procs(children, timeout=60)[1]
 
 
-def test_a_sigterm_to_all_processes_lets_pictures_in_flight_end(
-    server: tuple[subprocess.Popen[str], str], pictures: Path
-) -> None:
+def test_a_sigterm_to_all_processes_lets_pictures_in_flight_end(server: Server, pictures: Path) -> None:
     process, address = server
     with lookalike_client.Client(address, timeout=300, retries=0) as client:
         client.search(image=pictures / "red" / "05.png", k=1)

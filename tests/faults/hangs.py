@@ -241,7 +241,7 @@ def _in_thread(app: App) -> Iterator[str]:
 @contextmanager
 def _served(collection: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, and where it listens."""
-    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0"]
+    command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--max-silence-ms", "10000"]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert server.stdout is not None
