@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import socket
 import subprocess  # nosec B404
 import sys
@@ -83,4 +84,10 @@ def _check_free(port: int) -> None:
 
 def _report_end(page: subprocess.Popen[bytes]) -> None:
     code = page.wait()
-    log.warning("the page ended with exit code %d; serve it again with: lookalike explore", code)
+    # A service manager ends the page and the server with the same signal.
+    asked = code in (0, -signal.SIGTERM, -signal.SIGINT)
+    log.log(
+        logging.INFO if asked else logging.WARNING,
+        "the page ended with exit code %d; serve it again with: lookalike explore",
+        code,
+    )
