@@ -154,7 +154,7 @@ def _loader(gpus: int) -> Loader:
 async def _searched(snapshot: Snapshot, query: Float32, limits: Limits) -> float:
     space = snapshot.space()
     began = time.perf_counter()
-    await space.engine.search(query[None], _K, space.planner.plan(Effort(), limits), None)
+    await asyncio.to_thread(space.engine.search, query[None], _K, space.planner.plan(Effort(), limits))
     return time.perf_counter() - began
 
 

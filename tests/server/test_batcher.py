@@ -6,16 +6,15 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike_indexer.errors import DeviceError
+from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batch_queue import BatchQueue
-from lookalike_server.batching.batcher import Batcher, Rules
+from lookalike_server.batching.batcher import Rules
 from lookalike_server.batching.latency_model import Pace
 from lookalike_server.batching.waiting import Entry, Piece
 from lookalike_server.common.errors import ExpiredError, OverloadedError
@@ -50,15 +49,15 @@ def device() -> Iterator[Device]:
 
 
 @pytest.fixture
-def batcher(device: Device) -> Iterator[Batcher[str, str]]:
-    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+def batcher(device: Device) -> Iterator[AwaitedBatcher[str, str]]:
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
     yield batcher
     device.gate.set()
     batcher.close()
     batcher.join(60)
 
 
-async def occupy(batcher: Batcher[str, str], device: Device) -> asyncio.Future[object]:
+async def occupy(batcher: AwaitedBatcher[str, str], device: Device) -> asyncio.Future[object]:
     """Submit one work and wait until the device is busy with it and stands still."""
     device.gate.clear()
     first = asyncio.ensure_future(batcher.submit("first"))
@@ -67,7 +66,7 @@ async def occupy(batcher: Batcher[str, str], device: Device) -> asyncio.Future[o
     return first
 
 
-def submit_all(batcher: Batcher[str, str], words: list[str]) -> list[asyncio.Future[object]]:
+def submit_all(batcher: AwaitedBatcher[str, str], words: list[str]) -> list[asyncio.Future[object]]:
     return [asyncio.ensure_future(batcher.submit(word)) for word in words]
 
 
@@ -176,7 +175,7 @@ async def test_one_result_can_be_an_error(batcher, device) -> None:
 
 
 async def test_a_wrong_number_of_results_is_an_error_for_all() -> None:
-    batcher: Batcher[str, str] = Batcher("word", {"only": lambda batch: []}, RULES)
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": lambda batch: []}, RULES)
     with pytest.raises(RuntimeError, match="0 results"):
         await batcher.submit("a")
     batcher.close()
@@ -184,7 +183,7 @@ async def test_a_wrong_number_of_results_is_an_error_for_all() -> None:
 
 async def test_several_workers_share_one_queue() -> None:
     devices = [Device(), Device()]
-    batcher: Batcher[str, str] = Batcher("word", {"one": devices[0], "two": devices[1]}, RULES)
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"one": devices[0], "two": devices[1]}, RULES)
     for device in devices:
         device.gate.clear()
     works = submit_all(batcher, ["a", "long word number one"])
@@ -214,7 +213,7 @@ async def test_closing_refuses_what_waits_and_what_comes(batcher, device) -> Non
 async def test_a_closed_batcher_holds_nothing() -> None:
     device = Device()
     seen = weakref.ref(device)
-    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
     await batcher.submit("a")
     batcher.close()
     batcher.join(60)
@@ -226,14 +225,14 @@ async def test_a_closed_batcher_holds_nothing() -> None:
 async def test_a_work_larger_than_the_queue_is_taken_when_nothing_waits() -> None:
     device = Device()
     rules: Rules[str] = Rules(key=lambda word: 0, size=len, max_batch=4, max_queue=6)
-    batcher: Batcher[str, str] = Batcher("word", {"only": device}, rules)
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, rules)
     assert (await batcher.submit("x" * 50)).result == "X" * 50
     batcher.close()
 
 
 async def test_each_owner_thread_is_prepared_once() -> None:
     prepared: list[str] = []
-    batcher: Batcher[str, str] = Batcher(
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher(
         "word", {"only": Device()}, RULES, lambda: prepared.append(threading.current_thread().name)
     )
     await batcher.submit("a")
@@ -244,7 +243,7 @@ async def test_each_owner_thread_is_prepared_once() -> None:
 
 def test_an_answer_for_a_loop_that_is_gone_does_not_end_the_thread() -> None:
     device = Device()
-    batcher: Batcher[str, str] = Batcher("word", {"only": device}, RULES)
+    batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": device}, RULES)
 
     async def leave() -> None:
         (await occupy(batcher, device)).cancel()
@@ -259,18 +258,8 @@ def slow_rules(max_age: float) -> Rules[str]:
     return Rules(key=lambda word: 0, size=lambda word: 1, max_batch=100, max_queue=1000, max_age=max_age)
 
 
-class Unasked(asyncio.Future[Any]):
-    """The answer of an entry that nobody waits for."""
-
-    def __init__(self) -> None:
-        super().__init__(loop=_UNUSED)
-
-
-_UNUSED = cast("asyncio.AbstractEventLoop", SimpleNamespace(get_debug=lambda: False))
-
-
 def entry_of(size: int = 1, key: int = 0, queued: float = 0.0) -> Entry[str, str]:
-    return Entry("a", size, 0, key, None, queued, Unasked())
+    return Entry("a", size, 0, key, None, queued)
 
 
 def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str]:

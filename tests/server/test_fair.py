@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from types import SimpleNamespace
-from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -17,7 +15,6 @@ from lookalike_server.batching.turns import Turns
 from lookalike_server.batching.waiting import Entry, Rules
 from lookalike_server.common.errors import OverloadedError
 
-_UNUSED = cast("asyncio.AbstractEventLoop", SimpleNamespace(get_debug=lambda: False))
 _BATCH_S, _UNIT_S = 0.002, 0.001
 
 
@@ -37,8 +34,7 @@ def queue_of(given: Rules[range]) -> BatchQueue[range, None]:
 
 
 def entry_of(peer: str, size: int, queued: float = 0.0) -> Entry[range, None]:
-    answer: asyncio.Future[Any] = asyncio.Future(loop=_UNUSED)
-    return rules().entry(range(size), peer, None, queued, answer)
+    return rules().entry(range(size), peer, None, queued)
 
 
 def run(queue: BatchQueue[range, None], now: float) -> tuple[float, list[tuple[str, int, bool]]]:

@@ -20,7 +20,8 @@ from lookalike import wire
 from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.app import App
-from lookalike_server.batching.batcher import Batcher, Rules
+from lookalike_server.batching.awaited import AwaitedBatcher
+from lookalike_server.batching.batcher import Rules
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.transport.health import EMBEDDING
 
@@ -223,7 +224,7 @@ class TestThreads:
                 raise SystemExit("a library called exit")
             return [word.upper() for word in batch]
 
-        batcher: Batcher[str, str] = Batcher("word", {"only": run}, RULES)
+        batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": run}, RULES)
         first = asyncio.ensure_future(batcher.submit("end"))
         await until(entered.is_set)
         waiting = [asyncio.ensure_future(batcher.submit(word)) for word in "abcdef"]
@@ -245,7 +246,7 @@ class TestThreads:
             tries.append(1)
             raise MemoryError
 
-        batcher: Batcher[str, str] = Batcher("word", {"only": lambda batch: list(batch)}, RULES, prepare)
+        batcher: AwaitedBatcher[str, str] = AwaitedBatcher("word", {"only": lambda batch: list(batch)}, RULES, prepare)
         await until(lambda: len(tries) >= 2)
         with pytest.raises(DeviceError, match="another takes its place"):
             await batcher.submit("a")

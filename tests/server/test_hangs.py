@@ -18,7 +18,7 @@ from lookalike.v1 import experiment_pb2, search_pb2, types_pb2
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
-from lookalike_server.search import engine
+from lookalike_server.search import lanes
 
 CODE = grpc.StatusCode
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -214,8 +214,8 @@ class TestDevices:
             assert works.wait(120)
             return exact_search(*arguments)
 
-        exact_search = engine.exact_search
-        monkeypatch.setattr(engine, "exact_search", scan)
+        exact_search = lanes.exact_search
+        monkeypatch.setattr(lanes, "exact_search", scan)
         async with serve(toy, limits=Limits(max_scan_ms=500)) as served:
             try:
                 with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -8,7 +8,8 @@ from lookalike import wire
 from lookalike.v1 import search_pb2
 from lookalike_server.columns.columns import Columns
 from lookalike_server.columns.space_images import SpaceImages, Texts
-from lookalike_server.search.reply_writer import NeighborWriter, Wanted
+from lookalike_server.search.hits import Hits
+from lookalike_server.services.reply_writer import ReplySpec, write_batch, write_large
 
 IMAGES = 40
 TEXTS = Texts(keys=True, labels=True, uris=True)
@@ -29,6 +30,17 @@ def columns() -> Columns:
     return Columns(pa.table(table), "c")
 
 
+def hits_of(rows: np.ndarray, distances: np.ndarray) -> Hits:
+    return Hits(rows, distances, 0, False, "cpu", True)
+
+
+# The lines of each call's queries, and the k that they were searched with.
+LINES = {
+    False: [(slice(0, 1), 4), (slice(1, 3), 4), (slice(3, 5), 4)],
+    True: [(slice(0, 1), 2), (slice(1, 3), 4), (slice(3, 5), 4)],
+}
+
+
 def expected(image: int) -> tuple[int, str, str, str]:
     return 100 + image, f"k{image}", f"label {image % 3}" if image % 5 else "", f"file:///k{image}"
 
@@ -44,12 +56,13 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
         rows[1, 2:], distances[1, 2:] = -1, np.inf
         own = np.array([100 + images[rows[3, 1]], -5])
     calls = [
-        Wanted(1, 4, None, Texts()),
-        Wanted(2, 4, None, TEXTS),
-        Wanted(2, 3 if ragged else 4, own, Texts(keys=True)),
+        ReplySpec(1, 2 if ragged else 4, None, Texts()),
+        ReplySpec(2, 4, None, TEXTS),
+        ReplySpec(2, 3 if ragged else 4, own, Texts(keys=True)),
     ]
-    writer = NeighborWriter(SpaceImages(columns(), 100 + images))
-    replies = [search_pb2.SearchResponse.FromString(reply).neighbors for reply in writer.batch(rows, distances, calls)]
+    space = SpaceImages(columns(), 100 + images)
+    found = [hits_of(rows[some, :width], distances[some, :width]) for some, width in LINES[ragged]]
+    replies = [search_pb2.SearchResponse.FromString(reply).neighbors for reply in write_batch(space, found, calls)]
     line = 0
     for call, reply in zip(calls, replies, strict=True):
         hits = []
@@ -68,5 +81,5 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
             wanted = [hit[place] for hit, _ in hits] if getattr(call.texts, name) else []
             assert list(getattr(reply, name)) == wanted
     # A large reply is written in another way, and says the same.
-    large = writer.large(rows[1:3], distances[1:3], calls[1])
+    large = write_large(space, found[1], calls[1])
     assert search_pb2.SearchResponse.FromString(large).neighbors == replies[1]

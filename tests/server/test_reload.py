@@ -84,11 +84,10 @@ async def test_the_old_generation_is_freed_after_its_last_call(make_toy, serve, 
             make_toy(vectors(50, 7))
             await served.app._reloader.follow()
             assert served.app.current.generations == [1, 2]
-            answer = await leased.space().engine.search(
-                vectors(1, 5), 3, leased.space().planner.plan(_no_effort(), served.app._settings.limits), None
-            )
-            assert answer.result.rows.shape == (1, 3)
-            del answer, leased
+            plan = leased.space().planner.plan(_no_effort(), served.app._settings.limits)
+            hits = leased.space().engine.search(vectors(1, 5), 3, plan)
+            assert hits.rows.shape == (1, 3)
+            del hits, leased
         assert served.app.current.generations == [2]
 
         def let_go() -> bool:

@@ -1,6 +1,6 @@
 """Many small requests, few large batches: one bounded queue and the threads that own the devices.
 
-    submit -> admission -> queue -> a worker takes what fits together -> run -> an answer for each
+    put -> admission -> queue -> a worker takes what fits together -> run -> an answer for each
 
 A worker that is free takes the entry whose turn it is at once (fair.py) and,
 with it, every queued one that can share its call (batch.py); nothing waits for
@@ -15,12 +15,12 @@ meanwhile the others go on, and when there is no other, callers are told at once
 A thread that hangs cannot be ended: whoever calls `look` now and then has its
 callers told, and the worker takes batches again when its thread comes back.
 
-This module knows neither gRPC nor faiss nor torch.
+This module knows neither gRPC nor faiss nor torch, nor an event loop: who waits for an answer has a ticket and an
+inbox. Callers in an event loop use awaited.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
@@ -28,12 +28,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.batching import callers
 from lookalike_server.batching.batch_queue import BatchQueue
 from lookalike_server.batching.latency_model import Pace
 from lookalike_server.batching.outcomes import Join, Outcome, Ran, settle
 from lookalike_server.batching.under_way import UnderWay
-from lookalike_server.batching.waiting import Answer, Piece, Rules
+from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, Rules
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
 
@@ -96,17 +95,15 @@ class Batcher(Generic[W, R]):
         for worker in self._workers:
             self._start(worker)
 
-    async def submit(self, work: W, deadline: float | None = None) -> Answer[R]:
-        """Queue a work and wait for its answer. `deadline` is in the time of `time.monotonic`.
+    def put(self, work: W, ticket: int, inbox: Inbox, peer: str = "", deadline: float | None = None) -> int:
+        """Queue a work of a peer; its number withdraws it. `deadline` is in the time of `time.monotonic`.
 
-        OverloadedError: the queue is full, or the work waited in it too long.
-        ExpiredError: the deadline passed while it waited. DeviceError: no
-        worker has a device. Otherwise whatever its batch failed with. A
-        cancelled caller leaves the queue at once.
+        The inbox gets, with the ticket, an Answer or an exception: OverloadedError
+        where the work waited too long, ExpiredError where its deadline passed
+        meanwhile, otherwise whatever its batch failed with.
+        OverloadedError: the queue is full. DeviceError: no worker has a device.
         """
-        rules = self._queue.rules
-        future: asyncio.Future[Answer[R]] = asyncio.get_running_loop().create_future()
-        entry = rules.entry(work, callers.peer(), deadline, time.monotonic(), future)
+        entry: Entry[W, R] = self._queue.rules.entry(work, peer, deadline, time.monotonic(), ticket, inbox)
         with self._changed:
             if self._closed.is_set():
                 raise DeviceError(f"The {self._name} queue is closed: the server is stopping.")
@@ -114,13 +111,12 @@ class Batcher(Generic[W, R]):
                 raise DeviceError(lost)
             number = self._queue.add(entry)
             self._changed.notify()
-        try:
-            return await future
-        except asyncio.CancelledError:
-            # The only way to end without an answer, and so perhaps still queued.
-            with self._changed:
-                self._queue.remove(number)
-            raise
+        return number
+
+    def withdraw(self, number: int) -> None:
+        """Take a work out of the queue, if it still waits. Its inbox may get an answer nevertheless."""
+        with self._changed:
+            self._queue.remove(number)
 
     @property
     def waiting(self) -> int:

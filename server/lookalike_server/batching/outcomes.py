@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from lookalike_server.batching.waiting import Answer, Entry, Piece, R, W
-
-log = logging.getLogger(__name__)
+from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, R, W
 
 # From the results of a work's pieces, in their order, to that of the work.
 Join = Callable[[Sequence[R]], R]
@@ -65,23 +62,12 @@ class Ran(Generic[W, R]):
 
 
 def settle(outcomes: Sequence[tuple[Entry[Any, Any], Any]]) -> None:
-    """Hand outcomes to their callers' event loop, in one step for all of them."""
-    if not outcomes:
-        return
-
-    def hand_over() -> None:
-        for entry, outcome in outcomes:
-            if entry.answer.done():
-                continue
-            if isinstance(outcome, Exception):
-                entry.answer.set_exception(outcome)
-            else:
-                entry.answer.set_result(outcome)
-
-    try:
-        outcomes[0][0].answer.get_loop().call_soon_threadsafe(hand_over)
-    except RuntimeError:
-        log.debug("nobody is left to hear of %d answers: their event loop has closed", len(outcomes))
+    """Hand outcomes to the inboxes that wait for them: to each in one step."""
+    answers: dict[int, tuple[Inbox, list[tuple[int, Any]]]] = {}
+    for entry, outcome in outcomes:
+        answers.setdefault(id(entry.inbox), (entry.inbox, []))[1].append((entry.ticket, outcome))
+    for inbox, theirs in answers.values():
+        inbox.put(theirs)
 
 
 def _us(seconds: float) -> int:

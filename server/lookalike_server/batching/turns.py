@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from lookalike_server.batching import callers
 from lookalike_server.batching.batch_queue import BatchQueue
 from lookalike_server.batching.latency_model import Pace
-from lookalike_server.batching.waiting import Answer, Rules
+from lookalike_server.batching.waiting import Rules
 
 
 class Turns:
@@ -27,6 +27,9 @@ class Turns:
         self._queue: BatchQueue[int, str] = BatchQueue(name, rules, Pace(places))
         self._free = [str(place) for place in range(places)]
         self._held = 0
+        # Who waits for a turn, by ticket.
+        self._calls: dict[int, asyncio.Future[str]] = {}
+        self._tickets = itertools.count()
 
     @property
     def waiting(self) -> int:
@@ -48,29 +51,34 @@ class Turns:
             self._give()
 
     async def _place(self, size: int) -> str:
-        answer: asyncio.Future[Answer[str]] = asyncio.get_running_loop().create_future()
-        number = self._queue.add(self._rules.entry(size, callers.peer(), None, time.monotonic(), answer))
+        ticket = next(self._tickets)
+        number = self._queue.add(self._rules.entry(size, callers.peer(), None, time.monotonic(), ticket))
+        place: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._calls[ticket] = place
         self._give()
         try:
-            return (await answer).worker
+            return await place
         except asyncio.CancelledError:
             self._queue.remove(number)
-            if answer.done() and not answer.cancelled():
+            if place.done() and not place.cancelled():
                 # It was given a place at the same moment.
-                self._return(answer.result().worker)
+                self._return(place.result())
             raise
+        finally:
+            del self._calls[ticket]
 
     def _give(self) -> None:
         while self._free and self._queue:
             place = self._free.pop()
             pieces, _ = self._queue.take(place, time.monotonic())
             for piece in pieces:
-                if piece.entry.answer.done():
+                call = self._calls[piece.entry.ticket]
+                if call.done():
                     # Cancelled, and its task has not run yet.
                     self._queue.rests(place)
                     self._free.append(place)
                 else:
-                    piece.entry.answer.set_result(Answer(place, place, 1, 0, 0))
+                    call.set_result(place)
 
     def _return(self, place: str) -> None:
         self._queue.rests(place)

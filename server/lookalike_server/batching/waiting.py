@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -20,6 +19,26 @@ class Answer(NamedTuple, Generic[R]):
     size: int
     queue_us: int
     run_us: int
+
+
+class Inbox(Protocol):
+    """Where answers go, each with the ticket that its work was queued with.
+
+    `put` is called in the thread that has the answers, once for all of a batch:
+    it must be quick, and raise nothing.
+    """
+
+    def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None: ...
+
+
+class Nobody:
+    """An inbox whose answers nobody reads."""
+
+    def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None:
+        pass
+
+
+NOBODY = Nobody()
 
 
 @dataclass(frozen=True)
@@ -57,19 +76,27 @@ class Rules(Generic[W]):
     max_run: float = math.inf
 
     def entry(
-        self, work: W, peer: str, deadline: float | None, queued: float, answer: asyncio.Future[Answer[R]]
-    ) -> Entry[W, R]:
+        self,
+        work: W,
+        peer: str,
+        deadline: float | None,
+        queued: float,
+        ticket: int = -1,
+        inbox: Inbox = NOBODY,
+    ) -> Entry[W, Any]:
         """A work of a peer, as it waits."""
         size = self.size(work)
         cost = size if self.cost is None else self.cost(work)
-        return Entry(work, size, self.weight(work), self.key(work), deadline, queued, answer, peer, cost / max(1, size))
+        return Entry(
+            work, size, self.weight(work), self.key(work), deadline, queued, ticket, inbox, peer, cost / max(1, size)
+        )
 
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[W, R]):
     """A work that waits for its answer; `queued` and `deadline` in the time of `time.monotonic`.
 
-    `each` is the cost of one unit of its size. Workers have been given the
+    The answer goes to `inbox`, with `ticket`. `each` is the cost of one unit of its size. Workers have been given the
     first `taken` units; `parts` are the results of its pieces by their
     positions, while others of them are missing. `ran` is the seconds that its
     pieces took, `largest` the size of the largest batch that one was in.
@@ -81,7 +108,8 @@ class Entry(Generic[W, R]):
     key: Hashable
     deadline: float | None
     queued: float
-    answer: asyncio.Future[Answer[R]]
+    ticket: int = -1
+    inbox: Inbox = NOBODY
     peer: str = ""
     each: float = 1.0
     number: int = -1

@@ -36,7 +36,6 @@ from lookalike_server.placement.place import load
 from lookalike_server.placement.placing import Placing
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
-from lookalike_server.search.reply_writer import NeighborWriter
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +103,10 @@ class Loader:
         claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
         images = SpaceImages(columns.result(), rows.ids)
-        writer = NeighborWriter(images)
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        engine = Engine(rows, entry, places, self.limits, writer.batch, claim, self.observe)
-        return Space(reader, name, ids, Search(engine, planner, writer, images, rows, notes))
+        engine = Engine(rows, entry, places, self.limits, claim, self.observe)
+        return Space(reader, name, ids, Search(engine, planner, images, rows, notes))
 
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:

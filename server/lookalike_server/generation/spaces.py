@@ -18,7 +18,6 @@ from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
-from lookalike_server.search.reply_writer import NeighborWriter
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -30,7 +29,6 @@ class Search:
 
     engine: Engine
     planner: Planner
-    writer: NeighborWriter
     images: SpaceImages
     rows: Rows
     notes: tuple[str, ...] = ()
@@ -67,9 +65,9 @@ class Space:
         return self._built().planner
 
     @property
-    def writer(self) -> NeighborWriter:
-        """NotBuiltError when the space has no index."""
-        return self._built().writer
+    def images(self) -> SpaceImages:
+        """The ids and texts of its hits. NotBuiltError when the space has no index."""
+        return self._built().images
 
     def mask(self, images: Bools) -> RowMask:
         """What `search` may return where only those images may be that are true in `images`, the rows of `Columns`.

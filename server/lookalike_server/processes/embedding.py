@@ -14,7 +14,8 @@ import numpy as np
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
-from lookalike_server.batching.batcher import Answer, Batcher, Observe, Rules
+from lookalike_server.batching.awaited import AwaitedBatcher
+from lookalike_server.batching.batcher import Answer, Observe, Rules
 from lookalike_server.common.errors import ExpiredError, OverloadedError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.snapshot import Snapshot
@@ -115,7 +116,7 @@ class EmbedQueue:
         )
         self._last: _Work | None = None
         self._problem: _Problem | None = None
-        self._batcher: Batcher[_Work, Embedded] = Batcher(
+        self._batcher: AwaitedBatcher[_Work, Embedded] = AwaitedBatcher(
             "embedding",
             {"network": self._run},
             rules,
@@ -131,7 +132,7 @@ class EmbedQueue:
 
         DecodeError: one cannot be read; with `row_errors` the result tells which.
         WeightsError: the network's weights are not here. OverloadedError,
-        ExpiredError: see Batcher.
+        ExpiredError: see AwaitedBatcher.
         """
         fingerprint = snapshot.reader.manifest.spaces[space].fingerprint
         return await self._batcher.submit(_Work(snapshot.reader, space, fingerprint, files, row_errors), deadline)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 
-from lookalike_server.batching.batcher import Answer, Batcher, Rules
+from lookalike_server.batching.awaited import AwaitedBatcher
+from lookalike_server.batching.batcher import Answer, Rules
 from lookalike_server.common.limits import Limits
 from lookalike_server.processes.experiment_runner import Asked, Laboratory
 
@@ -28,12 +29,12 @@ class ExperimentQueue:
             max_batch=limits.max_experiments,
             max_queue=limits.max_experiments,
         )
-        self._batcher: Batcher[Asked, bytes] = Batcher("experiments", {"laboratory": self._run}, rules)
+        self._batcher: AwaitedBatcher[Asked, bytes] = AwaitedBatcher("experiments", {"laboratory": self._run}, rules)
 
     async def answer(self, asked: Asked, deadline: float | None) -> Answer[bytes]:
         """A serialised message; see Laboratory. `deadline` is in the time of `time.monotonic`.
 
-        OverloadedError, ExpiredError: see Batcher. Otherwise what the experiment failed with.
+        OverloadedError, ExpiredError: see AwaitedBatcher. Otherwise what the experiment failed with.
         """
         kept = self._kept.get(asked)
         if kept is not None:

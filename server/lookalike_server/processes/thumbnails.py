@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
-from lookalike_server.batching.batcher import Batcher, Rules
+from lookalike_server.batching.awaited import AwaitedBatcher
+from lookalike_server.batching.batcher import Rules
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Thumbnails:
             cut=_Work.part,
         )
         workers = {f"process {number}": self._run for number in range(processes)}
-        self._batcher: Batcher[_Work, list[bytes]] = Batcher("thumbnails", workers, rules, join=_joined)
+        self._batcher: AwaitedBatcher[_Work, list[bytes]] = AwaitedBatcher("thumbnails", workers, rules, join=_joined)
 
     @property
     def waiting(self) -> int:

@@ -1,1 +1,1 @@
-"""Searching one space: effort, the batches of its index, and the rows of a reply."""
+"""Searching one space: effort, and the engine that batches searches. Arrays go in and arrays come out."""

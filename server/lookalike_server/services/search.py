@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, search_pb2_grpc
-from lookalike_server.batching.batcher import Answer
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
@@ -23,9 +22,10 @@ from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.search.effort import Effort, Plan
-from lookalike_server.search.engine import Hits
-from lookalike_server.search.reply_writer import Wanted, texts_of
+from lookalike_server.search.hits import Hits
+from lookalike_server.services.answering import Answering
 from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
+from lookalike_server.services.reply_writer import ReplySpec, texts_of, write_large
 from lookalike_server.services.request_checks import check_reply
 
 Float32 = npt.NDArray[np.float32]
@@ -43,6 +43,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._audit = audit
         self._limits = limits
         self._resolver = resolver
+        self._answering = Answering()
 
     async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """The bytes of a SearchResponse."""
@@ -65,27 +66,27 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             queries = with_directions(queries, request.query, request.row_errors)
         if not len(queries.vectors):
             return _unanswered(snapshot, space, queries, watch)
-        own = None if request.include_self else queries.own
-        wanted = Wanted(
+        spec = ReplySpec(
             len(queries.vectors),
             request.k,
-            own,
+            None if request.include_self else queries.own,
             texts,
             asked=queries.asked,
             answered=queries.rows if queries.failed else None,
         )
         asked = time.perf_counter()
-        answer = await self._found(space, queries, plan, deadline, wanted)
+        answer, reply, reply_s = await self._answering.ask(
+            space, queries.vectors, queries.distinct, plan, None, deadline, spec
+        )
         hits = answer.result
         if self._audit and not plan.exact and not hits.scanned:
             self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
-        watch.search_us, watch.lookup_us = answer.run_us - round(hits.reply_s * 1e6), round(hits.reply_s * 1e6)
+        watch.search_us, watch.lookup_us = answer.run_us, round(reply_s * 1e6)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         searched = record.stage("search", taken, watch.search_us / 1e6)
-        reply = hits.reply
         if reply is None:
-            reply = await self._written(space, hits, wanted, watch)
+            reply = await self._written(space, hits, spec, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
         # Filled in place: a message that is given to another one's constructor is copied.
         rest = search_pb2.SearchResponse()
@@ -101,24 +102,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         behind = rest.SerializeToString()
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
-    async def _found(
-        self, space: Space, queries: Queries, plan: Plan, deadline: float | None, wanted: Wanted
-    ) -> Answer[Hits]:
-        """The hits of all queries. Equal ones are searched once, however often the call has them."""
-        k = wanted.k + (wanted.own is not None)
-        vectors, distinct = queries.vectors, queries.distinct
-        if distinct.all:
-            return await space.engine.search(vectors, k, plan, deadline, wanted)
-        once = Wanted(len(distinct.first), wanted.k, None, wanted.texts, later=True)
-        answer = await space.engine.search(vectors[distinct.first], k, plan, deadline, once)
-        hits = answer.result
-        rows, distances = hits.rows[distinct.inverse], hits.distances[distinct.inverse]
-        return answer._replace(result=hits._replace(rows=rows, distances=distances, reply=None))
-
-    async def _written(self, space: Space, hits: Hits, wanted: Wanted, watch: Stopwatch) -> bytes:
-        """A large reply, which takes too long to hold up a batch."""
+    async def _written(self, space: Space, hits: Hits, spec: ReplySpec, watch: Stopwatch) -> bytes:
+        """A large reply, which would hold up the event loop."""
         began = time.perf_counter()
-        reply = await self._workers.run(lambda: space.writer.large(hits.rows, hits.distances, wanted), wanted.queries)
+        reply = await self._workers.run(lambda: write_large(space.images, hits, spec), spec.queries)
         watch.lookup_us = round((time.perf_counter() - began) * 1e6)
         return reply
 

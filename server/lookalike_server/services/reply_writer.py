@@ -1,0 +1,185 @@
+"""Hits as the columns of replies: those of a batch together, and a large reply piece by piece.
+
+Replies are bytes of a SearchResponse without what served it. Messages that are
+written one after another are read as one, their lists joined (the encoding
+guide of protobuf promises it): what served the reply is added behind, and a
+large reply is written in pieces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import search_pb2, types_pb2
+from lookalike_server.columns.space_images import ImageTexts, SpaceImages, Texts
+from lookalike_server.search.hits import Hits
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+_INT64 = types_pb2.ELEMENT_TYPE_INT64
+_FLOAT32 = types_pb2.ELEMENT_TYPE_FLOAT32
+
+# Texts, or numbers, of one call. Up to so many take two milliseconds, for which other calls may wait.
+_TEXTS, _NUMBERS = 8_192, 65_536
+# Neighbours of one piece: two milliseconds or so, after which others have their turn.
+PIECE = 8_192
+
+
+def texts_of(fields: search_pb2.NeighborFields) -> Texts:
+    """Which texts the fields of a request name."""
+    return Texts(fields.keys, fields.labels, fields.uris)
+
+
+class ReplySpec(NamedTuple):
+    """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
+
+    `own` (queries,) is the id of each query's own image, which is left out; None
+    where none has to be. `answered` are the rows of these queries among all
+    `asked`, None where they are all.
+    """
+
+    queries: int
+    k: int
+    own: Int64 | None
+    texts: Texts
+    asked: int = 0
+    answered: Int64 | None = None
+
+    def spread(self, counts: list[int]) -> list[int]:
+        """The counts of all queries that were asked: one without an answer has no neighbours."""
+        if self.answered is None:
+            return counts
+        spread = np.zeros(self.asked, np.int64)
+        spread[self.answered] = counts
+        found: list[int] = spread.tolist()
+        return found
+
+    @property
+    def neighbors(self) -> int:
+        """The most neighbours that the reply has."""
+        return self.queries * self.k
+
+    @property
+    def is_large(self) -> bool:
+        """Whether writing the reply takes too long for an event loop."""
+        return self.neighbors > _NUMBERS or self.neighbors * sum(self.texts) > _TEXTS
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """The neighbours of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
+
+    counts: list[int]
+    rows: Int64
+    distances: Float32
+
+    @classmethod
+    def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[ReplySpec]) -> _Flat:
+        """What calls want of the hits (n, k) of all their queries, which are those of one call after another."""
+        queries, k = rows.shape
+        own = any(call.own is not None for call in calls)
+        # As usual: every place was filled, and everybody wants all of it. Rows that were not found are the last ones.
+        if not own and all(call.k == k for call in calls) and (rows[:, -1] >= 0).all():
+            return cls([k] * queries, rows.ravel(), distances.ravel())
+        keep = rows >= 0
+        if own:
+            # An id that no image has, where none is to be left out.
+            ids = [np.full(call.queries, -1) if call.own is None else call.own for call in calls]
+            keep &= space_ids[rows] != np.concatenate(ids)[:, None]
+        # A call may have been searched for more than it wants, such as one more for its own image.
+        most = np.repeat([call.k for call in calls], [call.queries for call in calls])
+        keep &= np.cumsum(keep, axis=1) <= most[:, None]
+        return cls(keep.sum(axis=1).tolist(), rows[keep], distances[keep])
+
+
+def write_batch(images: SpaceImages, hits: Sequence[Hits], calls: Sequence[ReplySpec]) -> list[bytes]:
+    """The replies of some calls, none of them large, whose hits in one space these are.
+
+    Texts are looked up for all of them at once: Arrow and numpy cost as much
+    for one as for some.
+    """
+    rows, distances = _stacked(hits)
+    return _written(images, rows, distances, calls)
+
+
+def write_large(images: SpaceImages, hits: Hits, call: ReplySpec) -> bytes:
+    """The reply of one call of any size, for a thread of its own.
+
+    No step holds the interpreter's lock for as long as writing all at once would.
+    """
+    found = _Flat.of(hits.rows, hits.distances, images.ids, [call])
+    ids = images.ids[found.rows]
+    numbers = search_pb2.Neighbors(
+        counts=call.spread(found.counts), ids=wire.encode(ids), distances=wire.encode(found.distances)
+    )
+    pieces = [search_pb2.SearchResponse(neighbors=numbers).SerializeToString()]
+    for start in range(0, len(ids), PIECE):
+        texts = images.texts(found.rows[start : start + PIECE], call.texts)
+        piece = search_pb2.SearchResponse()
+        _put_texts(piece.neighbors, texts, call.texts, 0, PIECE)
+        pieces.append(piece.SerializeToString())
+    return b"".join(pieces)
+
+
+def _stacked(hits: Sequence[Hits]) -> tuple[Int64, Float32]:
+    """The rows and distances of several calls as if of one, whose k is the largest."""
+    if len(hits) == 1:
+        return hits[0].rows, hits[0].distances
+    widths = {one.rows.shape[1] for one in hits}
+    if len(widths) == 1:
+        return np.concatenate([one.rows for one in hits]), np.concatenate([one.distances for one in hits])
+    shape = sum(len(one.rows) for one in hits), max(widths)
+    rows, distances = np.full(shape, -1, np.int64), np.full(shape, np.inf, np.float32)
+    start = 0
+    for one in hits:
+        here = slice(start, start + len(one.rows)), slice(one.rows.shape[1])
+        rows[here], distances[here] = one.rows, one.distances
+        start += len(one.rows)
+    return rows, distances
+
+
+def _written(images: SpaceImages, rows: Int64, distances: Float32, calls: Sequence[ReplySpec]) -> list[bytes]:
+    found = _Flat.of(rows, distances, images.ids, calls)
+    texts = images.texts(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
+    # As wire.encode writes them, but all of them in one step.
+    ids = images.ids[found.rows].astype("<i8", copy=False).tobytes()
+    values = found.distances.astype("<f4", copy=False).tobytes()
+    replies: list[bytes] = []
+    query = start = 0
+    for call in calls:
+        counts = found.counts[query : query + call.queries]
+        length = sum(counts)
+        end = start + length
+        message = search_pb2.SearchResponse()
+        # Filled in place: a message that is given to another one's constructor is copied.
+        neighbors = message.neighbors
+        neighbors.counts.extend(call.spread(counts))
+        _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
+        _put(neighbors.distances, _FLOAT32, length, values[4 * start : 4 * end])
+        _put_texts(neighbors, texts, call.texts, start, end)
+        replies.append(message.SerializeToString())
+        query, start = query + call.queries, end
+    return replies
+
+
+def _put_texts(message: search_pb2.Neighbors, texts: ImageTexts, wanted: Texts, start: int, end: int) -> None:
+    """Put those that a call wants of images `start` to before `end` into its reply."""
+    if wanted.keys:
+        message.keys.extend(texts.keys[start:end])
+    if wanted.labels:
+        message.labels.extend(texts.labels[start:end])
+    if wanted.uris:
+        message.uris.extend(texts.uris[start:end])
+
+
+def _put(tensor: types_pb2.Tensor, kind: types_pb2.ElementType.ValueType, length: int, data: bytes) -> None:
+    tensor.element_type = kind
+    tensor.shape.append(length)
+    tensor.data = data
