@@ -50,6 +50,18 @@ class Experiments:
         """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
         return await self._send(calls.oddballs(clustering, label, limit), timeout)
 
+    async def mistakes(
+        self,
+        model: str = "",
+        *,
+        label: str = "",
+        limit: int = 0,
+        class_map: ClassMap | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The classes that `model` confuses, and `limit` misclassified images of one `label` or of all."""
+        return await self._send(calls.mistakes(model, label, limit, class_map), timeout)
+
     async def split_label(
         self, label: str, *, space: str = "", k: int = 0, seed: int | None = None, timeout: float | None = None
     ) -> Experiment:

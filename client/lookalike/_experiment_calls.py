@@ -64,6 +64,13 @@ def oddballs(clustering: str, label: str, limit: int) -> Call[Experiment]:
     return _experiment("lookalike.v1.ExperimentService/ListOddballs", request, experiment_pb2.ListOddballsResponse)
 
 
+def mistakes(model: str, label: str, limit: int, class_map: ClassMap | None) -> Call[Experiment]:
+    request = experiment_pb2.ListMistakesRequest(
+        model=model, label=label, limit=as_count("limit", limit, 0), class_map=_class_map(class_map)
+    )
+    return _experiment("lookalike.v1.ExperimentService/ListMistakes", request, experiment_pb2.ListMistakesResponse)
+
+
 def split_label(label: str, space: str, k: int, seed: int | None) -> Call[Experiment]:
     request = experiment_pb2.SplitLabelRequest(label=label, space=space, k=as_count("k", k, 0), seed=_seed(seed))
     return _experiment("lookalike.v1.ExperimentService/SplitLabel", request, experiment_pb2.SplitLabelResponse)

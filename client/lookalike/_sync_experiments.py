@@ -72,6 +72,23 @@ class Experiments:
         """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
         return self._send(calls.oddballs(clustering, label, limit), timeout)
 
+    def mistakes(
+        self,
+        model: str = "",
+        *,
+        label: str = "",
+        limit: int = 0,
+        class_map: ClassMap | None = None,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The classes that `model` confuses, and `limit` misclassified images of one `label` or of all.
+
+        The images come most confident first, in the table "mistakes"; the tables
+        "confusion" and "labels" count all of them. `model` is that of the default
+        space when "". `class_map` is as in `class_accuracies`.
+        """
+        return self._send(calls.mistakes(model, label, limit, class_map), timeout)
+
     def split_label(
         self, label: str, *, space: str = "", k: int = 0, seed: int | None = None, timeout: float | None = None
     ) -> Experiment:

@@ -523,6 +523,7 @@ for _method in (
     "GetImageClusters",
     "GetClassAccuracies",
     "ListOddballs",
+    "ListMistakes",
     "SplitLabel",
     "InterpretClusters",
     "ExplainImage",

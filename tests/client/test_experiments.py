@@ -37,6 +37,8 @@ def test_an_experiment_has_tables_figures_findings_and_settings(client):
         (lambda c: c.class_matrix("toy/halves"), None, {"clustering": "toy/halves"}),
         (lambda c: c.oddballs("toy/halves", label="dogs", limit=5), "ListOddballs",
          {"clustering": "toy/halves", "label": "dogs", "limit": "5"}),
+        (lambda c: c.mistakes("alexnet", label="dogs", limit=5), "ListMistakes",
+         {"model": "alexnet", "label": "dogs", "limit": "5"}),
         (lambda c: c.split_label("dogs", space="toy", k=2, seed=0), "SplitLabel",
          {"label": "dogs", "space": "toy", "k": "2", "seed": "0"}),
         (lambda c: c.split_label("dogs"), "SplitLabel", {"label": "dogs"}),
@@ -75,7 +77,9 @@ def test_a_class_map_names_one_class_or_several(client, toy):
     mapped = {entry.label: list(entry.classes) for entry in toy.requests[0].class_map}
     assert mapped == {"dogs": ["beagle", "pug"], "cats": ["tabby"]}
     client.explain(id=1, class_map={"dogs": "pug"})
-    assert [list(entry.classes) for entry in toy.requests[1].class_map] == [["pug"]]
+    client.mistakes(class_map={"dogs": "pug"})
+    for request in toy.requests[1:]:
+        assert [list(entry.classes) for entry in request.class_map] == [["pug"]]
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_
     "explain": (["explain", KEY], lambda client: client.explain(key=KEY)),
     "show": (["show", KEY], lambda client: client.image_clusters(key=KEY, members=23)),
     "oddballs": (["oddballs", "--label", "green"], lambda client: client.oddballs(label="green")),
+    "mistakes": (
+        ["mistakes", "--model", "resnet18", "--limit", "4", "--class-map", "CLASS_MAP"],
+        lambda client: client.mistakes("resnet18", limit=4, class_map=CLASS_MAP),
+    ),
     "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
     "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
 }

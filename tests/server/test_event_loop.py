@@ -117,6 +117,7 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     for class_map in (classes, wide):
         what = f"a class_map of {len(class_map)} labels"
         yield "GetClassAccuracies", what, experiment_pb2.GetClassAccuraciesRequest(models=["m"], class_map=class_map)
+        yield "ListMistakes", what, experiment_pb2.ListMistakesRequest(model="tiny", class_map=class_map)
         yield "ExplainImage", what, experiment_pb2.ExplainImageRequest(image=image, class_map=class_map)
     yield "GetClassAccuracies", "models", experiment_pb2.GetClassAccuraciesRequest(models=["m" * 1000] * 1000)
     yield "GetImageClusters", "", experiment_pb2.GetImageClustersRequest(image=image)

@@ -29,6 +29,7 @@ from lookalike_indexer.experiments.image_clusters import image_clusters
 from lookalike_indexer.experiments.interpret import interpret_clusters
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
+from lookalike_indexer.experiments.mistakes import mistakes
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.result import Result
@@ -124,6 +125,15 @@ async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> Non
             oddballs(view, "tiny/k5", label="label2", limit=3),
         ),
         ("ListOddballs", pb.ListOddballsRequest(), oddballs(view)),
+        (
+            "ListMistakes",
+            pb.ListMistakesRequest(
+                label="label1",
+                limit=3,
+                class_map=[pb.LabelClasses(label=label, classes=names) for label, names in class_map.items()],
+            ),
+            mistakes(view, "tiny", label="label1", limit=3, class_map=class_map),
+        ),
         ("SplitLabel", pb.SplitLabelRequest(label="label1", k=3, seed=0), split_label(view, "label1", k=3, seed=0)),
         (
             "InterpretClusters",

@@ -604,6 +604,65 @@ class ListOddballsResponse(google.protobuf.message.Message):
 global___ListOddballsResponse = ListOddballsResponse
 
 @typing.final
+class ListMistakesRequest(google.protobuf.message.Message):
+    """Asks which classes a model confuses, and for the misclassified images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model; that of the default space when empty."""
+    label: builtins.str
+    """Only images with this label; of every label when empty."""
+    limit: builtins.int
+    """At most this many images; never more than Limits.max_page_size."""
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelClasses]:
+        """The classes that labels stand for, where not those of the same name."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        label: builtins.str = ...,
+        limit: builtins.int = ...,
+        class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "label", b"label", "limit", b"limit", "model", b"model"]) -> None: ...
+
+global___ListMistakesRequest = ListMistakesRequest
+
+@typing.final
+class ListMistakesResponse(google.protobuf.message.Message):
+    """The classes that a model confuses, and the misclassified images."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The counts by label and class, and the images, the most confident first."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___ListMistakesResponse = ListMistakesResponse
+
+@typing.final
 class SplitLabelRequest(google.protobuf.message.Message):
     """Asks for the clusters within one label."""
 

@@ -43,6 +43,11 @@ class ExperimentServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.ListOddballsRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListOddballsResponse.FromString,
                 )
+        self.ListMistakes = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/ListMistakes',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.ListMistakesRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListMistakesResponse.FromString,
+                )
         self.SplitLabel = channel.unary_unary(
                 '/lookalike.v1.ExperimentService/SplitLabel',
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.SplitLabelRequest.SerializeToString,
@@ -138,6 +143,14 @@ class ExperimentServiceServicer(object):
 
     def ListOddballs(self, request, context):
         """Lists images that are odd for their class, the oddest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMistakes(self, request, context):
+        """Counts the classes that a model takes the images of each label for, and
+        lists the misclassified images, the most confident first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -250,6 +263,11 @@ def add_ExperimentServiceServicer_to_server(servicer, server):
                     servicer.ListOddballs,
                     request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListOddballsRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_experiment__pb2.ListOddballsResponse.SerializeToString,
+            ),
+            'ListMistakes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMistakes,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListMistakesRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.ListMistakesResponse.SerializeToString,
             ),
             'SplitLabel': grpc.unary_unary_rpc_method_handler(
                     servicer.SplitLabel,
@@ -390,6 +408,23 @@ class ExperimentService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ListOddballs',
             lookalike_dot_v1_dot_experiment__pb2.ListOddballsRequest.SerializeToString,
             lookalike_dot_v1_dot_experiment__pb2.ListOddballsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListMistakes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ListMistakes',
+            lookalike_dot_v1_dot_experiment__pb2.ListMistakesRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.ListMistakesResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

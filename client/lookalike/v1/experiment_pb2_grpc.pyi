@@ -64,6 +64,14 @@ class ExperimentServiceStub:
     ]
     """Lists images that are odd for their class, the oddest first."""
 
+    ListMistakes: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListMistakesRequest,
+        lookalike.v1.experiment_pb2.ListMistakesResponse,
+    ]
+    """Counts the classes that a model takes the images of each label for, and
+    lists the misclassified images, the most confident first.
+    """
+
     SplitLabel: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.experiment_pb2.SplitLabelRequest,
         lookalike.v1.experiment_pb2.SplitLabelResponse,
@@ -186,6 +194,14 @@ class ExperimentServiceAsyncStub:
         lookalike.v1.experiment_pb2.ListOddballsResponse,
     ]
     """Lists images that are odd for their class, the oddest first."""
+
+    ListMistakes: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListMistakesRequest,
+        lookalike.v1.experiment_pb2.ListMistakesResponse,
+    ]
+    """Counts the classes that a model takes the images of each label for, and
+    lists the misclassified images, the most confident first.
+    """
 
     SplitLabel: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.experiment_pb2.SplitLabelRequest,
@@ -317,6 +333,16 @@ class ExperimentServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.experiment_pb2.ListOddballsResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ListOddballsResponse]]:
         """Lists images that are odd for their class, the oddest first."""
+
+    @abc.abstractmethod
+    def ListMistakes(
+        self,
+        request: lookalike.v1.experiment_pb2.ListMistakesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.ListMistakesResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ListMistakesResponse]]:
+        """Counts the classes that a model takes the images of each label for, and
+        lists the misclassified images, the most confident first.
+        """
 
     @abc.abstractmethod
     def SplitLabel(

@@ -56,8 +56,8 @@ def mistakes(
 
     A label stands for the class of the same name, whatever its case and
     punctuation and with or without a WordNet number before it; --class-map
-    says what other labels stand for. --out draws the confusion table and a
-    sheet of the images. Look into one of them with lookalike explain.
+    says what other labels stand for. --out draws the confusion table, writes
+    its counts as CSV, and draws a sheet of the images. Look into one of them with lookalike explain.
     """
     from lookalike_indexer.experiments.class_map import read_class_map
     from lookalike_indexer.experiments.mistakes import mistakes as experiment
@@ -84,7 +84,8 @@ def mistakes(
         from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
         from lookalike_indexer.pictures.thumbnails import Thumbnails
 
-        folder.save("confusion", confusion_figure(result))
+        table = folder.save_table("confusion", result.tables["confusion"])
+        folder.save("confusion", confusion_figure(result, table.name))
         if listed.num_rows:
             folder.save("mistakes", mistakes_sheet(result, Thumbnails(view)))
         folder.tell(as_json)

@@ -15,6 +15,7 @@ import click
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -46,16 +47,26 @@ class OutFolder:
 
     def save(self, name: str, picture: Image.Image | Figure) -> Path:
         """Write a picture as "NAME.png", the name made fit for a file; no two of one run share a file."""
-        data = _encoded(picture)
+        return self._write(name, "png", _encoded(picture))
+
+    def save_table(self, name: str, table: pa.Table) -> Path:
+        """Write a table as "NAME.csv", likewise."""
+        from pyarrow import csv
+
+        out = io.BytesIO()
+        csv.write_csv(table, out)
+        return self._write(name, "csv", out.getvalue())
+
+    def _write(self, name: str, suffix: str, data: bytes) -> Path:
         stem, number = file_name(name), 1
-        path = self.path / f"{stem}.png"
+        path = self.path / f"{stem}.{suffix}"
         while path in self.written:
             number += 1
-            path = self.path / f"{stem}-{number}.png"
+            path = self.path / f"{stem}-{number}.{suffix}"
         try:
             path.write_bytes(data)
         except OSError as error:
-            raise NotFoundError(f"The picture {path} cannot be written: {error.strerror}.") from error
+            raise NotFoundError(f"{path} cannot be written: {error.strerror}.") from error
         self.written.append(path)
         return path
 

@@ -13,8 +13,10 @@ from matplotlib.ticker import MaxNLocator
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import HEAT
 
-# More names than this could not be read; more numbers than this in the cells neither.
-_NAMES, _NUMBERS = 150, 30
+# More names than this could not be read. More rows or columns than this make the cells too small for numbers, because
+# the figure does not grow any more.
+_FULL_SIZE = 80
+_NAMES, _NUMBERS = 150, 100
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,19 @@ def heatmap(
     _name(axis.yaxis, row_names, rows)
     _name(axis.xaxis, column_names, columns)
     axis.tick_params(axis="x", rotation=90 if max(map(len, column_names), default=0) > 2 else 0)
-    axis.set(title=short(axes.title, 120), ylabel=axes.rows, xlabel=axes.columns)
-    if rows <= _NUMBERS and columns <= _NUMBERS:
+    axis.set(title=short(axes.title, 120), ylabel=_counted(axes.rows, rows), xlabel=_counted(axes.columns, columns))
+    if has_numbers(rows, columns):
         _write_numbers(axis, image, values, axes.number)
     return figure
+
+
+def has_numbers(rows: int, columns: int) -> bool:
+    """Whether the cells of a heatmap of this shape have their numbers."""
+    return rows <= _NUMBERS and columns <= _NUMBERS
+
+
+def _counted(told: str, count: int) -> str:
+    return f"{told} ({count:,}, too many to name)" if count > _NAMES else told
 
 
 def _name(axis: object, names: Sequence[str], count: int) -> None:
@@ -61,10 +72,11 @@ def _name(axis: object, names: Sequence[str], count: int) -> None:
 
 
 def _write_numbers(axis: object, image: object, values: npt.NDArray[np.float64], number: str) -> None:
+    size = 7 if max(values.shape) <= _FULL_SIZE else 5.5
     for row, column in np.argwhere(np.isfinite(values)):
         value = values[row, column]
         if value == 0:
             continue
         shade = np.mean(image.cmap(image.norm(value))[:3])  # type: ignore[attr-defined]
         colour = "white" if shade < 0.55 else "black"
-        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=7, color=colour)  # type: ignore[attr-defined]
+        axis.text(column, row, number.format(value), ha="center", va="center", fontsize=size, color=colour)  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.pictures.heatmap import Axes, heatmap
+from lookalike_indexer.pictures.heatmap import Axes, has_numbers, heatmap
 from lookalike_indexer.pictures.montage import ODD, MontageStyle, Section, Tile, montage
 from lookalike_indexer.pictures.thumbnails import Thumbnails
 from lookalike_indexer.text import plain_names
@@ -20,8 +20,11 @@ _COLUMNS, _FEWEST_OTHERS = 29, 9
 _STYLE = MontageStyle(tile=144, columns=8)
 
 
-def confusion_figure(result: Result) -> Figure:
-    """Draw labels by predicted classes: first the classes that labels stand for, then the most frequent others."""
+def confusion_figure(result: Result, beside: str = "") -> Figure:
+    """Draw labels by predicted classes: first the classes that labels stand for, then the most frequent others.
+
+    `beside` names a file with all counts; the figure points to it where it has not all of them.
+    """
     cells = result.tables["confusion"].to_pylist()
     labels = list(dict.fromkeys(cell["label"] for cell in cells))
     # By index: ImageNet has two cranes.
@@ -42,7 +45,10 @@ def confusion_figure(result: Result) -> Figure:
         matrix[row_of[cell["label"]], place.get(cell["class_index"], len(columns) - 1)] += cell["count"]
     figures = result.figures
     title = f"{result.settings['model']}: wrong about {figures['wrong']:.0f} of {figures['images']:.0f} images"
-    axes = Axes(title, "label", "predicted class", "images")
+    lacking = [f"{left} other classes are one column"] if left else []
+    lacking += [] if has_numbers(*matrix.shape) else ["cells are too small for numbers"]
+    told = f"\n{'; '.join(lacking)}" + (f"; {beside} has every count" if beside else "") if lacking else ""
+    axes = Axes(title, "label", f"predicted class{told}", "images")
     return heatmap(matrix, [plain_names(label) for label in labels], columns, axes)
 
 

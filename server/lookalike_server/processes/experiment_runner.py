@@ -34,6 +34,7 @@ EXPERIMENTS: Final = {
     "class_accuracies": "lookalike_indexer.experiments.classes",
     "class_matrix": "lookalike_indexer.experiments.matrix",
     "oddballs": "lookalike_indexer.experiments.oddballs",
+    "mistakes": "lookalike_indexer.experiments.mistakes",
     "split_label": "lookalike_indexer.experiments.split",
     "interpret_clusters": "lookalike_indexer.experiments.interpret",
     "explain": "lookalike_indexer.experiments.explain",

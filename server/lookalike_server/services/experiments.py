@@ -95,6 +95,15 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             clustering, space = _clustering(snapshot, request.clustering)
             return await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
 
+    async def ListMistakes(self, request: experiment_pb2.ListMistakesRequest, context: Context) -> Any:
+        """The bytes of a ListMistakesResponse."""
+        given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size)
+        given |= _set(label=request.label, class_map=await self._class_map(request))
+        with self._current.lease() as snapshot:
+            model = request.model or snapshot.space().entry.model
+            snapshot.reader.model(model)
+            return await self._ask(snapshot, None, context, "mistakes", {"model": model, **given})
+
     async def SplitLabel(self, request: experiment_pb2.SplitLabelRequest, context: Context) -> Any:
         """The bytes of a SplitLabelResponse."""
         if not request.label:
@@ -236,7 +245,10 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         return _count("sample", sample, self._limits.max_sample)
 
     async def _class_map(
-        self, request: experiment_pb2.GetClassAccuraciesRequest | experiment_pb2.ExplainImageRequest
+        self,
+        request: experiment_pb2.GetClassAccuraciesRequest
+        | experiment_pb2.ExplainImageRequest
+        | experiment_pb2.ListMistakesRequest,
     ) -> ClassMap:
         """The classes of labels as items, which can be compared; ArgumentError: too many, or a label without any."""
         if not request.class_map:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 
 import numpy as np
@@ -34,8 +35,11 @@ def test_pictures_and_json(root: str, tmp_path):
     assert told.exit_code == 0, told.output
     (line,) = json.loads(told.stdout)["tables"]["mistakes"]
     assert (line["key"], line["label"], line["class_index"]) == ("00004.jpg", "tench", 5)
-    assert "Wrote confusion.png, mistakes.png into" in told.stderr
+    assert "Wrote confusion.csv, confusion.png, mistakes.png into" in told.stderr
     assert "Kept as mistakes/today" in told.stderr
+    with (tmp_path / "out" / "confusion.csv").open(newline="") as file:
+        cells = [(line["label"], line["class"], line["count"]) for line in csv.DictReader(file)]
+    assert cells == [("tench", "tench", "1"), ("tench", "electric ray", "1")]
 
 
 def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, tmp_path):
@@ -43,7 +47,7 @@ def test_a_model_without_mistakes_has_no_sheet(make_collection, publish_model, t
     publish_model(storage, "a", [[0, 5], [0, 5]])
     told = run(str(storage.root), "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["confusion.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["confusion.csv", "confusion.png"]
 
 
 def test_classes_of_one_s_own_network_are_called_by_names(make_collection, publish_model, tmp_path):

@@ -3,12 +3,15 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
+from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.figures import png, short, short_names
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
+from lookalike_indexer.pictures.mistakes import confusion_figure
 
 AWKWARD = ["$x$ and \\alpha", "日本語", "_hidden", "a\nb", "y" * 300]
 
@@ -33,6 +36,37 @@ def test_matrices_of_any_size_fit(size: int):
     names = [f"name {number}" for number in range(size)]
     drawn = pixels(heatmap(np.eye(size), names, names))
     assert max(drawn.shape) <= 22 * 50
+
+
+@pytest.mark.parametrize(("size", "written"), [(30, True), (99, True), (101, False)])
+def test_cells_have_numbers_as_long_as_they_are_large_enough(size: int, written: bool):
+    names = [f"name {number}" for number in range(size)]
+    assert len(heatmap(np.eye(size), names, names).axes[0].texts) == (size if written else 0)
+
+
+def test_names_that_are_too_many_are_counted():
+    names = [f"name {number}" for number in range(151)]
+    axis = heatmap(np.eye(151), names, names, Axes(rows="label", columns="class")).axes[0]
+    assert (axis.get_ylabel(), axis.get_xlabel()) == (
+        "label (151, too many to name)",
+        "class (151, too many to name)",
+    )
+
+
+def test_a_confusion_table_says_which_counts_it_has_not():
+    def drawn(labels: int, others: int) -> str:
+        lines = [(f"label {number}", number, 5, True) for number in range(labels)]
+        lines += [(f"label {number % labels}", labels + number, 1, False) for number in range(others)]
+        names = ("label", "class_index", "count", "right")
+        table = pa.Table.from_pylist([dict(zip(names, line, strict=True)) for line in lines])
+        table = table.append_column("class", pa.array([f"class {index}" for _, index, _, _ in lines]))
+        figures = {"wrong": float(others), "images": 5.0 * labels + others}
+        result = Result("mistakes", {"model": "a"}, {"confusion": table}, figures)
+        return str(confusion_figure(result, "confusion.csv").axes[0].get_xlabel())
+
+    assert drawn(4, 9) == "predicted class"
+    assert drawn(4, 60) == "predicted class\n35 other classes are one column; confusion.csv has every count"
+    assert drawn(120, 3) == "predicted class\ncells are too small for numbers; confusion.csv has every count"
 
 
 def test_names_are_taken_literally():
