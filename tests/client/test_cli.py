@@ -217,9 +217,19 @@ def test_info_of_a_folder_without_the_indexer_says_what_to_install(cli, monkeypa
     assert "pip install 'lookalike[indexer]'" in err
 
 
-# Where tiles are in a montage: 160 pixels and a gap of 10, captions of 48 below.
-def centre(column: int, row: int) -> tuple[int, int]:
-    return 10 + 170 * column + 80, 10 + 218 * row + 80
+# Where tiles are in a montage: a title of 49 pixels, tiles of 160 and gaps of 10, three lines of 16 below.
+TOP, STEP = 16 + 23 + 10, 160 + 4 + 3 * 16 + 10
+GREEN, RED, BLUE = (0x2A, 0x8A, 0x3A), (0xC0, 0x20, 0x20), (0x10, 0x60, 0xC0)
+
+
+def centre(column: int, row: int, top: int = TOP) -> tuple[int, int]:
+    return 16 + 170 * column + 80, top + STEP * row + 80
+
+
+def frame(pixels: np.ndarray, column: int, row: int, top: int = TOP) -> tuple[int, ...]:
+    """The color above a tile."""
+    x, y = centre(column, row, top)
+    return tuple(pixels[y - 82, x].tolist())
 
 
 def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
@@ -228,7 +238,7 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
     assert code == 0
     assert out.splitlines()[-1] == "Wrote near.png"
     with Image.open(tmp_path / "near.png") as montage:
-        assert montage.size == (10 + 6 * 170, 10 + 2 * 218)
+        assert montage.size == (2 * 16 + 6 * 170 - 10, TOP + 2 * STEP + 16)
         pixels = np.asarray(montage.convert("RGB")).astype(int)
     expected = [(255, 0, 0)] + [(25 * i, 128, 255 - 25 * i) for i in (9, 8, 7, 6, 5, 4, 3)]
     for number, colour in enumerate(expected):
@@ -236,9 +246,12 @@ def test_a_montage_shows_the_query_then_the_neighbours(cli, tmp_path):
         assert pixels[y, x] == pytest.approx(colour, abs=6), number
     for number in range(8):  # each has its caption: dark ink on white paper
         x, y = centre(number % 6, number // 6)
-        caption = pixels[y + 85 : y + 128, x - 80 : x + 80]
+        caption = pixels[y + 85 : y + 132, x - 80 : x + 80]
         assert 40 < (caption.sum(axis=2) < 300).sum() < 2500, number
     assert (pixels[-100:, -300:] == 255).all()  # nothing beyond the last tile
+    assert (pixels[16:39, :400].sum(axis=2) < 300).sum() > 200, "a title"
+    # A file has no label that others could share.
+    assert [frame(pixels, number % 6, number // 6) for number in range(8)] == [BLUE, *[(255, 255, 255)] * 7]
 
 
 def test_a_montage_of_a_key_shows_its_stored_picture_and_a_blank_where_there_is_none(cli, tmp_path):
@@ -248,7 +261,14 @@ def test_a_montage_of_a_key_shows_its_stored_picture_and_a_blank_where_there_is_
     x, y = centre(0, 0)
     assert pixels[y, x] == pytest.approx((75, 128, 180), abs=6)
     x, y = centre(10 % 6, 10 // 6)
-    assert pixels[y - 60, x].tolist() == [0xD8] * 3
+    assert pixels[y - 60, x].tolist() == [0xE4] * 3
+    # Dogs are framed green, cats red, and an image without label not at all.
+    _, out, _ = cli("search", "dogs/03.jpg", "-k", 1000, "--json")
+    labels = [one["label"] for one in json.loads(out)["neighbors"]]
+    frames = {"dogs": GREEN, "cats": RED, None: (255, 255, 255)}
+    assert {"dogs", "cats"} <= set(labels)
+    for number, label in enumerate(labels, 1):
+        assert frame(pixels, number % 6, number // 6) == frames[label], number
 
 
 def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
@@ -257,9 +277,13 @@ def test_a_montage_of_clusters_shows_the_members(cli, tmp_path):
     assert err == "Wrote home.png\n"
     assert len(json.loads(out)["clusters"][0]["nearest"]) == 5
     with Image.open(tmp_path / "home.png") as montage:
-        assert montage.size == (10 + 6 * 170, 10 + 218)
-        x, y = centre(1, 0)
-        assert montage.convert("RGB").getpixel((x, y)) == pytest.approx((175, 128, 80), abs=6)
+        # Below its title and that of the clustering.
+        top = TOP + 2 * 16 - 5
+        assert montage.size == (2 * 16 + 6 * 170 - 10, TOP + 2 * 16 + STEP + 16)
+        pixels = np.asarray(montage.convert("RGB")).astype(int)
+    x, y = centre(1, 0, top)
+    assert pixels[y, x] == pytest.approx((175, 128, 80), abs=6)
+    assert [frame(pixels, column, 0, top) for column in range(3)] == [BLUE, GREEN, GREEN]
 
 
 def test_an_upright_query_is_drawn_upright(cli, tmp_path):
@@ -269,7 +293,7 @@ def test_an_upright_query_is_drawn_upright(cli, tmp_path):
     cli("search", "turned.jpg", "-k", 1, "--montage", "near.png")
     with Image.open(tmp_path / "near.png") as montage:
         pixels = np.asarray(montage.convert("RGB")).astype(int)
-    tile = (np.abs(pixels[10:170, 10:170] - (255, 0, 0)).sum(axis=2) < 30).nonzero()
+    tile = (np.abs(pixels[TOP : TOP + 160, 16:176] - (255, 0, 0)).sum(axis=2) < 30).nonzero()
     assert np.ptp(tile[0]) > 150
     assert np.ptp(tile[1]) < 60
 
@@ -333,7 +357,7 @@ def test_a_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
         assert json.loads(out)["query"] == {"image": str(pipe)}
         with Image.open("out.png") as drawn:
             # within the first tile, which is the query
-            assert drawn.convert("RGB").getpixel((90, 90)) == (255, 0, 0)
+            assert drawn.convert("RGB").getpixel((90, TOP + 90)) == (255, 0, 0)
 
 
 def test_a_device_that_is_no_pipe_is_taken_for_a_key(cli):

@@ -7,35 +7,51 @@ machine.
 from __future__ import annotations
 
 import io
-import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Protocol
 
 import click
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageOps
 
 from lookalike import Client
+from lookalike.cli._draw import GOOD, ODD, QUERY, TILE, Tile
 from lookalike.cli._subject import Subject
-from lookalike.cli._text import printable
 
-TILE: Final = 160
-_GAP: Final = 10
-_LINE: Final = 15
-_CAPTION: Final = 3 * _LINE + 3
-_COLUMNS: Final = 6
-_PAPER, _INK, _FAINT, _QUERY = "white", "#202020", "#d8d8d8", "#1060c0"
+Pictures = Mapping[int, Image.Image | None]
+
+
+class Found(Protocol):
+    """A neighbor of a query, or a member of its cluster."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def distance(self) -> float: ...
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A picture, None where there is none, and up to three lines below it."""
+class Query:
+    """What was asked about: its picture, its name for captions, and its label, "" where that is not known."""
 
     picture: Image.Image | None
-    caption: Sequence[str]
-    is_query: bool = False
+    name: str
+    label: str
+
+    @property
+    def frames(self) -> str:
+        """What the frames of what was found mean, for a title."""
+        return f"; green frames: {self.label}, red: another label" if self.label else ""
+
+    def tile(self, told: str) -> Tile:
+        """Its tile, with another line."""
+        return Tile(self.picture, [self.label or "query", self.name, told], QUERY)
 
 
 def check_output(path: str) -> None:
@@ -62,13 +78,28 @@ def fetch(client: Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
     return pictures
 
 
-def query_tile(client: Client, subject: Subject) -> Tile:
-    """The tile of what was asked about."""
+def query_of(client: Client, subject: Subject) -> Query:
+    """What was asked about; a file has no label."""
     if subject.is_file:
         file = subject.text if subject.piped is None else io.BytesIO(subject.piped)
-        return Tile(_read_local(file), ["query", Path(subject.text).name], is_query=True)
+        return Query(_read_local(file), Path(subject.text).name, "")
     image = client.lookup(key=subject.text)
-    return Tile(fetch(client, [image.id])[image.id], ["query", image.label or "", image.key], is_query=True)
+    return Query(fetch(client, [image.id])[image.id], _file(image.key), image.label or "")
+
+
+def found_tiles(found: Iterable[Found], pictures: Pictures, query: Query) -> list[Tile]:
+    """The tiles of what was found: in a green frame with the query's label, in a red one with another."""
+    tiles = []
+    for rank, each in enumerate(found, 1):
+        label = each.label or ""
+        frame = "" if not (label and query.label) else GOOD if label == query.label else ODD
+        lines = [label or "no label", _file(each.key), f"{rank}.  {each.distance:z.3f}"]
+        tiles.append(Tile(pictures[each.id], lines, frame))
+    return tiles
+
+
+def _file(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
 
 
 def _read_local(file: str | io.BytesIO) -> Image.Image | None:
@@ -83,56 +114,6 @@ def _read_local(file: str | io.BytesIO) -> Image.Image | None:
                 return small
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return None
-
-
-def draw(sections: Sequence[Sequence[Tile]]) -> Image.Image:
-    """All tiles in rows; each section begins a new row."""
-    columns = min(_COLUMNS, max(len(section) for section in sections))
-    rows = sum(math.ceil(len(section) / columns) for section in sections)
-    cell_width, cell_height = TILE + _GAP, TILE + _CAPTION + _GAP
-    canvas = Image.new("RGB", (_GAP + columns * cell_width, _GAP + rows * cell_height), _PAPER)
-    pen = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=12)
-    row = 0
-    for section in sections:
-        for number, tile in enumerate(section):
-            line, column = divmod(number, columns)
-            left, top = _GAP + column * cell_width, _GAP + (row + line) * cell_height
-            _place(canvas, pen, font, tile, left, top)
-        row += math.ceil(len(section) / columns)
-    return canvas
-
-
-def _place(
-    canvas: Image.Image,
-    pen: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    tile: Tile,
-    left: int,
-    top: int,
-) -> None:
-    box = (left, top, left + TILE - 1, top + TILE - 1)
-    if tile.picture is None:
-        pen.rectangle(box, fill=_FAINT)
-        pen.text((left + TILE / 2, top + TILE / 2), "no picture", fill=_INK, font=font, anchor="mm")
-    else:
-        fitted = ImageOps.contain(tile.picture, (TILE, TILE), Image.Resampling.LANCZOS)
-        canvas.paste(fitted, (left + (TILE - fitted.width) // 2, top + (TILE - fitted.height) // 2))
-    if tile.is_query:
-        pen.rectangle((left - 4, top - 4, left + TILE + 3, top + TILE + 3), outline=_QUERY, width=3)
-    for number, text in enumerate(tile.caption[:3]):
-        colour = _QUERY if tile.is_query and number == 0 else _INK
-        pen.text((left, top + TILE + 5 + number * _LINE), _fit(text, font), fill=colour, font=font)
-
-
-def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The text, its beginning cut off where it is too wide: the end of a key tells more."""
-    text = printable(" ".join(text.split()))
-    if font.getlength(text) <= TILE:
-        return text
-    while text and font.getlength(f"…{text}") > TILE:
-        text = text[1:]
-    return f"…{text}"
 
 
 def save(montage: Image.Image, path: str) -> None:

@@ -95,18 +95,17 @@ def _title(one: Membership) -> str:
 
 
 def _draw(client: Client, asked: Subject, home: Memberships, path: str) -> None:
-    from lookalike.cli._montage import Tile, draw, fetch, query_tile, save
+    from lookalike.cli._draw import Section, draw
+    from lookalike.cli._montage import fetch, found_tiles, query_of, save
 
     ids = [int(image_id) for one in home for image_id in one.nearest.ids]
     pictures = fetch(client, ids) if ids else {}
-    query = query_tile(client, asked)
+    query = query_of(client, asked)
     sections = []
     for one in home:
-        place = f"cluster {one.cluster} of {one.size}" if one.cluster >= 0 else "not assigned"
-        first = dataclasses.replace(query, caption=[f"query, {one.distance:z.4f}", one.clustering, place])
-        found = [
-            Tile(pictures[each.id], [f"{rank}.  {each.distance:z.4f}", each.label or "", each.key])
-            for rank, each in enumerate(one.nearest, 1)
-        ]
-        sections.append([first, *found])
-    save(draw(sections or [[query]]), path)
+        title = f"{_title(one)}, nearest to the centroid" if one.cluster >= 0 else f"{one.clustering}: in no cluster"
+        tiles = [query.tile(f"at {one.distance:z.3f}"), *found_tiles(one.nearest, pictures, query)]
+        sections.append(Section(tiles, title))
+    save(
+        draw(sections or [Section([query.tile("in no clustering")])], f"{query.name}: its clusters{query.frames}"), path
+    )

@@ -100,11 +100,10 @@ def _as_text(near: Neighbors, k: int) -> str:
 
 
 def _draw(client: Client, asked: Subject, near: Neighbors, path: str) -> None:
-    from lookalike.cli._montage import Tile, draw, fetch, query_tile, save
+    from lookalike.cli._draw import Section, draw
+    from lookalike.cli._montage import fetch, found_tiles, query_of, save
 
     pictures = fetch(client, near.ids.tolist()) if len(near) else {}
-    found = [
-        Tile(pictures[each.id], [f"{rank}.  {each.distance:z.4f}", each.label or "", each.key])
-        for rank, each in enumerate(near, 1)
-    ]
-    save(draw([[query_tile(client, asked), *found]]), path)
+    query = query_of(client, asked)
+    title = f"{query.name}: the {len(near)} images most like it in {near.served.space}{query.frames}"
+    save(draw([Section([query.tile("asked for"), *found_tiles(near, pictures, query)])], title), path)

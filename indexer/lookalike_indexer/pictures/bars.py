@@ -41,13 +41,13 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     places = np.arange(shown)
     thickness = 0.8 / together
     start = np.zeros(shown)
-    colours = _colours(list(series))
-    for number, (name, values) in enumerate(series.items()):
+    colours, labels = _colours(list(series)), short_names(list(series))
+    for number, values in enumerate(series.values()):
         lengths = np.nan_to_num(np.asarray(values[:shown], np.float64))
         offset = 0.0 if style.stacked else (number - (together - 1) / 2) * thickness
         left = start if style.stacked else None
         # A leading underscore would leave the name out of the legend; a space before it does not show.
-        axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {short(name)}")
+        axis.barh(places + offset, lengths, thickness, left=left, color=colours[number], label=f" {labels[number]}")
         start = start + lengths
     axis.set_yticks(places, short_names(names[:shown]), fontsize=8)
     axis.set_ylim(shown - 0.4, -0.6)

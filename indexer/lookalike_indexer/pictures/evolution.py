@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import OTHER, palette
 
 _LINES = {
@@ -82,7 +82,7 @@ def _draw_maps(figure: Any, axes: Any, result: Result, names: list[str], color: 
         axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
     if colours:
         listed = [text for text in (*colours, "other") if text in handles]
-        texts = [f" {short(text)}" for text in listed]
+        texts = [f" {text}" for text in short_names(listed)]
         figure.legend(
             [handles[text] for text in listed], texts, loc="outside right upper", fontsize=8, markerscale=2, title=color
         )

@@ -23,12 +23,9 @@ def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
 def fitted(text: str, width: float, letters: ImageFont.FreeTypeFont, keep_end: bool = False) -> str:
     """The text on one line, cut to a width in pixels, without WordNet numbers.
 
-    `keep_end` cuts its beginning, as suits a path, and keeps the numbers where there is room.
+    `keep_end` is for a path: it keeps its numbers, and its beginning is cut.
     """
     text = printable(text) if keep_end else plain_names(printable(text))
-    if letters.getlength(text) <= width:
-        return text
-    text = plain_names(text)
     if letters.getlength(text) <= width:
         return text
     # The longest piece that fits, by bisection: keys can be long.
@@ -51,7 +48,7 @@ def _cut(text: str, kept: int, keep_end: bool) -> str:
 def wrapped(text: str, width: float, letters: ImageFont.FreeTypeFont, lines: int) -> list[str]:
     """The text in at most so many lines of a width in pixels, broken at spaces; the last one is cut if need be."""
     found: list[str] = []
-    words = printable(text).split(" ")
+    words = plain_names(printable(text)).split(" ")
     while words and len(found) < lines - 1:
         taken = 1
         while taken < len(words) and letters.getlength(" ".join(words[: taken + 1])) <= width:

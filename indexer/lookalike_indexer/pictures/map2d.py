@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from lookalike_indexer.pictures.figures import short
+from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.lettering import fitted, font
 from lookalike_indexer.pictures.montage import FAINT, INK, PAPER
 from lookalike_indexer.pictures.palette import COLORS, MARKERS, OTHER
@@ -74,11 +74,12 @@ def points(chart: Map) -> Figure:
     if other.any():
         label = f" other ({int(other.sum())})"
         axis.scatter(chart.places[other, 0], chart.places[other, 1], s=size, color=OTHER, linewidths=0, label=label)
+    texts = short_names(list(chart.colours))
     for number, (name, colour) in enumerate(chart.colours.items()):
         own = categories == name
         if not own.any():
             continue
-        label = f" {short(name)} ({int(own.sum())})"
+        label = f" {texts[number]} ({int(own.sum())})"
         marker = MARKERS[number // len(COLORS) % len(MARKERS)]
         x, y = chart.places[own].T
         axis.scatter(x, y, s=size, color=colour, marker=marker, linewidths=0, label=label)

@@ -49,7 +49,7 @@ def confusion_figure(result: Result, beside: str = "") -> Figure:
     lacking += [] if has_numbers(*matrix.shape) else ["cells are too small for numbers"]
     told = f"\n{'; '.join(lacking)}" + (f"; {beside} has every count" if beside else "") if lacking else ""
     axes = Axes(title, "label", f"predicted class{told}", "images")
-    return heatmap(matrix, [plain_names(label) for label in labels], columns, axes)
+    return heatmap(matrix, labels, columns, axes)
 
 
 def mistakes_sheet(result: Result, thumbnails: Thumbnails) -> Image.Image:
