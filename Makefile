@@ -15,7 +15,7 @@ help:
 	@echo "make test-under-load        the tests ten times in a row beside busy processes; TIMES=n, BUSY=n, TESTS=paths"
 	@echo "make lint | format          the checks alone | mend what can be mended by itself"
 	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
-	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, experiments and pictures"
+	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and pictures"
 	@echo "make proto                  regenerate the stubs from proto/"
 	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
 	@echo "make clean                  remove everything that make made"
@@ -54,7 +54,7 @@ audit: $(READY)
 
 SECONDS_EACH ?= 300
 fuzz: $(READY)
-	@for target in manifest part request experiments image; do \
+	@for target in manifest part request filter experiments image; do \
 	    OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $$target --seconds $(SECONDS_EACH) || exit 1; done
 
 format: $(READY)

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-TARGETS = ("experiments", "image", "manifest", "part", "request")
+TARGETS = ("experiments", "filter", "image", "manifest", "part", "request")
 CORPORA = Path(__file__).resolve().parent / "corpora"
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.fuzz.__main__ import CORPORA, TARGETS
 
 ROOT = Path(__file__).resolve().parents[2]
-RUNS = {"experiments": 1000, "image": 2000, "manifest": 300, "part": 400, "request": 3000}
+RUNS = {"experiments": 1000, "filter": 3000, "image": 2000, "manifest": 300, "part": 400, "request": 3000}
 
 
 def fuzz(target: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
@@ -29,6 +30,8 @@ from lookalike.v1 import (
     server_pb2_grpc,
     types_pb2,
 )
+from lookalike_indexer.attributes.attach import attach as attach_table
+from lookalike_indexer.attributes.table import Wanted
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import (
     FORMAT,
@@ -47,6 +50,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.indexing.metric import faiss_metric, prepare
+from lookalike_indexer.progress import Silent
 from lookalike_server.app import App
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Listen, ServeSettings
@@ -256,6 +260,22 @@ def _with_clustering(toy: Toy, storage: Storage, draft: Manifest, k: int, number
         digest="0" * 64,
     )
     return dataclasses.replace(draft, clusterings={f"tiny/k{k}": entry})
+
+
+@pytest.fixture
+def attach(tmp_path: Path) -> Callable[..., None]:
+    """Attach columns to a toy's images, in the order of its ids, and publish that: `attach(toy, price=[...])`."""
+
+    def run(toy: Toy, **columns: Sequence[Any]) -> None:
+        storage = toy.storage
+        count = len(next(iter(columns.values())))
+        keys = [toy.key(int(number)) for number in toy.ids[:count]]
+        path = tmp_path / "shots.parquet"
+        pq.write_table(pa.table({"file": keys, **columns}), path)
+        draft, _ = attach_table(storage, generations.require_latest(storage), path, "shots", Wanted("file"), Silent())
+        generations.publish(storage, draft)
+
+    return run
 
 
 class FakeEmbedder:

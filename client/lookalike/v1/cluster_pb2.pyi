@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import typing
 
@@ -24,6 +25,8 @@ class GetMembershipRequest(google.protobuf.message.Message):
     SPACE_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
     ROW_ERRORS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The space that query vectors are of, or that pictures are embedded in;
     the collection's default when empty.
@@ -50,6 +53,16 @@ class GetMembershipRequest(google.protobuf.message.Message):
         when empty.
         """
 
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only members that match count in Membership.sizes and are in
+        Membership.nearest.
+        """
+
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fill Members.attributes with these columns, as NeighborFields.attributes."""
+
     def __init__(
         self,
         *,
@@ -58,9 +71,11 @@ class GetMembershipRequest(google.protobuf.message.Message):
         space: builtins.str = ...,
         members: builtins.int = ...,
         row_errors: builtins.bool = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["query", b"query"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "members", b"members", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter", "query", b"query"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "fields", b"fields", "filter", b"filter", "members", b"members", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
 
 global___GetMembershipRequest = GetMembershipRequest
 
@@ -126,6 +141,7 @@ class Members(google.protobuf.message.Message):
     MARGINS_FIELD_NUMBER: builtins.int
     KEYS_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
         """int64."""
@@ -146,6 +162,10 @@ class Members(google.protobuf.message.Message):
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Labels; empty where an image has none."""
 
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
+        """The columns asked for, in that order."""
+
     def __init__(
         self,
         *,
@@ -154,9 +174,10 @@ class Members(google.protobuf.message.Message):
         margins: lookalike.v1.types_pb2.Tensor | None = ...,
         keys: collections.abc.Iterable[builtins.str] | None = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
+        attributes: collections.abc.Iterable[lookalike.v1.filter_pb2.AttributeValues] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids", "margins", b"margins"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids", "keys", b"keys", "labels", b"labels", "margins", b"margins"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "distances", b"distances", "ids", b"ids", "keys", b"keys", "labels", b"labels", "margins", b"margins"]) -> None: ...
 
 global___Members = Members
 
@@ -205,6 +226,8 @@ class ListMembersRequest(google.protobuf.message.Message):
     CLUSTER_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"."""
     cluster: builtins.int
@@ -215,6 +238,14 @@ class ListMembersRequest(google.protobuf.message.Message):
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only members that match."""
+
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fill Members.attributes with these columns, as NeighborFields.attributes."""
+
     def __init__(
         self,
         *,
@@ -222,8 +253,11 @@ class ListMembersRequest(google.protobuf.message.Message):
         cluster: builtins.int = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "clustering", b"clustering", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "clustering", b"clustering", "fields", b"fields", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListMembersRequest = ListMembersRequest
 
@@ -238,7 +272,7 @@ class ListMembersResponse(google.protobuf.message.Message):
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
     total: builtins.int
-    """The number of members in all."""
+    """The number of members in all, or of those that match."""
     next_page_token: builtins.str
     """For the next page; empty on the last. Bound to the generation."""
     @property
@@ -269,14 +303,21 @@ class ListClustersRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CLUSTERING_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"."""
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only members that match count."""
+
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "filter", b"filter"]) -> None: ...
 
 global___ListClustersRequest = ListClustersRequest
 
@@ -291,12 +332,12 @@ class ListClustersResponse(google.protobuf.message.Message):
     SERVED_FIELD_NUMBER: builtins.int
     @property
     def sizes(self) -> lookalike.v1.types_pb2.Tensor:
-        """int64, k: members of each cluster."""
+        """int64, k: members of each cluster, or those that match."""
 
     @property
     def mean_distances(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32, k: mean Euclidean distance of its members to the centroid; NaN
-        for an empty cluster.
+        """float32, k: their mean Euclidean distance to the centroid; NaN for a
+        cluster without any.
         """
 
     @property

@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import sys
 import typing
@@ -359,6 +360,7 @@ class GetImagesRequest(google.protobuf.message.Message):
 
     KEYS_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
     @property
     def keys(self) -> lookalike.v1.types_pb2.Keys:
         """By key."""
@@ -367,14 +369,21 @@ class GetImagesRequest(google.protobuf.message.Message):
     def ids(self) -> lookalike.v1.types_pb2.Ids:
         """By id."""
 
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fill ImageColumns.attributes with these columns; "*" means all attributes
+        of the collection. At most Limits.max_names.
+        """
+
     def __init__(
         self,
         *,
         keys: lookalike.v1.types_pb2.Keys | None = ...,
         ids: lookalike.v1.types_pb2.Ids | None = ...,
+        fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["ids", b"ids", "keys", b"keys", "which", b"which"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ids", b"ids", "keys", b"keys", "which", b"which"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields", "ids", b"ids", "keys", b"keys", "which", b"which"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["which", b"which"]) -> typing.Literal["keys", "ids"] | None: ...
 
 global___GetImagesRequest = GetImagesRequest
@@ -391,6 +400,7 @@ class ImageColumns(google.protobuf.message.Message):
     URIS_FIELD_NUMBER: builtins.int
     WIDTHS_FIELD_NUMBER: builtins.int
     HEIGHTS_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
         """int64."""
@@ -415,6 +425,10 @@ class ImageColumns(google.protobuf.message.Message):
     def heights(self) -> lookalike.v1.types_pb2.Tensor:
         """int32: height in pixels, upright."""
 
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
+        """The columns asked for, in that order."""
+
     def __init__(
         self,
         *,
@@ -424,9 +438,10 @@ class ImageColumns(google.protobuf.message.Message):
         uris: collections.abc.Iterable[builtins.str] | None = ...,
         widths: lookalike.v1.types_pb2.Tensor | None = ...,
         heights: lookalike.v1.types_pb2.Tensor | None = ...,
+        attributes: collections.abc.Iterable[lookalike.v1.filter_pb2.AttributeValues] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["heights", b"heights", "ids", b"ids", "widths", b"widths"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["heights", b"heights", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris", "widths", b"widths"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "heights", b"heights", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris", "widths", b"widths"]) -> None: ...
 
 global___ImageColumns = ImageColumns
 
@@ -466,6 +481,8 @@ class ListImagesRequest(google.protobuf.message.Message):
     LABEL_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    FIELDS_FIELD_NUMBER: builtins.int
     label: builtins.str
     """Only images with this label; all when empty."""
     page_size: builtins.int
@@ -474,14 +491,25 @@ class ListImagesRequest(google.protobuf.message.Message):
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match."""
+
+    @property
+    def fields(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fill ImageColumns.attributes with these columns, as in GetImagesRequest."""
+
     def __init__(
         self,
         *,
         label: builtins.str = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        fields: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["label", b"label", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields", "filter", b"filter", "label", b"label", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListImagesRequest = ListImagesRequest
 

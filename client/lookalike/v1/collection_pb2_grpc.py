@@ -56,7 +56,7 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListImages(self, request, context):
-        """Lists images by ascending id, all or those with one label.
+        """Lists images by ascending id, all or those that match.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class CollectionServiceStub:
         lookalike.v1.collection_pb2.ListImagesRequest,
         lookalike.v1.collection_pb2.ListImagesResponse,
     ]
-    """Lists images by ascending id, all or those with one label."""
+    """Lists images by ascending id, all or those that match."""
 
     GetThumbnails: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
@@ -66,7 +66,7 @@ class CollectionServiceAsyncStub:
         lookalike.v1.collection_pb2.ListImagesRequest,
         lookalike.v1.collection_pb2.ListImagesResponse,
     ]
-    """Lists images by ascending id, all or those with one label."""
+    """Lists images by ascending id, all or those that match."""
 
     GetThumbnails: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
@@ -101,7 +101,7 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.collection_pb2.ListImagesRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.collection_pb2.ListImagesResponse, collections.abc.Awaitable[lookalike.v1.collection_pb2.ListImagesResponse]]:
-        """Lists images by ascending id, all or those with one label."""
+        """Lists images by ascending id, all or those that match."""
 
     @abc.abstractmethod
     def GetThumbnails(

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import typing
 
@@ -28,6 +29,8 @@ class SearchRequest(google.protobuf.message.Message):
     INCLUDE_SELF_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
     ROW_ERRORS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    EXPLAIN_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; empty for the collection's default."""
     k: builtins.int
@@ -51,6 +54,8 @@ class SearchRequest(google.protobuf.message.Message):
     neighbours and an entry in SearchResponse.errors. They fail the call, unless
     this is set.
     """
+    explain: builtins.bool
+    """Tell the plan, also without a filter: Served.plan."""
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
         """What is asked about."""
@@ -58,6 +63,10 @@ class SearchRequest(google.protobuf.message.Message):
     @property
     def fields(self) -> global___NeighborFields:
         """Which columns of the neighbours are wanted besides ids and distances."""
+
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match are neighbours: min(k, matches) of them."""
 
     def __init__(
         self,
@@ -71,9 +80,11 @@ class SearchRequest(google.protobuf.message.Message):
         include_self: builtins.bool = ...,
         fields: global___NeighborFields | None = ...,
         row_errors: builtins.bool = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        explain: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "filter", b"filter", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "explain", b"explain", "fields", b"fields", "filter", b"filter", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["effort", b"effort"]) -> typing.Literal["exact", "nprobe", "recall"] | None: ...
 
 global___SearchRequest = SearchRequest
@@ -87,20 +98,29 @@ class NeighborFields(google.protobuf.message.Message):
     KEYS_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     URIS_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     keys: builtins.bool
     """Fill Neighbors.keys."""
     labels: builtins.bool
     """Fill Neighbors.labels."""
     uris: builtins.bool
     """Fill Neighbors.uris. PERMISSION_DENIED: the caller may not see them."""
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Fill Neighbors.attributes with these columns; "*" means all attributes of
+        the collection. At most Limits.max_names. INVALID_ARGUMENT: an unknown
+        column.
+        """
+
     def __init__(
         self,
         *,
         keys: builtins.bool = ...,
         labels: builtins.bool = ...,
         uris: builtins.bool = ...,
+        attributes: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
 
 global___NeighborFields = NeighborFields
 
@@ -118,6 +138,7 @@ class Neighbors(google.protobuf.message.Message):
     KEYS_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     URIS_FIELD_NUMBER: builtins.int
+    ATTRIBUTES_FIELD_NUMBER: builtins.int
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """How many neighbours each query has; their sum is the columns' length."""
@@ -142,6 +163,10 @@ class Neighbors(google.protobuf.message.Message):
     def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Where each image's bytes are, when asked for."""
 
+    @property
+    def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
+        """The columns asked for, in that order."""
+
     def __init__(
         self,
         *,
@@ -151,9 +176,10 @@ class Neighbors(google.protobuf.message.Message):
         keys: collections.abc.Iterable[builtins.str] | None = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
         uris: collections.abc.Iterable[builtins.str] | None = ...,
+        attributes: collections.abc.Iterable[lookalike.v1.filter_pb2.AttributeValues] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["counts", b"counts", "distances", b"distances", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "counts", b"counts", "distances", b"distances", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
 
 global___Neighbors = Neighbors
 

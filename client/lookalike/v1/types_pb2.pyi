@@ -278,6 +278,58 @@ class Timings(google.protobuf.message.Message):
 global___Timings = Timings
 
 @typing.final
+class Plan(google.protobuf.message.Message):
+    """How a search with a filter was made."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STRATEGY_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    MATCHES_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    LISTS_VISITED_FIELD_NUMBER: builtins.int
+    LISTS_SKIPPED_FIELD_NUMBER: builtins.int
+    LOCAL_SHARE_FIELD_NUMBER: builtins.int
+    CACHED_FIELD_NUMBER: builtins.int
+    strategy: builtins.str
+    """"exact" (every match is compared), "index" (the index is searched without a
+    filter), or how the index is searched with it, such as "lists" or "graph".
+    """
+    filter: builtins.str
+    """The filter as text; of a long list the first values."""
+    matches: builtins.int
+    """The number of images of the space that match, exactly."""
+    rows: builtins.int
+    """The number of images of the space."""
+    lists_visited: builtins.int
+    """The most inverted lists that were visited for a query; 0 when there are
+    none.
+    """
+    lists_skipped: builtins.int
+    """The most lists among those that were left out because they hold no match."""
+    local_share: builtins.float
+    """The share of matches among the images nearest to the query, the least of
+    all queries; 0 when it was not looked at.
+    """
+    cached: builtins.bool
+    """Whether the filter's matches were known from an earlier call."""
+    def __init__(
+        self,
+        *,
+        strategy: builtins.str = ...,
+        filter: builtins.str = ...,
+        matches: builtins.int = ...,
+        rows: builtins.int = ...,
+        lists_visited: builtins.int = ...,
+        lists_skipped: builtins.int = ...,
+        local_share: builtins.float = ...,
+        cached: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cached", b"cached", "filter", b"filter", "lists_skipped", b"lists_skipped", "lists_visited", b"lists_visited", "local_share", b"local_share", "matches", b"matches", "rows", b"rows", "strategy", b"strategy"]) -> None: ...
+
+global___Plan = Plan
+
+@typing.final
 class Served(google.protobuf.message.Message):
     """What served a reply."""
 
@@ -294,6 +346,7 @@ class Served(google.protobuf.message.Message):
     TIMINGS_FIELD_NUMBER: builtins.int
     INDEX_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    PLAN_FIELD_NUMBER: builtins.int
     collection: builtins.str
     """The collection's name."""
     generation: builtins.int
@@ -328,6 +381,12 @@ class Served(google.protobuf.message.Message):
         clustering is of fewer images than the space has.
         """
 
+    @property
+    def plan(self) -> global___Plan:
+        """How a search with a filter was made; not set without one, unless the call
+        asks for it.
+        """
+
     def __init__(
         self,
         *,
@@ -342,8 +401,9 @@ class Served(google.protobuf.message.Message):
         timings: global___Timings | None = ...,
         index: builtins.str = ...,
         notes: collections.abc.Iterable[builtins.str] | None = ...,
+        plan: global___Plan | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "index", b"index", "notes", b"notes", "nprobe", b"nprobe", "pretrained", b"pretrained", "space", b"space", "timings", b"timings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["plan", b"plan", "timings", b"timings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "index", b"index", "notes", b"notes", "nprobe", b"nprobe", "plan", b"plan", "pretrained", b"pretrained", "space", b"space", "timings", b"timings"]) -> None: ...
 
 global___Served = Served

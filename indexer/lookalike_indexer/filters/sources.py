@@ -64,7 +64,7 @@ class FilterColumns:
         self._held = dict(held or {})
         self._attributes = {
             column.name: (entry, column.type)
-            for entry in reader.manifest.attributes.values()
+            for _, entry in sorted(reader.manifest.attributes.items())
             for column in entry.columns
         }
         self.kinds: dict[str, Kind] = {**OF_IMAGES, **{name: _kind(one[1]) for name, one in self._attributes.items()}}
@@ -73,6 +73,11 @@ class FilterColumns:
 
     def __len__(self) -> int:
         return self._reader.manifest.rows(self._reader.manifest.images)
+
+    @property
+    def attributes(self) -> list[str]:
+        """The names of the attributes, by table, then in the order of the table."""
+        return list(self._attributes)
 
     @property
     def ids(self) -> Int64:

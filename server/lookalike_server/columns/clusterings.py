@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from lookalike_server.columns.ids import Ids
 Float32 = npt.NDArray[np.float32]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,10 @@ class Clustering:
             raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
         self.name = name
         self.entry: ClusteringEntry = entry
-        self._ids: Int64 = stored.ids
+        self.ids: Int64 = stored.ids
         self._rows_by_id = Ids(stored.ids)
-        self._clusters: Int32 = stored.clusters
-        self._distances: Float32 = stored.distances
+        self.clusters: Int32 = stored.clusters
+        self.distances: Float32 = stored.distances
         self._margins: Float32 = stored.margins
         self._rule = Rule.of(reader, name)
         # Stable, so that equal distances stay by ascending id.
@@ -53,11 +55,7 @@ class Clustering:
     @functools.cached_property
     def mean_distances(self) -> Float32:
         """float32 (k,): the mean distance of a cluster's members to its centroid; NaN where it has none."""
-        weights = self._distances.astype(np.float64)
-        sums = np.bincount(self._clusters, weights=weights, minlength=self.entry.k)
-        means = np.full(self.entry.k, np.nan, np.float32)
-        np.divide(sums, self.sizes, out=means, where=self.sizes > 0, casting="same_kind")
-        return means
+        return means_of(self.clusters, self.distances, self.sizes)
 
     def stored(self, ids: Int64) -> Assigned:
         """The stored assignment of each id: cluster -1, distance and margin NaN where it has none."""
@@ -65,8 +63,8 @@ class Clustering:
         clusters = np.full(len(ids), -1, np.int32)
         distances = np.full(len(ids), np.nan, np.float32)
         margins = np.full(len(ids), np.nan, np.float32)
-        clusters[there] = self._clusters[rows[there]]
-        distances[there] = self._distances[rows[there]]
+        clusters[there] = self.clusters[rows[there]]
+        distances[there] = self.distances[rows[there]]
         margins[there] = self._margins[rows[there]]
         return Assigned(clusters, distances, margins)
 
@@ -80,8 +78,59 @@ class Clustering:
 
     def members(self, cluster: int, start: int, stop: int) -> Members:
         """Members `start` to `stop` of a cluster; none of cluster -1."""
+        return self.at(self.rows_of(cluster)[start:stop])
+
+    def rows_of(self, cluster: int) -> Int64:
+        """The rows of a cluster's members, nearest to its centroid first; none of cluster -1."""
         if cluster < 0:
-            stop = start = 0
-        first = self._starts[cluster]
-        rows = self._order[first + start : min(first + stop, self._starts[cluster + 1])]
-        return Members(self._ids[rows], self._distances[rows], self._margins[rows])
+            return self._order[:0]
+        return self._order[self._starts[cluster] : self._starts[cluster + 1]]
+
+    def at(self, rows: Int64) -> Members:
+        """The images of some rows."""
+        return Members(self.ids[rows], self.distances[rows], self._margins[rows])
+
+
+class Matching:
+    """The members of a clustering that match a filter."""
+
+    def __init__(self, clustering: Clustering, matches: Callable[[Int64], Bools]) -> None:
+        """`matches` tells of ids (n,) which of their images match."""
+        self._clustering, self._matches = clustering, matches
+
+    @functools.cached_property
+    def _keep(self) -> Bools:
+        return self._matches(self._clustering.ids)
+
+    @functools.cached_property
+    def sizes(self) -> Int64:
+        """int64 (k,): the matching members of each cluster."""
+        k = self._clustering.entry.k
+        return np.bincount(self._clustering.clusters[self._keep], minlength=k).astype(np.int64, copy=False)
+
+    @functools.cached_property
+    def mean_distances(self) -> Float32:
+        """float32 (k,): their mean distance to the centroid; NaN where there are none."""
+        keep = self._keep
+        return means_of(self._clustering.clusters[keep], self._clustering.distances[keep], self.sizes)
+
+    def sizes_of(self, clusters: Int32) -> Int64:
+        """The matching members of each cluster; 0 for cluster -1."""
+        return np.where(clusters < 0, 0, self.sizes[clusters])
+
+    def rows_of(self, cluster: int) -> Int64:
+        """As Clustering.rows_of."""
+        rows = self._clustering.rows_of(cluster)
+        return rows[self._matches(self._clustering.ids[rows])]
+
+    def members(self, cluster: int, start: int, stop: int) -> Members:
+        """As Clustering.members."""
+        return self._clustering.at(self.rows_of(cluster)[start:stop])
+
+
+def means_of(clusters: Int32, distances: Float32, sizes: Int64) -> Float32:
+    """The mean distance of the members of each cluster (k,), NaN where there are none; `clusters` (members,)."""
+    sums = np.bincount(clusters, weights=distances.astype(np.float64), minlength=len(sizes))
+    means = np.full(len(sizes), np.nan, np.float32)
+    np.divide(sums, sizes, out=means, where=sizes > 0, casting="same_kind")
+    return means

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.errors import NotFoundError
+from lookalike_indexer.filters.columns import Coded, Column, Numbers
+from lookalike_indexer.filters.texts import SortedTexts
 from lookalike_server.columns.ids import Ids
 from lookalike_server.columns.keys import KeyIndex
 from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
@@ -102,6 +104,19 @@ class Columns:
         """The label of each row; "" where an image has none."""
         names = self._label_names
         return [names[code] for code in self._labels[rows].tolist()]
+
+    def held(self) -> dict[str, Callable[[], Column]]:
+        """The columns as filters compare them, made of what is held here, by name."""
+        return {
+            "key": lambda: Coded.of(*self._by_key.sorted_texts()),
+            "label": self._label_column,
+            "width": lambda: Numbers("int64", self._widths, None),
+            "height": lambda: Numbers("int64", self._heights, None),
+        }
+
+    def _label_column(self) -> Column:
+        texts = SortedTexts.of(pa.array(self._label_names[:-1], pa.large_string()))
+        return Coded.of(np.append(texts.ranks, -1)[self._labels], texts)
 
     def widths(self, rows: Int64) -> Int32:
         return self._widths[rows]

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.filters.texts import SortedTexts
+
 
 class KeyIndex:
     """Rows of a column of distinct keys."""
@@ -23,6 +25,7 @@ class KeyIndex:
         self._order: npt.NDArray[np.uint32] | npt.NDArray[np.uint64] = (
             order.astype(np.uint32) if len(order) < 1 << 32 else order
         )
+        self._keys = keys
         _, offsets, data = keys.buffers()
         self._offsets = np.frombuffer(offsets, np.int64)[keys.offset : keys.offset + len(keys) + 1]
         self._data = memoryview(data) if data is not None else memoryview(b"")
@@ -40,6 +43,11 @@ class KeyIndex:
         if low < len(self._order) and self._bytes(low) == wanted:
             return int(self._order[low])
         return None
+
+    def sorted_texts(self) -> tuple[npt.NDArray[np.int64], SortedTexts]:
+        """The place of each key among all, and the keys in their order, without copying them."""
+        texts = SortedTexts(self._keys, self._order)
+        return texts.ranks, texts
 
     def _bytes(self, position: int) -> bytes:
         row = self._order[position]

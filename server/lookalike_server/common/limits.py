@@ -90,6 +90,7 @@ class Limits:
     max_names: int = limit(1000, "Names of models, clusterings or tables in a call.")
     max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and pictures.", _INT64)
     max_kept_bytes: int = limit(64 * MIB, "Bytes of the answers of experiments that are kept.", _INT64)
+    max_filter_bytes: int = limit(256 * MIB, "Bytes of the matches of filters that are kept.", _INT64)
     max_bytes: int = limit(1024 * MIB, "Bytes of the messages of all peers, half of them for those arriving.", _INT64)
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
     max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")

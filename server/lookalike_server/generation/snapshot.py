@@ -28,6 +28,7 @@ from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.placement_choice import OnLoss, Placement
 from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.filters.matching import Filters
 from lookalike_server.generation.index_choice import chosen_indexes
 from lookalike_server.generation.spaces import Search, Space
 from lookalike_server.generation.verification import Trust
@@ -78,7 +79,9 @@ class Loader:
             for name in reader.manifest.spaces:
                 spaces[name] = self._space(reader, name, chosen.get(name), columns)
                 undo.callback(spaces[name].close)
-            snapshot = Snapshot(reader, columns.result(), spaces, clusterings.result())
+            held = columns.result()
+            filters = Filters(reader, held.ids, held.held(), self.limits.max_filter_bytes)
+            snapshot = Snapshot(reader, held, spaces, clusterings.result(), filters)
             undo.pop_all()
         log.info(
             "loaded generation %d of %s: %d images in %.1f s",
@@ -126,9 +129,15 @@ class Snapshot:
     """One generation, loaded."""
 
     def __init__(
-        self, reader: CollectionReader, columns: Columns, spaces: dict[str, Space], clusterings: dict[str, Clustering]
+        self,
+        reader: CollectionReader,
+        columns: Columns,
+        spaces: dict[str, Space],
+        clusterings: dict[str, Clustering],
+        filters: Filters,
     ) -> None:
         self.reader = reader
+        self.filters = filters
         # Once: every reply names the collection, and resolving its path asks the disk.
         self.name = reader.name
         self.columns = columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,12 +19,14 @@ from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.space_images import Texts
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
+from lookalike_server.filters.kept import Matches
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
-from lookalike_server.services import replies
+from lookalike_server.services import filtering, replies
+from lookalike_server.services.filtering import Asked, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import Stopwatch, deadline_of, served
 from lookalike_server.services.request_checks import check_names, check_reply
@@ -47,28 +50,45 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
             raise ArgumentError("members", f"members is {request.members}; it must be 0 to {self._limits.max_members}.")
         check_names("clusterings", request.clusterings, self._limits)
         with self._current.lease() as snapshot:
+            shown = await self._shown(snapshot, request)
             if self._resolver.checked_kind(request.query) in ("keys", "ids"):
                 clusterings = _some(
                     snapshot, _named(snapshot, request.clusterings) or list(snapshot.clusterings.values())
                 )
                 self._check_size(snapshot, request, clusterings)
-                return await self._workers.run(lambda: self._stored(snapshot, request, clusterings, watch))
-            return await self._new(snapshot, request, deadline_of(context), watch)
+                return await self._workers.run(lambda: self._stored(snapshot, request, clusterings, shown, watch))
+            return await self._new(snapshot, request, deadline_of(context), shown, watch)
 
     def _stored(
         self,
         snapshot: Snapshot,
         request: cluster_pb2.GetMembershipRequest,
         clusterings: list[Clustering],
+        shown: _Shown,
         watch: Stopwatch,
     ) -> bytes:
         ids, failed = self._resolver.stored(snapshot, request.query, request.row_errors)
         assigned = [one.stored(ids) for one in clusterings]
-        written = _written(snapshot, None, clusterings, assigned, request.members, watch)
-        return written + cluster_pb2.GetMembershipResponse(errors=row_errors(failed)).SerializeToString()
+        written = _written(snapshot, None, clusterings, assigned, shown, watch)
+        behind = cluster_pb2.GetMembershipResponse(errors=row_errors(failed)).SerializeToString()
+        return fitting(written + behind, self._limits)
+
+    async def _shown(
+        self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest | cluster_pb2.ListMembersRequest
+    ) -> _Shown:
+        matches = None
+        if request.HasField("filter"):
+            matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+        members = request.members if isinstance(request, cluster_pb2.GetMembershipRequest) else 0
+        return _Shown(matches, Asked.of(snapshot, request.fields, self._limits), members)
 
     async def _new(
-        self, snapshot: Snapshot, request: cluster_pb2.GetMembershipRequest, deadline: float | None, watch: Stopwatch
+        self,
+        snapshot: Snapshot,
+        request: cluster_pb2.GetMembershipRequest,
+        deadline: float | None,
+        shown: _Shown,
+        watch: Stopwatch,
     ) -> bytes:
         space = snapshot.space(request.space)
         clusterings = _of_space(snapshot, space, request.clusterings)
@@ -80,8 +100,9 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
         def found() -> bytes:
             assigned = [_spread(one.assigned(queries.vectors), queries) for one in clusterings]
-            written = _written(snapshot, space, clusterings, assigned, request.members, watch)
-            return written + cluster_pb2.GetMembershipResponse(errors=row_errors(queries.failed)).SerializeToString()
+            written = _written(snapshot, space, clusterings, assigned, shown, watch)
+            behind = cluster_pb2.GetMembershipResponse(errors=row_errors(queries.failed)).SerializeToString()
+            return fitting(written + behind, self._limits)
 
         return await self._workers.run(found, len(queries.vectors))
 
@@ -104,20 +125,31 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                     "cluster",
                     f"cluster is {request.cluster}; {clustering.name} has clusters 0 to {clustering.entry.k - 1}.",
                 )
-            total = int(clustering.sizes[request.cluster])
-            pager = Pager(snapshot.generation, f"members/{clustering.name}/{request.cluster}")
+            shown = await self._shown(snapshot, request)
+            named = f"members/{clustering.name}/{request.cluster}"
+            rows = clustering.rows_of(request.cluster)
+            if shown.matches is not None:
+                there = filtering.matching(snapshot, clustering, shown.matches)
+                rows = await self._workers.run(lambda: there.rows_of(request.cluster))
+                named += f"/{shown.matches.meaning}"
+            total = len(rows)
+            pager = Pager(snapshot.generation, named)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
 
             def found() -> bytes:
-                members = clustering.members(request.cluster, page.start, page.stop)
-                return cluster_pb2.ListMembersResponse(
-                    members=replies.members(snapshot.columns, members),
-                    total=total,
-                    next_page_token=pager.token_after(page),
-                    served=_served(snapshot, clustering, watch),
-                ).SerializeToString()
+                members = clustering.at(rows[page.start : page.stop])
+                return fitting(
+                    cluster_pb2.ListMembersResponse(
+                        members=replies.members(snapshot.columns, members, shown.asked.of_rows),
+                        total=total,
+                        next_page_token=pager.token_after(page),
+                        served=_served(snapshot, clustering, watch),
+                    ).SerializeToString(),
+                    self._limits,
+                )
 
-            return await self._workers.looked_up(found, page.stop - page.start)
+            length = page.stop - page.start
+            return await (self._workers.run(found) if shown.asked else self._workers.looked_up(found, length))
 
     async def ListClusters(
         self, request: cluster_pb2.ListClustersRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -126,16 +158,29 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             clustering = snapshot.clustering(request.clustering)
+            matches = None
+            if request.HasField("filter"):
+                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
 
             def found() -> bytes:
+                there = filtering.matching(snapshot, clustering, matches)
                 # The mean distances, when they are first asked for, are those of every image.
                 return cluster_pb2.ListClustersResponse(
-                    sizes=wire.encode(clustering.sizes),
-                    mean_distances=wire.encode(clustering.mean_distances),
+                    sizes=wire.encode(there.sizes),
+                    mean_distances=wire.encode(there.mean_distances),
                     served=_served(snapshot, clustering, watch),
                 ).SerializeToString()
 
             return await self._workers.run(found)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a call wants to see of clusters: so many members, those that match, with some columns."""
+
+    matches: Matches | None
+    asked: Asked
+    members: int
 
 
 def _notes(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
@@ -153,7 +198,7 @@ def _written(
     space: Space | None,
     clusterings: list[Clustering],
     found: list[Assigned],
-    members: int,
+    shown: _Shown,
     watch: Stopwatch,
 ) -> bytes:
     """The bytes of a GetMembershipResponse, for a thread of its own.
@@ -162,9 +207,7 @@ def _written(
     are read as one, and no step holds the interpreter's lock for all of them.
     """
     pieces = [
-        cluster_pb2.GetMembershipResponse(
-            memberships=[_membership(snapshot, one, assigned, members)]
-        ).SerializeToString()
+        cluster_pb2.GetMembershipResponse(memberships=[_membership(snapshot, one, assigned, shown)]).SerializeToString()
         for one, assigned in zip(clusterings, found, strict=True)
     ]
     notes = _notes(snapshot, [one.name for one in clusterings])
@@ -210,13 +253,16 @@ def _spread(assigned: Assigned, queries: Queries) -> Assigned:
     return Assigned(clusters, distances, margins)
 
 
-def _membership(snapshot: Snapshot, clustering: Clustering, assigned: Assigned, members: int) -> cluster_pb2.Membership:
-    nearest = [clustering.members(cluster, 0, members) for cluster in assigned.clusters.tolist()]
+def _membership(
+    snapshot: Snapshot, clustering: Clustering, assigned: Assigned, shown: _Shown
+) -> cluster_pb2.Membership:
+    there = filtering.matching(snapshot, clustering, shown.matches)
+    nearest = [there.members(cluster, 0, shown.members) for cluster in assigned.clusters.tolist()]
     return cluster_pb2.Membership(
         clustering=clustering.name,
         clusters=wire.encode(assigned.clusters),
         distances=wire.encode(assigned.distances),
         margins=wire.encode(assigned.margins),
-        sizes=wire.encode(clustering.sizes_of(assigned.clusters)),
-        nearest=[replies.members(snapshot.columns, found) for found in nearest],
+        sizes=wire.encode(there.sizes_of(assigned.clusters)),
+        nearest=[replies.members(snapshot.columns, found, shown.asked.of_rows) for found in nearest],
     )

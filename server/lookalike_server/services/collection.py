@@ -11,13 +11,15 @@ from google.protobuf import json_format
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
 from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.columns import RowsWithLabel
 from lookalike_server.common import visible
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.distinct import Distinct
-from lookalike_server.services import replies
+from lookalike_server.services import filtering, replies
+from lookalike_server.services.filtering import Asked, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import Stopwatch, served
 
@@ -58,18 +60,22 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 kind, f"The call names {len(wanted)} images; it must name 1 to {self._limits.max_page_size}."
             )
         with self._current.lease() as snapshot:
+            asked = Asked.of(snapshot, request.fields, self._limits)
 
             def found() -> bytes:
                 columns = snapshot.columns
                 rows = (
                     columns.rows_of_keys(wanted) if kind == "keys" else columns.rows_of_ids(np.array(wanted, np.int64))
                 )
-                images = replies.images(columns, rows)
-                return collection_pb2.GetImagesResponse(
-                    images=images, served=served(snapshot, None, watch)
-                ).SerializeToString()
+                images = replies.images(columns, rows, asked.of_rows(rows))
+                return fitting(
+                    collection_pb2.GetImagesResponse(
+                        images=images, served=served(snapshot, None, watch)
+                    ).SerializeToString(),
+                    self._limits,
+                )
 
-            return await self._workers.looked_up(found, len(wanted))
+            return await (self._workers.run(found) if asked else self._workers.looked_up(found, len(wanted)))
 
     async def ListImages(
         self, request: collection_pb2.ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -78,21 +84,35 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             columns = snapshot.columns
-            labelled = columns.rows_with_label(request.label) if request.label else None
-            total = len(columns) if labelled is None else len(labelled)
-            pager = Pager(snapshot.generation, f"images/{request.label}")
+            asked = Asked.of(snapshot, request.fields, self._limits)
+            listed: Int64 | RowsWithLabel | None = columns.rows_with_label(request.label) if request.label else None
+            named = f"images/{request.label}"
+            if request.HasField("filter"):
+                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+                labelled = listed
+                listed = await self._workers.run(
+                    lambda: np.flatnonzero(matches.images) if labelled is None else labelled[matches.images[labelled]]
+                )
+                named += f"/{matches.meaning}"
+            total = len(columns) if listed is None else len(listed)
+            pager = Pager(snapshot.generation, named)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
 
             def found() -> bytes:
-                rows = np.arange(page.start, page.stop) if labelled is None else labelled[page.start : page.stop]
-                return collection_pb2.ListImagesResponse(
-                    images=replies.images(columns, rows.astype(np.int64, copy=False)),
-                    total=total,
-                    next_page_token=pager.token_after(page),
-                    served=served(snapshot, None, watch),
-                ).SerializeToString()
+                chosen = np.arange(page.start, page.stop) if listed is None else listed[page.start : page.stop]
+                rows = chosen.astype(np.int64, copy=False)
+                return fitting(
+                    collection_pb2.ListImagesResponse(
+                        images=replies.images(columns, rows, asked.of_rows(rows)),
+                        total=total,
+                        next_page_token=pager.token_after(page),
+                        served=served(snapshot, None, watch),
+                    ).SerializeToString(),
+                    self._limits,
+                )
 
-            return await self._workers.looked_up(found, page.stop - page.start)
+            length = page.stop - page.start
+            return await (self._workers.run(found) if asked else self._workers.looked_up(found, length))
 
     async def GetThumbnails(
         self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]

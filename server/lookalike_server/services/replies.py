@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import grpc
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, types_pb2
 from lookalike_server.columns.clusterings import Members
 from lookalike_server.columns.columns import Columns
 from lookalike_server.common import visible
@@ -19,6 +19,7 @@ from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 
 Int64 = npt.NDArray[np.int64]
+Attributes = Sequence[filter_pb2.AttributeValues]
 
 
 @dataclass
@@ -72,7 +73,7 @@ def within(number: int, message: bytes) -> bytes:
     return bytes([number << 3 | 2]) + bytes(length) + message
 
 
-def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
+def images(columns: Columns, rows: Int64, attributes: Attributes = ()) -> collection_pb2.ImageColumns:
     return collection_pb2.ImageColumns(
         ids=wire.encode(columns.ids[rows]),
         keys=columns.keys(rows),
@@ -80,10 +81,14 @@ def images(columns: Columns, rows: Int64) -> collection_pb2.ImageColumns:
         uris=visible.uris(columns.uris(rows)),
         widths=wire.encode(columns.widths(rows)),
         heights=wire.encode(columns.heights(rows)),
+        attributes=attributes,
     )
 
 
-def members(columns: Columns, found: Members) -> cluster_pb2.Members:
+def members(
+    columns: Columns, found: Members, attributes: Callable[[Int64], Attributes] = lambda rows: ()
+) -> cluster_pb2.Members:
+    """Members as columns; `attributes` gives the values that are asked for of some rows (n,) of the images."""
     rows = columns.rows_of_ids(found.ids)
     return cluster_pb2.Members(
         ids=wire.encode(found.ids),
@@ -91,6 +96,7 @@ def members(columns: Columns, found: Members) -> cluster_pb2.Members:
         margins=wire.encode(found.margins),
         keys=columns.keys(rows),
         labels=columns.labels(rows),
+        attributes=attributes(rows),
     )
 
 

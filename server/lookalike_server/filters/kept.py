@@ -1,0 +1,100 @@
+"""Results of filters that are kept, the ones that were used last, within a number of bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from lookalike_indexer.filters.columns import Bools
+from lookalike_server.columns.row_mask import RowMask
+
+# Filters as they came, for finding what they mean without reading them: so many of so many bytes each.
+_WORDS = 1024
+_LONGEST = 1 << 10
+# What a result takes besides its booleans.
+_AROUND = 1 << 10
+
+
+@dataclass(eq=False)
+class Matches:
+    """The images that a filter is true of. It never changes, but for the masks of spaces that are asked for.
+
+    `images` (images,) has a boolean for each row of the images, and must not be
+    written to. `text` is the filter as people write it, `meaning` is equal for
+    filters that mean the same.
+    """
+
+    images: Bools
+    text: str
+    meaning: str
+    masks: dict[str, RowMask] = field(default_factory=dict)
+    count: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.count = int(np.count_nonzero(self.images))
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that it takes."""
+        # The mask of a space that has every image is of the same booleans.
+        own = sum(mask.nbytes for mask in self.masks.values() if mask.bools is not self.images)
+        return _AROUND + int(self.images.nbytes) + own
+
+
+class KeptMatches:
+    """Matches by what their filter means, and meanings by the bytes that filters came as. For any thread."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most = most_bytes
+        self._kept: OrderedDict[str, tuple[Matches, int]] = OrderedDict()
+        self._words: OrderedDict[bytes, str] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that the matches take."""
+        return self._bytes
+
+    def by_words(self, words: bytes) -> Matches | None:
+        """The matches of a filter that came as these bytes before."""
+        with self._lock:
+            meaning = self._words.get(words)
+            return None if meaning is None else self._used(meaning)
+
+    def by_meaning(self, meaning: str, words: bytes) -> Matches | None:
+        """The matches of a filter that means the same."""
+        with self._lock:
+            self._remember(words, meaning)
+            return self._used(meaning)
+
+    def put(self, matches: Matches) -> None:
+        """Keep matches, in place of those that were not used for the longest time; also when they have grown."""
+        meaning, size = matches.meaning, matches.nbytes
+        with self._lock:
+            if meaning in self._kept:
+                self._bytes -= self._kept.pop(meaning)[1]
+            if size > self._most:
+                return
+            self._kept[meaning] = (matches, size)
+            self._bytes += size
+            while self._bytes > self._most:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def _used(self, meaning: str) -> Matches | None:
+        found = self._kept.get(meaning)
+        if found is None:
+            return None
+        self._kept.move_to_end(meaning)
+        return found[0]
+
+    def _remember(self, words: bytes, meaning: str) -> None:
+        if len(words) > _LONGEST:
+            return
+        self._words[words] = meaning
+        self._words.move_to_end(words)
+        if len(self._words) > _WORDS:
+            self._words.popitem(last=False)

@@ -1,0 +1,138 @@
+"""From a Filter of the wire to a tree: what is wrong with it is told with the path of the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from lookalike.v1 import filter_pb2
+from lookalike_indexer.filters.errors import At, FilterError
+from lookalike_indexer.filters.text import parse
+from lookalike_indexer.filters.tree import (
+    All,
+    Assigned,
+    Bound,
+    Budget,
+    Compare,
+    Filter,
+    Has,
+    HasPrediction,
+    In,
+    InCluster,
+    Not,
+    Operator,
+    Predicted,
+    Present,
+    Some,
+    Value,
+)
+from lookalike_server.common.errors import ArgumentError
+
+_OPERATORS: dict[int, Operator] = {
+    filter_pb2.OPERATOR_EQUAL: "=",
+    filter_pb2.OPERATOR_NOT_EQUAL: "!=",
+    filter_pb2.OPERATOR_LESS: "<",
+    filter_pb2.OPERATOR_LESS_OR_EQUAL: "<=",
+    filter_pb2.OPERATOR_GREATER: ">",
+    filter_pb2.OPERATOR_GREATER_OR_EQUAL: ">=",
+}
+
+
+def read(message: filter_pb2.Filter, field: str = "filter") -> Filter:
+    """The tree of a message. FilterError: it says nothing, or has more than a filter may have."""
+    return _Reader(Budget()).of(message, field, 1)
+
+
+def refused(error: FilterError) -> ArgumentError:
+    """A filter's error as that of a field of the request."""
+    return ArgumentError(error.at.field, str(error))
+
+
+class _Reader:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._leaves: dict[str, Callable[[Any, str], Filter]] = {
+            "compare": _compare,
+            "in": self._in,
+            "has": lambda one, field: Has(_column(one.column, field), one.text, At(field)),
+            "present": _present,
+            "in_cluster": self._in_cluster,
+            "predicted": self._predicted,
+        }
+
+    def of(self, message: filter_pb2.Filter, field: str, depth: int) -> Filter:
+        kind = message.WhichOneof("kind")
+        if kind is None:
+            raise FilterError(At(field), "The filter is empty; leave it out, or set one of its fields")
+        if kind == "text":
+            return parse(message.text, f"{field}.text", self._budget, depth)
+        at = f"{field}.{kind}"
+        self._budget.node(depth, At(at))
+        # "not" and "in" are no names in Python.
+        inner: Any = getattr(message, kind)
+        if kind == "not":
+            return Not(self.of(inner, at, depth + 1))
+        if kind in ("all", "any"):
+            parts = tuple(self.of(one, f"{at}.filters[{place}]", depth + 1) for place, one in enumerate(inner.filters))
+            return All(parts) if kind == "all" else Some(parts)
+        return self._leaves[kind](inner, at)
+
+    def _in(self, message: filter_pb2.In, field: str) -> Filter:
+        for number in message.numbers:
+            _checked(number, f"{field}.numbers")
+        values: tuple[Value, ...] = (*message.texts, *message.integers, *message.numbers)
+        self._budget.values(len(values), At(field))
+        return In(_column(message.column, field), values, At(field))
+
+    def _in_cluster(self, message: filter_pb2.InCluster, field: str) -> Filter:
+        self._budget.values(len(message.clusters), At(field))
+        distance = _bound(message.distance, f"{field}.distance") if message.HasField("distance") else None
+        return InCluster(message.clustering, tuple(message.clusters), distance, At(field))
+
+    def _predicted(self, message: filter_pb2.Predicted, field: str) -> Filter:
+        self._budget.values(len(message.classes), At(field))
+        bound = _bound(message.probability, f"{field}.probability") if message.HasField("probability") else None
+        return Predicted(message.model, tuple(message.classes), bound, At(field))
+
+
+def _compare(message: filter_pb2.Compare, field: str) -> Filter:
+    value = message.value
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        raise FilterError(At(f"{field}.value"), "A comparison needs a value; set one of its fields")
+    found: Value = getattr(value, kind)
+    if isinstance(found, float):
+        _checked(found, f"{field}.value.number")
+    return Compare(_column(message.column, field), _operator(message.operator, field), found, At(field))
+
+
+def _present(message: filter_pb2.Present, field: str) -> Filter:
+    kind = message.WhichOneof("of")
+    if kind == "clustering":
+        return Assigned(message.clustering, At(field))
+    if kind == "model":
+        return HasPrediction(message.model, At(field))
+    return Present(_column(message.column, field), At(field))
+
+
+def _bound(message: filter_pb2.Bound, field: str) -> Bound:
+    return Bound(_operator(message.operator, field), _checked(message.value, f"{field}.value"))
+
+
+def _operator(number: int, field: str) -> Operator:
+    if number not in _OPERATORS:
+        raise FilterError(At(f"{field}.operator"), "A comparison needs an operator, such as OPERATOR_LESS")
+    return _OPERATORS[number]
+
+
+def _checked(number: float, field: str) -> float:
+    if math.isnan(number):
+        raise FilterError(At(field), "Nothing compares with NaN; give a number")
+    return number
+
+
+def _column(name: str, field: str) -> str:
+    if not name:
+        raise FilterError(At(f"{field}.column"), "The name of a column is missing")
+    return name

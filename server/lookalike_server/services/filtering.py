@@ -1,0 +1,70 @@
+"""What calls with a filter, or with columns that they ask for, have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lookalike.v1 import filter_pb2
+from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.clusterings import Clustering, Int64, Matching
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.filters.attributes import columns_asked, values
+from lookalike_server.filters.kept import Matches
+from lookalike_server.filters.matching import Found
+from lookalike_server.generation.snapshot import Snapshot
+
+# A filter of so many bytes is looked for among those that are known on the event loop.
+_SHORT = 1 << 10
+
+
+async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> Found:
+    """The matches of a call's filter: at once where they are known, else by a worker."""
+    if message.ByteSize() <= _SHORT:
+        known = snapshot.filters.known(message)
+        if known is not None:
+            return known
+    return await workers.run(lambda: snapshot.filters.find(message))
+
+
+def matching(snapshot: Snapshot, clustering: Clustering, matches: Matches | None) -> Clustering | Matching:
+    """A clustering, or the members of it that match."""
+    if matches is None:
+        return clustering
+    columns, images = snapshot.columns, matches.images
+    return Matching(clustering, lambda ids: images[columns.rows_of_ids(ids)])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The columns that a call asks for."""
+
+    snapshot: Snapshot
+    names: list[str]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, names: Iterable[str], limits: Limits, field: str = "fields") -> Asked:
+        """ArgumentError: too many, or an unknown one."""
+        return cls(snapshot, columns_asked(names, snapshot.filters.columns, limits, field))
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+    def of_rows(self, rows: Int64) -> list[filter_pb2.AttributeValues]:
+        """Their values for some rows (n,) of the images. Not for the event loop, unless none is asked for."""
+        return values(self.snapshot.filters.columns, self.names, rows) if self.names else []
+
+
+def fitting(reply: bytes, limits: Limits) -> bytes:
+    """A reply with columns that the call asked for; ArgumentError when it is larger than a message may be.
+
+    How long the values of attributes are is known only when they are there.
+    """
+    if len(reply) > limits.max_message_bytes:
+        raise ArgumentError(
+            "fields",
+            f"The reply has {len(reply)} bytes, and a message may have {limits.max_message_bytes}, which is "
+            "max_message_bytes; ask for fewer images, or fewer columns.",
+        )
+    return reply
