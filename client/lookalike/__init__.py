@@ -14,6 +14,7 @@ folder, which needs no server of one's own.
 from __future__ import annotations
 
 from lookalike import aio as aio
+from lookalike._attributes import Attributes
 from lookalike._channel import TLS
 from lookalike._collection import (
     Attribute,
@@ -45,6 +46,8 @@ from lookalike._errors import (
     UnimplementedError,
 )
 from lookalike._experiments import Attribution, Experiment, StoredResult, Table
+from lookalike._filters import Column, Filter, column
+from lookalike._image_terms import cluster, distance, predicted, probability
 from lookalike._local import LocalClient, open  # noqa: A004
 from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
@@ -58,6 +61,7 @@ __all__ = [
     "TLS",
     "AsyncPager",
     "Attribute",
+    "Attributes",
     "Attribution",
     "AuthenticationError",
     "CallCancelledError",
@@ -67,10 +71,12 @@ __all__ = [
     "Clustering",
     "Clusters",
     "Collection",
+    "Column",
     "DataLossError",
     "DeadlineExceededError",
     "Experiment",
     "FailedPreconditionError",
+    "Filter",
     "GenerationChangedError",
     "Index",
     "InvalidArgumentError",
@@ -105,7 +111,12 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "aio",
+    "cluster",
+    "column",
+    "distance",
     "open",
+    "predicted",
+    "probability",
     "request_id",
 ]
 

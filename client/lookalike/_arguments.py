@@ -8,10 +8,13 @@ from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Union
 import numpy as np
 import numpy.typing as npt
 
+from lookalike._filters import Where
 from lookalike._pictures import Picture
 
 # Whether a query of a batch that cannot be answered fails the call, or its row.
 Errors: TypeAlias = Literal["raise", "rows"]
+# The names of columns that a result has besides, or "*" for all attributes of the collection.
+Fields: TypeAlias = Sequence[str] | str
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
 
@@ -71,6 +74,8 @@ class ClustersOptions(TypedDict, total=False):
     clusterings: Sequence[str] | str
     space: str
     members: int
+    where: Where | None
+    fields: Fields
 
 
 class SearchOne(OneQuery, SearchOptions, total=False):

@@ -15,9 +15,10 @@ import numpy as np
 from google.protobuf import message, wrappers_pb2
 
 from lookalike import _replies
-from lookalike._arguments import Errors, IdSequence
+from lookalike._arguments import Errors, Fields, IdSequence
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import InvalidArgumentError, ProtocolError
+from lookalike._filters import Where, message_of
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
@@ -107,7 +108,14 @@ def check_direction(row: int, space: str, collection: Collection) -> None:
 
 
 def memberships(
-    given: Mapping[str, Any], *, clusterings: Sequence[str] | str, space: str, members: int, errors: Errors
+    given: Mapping[str, Any],
+    *,
+    clusterings: Sequence[str] | str,
+    space: str,
+    members: int,
+    where: Where | None,
+    fields: Fields,
+    errors: Errors,
 ) -> Call[MembershipsBatch | Memberships]:
     asked = query(given, errors)
     queries = _length(asked.batch)
@@ -117,6 +125,8 @@ def memberships(
         space=space,
         members=as_count("members", members, 0),
         row_errors=asked.failed is not None,
+        filter=message_of(where),
+        fields=_names(fields),
     )
 
     def parse(reply: cluster_pb2.GetMembershipResponse) -> MembershipsBatch | Memberships:
@@ -126,19 +136,23 @@ def memberships(
     return make_call("lookalike.v1.ClusterService/GetMembership", request, cluster_pb2.GetMembershipResponse, parse)
 
 
-def members_page(clustering: str, cluster: int, page_size: int, token: str) -> Call[Page[Members]]:
+def members_page(
+    clustering: str, cluster: int, where: Where | None, fields: Fields, page_size: int, token: str
+) -> Call[Page[Members]]:
     request = cluster_pb2.ListMembersRequest(
         clustering=clustering,
         cluster=as_count("cluster", cluster, 0),
         page_size=as_count("page_size", page_size, 0),
         page_token=token,
+        filter=message_of(where),
+        fields=_names(fields),
     )
     reply = cluster_pb2.ListMembersResponse
     return make_call("lookalike.v1.ClusterService/ListMembers", request, reply, _replies.members_page)
 
 
-def list_clusters(clustering: str) -> Call[Clusters]:
-    request = cluster_pb2.ListClustersRequest(clustering=clustering)
+def list_clusters(clustering: str, where: Where | None) -> Call[Clusters]:
+    request = cluster_pb2.ListClustersRequest(clustering=clustering, filter=message_of(where))
     reply = cluster_pb2.ListClustersResponse
     return make_call(
         "lookalike.v1.ClusterService/ListClusters", request, reply, lambda got: _replies.clusters(got, clustering)
@@ -150,11 +164,11 @@ def info() -> Call[Collection]:
     return make_call("lookalike.v1.CollectionService/GetCollection", request, reply, _replies.collection)
 
 
-def lookup(given: Mapping[str, Any]) -> Call[StoredImages | StoredImage]:
+def lookup(given: Mapping[str, Any], fields: Fields) -> Call[StoredImages | StoredImage]:
     name = chosen(given, ("key", "id", "keys", "ids"))
     single = not name.endswith("s")
     values = [given[name]] if single else several(name, given[name])
-    request = collection_pb2.GetImagesRequest()
+    request = collection_pb2.GetImagesRequest(fields=_names(fields))
     if name in ("key", "keys"):
         request.keys.values.extend(check_key(value) for value in values)
     else:
@@ -167,9 +181,15 @@ def lookup(given: Mapping[str, Any]) -> Call[StoredImages | StoredImage]:
     return make_call("lookalike.v1.CollectionService/GetImages", request, collection_pb2.GetImagesResponse, parse)
 
 
-def images_page(label: str, page_size: int, token: str) -> Call[Page[StoredImages]]:
+def images_page(
+    label: str, where: Where | None, fields: Fields, page_size: int, token: str
+) -> Call[Page[StoredImages]]:
     request = collection_pb2.ListImagesRequest(
-        label=label, page_size=as_count("page_size", page_size, 0), page_token=token
+        label=label,
+        page_size=as_count("page_size", page_size, 0),
+        page_token=token,
+        filter=message_of(where),
+        fields=_names(fields),
     )
     reply = collection_pb2.ListImagesResponse
     return make_call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
@@ -223,6 +243,15 @@ def _length(batch: Any) -> int:
     if kind == "vectors":
         return int(batch.vectors.values.shape[0])
     return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
+
+
+def _names(fields: Fields) -> list[str]:
+    """The names of columns, of which one may come by itself."""
+    names = [fields] if isinstance(fields, str) else list(fields)
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidArgumentError(f"fields= takes the names of columns, not {name!r}.")
+    return names
 
 
 def _set_effort(request: search_pb2.SearchRequest, nprobe: int | None, recall: float | None, exact: bool) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
 
+from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Int32, Int64
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
@@ -159,7 +160,10 @@ class Collection:
 
 
 class StoredImage(NamedTuple):
-    """An image of the collection; width and height in pixels, upright. `uri` is "" where the server hides it."""
+    """An image of the collection; width and height in pixels, upright. `uri` is "" where the server hides it.
+
+    `attributes` are those that were asked for, by name.
+    """
 
     id: int
     key: str
@@ -167,6 +171,7 @@ class StoredImage(NamedTuple):
     uri: str
     width: int
     height: int
+    attributes: Mapping[str, Any] = NO_VALUES
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -175,7 +180,8 @@ class StoredImages(Columns[StoredImage]):
 
     ids: int64, (n,). labels: None where an image has none. uris: where each
     image's bytes are, "" where the server hides that. widths, heights: int32,
-    (n,), in pixels, upright. Arrays are read-only.
+    (n,), in pixels, upright. attributes: the columns that were asked for. Arrays
+    are read-only.
     """
 
     ids: Int64
@@ -184,14 +190,15 @@ class StoredImages(Columns[StoredImage]):
     uris: tuple[str, ...]
     widths: Int32
     heights: Int32
+    attributes: Attributes = field(default_factory=Attributes)
 
-    _sliced: ClassVar = ("ids", "keys", "labels", "uris", "widths", "heights")
+    _sliced: ClassVar = ("ids", "keys", "labels", "uris", "widths", "heights", "attributes")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def _table(self) -> Mapping[str, Column]:
-        return {
+        columns: dict[str, Column] = {
             "id": self.ids,
             "key": self.keys,
             "label": self.labels,
@@ -199,6 +206,7 @@ class StoredImages(Columns[StoredImage]):
             "width": self.widths,
             "height": self.heights,
         }
+        return self.attributes.beside(columns)
 
     def _repr_html_(self) -> str:
         gallery = self._gallery(self.ids.tolist(), self.keys)
@@ -214,6 +222,7 @@ class StoredImages(Columns[StoredImage]):
             self.uris[index],
             int(self.widths[index]),
             int(self.heights[index]),
+            self.attributes.row(index),
         )
 
     def __repr__(self) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Self, SupportsIndex, overload
+from typing import Any, ClassVar, NamedTuple, Self, SupportsIndex, overload
 
 import numpy as np
 
+from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
@@ -18,13 +19,14 @@ from lookalike._served import Served
 
 
 class Member(NamedTuple):
-    """A member of a cluster; `distance` and `margin` as in Members."""
+    """A member of a cluster; `distance` and `margin` as in Members, `attributes` those that were asked for."""
 
     id: int
     key: str
     label: str | None
     distance: float
     margin: float
+    attributes: Mapping[str, Any] = NO_VALUES
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,8 +35,8 @@ class Members(Columns[Member]):
 
     ids: int64, (m,). distances: float32, (m,): Euclidean distance to the
     centroid. margins: float32, (m,): the distance to the next centroid less the
-    distance to this one. labels: None where an image has none. Arrays are
-    read-only.
+    distance to this one. labels: None where an image has none. attributes: the
+    columns that were asked for. Arrays are read-only.
     """
 
     ids: Int64
@@ -42,20 +44,22 @@ class Members(Columns[Member]):
     labels: tuple[str | None, ...]
     distances: Float32
     margins: Float32
+    attributes: Attributes = field(default_factory=Attributes)
 
-    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "margins")
+    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "margins", "attributes")
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def _table(self) -> Mapping[str, Column]:
-        return {
+        columns: dict[str, Column] = {
             "id": self.ids,
             "key": self.keys,
             "label": self.labels,
             "distance": self.distances,
             "margin": self.margins,
         }
+        return self.attributes.beside(columns)
 
     def _repr_html_(self) -> str:
         return html.box(html.heading("Members", faint=f"{len(self)}, nearest to the centroid first"), _strip(self))
@@ -67,6 +71,7 @@ class Members(Columns[Member]):
             self.labels[index],
             float(self.distances[index]),
             float(self.margins[index]),
+            self.attributes.row(index),
         )
 
     def __repr__(self) -> str:

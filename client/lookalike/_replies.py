@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from lookalike import wire
+from lookalike import _attributes, wire
 from lookalike._collection import (
     Attribute,
     Clustering,
@@ -91,6 +91,7 @@ def members(message: cluster_pb2.Members) -> Members:
         labels=_labels(message.labels, count),
         distances=_array(message.distances, np.float32, (count,)),
         margins=_array(message.margins, np.float32, (count,)),
+        attributes=_attributes.read(message.attributes, count),
     )
 
 
@@ -196,6 +197,7 @@ def images(message: collection_pb2.ImageColumns) -> StoredImages:
         uris=_texts(message.uris, count),
         widths=_array(message.widths, np.int32, (count,)),
         heights=_array(message.heights, np.int32, (count,)),
+        attributes=_attributes.read(message.attributes, count),
     )
 
 

@@ -14,6 +14,7 @@ from lookalike._arguments import (
     ClustersMany,
     ClustersOne,
     Errors,
+    Fields,
     IdSequence,
     ManyImages,
     OneImage,
@@ -25,6 +26,7 @@ from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
+from lookalike._filters import Where
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
@@ -198,6 +200,8 @@ class Client(Experiments):
         clusterings: Sequence[str] | str = (),
         space: str = "",
         members: int = 10,
+        where: Where | None = None,
+        fields: Fields = (),
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -207,36 +211,57 @@ class Client(Experiments):
         `clusterings` names those that are asked about, as "space/name"; all that
         can be answered when empty. Vectors and pictures are answered in the
         clusterings of one `space`, the default one when "". `members` is how many of
-        the members nearest to the centroid come with each answer. `errors` is as in
-        `search`: with "rows", a query that cannot be answered is in cluster -1.
+        the members nearest to the centroid come with each answer, and `fields` which
+        of their columns. With a filter, `where`, sizes and members are those of the
+        images that match. `errors` is as in `search`: with "rows", a query that
+        cannot be answered is in cluster -1.
 
         >>> home = client.clusters(key="cats/09.jpg", members=2)
         >>> home["toy/halves"].cluster, home["toy/halves"].size, home["toy/halves"].nearest.keys
         (1, 5, ('cats/07.jpg', 'cats/06.jpg'))
         """
         return self._send(
-            _calls.memberships(query, clusterings=clusterings, space=space, members=members, errors=errors), timeout
+            _calls.memberships(
+                query,
+                clusterings=clusterings,
+                space=space,
+                members=members,
+                where=where,
+                fields=fields,
+                errors=errors,
+            ),
+            timeout,
         )
 
     def members(
-        self, clustering: str, cluster: int, *, page_size: int = 0, timeout: float | None = None
+        self,
+        clustering: str,
+        cluster: int,
+        *,
+        where: Where | None = None,
+        fields: Fields = (),
+        page_size: int = 0,
+        timeout: float | None = None,
     ) -> Pager[Member, Members]:
-        """All members of a cluster, nearest to its centroid first, fetched page by page.
+        """The members of a cluster, nearest to its centroid first, fetched page by page.
 
-        `page_size` is the server's default when 0; `timeout` is that of each page.
+        `where` is a filter: all members when None. `fields` are columns that come
+        with them. `page_size` is the server's default when 0; `timeout` is that of each page.
 
         >>> [member.key for member in client.members("toy/halves", 1, page_size=2)][:3]
         ['cats/07.jpg', 'cats/06.jpg', 'cats/08.jpg']
         """
-        return Pager(lambda token: self._send(_calls.members_page(clustering, cluster, page_size, token), timeout))
+        return Pager(
+            lambda token: self._send(_calls.members_page(clustering, cluster, where, fields, page_size, token), timeout)
+        )
 
-    def list_clusters(self, clustering: str, *, timeout: float | None = None) -> Clusters:
-        """The clusters of a clustering with their sizes.
+    def list_clusters(self, clustering: str, *, where: Where | None = None, timeout: float | None = None) -> Clusters:
+        """The clusters of a clustering with their sizes; with a filter, those of the members that match.
 
         >>> client.list_clusters("toy/halves").sizes
         array([5, 5])
         """
-        return self._send(_calls.list_clusters(clustering), timeout)
+        return self._send(_calls.list_clusters(clustering, where), timeout)
 
     def info(self, *, timeout: float | None = None) -> Collection:
         """The collection: its spaces, clusterings and indexes.
@@ -247,32 +272,46 @@ class Client(Experiments):
         return self._send(_calls.info(), timeout)
 
     @overload
-    def lookup(self, *, timeout: float | None = None, **which: Unpack[OneImage]) -> StoredImage: ...
+    def lookup(
+        self, *, fields: Fields = (), timeout: float | None = None, **which: Unpack[OneImage]
+    ) -> StoredImage: ...
     @overload
-    def lookup(self, *, timeout: float | None = None, **which: Unpack[ManyImages]) -> StoredImages: ...
-    def lookup(self, *, timeout: float | None = None, **which: Any) -> StoredImage | StoredImages:
+    def lookup(
+        self, *, fields: Fields = (), timeout: float | None = None, **which: Unpack[ManyImages]
+    ) -> StoredImages: ...
+    def lookup(self, *, fields: Fields = (), timeout: float | None = None, **which: Any) -> StoredImage | StoredImages:
         """The stored image of a `key` or an `id`, or those of several `keys` or `ids`, in the order asked for.
+
+        `fields` are columns that come with them, "*" all attributes of the collection.
 
         >>> client.lookup(key="dogs/01.jpg").id
         1
         >>> client.lookup(ids=[3, 8]).keys
         ('dogs/03.jpg', 'cats/08.jpg')
         """
-        return self._send(_calls.lookup(which), timeout)
+        return self._send(_calls.lookup(which, fields), timeout)
 
     def images(
-        self, *, label: str = "", page_size: int = 0, timeout: float | None = None
+        self,
+        *,
+        label: str = "",
+        where: Where | None = None,
+        fields: Fields = (),
+        page_size: int = 0,
+        timeout: float | None = None,
     ) -> Pager[StoredImage, StoredImages]:
-        """All images of the collection, or those with a label, by ascending id, fetched page by page.
+        """The images of the collection by ascending id, fetched page by page.
 
-        `page_size` is the server's default when 0; `timeout` is that of each page.
+        `label` and `where`, a filter, say which; all when they are left out.
+        `fields` are columns that come with them, "*" all attributes of the
+        collection. `page_size` is the server's default when 0; `timeout` is that of each page.
 
         >>> [image.key for image in client.images(label="cats")][:2]
         ['cats/05.jpg', 'cats/06.jpg']
         >>> [len(page.items) for page in client.images(page_size=4).pages()]
         [4, 4, 3]
         """
-        return Pager(lambda token: self._send(_calls.images_page(label, page_size, token), timeout))
+        return Pager(lambda token: self._send(_calls.images_page(label, where, fields, page_size, token), timeout))
 
     def thumbnails(
         self,

@@ -22,6 +22,7 @@ from lookalike._arguments import (
     ClustersMany,
     ClustersOne,
     Errors,
+    Fields,
     IdSequence,
     ManyImages,
     OneImage,
@@ -33,6 +34,7 @@ from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
+from lookalike._filters import Where
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import illustrate
@@ -154,42 +156,76 @@ class Client(Experiments):
         clusterings: Sequence[str] | str = (),
         space: str = "",
         members: int = 10,
+        where: Where | None = None,
+        fields: Fields = (),
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
     ) -> Memberships | MembershipsBatch:
         """The cluster of the query, or of each query of a batch, in each clustering."""
-        make = partial(_calls.memberships, query, clusterings=clusterings, space=space, members=members, errors=errors)
+        make = partial(
+            _calls.memberships,
+            query,
+            clusterings=clusterings,
+            space=space,
+            members=members,
+            where=where,
+            fields=fields,
+            errors=errors,
+        )
         call = await asyncio.to_thread(make) if takes_long(query) else make()
         return await self._send(call, timeout)
 
     def members(
-        self, clustering: str, cluster: int, *, page_size: int = 0, timeout: float | None = None
+        self,
+        clustering: str,
+        cluster: int,
+        *,
+        where: Where | None = None,
+        fields: Fields = (),
+        page_size: int = 0,
+        timeout: float | None = None,
     ) -> AsyncPager[Member, Members]:
-        """All members of a cluster, nearest to its centroid first, fetched page by page."""
-        return AsyncPager(lambda token: self._send(_calls.members_page(clustering, cluster, page_size, token), timeout))
+        """The members of a cluster, nearest to its centroid first, fetched page by page."""
+        return AsyncPager(
+            lambda token: self._send(_calls.members_page(clustering, cluster, where, fields, page_size, token), timeout)
+        )
 
-    async def list_clusters(self, clustering: str, *, timeout: float | None = None) -> Clusters:
+    async def list_clusters(
+        self, clustering: str, *, where: Where | None = None, timeout: float | None = None
+    ) -> Clusters:
         """The clusters of a clustering with their sizes."""
-        return await self._send(_calls.list_clusters(clustering), timeout)
+        return await self._send(_calls.list_clusters(clustering, where), timeout)
 
     async def info(self, *, timeout: float | None = None) -> Collection:
         """The collection: its spaces, clusterings and indexes."""
         return await self._send(_calls.info(), timeout)
 
     @overload
-    async def lookup(self, *, timeout: float | None = None, **which: Unpack[OneImage]) -> StoredImage: ...
+    async def lookup(
+        self, *, fields: Fields = (), timeout: float | None = None, **which: Unpack[OneImage]
+    ) -> StoredImage: ...
     @overload
-    async def lookup(self, *, timeout: float | None = None, **which: Unpack[ManyImages]) -> StoredImages: ...
-    async def lookup(self, *, timeout: float | None = None, **which: Any) -> StoredImage | StoredImages:
+    async def lookup(
+        self, *, fields: Fields = (), timeout: float | None = None, **which: Unpack[ManyImages]
+    ) -> StoredImages: ...
+    async def lookup(
+        self, *, fields: Fields = (), timeout: float | None = None, **which: Any
+    ) -> StoredImage | StoredImages:
         """The stored image of a `key` or an `id`, or those of several `keys` or `ids`, in the order asked for."""
-        return await self._send(_calls.lookup(which), timeout)
+        return await self._send(_calls.lookup(which, fields), timeout)
 
     def images(
-        self, *, label: str = "", page_size: int = 0, timeout: float | None = None
+        self,
+        *,
+        label: str = "",
+        where: Where | None = None,
+        fields: Fields = (),
+        page_size: int = 0,
+        timeout: float | None = None,
     ) -> AsyncPager[StoredImage, StoredImages]:
-        """All images of the collection, or those with a label, by ascending id, fetched page by page."""
-        return AsyncPager(lambda token: self._send(_calls.images_page(label, page_size, token), timeout))
+        """The images of the collection by ascending id, fetched page by page."""
+        return AsyncPager(lambda token: self._send(_calls.images_page(label, where, fields, page_size, token), timeout))
 
     async def thumbnails(self, ids: IdSequence, *, size: int = 160, timeout: float | None = None) -> Thumbnails:
         """Small upright JPEGs of stored images; `size` is the longer side in pixels, 16 to 512."""

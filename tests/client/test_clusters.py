@@ -58,7 +58,7 @@ def test_members_are_read_page_by_page(client, toy):
     assert toy.calls == []
     rows = list(members)
     assert [row.key for row in rows] == ["cats/07.jpg", "cats/06.jpg", "cats/08.jpg", "cats/05.jpg", "cats/09.jpg"]
-    assert rows[0] == (7, "cats/07.jpg", "cats", 0.0, pytest.approx(chord(50), rel=1e-5))
+    assert rows[0] == (7, "cats/07.jpg", "cats", 0.0, pytest.approx(chord(50), rel=1e-5), {})
     assert toy.calls == ["ListMembers"] * 3
     assert [request.page_token for request in toy.requests] == ["", "1:2", "1:4"]
     assert len(list(members)) == 5  # a second reading starts anew

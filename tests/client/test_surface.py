@@ -7,12 +7,13 @@ import sys
 import lookalike
 
 PUBLIC = """
-TLS AsyncPager Attribute Attribution AuthenticationError CallCancelledError Client ClosedError Cluster Clustering
-Clusters Collection DataLossError DeadlineExceededError Experiment FailedPreconditionError GenerationChangedError
-Index InvalidArgumentError Limits LocalClient LookalikeError Member Members Membership Memberships MembershipsBatch
-MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page Pager ProtocolError
-RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings
-UnavailableError UnimplementedError aio open request_id
+TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelledError Client ClosedError Cluster
+Clustering Clusters Collection Column DataLossError DeadlineExceededError Experiment FailedPreconditionError Filter
+GenerationChangedError Index InvalidArgumentError Limits LocalClient LookalikeError Member Members Membership
+Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page
+Pager ProtocolError RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages StoredResult Table
+Thumbnails Timings UnavailableError UnimplementedError aio cluster column distance open predicted probability
+request_id
 """
 
 

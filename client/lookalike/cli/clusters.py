@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from lookalike import Client, Membership, Memberships
+from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
 from lookalike.cli._options import (
     json_option,
     key_option,
@@ -29,6 +30,8 @@ _DRAWN = 11
 @server_options()
 @space_option
 @click.option("--members", type=click.IntRange(0), help="Show this many of the members nearest to the centroid.")
+@where_option
+@fields_option
 @key_option
 @json_option
 @montage_option
@@ -39,11 +42,16 @@ def clusters(
     ca: str | None,
     space: str,
     members: int | None,
+    where: str | None,
+    fields: str,
     as_key: bool,
     as_json: bool,
     montage: str | None,
 ) -> None:
-    """Show the cluster of IMAGE_OR_KEY, a picture file or a stored image's key, in each clustering."""
+    """Show the cluster of IMAGE_OR_KEY, a picture file or a stored image's key, in each clustering.
+
+    With --where, the sizes and members of clusters are those of the images that match.
+    """
     if montage is not None:
         from lookalike.cli._montage import check_output
 
@@ -53,7 +61,7 @@ def clusters(
     with open_client(server, tls, ca) as client:
         asked = find_subject(client, subject, as_key)
         with explained(asked, as_key):
-            home = client.clusters(space=space, members=members, **asked.query)
+            home = client.clusters(space=space, members=members, where=where, fields=names_of(fields), **asked.query)
         if montage is not None:
             _draw(client, asked, home, montage)
     click.echo(to_json(_as_dict(asked, home)) if as_json else _as_text(home))
@@ -69,7 +77,7 @@ def _as_dict(asked: Subject, home: Memberships) -> dict[str, Any]:
             "distance": one.distance,
             "margin": one.margin,
             "size": one.size,
-            "nearest": [member._asdict() for member in one.nearest],
+            "nearest": [plain_row(member._asdict()) for member in one.nearest],
         }
         for one in home
     ]
@@ -83,9 +91,13 @@ def _as_text(home: Memberships) -> str:
     parts = [table(("clustering", "cluster", "distance", "margin", "size"), rows)]
     for one in home:
         if len(one.nearest):
-            members = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(one.nearest, 1)]
+            names = list(one.nearest.attributes)
+            members = [
+                (rank, each.distance, each.label, *(shown(each.attributes[name]) for name in names), each.key)
+                for rank, each in enumerate(one.nearest, 1)
+            ]
             parts.append(f"\n{_title(one)}, nearest to the centroid:")
-            parts.append(table(("rank", "distance", "label", "key"), members))
+            parts.append(table(("rank", "distance", "label", *names, "key"), members))
     parts.append(("\n" if len(parts) > 1 else "") + served_lines(home.served))
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""`lookalike images`: what images are there, of a label or all?
+"""`lookalike images`: what images are there, all or those that match a filter?
 
 A folder and a server give the same dict: a function of the entry point group
 "lookalike.images" makes it of a folder.
@@ -12,61 +12,96 @@ from typing import Any, Final
 import click
 
 from lookalike import Client
+from lookalike.cli._fields import names_of, plain_row, shown, to_csv, where_option
 from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import table, to_json
 
 IMAGES: Final = "lookalike.images"
+_COLUMNS: Final = ("id", "key", "label", "uri", "width", "height")
 
 
-@click.command(short_help="List the stored images, of a label or all.")
+@click.command(short_help="List the stored images, all or those that match a filter.")
 @click.option("--label", default="", help="List the images of this label only.")
+@where_option
+@click.option(
+    "--fields",
+    default="all",
+    show_default=True,
+    metavar="A,B,...|all|none",
+    help="Show these columns of each image, or all attributes of the collection.",
+)
 @click.option("--limit", type=click.IntRange(min=0), default=50, show_default=True, help="Images to list, at most.")
 @collection_option
 @server_options(default=None)
 @json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV, which `lookalike attach` reads.")
 @click.pass_context
 def images(
     ctx: click.Context,
     label: str,
+    where: str | None,
+    fields: str,
     limit: int,
     collection: str | None,
     server: str | None,
     tls: bool,
     ca: str | None,
     as_json: bool,
+    as_csv: bool,
 ) -> None:
-    """List the images of a collection by ascending id, or those of one label.
+    """List the images of a collection by ascending id, all or those that match a filter.
 
     The collection is that in DIR, or the one behind a server (127.0.0.1:50051
     by default).
     """
-    folder = folder_meant(ctx, collection)
+    if as_json and as_csv:
+        raise click.UsageError("Use --json or --csv, not both.")
+    folder, names = folder_meant(ctx, collection), [] if fields == "none" else names_of(fields)
     if folder is not None:
-        found = read_folder(IMAGES, folder, label, limit)
+        found = read_folder(IMAGES, folder, label, where, names, limit)
     else:
         with open_client(server or DEFAULT_SERVER, tls, ca) as client:
-            found = _of_server(client, label, limit)
-    click.echo(to_json(found) if as_json else _as_text(found))
+            found = _of_server(client, label, where, names, limit)
+    if as_csv:
+        click.echo(to_csv([*_COLUMNS, *_attributes(found)], found["images"]), nl=False)
+    else:
+        click.echo(to_json(found) if as_json else _as_text(found))
 
 
-def _of_server(client: Client, label: str, limit: int) -> dict[str, Any]:
+def _of_server(client: Client, label: str, where: str | None, fields: list[str], limit: int) -> dict[str, Any]:
     total = 0
     listed: list[dict[str, Any]] = []
-    for page in client.images(label=label).pages():
+    for page in client.images(label=label, where=where, fields=fields).pages():
         total = page.total
-        listed += [image._asdict() for image in itertools.islice(page.items, limit - len(listed))]
+        listed += [plain_row(image._asdict()) for image in itertools.islice(page.items, limit - len(listed))]
         if len(listed) == limit:
             break
-    return {"label": label or None, "total": total, "images": listed}
+    return {"label": label or None, "where": where, "total": total, "images": listed}
+
+
+def _attributes(found: dict[str, Any]) -> list[str]:
+    """The columns that images have besides those that all have."""
+    return [name for name in (found["images"][0] if found["images"] else ()) if name not in _COLUMNS]
 
 
 def _as_text(found: dict[str, Any]) -> str:
-    rows = [(each["id"], each["label"], f"{each['width']} x {each['height']}", each["key"]) for each in found["images"]]
-    parts = [table(("id", "label", "size", "key"), rows)] if rows else []
+    names = _attributes(found)
+    rows = [
+        (
+            each["id"],
+            each["label"],
+            f"{each['width']} x {each['height']}",
+            *(shown(each[name]) for name in names),
+            each["key"],
+        )
+        for each in found["images"]
+    ]
+    parts = [table(("id", "label", "size", *names, "key"), rows)] if rows else []
     left = found["total"] - len(rows)
     if left:
         parts.append(f"... and {left} more of {found['total']}; --limit lists them.")
     elif not rows:
-        parts.append("The collection has no images.")
+        none = found["where"] is None and found["label"] is None
+        parts.append("The collection has no images." if none else "No image matches.")
     return "\n".join(parts)

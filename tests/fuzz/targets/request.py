@@ -16,7 +16,7 @@ from tests.fuzz.targets.calls import Methods
 from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, types_pb2
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
@@ -109,4 +109,9 @@ def seeds() -> Iterator[bytes]:
     yield _seed("GetCollection", collection_pb2.GetCollectionRequest())
     yield _seed("GetImages", collection_pb2.GetImagesRequest(ids=types_pb2.Ids(values=[5])))
     yield _seed("ListImages", collection_pb2.ListImagesRequest(label="label1", page_size=3, page_token="AAAA"))  # noqa: S106
+    words = filter_pb2.Filter(text="label = 'label1' and id > 9 or cluster = 1")
+    yield _seed("ListImages", collection_pb2.ListImagesRequest(filter=words, fields=["format", "*"]))
+    yield _seed("ListMembers", cluster_pb2.ListMembersRequest(clustering="tiny/k3", filter=words, fields=["label"]))
+    yield _seed("ListClusters", cluster_pb2.ListClustersRequest(clustering="tiny/k3", filter=words))
+    yield _seed("GetMembership", cluster_pb2.GetMembershipRequest(query=queries[1], members=2, filter=words))
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))

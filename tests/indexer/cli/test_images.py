@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from lookalike.cli._run import run
+from lookalike_indexer.cli.attach import attach
 
 
 @pytest.fixture
@@ -37,6 +40,54 @@ def test_machines_get_the_same_columns_as_from_a_server(cli):
     found = json.loads(cli("images", "--json")[1])
     assert (found["label"], found["total"]) == (None, 5)
     assert list(found["images"][0]) == ["id", "key", "label", "uri", "width", "height"]
+
+
+@pytest.fixture
+def shots(cli, tmp_path):
+    """The same with attributes attached, one image without."""
+    rows = ["00001.jpg,3,[],2026-01-02", '00004.jpg,,"[""a"",""b""]",', '00007.jpg,1.5,"[""a""]",2026-01-03T04:05:06']
+    (tmp_path / "shots.csv").write_text("\n".join(["file,price,tags,taken", *rows, "00010.jpg,7,,"]))
+    done = CliRunner().invoke(
+        attach, [os.environ["LOOKALIKE_COLLECTION"], str(tmp_path / "shots.csv"), "--key", "file"]
+    )
+    assert done.exit_code == 0, done.output
+    return cli
+
+
+def test_a_folder_tells_the_images_that_match_with_their_attributes(shots):
+    code, out, err = shots("images", "--where", "price < 5 or tags has 'b'")
+    assert (code, err) == (0, "")
+    assert [line.split() for line in out.splitlines()] == [
+        ["id", "label", "size", "price", "tags", "taken", "key"],
+        ["1", "cat", "64", "x", "64", "3.0000", "2026-01-02T00:00:00+00:00", "00001.jpg"],
+        ["4", "dog", "64", "x", "64", "-", "a,", "b", "-", "00004.jpg"],
+        ["7", "cat", "64", "x", "64", "1.5000", "a", "2026-01-03T04:05:06+00:00", "00007.jpg"],
+    ]
+    assert "price" not in shots("images", "--where", "price < 5", "--fields", "none")[1]
+    found = json.loads(shots("images", "--where", "price < 5", "--label", "cat", "--fields", "tags", "--json")[1])
+    assert (found["where"], found["total"], found["images"][1]["tags"]) == ("price < 5", 2, ["a"])
+    assert "price" not in found["images"][0]
+    assert shots("images", "--where", "price > 100")[1] == "No image matches.\n"
+
+
+def test_what_is_printed_as_csv_can_be_attached(shots, tmp_path):
+    code, out, _ = shots("images", "--csv")
+    assert code == 0
+    assert out.splitlines()[0] == "id,key,label,uri,width,height,price,tags,taken"
+    (tmp_path / "again.csv").write_text(out)
+    root = os.environ["LOOKALIKE_COLLECTION"]
+    options = ["--key", "key", "--name", "shots", "--columns", "price,tags,taken"]
+    assert CliRunner().invoke(attach, [root, str(tmp_path / "again.csv"), *options]).exit_code == 0
+    assert shots("images", "--csv")[1] == out
+
+
+def test_mistakes_in_a_filter_are_told(shots):
+    code, _, err = shots("images", "--where", "prize < 5")
+    assert code == 2
+    assert "There is no column 'prize'; the columns are: id, key, label, width" in err
+    assert "(at character 1 of the filter)" in err
+    assert shots("images", "--fields", "prize")[0] == 2
+    assert "Use --json or --csv, not both." in shots("images", "--json", "--csv")[2]
 
 
 def test_an_unknown_label_is_named(cli):

@@ -1,0 +1,247 @@
+"""Filters as expressions of Python: they become the tree that goes on the wire."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from lookalike._errors import InvalidArgumentError
+from lookalike.v1 import filter_pb2
+
+_INT64: Final = np.iinfo(np.int64)
+SIGNS: Final = {
+    "=": filter_pb2.OPERATOR_EQUAL,
+    "!=": filter_pb2.OPERATOR_NOT_EQUAL,
+    "<": filter_pb2.OPERATOR_LESS,
+    "<=": filter_pb2.OPERATOR_LESS_OR_EQUAL,
+    ">": filter_pb2.OPERATOR_GREATER,
+    ">=": filter_pb2.OPERATOR_GREATER_OR_EQUAL,
+}
+
+# A value that a column is compared with.
+Value: TypeAlias = bool | int | float | str | dt.date | np.generic
+
+
+class Filter:
+    """An expression that is true, false or unknown of each image; images match for which it is true.
+
+    Expressions are joined by `&`, `|` and `~`, of which each side that compares
+    stands in brackets. A text is an expression as well: the words of SQL that
+    the server reads. See docs/filters.md.
+
+    >>> (lookalike.column("price") < 20) & "tags has 'sale'"
+    <Filter all { filters { compare { column: "price" operator: OPERATOR_LESS value { integer: 20 } } } ...>
+    """
+
+    def __init__(self, text: str) -> None:
+        """The expression that a text says, such as "price < 20"."""
+        if not isinstance(text, str):
+            raise InvalidArgumentError(f"A filter is a str or an expression of columns, not {text!r}.")
+        self.message = filter_pb2.Filter(text=checked_text(text))
+
+    def __and__(self, other: Where) -> Filter:
+        return _joined("all", self, other)
+
+    def __rand__(self, other: Where) -> Filter:
+        return _joined("all", other, self)
+
+    def __or__(self, other: Where) -> Filter:
+        return _joined("any", self, other)
+
+    def __ror__(self, other: Where) -> Filter:
+        return _joined("any", other, self)
+
+    def __invert__(self) -> Filter:
+        return made(**{"not": self.message})
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a filter is true or false of an image, not by itself; join filters by &, | and ~ in place of and, or "
+            "and not, with brackets around each comparison"
+        )
+
+    def __repr__(self) -> str:
+        text = " ".join(str(self.message).split())
+        return f"<Filter {text if len(text) <= 100 else text[:97] + '...'}>"
+
+
+class Column:
+    """A column of images: an attribute of the collection, or one of id, key, label, width, height, bytes and format.
+
+    It is compared by ==, !=, <, <=, > and >=. A column of bool is a filter itself.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"The name of a column is a str, not {name!r}.")
+        self._name = checked_text(name)
+
+    def __eq__(self, value: Value) -> Filter:  # type: ignore[override]
+        return self._compared("=", value)
+
+    def __ne__(self, value: Value) -> Filter:  # type: ignore[override]
+        return self._compared("!=", value)
+
+    def __lt__(self, value: Value) -> Filter:
+        return self._compared("<", value)
+
+    def __le__(self, value: Value) -> Filter:
+        return self._compared("<=", value)
+
+    def __gt__(self, value: Value) -> Filter:
+        return self._compared(">", value)
+
+    def __ge__(self, value: Value) -> Filter:
+        return self._compared(">=", value)
+
+    def isin(self, values: Iterable[Value]) -> Filter:
+        """Whether it has one of some values; of no image when there is none."""
+        message = filter_pb2.In(column=self._name)
+        flags: list[Filter] = []
+        for value in several(values):
+            plain = plain_value(value)
+            if isinstance(plain, bool):
+                flags.append(self == plain)
+            elif isinstance(plain, str):
+                message.texts.append(plain)
+            elif isinstance(plain, int):
+                message.integers.append(plain)
+            else:
+                message.numbers.append(plain)
+        if not flags:
+            return made(**{"in": message})
+        rest = [made(**{"in": message})] if message.texts or message.integers or message.numbers else []
+        return made(any=filter_pb2.Filters(filters=[each.message for each in [*flags, *rest]]))
+
+    def between(self, least: Value, most: Value) -> Filter:
+        """Whether it is from `least` to `most`, both included."""
+        return (self >= least) & (self <= most)
+
+    def has(self, text: str) -> Filter:
+        """Whether a list has a text."""
+        if not isinstance(text, str):
+            raise InvalidArgumentError(f"A list has texts; has() takes a str, not {text!r}.")
+        return made(has=filter_pb2.Has(column=self._name, text=checked_text(text)))
+
+    def is_null(self) -> Filter:
+        """Whether there is no value."""
+        return ~self.is_present()
+
+    def is_present(self) -> Filter:
+        """Whether there is a value."""
+        return made(present=filter_pb2.Present(column=self._name))
+
+    def __and__(self, other: Where) -> Filter:
+        return (self == True) & other  # noqa: E712
+
+    def __rand__(self, other: Where) -> Filter:
+        return _joined("all", other, self == True)  # noqa: E712
+
+    def __or__(self, other: Where) -> Filter:
+        return (self == True) | other  # noqa: E712
+
+    def __ror__(self, other: Where) -> Filter:
+        return _joined("any", other, self == True)  # noqa: E712
+
+    def __invert__(self) -> Filter:
+        return ~(self == True)  # noqa: E712
+
+    def __bool__(self) -> bool:
+        raise TypeError("a column has a value for each image; write column('a').between(1, 3) for 1 <= a <= 3")
+
+    def __repr__(self) -> str:
+        return f"column({self._name!r})"
+
+    def _compared(self, sign: str, value: Value) -> Filter:
+        plain = plain_value(value)
+        message = filter_pb2.Value()
+        kind = {bool: "boolean", int: "integer", float: "number", str: "text"}[type(plain)]
+        setattr(message, kind, plain)
+        return made(compare=filter_pb2.Compare(column=self._name, operator=SIGNS[sign], value=message))
+
+
+# What a filter may be given as.
+Where: TypeAlias = str | Filter | Column
+
+
+def column(name: str) -> Column:
+    """A column of images, to compare: `lookalike.column("price") < 20`.
+
+    Its methods are isin, between, has, is_null and is_present.
+
+    >>> lookalike.column("label").isin(["cats", "dogs"]) | ~lookalike.column("sharp")
+    <Filter any { filters { in { column: "label" texts: "cats" texts: "dogs" } } filters { not { compare { c...>
+    """
+    return Column(name)
+
+
+def message_of(where: Where | None) -> filter_pb2.Filter | None:
+    """The message of a filter; None where there is none. InvalidArgumentError: it is no filter."""
+    if where is None:
+        return None
+    if isinstance(where, Column):
+        return (where == True).message  # noqa: E712
+    return where.message if isinstance(where, Filter) else Filter(where).message
+
+
+def several(values: Iterable[Value]) -> Iterable[Value]:
+    """The values of a list; InvalidArgumentError when it is a single one."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InvalidArgumentError(f"isin() takes a sequence of values, not {values!r}.")
+    return values
+
+
+def _joined(kind: str, one: Where, other: Where) -> Filter:
+    """Both sides as one list, where they are such lists themselves."""
+    parts: list[filter_pb2.Filter] = []
+    for side in (one, other):
+        message = message_of(side)
+        if message is None:
+            raise InvalidArgumentError("None is no filter.")
+        inner = getattr(message, kind).filters if message.WhichOneof("kind") == kind else [message]
+        parts.extend(inner)
+    return made(**{kind: filter_pb2.Filters(filters=parts)})
+
+
+def made(**fields: Any) -> Filter:
+    """The filter of a message with these fields."""
+    found = Filter.__new__(Filter)
+    found.message = filter_pb2.Filter(**fields)
+    return found
+
+
+def plain_value(value: object) -> bool | int | float | str:
+    """A value as Python has it; InvalidArgumentError where it is none that can be compared with."""
+    if isinstance(value, np.datetime64):
+        value = str(value.astype("M8[us]"))
+    elif isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, dt.date):
+        value = value.isoformat()
+    if value is None:
+        raise InvalidArgumentError("A comparison with None is true of nothing; write column(...).is_null().")
+    if isinstance(value, float) and math.isnan(value):
+        raise InvalidArgumentError("Nothing compares with NaN; give a number.")
+    if isinstance(value, int) and not _INT64.min <= value <= _INT64.max:
+        raise InvalidArgumentError(f"{value} is beyond 64 bits, as every value of a column is within.")
+    if isinstance(value, str):
+        return checked_text(value)
+    for kind in (bool, int, float):
+        # Of a class that is made of one of these, too.
+        if isinstance(value, kind):
+            return kind(value)
+    raise InvalidArgumentError(f"A column is compared with bool, int, float, str or a time, not with {value!r}.")
+
+
+def checked_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"The text {text!r} is not valid Unicode.") from error
+    return text

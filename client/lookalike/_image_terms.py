@@ -1,0 +1,137 @@
+"""What filters may ask of an image besides its columns: its cluster, and what a model sees in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from lookalike._errors import InvalidArgumentError
+from lookalike._filters import SIGNS, Filter, checked_text, made, plain_value, several
+from lookalike._queries import as_int
+from lookalike.v1 import filter_pb2
+
+
+class _Number:
+    """Something that is compared with a number."""
+
+    __hash__: Final = None  # type: ignore[assignment]
+
+    def __init__(self, message: type[Any], field: str, bound: str, name: dict[str, str], there: dict[str, str]) -> None:
+        self._message, self._field, self._bound, self._name, self._there = message, field, bound, name, there
+
+    def __eq__(self, value: float) -> Filter:  # type: ignore[override]
+        return self._compared("=", value)
+
+    def __ne__(self, value: float) -> Filter:  # type: ignore[override]
+        return self._compared("!=", value)
+
+    def __lt__(self, value: float) -> Filter:
+        return self._compared("<", value)
+
+    def __le__(self, value: float) -> Filter:
+        return self._compared("<=", value)
+
+    def __gt__(self, value: float) -> Filter:
+        return self._compared(">", value)
+
+    def __ge__(self, value: float) -> Filter:
+        return self._compared(">=", value)
+
+    def between(self, least: float, most: float) -> Filter:
+        """Whether it is from `least` to `most`, both included."""
+        return (self >= least) & (self <= most)
+
+    def is_null(self) -> Filter:
+        """Whether there is none."""
+        return ~made(present=filter_pb2.Present(**self._there))
+
+    def __bool__(self) -> bool:
+        raise TypeError("it has a value for each image; compare it")
+
+    def _compared(self, sign: str, value: float) -> Filter:
+        plain = plain_value(value)
+        if isinstance(plain, (bool, str)):
+            raise InvalidArgumentError(f"A {self._bound} is compared with a number, not with {value!r}.")
+        bound = filter_pb2.Bound(operator=SIGNS[sign], value=plain)
+        return made(**{self._field: self._message(**self._name, **{self._bound: bound})})
+
+
+class _Among:
+    """Something that is one of a few things."""
+
+    __hash__: Final = None  # type: ignore[assignment]
+
+    def __init__(
+        self, message: type[Any], field: str, values: str, name: dict[str, str], there: dict[str, str]
+    ) -> None:
+        self._message, self._field, self._values, self._name, self._there = message, field, values, name, there
+
+    def __eq__(self, value: object) -> Filter:  # type: ignore[override]
+        return self.isin([value])
+
+    def __ne__(self, value: object) -> Filter:  # type: ignore[override]
+        return ~self.isin([value])
+
+    def isin(self, values: Iterable[Any]) -> Filter:
+        """Whether it is one of some; of no image when there is none."""
+        listed = [self._checked(value) for value in several(values)]
+        if not listed:
+            return made(any=filter_pb2.Filters())
+        return made(**{self._field: self._message(**self._name, **{self._values: listed})})
+
+    def is_null(self) -> Filter:
+        """Whether there is none."""
+        return ~made(present=filter_pb2.Present(**self._there))
+
+    def __bool__(self) -> bool:
+        raise TypeError("it has a value for each image; compare it")
+
+    def _checked(self, value: object) -> int | str:
+        if self._field == "in_cluster":
+            number = as_int(value)
+            if number is None:
+                raise InvalidArgumentError(f"Clusters are integers, not {value!r}.")
+            return number
+        if not isinstance(value, str):
+            raise InvalidArgumentError(f"Classes are called by a str, not {value!r}.")
+        return checked_text(value)
+
+
+def cluster(clustering: str = "") -> _Among:
+    """The cluster of an image in a clustering, "space/name"; the current one when "".
+
+    >>> lookalike.cluster("toy/halves").isin([0, 1])
+    <Filter in_cluster { clustering: "toy/halves" clusters: 0 clusters: 1 }>
+    """
+    name = {"clustering": checked_text(clustering)}
+    return _Among(filter_pb2.InCluster, "in_cluster", "clusters", name, name)
+
+
+def distance(clustering: str = "") -> _Number:
+    """The distance of an image to the centroid of its cluster.
+
+    >>> lookalike.distance("toy/halves") < 0.5
+    <Filter in_cluster { clustering: "toy/halves" distance { operator: OPERATOR_LESS value: 0.5 } }>
+    """
+    name = {"clustering": checked_text(clustering)}
+    return _Number(filter_pb2.InCluster, "in_cluster", "distance", name, name)
+
+
+def predicted(model: str = "") -> _Among:
+    """The most probable class of an image by a model, or that of one of its spaces; the default space's when "".
+
+    >>> lookalike.predicted("resnet152") == "tabby"
+    <Filter predicted { model: "resnet152" classes: "tabby" }>
+    """
+    name = {"model": checked_text(model)}
+    return _Among(filter_pb2.Predicted, "predicted", "classes", name, name)
+
+
+def probability(model: str = "") -> _Number:
+    """The probability of that class. Without a model it is of the one that the filter names elsewhere.
+
+    >>> lookalike.probability() > 0.8
+    <Filter predicted { probability { operator: OPERATOR_GREATER value: 0.8 } }>
+    """
+    name = {"model": checked_text(model)}
+    return _Number(filter_pb2.Predicted, "predicted", "probability", name, name)
