@@ -13,49 +13,53 @@ folder, which needs no server of one's own.
 
 from __future__ import annotations
 
-from lookalike import aio as aio
-from lookalike._attributes import Attributes
-from lookalike._channel import TLS
-from lookalike._collection import (
-    Attribute,
-    Clustering,
-    Collection,
-    Index,
-    RecallPoint,
-    Space,
-    StoredImage,
-    StoredImages,
-    Thumbnails,
-)
-from lookalike._errors import (
-    AuthenticationError,
-    CallCancelledError,
-    ClosedError,
-    DataLossError,
-    DeadlineExceededError,
-    FailedPreconditionError,
-    GenerationChangedError,
-    InvalidArgumentError,
-    LookalikeError,
-    MessageTooLargeError,
-    NotFoundError,
-    OverloadedError,
-    ProtocolError,
-    ServerError,
-    UnavailableError,
-    UnimplementedError,
-)
-from lookalike._experiments import Attribution, Experiment, StoredResult, Table
-from lookalike._filters import Column, Filter, column
-from lookalike._image_terms import cluster, distance, predicted, probability
-from lookalike._local import LocalClient, open  # noqa: A004
-from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
-from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
-from lookalike._paging import AsyncPager, Page, Pager
-from lookalike._request import request_id
-from lookalike._served import Served, Timings
-from lookalike._server import Limits, ServerInfo
-from lookalike._sync import Client
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lookalike import aio as aio
+    from lookalike._attributes import Attributes
+    from lookalike._channel import TLS
+    from lookalike._collection import (
+        Attribute,
+        Clustering,
+        Collection,
+        Index,
+        RecallPoint,
+        Space,
+        StoredImage,
+        StoredImages,
+        Thumbnails,
+    )
+    from lookalike._errors import (
+        AuthenticationError,
+        CallCancelledError,
+        ClosedError,
+        DataLossError,
+        DeadlineExceededError,
+        FailedPreconditionError,
+        GenerationChangedError,
+        InvalidArgumentError,
+        LookalikeError,
+        MessageTooLargeError,
+        NotFoundError,
+        OverloadedError,
+        ProtocolError,
+        ServerError,
+        UnavailableError,
+        UnimplementedError,
+    )
+    from lookalike._experiments import Attribution, Experiment, StoredResult, Table
+    from lookalike._filters import Column, Filter, column
+    from lookalike._image_terms import cluster, distance, predicted, probability
+    from lookalike._local import LocalClient, open  # noqa: A004
+    from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
+    from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
+    from lookalike._paging import AsyncPager, Page, Pager
+    from lookalike._request import request_id
+    from lookalike._served import Served, Timings
+    from lookalike._server import Limits, ServerInfo
+    from lookalike._sync import Client
 
 __all__ = [
     "TLS",
@@ -120,7 +124,45 @@ __all__ = [
     "request_id",
 ]
 
-# Tracebacks name an error as its users do: lookalike.NotFoundError.
-for _name in __all__:
-    if _name.endswith("Error"):
-        globals()[_name].__module__ = __name__
+# The module of each public name. The first use of a name imports its module, so that a command that needs none of them
+# starts without numpy and gRPC.
+_MODULES = {
+    "lookalike._attributes": "Attributes",
+    "lookalike._channel": "TLS",
+    "lookalike._collection": (
+        "Attribute Clustering Collection Index RecallPoint Space StoredImage StoredImages Thumbnails"
+    ),
+    "lookalike._errors": (
+        "AuthenticationError CallCancelledError ClosedError DataLossError DeadlineExceededError "
+        "FailedPreconditionError GenerationChangedError InvalidArgumentError LookalikeError "
+        "MessageTooLargeError NotFoundError OverloadedError ProtocolError ServerError UnavailableError "
+        "UnimplementedError"
+    ),
+    "lookalike._experiments": "Attribution Experiment StoredResult Table",
+    "lookalike._filters": "Column Filter column",
+    "lookalike._image_terms": "cluster distance predicted probability",
+    "lookalike._local": "LocalClient open",
+    "lookalike._memberships": "Cluster Clusters Member Members Membership Memberships MembershipsBatch",
+    "lookalike._neighbors": "Neighbor Neighbors NeighborsBatch",
+    "lookalike._paging": "AsyncPager Page Pager",
+    "lookalike._request": "request_id",
+    "lookalike._served": "Served Timings",
+    "lookalike._server": "Limits ServerInfo",
+    "lookalike._sync": "Client",
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name == "aio":
+        return importlib.import_module("lookalike.aio")
+    module = _MODULE_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

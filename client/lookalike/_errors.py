@@ -109,3 +109,9 @@ class ProtocolError(LookalikeError):
 
 class ClosedError(LookalikeError):
     """The client was closed before or during the call, or its process was forked while gRPC was in use."""
+
+
+# Tracebacks name an error as its users do: lookalike.NotFoundError.
+for _error in list(globals().values()):
+    if isinstance(_error, type) and issubclass(_error, LookalikeError):
+        _error.__module__ = "lookalike"

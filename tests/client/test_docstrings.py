@@ -5,11 +5,12 @@ import doctest
 import pytest
 
 import lookalike
+from lookalike import _sync, _sync_experiments
 
 
 @pytest.mark.parametrize(
     "module",
-    [lookalike, lookalike._sync, lookalike._sync_experiments, lookalike.aio],
+    [lookalike, _sync, _sync_experiments, lookalike.aio],
     ids=lambda module: module.__name__,
 )
 def test_examples_give_what_they_say(module, toy):

@@ -4,6 +4,8 @@ import inspect
 import subprocess
 import sys
 
+import pytest
+
 import lookalike
 
 PUBLIC = """
@@ -18,16 +20,7 @@ request_id
 
 
 def test_the_surface_is_what_all_says():
-    shown = {name for name in vars(lookalike) if not name.startswith("_")}
-    modules = {
-        "annotations",
-        "cli",
-        "explorer",
-        "local_secret",
-        "v1",
-        "wire",
-    }  # submodules that something imported, and the future import
-    assert shown - modules == set(lookalike.__all__) == set(PUBLIC.split())
+    assert set(dir(lookalike)) == set(lookalike.__all__) == set(PUBLIC.split())
     assert lookalike.aio.__all__ == ["Client"]
 
 
@@ -82,3 +75,18 @@ def test_the_client_covers_every_method_of_the_services():
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 assert f'"{service.full_name}/{method.name}"' in source
+
+
+def test_each_public_name_is_loaded_when_it_is_first_used():
+    for name in lookalike.__all__:
+        assert getattr(lookalike, name) is getattr(lookalike, name)
+    assert set(lookalike.__all__) <= set(dir(lookalike))
+
+
+@pytest.mark.parametrize("typed", [["--version"], ["--help"], ["search", "--help"], ["index", "--help"]])
+def test_a_command_that_only_prints_loads_nothing_heavy(typed):
+    command = [sys.executable, "-X", "importtime", "-m", "lookalike", *typed]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "click" in loaded
+    assert not loaded & {"numpy", "grpc", "google.protobuf", "pyarrow", "torch", "faiss", "PIL", "sklearn"}

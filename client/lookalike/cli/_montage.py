@@ -16,7 +16,7 @@ from typing import Protocol
 import click
 from PIL import Image, ImageOps
 
-from lookalike import Client
+import lookalike
 from lookalike.cli._draw import GOOD, ODD, QUERY, TILE, Tile
 from lookalike.cli._subject import Subject
 
@@ -66,7 +66,7 @@ def check_output(path: str) -> None:
         raise click.UsageError(f"--montage {path}: the folder {str(Path(path).parent)!r} does not exist.")
 
 
-def fetch(client: Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
+def fetch(client: lookalike.Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
     """The thumbnails of some images, in calls that are within the server's limits."""
     wanted = list(dict.fromkeys(ids))
     step = max(1, client.server_info().limits.max_batch)
@@ -78,7 +78,7 @@ def fetch(client: Client, ids: Sequence[int]) -> dict[int, Image.Image | None]:
     return pictures
 
 
-def query_of(client: Client, subject: Subject) -> Query:
+def query_of(client: lookalike.Client, subject: Subject) -> Query:
     """What was asked about; a file has no label."""
     if subject.is_file:
         file = subject.text if subject.piped is None else io.BytesIO(subject.piped)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypedDict, TypeVar
 
 import click
 
-from lookalike import TLS, Client
+import lookalike
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
@@ -58,22 +58,22 @@ def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], 
 class Reach(TypedDict):
     """How a server is reached, as the arguments of both clients."""
 
-    tls: bool | TLS
+    tls: bool | lookalike.TLS
     token: str | None
     insecure: bool
 
 
-def open_client(server: str, tls: bool, ca: str | None) -> Client:
+def open_client(server: str, tls: bool, ca: str | None) -> lookalike.Client:
     """The client that the server options ask for."""
     # Whoever mistyped an address wants to know at once.
-    return Client(server, wait_for_server=False, **reach(tls, ca))
+    return lookalike.Client(server, wait_for_server=False, **reach(tls, ca))
 
 
 def reach(tls: bool, ca: str | None) -> Reach:
     """What the server options say besides the address."""
     kept = click.get_current_context().meta
     cert, key = kept.get(f"{_META}.tls_cert"), kept.get(f"{_META}.tls_key")
-    secure = TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
+    secure = lookalike.TLS(ca=ca, cert=cert, key=key) if ca or cert or key else tls
     return {"tls": secure, "token": given_token(), "insecure": bool(kept.get(f"{_META}.insecure"))}
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
-from lookalike._errors import InvalidArgumentError, LookalikeError, OverloadedError
 from lookalike.cli._commands import commands
+
+if TYPE_CHECKING:
+    from lookalike._errors import LookalikeError
 
 _FAILED, _WRONG_USAGE, _INTERRUPTED = 1, 2, 130
 
@@ -58,6 +61,9 @@ def _told(error: Exception) -> int:
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
+    # Here, because it loads gRPC, which most commands that fail do not need.
+    from lookalike._errors import InvalidArgumentError, LookalikeError
+
     if isinstance(error, LookalikeError):
         _say(_sentence(error))
         return _WRONG_USAGE if isinstance(error, InvalidArgumentError) else _FAILED
@@ -71,6 +77,8 @@ def _told(error: Exception) -> int:
 
 
 def _sentence(error: LookalikeError) -> str:
+    from lookalike._errors import OverloadedError
+
     if isinstance(error, OverloadedError) and error.retry_after is not None:
         return f"{error} Try again in {error.retry_after:.3g} s."
     return str(error)

@@ -6,11 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from lookalike import Client, InvalidArgumentError, NotFoundError
-from lookalike._arguments import OneQuery
+import lookalike
+
+if TYPE_CHECKING:
+    from lookalike._arguments import OneQuery
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Subject:
         return {"image" if self.is_file else "key": self.text}
 
 
-def find_subject(client: Client, text: str, as_key: bool) -> Subject:
+def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
     """A file if there is one, a key otherwise; says so on standard error where it could be either."""
     if as_key:
         return Subject(text, is_file=False)
@@ -65,10 +68,13 @@ def _piped(path: Path) -> bytes | None:
         raise click.UsageError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
 
 
-def _is_key(client: Client, text: str) -> bool:
+def _is_key(client: lookalike.Client, text: str) -> bool:
     try:
         client.lookup(key=text)
-    except (NotFoundError, InvalidArgumentError):  # also a file name that is no Unicode, which a key must be
+    except (
+        lookalike.NotFoundError,
+        lookalike.InvalidArgumentError,
+    ):  # also a file name that is no Unicode, which a key must be
         return False
     return True
 
@@ -78,12 +84,12 @@ def explained(subject: Subject, as_key: bool) -> Iterator[None]:
     """Say of a key that is not found that there is no such file either, and which file is no picture."""
     try:
         yield
-    except InvalidArgumentError as error:
+    except lookalike.InvalidArgumentError as error:
         # The server knows pictures by their position in the call, people by their names.
         if not subject.is_file or not str(error).startswith("Picture 0 "):
             raise
         raise click.ClickException(str(error).replace("Picture 0", subject.text, 1)) from error
-    except NotFoundError as error:
+    except lookalike.NotFoundError as error:
         if subject.is_file or as_key:
             raise
         raise click.ClickException(f"There is no file {subject.text!r} here, and as a key: {error}") from error

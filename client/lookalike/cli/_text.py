@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from lookalike import Served
+import lookalike
 
 
 def printable(text: str) -> str:
@@ -46,7 +46,7 @@ def _cell(value: object) -> str:
     return printable(str(value))
 
 
-def served_lines(served: Served, k: int = 10) -> str:
+def served_lines(served: lookalike.Served, k: int = 10) -> str:
     """What served a reply about k neighbours, and a line for each thing to know, such as an untrained network."""
     if served.expected_recall == 1 and served.nprobe == 0:
         effort = ["exact"]

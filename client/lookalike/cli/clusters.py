@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lookalike import Client, Membership, Memberships
+import lookalike
 from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
 from lookalike.cli._options import (
     json_option,
@@ -69,7 +69,7 @@ def clusters(
         click.echo(f"Wrote {montage}", err=as_json)
 
 
-def _as_dict(asked: Subject, home: Memberships) -> dict[str, Any]:
+def _as_dict(asked: Subject, home: lookalike.Memberships) -> dict[str, Any]:
     answers = [
         {
             "clustering": one.clustering,
@@ -84,7 +84,7 @@ def _as_dict(asked: Subject, home: Memberships) -> dict[str, Any]:
     return {"query": asked.named, "clusters": answers, "served": dataclasses.asdict(home.served)}
 
 
-def _as_text(home: Memberships) -> str:
+def _as_text(home: lookalike.Memberships) -> str:
     rows = [
         (one.clustering, one.cluster if one.cluster >= 0 else None, one.distance, one.margin, one.size) for one in home
     ]
@@ -102,11 +102,11 @@ def _as_text(home: Memberships) -> str:
     return "\n".join(parts)
 
 
-def _title(one: Membership) -> str:
+def _title(one: lookalike.Membership) -> str:
     return f"{printable(one.clustering)} cluster {one.cluster}, {one.size} member{'' if one.size == 1 else 's'}"
 
 
-def _draw(client: Client, asked: Subject, home: Memberships, path: str) -> None:
+def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships, path: str) -> None:
     from lookalike.cli._draw import Section, draw
     from lookalike.cli._montage import fetch, found_tiles, query_of, save
 

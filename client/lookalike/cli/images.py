@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import click
 
-from lookalike import Client
+import lookalike
 from lookalike.cli._fields import names_of, plain_row, shown, to_csv, where_option
 from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
@@ -69,7 +69,9 @@ def images(
         click.echo(to_json(found) if as_json else _as_text(found))
 
 
-def _of_server(client: Client, label: str, where: str | None, fields: list[str], limit: int) -> dict[str, Any]:
+def _of_server(
+    client: lookalike.Client, label: str, where: str | None, fields: list[str], limit: int
+) -> dict[str, Any]:
     total = 0
     listed: list[dict[str, Any]] = []
     for page in client.images(label=label, where=where, fields=fields).pages():

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from lookalike import Client, Experiment
+import lookalike
 from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import printable, table, to_json
@@ -52,7 +52,7 @@ def results(
         click.echo(_shown(found, rows) if name else _listed(found))
 
 
-def _of_server(client: Client, name: str) -> Any:
+def _of_server(client: lookalike.Client, name: str) -> Any:
     if name:
         return _as_data(name, client.result(name))
     return [
@@ -69,7 +69,7 @@ def _of_server(client: Client, name: str) -> Any:
     ]
 
 
-def _as_data(name: str, found: Experiment) -> dict[str, Any]:
+def _as_data(name: str, found: lookalike.Experiment) -> dict[str, Any]:
     return {
         "name": name,
         "kind": found.kind,

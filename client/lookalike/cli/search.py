@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lookalike import Client, Neighbors
+import lookalike
 from lookalike.cli._options import (
     json_option,
     key_option,
@@ -86,7 +86,7 @@ def search(
         click.echo(f"Wrote {montage}", err=as_json)
 
 
-def _as_dict(asked: Subject, near: Neighbors) -> dict[str, Any]:
+def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
     rows = [
         {"rank": rank, "id": each.id, "key": each.key, "label": each.label, "distance": each.distance}
         for rank, each in enumerate(near, 1)
@@ -94,12 +94,12 @@ def _as_dict(asked: Subject, near: Neighbors) -> dict[str, Any]:
     return {"query": asked.named, "neighbors": rows, "served": dataclasses.asdict(near.served)}
 
 
-def _as_text(near: Neighbors, k: int) -> str:
+def _as_text(near: lookalike.Neighbors, k: int) -> str:
     rows = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(near, 1)]
     return f"{table(('rank', 'distance', 'label', 'key'), rows)}\n{served_lines(near.served, k)}"
 
 
-def _draw(client: Client, asked: Subject, near: Neighbors, path: str) -> None:
+def _draw(client: lookalike.Client, asked: Subject, near: lookalike.Neighbors, path: str) -> None:
     from lookalike.cli._draw import Section, draw
     from lookalike.cli._montage import fetch, found_tiles, query_of, save
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lookalike_indexer.collection.manifest import STRATEGIES, Strategy
+from lookalike_indexer.collection.strategy import STRATEGIES, Strategy
 
 if TYPE_CHECKING:
     from lookalike_indexer.clustering.settings import ClusterSettings

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.collection.garbage import Collected
+
+if TYPE_CHECKING:
+    from lookalike_indexer.collection.garbage import Collected
 
 _SHOWN = 10
 

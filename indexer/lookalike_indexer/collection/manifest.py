@@ -7,17 +7,16 @@ settings give the same bytes. `encoding.py` writes and reads its bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Literal
 
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceSpec
+from lookalike_indexer.collection.strategy import STRATEGIES as STRATEGIES
+from lookalike_indexer.collection.strategy import Strategy as Strategy
 
 FORMAT = 2
 # The name of a space's index when the user gives none.
 MAIN = "main"
-# How the centroids of a clustering are found; see `clustering.strategies`.
-Strategy = Literal["kmeans", "spherical", "bisecting", "agglomerative", "whitened"]
-STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
 
 
 @dataclass(frozen=True)

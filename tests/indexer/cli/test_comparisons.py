@@ -66,7 +66,7 @@ def test_a_number_of_clusters_is_recommended(root: str, tmp_path: Path):
 
 def test_a_tree_is_drawn_from_word_vectors(root: str, tmp_path: Path):
     words = tmp_path / "words.txt"
-    words.write_text("class 9 9\n0 1 0\n1 1 0.1\n2 -1 0\n5 0 1\n")
+    words.write_text("tench 1 0\ngoldfish 1 0.1\nshark -1 0\nray 0 1\n")
     told = run(root, "dendrogram", "--model", "a", "--word-vectors", words, "--clusters", 2, "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert "4 classes that a puts first make 2 groups (as asked for)." in told.output
@@ -110,7 +110,7 @@ def test_colours_of_a_map_mean_what_was_asked_for(root: str, color: str, by: str
     spaces["tiny"] = dataclasses.replace(spaces["tiny"], model="a")
     told, named = categories(view, "tiny", color, "")
     assert told == by
-    expected = {"label": ["tench", "goldfish"], "cluster": ["0", "1"], "prediction": ["class 0", "class 1"]}
+    expected = {"label": ["tench", "goldfish"], "cluster": ["0", "1"], "prediction": ["tench", "goldfish"]}
     assert named[:2] == expected[color]
 
 

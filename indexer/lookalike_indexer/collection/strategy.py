@@ -1,0 +1,8 @@
+"""How the centroids of a clustering are found, by name; see `clustering.strategies`."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+Strategy = Literal["kmeans", "spherical", "bisecting", "agglomerative", "whitened"]
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
