@@ -25,6 +25,9 @@ class Progress(Protocol):
         """A bar over `total` units (None when unknown), of which `done` were done by an earlier run."""
         ...
 
+    def say(self, text: str) -> None:
+        """Tell a sentence before the work that it is about."""
+
 
 class Silent:
     """Reports nothing: for libraries and tests."""
@@ -32,6 +35,9 @@ class Silent:
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
         yield _SilentBar()
+
+    def say(self, text: str) -> None:
+        pass
 
 
 class _SilentBar:

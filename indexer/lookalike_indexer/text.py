@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 # Before a word: "n01440764_10026.JPEG" is the number of a file.
 _WNID = re.compile(r"\bn\d{8}[_ -](?=[^\W\d])")
+_LEADING = re.compile(r"^n\d{8}[_ -]+")
 
 
 def printable(text: str) -> str:
@@ -19,6 +20,11 @@ def printable(text: str) -> str:
 def plain_names(text: str) -> str:
     """The text without WordNet numbers: "n03445777_golf_ball" is "golf_ball"."""
     return _WNID.sub("", text)
+
+
+def loose_name(text: str) -> str:
+    """What two spellings of one name share: "n02979186_cassette_player" and "Cassette player" do."""
+    return " ".join(re.split(r"[\s_-]+", _LEADING.sub("", text, count=1).strip().casefold()))
 
 
 def harmless(text: str) -> str:

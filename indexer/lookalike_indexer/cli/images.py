@@ -33,7 +33,8 @@ def images_of_folder(folder: str, label: str, where: str | None, fields: Sequenc
     columns = FilterColumns(reader, table.column("id").to_numpy())
     keep = np.ones(len(table), np.bool_)
     if label:
-        View(reader).label_code(label)
+        view = View(reader)
+        label = view.label_names[view.label_code(label)]
         keep &= pc.equal(table.column("label"), label).fill_null(False).to_numpy()
     if where is not None:
         keep &= matching(meant(parse(where), columns), columns)

@@ -20,6 +20,9 @@ INTERVAL_S = 10.0
 class TerminalProgress:
     """Bars with rate and time left in a terminal; elsewhere, in a log say, a line every ten seconds."""
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
     @contextmanager
     def stage(self, name: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
         if not sys.stderr.isatty():
@@ -27,6 +30,12 @@ class TerminalProgress:
             return
         with tqdm(desc=name, total=total, unit=unit, initial=done, dynamic_ncols=True, leave=True) as bar:
             yield _TqdmBar(bar)
+
+    def say(self, text: str) -> None:
+        """Print the sentence on standard error, once."""
+        if text not in self._said:
+            self._said.add(text)
+            click.echo(text, err=True)
 
 
 class LineBar:

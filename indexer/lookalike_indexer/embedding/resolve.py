@@ -19,6 +19,7 @@ from lookalike_indexer.embedding.class_name_choice import names_given, settled_n
 from lookalike_indexer.embedding.class_names_file import read_class_names
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, model_identity
 from lookalike_indexer.embedding.settings import Dtype, EmbedSettings
+from lookalike_indexer.embedding.transforms import chosen_transforms, named_transforms
 from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
 from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
@@ -28,7 +29,7 @@ from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import fitting, published, transforms_of
+from lookalike_indexer.models.preset import published
 from lookalike_indexer.models.timm_models import is_timm, package_file
 from lookalike_indexer.models.untrained import (
     CLASSES,
@@ -41,7 +42,7 @@ from lookalike_indexer.models.untrained import (
     statistics_of,
     untrained,
 )
-from lookalike_indexer.models.weights import WeightsRequest, check_file, load_pretrained, parse_weights
+from lookalike_indexer.models.weights import check_file, load_pretrained, parse_weights
 
 # Enough for each channel's mean and variance: even the last maps have a thousand positions together.
 _CALIBRATION_IMAGES = 32
@@ -61,7 +62,7 @@ class Loaded:
     """A network with its weights, what it is, and the nodes of its spaces, by name.
 
     `files` are those of its statistics. `names` are its classes' where this run
-    tells them.
+    tells them, and `note` a sentence for users.
     """
 
     module: torch.nn.Module
@@ -70,6 +71,7 @@ class Loaded:
     nodes: list[tuple[str, Node]]
     files: list[str]
     names: list[str] | None = None
+    note: str = ""
 
 
 def resolve(
@@ -125,22 +127,21 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
     # The transforms first: a wrong name of them is told before weights are downloaded.
-    transforms = transforms_of(arch, settings.preprocess or _published_name(request, settings))
+    named_transforms(settings, request)
     if request.kind != "untrained":
         module, classes, weights = load_pretrained(arch, request)
         size = image_size_of(arch, module.state_dict())
-        known = _known_transforms(draft, settings)
-        if known is None or (size is not None and size != known.crop):
-            known = fitting(arch, settings.preprocess or _published_name(request, settings), size)
-        spec, files = ModelSpec(arch, classes, weights, known), []
+        transforms = chosen_transforms(settings, request, draft, weights.digest, size)
+        spec, files = ModelSpec(arch, classes, weights, transforms.spec), []
     else:
-        transforms = _known_transforms(draft, settings) or transforms
-        module = untrained(arch, int(request.value), transforms.crop)
-        spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms)
+        transforms = chosen_transforms(settings, request, draft)
+        module = untrained(arch, int(request.value), transforms.spec.crop)
+        spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms.spec)
         files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
     names = names_given(settings, spec)
-    loaded = Loaded(module, spec, traced, _nodes(traced, spec.classes, draft, settings), files, names)
+    nodes = _nodes(traced, spec.classes, draft, settings)
+    loaded = Loaded(module, spec, traced, nodes, files, names, transforms.why)
     for name, _ in loaded.nodes:
         _dtype(draft, name, settings)
     if draft and request.kind != "untrained":
@@ -192,7 +193,7 @@ def check_options(settings: EmbedSettings) -> None:
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
-    transforms_of(arch, settings.preprocess or _published_name(request, settings))
+    named_transforms(settings, request)
     if request.kind == "imagenet" and not is_timm(arch):
         published(arch, request.value)
     if request.kind == "package":
@@ -209,16 +210,6 @@ def _statistics(draft: Manifest | None, alias: str) -> list[str]:
     known = draft.models.get(alias) if draft else None
     stored_files = [path for path in known.files if not layout.is_class_names(path)] if known else []
     return stored_files or [layout.model_file(alias, FILE)]
-
-
-def _published_name(request: WeightsRequest, settings: EmbedSettings) -> str:
-    return request.value if request.kind == "imagenet" and not is_timm(settings.model) else ""
-
-
-def _known_transforms(draft: Manifest | None, settings: EmbedSettings) -> PreprocessingSpec | None:
-    """The transforms that the collection's model was made with, unless others are named."""
-    known = draft.models.get(settings.alias) if draft else None
-    return known.spec.preprocessing if known and not settings.preprocess else None
 
 
 def _nodes(

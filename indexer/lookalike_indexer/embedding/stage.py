@@ -39,7 +39,8 @@ class EmbedReport:
     """What an embedding run did.
 
     `class_names` says what the classes of the model are called by: "imagenet",
-    "own" (names), "numbers", or "" where it has no classifier.
+    "own" (names), "numbers", or "" where it has no classifier. `resize` and
+    `crop` are those of its transforms, in pixels.
     `new` images were listed for the first time; `embedded` ones embedded and
     `rejected` ones refused by this run. `skipped` ones were embedded before, or
     rejected as damaged and have not changed.
@@ -60,6 +61,8 @@ class EmbedReport:
     weights: str
     pretrained: bool
     class_names: str
+    resize: int
+    crop: int
     spaces: list[str]
     images: int
     new: int
@@ -129,6 +132,8 @@ def run_embed(
         # Before weights are downloaded.
         require_pictures(source)
     loaded = load(draft, settings)
+    if loaded.note:
+        progress.say(loaded.note)
     listing = update_listing(storage, source, labels, settings.part_size, progress, draft)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
     resolved = resolve(storage, draft, settings, loaded, pool, source.entry, listing.parts)
@@ -152,6 +157,8 @@ def run_embed(
         weights=str(plan.spec.weights),
         pretrained=plan.spec.weights.pretrained,
         class_names=kind_of(plan.class_names),
+        resize=plan.spec.preprocessing.resize,
+        crop=plan.spec.preprocessing.crop,
         spaces=[space.name for space in plan.spaces],
         images=manifest.rows(manifest.images),
         new=listing.new,

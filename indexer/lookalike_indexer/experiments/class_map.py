@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,10 @@ import numpy.typing as npt
 from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.text import loose_name, plain_names
 
 Bool = npt.NDArray[np.bool_]
 Int32 = npt.NDArray[np.int32]
-_WNID = re.compile(r"^n\d{8}[_ -]+")
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
     loose: dict[str, list[int]] = {}
     for index, name in enumerate(names):
         exact.setdefault(name, []).append(index)
-        loose.setdefault(_loose(name), []).append(index)
+        loose.setdefault(loose_name(name), []).append(index)
     accepts = np.zeros((len(view.label_names), len(names)), bool)
     rules = []
     for code, label in enumerate(view.label_names):
@@ -84,8 +83,8 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
         elif label in exact:
             found, rule = exact[label], "same name"
         else:
-            found = loose.get(_loose(label), [])
-            rule = "without WordNet number" if _WNID.match(label) else "but for case and punctuation"
+            found = loose.get(loose_name(label), [])
+            rule = "without WordNet number" if plain_names(label) != label else "but for case and punctuation"
         accepts[code, found] = True
         rules.append(rule if found else "")
     unmapped = [label for label, row in zip(view.label_names, accepts, strict=True) if not row.any()]
@@ -96,9 +95,9 @@ def _names(view: View, model: str, written: Mapping[str, Sequence[str]] | None) 
     names, imagenet = view.class_names(model), list(imagenet_names())
     if len(names) != len(imagenet) or names != numbered_names(len(names)):
         return names
-    known = {_loose(name) for name in imagenet}
+    known = {loose_name(name) for name in imagenet}
     said = [name for classes in (written or {}).values() for name in classes if not name.isdecimal()]
-    return imagenet if said and all(_loose(name) in known for name in said) else names
+    return imagenet if said and all(loose_name(name) in known for name in said) else names
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:
@@ -128,11 +127,7 @@ def _named(
 ) -> list[int]:
     if name.isdecimal() and int(name) < len(names):
         return [int(name)]
-    found = exact.get(name) or loose.get(_loose(name))
+    found = exact.get(name) or loose.get(loose_name(name))
     if not found:
         raise NotFoundError(f"The model {model} has no class {name!r}; it has {some(names)}.")
     return found
-
-
-def _loose(name: str) -> str:
-    return " ".join(re.split(r"[\s_-]+", _WNID.sub("", name, count=1).strip().casefold()))

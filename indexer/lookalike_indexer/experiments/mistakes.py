@@ -54,6 +54,7 @@ def mistakes(
     if limit < 1:
         raise UsageError(f"--limit {limit}: give at least 1.")
     code = view.label_code(label) if label else None
+    label = label if code is None else view.label_names[code]
     model = model or view.reader.space()[1].model
     predicted, classes = view.predicted(model), map_classes(view, model, class_map)
     mapped: Bool = np.asarray(classes.accepts.any(1))

@@ -72,6 +72,7 @@ def oddballs(
         raise UsageError(f"limit is {limit}; it must be at least 1.")
     view.require_labels()
     wanted = view.label_code(label) if label else -1
+    label = view.label_names[wanted] if label else ""
     name = view.clustering_name(clustering)
     assigned = view.assigned(name)
     entry = view.reader.manifest.spaces[assigned.entry.space]

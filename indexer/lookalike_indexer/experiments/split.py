@@ -49,6 +49,7 @@ def split_label(
     IndexerError: an embedding that is not finite.
     """
     code = view.label_code(label)
+    label = view.label_names[code]
     space, _ = view.reader.space(space)
     progress = progress or Silent()
     space_rows = view.space_rows(space)

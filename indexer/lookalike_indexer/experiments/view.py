@@ -20,6 +20,7 @@ from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import class_names, known_class_names
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.text import loose_name
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -98,14 +99,20 @@ class View:
             )
 
     def label_code(self, label: str) -> int:
-        """The position of a label in `label_names`; NotFoundError when no image has it."""
+        """The position of a label in `label_names`.
+
+        Where no image has it as it is, it is the one label that differs in case,
+        spaces, hyphens, underscores or a leading WordNet number alone: "church"
+        is "n03028079_church". NotFoundError: no such label, or several.
+        """
         self.require_labels()
-        if label not in self.label_names:
-            raise NotFoundError(
-                f"No image of the collection {self.reader.name} has the label {label!r}; "
-                f"it has {some(self.label_names)}."
-            )
-        return self.label_names.index(label)
+        if label in self.label_names:
+            return self.label_names.index(label)
+        close = [name for name in self.label_names if loose_name(name) == loose_name(label)]
+        if len(close) == 1:
+            return self.label_names.index(close[0])
+        there = f"it may mean {some(close)}" if close else f"it has {some(self.label_names)}"
+        raise NotFoundError(f"No image of the collection {self.reader.name} has the label {label!r}; {there}.")
 
     def keys(self, rows: Int64) -> list[str]:
         """The keys of some rows."""

@@ -61,6 +61,11 @@ def transforms_of(arch: str, name: str) -> PreprocessingSpec:
     return timm_models.preprocessing(arch)
 
 
+def alternatives(arch: str) -> dict[str, PreprocessingSpec]:
+    """The transforms of all published weights of one of torchvision's models, by their names."""
+    return {str(weights.name): preprocessing(weights) for weights in torchvision.models.get_model_weights(arch)}
+
+
 def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
     """The transforms of the published weights `name` of a model, that give images of `image_size` pixels.
 
@@ -72,8 +77,7 @@ def fitting(arch: str, name: str, image_size: int | None) -> PreprocessingSpec:
     chosen = transforms_of(arch, name)
     if image_size is None or chosen.crop == image_size:
         return chosen
-    every = {weights.name: preprocessing(weights) for weights in torchvision.models.get_model_weights(arch)}
-    fits = {known: transforms for known, transforms in every.items() if transforms.crop == image_size}
+    fits = {known: transforms for known, transforms in alternatives(arch).items() if transforms.crop == image_size}
     if name:
         those = f"name one of {', '.join(fits)}" if fits else "leave --preprocess out"
         raise UsageError(

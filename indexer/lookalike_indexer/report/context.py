@@ -61,7 +61,7 @@ class Context:
         NotBuiltError: no labels, or no clustering.
         """
         if self.asked.label:
-            return self.asked.label
+            return self.view.label_names[self.view.label_code(self.asked.label)]
         lines = class_matrix(self.view).tables["labels"].to_pylist()
         most = max(line["images"] for line in lines)
         large = [line for line in lines if 2 * line["images"] >= most]

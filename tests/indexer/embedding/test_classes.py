@@ -126,9 +126,9 @@ def test_a_thousand_classes_of_a_file_are_imagenets_only_when_that_is_said(stora
     digest = view.reader.model("squeezenet1_1").spec.weights.digest
     published = type("Weights", (), {"name": "IMAGENET1K_V1", "url": f"https://example.invalid/own-{digest[:8]}.pth"})
     monkeypatch.setattr("lookalike_indexer.models.preset.torchvision.models.get_model_weights", lambda _: [published])
-    monkeypatch.setattr("lookalike_indexer.embedding.resolve.transforms_of", lambda *_: None)
     known = view.reader.model("squeezenet1_1").spec.preprocessing
-    monkeypatch.setattr("lookalike_indexer.embedding.resolve.fitting", lambda *_: known)
+    monkeypatch.setattr("lookalike_indexer.embedding.transforms.transforms_of", lambda *_: known)
+    monkeypatch.setattr("lookalike_indexer.embedding.transforms.fitting", lambda *_: known)
     assert embed(weights=str(tmp_path / "own.pth"), name="second").class_names == "imagenet"
 
 

@@ -37,6 +37,18 @@ def test_the_groups_within_a_class_are_found_by_themselves(view: View):
     assert any("chosen as the k with the highest silhouette" in finding for finding in found.findings)
 
 
+def test_a_label_is_understood_as_people_say_it(make_collection):
+    labels = ["n03028079_church", "n03028079_church", "n02012849_crane", "n03126707_crane", "Gas pump"]
+    storage = make_collection(np.eye(5, dtype=np.float32), labels=labels)
+    view = View(CollectionReader.open(str(storage.root)))
+    assert split_label(view, "church").settings["label"] == "n03028079_church"
+    assert view.label_names[view.label_code("gas_pump")] == "Gas pump"
+    with pytest.raises(NotFoundError, match="'crane'; it may mean n02012849_crane, n03126707_crane"):
+        view.label_code("crane")
+    with pytest.raises(NotFoundError, match="'churches'; it has Gas pump, n02012849_crane"):
+        view.label_code("churches")
+
+
 def test_silhouettes_are_those_of_scikit_learn(view: View):
     found = split_label(view, "dog", k=3)
     members = found.tables["members"].to_pydict()
