@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
     from lookalike._paging import AsyncPager, Page, Pager
     from lookalike._request import request_id
-    from lookalike._served import Served, Timings
+    from lookalike._served import Plan, Served, Timings
     from lookalike._server import Limits, ServerInfo
     from lookalike._sync import Client
 
@@ -100,6 +100,7 @@ __all__ = [
     "OverloadedError",
     "Page",
     "Pager",
+    "Plan",
     "ProtocolError",
     "RecallPoint",
     "Served",
@@ -146,7 +147,7 @@ _MODULES = {
     "lookalike._neighbors": "Neighbor Neighbors NeighborsBatch",
     "lookalike._paging": "AsyncPager Page Pager",
     "lookalike._request": "request_id",
-    "lookalike._served": "Served Timings",
+    "lookalike._served": "Plan Served Timings",
     "lookalike._server": "Limits ServerInfo",
     "lookalike._sync": "Client",
 }

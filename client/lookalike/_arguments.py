@@ -66,6 +66,9 @@ class SearchOptions(TypedDict, total=False):
     exact: bool
     include_self: bool
     uris: bool
+    where: Where | None
+    fields: Fields
+    explain: bool
 
 
 class ClustersOptions(TypedDict, total=False):

@@ -70,18 +70,23 @@ def search(
     exact: bool,
     include_self: bool,
     uris: bool,
+    where: Where | None,
+    fields: Fields,
+    explain: bool,
     errors: Errors,
 ) -> Call[NeighborsBatch | Neighbors]:
     asked = query(given, errors)
     queries = _length(asked.batch)
-    fields = search_pb2.NeighborFields(keys=True, labels=True, uris=uris)
+    wanted = search_pb2.NeighborFields(keys=True, labels=True, uris=uris, attributes=_names(fields))
     request = search_pb2.SearchRequest(
         query=asked.batch,
         space=space,
         k=as_count("k", k, 1),
         include_self=include_self,
-        fields=fields,
+        fields=wanted,
         row_errors=asked.failed is not None,
+        filter=message_of(where),
+        explain=explain,
     )
     _set_effort(request, nprobe, recall, exact)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
@@ -21,13 +22,14 @@ _MOST_QUERIES = 8
 
 
 class Neighbor(NamedTuple):
-    """One neighbour of a query. `uri` is None unless it was asked for."""
+    """One neighbour of a query. `uri` is None unless it was asked for, `attributes` are those that were."""
 
     id: int
     key: str
     label: str | None
     distance: float
     uri: str | None
+    attributes: Mapping[str, Any] = NO_VALUES
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,8 +39,8 @@ class Neighbors(Columns[Neighbor]):
     ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity, or the
     Euclidean distance, as the index measures. labels: None where an image has
     none. uris: where each image's bytes are; None unless asked for. error: why
-    there are none, where the query failed with errors="rows". Arrays are
-    read-only.
+    there are none, where the query failed with errors="rows". attributes: the
+    columns that were asked for. Arrays are read-only.
     """
 
     ids: Int64
@@ -48,8 +50,9 @@ class Neighbors(Columns[Neighbor]):
     uris: tuple[str, ...] | None
     served: Served
     error: str | None = None
+    attributes: Attributes = field(default_factory=Attributes)
 
-    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris")
+    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris", "attributes")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,7 +69,14 @@ class Neighbors(Columns[Neighbor]):
 
     def _row(self, index: int) -> Neighbor:
         uri = None if self.uris is None else self.uris[index]
-        return Neighbor(int(self.ids[index]), self.keys[index], self.labels[index], float(self.distances[index]), uri)
+        return Neighbor(
+            int(self.ids[index]),
+            self.keys[index],
+            self.labels[index],
+            float(self.distances[index]),
+            uri,
+            self.attributes.row(index),
+        )
 
     def __repr__(self) -> str:
         if self.error is not None:
@@ -81,8 +91,8 @@ class NeighborsBatch(Columns[Neighbors]):
     The columns hold those of query 0 first, then those of query 1, and so on:
     query i has the rows offsets[i]:offsets[i + 1]. counts: int32, (n,). offsets:
     int64, (n + 1,). ids: int64, (sum of counts,). distances: float32, likewise.
-    errors: with errors="rows", why a query has no neighbours, by its row. Arrays
-    are read-only.
+    errors: with errors="rows", why a query has no neighbours, by its row.
+    attributes: the columns that were asked for. Arrays are read-only.
     """
 
     counts: Int32
@@ -94,6 +104,7 @@ class NeighborsBatch(Columns[Neighbors]):
     uris: tuple[str, ...] | None
     served: Served
     errors: Mapping[int, str] = field(default_factory=dict)
+    attributes: Attributes = field(default_factory=Attributes)
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -116,6 +127,7 @@ class NeighborsBatch(Columns[Neighbors]):
             distances=distances,
             uris=None if self.uris is None else tuple(self.uris[hit] for hit in hits),
             errors={place: self.errors[row] for place, row in enumerate(wanted) if row in self.errors},
+            attributes=self.attributes.taken(hits),
         )
 
     def _table(self) -> Mapping[str, Column]:
@@ -138,7 +150,8 @@ class NeighborsBatch(Columns[Neighbors]):
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
         uris = None if self.uris is None else self.uris[rows]
         keys, labels, error = self.keys[rows], self.labels[rows], self.errors.get(index)
-        return Neighbors(self.ids[rows], keys, labels, self.distances[rows], uris, self.served, error)
+        ids, distances, attributes = self.ids[rows], self.distances[rows], self.attributes[rows]
+        return Neighbors(ids, keys, labels, distances, uris, self.served, error, attributes)
 
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
@@ -152,7 +165,9 @@ def _columns(found: Neighbors | NeighborsBatch) -> dict[str, Column]:
         "label": found.labels,
         "distance": found.distances,
     }
-    return columns if found.uris is None else {**columns, "uri": found.uris}
+    if found.uris is not None:
+        columns["uri"] = found.uris
+    return found.attributes.beside(columns)
 
 
 def _lines(near: Neighbors) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from lookalike._collection import (
 from lookalike._memberships import Clusters, Members, MembershipsBatch
 from lookalike._neighbors import NeighborsBatch
 from lookalike._paging import Page
-from lookalike._served import Served, Timings
+from lookalike._served import Plan, Served, Timings
 from lookalike._server import Limits, ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
 
@@ -50,6 +50,20 @@ def served(message: types_pb2.Served) -> Served:
         timings=Timings(times.resolve_us, times.queue_us, times.search_us, times.lookup_us, times.total_us),
         index=message.index,
         notes=tuple(message.notes),
+        plan=_plan(message.plan) if message.HasField("plan") else None,
+    )
+
+
+def _plan(message: types_pb2.Plan) -> Plan:
+    return Plan(
+        strategy=message.strategy,
+        filter=message.filter,
+        matches=message.matches,
+        rows=message.rows,
+        lists_visited=message.lists_visited,
+        lists_skipped=message.lists_skipped,
+        local_share=_shortest(message.local_share) or None,
+        cached=message.cached,
     )
 
 
@@ -77,6 +91,7 @@ def neighbors(
         labels=_labels(columns.labels, total),
         distances=_array(columns.distances, np.float32, (total,)),
         uris=_texts(columns.uris, total) if uris else None,
+        attributes=_attributes.read(columns.attributes, total),
         served=served(reply.served),
         errors=_errors(reply.errors, queries, failed),
     )

@@ -23,6 +23,46 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How a search was made.
+
+    `strategy` is "exact" where every match was compared, "index" where the index
+    was searched without a filter, and otherwise how it was searched with one.
+    `filter` is the filter as text, "" without one. `matches` of the `rows` images
+    of the space match, exactly. `lists_visited` is the most inverted lists that a
+    query visited, `lists_skipped` the most among these that hold no match.
+    `local_share` is the share of matches among the images nearest to the query,
+    None where it was not looked at. `cached` tells that the matches were known.
+    """
+
+    strategy: str
+    filter: str
+    matches: int
+    rows: int
+    lists_visited: int
+    lists_skipped: int
+    local_share: float | None
+    cached: bool
+
+    def __str__(self) -> str:
+        """The plan as a sentence."""
+        share = 100 * self.matches / self.rows if self.rows else 0.0
+        told = [f"{self.matches:,} of {self.rows:,} images match ({share:.3g}%)"] if self.filter else []
+        told.append(_HOW.get(self.strategy, f"searched by {self.strategy}"))
+        if self.lists_visited:
+            skipped = f", {self.lists_skipped:,} without a match were skipped" if self.lists_skipped else ""
+            told.append(f"{self.lists_visited:,} lists visited{skipped}")
+        if self.local_share is not None:
+            told.append(f"{100 * self.local_share:.3g}% of the nearest images match")
+        if self.cached:
+            told.append("the matches were known from an earlier call")
+        return "; ".join(told)
+
+
+_HOW = {"exact": "every one of them was compared", "index": "searched by the index"}
+
+
+@dataclass(frozen=True)
 class Served:
     """What served a reply.
 
@@ -36,7 +76,9 @@ class Served:
     `pretrained` is False when the space's network is untrained: its neighbours
     mean nothing beyond colour and texture. `index` is the name of the index that
     was searched, "" when none was. `notes` are sentences that a reader of the
-    reply should know, such as that a clustering lacks images of its space.
+    reply should know, such as that a clustering lacks images of its space. `plan`
+    tells how a search with a filter was made; None without one, unless it was asked
+    for.
     """
 
     collection: str
@@ -50,3 +92,4 @@ class Served:
     timings: Timings
     index: str = ""
     notes: tuple[str, ...] = ()
+    plan: Plan | None = None

@@ -142,6 +142,9 @@ class Client(Experiments):
         exact: bool = False,
         include_self: bool = False,
         uris: bool = False,
+        where: Where | None = None,
+        fields: Fields = (),
+        explain: bool = False,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -154,6 +157,12 @@ class Client(Experiments):
         query has min(k, images) neighbours: further lists are visited where the
         first hold fewer. A query by key or id leaves its own image out unless
         `include_self`. `uris` asks for where each image's bytes are.
+
+        `where` is a filter, as text or as an expression of columns: each query has
+        min(k, matches) neighbours, all of which match, and `recall` means what it
+        means without one. `fields` are columns that come with the neighbours, "*" all
+        attributes of the collection. `served.plan` tells how a search with a filter
+        was made, and with `explain` any search.
 
         With `errors` "rows", a query of a batch that cannot be answered has no
         neighbours, and `errors` of the result says why, by row: a picture that cannot
@@ -183,6 +192,9 @@ class Client(Experiments):
             exact=exact,
             include_self=include_self,
             uris=uris,
+            where=where,
+            fields=fields,
+            explain=explain,
             errors=errors,
         )
         if call.undirected is not None:

@@ -123,6 +123,9 @@ class Client(Experiments):
         exact: bool = False,
         include_self: bool = False,
         uris: bool = False,
+        where: Where | None = None,
+        fields: Fields = (),
+        explain: bool = False,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -138,6 +141,9 @@ class Client(Experiments):
             exact=exact,
             include_self=include_self,
             uris=uris,
+            where=where,
+            fields=fields,
+            explain=explain,
             errors=errors,
         )
         call = await asyncio.to_thread(make) if takes_long(query) else make()

@@ -23,7 +23,7 @@ def test_search_by_key_gives_the_columns_of_one_query(client, geometry):
 def test_rows_carry_what_the_columns_do(client, geometry):
     near = client.search(id=9, k=2, uris=True)
     first, last = near
-    assert first == (8, "cats/08.jpg", "cats", pytest.approx(geometry(10), abs=1e-6), "/photos/cats/08.jpg")
+    assert first == (8, "cats/08.jpg", "cats", pytest.approx(geometry(10), abs=1e-6), "/photos/cats/08.jpg", {})
     assert near[-1] == last == near[1]
     assert near[np.int64(0)] == first
     with pytest.raises(IndexError, match="row 2 of 2"):

@@ -13,7 +13,7 @@ TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelle
 Clustering Clusters Collection Column DataLossError DeadlineExceededError Experiment FailedPreconditionError Filter
 GenerationChangedError Index InvalidArgumentError Limits LocalClient LookalikeError Member Members Membership
 Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError OverloadedError Page
-Pager ProtocolError RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages StoredResult Table
+Pager Plan ProtocolError RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages StoredResult Table
 Thumbnails Timings UnavailableError UnimplementedError aio cluster column distance open predicted probability
 request_id
 """

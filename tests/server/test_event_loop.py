@@ -27,6 +27,7 @@ from lookalike.v1 import (
     collection_pb2_grpc,
     experiment_pb2,
     experiment_pb2_grpc,
+    filter_pb2,
     search_pb2,
     search_pb2_grpc,
     server_pb2,
@@ -101,6 +102,17 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     for query, what in ((long, "long keys"), (pictures, "62 MiB of pictures")):
         yield "Search", what, search_pb2.SearchRequest(query=query, k=1)
         yield "GetMembership", what, cluster_pb2.GetMembershipRequest(query=query)
+    # As many values as fit into a message.
+    some_ids = filter_pb2.Filter(**{"in": filter_pb2.In(column="id", integers=range(5, 200_000, 2))})
+    columns = search_pb2.NeighborFields(attributes=["id", "key", "label", "format"])
+    for query in (by_vectors(LIMITS.max_batch), ids):
+        filtered = search_pb2.SearchRequest(query=query, k=100, filter=some_ids, fields=columns)
+        yield "Search", "a large filter and columns", filtered
+    yield "GetMembership", "a large filter", cluster_pb2.GetMembershipRequest(query=ids, members=9, filter=some_ids)
+    listed = {"page_size": 1000, "filter": some_ids, "fields": ["key", "format"]}
+    yield "ListMembers", "a filter", cluster_pb2.ListMembersRequest(clustering="tiny/k4", **listed)
+    yield "ListClusters", "a filter", cluster_pb2.ListClustersRequest(clustering="tiny/k4", filter=some_ids)
+    yield "ListImages", "a filter", collection_pb2.ListImagesRequest(**listed)
     yield "ListMembers", "a page", cluster_pb2.ListMembersRequest(clustering="tiny/k4", page_size=1000)
     yield "ListClusters", "", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
     yield "GetCollection", "", collection_pb2.GetCollectionRequest()

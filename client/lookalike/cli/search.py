@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import lookalike
+from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
 from lookalike.cli._options import (
     json_option,
     key_option,
@@ -42,6 +43,9 @@ from lookalike.cli._text import served_lines, table, to_json
 )
 @click.option("--exact", is_flag=True, help="Compare with every stored image.")
 @click.option("--include-self", is_flag=True, help="Do not leave out the image that a key names.")
+@where_option
+@fields_option
+@click.option("--explain", is_flag=True, help="Tell how the search was made, such as how many images match.")
 @key_option
 @json_option
 @montage_option
@@ -56,6 +60,9 @@ def search(
     recall: float | None,
     exact: bool,
     include_self: bool,
+    where: str | None,
+    fields: str,
+    explain: bool,
     as_key: bool,
     as_json: bool,
     montage: str | None,
@@ -77,26 +84,45 @@ def search(
                 recall=recall,
                 exact=exact,
                 include_self=include_self,
+                where=where,
+                fields=names_of(fields),
+                explain=explain,
                 **asked.query,
             )
         if montage is not None:
             _draw(client, asked, near, montage)
-    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k))
+    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k, explain))
     if montage is not None:
         click.echo(f"Wrote {montage}", err=as_json)
 
 
 def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
     rows = [
-        {"rank": rank, "id": each.id, "key": each.key, "label": each.label, "distance": each.distance}
+        plain_row(
+            {
+                "rank": rank,
+                "id": each.id,
+                "key": each.key,
+                "label": each.label,
+                "distance": each.distance,
+                "attributes": each.attributes,
+            }
+        )
         for rank, each in enumerate(near, 1)
     ]
     return {"query": asked.named, "neighbors": rows, "served": dataclasses.asdict(near.served)}
 
 
-def _as_text(near: lookalike.Neighbors, k: int) -> str:
-    rows = [(rank, each.distance, each.label, each.key) for rank, each in enumerate(near, 1)]
-    return f"{table(('rank', 'distance', 'label', 'key'), rows)}\n{served_lines(near.served, k)}"
+def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
+    names = list(near.attributes)
+    rows = [
+        (rank, each.distance, each.label, *(shown(each.attributes[name]) for name in names), each.key)
+        for rank, each in enumerate(near, 1)
+    ]
+    lines = [table(("rank", "distance", "label", *names, "key"), rows), served_lines(near.served, k)]
+    if explain and near.served.plan is not None:
+        lines.append(f"plan: {near.served.plan}.")
+    return "\n".join(lines)
 
 
 def _draw(client: lookalike.Client, asked: Subject, near: lookalike.Neighbors, path: str) -> None:

@@ -38,12 +38,16 @@ class SpaceImages:
         # The images' rows by those of the space; None where every image is in it.
         self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
 
+    def image_rows(self, rows: Int64) -> Int64:
+        """The rows of `Columns` of some rows of the space."""
+        return rows if self._rows is None else self._rows[rows]
+
     def texts(self, rows: Int64, wanted: Texts) -> ImageTexts:
         """The texts of some rows (n,) that are wanted."""
         if not any(wanted):
             return ImageTexts([], [], [])
         columns = self._columns
-        rows = rows if self._rows is None else self._rows[rows]
+        rows = self.image_rows(rows)
         return ImageTexts(
             columns.keys(rows) if wanted.keys else [],
             columns.labels(rows) if wanted.labels else [],

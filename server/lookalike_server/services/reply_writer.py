@@ -8,7 +8,7 @@ large reply is written in pieces.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,7 +42,8 @@ class ReplySpec(NamedTuple):
 
     `own` (queries,) is the id of each query's own image, which is left out; None
     where none has to be. `answered` are the rows of these queries among all
-    `asked`, None where they are all.
+    `asked`, None where they are all. `more`: further columns are read for the
+    reply, which takes as long as the disk does.
     """
 
     queries: int
@@ -51,6 +52,7 @@ class ReplySpec(NamedTuple):
     texts: Texts
     asked: int = 0
     answered: Int64 | None = None
+    more: bool = False
 
     def spread(self, counts: list[int]) -> list[int]:
         """The counts of all queries that were asked: one without an answer has no neighbours."""
@@ -69,7 +71,7 @@ class ReplySpec(NamedTuple):
     @property
     def is_large(self) -> bool:
         """Whether writing the reply takes too long for an event loop."""
-        return self.neighbors > _NUMBERS or self.neighbors * sum(self.texts) > _TEXTS
+        return self.more or self.neighbors > _NUMBERS or self.neighbors * sum(self.texts) > _TEXTS
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,10 @@ def write_batch(images: SpaceImages, hits: Sequence[Hits], calls: Sequence[Reply
     return _written(images, rows, distances, calls)
 
 
-def write_large(images: SpaceImages, hits: Hits, call: ReplySpec) -> bytes:
-    """The reply of one call of any size, for a thread of its own.
+def write_large(
+    images: SpaceImages, hits: Hits, call: ReplySpec, more: Callable[[Int64], bytes] | None = None
+) -> bytes:
+    """The reply of one call of any size, for a thread of its own. `more` writes what is asked for besides of rows.
 
     No step holds the interpreter's lock for as long as writing all at once would.
     """
@@ -125,6 +129,8 @@ def write_large(images: SpaceImages, hits: Hits, call: ReplySpec) -> bytes:
         piece = search_pb2.SearchResponse()
         _put_texts(piece.neighbors, texts, call.texts, 0, PIECE)
         pieces.append(piece.SerializeToString())
+    if more is not None:
+        pieces.append(more(found.rows))
     return b"".join(pieces)
 
 

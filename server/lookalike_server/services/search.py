@@ -23,12 +23,16 @@ from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.search.effort import Effort, Plan
 from lookalike_server.search.hits import Hits
+from lookalike_server.services import filtering
 from lookalike_server.services.answering import Answering
+from lookalike_server.services.filtering import Asked, fitting
+from lookalike_server.services.plans import Filtered, put_plan
 from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
 from lookalike_server.services.reply_writer import ReplySpec, texts_of, write_large
 from lookalike_server.services.request_checks import check_reply
 
 Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
 
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14
@@ -61,6 +65,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._resolver.checked_kind(request.query)
         texts = texts_of(request.fields)
         check_reply(snapshot.columns, count_of(request.query), request.k, texts, self._limits, "k")
+        columns = Asked.of(snapshot, request.fields.attributes, self._limits, "fields.attributes")
+        filtered = await self._filtered(snapshot, space, request) if request.HasField("filter") else None
         queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
         if space.engine.entry.metric == "cosine":
             queries = with_directions(queries, request.query, request.row_errors)
@@ -73,10 +79,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             texts,
             asked=queries.asked,
             answered=queries.rows if queries.failed else None,
+            more=bool(columns),
         )
         asked = time.perf_counter()
+        mask = None if filtered is None else filtered.mask
         answer, reply, reply_s = await self._answering.ask(
-            space, queries.vectors, queries.distinct, plan, None, deadline, spec
+            space, queries.vectors, queries.distinct, plan, mask, deadline, spec
         )
         hits = answer.result
         if self._audit and not plan.exact and not hits.scanned:
@@ -86,7 +94,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         searched = record.stage("search", taken, watch.search_us / 1e6)
         if reply is None:
-            reply = await self._written(space, hits, spec, watch)
+            reply = await self._written(space, hits, spec, columns, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
         # Filled in place: a message that is given to another one's constructor is copied.
         rest = search_pb2.SearchResponse()
@@ -98,14 +106,36 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         last.batch_size = answer.size
         last.index = space.engine.entry.name
         last.notes.extend(visible.texts(space.notes))
+        if filtered is not None or request.explain:
+            put_plan(last.plan, space, hits, exact, filtered)
         rest.errors.extend(row_errors(queries.failed))
         behind = rest.SerializeToString()
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
-    async def _written(self, space: Space, hits: Hits, spec: ReplySpec, watch: Stopwatch) -> bytes:
-        """A large reply, which would hold up the event loop."""
+    async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> Filtered:
+        """What the filter of a call comes to in a space."""
         began = time.perf_counter()
-        reply = await self._workers.run(lambda: write_large(space.images, hits, spec), spec.queries)
+        found = await filtering.found(snapshot, request.filter, self._workers)
+        matches = found.matches
+        mask = matches.masks.get(space.name)
+        if mask is None:
+            mask = await self._workers.run(lambda: snapshot.filters.mask(matches, space.name, space.mask))
+        record.stage("filter", began, time.perf_counter() - began)
+        return Filtered(found, mask)
+
+    async def _written(self, space: Space, hits: Hits, spec: ReplySpec, columns: Asked, watch: Stopwatch) -> bytes:
+        """A large reply, or one with further columns, which would hold up the event loop."""
+        began = time.perf_counter()
+        images = space.images
+
+        def more(rows: Int64) -> bytes:
+            values = columns.of_rows(images.image_rows(rows))
+            return search_pb2.SearchResponse(neighbors=search_pb2.Neighbors(attributes=values)).SerializeToString()
+
+        def written() -> bytes:
+            return fitting(write_large(images, hits, spec, more if columns else None), self._limits)
+
+        reply = await self._workers.run(written, spec.queries)
         watch.lookup_us = round((time.perf_counter() - began) * 1e6)
         return reply
 

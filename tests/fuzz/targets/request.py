@@ -110,6 +110,8 @@ def seeds() -> Iterator[bytes]:
     yield _seed("GetImages", collection_pb2.GetImagesRequest(ids=types_pb2.Ids(values=[5])))
     yield _seed("ListImages", collection_pb2.ListImagesRequest(label="label1", page_size=3, page_token="AAAA"))  # noqa: S106
     words = filter_pb2.Filter(text="label = 'label1' and id > 9 or cluster = 1")
+    columns = search_pb2.NeighborFields(attributes=["*", "label", "bytes"])
+    yield _seed("Search", search_pb2.SearchRequest(query=queries[1], k=3, filter=words, fields=columns, explain=True))
     yield _seed("ListImages", collection_pb2.ListImagesRequest(filter=words, fields=["format", "*"]))
     yield _seed("ListMembers", cluster_pb2.ListMembersRequest(clustering="tiny/k3", filter=words, fields=["label"]))
     yield _seed("ListClusters", cluster_pb2.ListClustersRequest(clustering="tiny/k3", filter=words))

@@ -1,0 +1,28 @@
+"""How a search was made, as the reply tells it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from lookalike.v1 import types_pb2
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.filters.matching import Found
+from lookalike_server.generation.spaces import Space
+from lookalike_server.search.hits import Hits
+
+
+class Filtered(NamedTuple):
+    """What the filter of a call comes to in a space."""
+
+    found: Found
+    mask: RowMask
+
+
+def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filtered: Filtered | None) -> None:
+    """Tell how hits were found; `exact`: whatever may be found was compared."""
+    plan.strategy = "exact" if exact else "index"
+    plan.rows = plan.matches = len(space.rows.ids)
+    plan.lists_visited = 0 if exact or not space.engine.entry.nlist else hits.nprobe
+    if filtered is not None:
+        plan.filter, plan.cached = filtered.found.matches.text, filtered.found.cached
+        plan.matches = filtered.mask.count
