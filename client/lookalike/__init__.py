@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lookalike._experiments import Attribution, Experiment, StoredResult, Table
     from lookalike._filters import Column, Filter, column
     from lookalike._image_terms import cluster, distance, predicted, probability
+    from lookalike._labels import Label, Labels
     from lookalike._local import LocalClient, open  # noqa: A004
     from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
     from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
@@ -84,6 +85,8 @@ __all__ = [
     "GenerationChangedError",
     "Index",
     "InvalidArgumentError",
+    "Label",
+    "Labels",
     "Limits",
     "LocalClient",
     "LookalikeError",
@@ -142,6 +145,7 @@ _MODULES = {
     "lookalike._experiments": "Attribution Experiment StoredResult Table",
     "lookalike._filters": "Column Filter column",
     "lookalike._image_terms": "cluster distance predicted probability",
+    "lookalike._labels": "Label Labels",
     "lookalike._local": "LocalClient open",
     "lookalike._memberships": "Cluster Clusters Member Members Membership Memberships MembershipsBatch",
     "lookalike._neighbors": "Neighbor Neighbors NeighborsBatch",

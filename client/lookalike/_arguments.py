@@ -15,6 +15,7 @@ from lookalike._pictures import Picture
 Errors: TypeAlias = Literal["raise", "rows"]
 # The names of columns that a result has besides, or "*" for all attributes of the collection.
 Fields: TypeAlias = Sequence[str] | str
+Order: TypeAlias = Literal["id", "spread"]
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
 

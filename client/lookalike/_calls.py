@@ -15,10 +15,11 @@ import numpy as np
 from google.protobuf import message, wrappers_pb2
 
 from lookalike import _replies
-from lookalike._arguments import Errors, Fields, IdSequence
+from lookalike._arguments import Errors, Fields, IdSequence, Order
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import InvalidArgumentError, ProtocolError
 from lookalike._filters import Where, message_of
+from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
@@ -32,6 +33,7 @@ Reply = TypeVar("Reply", bound=message.Message)
 _INT32_MAX = 2**31 - 1
 # SERVING of grpc.health.v1.HealthCheckResponse.ServingStatus.
 _SERVING = 1
+_ORDERS = {"id": collection_pb2.IMAGE_ORDER_ID, "spread": collection_pb2.IMAGE_ORDER_SPREAD}
 
 
 @dataclass(frozen=True)
@@ -187,10 +189,13 @@ def lookup(given: Mapping[str, Any], fields: Fields) -> Call[StoredImages | Stor
 
 
 def images_page(
-    label: str, where: Where | None, fields: Fields, page_size: int, token: str
+    label: str, where: Where | None, order: Order, fields: Fields, page_size: int, token: str
 ) -> Call[Page[StoredImages]]:
+    if order not in _ORDERS:
+        raise InvalidArgumentError(f"order={order!r} must be 'id' or 'spread'.")
     request = collection_pb2.ListImagesRequest(
         label=label,
+        order=_ORDERS[order],
         page_size=as_count("page_size", page_size, 0),
         page_token=token,
         filter=message_of(where),
@@ -198,6 +203,12 @@ def images_page(
     )
     reply = collection_pb2.ListImagesResponse
     return make_call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
+
+
+def labels_page(page_size: int, token: str) -> Call[Page[Labels]]:
+    request = collection_pb2.ListLabelsRequest(page_size=as_count("page_size", page_size, 0), page_token=token)
+    reply = collection_pb2.ListLabelsResponse
+    return make_call("lookalike.v1.CollectionService/ListLabels", request, reply, _replies.labels_page)
 
 
 def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:

@@ -22,6 +22,7 @@ from lookalike._collection import (
     StoredImages,
     Thumbnails,
 )
+from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, MembershipsBatch
 from lookalike._neighbors import NeighborsBatch
 from lookalike._paging import Page
@@ -225,6 +226,11 @@ def found_images(reply: collection_pb2.GetImagesResponse, asked: int) -> StoredI
 
 def images_page(reply: collection_pb2.ListImagesResponse) -> Page[StoredImages]:
     return Page(images(reply.images), reply.total, reply.next_page_token, served(reply.served))
+
+
+def labels_page(reply: collection_pb2.ListLabelsResponse) -> Page[Labels]:
+    labels = Labels(tuple(reply.labels), _array(reply.counts, np.int64, (len(reply.labels),)))
+    return Page(labels, reply.total, reply.next_page_token, served(reply.served))
 
 
 def thumbnails(reply: collection_pb2.GetThumbnailsResponse, asked: int) -> Thumbnails:

@@ -18,6 +18,7 @@ from lookalike._arguments import (
     IdSequence,
     ManyImages,
     OneImage,
+    Order,
     SearchMany,
     SearchOne,
 )
@@ -27,6 +28,7 @@ from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._filters import Where
+from lookalike._labels import Label, Labels
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
@@ -308,13 +310,16 @@ class Client(Experiments):
         *,
         label: str = "",
         where: Where | None = None,
+        order: Order = "id",
         fields: Fields = (),
         page_size: int = 0,
         timeout: float | None = None,
     ) -> Pager[StoredImage, StoredImages]:
-        """The images of the collection by ascending id, fetched page by page.
+        """The images of the collection, fetched page by page.
 
         `label` and `where`, a filter, say which; all when they are left out.
+        `order` is "id" for ascending ids, or "spread" for one whose beginning
+        is a sample of them all.
         `fields` are columns that come with them, "*" all attributes of the
         collection. `page_size` is the server's default when 0; `timeout` is that of each page.
 
@@ -323,7 +328,17 @@ class Client(Experiments):
         >>> [len(page.items) for page in client.images(page_size=4).pages()]
         [4, 4, 3]
         """
-        return Pager(lambda token: self._send(_calls.images_page(label, where, fields, page_size, token), timeout))
+        return Pager(
+            lambda token: self._send(_calls.images_page(label, where, order, fields, page_size, token), timeout)
+        )
+
+    def labels(self, *, page_size: int = 0, timeout: float | None = None) -> Pager[Label, Labels]:
+        """The labels by name, with how many images have each, fetched page by page; the arguments are as of `images`.
+
+        >>> list(client.labels())
+        [Label(label='cats', images=5), Label(label='dogs', images=5)]
+        """
+        return Pager(lambda token: self._send(_calls.labels_page(page_size, token), timeout))
 
     def thumbnails(
         self,

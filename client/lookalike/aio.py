@@ -26,6 +26,7 @@ from lookalike._arguments import (
     IdSequence,
     ManyImages,
     OneImage,
+    Order,
     SearchMany,
     SearchOne,
 )
@@ -35,6 +36,7 @@ from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._filters import Where
+from lookalike._labels import Label, Labels
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import illustrate
@@ -226,12 +228,19 @@ class Client(Experiments):
         *,
         label: str = "",
         where: Where | None = None,
+        order: Order = "id",
         fields: Fields = (),
         page_size: int = 0,
         timeout: float | None = None,
     ) -> AsyncPager[StoredImage, StoredImages]:
-        """The images of the collection by ascending id, fetched page by page."""
-        return AsyncPager(lambda token: self._send(_calls.images_page(label, where, fields, page_size, token), timeout))
+        """The images of the collection, fetched page by page."""
+        return AsyncPager(
+            lambda token: self._send(_calls.images_page(label, where, order, fields, page_size, token), timeout)
+        )
+
+    def labels(self, *, page_size: int = 0, timeout: float | None = None) -> AsyncPager[Label, Labels]:
+        """The labels by name, with how many images have each, fetched page by page."""
+        return AsyncPager(lambda token: self._send(_calls.labels_page(page_size, token), timeout))
 
     async def thumbnails(self, ids: IdSequence, *, size: int = 160, timeout: float | None = None) -> Thumbnails:
         """Small upright JPEGs of stored images; `size` is the longer side in pixels, 16 to 512."""

@@ -379,9 +379,23 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
 
     def ListImages(self, request, context):
         rows = [i for i in range(len(KEYS)) if request.label in ("", LABELS[i])]
+        if request.order == collection_pb2.IMAGE_ORDER_SPREAD:  # as 7 and the number of rows have no common divisor
+            rows = [rows[7 * place % len(rows)] for place in range(len(rows))]
         page, following = page_of(rows, request.page_size, request.page_token, self.toy, context)
         return collection_pb2.ListImagesResponse(
             images=self.columns(page), total=len(rows), next_page_token=following, served=self.toy.served("")
+        )
+
+    def ListLabels(self, request, context):
+        names = sorted({label for label in LABELS if label})
+        page, following = page_of(list(range(len(names))), request.page_size, request.page_token, self.toy, context)
+        labels = [names[place] for place in page]
+        return collection_pb2.ListLabelsResponse(
+            labels=labels,
+            counts=wire.encode(np.array([LABELS.count(label) for label in labels], np.int64)),
+            total=len(names),
+            next_page_token=following,
+            served=self.toy.served(""),
         )
 
     def GetThumbnails(self, request, context):

@@ -45,6 +45,25 @@ def test_images_are_read_page_by_page(client, toy):
     assert list(client.images(label="birds")) == []
 
 
+def test_images_are_read_in_the_order_that_is_asked_for(client, toy):
+    spread = [image.id for image in client.images(order="spread", page_size=4)]
+    assert spread[:3] == [0, 7, 3]
+    assert sorted(spread) == list(range(11))
+    with pytest.raises(lookalike.InvalidArgumentError, match="order='random' must be 'id' or 'spread'"):
+        client.images(order="random").pages().__next__()
+    assert toy.calls == ["ListImages"] * 3
+
+
+def test_labels_come_with_how_many_images_have_them(client, toy):
+    (first, second) = client.labels(page_size=1).pages()
+    assert (first.items.labels, first.items.images.tolist(), first.total) == (("cats",), [5], 2)
+    assert second.items[0] == lookalike.Label("dogs", 5)
+    assert repr(second.items) == "<Labels 1: 'dogs'>"
+    assert "dogs" in second.items._repr_html_()
+    assert second.items.images.dtype == np.int64
+    assert toy.calls == ["ListLabels"] * 2
+
+
 def test_a_new_generation_between_pages_is_an_error(client, toy):
     images = iter(client.images(page_size=4))
     assert next(images).id == 0

@@ -80,6 +80,41 @@ async def test_pages_list_every_image_once(make_toy, serve, label) -> None:
     assert found == expected
 
 
+@pytest.mark.parametrize("label", ["", "label1"])
+async def test_images_in_spread_order_come_once_and_from_everywhere_early(make_toy, serve, label) -> None:
+    toy = make_toy()
+    ask = pb.ListImagesRequest(label=label, page_size=20, order=pb.IMAGE_ORDER_SPREAD)
+    found: list[int] = []
+    async with serve(toy) as served:
+        by_id = wire.decode((await served.collection.ListImages(pb.ListImagesRequest(label=label))).images.ids).tolist()
+        total = (await served.collection.ListImages(ask)).total
+        while len(found) < total:
+            page = await served.collection.ListImages(ask)
+            found += wire.decode(page.images.ids).tolist()
+            ask.page_token = page.next_page_token
+        token = (await served.collection.ListImages(pb.ListImagesRequest(label=label, page_size=20))).next_page_token
+        with pytest.raises(grpc.aio.AioRpcError, match="another request"):
+            await served.collection.ListImages(pb.ListImagesRequest(label=label, page_token=token, order=ask.order))
+    assert set(by_id) <= set(found)
+    assert len(set(found)) == total
+    # Of the first twenty there is one in each tenth of all.
+    assert {int(10 * sorted(found).index(one) / total) for one in found[:20]} == set(range(10))
+
+
+async def test_labels_are_listed_by_name_with_their_numbers(make_toy, serve) -> None:
+    ask = pb.ListLabelsRequest(page_size=1)
+    listed: dict[str, int] = {}
+    async with serve(make_toy()) as served:
+        while ask.page_token or not listed:
+            page = await served.collection.ListLabels(ask)
+            listed |= dict(zip(page.labels, wire.decode(page.counts).tolist(), strict=True))
+            assert page.total == 2
+            ask.page_token = page.next_page_token
+        pages = [await served.collection.ListImages(pb.ListImagesRequest(label=label)) for label in listed]
+    assert list(listed) == ["label1", "label2"]
+    assert list(listed.values()) == [page.total for page in pages]
+
+
 async def test_a_label_that_no_image_has(make_toy, serve, refused) -> None:
     async with serve(make_toy()) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:

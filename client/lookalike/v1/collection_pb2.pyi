@@ -45,6 +45,34 @@ METRIC_L2: Metric.ValueType  # 2
 """Euclidean distance."""
 global___Metric = Metric
 
+class _ImageOrder:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _ImageOrderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ImageOrder.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    IMAGE_ORDER_UNSPECIFIED: _ImageOrder.ValueType  # 0
+    """Not set: by ascending id."""
+    IMAGE_ORDER_ID: _ImageOrder.ValueType  # 1
+    """By ascending id."""
+    IMAGE_ORDER_SPREAD: _ImageOrder.ValueType  # 2
+    """Each image once, so that the first images are spread evenly over all,
+    however many are read.
+    """
+
+class ImageOrder(_ImageOrder, metaclass=_ImageOrderEnumTypeWrapper):
+    """The order of a listing of images."""
+
+IMAGE_ORDER_UNSPECIFIED: ImageOrder.ValueType  # 0
+"""Not set: by ascending id."""
+IMAGE_ORDER_ID: ImageOrder.ValueType  # 1
+"""By ascending id."""
+IMAGE_ORDER_SPREAD: ImageOrder.ValueType  # 2
+"""Each image once, so that the first images are spread evenly over all,
+however many are read.
+"""
+global___ImageOrder = ImageOrder
+
 @typing.final
 class Space(google.protobuf.message.Message):
     """An embedding space."""
@@ -483,6 +511,7 @@ class ListImagesRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    ORDER_FIELD_NUMBER: builtins.int
     label: builtins.str
     """Only images with this label; all when empty."""
     page_size: builtins.int
@@ -491,6 +520,8 @@ class ListImagesRequest(google.protobuf.message.Message):
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    order: global___ImageOrder.ValueType
+    """In which order."""
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
         """Only images that match."""
@@ -507,9 +538,10 @@ class ListImagesRequest(google.protobuf.message.Message):
         page_token: builtins.str = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
+        order: global___ImageOrder.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["fields", b"fields", "filter", b"filter", "label", b"label", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fields", b"fields", "filter", b"filter", "label", b"label", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListImagesRequest = ListImagesRequest
 
@@ -547,6 +579,71 @@ class ListImagesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["images", b"images", "next_page_token", b"next_page_token", "served", b"served", "total", b"total"]) -> None: ...
 
 global___ListImagesResponse = ListImagesResponse
+
+@typing.final
+class ListLabelsRequest(google.protobuf.message.Message):
+    """Asks for a page of labels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """At most this many; the server's default when 0, never more than
+    Limits.max_page_size.
+    """
+    page_token: builtins.str
+    """From the previous page's next_page_token; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListLabelsRequest = ListLabelsRequest
+
+@typing.final
+class ListLabelsResponse(google.protobuf.message.Message):
+    """A page of labels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LABELS_FIELD_NUMBER: builtins.int
+    COUNTS_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    total: builtins.int
+    """The number of labels in all."""
+    next_page_token: builtins.str
+    """For the next page; empty on the last. Bound to the generation."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """The labels of this page, by code points."""
+
+    @property
+    def counts(self) -> lookalike.v1.types_pb2.Tensor:
+        """int64: the number of images with each."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        labels: collections.abc.Iterable[builtins.str] | None = ...,
+        counts: lookalike.v1.types_pb2.Tensor | None = ...,
+        total: builtins.int = ...,
+        next_page_token: builtins.str = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["counts", b"counts", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "labels", b"labels", "next_page_token", b"next_page_token", "served", b"served", "total", b"total"]) -> None: ...
+
+global___ListLabelsResponse = ListLabelsResponse
 
 @typing.final
 class GetThumbnailsRequest(google.protobuf.message.Message):

@@ -30,6 +30,11 @@ class CollectionServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_collection__pb2.ListImagesRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_collection__pb2.ListImagesResponse.FromString,
                 )
+        self.ListLabels = channel.unary_unary(
+                '/lookalike.v1.CollectionService/ListLabels',
+                request_serializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.FromString,
+                )
         self.GetThumbnails = channel.unary_unary(
                 '/lookalike.v1.CollectionService/GetThumbnails',
                 request_serializer=lookalike_dot_v1_dot_collection__pb2.GetThumbnailsRequest.SerializeToString,
@@ -56,7 +61,14 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListImages(self, request, context):
-        """Lists images by ascending id, all or those that match.
+        """Lists images, all or those that match.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLabels(self, request, context):
+        """Lists the labels by name, with the number of images of each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,6 +99,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListImages,
                     request_deserializer=lookalike_dot_v1_dot_collection__pb2.ListImagesRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_collection__pb2.ListImagesResponse.SerializeToString,
+            ),
+            'ListLabels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabels,
+                    request_deserializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.SerializeToString,
             ),
             'GetThumbnails': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThumbnails,
@@ -152,6 +169,23 @@ class CollectionService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.CollectionService/ListImages',
             lookalike_dot_v1_dot_collection__pb2.ListImagesRequest.SerializeToString,
             lookalike_dot_v1_dot_collection__pb2.ListImagesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListLabels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.CollectionService/ListLabels',
+            lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.SerializeToString,
+            lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

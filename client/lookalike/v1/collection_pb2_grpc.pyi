@@ -37,7 +37,13 @@ class CollectionServiceStub:
         lookalike.v1.collection_pb2.ListImagesRequest,
         lookalike.v1.collection_pb2.ListImagesResponse,
     ]
-    """Lists images by ascending id, all or those that match."""
+    """Lists images, all or those that match."""
+
+    ListLabels: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.collection_pb2.ListLabelsRequest,
+        lookalike.v1.collection_pb2.ListLabelsResponse,
+    ]
+    """Lists the labels by name, with the number of images of each."""
 
     GetThumbnails: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
@@ -66,7 +72,13 @@ class CollectionServiceAsyncStub:
         lookalike.v1.collection_pb2.ListImagesRequest,
         lookalike.v1.collection_pb2.ListImagesResponse,
     ]
-    """Lists images by ascending id, all or those that match."""
+    """Lists images, all or those that match."""
+
+    ListLabels: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.collection_pb2.ListLabelsRequest,
+        lookalike.v1.collection_pb2.ListLabelsResponse,
+    ]
+    """Lists the labels by name, with the number of images of each."""
 
     GetThumbnails: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
@@ -101,7 +113,15 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         request: lookalike.v1.collection_pb2.ListImagesRequest,
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.collection_pb2.ListImagesResponse, collections.abc.Awaitable[lookalike.v1.collection_pb2.ListImagesResponse]]:
-        """Lists images by ascending id, all or those that match."""
+        """Lists images, all or those that match."""
+
+    @abc.abstractmethod
+    def ListLabels(
+        self,
+        request: lookalike.v1.collection_pb2.ListLabelsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.collection_pb2.ListLabelsResponse, collections.abc.Awaitable[lookalike.v1.collection_pb2.ListLabelsResponse]]:
+        """Lists the labels by name, with the number of images of each."""
 
     @abc.abstractmethod
     def GetThumbnails(

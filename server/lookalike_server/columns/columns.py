@@ -40,6 +40,8 @@ class Columns:
         self._label_names: list[str] = [*labels.dictionary.to_pylist(), ""]
         none = len(labels.dictionary)
         self._labels: Int32 = labels.indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int32)
+        # Codes by the name of their label.
+        self._labels_by_name = np.argsort(np.array(self._label_names[:-1], object), kind="stable")
         self._by_key = KeyIndex(self._keys)
         self._by_label = KeyIndex(labels.dictionary.cast(pa.large_string()))
         # Images by label, and where each label's begin: a page of them is a slice.
@@ -55,6 +57,11 @@ class Columns:
     @property
     def label_count(self) -> int:
         return len(self._label_names) - 1
+
+    def labels_by_name(self, start: int, stop: int) -> tuple[list[str], Int64]:
+        """The labels at places `start` to `stop` - 1 of all by name, and how many images have each."""
+        codes = self._labels_by_name[start:stop]
+        return [self._label_names[code] for code in codes.tolist()], np.diff(self._label_starts)[codes]
 
     def rows_of_ids(self, ids: Int64) -> Int64:
         """The rows of some ids, which must all be there; NotFoundError names the first that is not."""

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf import json_format
 
+from lookalike import wire
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.columns import RowsWithLabel
+from lookalike_server.columns.spread import spread
 from lookalike_server.common import visible
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
@@ -86,7 +88,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             columns = snapshot.columns
             asked = Asked.of(snapshot, request.fields, self._limits)
             listed: Int64 | RowsWithLabel | None = columns.rows_with_label(request.label) if request.label else None
-            named = f"images/{request.label}"
+            spreads = request.order == collection_pb2.IMAGE_ORDER_SPREAD
+            named = f"images/{'spread' if spreads else 'id'}/{request.label}"
             if request.HasField("filter"):
                 matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
                 labelled = listed
@@ -99,8 +102,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             page = pager.page(request.page_token, request.page_size, total, self._limits)
 
             def found() -> bytes:
-                chosen = np.arange(page.start, page.stop) if listed is None else listed[page.start : page.stop]
-                rows = chosen.astype(np.int64, copy=False)
+                places = spread(page.start, page.stop, total) if spreads else np.arange(page.start, page.stop)
+                rows = places if listed is None else listed[places].astype(np.int64, copy=False)
                 return fitting(
                     collection_pb2.ListImagesResponse(
                         images=replies.images(columns, rows, asked.of_rows(rows)),
@@ -113,6 +116,31 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
 
             length = page.stop - page.start
             return await (self._workers.run(found) if asked else self._workers.looked_up(found, length))
+
+    async def ListLabels(
+        self, request: collection_pb2.ListLabelsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        """The bytes of a ListLabelsResponse."""
+        watch = Stopwatch()
+        with self._current.lease() as snapshot:
+            columns = snapshot.columns
+            pager = Pager(snapshot.generation, "labels")
+            page = pager.page(request.page_token, request.page_size, columns.label_count, self._limits)
+
+            def found() -> bytes:
+                labels, counts = columns.labels_by_name(page.start, page.stop)
+                return fitting(
+                    collection_pb2.ListLabelsResponse(
+                        labels=labels,
+                        counts=wire.encode(counts),
+                        total=page.total,
+                        next_page_token=pager.token_after(page),
+                        served=served(snapshot, None, watch),
+                    ).SerializeToString(),
+                    self._limits,
+                )
+
+            return await self._workers.looked_up(found, page.stop - page.start)
 
     async def GetThumbnails(
         self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -116,4 +116,5 @@ def seeds() -> Iterator[bytes]:
     yield _seed("ListMembers", cluster_pb2.ListMembersRequest(clustering="tiny/k3", filter=words, fields=["label"]))
     yield _seed("ListClusters", cluster_pb2.ListClustersRequest(clustering="tiny/k3", filter=words))
     yield _seed("GetMembership", cluster_pb2.GetMembershipRequest(query=queries[1], members=2, filter=words))
+    yield _seed("ListLabels", collection_pb2.ListLabelsRequest(page_size=3, page_token="AAAA"))  # noqa: S106
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))
