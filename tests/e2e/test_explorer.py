@@ -33,6 +33,11 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 # WebGL by the processor, so that the map is drawn on any machine.
 FLAGS += ["--use-gl=angle", "--use-angle=swiftshader", "--disable-dev-shm-usage"]
 CLASSES, EACH, CLUSTERS = 6, 6, 6
+# Labels that have to fit wherever others do.
+LONG = {
+    "english_springer": "Rindfleischetikettierungsueberwachungsaufgabenuebertragungsgesetz",
+    "church": "a_place_of_worship_of_which_somebody_wrote_down_all_there_is_to_say_before_giving_it_a_name",
+}
 STEPS = ["step0", "step10", "step100"]
 PATIENCE_MS = 60_000
 
@@ -76,6 +81,7 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     with (photos_dir / "manifest.csv").open() as listing:
         for row in csv.DictReader(listing):
             label = row["label"].partition("_")[2]
+            label = LONG.get(label, label)
             if row["set"] != "imagenette" or (label not in there and len(there) == CLASSES):
                 continue
             there[label] = there.get(label, 0) + 1
@@ -88,6 +94,7 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
+<<<<<<< HEAD
     folder = tmp_path_factory.mktemp("collections") / "photographs"
     options = [
         "--model",
@@ -99,6 +106,10 @@ def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.
         "--clusters",
         CLUSTERS,
     ]
+=======
+    folder = tmp_path_factory.mktemp("collections") / "photographs_of_everything_that_somebody_had_at_hand_that_day"
+    options = ["--model", "resnet18", "--weights", resnet18_weights, "--clusters", CLUSTERS]
+>>>>>>> 2d13911 (explorer: nothing wider than the window, numbers with names, labels listed)
     lookalike("index", pictures, "--collection", folder, *options)
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")
@@ -208,17 +219,17 @@ def seen(image: Any) -> None:
     expect(image).not_to_have_js_property("naturalWidth", 0)
 
 
-def drop(page: Any, picture: Path) -> None:
+def drop(page: Any, picture: Path, kind: str = "image/jpeg") -> None:
     """Drop a file on the page, as a person does."""
     data = base64.b64encode(picture.read_bytes()).decode()
     transfer = page.evaluate_handle(
-        """data => {
+        """([data, name, type]) => {
             const bytes = Uint8Array.from(atob(data), (each) => each.charCodeAt(0));
             const transfer = new DataTransfer();
-            transfer.items.add(new File([bytes], "dropped.jpg", { type: "image/jpeg" }));
+            transfer.items.add(new File([bytes], name, { type }));
             return transfer;
         }""",
-        data,
+        [data, picture.name, kind],
     )
     page.dispatch_event("main", "dragenter", {"dataTransfer": transfer})
     expect(page.locator("#drop")).to_be_visible()
@@ -251,6 +262,21 @@ def test_a_chosen_file_is_searched_with_too(open_page, pictures):
     expect(tiles(page).first).to_have_attribute("title", f"{label}/05.jpg")
 
 
+def test_a_dropped_file_that_is_no_picture_is_said_to_be_none(open_page, tmp_path, pictures):
+    page = open_page("clusters")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("no picture")
+    refusal = page.locator("#refusal")
+    # By its type, by what the server finds in it, and by what a broken picture begins like.
+    for kind, words in (("text/plain", "notes.txt is no picture: drop a JPEG"), ("", "no picture that can be looked")):
+        drop(page, notes, kind)
+        expect(refusal).to_contain_text(words)
+        expect(page.locator(".card")).to_have_count(CLUSTERS)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    refusal.get_by_role("button", name="Close").click()
+    expect(refusal).to_be_hidden()
+
+
 def test_neighbours_are_followed_and_the_way_back_is_kept(open_page):
     page = open_page("search?id=0&k=5")
     expect(tiles(page)).to_have_count(5)
@@ -268,10 +294,13 @@ def test_the_settings_are_in_the_address(open_page):
     page.get_by_label("How many (k)").fill("7")
     page.get_by_label("How many (k)").press("Enter")
     expect(tiles(page)).to_have_count(7)
-    page.get_by_label("How hard to look").select_option("exact")
+    page.get_by_label("Accuracy").select_option("exact")
     expect(page).to_have_url(re.compile("exact=1"))
     expect(page.locator("#served")).to_contain_text("every image compared")
-    label = page.locator(".tile .label").last.inner_text().replace(" ", "_")
+    labels = page.locator("#control-label-list option")
+    expect(labels).to_have_count(CLASSES)
+    assert labels.first.inner_text() == f"{EACH} images"
+    label = page.locator(".tile .label").last.inner_text()  # as it is shown, not as it is stored
     page.get_by_label("Only the label").fill(label)
     page.get_by_label("Only the label").press("Enter")
     expect(page).to_have_url(re.compile("label="))
@@ -380,6 +409,25 @@ def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(
     expect(page.locator(".legend")).to_contain_text("cluster 0")
 
 
+def test_no_wheel_loses_the_map_and_a_double_click_shows_all_of_it(open_page):
+    page = open_page("map")
+    stage = page.locator(".stage[data-ready=true]")
+    box = stage.bounding_box()
+    everything = {"zoom": "1.000", "inside": str(CLASSES * EACH)}
+    for right, down in ((0.02, 0.03), (0.97, 0.96), (0.5, 0.03)):
+        for notch in (-120, 120):
+            page.mouse.move(box["x"] + right * box["width"], box["y"] + down * box["height"])
+            for _ in range(30):
+                page.mouse.wheel(0, notch)
+            expect(stage).to_have_attribute("data-zoom", "24.000" if notch < 0 else "0.800")
+            # Only when it stands still does it tell how many points are inside.
+            expect(stage).to_have_attribute("data-inside", re.compile(r"^[1-9]\d*$"))
+            assert page.locator(".near").count() or notch > 0
+        page.mouse.dblclick(box["x"] + 0.02 * box["width"], box["y"] + 0.03 * box["height"])
+        for name, value in everything.items():
+            expect(stage).to_have_attribute(f"data-{name}", value)
+
+
 def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
     page = open_page("map?colour=prediction")
     counts = page.locator(".legend button .print").all_inner_texts()
@@ -480,6 +528,39 @@ VIEWS = {
     "error": "image?id=999999",
     "login": "login",
 }
+
+
+@pytest.mark.parametrize("width", [390, 1366, 1920])
+def test_no_view_scrolls_sideways_however_long_names_are(open_page, width):
+    page = open_page("login", viewport={"width": width, "height": 900})
+    # The names of clusters are those of classes of ImageNet, joined.
+    page.route("**/api/experiments/interpret*", named_at_length)
+    cards: list[list[float]] = []
+    for view, path in VIEWS.items():
+        page.goto(path)
+        page.wait_for_load_state("networkidle")
+        wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1], view
+        if view == "clusters":
+            expect(page.locator(".card h2").first).to_contain_text("Donaudampfschiff")
+            edges = "map((each) => each.getBoundingClientRect()).flatMap(({ left, right }) => [left, right])"
+            parts = f"[card, ...card.querySelectorAll('h2, .print')].{edges}"
+            cards = page.evaluate(f"[...document.querySelectorAll('.card')].map((card) => {parts})")
+    assert len(cards) == CLUSTERS
+    for left, right, *inside in cards:
+        assert right - left == pytest.approx(cards[0][1] - cards[0][0], abs=0.6)
+        assert left - 0.6 <= min(inside)
+        assert max(inside) <= right + 0.6
+
+
+def named_at_length(route: Any) -> None:
+    """Answer with the names of clusters made long, with and without spaces."""
+    reply = route.fetch()
+    told = reply.json()
+    for number, row in enumerate(told["tables"]["clusters"]):
+        joint = "" if number % 2 else " / "
+        row["name"] = joint.join(["Donaudampfschifffahrtsgesellschaftskapitaen"] * 4)
+    route.fulfill(response=reply, json=told)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -14,6 +14,7 @@ from lookalike.explorer import asked
 from lookalike.explorer.thumbnails import SIZES, tag_of
 
 _PAGE = 200
+_LABELS = 1000
 
 
 async def get_collection(request: Request) -> Response:
@@ -36,14 +37,22 @@ async def get_health(request: Request) -> Response:
 
 
 async def get_images(request: Request) -> Response:
-    """A page of the images, all or those with a `label`."""
-    client = request.app.state.callers.require(request)
+    """A page of the images: those with a `label` by id, or all, so that the first are a mix of everything."""
+    client: Client = request.app.state.callers.require(request)
     size = asked.integer(request, "limit", 60, 1, _PAGE)
-    pager = client.images(label=asked.text(request, "label", ""), page_size=size)
+    label = asked.text(request, "label", "")
+    pager = client.images(label=label, order="id" if label else "spread", page_size=size)
     page = await anext(pager.pages(asked.text(request, "token", "")))
     return JSONResponse(
         {"images": image_rows(page.items), "total": page.total, "next": page.next_page_token, **served(page.served)}
     )
+
+
+async def get_labels(request: Request) -> Response:
+    """The labels by name, the first thousand where there are more, and how many there are."""
+    client: Client = request.app.state.callers.require(request)
+    page = await anext(client.labels(page_size=_LABELS).pages())
+    return JSONResponse({"labels": [each._asdict() for each in page.items], "total": page.total})
 
 
 async def get_image(request: Request) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -44,14 +45,18 @@ async def get_colours(request: Request) -> Response:
 
 
 async def _labels(client: Client) -> tuple[Columns, dict[str, list[str]]]:
-    """The label of each image, as codes into the names; the images without one are not there."""
+    """The label of each image, as codes into the names, which are sorted; -1 for an image without one."""
     codes: dict[str, int] = {}
     ids: list[npt.NDArray[np.int64]] = []
     found: list[int] = []
     async for page in client.images(page_size=_PAGE).pages():
         ids.append(page.items.ids)
         found += [-1 if label is None else codes.setdefault(label, len(codes)) for label in page.items.labels]
-    return _columns(ids, found), {"code": list(codes)}
+    # By name: labels that are as frequent have their colors in this order, here as in charts.
+    names = sorted(codes)
+    places = np.full(len(codes) + 1, -1, np.int32)
+    places[[codes[name] for name in names]] = np.arange(len(names))
+    return _columns(ids, places[np.array(found, np.int64)]), {"code": names}
 
 
 async def _clusters(client: Client, clustering: str) -> Columns:
@@ -71,8 +76,8 @@ async def _clusters(client: Client, clustering: str) -> Columns:
     return _columns(ids, found)
 
 
-def _columns(ids: list[npt.NDArray[np.int64]], codes: list[int]) -> Columns:
+def _columns(ids: list[npt.NDArray[np.int64]], codes: Sequence[int] | npt.NDArray[np.int32]) -> Columns:
     return {
         "id": np.concatenate(ids).astype(np.float64) if ids else np.zeros(0),
-        "code": np.array(codes, np.int32),
+        "code": np.asarray(codes, np.int32),
     }

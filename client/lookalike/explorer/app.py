@@ -76,6 +76,7 @@ def _routes() -> list[BaseRoute]:
         Route("/api/collection", api_collection.get_collection),
         Route("/api/server", get_server),
         Route("/api/images", api_collection.get_images),
+        Route("/api/labels", api_collection.get_labels),
         Route("/api/image", api_collection.get_image),
         Route("/api/pictures", post_picture, methods=["POST"]),
         Route("/api/pictures/{name}", get_picture),

@@ -108,6 +108,18 @@ def test_images_are_listed_by_label_page_by_page(page):
     assert first["total"] == 5
 
 
+def test_all_images_are_listed_in_an_order_that_mixes_them(page):
+    first = page.get("/api/images", params={"limit": 3}).json()
+    assert [each["label"] for each in first["images"]] == ["dogs", "cats", "dogs"]
+    rest = page.get("/api/images", params={"limit": 20, "token": first["next"]}).json()
+    assert sorted(each["id"] for each in first["images"] + rest["images"]) == list(range(11))
+
+
+def test_the_labels_are_listed(page):
+    told = page.get("/api/labels").json()
+    assert told == {"labels": [{"label": "cats", "images": 5}, {"label": "dogs", "images": 5}], "total": 2}
+
+
 def test_a_page_of_an_older_generation_is_said_to_be_one(page, toy):
     first = page.get("/api/images", params={"limit": 4}).json()
     toy.generation = 2

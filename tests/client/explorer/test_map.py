@@ -65,6 +65,7 @@ def test_a_table_without_places_is_refused():
 def test_labels_and_clusters_of_all_images_are_told(page):
     header, columns = unpack(page.get("/api/colours", params={"by": "label"}).content)
     names = [*header["categories"]["code"], None]
+    assert names == ["cats", "dogs", None]
     assert [names[code] for code in columns["code"]] == ["dogs"] * 5 + ["cats"] * 5 + [None]
     _, columns = unpack(page.get("/api/colours", params={"by": "cluster", "clustering": "toy/halves"}).content)
     assert dict(zip(columns["id"].tolist(), columns["code"].tolist(), strict=True)) == {

@@ -22,8 +22,9 @@ def test_no_two_colors_look_alike():
 
 def test_the_explorer_has_the_colors_of_the_charts():
     script = (resources.files("lookalike.explorer") / "static/js/map/palette.js").read_text("utf-8")
-    assert tuple(re.findall(r'"(#[0-9a-f]{6})"', script)) == COLORS
+    assert tuple(re.findall(r'"(#[0-9a-f]{6})",', script)) == COLORS
     assert f"const ROUNDS = {MOST // len(COLORS)};" in script
+    assert f'const REST = rgb("{OTHER}");' in script
 
 
 def test_the_most_frequent_categories_have_colors():

@@ -1,9 +1,11 @@
 // The collection behind the page, and its server: asked for once, and again when the generation changes.
 import { ask } from "./api.js";
+import { count } from "./dom.js";
 
 let pending = null;
 let known = null;
 let about = null;
+let named = null;
 
 /** The collection: {collection, tag, sizes}. */
 export async function collection() {
@@ -33,9 +35,21 @@ export async function server() {
   return about;
 }
 
+/** The labels by name, as [{label, note}], the first thousand of more; `note` tells how many images have it. */
+export async function labels() {
+  named ??= ask("labels").then(
+    (found) => found.labels.map(({ label, images }) => ({ label, note: count(images, "image") })),
+    (error) => {
+      named = null;
+      throw error;
+    },
+  );
+  return named;
+}
+
 /** Ask anew when they are next needed. */
 export function forget() {
-  pending = about = null;
+  pending = about = named = null;
 }
 
 /** Take notice of what served a reply: a newer generation is asked about anew. */
@@ -49,6 +63,13 @@ export function noticed(served) {
 /** The address of an image's thumbnail, relative. */
 export function thumbnail(id, size = 160) {
   return `thumbnails/${known.tag}/${id}/${size}.jpg`;
+}
+
+/** What the distances of a search in a space are: the default one for "". */
+export function metric(found, name = "") {
+  const { spaces, default_space: first } = found.collection;
+  const known = spaces.find((each) => each.name === (name || first))?.index?.metric;
+  return { cosine: "cosine distance", l2: "Euclidean distance" }[known] ?? "distance";
 }
 
 /** The names of the clusterings, those of the default space first, and of each space the current one first. */

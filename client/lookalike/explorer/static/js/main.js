@@ -2,7 +2,8 @@
 import { Failure, sendPicture } from "./api.js";
 import { go, here, isOwn, link, read } from "./address.js";
 import { watch } from "./connection.js";
-import { count, say } from "./dom.js";
+import { count, h, say } from "./dom.js";
+import { handed } from "./handed.js";
 import { failure } from "./failures.js";
 
 const VIEWS = {
@@ -45,6 +46,7 @@ async function show() {
     if (shown === mine) progress.hidden = true;
   }
   if (mine.signal.aborted) return;
+  if (showing !== view) refuse("");
   showing = view;
   main.replaceChildren(made.element);
   main.classList.toggle("whole", Boolean(made.whole));
@@ -65,7 +67,7 @@ function mark(view) {
 
 /** Search with a picture that was dropped, pasted or chosen. */
 async function searchWith(file) {
-  if (!file) return;
+  refuse("");
   progress.hidden = false;
   try {
     const picture = await sendPicture(file);
@@ -75,13 +77,11 @@ async function searchWith(file) {
   } catch (error) {
     progress.hidden = true;
     if (error.kind === "login") go(link("login", { next: here() }));
+    else if (error.kind === "wrong") refuse(error.message);
     else main.replaceChildren(failure(error, () => searchWith(file)));
   }
 }
 
-function picturesIn(transfer) {
-  return [...(transfer?.files ?? [])].find((file) => file.type.startsWith("image/") || !file.type);
-}
 
 addEventListener("click", (event) => {
   const anchor = event.target.closest?.("a[href]");
@@ -110,14 +110,29 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   over = 0;
   drop.hidden = true;
-  searchWith(picturesIn(event.dataTransfer));
+  take(handed(event.dataTransfer));
 });
-addEventListener("paste", (event) => searchWith(picturesIn(event.clipboardData)));
+addEventListener("paste", (event) => {
+  // Words are pasted into boxes.
+  if (event.clipboardData?.files.length) take(handed(event.clipboardData));
+});
 addEventListener("change", (event) => {
   if (event.target.type !== "file") return;
-  searchWith(event.target.files[0]);
+  take({ picture: event.target.files[0] });
   event.target.value = "";
 });
+
+function take({ picture, problem }) {
+  if (problem) refuse(problem);
+  else if (picture) searchWith(picture);
+}
+
+/** Say in a line above the view what was not taken; "" takes that away. */
+function refuse(sentence) {
+  const line = document.getElementById("refusal");
+  line.hidden = !sentence;
+  line.replaceChildren(...(sentence ? [h("span", {}, sentence), h("button", { type: "button", onclick: () => refuse("") }, "Close")] : []));
+}
 addEventListener("collection", ({ detail: { collection } }) => {
   document.getElementById("collection").textContent =
     `${collection.name} · ${count(collection.images, "image")} · generation ${collection.generation}`;

@@ -29,8 +29,11 @@ export function frame(id, { alt = "", size = 160, eager = false, source = null }
   return box;
 }
 
-/** A tile: {id, key, label}, where it leads, and what stands under it. */
-export function tile(image, { href, value = "", more = null, title = null, other = false, size = 320, eager = false, valueTitle = null }) {
+/**
+ * A tile: {id, key, label}, where it leads, and what stands under it: a `value` beside the label, and below `more` in one
+ * line, `lines` of words, and `numbers` as [[what, value]].
+ */
+export function tile(image, { href, value = "", more = null, lines = [], numbers = [], title = null, other = false, size = 320, eager = false, valueTitle = null }) {
   const name = labelled(image.label);
   return h(
     "li",
@@ -39,9 +42,11 @@ export function tile(image, { href, value = "", more = null, title = null, other
     h(
       "div",
       { class: "caption" },
-      h("a", { class: other ? "label other" : "label", href: `image?id=${image.id}`, title: `${image.key}: all about this picture`, tabindex: "-1" }, name),
+      h("a", { class: other ? "label other" : "label", href: `image?id=${image.id}`, title: `${name} (${image.key}): all about this picture`, tabindex: "-1" }, name),
       value ? h("span", { class: "value", title: valueTitle }, value) : null,
-      more ? h("span", { class: "more" }, more) : null,
+      more ? h("span", { class: "more", title: more }, more) : null,
+      lines.map((line) => h("span", { class: "line" }, line)),
+      numbers.length ? h("dl", { class: "numbers" }, numbers.map(([what, number]) => [h("dt", {}, what), h("dd", {}, number)])) : null,
     ),
   );
 }

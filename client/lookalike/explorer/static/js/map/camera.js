@@ -1,10 +1,15 @@
-// Where one stands over the map: its middle in map units, and the pixels that a unit has.
+// Where one stands over the map: its middle in map units, and the pixels that a unit has. The middle stays within the
+// map, and the zoom within bounds that go by the number of points, so that there is always something to see.
 
-const NEAREST = 4000;
+const FARTHEST = 0.8;
+// How near one may come: to this many times the zoom at which one point in the window would be usual.
+const NEARER = 4;
+const LEAST_NEAREST = 16;
 
 export class Camera {
   constructor(points) {
     this.box = bounds(points);
+    this.nearest = Math.max(LEAST_NEAREST, NEARER * Math.sqrt(points.x.length));
     this.x = (this.box.left + this.box.right) / 2;
     this.y = (this.box.bottom + this.box.top) / 2;
     this.scale = 1;
@@ -38,19 +43,32 @@ export class Camera {
 
   /** Move by pixels. */
   pan(right, down) {
-    this.x -= right / this.scale;
-    this.y += down / this.scale;
-    this.x = Math.min(Math.max(this.x, this.box.left), this.box.right);
-    this.y = Math.min(Math.max(this.y, this.box.bottom), this.box.top);
+    this.goTo(this.x - right / this.scale, this.y + down / this.scale);
+  }
+
+  /** Stand over a place, or over the nearest to it within the map. */
+  goTo(x, y) {
+    this.x = Math.min(Math.max(x, this.box.left), this.box.right);
+    this.y = Math.min(Math.max(y, this.box.bottom), this.box.top);
+  }
+
+  /** Take a zoom, or the nearest to it that is allowed. */
+  zoomTo(zoom) {
+    this.scale = this.fitted * Math.min(Math.max(zoom, FARTHEST), this.nearest);
   }
 
   /** Come nearer by a factor, so that the point under (left, top) stays there. */
   zoomAt(factor, left, top) {
     const [x, y] = this.toMap(left, top);
-    const scale = Math.min(Math.max(this.scale * factor, this.fitted * 0.5), this.fitted * NEAREST);
-    this.x = x - (left - this.width / 2) / scale;
-    this.y = y + (top - this.height / 2) / scale;
-    this.scale = scale;
+    this.zoomTo(this.zoom * factor);
+    this.goTo(x - (left - this.width / 2) / this.scale, y + (top - this.height / 2) / this.scale);
+  }
+
+  /** Move as little as brings a point into the window, `margin` pixels from its edge. */
+  include(x, y, margin) {
+    const aside = Math.max(0, this.width / 2 - margin) / this.scale;
+    const above = Math.max(0, this.height / 2 - margin) / this.scale;
+    this.goTo(Math.min(Math.max(this.x, x - aside), x + aside), Math.min(Math.max(this.y, y - above), y + above));
   }
 
   copy() {

@@ -8,13 +8,15 @@ const COLOURS = [
 ];
 // So often each is given out: charts have as many markers, and leave all other categories grey.
 const ROUNDS = 5;
-const REST = [160, 157, 150];
+const REST = rgb("#c7c7c7");
 
-/** Bytes for each point, and what each colour stands for: [{code, colour, count}], the most frequent first. */
-export function paint(codes, hidden = new Set()) {
-  const counts = new Map();
-  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
-  const frequent = [...counts].filter(([code]) => code >= 0).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
+/**
+ * Bytes for each point, and what each colour stands for: [{code, colour, count}], the most frequent of `all` codes
+ * first. Where `codes` are those of one step, a category has the colour that it has in all steps.
+ */
+export function paint(codes, hidden = new Set(), all = codes) {
+  const counts = counted(codes);
+  const frequent = [...counted(all)].filter(([code]) => code >= 0).sort((a, b) => b[1] - a[1] || a[0] - b[0]);
   const colours = new Map();
   frequent.forEach(([code], at) => colours.set(code, hue(at)));
   const bytes = new Uint8Array(4 * codes.length);
@@ -25,12 +27,22 @@ export function paint(codes, hidden = new Set()) {
     bytes[4 * at + 2] = blue;
     bytes[4 * at + 3] = hidden.has(codes[at]) ? 0 : 255;
   }
-  return { bytes, legend: frequent.map(([code, count]) => ({ code, count, colour: `rgb(${(colours.get(code) ?? REST).join(" ")})` })) };
+  const shown = frequent.filter(([code]) => counts.has(code));
+  return { bytes, legend: shown.map(([code]) => ({ code, count: counts.get(code), colour: `rgb(${colours.get(code).join(" ")})` })) };
+}
+
+function counted(codes) {
+  const counts = new Map();
+  for (const code of codes) counts.set(code, (counts.get(code) ?? 0) + 1);
+  return counts;
 }
 
 /** The colour of the category that is the `at`-th most frequent. */
 function hue(at) {
   if (at >= ROUNDS * COLOURS.length) return REST;
-  const hex = COLOURS[at % COLOURS.length];
+  return rgb(COLOURS[at % COLOURS.length]);
+}
+
+function rgb(hex) {
   return [1, 3, 5].map((start) => Number.parseInt(hex.slice(start, start + 2), 16));
 }

@@ -5,10 +5,10 @@ const CLICK = 5;
 
 /**
  * Listen on `box`. `lasso()` tells whether drawing is on; `moved()` is called when the camera has moved, `clicked(left,
- * top)` on a point, `hovered(left, top)` or `hovered(null)` on the way, `drew(corners)` with the corners of a lasso in
+ * top)` on a point, `doubled()` by a double click, `hovered(left, top)` or `hovered(null)` on the way, `drew(corners)` with the corners of a lasso in
  * pixels, and `drawing(corners)` while it grows.
  */
-export function listen(box, camera, { lasso, moved, clicked, hovered, drew, drawing, signal }) {
+export function listen(box, camera, { lasso, moved, clicked, doubled, hovered, drew, drawing, signal }) {
   const pointers = new Map();
   let path = null;
   let travelled = 0;
@@ -60,6 +60,9 @@ export function listen(box, camera, { lasso, moved, clicked, hovered, drew, draw
   };
   on("pointerup", up);
   on("pointercancel", up);
+  on("dblclick", (event) => {
+    if (!event.target.closest("a, button")) doubled();
+  });
   on("pointerleave", () => hovered(null));
   on(
     "wheel",

@@ -56,6 +56,7 @@ async function sheet(asked, signal) {
     "div",
     {},
     served.notes.map((note) => h("p", { class: "print section" }, note)),
+    h("p", { class: "print lead" }, "Largest first. Purity: the share of the most frequent label. Mean distance: Euclidean, to the centroid."),
     h("ul", { class: "sheet" }, cards),
     empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image`) : null,
   );
@@ -100,7 +101,7 @@ function card({ cluster, size, mean_distance: mean }, clustering, names, signal)
     const row = rows.get(cluster);
     if (!row) return;
     const { name, purity } = row;
-    if (name) title.textContent = name;
+    if (name) title.textContent = title.title = name;
     const known = purity !== null && purity !== undefined;
     print.textContent = [name && `cluster ${cluster}`, known && `purity ${digits(purity, 2)}`, `mean distance ${digits(mean, 2)}`].filter(Boolean).join(" · ");
   });
@@ -114,13 +115,13 @@ async function one(asked, signal) {
   noticed(first.served);
   const toTiles = ({ members, next, total }) => ({
     tiles: members.map((each) =>
-      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: "distance to the centroid", title: `${labelled(each.label)}, distance to the centroid ${digits(each.distance)}, ${each.key}` }),
+      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: "Euclidean distance to the centroid", title: `${labelled(each.label)}, distance to the centroid ${digits(each.distance)}, ${each.key}` }),
     ),
     next,
     total,
   });
   const title = h("h1", { tabindex: "-1" }, `Cluster ${cluster}`);
-  const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first`);
+  const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first · numbers: Euclidean distance to it`);
   interpreted(clustering, signal).then((rows) => {
     const row = rows.get(Number(cluster));
     if (row?.name) title.textContent = row.name;
@@ -129,7 +130,7 @@ async function one(asked, signal) {
   const element = h(
     "div",
     {},
-    h("p", { class: "small" }, h("a", { href: link("clusters", { clustering }) }, `← All clusters of ${clustering}`)),
+    h("p", { class: "small back" }, h("a", { href: link("clusters", { clustering }) }, `← All clusters of ${clustering}`)),
     h("div", { class: "heading" }, title, about),
     first.total
       ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: `Members of cluster ${cluster}`, signal, noun: "member" })

@@ -1,7 +1,7 @@
 // One picture: what it looks like, where it is at home, what the networks take it for, and why.
 import { ask } from "../api.js";
 import { link } from "../address.js";
-import { collection, noticed } from "../collection.js";
+import { collection, metric, noticed } from "../collection.js";
 import { count, digits, h, labelled, whenNear } from "../dom.js";
 import { failure } from "../failures.js";
 import { frame, grid, tile, waiting as frames } from "../tiles.js";
@@ -9,6 +9,7 @@ import { frame, grid, tile, waiting as frames } from "../tiles.js";
 const NEAR = 12;
 const OTHERS = 6;
 const LOOKED_AT = 200;
+const TO_CENTROID = "Euclidean distance to the centroid";
 
 export function waiting() {
   return frames(12);
@@ -24,6 +25,7 @@ export async function view(asked, signal) {
   const near = await neighbours;
   noticed(near.served);
   const name = labelled(image.label ?? image.key);
+  const distance = metric(found, asked.space);
   const others = image.label ? near.neighbors.filter((each) => each.label && each.label !== image.label) : [];
   const element = h(
     "div",
@@ -33,8 +35,8 @@ export async function view(asked, signal) {
       "div",
       {},
       h("h1", { tabindex: "-1" }, name),
-      section("Looks like", strip(near.neighbors.slice(0, NEAR), image), h("a", { class: "small", href: link("search", { id: image.id }) }, "Search from here")),
-      image.label ? section("Nearest of another class", others.length ? strip(others.slice(0, OTHERS), image) : h("p", { class: "muted small" }, `All of its ${near.neighbors.length} nearest have its label.`)) : null,
+      section("Looks like", strip(near.neighbors.slice(0, NEAR), image, distance), h("a", { class: "small", href: link("search", { id: image.id }) }, "Search from here")),
+      image.label ? section("Nearest of another class", others.length ? strip(others.slice(0, OTHERS), image, distance) : h("p", { class: "muted small" }, `All of its ${near.neighbors.length} nearest have its label.`)) : null,
       predictions(image, asked, signal),
       homes(image, memberships),
     ),
@@ -47,14 +49,15 @@ function section(title, ...content) {
   return h("section", { class: "section" }, h("div", { class: "heading" }, h("h2", {}, title), aside ?? null), body);
 }
 
-function strip(images, subject) {
+function strip(images, subject, distance) {
   const tiles = images.map((each) =>
     tile(each, {
       href: link("image", { id: each.id }),
       value: digits(each.distance),
+      valueTitle: distance,
       other: Boolean(subject.label) && each.label !== subject.label,
       size: 160,
-      title: `${labelled(each.label)}, distance ${digits(each.distance)}, ${each.key}`,
+      title: `${labelled(each.label)}, ${distance} ${digits(each.distance)}, ${each.key}`,
     }),
   );
   return grid(tiles, { strip: true });
@@ -155,9 +158,9 @@ function homes(image, memberships) {
         {},
         h("h3", {}, each.cluster < 0 ? each.clustering : h("a", { href: link("clusters", { clustering: each.clustering, cluster: each.cluster }) }, `Cluster ${each.cluster}`)),
         h("p", { class: "print" }, each.clustering),
-        about ?? h("p", { class: "print" }, `${count(each.size, "image")} · distance ${digits(each.distance)} · margin ${digits(each.margin)}`),
+        about ?? h("p", { class: "print" }, `${count(each.size, "image")} · ${TO_CENTROID} ${digits(each.distance)} · margin ${digits(each.margin)}`),
       ),
-      strip(each.nearest, image),
+      strip(each.nearest, image, TO_CENTROID),
     );
   });
   return section(memberships.length > 1 ? "Its cluster in every clustering" : "Its cluster", h("div", {}, rows));

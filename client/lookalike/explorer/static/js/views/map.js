@@ -18,6 +18,8 @@ const LISTED = 60;
 // How far from a point, in pixels, still counts as on it.
 const REACH = 9;
 const SETTLE_MS = 130;
+// How far from the window's edge, in pixels, the last point that is seen stays.
+const EDGE = 60;
 // How long the points take from one checkpoint to the next, where there are few enough to be drawn for every frame.
 const GLIDE_MS = 450;
 const GLIDING = 20000;
@@ -89,7 +91,7 @@ class MapView {
     this.tip = h("div", { class: "tip", hidden: true });
     this.box = h(
       "div",
-      { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus come nearer and go farther, 0 shows all, Enter opens the image in the middle.` } },
+      { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus come nearer and go farther, 0 or a double click shows all, Enter opens the image in the middle.` } },
       this.canvas,
       this.nearby,
       this.outline,
@@ -172,9 +174,8 @@ class MapView {
     };
     size(true);
     if (this.asked.zoom) {
-      this.camera.x = Number(this.asked.x) || 0;
-      this.camera.y = Number(this.asked.y) || 0;
-      this.camera.scale = this.camera.fitted * Math.min(4000, Math.max(0.5, Number(this.asked.zoom) || 1));
+      this.camera.zoomTo(Number(this.asked.zoom) || 1);
+      if (this.asked.x && this.asked.y) this.camera.goTo(Number(this.asked.x) || 0, Number(this.asked.y) || 0);
     }
     const watcher = new ResizeObserver(() => size(false));
     watcher.observe(this.box);
@@ -189,6 +190,7 @@ class MapView {
       lasso: () => this.lasso,
       moved: () => this.moved(),
       clicked: (left, top) => this.clicked(left, top),
+      doubled: () => this.fit(),
       hovered: (left, top) => this.hovered(left, top),
       drawing: (corners) => this.showOutline(corners),
       drew: (corners) => this.choose(corners),
@@ -200,6 +202,7 @@ class MapView {
 
   moved() {
     if (!this.drawing) return;
+    this.stay();
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
       this.drawing.show(this.camera);
@@ -207,6 +210,26 @@ class MapView {
     });
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.settle(), SETTLE_MS);
+  }
+
+  /** Keep a point in the window: where there is none, go back to the nearest one. */
+  stay() {
+    const { camera, index } = this;
+    if (camera.zoom <= 1) return;
+    const { x, y } = this.points;
+    const [left, bottom] = camera.toMap(0, camera.height);
+    const [right, top] = camera.toMap(camera.width, 0);
+    // Mostly the point that was seen last is seen still, and no other has to be looked for.
+    const seen = this.seen;
+    if (x[seen] >= left && x[seen] <= right && y[seen] >= bottom && y[seen] <= top) return;
+    [this.seen] = index.range(left, bottom, right, top);
+    if (this.seen !== undefined) return;
+    const away = (at) => Math.hypot(x[at] - camera.x, y[at] - camera.y);
+    let found = [];
+    for (let reach = (right - left + top - bottom) / 2; !found.length && Number.isFinite(reach); reach *= 2) found = index.within(camera.x, camera.y, reach);
+    if (!found.length) return;
+    const nearest = found.reduce((best, at) => (away(at) < away(best) ? at : best));
+    camera.include(x[nearest], y[nearest], EDGE);
   }
 
   /** What only changes when one stands still: the pictures of what is near, and the address. */
@@ -248,7 +271,7 @@ class MapView {
     if (colour !== this.colour) this.hidden.clear();
     this.colour = colour;
     const codes = this.points[colour] ?? new Int32Array(this.points.x.length);
-    const { bytes, legend } = paint(codes, this.hidden);
+    const { bytes, legend } = paint(codes, this.hidden, this.found.columns[colour] ?? codes);
     this.shades = new Map(legend.map(({ code, colour: shade }) => [code, shade]));
     this.drawing.colour(bytes);
     this.showLegend(colour ? legend : []);

@@ -37,7 +37,7 @@ function table(asked, { counts, labels, clusters }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row" }, labelled(label)),
+      h("th", { scope: "row", title: labelled(label) }, labelled(label)),
       order.map((cluster) => {
         const images = byCell.get(`${label}\n${cluster}`) ?? 0;
         if (!images) return h("td", {}, h("span", {}));
@@ -74,7 +74,7 @@ async function cell(asked, signal) {
   const element = h(
     "div",
     {},
-    h("p", { class: "small" }, h("a", { href: link("clusters", { clustering, show: "matrix" }) }, "← All classes and clusters"), " · ", h("a", { href: link("clusters", { clustering, cluster }) }, `All of cluster ${cluster}`)),
+    h("p", { class: "small back" }, h("a", { href: link("clusters", { clustering, show: "matrix" }) }, "← All classes and clusters"), " · ", h("a", { href: link("clusters", { clustering, cluster }) }, `All of cluster ${cluster}`)),
     endless(first, page, { label: `${labelled(label)} in cluster ${cluster}`, signal }),
   );
   return { element, title: `${labelled(label)} in cluster ${cluster}` };

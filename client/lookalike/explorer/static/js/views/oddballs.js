@@ -1,31 +1,68 @@
-// Images that are odd for their class, the oddest first.
+// Images that are odd for their class, the oddest first: why, and by how much.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
-import { digits, h, labelled } from "../dom.js";
+import { count, digits, h, labelled } from "../dom.js";
+import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
 
+// The ways of being odd, in words.
+const REASONS = {
+  outside: () => "not in a cluster of its class",
+  secondary: () => "in another class's cluster",
+  nearer: (row) => `nearer to ${labelled(row.looks_like)}`,
+  far: () => "far from its class",
+};
+
 export async function oddballs(asked, signal) {
-  const { tables, findings } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, limit: 60 }, { signal });
-  const rows = tables.oddballs ?? Object.values(tables)[0];
-  const only = h("input", { id: "only", value: asked.label ?? "", placeholder: "any class", spellcheck: "false" });
+  const { tables, findings, settings } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, limit: 60 }, { signal });
+  const rows = tables.oddballs;
+  const only = labelBox({ id: "only", text: "Only the class", chosen: asked.label, placeholder: "any class", known: tables.labels.map(({ label, odd: some }) => ({ label, note: count(some, "oddball") })), changed: () => submit() });
+  const submit = () => go(link("clusters", { clustering: asked.clustering, show: "oddballs", label: only.value() }));
   const form = h(
     "form",
-    { class: "pick", onsubmit: (event) => (event.preventDefault(), go(link("clusters", { clustering: asked.clustering, show: "oddballs", label: only.value.trim() }))) },
-    h("div", { class: "field" }, h("label", { for: "only" }, "Only the class"), only),
+    { class: "pick", onsubmit: (event) => (event.preventDefault(), submit()) },
+    only.element,
     h("button", { type: "submit" }, "Show"),
-  );
-  const tiles = rows.map((row) =>
-    tile(row, {
-      href: link("image", { id: row.id }),
-      value: digits(row.distance ?? row.score, 2),
-      more: row.looks_like ? `looks like ${labelled(row.looks_like)}` : null,
-    }),
   );
   const element = h(
     "div",
     {},
     h("div", { class: "heading" }, findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 4).map((each) => h("li", {}, each))) : h("span", {}), form),
-    tiles.length ? grid(tiles, { label: "Oddballs" }) : h("p", { class: "notice" }, "Nothing is odd here: every image is among its like."),
+    rows.length ? legend(settings.method) : null,
+    rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, "Nothing is odd here: every image is among its like."),
   );
   return { element, title: "Oddballs" };
+}
+
+function odd(row, method) {
+  const why = Object.keys(REASONS).filter((name) => row[name]).map((name) => REASONS[name](row));
+  const to = method === "clusters" ? "to its cluster" : "to its class";
+  const numbers = [
+    ["score", digits(row.score, 2)],
+    [to, digits(row.distance)],
+    row.other_distance === null ? null : [`to ${labelled(row.looks_like)}`, digits(row.other_distance)],
+  ].filter(Boolean);
+  return tile(row, {
+    href: link("image", { id: row.id }),
+    title: `${labelled(row.label)}: ${why.join(", ")}; ${numbers.map((pair) => pair.join(" ")).join(", ")}; ${row.key}`,
+    more: row.looks_like && !row.nearer ? `looks like ${labelled(row.looks_like)}` : null,
+    lines: why,
+    numbers,
+  });
+}
+
+/** What the numbers under the pictures are. */
+function legend(method) {
+  const [score, distances] =
+    method === "clusters"
+      ? ["the share of its class that is in its cluster, less that of the class that has most of its images there", "to the centroid of its cluster"]
+      : ["simplified silhouette, (b − a) / max(a, b), from −1 to 1; below 0 the other class is nearer", "a to the mean of the other images of its class, b to that of the class that it looks like"];
+  return h(
+    "dl",
+    { class: "facts legend-of-numbers" },
+    h("dt", {}, "score"),
+    h("dd", {}, score),
+    h("dt", {}, "to …"),
+    h("dd", {}, `Euclidean distance of embeddings: ${distances}`),
+  );
 }

@@ -1,8 +1,9 @@
 // Which stored images look like this one?
 import { ask, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
-import { clusterings, collection, noticed, server } from "../collection.js";
+import { clusterings, collection, metric, noticed, server } from "../collection.js";
 import { count, digits, h, labelled, say } from "../dom.js";
+import { labelBox } from "../labels.js";
 import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../tiles.js";
 
 const K = 24;
@@ -25,11 +26,12 @@ async function start(asked, signal) {
     next,
     total,
   });
-  const filter = h("input", { id: "only", placeholder: "any label", value: asked.label ?? "", spellcheck: "false" });
+  const filter = labelBox({ id: "only", text: "Only images with the label", chosen: asked.label, changed: () => submit() });
+  const submit = () => go(link("search", { label: filter.value() }));
   const form = h(
     "form",
-    { class: "pick", onsubmit: (event) => (event.preventDefault(), go(link("search", { label: filter.value.trim() }))) },
-    h("div", { class: "field" }, h("label", { for: "only" }, "Only images with the label"), filter),
+    { class: "pick", onsubmit: (event) => (event.preventDefault(), submit()) },
+    filter.element,
     h("button", { type: "submit" }, "Show"),
   );
   const { collection: all } = found;
@@ -86,7 +88,7 @@ async function results(asked, signal) {
     tile(each, {
       href: keep({ id: each.id, picture: undefined }),
       value: digits(each.distance),
-      valueTitle: "distance",
+      valueTitle: metric(found, asked.space),
       more: each.cluster === null ? null : `cluster ${each.cluster}`,
       title: `${rank + 1}: ${labelled(each.label)}, distance ${digits(each.distance)}, ${each.key}`,
       other: Boolean(subject.label) && each.label !== subject.label,
@@ -106,7 +108,7 @@ async function results(asked, signal) {
         "div",
         { class: "heading" },
         h("h1", { tabindex: "-1" }, `Looks like ${name}`),
-        same === null ? null : h("p", { class: "muted small" }, `${same} of ${near.neighbors.length} share its label`),
+        h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${metric(found, asked.space)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
       near.looked_at === null ? null : filtered(asked.label, near),
@@ -147,13 +149,21 @@ function untrained(all) {
   return h("p", { class: "remark" }, "A network here is untrained: its neighbours follow colour and texture, not meaning.");
 }
 
+/** What a search does that no accuracy is set for. */
+function usual(found, name) {
+  const { spaces, default_space: first } = found.collection;
+  const index = spaces.find((each) => each.name === (name || first))?.index;
+  const measured = index?.recall.find(({ nprobe, k }) => nprobe === index.default_nprobe && k === 10)?.recall;
+  return measured === undefined ? "usual" : `usual: ${+(100 * measured).toFixed(1)}% of the 10 nearest`;
+}
+
 function controls(asked, found, near) {
   const { collection: all } = found;
   const id = (name) => `control-${name}`;
   const field = (name, text, control) => h("div", { class: "field" }, h("label", { for: id(name) }, text), control);
   const select = (name, options, chosen) =>
     h("select", { id: id(name), name }, options.map(([value, text]) => h("option", { value, selected: String(value) === String(chosen ?? "") }, text)));
-  const labels = [...new Set(near.neighbors.map((each) => each.label).filter(Boolean))].sort();
+  const label = labelBox({ id: id("label"), name: "label", text: "Only the label", chosen: asked.label });
   const names = clusterings(found);
   const most = Math.min(MOST, Math.max(1, all.images));
   const form = h(
@@ -162,19 +172,18 @@ function controls(asked, found, near) {
     field("k", "How many (k)", h("input", { id: id("k"), name: "k", type: "number", min: 1, max: most, value: asked.k ?? K })),
     field(
       "effort",
-      "How hard to look",
-      select("effort", [["", "as the index is set"], ...RECALLS.map((recall) => [recall, `recall at least ${recall}`]), ["exact", "exact"]], asked.exact ? "exact" : asked.recall),
+      "Accuracy",
+      select("effort", [["", usual(found, asked.space)], ...RECALLS.map((recall) => [recall, `at least ${100 * recall}% of the nearest`]), ["exact", "exact: compare every image"]], asked.exact ? "exact" : asked.recall),
     ),
     field("space", "Space", select("space", [["", `${all.default_space} (default)`], ...all.spaces.filter((each) => each.name !== all.default_space).map((each) => [each.name, each.name])], asked.space)),
     names.length > 1 ? field("clustering", "Clusters of", select("clustering", names.map((name, at) => [at ? name : "", name]), asked.clustering)) : null,
-    field("label", "Only the label", h("input", { id: id("label"), name: "label", list: "labels", value: asked.label ?? "", placeholder: "any", spellcheck: "false", autocomplete: "off" })),
-    h("datalist", { id: "labels" }, labels.map((value) => h("option", { value }))),
+    label.element,
   );
 
   function submit(event) {
     event.preventDefault();
     if (!form.reportValidity()) return;
-    const given = Object.fromEntries(new FormData(form));
+    const given = { ...Object.fromEntries(new FormData(form)), label: label.value() };
     const { effort, k, ...rest } = given;
     const next = { ...asked, ...rest, k: Number(k) === K ? undefined : k, exact: effort === "exact", recall: effort === "exact" ? undefined : effort };
     go(link("search", next), { replace: false });
