@@ -23,31 +23,20 @@ from lookalike.v1 import (
     server_pb2,
     server_pb2_grpc,
 )
-from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.batching.workers import Workers
-from lookalike_server.common import visible
 from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Loader
 from lookalike_server.generation.verification import Trust
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
-from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
-from lookalike_server.processes.embedding_process import embedder_opener
-from lookalike_server.processes.experiment_runner import Equipment, Laboratory, ProcessLaboratory
-from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.embedding import OpenEmbedder
+from lookalike_server.processes.experiment_runner import Laboratory
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.processes.thumbnails import Thumbnails
-from lookalike_server.query.queries import Resolver
-from lookalike_server.query.reload import Reloader
-from lookalike_server.services.cluster import ClusterServicer
-from lookalike_server.services.collection import CollectionServicer
-from lookalike_server.services.experiments import ExperimentServicer
-from lookalike_server.services.search import SearchServicer
-from lookalike_server.services.server_info import ServerServicer
+from lookalike_server.served_collection import ServedCollection, Shared
 from lookalike_server.transport.access import ADMIN, Access
 from lookalike_server.transport.admission import Admission
 from lookalike_server.transport.health import Health
@@ -100,21 +89,11 @@ class App:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._observatory = Observatory(settings.observe, ADMIN)
-        self._loader = Loader(
-            settings.placement,
-            devices,
-            settings.limits,
-            self._budget,
-            self._observatory.lane,
-            settings.on_loss,
-            trust or Trust(),
-            settings.indexes,
-        )
         self.hangs = Hangs()
-        self._open_embedder = open_embedder or embedder_opener(settings, devices, self._budget, self.hangs.note)
-        # Half of the processors, as the network has: searches keep the rest.
-        self._laboratory = laboratory or ProcessLaboratory(
-            Equipment(settings.root, settings.weights, self._budget.embed, settings.limits), self.hangs.note
+        shared = Shared(settings, self._budget, devices, self._observatory, self.hangs)
+        self._devices = devices
+        self.first = ServedCollection(
+            settings.collections[0], shared, open_embedder=open_embedder, laboratory=laboratory, trust=trust
         )
         self._stopping: asyncio.Task[None] | None = None
 
@@ -129,30 +108,26 @@ class App:
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # First, because a mistake in that file should not take the loading of an index to be found.
         tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
-        snapshot = await asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(settings.root)))
-        self.current = Current(snapshot)
+        await self.first.load()
         processes = self._budget.workers
         self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
         pool = ThumbnailPool(processes, limits=limits.images)
         self._thumbnails = Thumbnails(pool, limits.max_queue, processes)
-        self._embed_queue = EmbedQueue(self._open_embedder, limits, observe=self._observatory.lane("embedding"))
-        self._experiments = ExperimentQueue(self._laboratory, limits)
-        self._reloader = Reloader(settings.root, self._loader, self.current, self._embed_queue, settings.watch)
         self._in_flight = InFlight()
         self.admission = Admission(limits)
         self._local_user = LocalUser()
-        access = Access(tokens, self._local_user, settings.listen.show_paths, self._hidden_folders)
+        access = Access(tokens, self._local_user, settings.listen.show_paths, self.first.hidden_folders)
         self._server = new_server(
             limits,
             settings.connections,
             [self._observatory.interceptor, Sending(), self._in_flight, Errors(), access, self.admission],
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
-        others = {EXPERIMENTING: lambda: settings.experiments and not self._experiments.hung}
-        self._health = Health(self.current, self._embed_queue, [SEARCHING], always, others)
+        others = {EXPERIMENTING: lambda: self.first.runs_experiments}
+        self._health = Health(self.current, self.first.embed_queue, [SEARCHING], always, others)
         self._add_services()
         try:
-            self._observatory.open(self, self._loader.devices, tokens)
+            self._observatory.open(self, self._devices, tokens)
             self._port = open_port(self._server, settings.listen)
             if tokens is None:
                 self._local_user.publish(self._port)
@@ -162,8 +137,7 @@ class App:
             raise
         await self._health.say()
         self._tasks = [
-            asyncio.create_task(self._reloader.watch()),
-            asyncio.create_task(self._warm_up()),
+            *(asyncio.create_task(task) for task in self.first.tasks()),
             asyncio.create_task(self._health.watch(min(_LOOK_S, settings.watch), self._lost)),
             asyncio.create_task(self.hangs.watch(self.current, self._workers, limits, min(_LOOK_S, settings.watch))),
         ]
@@ -177,6 +151,11 @@ class App:
     def _lost(self, what: str) -> None:
         if self._settings.on_loss == "fail":
             self.end(what)
+
+    @property
+    def current(self) -> Current:
+        """The generation of the collection that is served."""
+        return self.first.current
 
     @property
     def address(self) -> str:
@@ -195,23 +174,15 @@ class App:
     @property
     def kept_bytes(self) -> int:
         """The bytes of the answers of experiments that are kept."""
-        return self._experiments.kept_bytes
+        return self.first.experiments.kept_bytes
 
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
-        snapshot = self.current.snapshot
-        return {
-            "search": snapshot.waiting("search"),
-            "scan": snapshot.waiting("scan"),
-            "embedding": self._embed_queue.waiting,
-            "experiments": self._experiments.waiting,
-            "thumbnails": self._thumbnails.waiting,
-            "workers": self._workers.waiting,
-        }
+        return {**self.first.queues(), "thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
 
     def reload(self) -> None:
         """Look for a newer generation now."""
-        self._reloader.nudge()
+        self.first.reloader.nudge()
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end.
@@ -237,49 +208,24 @@ class App:
         await self._in_flight.wait_quiet(min(grace, _QUIET_S), min(grace, _REFUSING_S))
         # At once: those who watch the health would hold the server for all of the grace.
         await self._server.stop(None)
-        await self._reloader.close()
+        await self.first.reloader.close()
         await self._close()
 
     async def _close(self) -> None:
         self._local_user.withdraw()
         await asyncio.to_thread(self._observatory.close)
-        self.current.close()
-        await asyncio.gather(asyncio.to_thread(self._embed_queue.close), asyncio.to_thread(self._experiments.close))
+        await self.first.close()
         await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
         self.admission.close()
 
     def _add_services(self) -> None:
-        limits, server = self._settings.limits, self._server
-        resolver = Resolver(limits, self._workers, self._embed_queue)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(
-            SearchServicer(self.current, limits, resolver, self._workers, self._observatory.audit), server
-        )
-        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(
-            ClusterServicer(self.current, limits, resolver, self._workers), server
-        )
-        collection_pb2_grpc.add_CollectionServiceServicer_to_server(
-            CollectionServicer(self.current, limits, self._thumbnails, self._workers), server
-        )
-        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(
-            ExperimentServicer(
-                self.current, limits, self._experiments if self._settings.experiments else None, self._workers
-            ),
-            server,
-        )
-        server_pb2_grpc.add_ServerServiceServicer_to_server(
-            ServerServicer(self.current, self._loader, self._embed_queue, self._reloader), server
-        )
+        server, servicers = self._server, self.first.servicers(self._workers, self._thumbnails)
+        search_pb2_grpc.add_SearchServiceServicer_to_server(servicers.search, server)
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(servicers.cluster, server)
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server(servicers.collection, server)
+        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(servicers.experiment, server)
+        server_pb2_grpc.add_ServerServiceServicer_to_server(servicers.server, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         if self._settings.listen.reflection:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
-
-    def _hidden_folders(self) -> list[str]:
-        return visible.folders_of(self.current.snapshot.reader, self._settings.weights)
-
-    async def _warm_up(self) -> None:
-        """Open the default space's network before somebody waits for it."""
-        with self.current.lease() as snapshot:
-            problem = await self._embed_queue.problem(snapshot)
-        if problem:
-            log.warning("queries by picture cannot be answered: %s", problem)

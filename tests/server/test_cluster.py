@@ -165,7 +165,7 @@ class TestMembers:
             first = cluster_pb2.ListMembersRequest(clustering="tiny/k3", cluster=1, page_size=5)
             token = (await served.cluster.ListMembers(first)).next_page_token
             make_toy(toy.vectors[:400], clusters=3)
-            await served.app._reloader.follow()
+            await served.app.first.reloader.follow()
             again = cluster_pb2.ListMembersRequest(clustering="tiny/k3", cluster=1, page_size=5, page_token=token)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.cluster.ListMembers(again)

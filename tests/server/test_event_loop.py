@@ -245,7 +245,7 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
                 else:
                     too_long[name, what] = line
         await asyncio.to_thread(make_toy, values[:1000])
-        swapping = await took(served.app._reloader.load_newest())
+        swapping = await took(served.app.first.reloader.load_newest())
         await until_closed(served)
         sys.stdout.write(f"another generation: {1000 * max(swapping, steps.longest):.1f} ms; {steps.what}\n")
         assert max(swapping, steps.longest) < LONGEST_S

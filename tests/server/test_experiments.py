@@ -243,7 +243,7 @@ async def test_the_same_question_is_answered_from_memory_until_the_next_generati
         storage = toy.storage
         latest = generations.require_latest(storage)
         generations.publish(storage, dataclasses.replace(latest, clusterings={}))
-        await served.app._reloader.follow()
+        await served.app.first.reloader.follow()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
     assert caught.value.code() == CODE.FAILED_PRECONDITION

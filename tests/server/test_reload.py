@@ -82,7 +82,7 @@ async def test_the_old_generation_is_freed_after_its_last_call(make_toy, serve, 
         columns = weakref.ref(served.app.current.snapshot.columns)
         with served.app.current.lease() as leased:
             make_toy(vectors(50, 7))
-            await served.app._reloader.follow()
+            await served.app.first.reloader.follow()
             assert served.app.current.generations == [1, 2]
             plan = leased.space().planner.plan(_no_effort(), served.app._settings.limits)
             hits = leased.space().engine.search(vectors(1, 5), 3, plan)
@@ -168,7 +168,7 @@ async def test_a_failed_load_leaves_no_thread(make_toy, serve, monkeypatch) -> N
 
         monkeypatch.setattr(CollectionReader, "ids", unreadable)
         with pytest.raises(DataLossError):
-            await asyncio.to_thread(served.app._loader.load, CollectionReader.open(str(toy.root)))
+            await asyncio.to_thread(served.app.first.loader.load, CollectionReader.open(str(toy.root)))
         assert engine_threads() == before
 
 
@@ -301,7 +301,7 @@ async def test_a_generation_that_cannot_be_loaded_leaves_the_old_one(make_toy, s
 SERVE = """
 import asyncio, sys
 from lookalike_indexer.errors import WeightsError
-from lookalike_server import app
+from lookalike_server import served_collection
 from lookalike_server.commands import lifecycle as running
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.generation.verification import Trust
@@ -309,7 +309,7 @@ from lookalike_server.generation.verification import Trust
 def no_network(reader, space):
     raise WeightsError("There are no weights.")
 
-app.embedder_opener = lambda *_: no_network
+served_collection.embedder_opener = lambda *_: no_network
 settings = ServeSettings(sys.argv[1], Listen(port=0))
 asyncio.run(running.run(settings, lambda served: print(served.address, flush=True), Trust()))
 """

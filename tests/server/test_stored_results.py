@@ -111,7 +111,7 @@ async def test_another_state_of_the_collection_makes_them_out_of_date_and_tokens
         token = (await served.experiment.GetResult(request)).next_page_token
         # Another map, of the same images.
         stored.keep(CollectionReader.open(str(toy.root)), "other", MAP)
-        await served.app._reloader.follow()
+        await served.app.first.reloader.follow()
         reply = await served.experiment.GetResult(request)
         assert (reply.served.generation, reply.out_of_date) == (4, False)
         request.page_token = token

@@ -49,12 +49,12 @@ async def test_a_flipped_byte_of_any_file_is_refused_with_data_loss_and_the_old_
             for position in {0, size - 1, flips.randrange(size)}:
                 good = damage(local, position)
                 with pytest.raises(DataLossError, match=local.name):
-                    await served.app._reloader.load_newest()
-                await served.app._reloader.follow()
+                    await served.app.first.reloader.load_newest()
+                await served.app.first.reloader.follow()
                 assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 1
                 local.write_bytes(good)
         assert "generation 2 cannot be served, generation 1 stays: DATA_LOSS: " in caplog.text
-        assert await served.app._reloader.load_newest() == 2
+        assert await served.app.first.reloader.load_newest() == 2
         assert (await served.neighbors(by_vector(vectors(1, 5)), 3)).served.generation == 2
 
 
@@ -108,7 +108,7 @@ async def test_the_same_manifest_in_another_file_is_not_loaded_again(make_toy, s
         shutil.copytree(toy.root, copy)
         shutil.rmtree(toy.root)
         copy.rename(toy.root)
-        assert await served.app._reloader.load_newest() == 1
+        assert await served.app.first.reloader.load_newest() == 1
         assert served.app.current.snapshot is before
 
 
@@ -129,7 +129,7 @@ async def test_garbage_collection_leaves_what_is_served_and_takes_it_when_it_no_
         done = collected()
         assert (done.removed, done.in_use) == ([2], [1])
         assert (await served.neighbors(stored, 3)).served.generation == 1
-        await served.app._reloader.load_newest()
+        await served.app.first.reloader.load_newest()
         await until(lambda: served.app.current.generations == [3])
         async with asyncio.timeout(60):
             while collected().in_use:

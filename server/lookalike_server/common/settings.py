@@ -78,6 +78,16 @@ class Connections:
 
 
 @dataclass(frozen=True)
+class CollectionSettings:
+    """One collection to serve: its folder `root`, and what was chosen for it alone, as in ServeSettings."""
+
+    root: str
+    weights: str | None = None
+    indexes: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
 class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
@@ -98,6 +108,11 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)
+
+    @property
+    def collections(self) -> tuple[CollectionSettings, ...]:
+        """The collections to serve."""
+        return (CollectionSettings(self.root, self.weights, self.indexes, self.limits),)
 
     def __post_init__(self) -> None:
         # NaN is neither.

@@ -15,7 +15,8 @@ from typing import Any
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
-from lookalike_server.common.settings import ServeSettings
+from lookalike_server.common.placement_choice import Placement
+from lookalike_server.common.settings import CollectionSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import Embedder, OpenEmbedder
@@ -76,15 +77,15 @@ class ProcessEmbedder:
 
 
 def embedder_opener(
-    settings: ServeSettings, devices: Sequence[Device], budget: ThreadBudget, on_hang: OnHang
+    chosen: CollectionSettings, placement: Placement, devices: Sequence[Device], budget: ThreadBudget, on_hang: OnHang
 ) -> OpenEmbedder:
-    """Opens networks in processes, on the first of a server's devices."""
-    device = "cpu" if settings.placement == "cpu" else devices[0].name
-    limits = settings.limits
+    """Opens networks of a collection in processes, on the first of a server's devices."""
+    device = "cpu" if placement == "cpu" else devices[0].name
+    limits = chosen.limits
 
     def open_embedder(reader: CollectionReader, space: str) -> Embedder:
         generation = reader.manifest.generation
-        opening = Opening(settings.root, generation, space, device, settings.weights, budget.embed, limits.images)
+        opening = Opening(chosen.root, generation, space, device, chosen.weights, budget.embed, limits.images)
         return ProcessEmbedder(opening, limits.max_silence_ms / 1000, limits.max_embed_ms / 1000, on_hang)
 
     return open_embedder

@@ -1,0 +1,160 @@
+"""One collection of a server: the generation that is served, and all that belongs to this collection alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lookalike.v1 import cluster_pb2_grpc, collection_pb2_grpc, experiment_pb2_grpc, search_pb2_grpc, server_pb2_grpc
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common import visible
+from lookalike_server.common.settings import CollectionSettings, ServeSettings
+from lookalike_server.common.thread_budget import ThreadBudget
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.verification import Trust
+from lookalike_server.observe.observatory import Observatory
+from lookalike_server.placement.devices import Device
+from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
+from lookalike_server.processes.embedding_process import embedder_opener
+from lookalike_server.processes.experiment_runner import Equipment, Laboratory, ProcessLaboratory
+from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.hangs import Hangs
+from lookalike_server.processes.thumbnails import Thumbnails
+from lookalike_server.query.queries import Resolver
+from lookalike_server.query.reload import Reloader
+from lookalike_server.services.cluster import ClusterServicer
+from lookalike_server.services.collection import CollectionServicer
+from lookalike_server.services.experiments import ExperimentServicer
+from lookalike_server.services.search import SearchServicer
+from lookalike_server.services.server_info import ServerServicer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What the collections of one server have in common before the server starts."""
+
+    settings: ServeSettings
+    budget: ThreadBudget
+    devices: Sequence[Device]
+    observatory: Observatory
+    hangs: Hangs
+
+
+@dataclass(frozen=True)
+class Servicers:
+    """Those who answer the calls about one collection."""
+
+    search: search_pb2_grpc.SearchServiceServicer
+    cluster: cluster_pb2_grpc.ClusterServiceServicer
+    collection: collection_pb2_grpc.CollectionServiceServicer
+    experiment: experiment_pb2_grpc.ExperimentServiceServicer
+    server: server_pb2_grpc.ServerServiceServicer
+
+
+class ServedCollection:
+    """Loads and follows one collection, with its own queues, processes and limits.
+
+    Call `load` first; then `servicers` and `tasks` give what answers calls and
+    what keeps the collection up to date. `close` ends all of it.
+    """
+
+    def __init__(
+        self,
+        chosen: CollectionSettings,
+        shared: Shared,
+        *,
+        open_embedder: OpenEmbedder | None = None,
+        laboratory: Laboratory | None = None,
+        trust: Trust | None = None,
+    ) -> None:
+        settings, budget = shared.settings, shared.budget
+        self.limits = chosen.limits
+        self._root = chosen.root
+        self._weights = chosen.weights
+        self._experiments_run = settings.experiments
+        self._watch_s = settings.watch
+        self._audit = shared.observatory.audit
+        self.loader = Loader(
+            settings.placement,
+            shared.devices,
+            chosen.limits,
+            budget,
+            shared.observatory.lane,
+            settings.on_loss,
+            trust or Trust(),
+            chosen.indexes,
+        )
+        self._open_embedder = open_embedder or embedder_opener(
+            chosen, settings.placement, shared.devices, budget, shared.hangs.note
+        )
+        # Half of the processors, as the network has: searches keep the rest.
+        self.laboratory = laboratory or ProcessLaboratory(
+            Equipment(chosen.root, chosen.weights, budget.embed, chosen.limits), shared.hangs.note
+        )
+        self._observatory = shared.observatory
+
+    async def load(self) -> None:
+        """Load the newest generation, and open the queues.
+
+        NotFoundError: no collection there. DataLossError, DeviceError: see Loader.
+        """
+        snapshot = await asyncio.to_thread(lambda: self.loader.load(CollectionReader.open(self._root)))
+        self.current = Current(snapshot)
+        self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._observatory.lane("embedding"))
+        self.experiments = ExperimentQueue(self.laboratory, self.limits)
+        self.reloader = Reloader(self._root, self.loader, self.current, self.embed_queue, self._watch_s)
+
+    def servicers(self, workers: Workers, thumbnails: Thumbnails) -> Servicers:
+        """What answers calls about this collection, with the threads and processes of the whole server."""
+        current, limits = self.current, self.limits
+        resolver = Resolver(limits, workers, self.embed_queue)
+        experiments = self.experiments if self._experiments_run else None
+        return Servicers(
+            SearchServicer(current, limits, resolver, workers, self._audit),
+            ClusterServicer(current, limits, resolver, workers),
+            CollectionServicer(current, limits, thumbnails, workers),
+            ExperimentServicer(current, limits, experiments, workers),
+            ServerServicer(current, self.loader, self.embed_queue, self.reloader),
+        )
+
+    def tasks(self) -> list[Coroutine[Any, Any, None]]:
+        """What runs beside the calls until the server ends."""
+        return [self.reloader.watch(), self._warm_up()]
+
+    @property
+    def runs_experiments(self) -> bool:
+        """Whether experiments are run, and the process that runs them answers."""
+        return self._experiments_run and not self.experiments.hung
+
+    def queues(self) -> dict[str, int]:
+        """What waits, by queue. From any thread."""
+        snapshot = self.current.snapshot
+        return {
+            "search": snapshot.waiting("search"),
+            "scan": snapshot.waiting("scan"),
+            "embedding": self.embed_queue.waiting,
+            "experiments": self.experiments.waiting,
+        }
+
+    def hidden_folders(self) -> list[str]:
+        """The folders that callers who see no paths must not be told of."""
+        return visible.folders_of(self.current.snapshot.reader, self._weights)
+
+    async def close(self) -> None:
+        """End the queues with their processes, and close what is loaded; the calls must have ended."""
+        self.current.close()
+        await asyncio.gather(asyncio.to_thread(self.embed_queue.close), asyncio.to_thread(self.experiments.close))
+
+    async def _warm_up(self) -> None:
+        """Open the default space's network before somebody waits for it."""
+        with self.current.lease() as snapshot:
+            problem = await self.embed_queue.problem(snapshot)
+        if problem:
+            log.warning("queries by picture cannot be answered: %s", problem)
