@@ -94,8 +94,7 @@ def pictures(photos_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """They as a collection, with a map and one of the form that `lookalike evolution` keeps."""
-<<<<<<< HEAD
-    folder = tmp_path_factory.mktemp("collections") / "photographs"
+    folder = tmp_path_factory.mktemp("collections") / "photographs_of_everything_that_somebody_had_at_hand_that_day"
     options = [
         "--model",
         "resnet18",
@@ -106,10 +105,6 @@ def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.
         "--clusters",
         CLUSTERS,
     ]
-=======
-    folder = tmp_path_factory.mktemp("collections") / "photographs_of_everything_that_somebody_had_at_hand_that_day"
-    options = ["--model", "resnet18", "--weights", resnet18_weights, "--clusters", CLUSTERS]
->>>>>>> 2d13911 (explorer: nothing wider than the window, numbers with names, labels listed)
     lookalike("index", pictures, "--collection", folder, *options)
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")
