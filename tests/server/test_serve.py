@@ -26,7 +26,7 @@ def serving(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert ", indexes " in line, line + process.communicate(timeout=60)[1]
+        assert ", indexes tiny/main" in line, line + process.communicate(timeout=60)[1]
         yield process, line.split(" on ")[1].split(":")[0] + ":" + line.split(" on ")[1].split(":")[1]
     finally:
         process.kill()

@@ -175,7 +175,7 @@ def serve(
 
         def announce(app: App) -> None:
             snapshot = app.current.snapshot
-            searched = ", ".join(space.index.name for space in snapshot.spaces.values() if space.index is not None)
+            searched = ", ".join(f"{name}/{space.index.name}" for name, space in snapshot.spaces.items() if space.index)
             click.echo(
                 f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
                 f"{len(snapshot.columns)} images, placement {placement}, indexes {searched or 'none'}"
