@@ -402,7 +402,7 @@ async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, 
     async with serve(bare, laboratory=laboratory(bare)) as served:
         for method, request, said in (
             ("GetClassMatrix", pb.GetClassMatrixRequest(), "The space tiny has no clustering; make one with"),
-            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(), "keeps no predictions of any model"),
+            ("GetClassAccuracies", pb.GetClassAccuraciesRequest(), "No model of the collection bare keeps predictions"),
             ("ExplainImage", pb.ExplainImageRequest(image=by_id), "keeps no predictions of the model tiny"),
             ("GetAttribution", pb.GetAttributionRequest(image=by_id), "keeps no predictions of the model tiny"),
         ):

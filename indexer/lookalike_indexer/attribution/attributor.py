@@ -14,7 +14,7 @@ from captum.attr import GuidedBackprop, LayerAttribution, LayerGradCam
 from lookalike_indexer.attribution.graph import gradient_graph
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import PreprocessingSpec
-from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.embedding.stored import classifying_spec, stored_module
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.models.nodes import TracedNetwork, trace
@@ -44,12 +44,7 @@ class Attributor:
         they are not to be had. MismatchError: they are not those that the
         collection was made with. NotBuiltError: they have no classifier.
         """
-        spec = reader.model(model).spec
-        if not spec.classifies:
-            raise NotBuiltError(
-                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
-                "model that has one."
-            )
+        spec = classifying_spec(reader, model)
         module = stored_module(reader, model, weights_file)
         return cls(trace(module), model, spec.preprocessing, spec.classes)
 

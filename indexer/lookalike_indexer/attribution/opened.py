@@ -8,8 +8,8 @@ import torch
 
 from lookalike_indexer.attribution.attributor import Attributor
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.stored import stored_module
-from lookalike_indexer.errors import DecodeError, NotBuiltError
+from lookalike_indexer.embedding.stored import classifying_spec, stored_module
+from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.experiments.subject import Picture
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.images.preprocessing import Pixels
@@ -27,12 +27,7 @@ class OpenedModel:
         that the collection was made with. NotBuiltError: they have no classifier.
         """
         self._reader, self._model = reader, model
-        self._spec = reader.model(model).spec
-        if not self._spec.classifies:
-            raise NotBuiltError(
-                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
-                "model that has one."
-            )
+        self._spec = classifying_spec(reader, model)
         self._module: torch.nn.Module = stored_module(reader, model, weights_file)
         self._networks: dict[str, Network] = {}
 

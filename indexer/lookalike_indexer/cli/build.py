@@ -65,7 +65,7 @@ def build(collection: str, as_json: bool, **options: Any) -> None:
         return
     for report in reports:
         click.echo(summary(report))
-    if note := default_note(latest, published):
+    if note := default_note(latest, published, collection):
         click.echo(note)
     click.echo(f"{collection} is at generation {published.generation}.")
 

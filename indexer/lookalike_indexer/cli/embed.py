@@ -48,7 +48,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     else:
         current = (default_index(published, space) for space in report.spaces)
         lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)
-        for line in [*told(report), default_note(latest, published), *lacking]:
+        for line in [*told(report), default_note(latest, published, collection), *lacking]:
             if line:
                 click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")

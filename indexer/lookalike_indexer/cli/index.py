@@ -116,7 +116,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
         click.echo(cluster.summary(one))
     for index_report in renewed.indexes:
         click.echo(build.summary(index_report))
-    for note in (default_note(latest, published), compact_note(published, collection)):
+    for note in (default_note(latest, published, collection), compact_note(published, collection)):
         if note:
             click.echo(note)
     click.echo(f"{collection} is at generation {generation}; serve it with: lookalike serve {collection}")

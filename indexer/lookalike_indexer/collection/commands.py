@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
+from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
 
 
 def command(*words: object) -> str:
     """A command line of Lookalike, quoted for a shell."""
     return shlex.join(["lookalike", *map(str, words)])
+
+
+def instead(what: str, names: Iterable[str], most: int = 6) -> str:
+    """The end of a sentence that offers what there is in place of what is missing; "" where there is nothing."""
+    there = sorted(names, key=natural)
+    if not there:
+        return ""
+    more = f" and {len(there) - most} more" if len(there) > most else ""
+    return f"; or {what}: {', '.join(there[:most])}{more}"
 
 
 def cluster_command(root: str, entry: ClusteringEntry) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.errors import NotFoundError
@@ -31,13 +32,13 @@ def with_default_space(manifest: Manifest) -> Manifest:
     return manifest if is_kept else dataclasses.replace(manifest, default_space=best)
 
 
-def default_note(before: Manifest | None, after: Manifest) -> str:
+def default_note(before: Manifest | None, after: Manifest, root: str) -> str:
     """A sentence where another space is the default than before, "" where it is the same."""
     if before is None or before.default_space in ("", after.default_space):
         return ""
     return (
         f"{after.default_space} is the default space now, because {before.default_space} is of an untrained network; "
-        f"to change that: lookalike set DIR --default-space {before.default_space}"
+        f"to change that: {command('set', root, '--default-space', before.default_space)}"
     )
 
 

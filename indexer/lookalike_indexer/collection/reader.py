@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lookalike_indexer.collection import generations, schema
 from lookalike_indexer.collection.ahead import read_ahead
-from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
@@ -97,6 +97,7 @@ class CollectionReader:
             raise NotBuiltError(
                 f"The space {space} has no clustering; make one with: "
                 f"{command('cluster', self.storage.root, '--space', space)}"
+                f"{instead('name one that there is', self.manifest.clusterings)}"
             )
         return found
 
@@ -112,6 +113,7 @@ class CollectionReader:
             raise NotBuiltError(
                 f"The space {space} has no index; build one with: "
                 f"{command('build', self.storage.root, '--space', space)}"
+                f"{instead('name a space that has one', {each.space for each in self.manifest.indexes.values()})}"
             )
         wanted = f"{space}/{name}" if name else found
         if wanted not in self.manifest.indexes:
@@ -170,9 +172,10 @@ class CollectionReader:
         """The same part by part, at least one."""
         paths = self.model(model).predictions
         if not paths:
+            others = {name for name, entry in self.manifest.models.items() if entry.predictions}
             raise NotBuiltError(
                 f"The collection {self.name} keeps no predictions of the model {model}, whose weights have no "
-                "classifier; name a model that has one, or embed with one."
+                f"classifier; embed with weights that have one{instead('name a model that has one', others)}."
             )
         for path in paths:
             yield read_part(self.storage, path)

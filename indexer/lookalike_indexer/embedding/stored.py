@@ -5,8 +5,23 @@ from __future__ import annotations
 import torch
 
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.commands import instead
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import ModelSpec
 from lookalike_indexer.embedding.plan import load_module
+from lookalike_indexer.errors import NotBuiltError
+
+
+def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
+    """What a model is that has a classifier; NotFoundError: no such model, NotBuiltError: it has none."""
+    spec = reader.model(model).spec
+    if not spec.classifies:
+        others = [name for name, entry in reader.manifest.models.items() if entry.spec.classifies]
+        raise NotBuiltError(
+            f"The weights of the model {model} have no classifier, so that no class can be explained; embed with "
+            f"weights that have one{instead('name a model that has one', others)}."
+        )
+    return spec
 
 
 def stored_module(reader: CollectionReader, model: str, weights_file: str | None = None) -> torch.nn.Module:

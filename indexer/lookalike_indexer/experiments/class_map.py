@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.collection.commands import instead
 from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View, some
@@ -25,21 +26,16 @@ class ClassMap:
 
     `accepts` is bool, of shape (labels, classes), by the view's label codes;
     `names` are the model's classes; `unmapped` the labels that stand for none;
-    `rules` say how each label's classes were found, "" where there are none.
+    `rules` say how each label's classes were found, "" where there are none;
+    `remedy` is the end of a sentence about labels that stand for no class: what
+    a user can do.
     """
 
     accepts: Bool
     names: list[str]
     unmapped: list[str]
     rules: list[str]
-
-    @property
-    def remedy(self) -> str:
-        """What a user can do about labels that stand for no class: a sentence's end."""
-        written = "say which is which by a class map, a CSV file with the columns label and class"
-        if self.names != numbered_names(len(self.names)):
-            return written
-        return f"give the classes names by --class-names FILE, or --class-names imagenet; or {written}"
+    remedy: str
 
     def classes_of(self, label_code: int) -> list[int]:
         """The classes that a label stands for; none for an image without one."""
@@ -88,7 +84,20 @@ def class_map(view: View, model: str, written: Mapping[str, Sequence[str]] | Non
         accepts[code, found] = True
         rules.append(rule if found else "")
     unmapped = [label for label, row in zip(view.label_names, accepts, strict=True) if not row.any()]
-    return ClassMap(accepts, names, unmapped, rules)
+    return ClassMap(accepts, names, unmapped, rules, _remedy(view, model, names))
+
+
+def _remedy(view: View, model: str, names: list[str]) -> str:
+    written = "say which is which by a class map, a CSV file with the columns label and class"
+    models = view.reader.manifest.models
+    if not models[model].spec.weights.pretrained:
+        trained = {name for name, entry in models.items() if entry.predictions and entry.spec.weights.pretrained}
+        return f"{model} is of random weights and knows no classes: embed with trained weights" + (
+            instead("name a model that was trained", trained)
+        )
+    if names != numbered_names(len(names)):
+        return written
+    return f"give the classes names by --class-names FILE, or --class-names imagenet; or {written}"
 
 
 def _names(view: View, model: str, written: Mapping[str, Sequence[str]] | None) -> list[str]:

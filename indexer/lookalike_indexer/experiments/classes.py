@@ -68,7 +68,7 @@ def class_accuracies(
         raise UsageError(f"--best {best}: give at least 1.")
     if metric not in ("top1", "top5"):
         raise UsageError(f"--metric {metric}: give top1 or top5.")
-    counted = [_counted(view, model, class_map) for model in _checked_models(view, models)]
+    counted, left_out = _all_counted(view, models, class_map)
     accuracies = np.stack([each.accuracy(metric) for each in counted])
     good = np.flatnonzero(_among_best(accuracies, best).all(0))
     lowest = accuracies[:, good].min(0)
@@ -99,7 +99,30 @@ def class_accuracies(
         figures |= {f"{each.model}.images": images, f"{each.model}.top1": each.top1.sum() / images}
         figures |= {f"{each.model}.top5": each.top5.sum() / images}
     figures = {name: float(value) for name, value in figures.items()}
-    return Result("class_accuracies", settings, tables, figures, _findings(view, counted, good, metric, best))
+    return Result(
+        "class_accuracies", settings, tables, figures, (*_findings(view, counted, good, metric, best), *left_out)
+    )
+
+
+def _all_counted(
+    view: View, models: Sequence[str], class_map: Mapping[str, Sequence[str]] | None
+) -> tuple[list[_Counted], list[str]]:
+    """What is counted of each model; of those that nobody named, some may be left out, and a sentence says why.
+
+    NotBuiltError: a model that is named, or every one, has no class that a label stands for.
+    """
+    counted: list[_Counted] = []
+    failed: list[NotBuiltError] = []
+    for model in _checked_models(view, models):
+        try:
+            counted.append(_counted(view, model, class_map))
+        except NotBuiltError as error:
+            if models:
+                raise
+            failed.append(error)
+    if not counted:
+        raise failed[-1]
+    return counted, [f"Left out: {error}" for error in failed]
 
 
 def _checked_models(view: View, models: Sequence[str]) -> list[str]:

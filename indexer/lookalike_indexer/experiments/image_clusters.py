@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.commands import command
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
@@ -59,9 +60,22 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
         _figures(tables),
         (
             *_findings(tables, key, label),
+            *_unclustered(view),
             *partial_notes(view, clusterings),
             *untrained_notes(view, tables["clusters"].column("space").to_pylist()),
         ),
+    )
+
+
+def _unclustered(view: View) -> tuple[str, ...]:
+    """A sentence for the spaces that have no clustering, none where all have one."""
+    clustered = {entry.space for entry in view.reader.manifest.clusterings.values()}
+    without = sorted(view.reader.manifest.spaces.keys() - clustered, key=natural)
+    if not without:
+        return ()
+    return (
+        f"Without a clustering: {some(without, _NAMED)}; make them with: "
+        f"{command('cluster', view.reader.storage.root, '--space', 'all')}",
     )
 
 

@@ -11,15 +11,12 @@ _SHEETS = 2
 
 def known_classes(context: Context) -> Made:
     """How often each model is right about each class; models whose classes no label names are left out."""
-    from lookalike_indexer.experiments.class_map import class_map
     from lookalike_indexer.experiments.classes import class_accuracies
     from lookalike_indexer.pictures.scores import accuracies_chart
 
     view = context.view
-    models = [name for name, entry in sorted(view.reader.manifest.models.items()) if entry.predictions]
-    named = [model for model in models if class_map(view, model).accepts.any()]
     # Of few classes half, since all are the best of themselves.
-    result = class_accuracies(view, named, best=max(1, min(20, len(view.label_names) // 2)))
+    result = class_accuracies(view, best=max(1, min(20, len(view.label_names) // 2)))
     tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
     return Made(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
 

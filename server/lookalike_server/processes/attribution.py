@@ -10,7 +10,8 @@ import torch
 
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.attribution.attributor import Attributor, Method
-from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.embedding.stored import classifying_spec
+from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.pictures.overlay import overlay_png
@@ -34,12 +35,7 @@ class Attributions:
         the weights have no classifier. WeightsError: the
         model's weights are not here. UsageError: no such class.
         """
-        spec = view.reader.model(model).spec
-        if not spec.classifies:
-            raise NotBuiltError(
-                f"The weights of the model {model} have no classifier, so that no class can be explained; name a "
-                "model that has one."
-            )
+        spec = classifying_spec(view.reader, model)
         chosen, probability = _class(view, row, model, class_index)
         names = view.class_names(model)
         if not 0 <= chosen < len(names):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.clusterings import Clustering
@@ -220,11 +221,14 @@ def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:
     return [snapshot.clustering(name) for name in dict.fromkeys(names)]
 
 
-def _some(snapshot: Snapshot, clusterings: list[Clustering], where: str = "") -> list[Clustering]:
+def _some(snapshot: Snapshot, clusterings: list[Clustering], space: str = "") -> list[Clustering]:
     if not clusterings:
+        there = {entry.space for entry in snapshot.reader.manifest.clusterings.values()}
+        where = f" in the space {space}" if space else ""
         raise NotBuiltError(
-            f"The collection {snapshot.name} has no clustering{where}; "
-            f"make one with: lookalike cluster {snapshot.reader.storage.root}"
+            f"The collection {snapshot.name} has no clustering{where}; make one with: "
+            f"{command('cluster', snapshot.reader.storage.root, *(['--space', space] if space else []))}"
+            f"{instead('name a space that has one', there)}"
         )
     return clusterings
 
@@ -239,7 +243,7 @@ def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Cl
                 f"The clustering {one.name} is of the space {one.entry.space}; the query is of the space {space.name}.",
             )
     all_there = [one for one in snapshot.clusterings.values() if one.entry.space == space.name]
-    return _some(snapshot, named or all_there, f" in the space {space.name}")
+    return _some(snapshot, named or all_there, space.name)
 
 
 def _spread(assigned: Assigned, queries: Queries) -> Assigned:

@@ -9,7 +9,6 @@ import grpc
 import numpy as np
 
 from lookalike.v1 import experiment_pb2, experiment_pb2_grpc
-from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
@@ -77,10 +76,10 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         if request.metric not in _METRICS:
             raise ArgumentError("metric", f"metric is {request.metric}, which this server does not know.")
         check_names("models", request.models, self._limits)
-        given |= _set(metric=_METRICS[request.metric], class_map=await self._class_map(request))
+        given |= _set(metric=_METRICS[request.metric], models=tuple(request.models))
+        given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
-            models = tuple(request.models) or _predicting(snapshot)
-            return await self._ask(snapshot, None, context, "class_accuracies", {"models": models, **given})
+            return await self._ask(snapshot, None, context, "class_accuracies", given)
 
     async def GetClassMatrix(self, request: experiment_pb2.GetClassMatrixRequest, context: Context) -> Any:
         """The bytes of a GetClassMatrixResponse."""
@@ -322,11 +321,3 @@ def _clustering(snapshot: Snapshot, name: str) -> tuple[str, Space]:
     """The clustering meant, and its space."""
     clustering = View(snapshot.reader).clustering_name(name)
     return clustering, snapshot.space(snapshot.clustering(clustering).entry.space)
-
-
-def _predicting(snapshot: Snapshot) -> tuple[str, ...]:
-    """The models that have predictions."""
-    models = tuple(name for name, entry in sorted(snapshot.reader.manifest.models.items()) if entry.predictions)
-    if not models:
-        raise NotBuiltError(f"The collection {snapshot.name} keeps no predictions of any model.")
-    return models
