@@ -32,6 +32,7 @@ _ORDER: Final = (
     "embed",
     "cluster",
     "build",
+    "graph",
     "attach",
     "serve",
     "explore",

@@ -17,8 +17,9 @@ from lookalike_indexer.cli.errors import reported
 def parts(collection: str, table: str, as_json: bool) -> None:
     """Print the Parquet files of TABLE in the newest generation of the collection in DIR, one a line.
 
-    TABLE is images, source, embeddings/SPACE, predictions/MODEL, rejects/MODEL or clusterings/SPACE/NAME. The folder
-    of a table can also hold files of other generations, so read the files that are listed, not all of the folder.
+    TABLE is images, source, embeddings/SPACE, predictions/MODEL, rejects/MODEL, graphs/SPACE, attributes/NAME or
+    clusterings/SPACE/NAME. The folder of a table can also hold files of other generations, so read the files that are
+    listed, not all of the folder.
     """
     from lookalike_indexer.collection.reader import CollectionReader
 

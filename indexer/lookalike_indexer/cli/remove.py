@@ -1,4 +1,4 @@
-"""`lookalike remove`: take clusterings, indexes, results, attributes, spaces and models out of a collection."""
+"""`lookalike remove`: take clusterings, indexes, results, attributes, graphs, spaces and models away."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--index", "indexes", multiple=True, metavar="SPACE/NAME", help="An index.  Repeatable.")
 @click.option("--result", "results", multiple=True, metavar="KIND/NAME", help="A stored result.  Repeatable.")
 @click.option("--attributes", multiple=True, metavar="TABLE", help="An attribute table with its columns.  Repeatable.")
+@click.option("--graph", "graphs", multiple=True, metavar="SPACE", help="The graph of a space.  Repeatable.")
 @click.option(
     "--space", "spaces", multiple=True, metavar="NAME", help="A space with all that was made of it.  Repeatable."
 )
@@ -32,6 +33,7 @@ def remove(
     indexes: tuple[str, ...],
     results: tuple[str, ...],
     attributes: tuple[str, ...],
+    graphs: tuple[str, ...],
     spaces: tuple[str, ...],
     models: tuple[str, ...],
     as_json: bool,
@@ -47,7 +49,7 @@ def remove(
 
     storage = Storage(collection)
     generations.require_latest(storage)
-    unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models, attributes)
+    unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models, attributes, graphs)
     with writing(storage):
         draft, done = removal.remove(generations.require_latest(storage), unwanted)
         generation = generations.publish(storage, draft).generation
@@ -67,5 +69,6 @@ def told(done: Removed) -> list[str]:
         ("index", done.indexes),
         ("result", done.results),
         ("attribute table", done.attributes),
+        ("graph of", done.graphs),
     ]
     return [*(f"removed the {kind} {name}" for kind, names in kinds for name in names), *done.notes]

@@ -1,4 +1,4 @@
-"""The command lines that make a clustering or an index again, for messages."""
+"""The command lines that make a clustering, an index or a graph again, for messages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 
 from lookalike_indexer.collection.checkpoints import natural
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
+from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, IndexEntry
 
 
 def command(*words: object) -> str:
@@ -46,6 +46,17 @@ def build_command(root: str, entry: IndexEntry) -> str:
     options += _given("--max-memory", entry.max_memory, None)
     options += _given("--train-size", entry.asked_train_size, None)
     return command("build", root, *options)
+
+
+def graph_command(root: str, entry: GraphEntry) -> str:
+    """The command that makes a graph again for the images that its space has now."""
+    options: list[object] = ["--space", entry.space]
+    options += _given("-k", entry.k, 16)
+    if entry.method == "index":
+        options += ["--index", entry.index.partition("/")[2]]
+    else:
+        options += ["--exact", *_given("--metric", entry.metric, "cosine")]
+    return command("graph", root, *options)
 
 
 def _given(option: str, value: object, default: object) -> list[object]:

@@ -41,6 +41,11 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has {key!r} of a space that it does not have, {one.space!r}.")
         if key != f"{one.space}/{one.name}":
             raise DataLossError(f"{name} lists {one.space}/{one.name} under another name, {key!r}.")
+    for space, graph in manifest.graphs.items():
+        if space != graph.space or space not in manifest.spaces:
+            raise DataLossError(f"{name} has the graph {space!r} of another space, or of one that it does not have.")
+        if graph.k < 1 or len(graph.parts) != len(graph.neighbors):
+            raise DataLossError(f"{name} has the graph {space!r} with k = {graph.k} and parts that do not pair up.")
     for key, clustering in manifest.clusterings.items():
         if bool(clustering.whitening) != (clustering.strategy == "whitened"):
             raise DataLossError(f"{name} has {key!r} of the strategy {clustering.strategy} with another one's files.")

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lookalike_indexer.collection.commands import build_command, cluster_command
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, IndexEntry, Manifest
 
 Entry = ClusteringEntry | IndexEntry
 
 
-def covers(manifest: Manifest, entry: Entry) -> bool:
-    """Whether a clustering or an index was made of all embeddings that its space has now."""
+def covers(manifest: Manifest, entry: Entry | GraphEntry) -> bool:
+    """Whether a clustering, an index or a graph was made of all embeddings that its space has now."""
     space = manifest.spaces[entry.space]
     # Entries of format 1 do not name the parts that they were made of.
     return entry.parts == space.parts if entry.parts else entry.rows == space.rows

@@ -32,7 +32,7 @@ _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
 _PAGES = "pages"
 # Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
-_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes")
+_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs")
 
 # Gives the bytes of a list by its path.
 ReadList = Callable[[str], bytes]
@@ -106,6 +106,7 @@ def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         ("clusterings", ("assignments", "parts")),
         ("indexes", ("parts",)),
         ("attributes", ("parts",)),
+        ("graphs", ("neighbors", "parts")),
     ):
         for entry in raw.get(kind, {}).values():
             for name in names:

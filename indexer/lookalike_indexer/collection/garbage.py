@@ -32,6 +32,7 @@ _OWN = [
         rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
         rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss)",
         rf"attributes/{_NAME}/{_DIGEST}/{_PART}",
+        rf"graphs/{_NAME}/{_DIGEST}/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/(?:centroids|whitening)\.parquet",
         rf"embeddings/{_NAME}/{_PART}",

@@ -140,4 +140,6 @@ def _named(draft: Manifest) -> set[str]:
         paths.update(result.tables.values())
     for attributes in draft.attributes.values():
         paths.update(attributes.parts)
+    for graph in draft.graphs.values():
+        paths.update(graph.neighbors, graph.parts)
     return paths

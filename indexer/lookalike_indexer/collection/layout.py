@@ -10,6 +10,7 @@
     models/<model>/class-names.<digest>.json    the names of its classes, a list of texts
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet; whitening.parquet
     attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
+    graphs/<space>/<digest>/part-000000.parquet  the nearest others of each image
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
     indexes/<space>/<digest>.choice.json         kinds of index that were tried
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
@@ -127,6 +128,10 @@ def clustering(space: str, name: str, digest: str) -> str:
 
 def attributes(table: str, digest: str, part: int) -> str:
     return f"attributes/{table}/{digest[:16]}/{part_name(part)}"
+
+
+def graph(space: str, digest: str, part: int) -> str:
+    return f"graphs/{space}/{digest[:16]}/{part_name(part)}"
 
 
 def index(space: str, digest: str) -> str:

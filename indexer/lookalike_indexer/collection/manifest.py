@@ -151,6 +151,29 @@ class AttributesEntry:
 
 
 @dataclass(frozen=True)
+class GraphEntry:
+    """The k-nearest-neighbour graph of a space: the ids and distances of the k nearest others of each image.
+
+    `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` is
+    "exact", or "index" where the index `index` ("space/name") found the candidates; `recall` is then the share of
+    the k nearest that it holds, as measured on `recall_queries` images. Rows that have fewer than k others end with
+    id -1 at distance infinity. `digest` is that of the settings and of the embeddings' digests.
+    """
+
+    space: str
+    k: int
+    metric: Metric
+    method: Literal["exact", "index"]
+    rows: int
+    neighbors: list[str]
+    parts: list[str]
+    digest: str
+    index: str = ""
+    recall: float = 1.0
+    recall_queries: int = 0
+
+
+@dataclass(frozen=True)
 class RecallPoint:
     """recall@k as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
 
@@ -243,7 +266,8 @@ class Manifest:
     """A generation.
 
     Keys of `clusterings` and `indexes` are "space/name", of `results`
-    "kind/name", of `attributes` the names of the tables. `limits` are those that the images were decoded within.
+    "kind/name", of `attributes` the names of the tables, of `graphs` the spaces. `limits` are those that the images
+    were decoded within.
     `left_out` counts the files of the source that no image was made of, by the
     reason. `default_space_is_set` says that a user asked for the default space.
     """
@@ -264,6 +288,7 @@ class Manifest:
     limits: ImageLimits = DEFAULT_LIMITS
     left_out: dict[str, int] = field(default_factory=dict)
     attributes: dict[str, AttributesEntry] = field(default_factory=dict)
+    graphs: dict[str, GraphEntry] = field(default_factory=dict)
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""
@@ -273,8 +298,8 @@ class Manifest:
         space = self.spaces[name]
         return SpaceSpec(self.models[space.model].spec, space.layer, space.pooling)
 
-    def parts_of(self, entry: ClusteringEntry | IndexEntry) -> list[str]:
-        """The embedding parts that a clustering or an index was made of, in order."""
+    def parts_of(self, entry: ClusteringEntry | IndexEntry | GraphEntry) -> list[str]:
+        """The embedding parts that a clustering, an index or a graph was made of, in order."""
         if entry.parts or entry.space not in self.spaces:
             return entry.parts
         # Format 1 only ever appended parts to a space, so its entries are of the first ones.

@@ -14,7 +14,14 @@ from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest, ModelEntry, SpaceEntry
+from lookalike_indexer.collection.manifest import (
+    ClusteringEntry,
+    GraphEntry,
+    IndexEntry,
+    Manifest,
+    ModelEntry,
+    SpaceEntry,
+)
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uri_column import absolute_column
@@ -121,6 +128,36 @@ class CollectionReader:
             raise NotFoundError(f"The space {space} has no index {name!r}; it has: {there}.")
         return self.manifest.indexes[wanted]
 
+    def graph(self, space: str = "") -> GraphEntry:
+        """The k-nearest-neighbour graph of a space, the default one for ""; NotBuiltError: it has none."""
+        space, _ = self.space(space)
+        if space not in self.manifest.graphs:
+            raise NotBuiltError(
+                f"The space {space} has no graph of nearest neighbours; make one with: "
+                f"{command('graph', self.storage.root, '--space', space)}"
+            )
+        return self.manifest.graphs[space]
+
+    def stream_graph(self, space: str = "") -> Iterator[tuple[Int64, Int64, Float32]]:
+        """Yield (ids, neighbours, distances) of a graph part by part, shapes (n,), (n, k) and (n, k).
+
+        Neighbours are ids of images, nearest first; -1 at distance infinity where there are fewer than k.
+        """
+        for path in self.graph(space).neighbors:
+            yield self.graph_part(path)
+
+    def graph_part(self, path: str) -> tuple[Int64, Int64, Float32]:
+        """One part of a graph, as `stream_graph` yields it."""
+        with open_part(self.storage, path) as part:
+            check_columns(part, ("id", "neighbor", "distance"))
+            table = part.read()
+            ids = table.column("id").to_numpy().astype(np.int64, copy=False)
+            neighbors, distances = (
+                column.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), column.type.list_size)
+                for column in (table.column(name).combine_chunks() for name in ("neighbor", "distance"))
+            )
+        return ids, neighbors, distances
+
     def index_names(self, space: str) -> list[str]:
         """The names of a space's indexes, sorted."""
         return sorted(entry.name for entry in self.manifest.indexes.values() if entry.space == space)
@@ -129,7 +166,7 @@ class CollectionReader:
         """The absolute paths of a table's parts, in order, for other readers of Parquet.
 
         A table is "images", "source", "embeddings/SPACE", "predictions/MODEL",
-        "rejects/MODEL", "attributes/TABLE" or "clusterings/SPACE/NAME", the assignments of that.
+        "rejects/MODEL", "attributes/TABLE", "graphs/SPACE" or "clusterings/SPACE/NAME", the assignments of that.
         The folder of a table may also hold parts of other generations, so that
         a pattern such as `images/*.parquet` can read an image twice.
         NotFoundError names the tables there are.
@@ -141,6 +178,7 @@ class CollectionReader:
         tables |= {f"rejects/{name}": model.rejects for name, model in manifest.models.items()}
         tables |= {f"clusterings/{name}": entry.assignments for name, entry in manifest.clusterings.items()}
         tables |= {f"attributes/{name}": entry.parts for name, entry in manifest.attributes.items()}
+        tables |= {f"graphs/{name}": entry.neighbors for name, entry in manifest.graphs.items()}
         if table not in tables:
             raise NotFoundError(
                 f"The collection {self.name} has no table {table!r}; it has: {', '.join(sorted(tables))}."

@@ -1,4 +1,4 @@
-"""Removing what a collection has no use for any more: clusterings, indexes, results, attributes, spaces and models.
+"""Removing what a collection has no use for: clusterings, indexes, results, attributes, graphs, spaces and models.
 
 Removing changes the manifest alone. The files go when no kept generation names
 them, see garbage.py.
@@ -26,6 +26,7 @@ class Unwanted:
     spaces: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
     attributes: tuple[str, ...] = ()
+    graphs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,22 @@ class Removed:
     spaces: list[str]
     models: list[str]
     attributes: list[str]
+    graphs: list[str]
     notes: list[str]
 
 
 def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     """A draft without what is unwanted and what depends on it, and what that is.
 
-    A model takes its spaces along; a space takes its clusterings, its indexes
+    A model takes its spaces along; a space takes its clusterings, its indexes, its graph
     and the results that were made in it. UsageError: nothing is named, or no
     space would remain. NotFoundError: something is not there; the message names
     what is.
     """
     if not any(dataclasses.astuple(unwanted)):
-        raise UsageError("Name what to remove: give --clustering, --index, --result, --attributes, --space or --model.")
+        raise UsageError(
+            "Name what to remove: give --clustering, --index, --result, --attributes, --graph, --space or --model."
+        )
     models = _known("model", unwanted.models, manifest.models)
     spaces = _known("space", unwanted.spaces, manifest.spaces)
     spaces |= {name for name, entry in manifest.spaces.items() if entry.model in models}
@@ -66,8 +70,11 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
     results = _known("result", unwanted.results, manifest.results)
     results |= {name for name, entry in manifest.results.items() if _made_in(entry) in spaces}
     attributes = _known("attribute table", unwanted.attributes, manifest.attributes)
+    graphs = _known("graph of a space", unwanted.graphs, manifest.graphs)
+    graphs |= spaces & manifest.graphs.keys()
     draft = dataclasses.replace(
         manifest,
+        graphs={name: entry for name, entry in manifest.graphs.items() if name not in graphs},
         attributes={name: entry for name, entry in manifest.attributes.items() if name not in attributes},
         models={name: entry for name, entry in manifest.models.items() if name not in models},
         spaces={name: entry for name, entry in manifest.spaces.items() if name not in spaces},
@@ -84,6 +91,7 @@ def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
         sorted(spaces),
         sorted(models),
         sorted(attributes),
+        sorted(graphs),
         _notes(manifest, draft),
     )
     return draft, removed

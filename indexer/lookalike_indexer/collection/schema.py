@@ -111,6 +111,19 @@ def predictions(top: int) -> pa.Schema:
     )
 
 
+def graph(k: int) -> pa.Schema:
+    """Columns id, neighbor (the ids of the `k` nearest other images, nearest first) and distance (to each of them)."""
+    ids = pa.list_(pa.field("element", pa.int64(), nullable=False), k)
+    distances = pa.list_(pa.field("element", pa.float32(), nullable=False), k)
+    return pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False),
+            pa.field("neighbor", ids, nullable=False),
+            pa.field("distance", distances, nullable=False),
+        ]
+    )
+
+
 def whitening(dim: int) -> pa.Schema:
     """The columns of a whitening: one row for each component that is kept; see `clustering.whitening`."""
     return pa.schema(

@@ -17,8 +17,9 @@ from lookalike_indexer.experiments.result import Result
 
 
 def inputs(manifest: Manifest) -> str:
-    """The digest of everything that experiments read: all files but the results themselves."""
+    """The digest of everything that experiments read: all files but the results, and graphs, made of embeddings."""
     tables = {path for result in manifest.results.values() for path in result.tables.values()}
+    tables.update(path for graph in manifest.graphs.values() for path in graph.neighbors)
     return digest_of({path: entry.sha256 for path, entry in manifest.files.items() if path not in tables})
 
 

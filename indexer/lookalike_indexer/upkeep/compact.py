@@ -119,6 +119,10 @@ def _renamed(draft: Manifest, paths: Mapping[str, str]) -> Manifest:
         indexes={
             name: dataclasses.replace(entry, parts=now(draft.parts_of(entry))) for name, entry in draft.indexes.items()
         },
+        graphs={
+            name: dataclasses.replace(entry, parts=now(entry.parts), neighbors=now(entry.neighbors))
+            for name, entry in draft.graphs.items()
+        },
         attributes={
             name: dataclasses.replace(entry, parts=now(entry.parts)) for name, entry in draft.attributes.items()
         },
@@ -147,6 +151,7 @@ def _numbers(draft: Manifest) -> set[int]:
     for clustering in draft.clusterings.values():
         tables += [draft.parts_of(clustering), clustering.assignments]
     tables += [draft.parts_of(index) for index in draft.indexes.values()]
+    tables += [paths for graph in draft.graphs.values() for paths in (graph.parts, graph.neighbors)]
     return {layout.part_number(path) for paths in tables for path in paths}
 
 

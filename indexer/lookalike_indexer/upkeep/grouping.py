@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from lookalike_indexer.collection import layout
-from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, IndexEntry, Manifest
 
 # The rows of a merged part: of 2,048 dimensions in float32 they take 128 MiB.
 ROWS = 16_384
@@ -97,7 +97,7 @@ class Table:
 class Tables:
     """Every table of a manifest.
 
-    `assignments` has the space of each clustering, and its file by the
+    `assignments` has the space of each clustering and of each graph, and its file by the
     embedding part that it is of. Attribute tables join by id, not by part, so
     that a group may have parts in some of them.
     """
@@ -121,6 +121,10 @@ class Tables:
             [
                 (entry.space, dict(zip(manifest.parts_of(entry), entry.assignments, strict=False)))
                 for entry in manifest.clusterings.values()
+            ]
+            + [
+                (entry.space, dict(zip(entry.parts, entry.neighbors, strict=True)))
+                for entry in manifest.graphs.values()
             ],
             [Table(entry.parts) for entry in manifest.attributes.values()],
         )
@@ -134,7 +138,7 @@ class Tables:
         return [*self.single(), *self.rejects.values()]
 
     def assigned(self, space: str, numbers: Sequence[int]) -> Iterator[list[str]]:
-        """The assignments of some parts, for each clustering that is of their present embeddings."""
+        """The assignments or neighbours of some parts, for each clustering and graph of their present embeddings."""
         parts = self.spaces[space].all_of(numbers)
         for of, by_part in self.assignments:
             paths = [by_part[part] for part in parts if part in by_part] if of == space else []
@@ -148,7 +152,11 @@ class _Borders:
     def __init__(self, manifest: Manifest, columns: Columns | None) -> None:
         self._manifest, self._columns = manifest, columns
         self._tables = Tables.of(manifest)
-        made: list[ClusteringEntry | IndexEntry] = [*manifest.clusterings.values(), *manifest.indexes.values()]
+        made: list[ClusteringEntry | IndexEntry | GraphEntry] = [
+            *manifest.clusterings.values(),
+            *manifest.indexes.values(),
+            *manifest.graphs.values(),
+        ]
         self._made = [(entry, _places(manifest.parts_of(entry))) for entry in made]
         self._first: tuple[int, tuple[Hashable, ...], list[pa.Schema]] | None = None
 

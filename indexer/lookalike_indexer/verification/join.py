@@ -30,7 +30,7 @@ def check_join(examination: Examination) -> None:
             else:
                 left_out += 1
             bar.advance()
-    _check_assignments(examination)
+    _check_derived(examination)
     note = f"{left_out} parts have damaged files and were left out" if left_out else ""
     examination.checked("join", len(tables.listing) - left_out, "parts", note)
 
@@ -143,11 +143,13 @@ class _Part:
         return bool(fits)
 
 
-def _check_assignments(examination: Examination) -> None:
-    """Compare the ids of each part of a clustering with those of the embeddings that it was made of."""
+def _check_derived(examination: Examination) -> None:
+    """Compare the ids of each part of a clustering or graph with those of the embeddings that it was made of."""
     manifest, storage = examination.reader.manifest, examination.reader.storage
-    for clustering in manifest.clusterings.values():
-        for path, part in zip(clustering.assignments, manifest.parts_of(clustering), strict=False):
+    made = [(entry.assignments, manifest.parts_of(entry)) for entry in manifest.clusterings.values()]
+    made += [(entry.neighbors, entry.parts) for entry in manifest.graphs.values()]
+    for paths, parts in made:
+        for path, part in zip(paths, parts, strict=False):
             if examination.intact([path, part]) and not np.array_equal(_ids(storage, path), _ids(storage, part)):
                 examination.damaged(path, f"has other ids than {part}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lookalike_indexer.collection.commands import build_command, cluster_command, command
+from lookalike_indexer.collection.commands import build_command, cluster_command, command, graph_command
 from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
 from lookalike_indexer.collection.storage import Storage
 
@@ -25,6 +25,9 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
     for name, attributes in manifest.attributes.items():
         if path in attributes.parts:
             return f"remove it and attach the table again with: {command('attach', root, 'TABLE', '--name', name)}"
+    for graph in manifest.graphs.values():
+        if path in graph.neighbors:
+            return f"remove it and run: {graph_command(root, graph)}"
     for clustering in manifest.clusterings.values():
         if path in clustering.files or path in clustering.assignments:
             return f"remove it and run: {cluster_command(root, clustering)}"

@@ -60,6 +60,9 @@ def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
         columns = schema.attributes((column.name, column.type) for column in attributes.columns)
         for path in attributes.parts:
             yield path, [columns], ""
+    for graph in manifest.graphs.values():
+        for path in graph.neighbors:
+            yield path, [schema.graph(graph.k)], ""
     for result in manifest.results.values():
         for path in result.tables.values():
             yield path, [], ""
@@ -72,6 +75,9 @@ def _totals(manifest: Manifest) -> Iterator[tuple[str, int, list[str]]]:
         yield f"the clustering {name}", clustering.rows, clustering.assignments
         yield f"the embeddings that {name} was made of", clustering.rows, clustering.parts or clustering.assignments
         yield f"the centroids of {name}", clustering.k, [clustering.centroids]
+    for name, graph in manifest.graphs.items():
+        yield f"the graph of {name}", graph.rows, graph.neighbors
+        yield f"the embeddings that the graph of {name} was made of", graph.rows, graph.parts
 
 
 def _difference(examination: Examination, path: str, columns: list[pa.Schema], fingerprint: str) -> str:

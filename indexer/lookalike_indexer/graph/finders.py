@@ -1,0 +1,101 @@
+"""Who finds the nearest others of the images of a group: a comparison with everything, or an index.
+
+Both give true distances between the stored embeddings, each pair on its own in float64 and rounded to float32, so that
+they depend neither on blocks nor on threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import faiss
+import numpy as np
+
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.graph.groups import Group
+from lookalike_indexer.graph.lists import Neighbors, nearest
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.indexing.params import nprobe_for_k
+from lookalike_indexer.indexing.rounding import to_distance
+from lookalike_indexer.indexing.two_stage import searched
+from lookalike_indexer.progress import Bar
+
+# Queries that an index is asked at a time.
+_BATCH = 1024
+
+
+class Finder(Protocol):
+    """Finds the k nearest others of the images of a group in the whole space."""
+
+    def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
+        """Advances the bar by the images that the group was compared with."""
+        ...
+
+
+class Comparison:
+    """Compares with every image of some parts: exact."""
+
+    def __init__(self, reader: CollectionReader, paths: Sequence[str], metric: Metric) -> None:
+        self._reader, self._paths, self._metric = reader, paths, metric
+
+    def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
+        # By id instead of row, so that equal distances go by id; one more for the image itself.
+        ids, distances = exact_search(_watched(self._blocks(), bar), group.vectors, k + 1, self._metric)
+        return nearest(ids, distances, group.ids, k)
+
+    def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
+        for blocks in self._reader.parts_ahead(self._paths):
+            yield from blocks
+
+
+class IndexSearch:
+    """Takes the candidates of an index, some more than are wanted, and compares those with the stored embeddings."""
+
+    def __init__(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index) -> None:
+        self._reader, self._entry, self._index = reader, entry, index
+        self._ids = reader.ids(entry.space)
+
+    def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
+        metric = self._entry.metric
+        queries = prepare(group.vectors, metric)
+        depth = min(k + 1 + max(8, k // 2), len(self._ids))
+        effort = nprobe_for_k(self._entry, depth)
+        rows = [
+            searched(self._index, queries[start : start + _BATCH], depth, effort)
+            for start in range(0, len(queries), _BATCH)
+        ]
+        candidates = np.concatenate([np.empty((0, depth), np.int64), *rows])
+        distances = self._distances(queries, candidates, metric, bar)
+        ids = np.where(candidates < 0, -1, self._ids[candidates])
+        return nearest(ids, distances, group.ids, k)
+
+    def _distances(self, queries: Float32, candidates: Int64, metric: Metric, bar: Bar) -> Float32:
+        """The distance of each query to each of its candidates, both (n, depth), in one pass over the space."""
+        flat = candidates.ravel()
+        order = np.argsort(flat, kind="stable")
+        ascending = flat[order]
+        out = np.full(len(flat), np.inf, np.float32)
+        start = 0
+        for ids, vectors in _watched(self._reader.stream_ahead(self._entry.space), bar):
+            low, high = np.searchsorted(ascending, [start, start + len(ids)])
+            pairs = order[low:high]
+            asked, there = pairs // candidates.shape[1], ascending[low:high] - start
+            stored = prepare(vectors, metric)
+            if metric == "l2":
+                costs = rowwise.squared_distances(queries, asked, stored, there)
+            else:
+                costs = -rowwise.inner_products(queries, asked, stored, there)
+            out[pairs] = to_distance(costs, metric)
+            start += len(ids)
+        return out.reshape(candidates.shape)
+
+
+def _watched(blocks: Iterator[tuple[Int64, Float32]], bar: Bar) -> Iterator[tuple[Int64, Float32]]:
+    for ids, vectors in blocks:
+        yield ids, vectors
+        bar.advance(len(ids))

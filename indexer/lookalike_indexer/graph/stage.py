@@ -1,0 +1,205 @@
+"""The stage that makes the graph of a space, part by part; a collection that has grown keeps what it has."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.current import coverage_note, covers
+from lookalike_indexer.collection.manifest import GraphEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import Metric, digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.graph.finders import Comparison, Finder, IndexSearch
+from lookalike_indexer.graph.groups import Group, groups
+from lookalike_indexer.graph.lists import Neighbors, merged, write_neighbors
+from lookalike_indexer.graph.recall import measured_recall
+from lookalike_indexer.graph.settings import GraphSettings
+from lookalike_indexer.indexing.files import read_index
+from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.progress import Progress
+
+# Up to so many images, a comparison with everything takes no longer than building an index.
+_FEW = 20_000
+# An index is asked again about all images when this share of them is new: comparing old with new would take longer.
+_MUCH = 0.25
+
+
+@dataclass(frozen=True)
+class GraphReport:
+    """What the stage did: `reason` says who found the neighbours, `reused` the parts that an earlier run had written.
+
+    `extended` images had neighbours before, which were compared with the new images only.
+    """
+
+    entry: GraphEntry
+    reason: str
+    reused: int
+    extended: int
+
+
+def run_graph(
+    storage: Storage, draft: Manifest, settings: GraphSettings, progress: Progress
+) -> tuple[Manifest, GraphReport]:
+    """Make the graph of a space of a completed draft, and return the draft with it; publishes nothing.
+
+    A part that an earlier run with the same settings and embeddings finished is used as it is. NotFoundError: no such
+    space or index. NotBuiltError: the space is empty, or has no index where it needs one, or one that lacks images.
+    UsageError: an index of another metric. IndexerError: an embedding that is not finite.
+    """
+    reader = CollectionReader(storage, draft)
+    space, entry = reader.space(settings.space)
+    if entry.rows == 0:
+        raise NotBuiltError(f"The space {space} has no embeddings; index a source with readable images.")
+    plan = _plan(reader, space, settings)
+    before = draft.graphs.get(space)
+    if before is not None and covers(draft, before) and _same(before, settings.k, plan):
+        exact = before.method == "exact" and plan.index is not None
+        return draft, GraphReport(before, "it is exact" if exact else plan.reason, len(before.parts), 0)
+    base = _base(draft, space, before, settings.k, plan)
+    digest = _digest(draft, space, base, settings.k, plan)
+    paths = [layout.graph(space, digest, layout.part_number(path)) for path in entry.parts]
+    missing = [place for place, path in enumerate(paths) if not storage.exists(path)]
+    old = len(base.parts) if base else 0
+    _extend(reader, space, base, paths, [place for place in missing if place < old], plan, progress)
+    _find(reader, space, paths, [place for place in missing if place >= old], settings.k, plan, progress)
+    recall, queries = 1.0, 0
+    if plan.index is not None:
+        recall, queries = measured_recall(reader, space, paths, settings.k, plan.metric, progress)
+    graph = GraphEntry(
+        space=space,
+        k=settings.k,
+        metric=plan.metric,
+        method="exact" if plan.index is None else "index",
+        rows=entry.rows,
+        neighbors=paths,
+        parts=list(entry.parts),
+        digest=digest,
+        index=f"{space}/{plan.index.name}" if plan.index else "",
+        recall=recall,
+        recall_queries=queries,
+    )
+    draft = generations.complete(storage, dataclasses.replace(draft, graphs={**draft.graphs, space: graph}))
+    return draft, GraphReport(graph, plan.reason, len(paths) - len(missing), base.rows if base else 0)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Who finds the neighbours: an index, or a comparison with everything where it is None."""
+
+    metric: Metric
+    index: IndexEntry | None
+    reason: str
+
+
+def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Plan:
+    rows = reader.manifest.spaces[space].rows
+    there = reader.index_names(space)
+    if settings.exact:
+        return _Plan(settings.metric or "cosine", None, "every image is compared with every other")
+    if not there and not settings.index:
+        if rows > _FEW:
+            raise NotBuiltError(
+                f"The space {space} has {rows:,} images and no index; build one with: "
+                f"{command('build', reader.storage.root, '--space', space)}; or give --exact."
+            )
+        return _Plan(settings.metric or "cosine", None, "there is no index: every image is compared with every other")
+    index = reader.index(space, settings.index)
+    if settings.metric not in (None, index.metric):
+        raise UsageError(
+            f"The index {space}/{index.name} compares by {index.metric}; give --exact to compare by {settings.metric}."
+        )
+    if describe(_empty(reader, index)).lossless:
+        return _Plan(index.metric, None, f"the index {index.name} is exact: every image is compared with every other")
+    if not covers(reader.manifest, index):
+        raise NotBuiltError(coverage_note(reader.manifest, index, str(reader.storage.root)))
+    return _Plan(index.metric, index, f"the index {index.name} ({index.factory}) finds the candidates")
+
+
+def _empty(reader: CollectionReader, index: IndexEntry) -> object:
+    from lookalike_indexer.indexing.build import empty_index
+
+    return empty_index(index.factory, reader.manifest.spaces[index.space].dim, index.metric, index.seed)
+
+
+def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
+    """Whether a graph of these embeddings is what would be made; an exact one is no worse than an index's."""
+    if (entry.k, entry.metric) != (k, plan.metric):
+        return False
+    return entry.method == "exact" or (plan.index is not None and entry.index == f"{entry.space}/{plan.index.name}")
+
+
+def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: _Plan) -> GraphEntry | None:
+    """The graph of the first parts of the space that the new one extends, if there is such a one."""
+    if before is None or not _same(before, k, plan):
+        return None
+    entry = draft.spaces[space]
+    if before.parts != entry.parts[: len(before.parts)]:
+        return None
+    if plan.index is not None and entry.rows - before.rows > _MUCH * entry.rows:
+        return None
+    return before
+
+
+def _digest(draft: Manifest, space: str, base: GraphEntry | None, k: int, plan: _Plan) -> str:
+    """That of an exact graph does not depend on how it came about: the bytes do not either."""
+    parts = [draft.files[path].sha256 for path in draft.spaces[space].parts]
+    if plan.index is None and (base is None or base.method == "exact"):
+        return digest_of([k, plan.metric, parts])
+    return digest_of([k, plan.metric, parts, plan.index.digest if plan.index else "", base.digest if base else ""])
+
+
+def _extend(
+    reader: CollectionReader,
+    space: str,
+    base: GraphEntry | None,
+    paths: list[str],
+    places: list[int],
+    plan: _Plan,
+    progress: Progress,
+) -> None:
+    """Write the parts that the base has: what it says, and what is nearer among the new images."""
+    if base is None or not places:
+        return
+    new = reader.manifest.spaces[space].parts[len(base.parts) :]
+    finder = Comparison(reader, new, plan.metric)
+    with progress.stage(f"compare {space} with new images", None, "image") as bar:
+        for group in groups(reader, space, places):
+            found = finder(group, base.k, bar)
+            for place, some in _parts(group):
+                known, neighbors, distances = reader.graph_part(base.neighbors[place])
+                fresh = Neighbors(found.ids[some], found.distances[some])
+                list_of = merged(Neighbors(neighbors, distances), fresh, known)
+                write_neighbors(reader.storage, paths[place], known, list_of)
+
+
+def _find(
+    reader: CollectionReader,
+    space: str,
+    paths: list[str],
+    places: list[int],
+    k: int,
+    plan: _Plan,
+    progress: Progress,
+) -> None:
+    """Write parts from nothing: all images of the space may be neighbours."""
+    if not places:
+        return
+    finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)
+    if plan.index is not None:
+        finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
+    with progress.stage(f"neighbours in {space}", None, "image") as bar:
+        for group in groups(reader, space, places):
+            found = finder(group, k, bar)
+            for place, some in _parts(group):
+                ids = group.ids[some]
+                write_neighbors(reader.storage, paths[place], ids, Neighbors(found.ids[some], found.distances[some]))
+
+
+def _parts(group: Group) -> list[tuple[int, slice]]:
+    """The place of each part of a group, and its rows in the group."""
+    starts = [0, *group.ends.tolist()]
+    return [(place, slice(starts[at], starts[at + 1])) for at, place in enumerate(group.places)]
