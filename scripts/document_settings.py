@@ -16,6 +16,7 @@ from lookalike_server.commands.cli import serve
 from lookalike_server.commands.options import Settable, Setting, settable
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
+_ARGUMENT = "The collection's folder, or several, each as DIR or NAME=DIR: the arguments of the command."
 BEGIN, END = "<!-- settings: begin -->\n", "<!-- settings: end -->\n"
 
 
@@ -28,7 +29,7 @@ def table() -> Iterator[str]:
     """The lines of the table."""
     yield "| key | value | default | meaning |\n|---|---|---|---|\n"
     for one in settings():
-        text = one.help or "" if isinstance(one, Setting) else "The collection's folder: the argument of the command."
+        text = one.help or "" if isinstance(one, Setting) else _ARGUMENT
         meaning, _, told = text.partition("  [default: ")
         default = _told(told.removesuffix("]")) if told else _default(one)
         yield f"| `{one.key}` | {_value(one)} | {default} | {meaning} |\n"
@@ -49,6 +50,8 @@ def _default(one: Settable) -> str:
 def _value(one: Settable) -> str:
     if isinstance(one.type, click.Choice):
         return ", ".join(f'`"{choice}"`' for choice in one.type.choices)
+    if one.nargs == -1:
+        return "folder or list of them"
     if one.multiple:
         return "list of texts"
     if one.is_flag:

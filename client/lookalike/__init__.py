@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from lookalike._paging import AsyncPager, Page, Pager
     from lookalike._request import request_id
     from lookalike._served import Plan, Served, Timings
-    from lookalike._server import Limits, ServerInfo
+    from lookalike._server import Limits, ServedCollection, ServerInfo
     from lookalike._sync import Client
 
 __all__ = [
@@ -107,6 +107,7 @@ __all__ = [
     "ProtocolError",
     "RecallPoint",
     "Served",
+    "ServedCollection",
     "ServerError",
     "ServerInfo",
     "Space",
@@ -152,7 +153,7 @@ _MODULES = {
     "lookalike._paging": "AsyncPager Page Pager",
     "lookalike._request": "request_id",
     "lookalike._served": "Plan Served Timings",
-    "lookalike._server": "Limits ServerInfo",
+    "lookalike._server": "Limits ServedCollection ServerInfo",
     "lookalike._sync": "Client",
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -24,7 +24,7 @@ from lookalike._memberships import Clusters, Members, Memberships, MembershipsBa
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
 from lookalike._queries import as_int, check_id, check_key, chosen, query, several
-from lookalike._server import ServerInfo
+from lookalike._server import ServedCollection, ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
 
 Result = TypeVar("Result")
@@ -42,7 +42,7 @@ class Call(Generic[Result]):
 
     `undirected` is the first query that a space with cosine distances refuses; None where there is none.
     `needs_admin` tells that the call changes what is served.
-    A call that is not `patient` does not wait for a server to start.
+    A call that is not `patient` does not wait for a server to start. One with `of_collection` is about a collection.
     """
 
     path: str
@@ -51,6 +51,11 @@ class Call(Generic[Result]):
     undirected: int | None = None
     needs_admin: bool = False
     patient: bool = True
+    of_collection: bool = True
+
+    def about(self, collection: bytes) -> bytes:
+        """The bytes of the request, with the field that `collection_field` made."""
+        return self.request + collection if self.of_collection else self.request
 
     def read(self, reply: bytes, target: str) -> Result:
         """The result of the reply's bytes; ProtocolError when they cannot be read."""
@@ -243,7 +248,22 @@ def health(service: str) -> Call[bool]:
     """
     request, reply = wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value
     call = make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
-    return dataclasses.replace(call, patient=False)
+    return dataclasses.replace(call, patient=False, of_collection=False)
+
+
+def collections() -> Call[tuple[ServedCollection, ...]]:
+    request, reply = server_pb2.ListCollectionsRequest(), server_pb2.ListCollectionsResponse
+    call = make_call("lookalike.v1.ServerService/ListCollections", request, reply, _replies.collections)
+    return dataclasses.replace(call, of_collection=False)
+
+
+def collection_field(name: str) -> bytes:
+    """The bytes of the field `collection`, which has one number in all requests; none for "".
+
+    Messages that follow each other are one message to protobuf, so that a
+    request that was serialised before can be given the field.
+    """
+    return server_pb2.GetServerInfoRequest(collection=name).SerializeToString()
 
 
 def make_call(

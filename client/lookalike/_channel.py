@@ -91,6 +91,7 @@ class Connection:
     retries: int
     wait_for_server: bool
     token: str | None = field(default=None, repr=False)
+    collection: str = ""
 
     @classmethod
     def checked(
@@ -102,6 +103,7 @@ class Connection:
         wait_for_server: bool,
         token: str | None,
         insecure: bool,
+        collection: str = "",
     ) -> Connection:
         """InvalidArgumentError: a setting that cannot be."""
         address = Address.parse(target)
@@ -115,7 +117,11 @@ class Connection:
                     f"The token would cross the network to {target} readable by others; "
                     "use tls, or insecure=True if the network is trusted."
                 )
-        return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token)
+        if not isinstance(collection, str):
+            raise InvalidArgumentError(
+                f"collection={collection!r} must be the name of one of the server's collections."
+            )
+        return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token, collection)
 
     def metadata(self, *, needs_admin: bool = False) -> tuple[tuple[str, str], ...]:
         """What goes with a call: the token, if there is one.

@@ -27,7 +27,7 @@ from lookalike._memberships import Clusters, Members, MembershipsBatch
 from lookalike._neighbors import NeighborsBatch
 from lookalike._paging import Page
 from lookalike._served import Plan, Served, Timings
-from lookalike._server import Limits, ServerInfo
+from lookalike._server import Limits, ServedCollection, ServerInfo
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
 
 _NONE_FAILED: Final[Mapping[int, str]] = MappingProxyType({})
@@ -253,6 +253,10 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         image_queries=reply.image_queries,
         image_query_problem=reply.image_query_problem,
     )
+
+
+def collections(reply: server_pb2.ListCollectionsResponse) -> tuple[ServedCollection, ...]:
+    return tuple(ServedCollection(one.name, one.generation, one.images, one.problem) for one in reply.collections)
 
 
 def _errors(told: Iterable[types_pb2.RowError], queries: int, failed: Mapping[int, str]) -> dict[int, str]:

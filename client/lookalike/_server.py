@@ -66,6 +66,19 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class ServedCollection:
+    """A collection of a server: the `name` that a client takes as `collection`, its generation and number of images.
+
+    A collection that is not loaded has generation 0, and `problem` says why.
+    """
+
+    name: str
+    generation: int
+    images: int
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """A server.
 

@@ -33,7 +33,7 @@ from lookalike._memberships import Clusters, Member, Members, Memberships, Membe
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
 from lookalike._paging import Pager
-from lookalike._server import ServerInfo
+from lookalike._server import ServedCollection, ServerInfo
 from lookalike._status import from_rpc
 from lookalike._sync_experiments import Experiments
 
@@ -79,6 +79,7 @@ class Client(Experiments):
         timeout: float | None = 30.0,
         retries: int = 3,
         wait_for_server: bool = True,
+        collection: str = "",
     ) -> None:
         """Prepare to call the server at `target`, such as "127.0.0.1:50051"; no call is made yet.
 
@@ -93,12 +94,16 @@ class Client(Experiments):
         is repeated until its timeout. While nobody listens at `target`, as when a
         server is starting, a call is repeated until its timeout, too, unless
         `wait_for_server` is False. `retries` 0 turns all of this off.
+
+        `collection` is the name of one of the server's collections, which all
+        calls are about; the only one, or the first, when empty.
         """
-        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure))
+        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure, collection))
 
     def _open(self, connection: Connection) -> None:
         self._connection = connection
         self._route = connection.route()
+        self._about = _calls.collection_field(connection.collection)
         credentials, options = connection.credentials(), self._route.options
         if credentials is None:
             self._channel = grpc.insecure_channel(connection.target, options)
@@ -362,6 +367,14 @@ class Client(Experiments):
         """
         return self._send(_calls.server_info(), timeout)
 
+    def collections(self, *, timeout: float | None = None) -> tuple[ServedCollection, ...]:
+        """The collections of the server that this client may ask about; the first answers clients that name none.
+
+        >>> [served.problem for served in client.collections()]
+        ['']
+        """
+        return self._send(_calls.collections(), timeout)
+
     def reload(self, *, timeout: float | None = None) -> int:
         """Let the server look for a newer generation now; returns the one that it serves.
 
@@ -417,7 +430,7 @@ class Client(Experiments):
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
             with _forks.calling():
-                reply = method(call.request, timeout=attempts.remaining, metadata=metadata)
+                reply = method(call.about(self._about), timeout=attempts.remaining, metadata=metadata)
         except grpc.RpcError as error:
             if self._over.is_set():
                 raise ClosedError(f"The client of {target} was closed during the call.") from error

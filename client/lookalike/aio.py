@@ -42,7 +42,7 @@ from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._notebook.pictures import illustrate
 from lookalike._paging import AsyncPager
 from lookalike._pictures import takes_long
-from lookalike._server import ServerInfo
+from lookalike._server import ServedCollection, ServerInfo
 from lookalike._status import from_rpc
 
 __all__ = ["Client"]
@@ -76,13 +76,15 @@ class Client(Experiments):
         timeout: float | None = 30.0,
         retries: int = 3,
         wait_for_server: bool = True,
+        collection: str = "",
     ) -> None:
         """Prepare to call the server at `target`; the arguments are those of lookalike.Client."""
-        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure))
+        self._open(Connection.checked(target, tls, timeout, retries, wait_for_server, token, insecure, collection))
 
     def _open(self, connection: Connection) -> None:
         self._connection = connection
         self._route = connection.route()
+        self._about = _calls.collection_field(connection.collection)
         # Read here, so that a file that cannot be read is found here; a channel
         # belongs to an event loop and is made within it.
         self._credentials = connection.credentials()
@@ -250,6 +252,10 @@ class Client(Experiments):
         """The server: its version, devices and limits."""
         return await self._send(_calls.server_info(), timeout)
 
+    async def collections(self, *, timeout: float | None = None) -> tuple[ServedCollection, ...]:
+        """The collections of the server that this client may ask about; the first answers clients that name none."""
+        return await self._send(_calls.collections(), timeout)
+
     async def reload(self, *, timeout: float | None = None) -> int:
         """Let the server look for a newer generation now; returns the one that it serves. Needs the role admin."""
         return await self._send(_calls.reload(), timeout)
@@ -280,7 +286,7 @@ class Client(Experiments):
         method = self._channels.method(call.path)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = await method(call.request, timeout=attempts.remaining, metadata=metadata)
+            reply = await method(call.about(self._about), timeout=attempts.remaining, metadata=metadata)
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()

@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import faiss
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -37,9 +41,12 @@ from lookalike_server.processes.experiment_runner import Laboratory
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.served_collection import ServedCollection, Shared
+from lookalike_server.services.collection_list import CollectionList
+from lookalike_server.services.routing import routed
 from lookalike_server.transport.access import ADMIN, Access
 from lookalike_server.transport.admission import Admission
-from lookalike_server.transport.health import Health
+from lookalike_server.transport.collection_names import CollectionNames
+from lookalike_server.transport.health import Health, Watched
 from lookalike_server.transport.interceptors import Errors, InFlight, Sending
 from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
@@ -54,16 +61,29 @@ _REFUSING_S = 5.0
 # How often the health of devices and network is looked at.
 _LOOK_S = 0.25
 
-SERVICES = tuple(
-    file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in (
-        (search_pb2, "SearchService"),
-        (cluster_pb2, "ClusterService"),
-        (collection_pb2, "CollectionService"),
-        (experiment_pb2, "ExperimentService"),
-        (server_pb2, "ServerService"),
-    )
+_SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], ...] = (
+    (
+        search_pb2.DESCRIPTOR.services_by_name["SearchService"],
+        search_pb2_grpc.add_SearchServiceServicer_to_server,
+    ),
+    (
+        cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"],
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
+    ),
+    (
+        collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server,
+    ),
+    (
+        experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"],
+        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server,
+    ),
+    (
+        server_pb2.DESCRIPTOR.services_by_name["ServerService"],
+        server_pb2_grpc.add_ServerServiceServicer_to_server,
+    ),
 )
+SERVICES = tuple(service.full_name for service, _ in _SERVED)
 
 # What cannot be done without a device.
 SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
@@ -92,23 +112,27 @@ class App:
         self.hangs = Hangs()
         shared = Shared(settings, self._budget, devices, self._observatory, self.hangs)
         self._devices = devices
-        self.first = ServedCollection(
-            settings.collections[0], shared, open_embedder=open_embedder, laboratory=laboratory, trust=trust
+        first, *others = settings.collections
+        self.first = ServedCollection(first, shared, open_embedder=open_embedder, laboratory=laboratory, trust=trust)
+        self.collections = (
+            self.first,
+            *(ServedCollection(other, shared, open_embedder=open_embedder) for other in others),
         )
         self._stopping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Load the newest generation and answer calls about it.
+        """Load the newest generation of each collection and answer calls about them.
 
         NotFoundError: no collection there. DataLossError, DeviceError: see
-        Loader. IndexerError: the address cannot be listened on.
+        Loader; of several collections, none can be loaded. IndexerError: the
+        address cannot be listened on.
         """
         settings, limits = self._settings, self._settings.limits
         # Has a result when the server should end: what is wrong, "" when nothing is.
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         # First, because a mistake in that file should not take the loading of an index to be found.
         tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
-        await self.first.load()
+        await self._load()
         processes = self._budget.workers
         self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
         pool = ThumbnailPool(processes, limits=limits.images)
@@ -116,15 +140,16 @@ class App:
         self._in_flight = InFlight()
         self.admission = Admission(limits)
         self._local_user = LocalUser()
-        access = Access(tokens, self._local_user, settings.listen.show_paths, self.first.hidden_folders)
+        access = Access(tokens, self._local_user, settings.listen.show_paths, self._hidden_folders)
         self._server = new_server(
             limits,
             settings.connections,
             [self._observatory.interceptor, Sending(), self._in_flight, Errors(), access, self.admission],
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
-        others = {EXPERIMENTING: lambda: self.first.runs_experiments}
-        self._health = Health(self.current, self.first.embed_queue, [SEARCHING], always, others)
+        others = {EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections)}
+        watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
+        self._health = Health(watched, [SEARCHING], always, others)
         self._add_services()
         try:
             self._observatory.open(self, self._devices, tokens)
@@ -136,10 +161,11 @@ class App:
             await self._close()
             raise
         await self._health.say()
+        held = [(one.current, one.limits) for one in self.collections]
         self._tasks = [
-            *(asyncio.create_task(task) for task in self.first.tasks()),
+            *(asyncio.create_task(task) for one in self.collections for task in one.tasks()),
             asyncio.create_task(self._health.watch(min(_LOOK_S, settings.watch), self._lost)),
-            asyncio.create_task(self.hangs.watch(self.current, self._workers, limits, min(_LOOK_S, settings.watch))),
+            asyncio.create_task(self.hangs.watch(held, self._workers, min(_LOOK_S, settings.watch))),
         ]
         log.info("threads: %d to search, %d to embed", self._budget.search, self._budget.embed)
 
@@ -154,7 +180,7 @@ class App:
 
     @property
     def current(self) -> Current:
-        """The generation of the collection that is served."""
+        """The generation of the first collection that is served."""
         return self.first.current
 
     @property
@@ -174,15 +200,19 @@ class App:
     @property
     def kept_bytes(self) -> int:
         """The bytes of the answers of experiments that are kept."""
-        return self.first.experiments.kept_bytes
+        return sum(one.experiments.kept_bytes for one in self.collections)
 
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
-        return {**self.first.queues(), "thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
+        waiting: Counter[str] = Counter()
+        for one in self.collections:
+            waiting.update(one.queues())
+        return {**waiting, "thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
 
     def reload(self) -> None:
-        """Look for a newer generation now."""
-        self.first.reloader.nudge()
+        """Look for newer generations now."""
+        for one in self.collections:
+            one.reloader.nudge()
 
     async def stop(self, grace: float | None = None) -> None:
         """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end.
@@ -208,24 +238,38 @@ class App:
         await self._in_flight.wait_quiet(min(grace, _QUIET_S), min(grace, _REFUSING_S))
         # At once: those who watch the health would hold the server for all of the grace.
         await self._server.stop(None)
-        await self.first.reloader.close()
+        for one in self.collections:
+            await one.reloader.close()
         await self._close()
 
     async def _close(self) -> None:
         self._local_user.withdraw()
         await asyncio.to_thread(self._observatory.close)
-        await self.first.close()
+        await asyncio.gather(*(one.close() for one in self.collections))
         await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
         self.admission.close()
 
     def _add_services(self) -> None:
-        server, servicers = self._server, self.first.servicers(self._workers, self._thumbnails)
-        search_pb2_grpc.add_SearchServiceServicer_to_server(servicers.search, server)
-        cluster_pb2_grpc.add_ClusterServiceServicer_to_server(servicers.cluster, server)
-        collection_pb2_grpc.add_CollectionServiceServicer_to_server(servicers.collection, server)
-        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server(servicers.experiment, server)
-        server_pb2_grpc.add_ServerServiceServicer_to_server(servicers.server, server)
+        server = self._server
+        names = CollectionNames([one.name for one in self.collections])
+        listing = CollectionList(names, {one.name: one.current for one in self.collections})
+        whole = {"ListCollections": listing.list_collections}
+        servicers = {one.name: one.servicers(self._workers, self._thumbnails) for one in self.collections}
+        for service, add in _SERVED:
+            answering = {name: each[service.name] for name, each in servicers.items()}
+            add(routed(service, names, answering, whole), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
         if self._settings.listen.reflection:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    async def _load(self) -> None:
+        """Load every collection; of several, one that cannot be loaded does not keep the others from being served."""
+        several = len(self.collections) > 1
+        failed = [await one.load(required=not several) for one in self.collections]
+        errors = [error for error in failed if error is not None]
+        if len(errors) == len(self.collections):
+            raise errors[0]
+
+    def _hidden_folders(self) -> list[str]:
+        return [folder for one in self.collections for folder in one.hidden_folders()]

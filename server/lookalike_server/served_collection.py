@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from lookalike.v1 import cluster_pb2_grpc, collection_pb2_grpc, experiment_pb2_grpc, search_pb2_grpc, server_pb2_grpc
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
+from lookalike_server.common.collection_name import known_as
 from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
@@ -47,17 +48,6 @@ class Shared:
     hangs: Hangs
 
 
-@dataclass(frozen=True)
-class Servicers:
-    """Those who answer the calls about one collection."""
-
-    search: search_pb2_grpc.SearchServiceServicer
-    cluster: cluster_pb2_grpc.ClusterServiceServicer
-    collection: collection_pb2_grpc.CollectionServiceServicer
-    experiment: experiment_pb2_grpc.ExperimentServiceServicer
-    server: server_pb2_grpc.ServerServiceServicer
-
-
 class ServedCollection:
     """Loads and follows one collection, with its own queues, processes and limits.
 
@@ -76,6 +66,8 @@ class ServedCollection:
     ) -> None:
         settings, budget = shared.settings, shared.budget
         self.limits = chosen.limits
+        # As callers know it.
+        self.name = known_as(chosen.name, chosen.root)
         self._root = chosen.root
         self._weights = chosen.weights
         self._experiments_run = settings.experiments
@@ -90,6 +82,7 @@ class ServedCollection:
             settings.on_loss,
             trust or Trust(),
             chosen.indexes,
+            chosen.name,
         )
         self._open_embedder = open_embedder or embedder_opener(
             chosen, settings.placement, shared.devices, budget, shared.hangs.note
@@ -100,29 +93,40 @@ class ServedCollection:
         )
         self._observatory = shared.observatory
 
-    async def load(self) -> None:
+    async def load(self, *, required: bool = True) -> Exception | None:
         """Load the newest generation, and open the queues.
 
-        NotFoundError: no collection there. DataLossError, DeviceError: see Loader.
+        NotFoundError: no collection there. DataLossError, DeviceError: see
+        Loader. Unless it is `required`, an error is returned and logged, calls
+        about the collection are refused, and its reloader tries again.
         """
-        snapshot = await asyncio.to_thread(lambda: self.loader.load(CollectionReader.open(self._root)))
+        failed = snapshot = None
+        try:
+            snapshot = await asyncio.to_thread(lambda: self.loader.load(CollectionReader.open(self._root)))
+        except Exception as error:
+            if required:
+                raise
+            failed = error
         self.current = Current(snapshot)
         self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._observatory.lane("embedding"))
         self.experiments = ExperimentQueue(self.laboratory, self.limits)
         self.reloader = Reloader(self._root, self.loader, self.current, self.embed_queue, self._watch_s)
+        if failed is not None:
+            await self.reloader.note_failure(failed)
+        return failed
 
-    def servicers(self, workers: Workers, thumbnails: Thumbnails) -> Servicers:
-        """What answers calls about this collection, with the threads and processes of the whole server."""
+    def servicers(self, workers: Workers, thumbnails: Thumbnails) -> dict[str, object]:
+        """What answers calls about this collection, by service, with the threads and processes of the whole server."""
         current, limits = self.current, self.limits
         resolver = Resolver(limits, workers, self.embed_queue)
         experiments = self.experiments if self._experiments_run else None
-        return Servicers(
-            SearchServicer(current, limits, resolver, workers, self._audit),
-            ClusterServicer(current, limits, resolver, workers),
-            CollectionServicer(current, limits, thumbnails, workers),
-            ExperimentServicer(current, limits, experiments, workers),
-            ServerServicer(current, self.loader, self.embed_queue, self.reloader),
-        )
+        return {
+            "SearchService": SearchServicer(current, limits, resolver, workers, self._audit),
+            "ClusterService": ClusterServicer(current, limits, resolver, workers),
+            "CollectionService": CollectionServicer(current, limits, thumbnails, workers),
+            "ExperimentService": ExperimentServicer(current, limits, experiments, workers),
+            "ServerService": ServerServicer(current, self.loader, self.embed_queue, self.reloader),
+        }
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
@@ -135,17 +139,21 @@ class ServedCollection:
 
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
-        snapshot = self.current.snapshot
+        snapshot = self.current.newest
         return {
-            "search": snapshot.waiting("search"),
-            "scan": snapshot.waiting("scan"),
+            "search": 0 if snapshot is None else snapshot.waiting("search"),
+            "scan": 0 if snapshot is None else snapshot.waiting("scan"),
             "embedding": self.embed_queue.waiting,
             "experiments": self.experiments.waiting,
         }
 
     def hidden_folders(self) -> list[str]:
         """The folders that callers who see no paths must not be told of."""
-        return visible.folders_of(self.current.snapshot.reader, self._weights)
+        snapshot = self.current.newest
+        root = Path(self._root)
+        if snapshot is None:
+            return [str(root.absolute()), str(root.resolve())]
+        return visible.folders_of(snapshot.reader, self._weights)
 
     async def close(self) -> None:
         """End the queues with their processes, and close what is loaded; the calls must have ended."""
@@ -154,6 +162,8 @@ class ServedCollection:
 
     async def _warm_up(self) -> None:
         """Open the default space's network before somebody waits for it."""
+        if self.current.newest is None:
+            return
         with self.current.lease() as snapshot:
             problem = await self.embed_queue.problem(snapshot)
         if problem:

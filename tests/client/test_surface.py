@@ -13,9 +13,9 @@ TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelle
 Clustering Clusters Collection Column DataLossError DeadlineExceededError Experiment FailedPreconditionError Filter
 GenerationChangedError Index InvalidArgumentError Label Labels Limits LocalClient LookalikeError Member Members
 Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError
-OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServerError ServerInfo Space StoredImage StoredImages
-StoredResult Table Thumbnails Timings UnavailableError UnimplementedError aio cluster column distance open predicted
-probability request_id
+OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServedCollection ServerError ServerInfo Space
+StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError UnimplementedError aio cluster column
+distance open predicted probability request_id
 """
 
 

@@ -148,6 +148,7 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "GetResult", "tables", experiment_pb2.GetResultRequest(name="a/b", tables=["t" * 1000] * 1000)
     yield "GetServerInfo", "", server_pb2.GetServerInfoRequest()
     yield "Reload", "", server_pb2.ReloadRequest()
+    yield "ListCollections", "", server_pb2.ListCollectionsRequest()
 
 
 STUBS = (

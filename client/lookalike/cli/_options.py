@@ -24,6 +24,14 @@ def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], 
 
     def decorate(command: Command) -> Command:
         for option in (
+            _kept(
+                "--collection-name",
+                metavar="NAME",
+                default="",
+                envvar="LOOKALIKE_COLLECTION_NAME",
+                show_envvar=True,
+                help="The collection to ask about, where the server has several.",
+            ),
             _kept("--insecure", is_flag=True, help="Send the token without TLS, because the network is trusted."),
             _kept(
                 "--token-file",
@@ -66,7 +74,8 @@ class Reach(TypedDict):
 def open_client(server: str, tls: bool, ca: str | None) -> lookalike.Client:
     """The client that the server options ask for."""
     # Whoever mistyped an address wants to know at once.
-    return lookalike.Client(server, wait_for_server=False, **reach(tls, ca))
+    name = click.get_current_context().meta.get(f"{_META}.collection_name", "")
+    return lookalike.Client(server, wait_for_server=False, collection=name, **reach(tls, ca))
 
 
 def reach(tls: bool, ca: str | None) -> Reach:

@@ -27,6 +27,7 @@ class GetMembershipRequest(google.protobuf.message.Message):
     ROW_ERRORS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The space that query vectors are of, or that pictures are embedded in;
     the collection's default when empty.
@@ -40,6 +41,10 @@ class GetMembershipRequest(google.protobuf.message.Message):
     stored, and a query without direction where distances are cosine are in
     cluster -1 and have an entry in GetMembershipResponse.errors. They fail the
     call, unless this is set.
+    """
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
@@ -73,9 +78,10 @@ class GetMembershipRequest(google.protobuf.message.Message):
         row_errors: builtins.bool = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter", "query", b"query"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "fields", b"fields", "filter", b"filter", "members", b"members", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusterings", b"clusterings", "collection", b"collection", "fields", b"fields", "filter", b"filter", "members", b"members", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
 
 global___GetMembershipRequest = GetMembershipRequest
 
@@ -228,6 +234,7 @@ class ListMembersRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"."""
     cluster: builtins.int
@@ -238,6 +245,10 @@ class ListMembersRequest(google.protobuf.message.Message):
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
         """Only members that match."""
@@ -255,9 +266,10 @@ class ListMembersRequest(google.protobuf.message.Message):
         page_token: builtins.str = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "clustering", b"clustering", "fields", b"fields", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cluster", b"cluster", "clustering", b"clustering", "collection", b"collection", "fields", b"fields", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListMembersRequest = ListMembersRequest
 
@@ -304,8 +316,13 @@ class ListClustersRequest(google.protobuf.message.Message):
 
     CLUSTERING_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
         """Only members that match count."""
@@ -315,9 +332,10 @@ class ListClustersRequest(google.protobuf.message.Message):
         *,
         clustering: builtins.str = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "filter", b"filter"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection", "filter", b"filter"]) -> None: ...
 
 global___ListClustersRequest = ListClustersRequest
 

@@ -318,9 +318,17 @@ class GetCollectionRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
+        *,
+        collection: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
 
 global___GetCollectionRequest = GetCollectionRequest
 
@@ -389,6 +397,11 @@ class GetImagesRequest(google.protobuf.message.Message):
     KEYS_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def keys(self) -> lookalike.v1.types_pb2.Keys:
         """By key."""
@@ -409,9 +422,10 @@ class GetImagesRequest(google.protobuf.message.Message):
         keys: lookalike.v1.types_pb2.Keys | None = ...,
         ids: lookalike.v1.types_pb2.Ids | None = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["ids", b"ids", "keys", b"keys", "which", b"which"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["fields", b"fields", "ids", b"ids", "keys", b"keys", "which", b"which"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "fields", b"fields", "ids", b"ids", "keys", b"keys", "which", b"which"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["which", b"which"]) -> typing.Literal["keys", "ids"] | None: ...
 
 global___GetImagesRequest = GetImagesRequest
@@ -512,6 +526,7 @@ class ListImagesRequest(google.protobuf.message.Message):
     FILTER_FIELD_NUMBER: builtins.int
     FIELDS_FIELD_NUMBER: builtins.int
     ORDER_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     label: builtins.str
     """Only images with this label; all when empty."""
     page_size: builtins.int
@@ -522,6 +537,10 @@ class ListImagesRequest(google.protobuf.message.Message):
     """From the previous page's next_page_token; empty for the first page."""
     order: global___ImageOrder.ValueType
     """In which order."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
         """Only images that match."""
@@ -539,9 +558,10 @@ class ListImagesRequest(google.protobuf.message.Message):
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         fields: collections.abc.Iterable[builtins.str] | None = ...,
         order: global___ImageOrder.ValueType = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["fields", b"fields", "filter", b"filter", "label", b"label", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "fields", b"fields", "filter", b"filter", "label", b"label", "order", b"order", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListImagesRequest = ListImagesRequest
 
@@ -588,19 +608,25 @@ class ListLabelsRequest(google.protobuf.message.Message):
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     page_size: builtins.int
     """At most this many; the server's default when 0, never more than
     Limits.max_page_size.
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
 
 global___ListLabelsRequest = ListLabelsRequest
 
@@ -653,8 +679,13 @@ class GetThumbnailsRequest(google.protobuf.message.Message):
 
     IDS_FIELD_NUMBER: builtins.int
     SIZE_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     size: builtins.int
     """The longer side in pixels, 16 to 512; 160 when 0."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Which images; at most Limits.max_batch."""
@@ -664,8 +695,9 @@ class GetThumbnailsRequest(google.protobuf.message.Message):
         *,
         ids: collections.abc.Iterable[builtins.int] | None = ...,
         size: builtins.int = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["ids", b"ids", "size", b"size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids", "size", b"size"]) -> None: ...
 
 global___GetThumbnailsRequest = GetThumbnailsRequest
 

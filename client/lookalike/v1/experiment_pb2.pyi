@@ -376,8 +376,13 @@ class GetImageClustersRequest(google.protobuf.message.Message):
 
     IMAGE_FIELD_NUMBER: builtins.int
     MEMBERS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     members: builtins.int
     """Fellow members to return for each clustering; at most Limits.max_members."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def image(self) -> global___ImageName:
         """The image."""
@@ -387,9 +392,10 @@ class GetImageClustersRequest(google.protobuf.message.Message):
         *,
         image: global___ImageName | None = ...,
         members: builtins.int = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["image", b"image", "members", b"members"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "image", b"image", "members", b"members"]) -> None: ...
 
 global___GetImageClustersRequest = GetImageClustersRequest
 
@@ -454,10 +460,15 @@ class GetClassAccuraciesRequest(google.protobuf.message.Message):
     METRIC_FIELD_NUMBER: builtins.int
     BEST_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     metric: global___AccuracyMetric.ValueType
     """When a prediction counts as right."""
     best: builtins.int
     """How many of each model's best classes are compared."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def models(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The models; all that have predictions when empty."""
@@ -473,8 +484,9 @@ class GetClassAccuraciesRequest(google.protobuf.message.Message):
         metric: global___AccuracyMetric.ValueType = ...,
         best: builtins.int = ...,
         class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["best", b"best", "class_map", b"class_map", "metric", b"metric", "models", b"models"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["best", b"best", "class_map", b"class_map", "collection", b"collection", "metric", b"metric", "models", b"models"]) -> None: ...
 
 global___GetClassAccuraciesRequest = GetClassAccuraciesRequest
 
@@ -512,14 +524,20 @@ class GetClassMatrixRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CLUSTERING_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"; the first of the default space when empty."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection"]) -> None: ...
 
 global___GetClassMatrixRequest = GetClassMatrixRequest
 
@@ -559,20 +577,26 @@ class ListOddballsRequest(google.protobuf.message.Message):
     CLUSTERING_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"; the first of the default space when empty."""
     label: builtins.str
     """Only images with this label; of every label when empty."""
     limit: builtins.int
     """At most this many; never more than Limits.max_page_size."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
         label: builtins.str = ...,
         limit: builtins.int = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "label", b"label", "limit", b"limit"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection", "label", b"label", "limit", b"limit"]) -> None: ...
 
 global___ListOddballsRequest = ListOddballsRequest
 
@@ -613,12 +637,17 @@ class ListMistakesRequest(google.protobuf.message.Message):
     LABEL_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model; that of the default space when empty."""
     label: builtins.str
     """Only images with this label; of every label when empty."""
     limit: builtins.int
     """At most this many images; never more than Limits.max_page_size."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def class_map(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelClasses]:
         """The classes that labels stand for, where not those of the same name."""
@@ -630,8 +659,9 @@ class ListMistakesRequest(google.protobuf.message.Message):
         label: builtins.str = ...,
         limit: builtins.int = ...,
         class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "label", b"label", "limit", b"limit", "model", b"model"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "collection", b"collection", "label", b"label", "limit", b"limit", "model", b"model"]) -> None: ...
 
 global___ListMistakesRequest = ListMistakesRequest
 
@@ -672,6 +702,7 @@ class SplitLabelRequest(google.protobuf.message.Message):
     SPACE_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     label: builtins.str
     """The label."""
     space: builtins.str
@@ -680,6 +711,10 @@ class SplitLabelRequest(google.protobuf.message.Message):
     """The number of clusters; chosen by silhouette when 0."""
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
@@ -687,9 +722,10 @@ class SplitLabelRequest(google.protobuf.message.Message):
         space: builtins.str = ...,
         k: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "k", b"k", "label", b"label", "seed", b"seed", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "k", b"k", "label", b"label", "seed", b"seed", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___SplitLabelRequest = SplitLabelRequest
@@ -730,21 +766,27 @@ class InterpretClustersRequest(google.protobuf.message.Message):
     CLUSTERING_FIELD_NUMBER: builtins.int
     SAMPLES_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"; the first of the default space when empty."""
     samples: builtins.int
     """Samples of each kind from each cluster; at most Limits.max_members."""
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
         samples: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "clustering", b"clustering", "samples", b"samples", "seed", b"seed"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "clustering", b"clustering", "collection", b"collection", "samples", b"samples", "seed", b"seed"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___InterpretClustersRequest = InterpretClustersRequest
@@ -786,10 +828,15 @@ class ExplainImageRequest(google.protobuf.message.Message):
     SPACE_FIELD_NUMBER: builtins.int
     NEIGHBOURS_FIELD_NUMBER: builtins.int
     CLASS_MAP_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; the collection's default when empty."""
     neighbours: builtins.int
     """Neighbours to return of each class; at most Limits.max_members."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def image(self) -> global___ImageName:
         """The image."""
@@ -805,9 +852,10 @@ class ExplainImageRequest(google.protobuf.message.Message):
         space: builtins.str = ...,
         neighbours: builtins.int = ...,
         class_map: collections.abc.Iterable[global___LabelClasses] | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "image", b"image", "neighbours", b"neighbours", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["class_map", b"class_map", "collection", b"collection", "image", b"image", "neighbours", b"neighbours", "space", b"space"]) -> None: ...
 
 global___ExplainImageRequest = ExplainImageRequest
 
@@ -850,6 +898,7 @@ class ChooseKRequest(google.protobuf.message.Message):
     SAMPLE_FIELD_NUMBER: builtins.int
     SEEDS_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; the collection's default when empty."""
     first: builtins.int
@@ -862,6 +911,10 @@ class ChooseKRequest(google.protobuf.message.Message):
     """Times to cluster into each number; at most Limits.max_seeds."""
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
@@ -871,9 +924,10 @@ class ChooseKRequest(google.protobuf.message.Message):
         sample: builtins.int = ...,
         seeds: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "first", b"first", "last", b"last", "sample", b"sample", "seed", b"seed", "seeds", b"seeds", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "first", b"first", "last", b"last", "sample", b"sample", "seed", b"seed", "seeds", b"seeds", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___ChooseKRequest = ChooseKRequest
@@ -914,20 +968,26 @@ class GetDendrogramRequest(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     CLUSTERS_FIELD_NUMBER: builtins.int
     MOST_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model; that of the default space when empty."""
     clusters: builtins.int
     """Groups to cut the tree into; as many as have the highest silhouette when 0."""
     most: builtins.int
     """Classes in the tree, the most frequent; at most Limits.max_page_size."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         clusters: builtins.int = ...,
         most: builtins.int = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "model", b"model", "most", b"most"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clusters", b"clusters", "collection", b"collection", "model", b"model", "most", b"most"]) -> None: ...
 
 global___GetDendrogramRequest = GetDendrogramRequest
 
@@ -968,6 +1028,7 @@ class GetMapRequest(google.protobuf.message.Message):
     METHOD_FIELD_NUMBER: builtins.int
     SAMPLE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; the collection's default when empty."""
     method: global___MapMethod.ValueType
@@ -976,6 +1037,10 @@ class GetMapRequest(google.protobuf.message.Message):
     """Images that decide the axes, or are placed; at most Limits.max_sample."""
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
@@ -983,9 +1048,10 @@ class GetMapRequest(google.protobuf.message.Message):
         method: global___MapMethod.ValueType = ...,
         sample: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "method", b"method", "sample", b"sample", "seed", b"seed", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "method", b"method", "sample", b"sample", "seed", b"seed", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___GetMapRequest = GetMapRequest
@@ -1028,6 +1094,7 @@ class CompareSpacesRequest(google.protobuf.message.Message):
     CLUSTERS_FIELD_NUMBER: builtins.int
     SAMPLE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     clusters: builtins.int
     """The number of clusters; that of `lookalike cluster` when 0, but no more
     than the sample can fill.
@@ -1036,6 +1103,10 @@ class CompareSpacesRequest(google.protobuf.message.Message):
     """Images that are clustered; at most Limits.max_sample."""
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def spaces(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The embedding spaces; all when empty."""
@@ -1054,9 +1125,10 @@ class CompareSpacesRequest(google.protobuf.message.Message):
         clusters: builtins.int = ...,
         sample: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "clusters", b"clusters", "sample", b"sample", "seed", b"seed", "spaces", b"spaces", "strategies", b"strategies"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "clusters", b"clusters", "collection", b"collection", "sample", b"sample", "seed", b"seed", "spaces", b"spaces", "strategies", b"strategies"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___CompareSpacesRequest = CompareSpacesRequest
@@ -1098,6 +1170,7 @@ class GetEvolutionRequest(google.protobuf.message.Message):
     NEIGHBOURS_FIELD_NUMBER: builtins.int
     SAMPLE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model, without "@" and step; the only one with checkpoints when empty."""
     neighbours: builtins.int
@@ -1108,6 +1181,10 @@ class GetEvolutionRequest(google.protobuf.message.Message):
     """
     seed: builtins.int
     """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
         *,
@@ -1115,9 +1192,10 @@ class GetEvolutionRequest(google.protobuf.message.Message):
         neighbours: builtins.int = ...,
         sample: builtins.int = ...,
         seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "model", b"model", "neighbours", b"neighbours", "sample", b"sample", "seed", b"seed"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "model", b"model", "neighbours", b"neighbours", "sample", b"sample", "seed", b"seed"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___GetEvolutionRequest = GetEvolutionRequest
@@ -1159,12 +1237,17 @@ class GetAttributionRequest(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     METHOD_FIELD_NUMBER: builtins.int
     CLASS_INDEX_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     model: builtins.str
     """The model of the collection; that of the default space when empty."""
     method: global___AttributionMethod.ValueType
     """How."""
     class_index: builtins.int
     """The index of the class; the most probable one when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def image(self) -> global___ImageName:
         """The image."""
@@ -1176,9 +1259,10 @@ class GetAttributionRequest(google.protobuf.message.Message):
         model: builtins.str = ...,
         method: global___AttributionMethod.ValueType = ...,
         class_index: builtins.int | None = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "image", b"image", "method", b"method", "model", b"model"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_class_index", b"_class_index", "class_index", b"class_index", "collection", b"collection", "image", b"image", "method", b"method", "model", b"model"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_class_index", b"_class_index"]) -> typing.Literal["class_index"] | None: ...
 
 global___GetAttributionRequest = GetAttributionRequest
@@ -1226,9 +1310,17 @@ class ListResultsRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
+        *,
+        collection: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
 
 global___ListResultsRequest = ListResultsRequest
 
@@ -1328,6 +1420,7 @@ class GetResultRequest(google.protobuf.message.Message):
     TABLES_FIELD_NUMBER: builtins.int
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name, "kind/name"."""
     page_size: builtins.int
@@ -1336,6 +1429,10 @@ class GetResultRequest(google.protobuf.message.Message):
     """
     page_token: builtins.str
     """From the previous page's next_page_token; empty for the first page."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def tables(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The tables wanted; all when empty."""
@@ -1347,8 +1444,9 @@ class GetResultRequest(google.protobuf.message.Message):
         tables: collections.abc.Iterable[builtins.str] | None = ...,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token", "tables", b"tables"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "name", b"name", "page_size", b"page_size", "page_token", b"page_token", "tables", b"tables"]) -> None: ...
 
 global___GetResultRequest = GetResultRequest
 

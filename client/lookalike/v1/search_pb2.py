@@ -15,7 +15,7 @@ from lookalike.v1 import filter_pb2 as lookalike_dot_v1_dot_filter__pb2
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/search.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xa0\x02\n\rSearchRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x05\x65xact\x18\x04 \x01(\x08H\x00\x12\x10\n\x06nprobe\x18\x05 \x01(\x05H\x00\x12\x10\n\x06recall\x18\x06 \x01(\x02H\x00\x12\x14\n\x0cinclude_self\x18\x07 \x01(\x08\x12,\n\x06\x66ields\x18\x08 \x01(\x0b\x32\x1c.lookalike.v1.NeighborFields\x12\x12\n\nrow_errors\x18\t \x01(\x08\x12$\n\x06\x66ilter\x18\n \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\x42\x08\n\x06\x65\x66\x66ort\"P\n\x0eNeighborFields\x12\x0c\n\x04keys\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x01(\x08\x12\x0c\n\x04uris\x18\x03 \x01(\x08\x12\x12\n\nattributes\x18\x04 \x03(\t\"\xc6\x01\n\tNeighbors\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x05\x12!\n\x03ids\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x0c\n\x04uris\x18\x06 \x03(\t\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"\x8a\x01\n\x0eSearchResponse\x12*\n\tneighbors\x18\x01 \x01(\x0b\x32\x17.lookalike.v1.Neighbors\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError2T\n\rSearchService\x12\x43\n\x06Search\x12\x1b.lookalike.v1.SearchRequest\x1a\x1c.lookalike.v1.SearchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/search.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xb4\x02\n\rSearchRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x05\x65xact\x18\x04 \x01(\x08H\x00\x12\x10\n\x06nprobe\x18\x05 \x01(\x05H\x00\x12\x10\n\x06recall\x18\x06 \x01(\x02H\x00\x12\x14\n\x0cinclude_self\x18\x07 \x01(\x08\x12,\n\x06\x66ields\x18\x08 \x01(\x0b\x32\x1c.lookalike.v1.NeighborFields\x12\x12\n\nrow_errors\x18\t \x01(\x08\x12$\n\x06\x66ilter\x18\n \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\x12\x12\n\ncollection\x18\x0f \x01(\tB\x08\n\x06\x65\x66\x66ort\"P\n\x0eNeighborFields\x12\x0c\n\x04keys\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x01(\x08\x12\x0c\n\x04uris\x18\x03 \x01(\x08\x12\x12\n\nattributes\x18\x04 \x03(\t\"\xc6\x01\n\tNeighbors\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x05\x12!\n\x03ids\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x0c\n\x04uris\x18\x06 \x03(\t\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"\x8a\x01\n\x0eSearchResponse\x12*\n\tneighbors\x18\x01 \x01(\x0b\x32\x17.lookalike.v1.Neighbors\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError2T\n\rSearchService\x12\x43\n\x06Search\x12\x1b.lookalike.v1.SearchRequest\x1a\x1c.lookalike.v1.SearchResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.search_pb2', globals())
@@ -23,13 +23,13 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _SEARCHREQUEST._serialized_start=97
-  _SEARCHREQUEST._serialized_end=385
-  _NEIGHBORFIELDS._serialized_start=387
-  _NEIGHBORFIELDS._serialized_end=467
-  _NEIGHBORS._serialized_start=470
-  _NEIGHBORS._serialized_end=668
-  _SEARCHRESPONSE._serialized_start=671
-  _SEARCHRESPONSE._serialized_end=809
-  _SEARCHSERVICE._serialized_start=811
-  _SEARCHSERVICE._serialized_end=895
+  _SEARCHREQUEST._serialized_end=405
+  _NEIGHBORFIELDS._serialized_start=407
+  _NEIGHBORFIELDS._serialized_end=487
+  _NEIGHBORS._serialized_start=490
+  _NEIGHBORS._serialized_end=688
+  _SEARCHRESPONSE._serialized_start=691
+  _SEARCHRESPONSE._serialized_end=829
+  _SEARCHSERVICE._serialized_start=831
+  _SEARCHSERVICE._serialized_end=915
 # @@protoc_insertion_point(module_scope)

@@ -31,6 +31,7 @@ class SearchRequest(google.protobuf.message.Message):
     ROW_ERRORS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     EXPLAIN_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; empty for the collection's default."""
     k: builtins.int
@@ -56,6 +57,10 @@ class SearchRequest(google.protobuf.message.Message):
     """
     explain: builtins.bool
     """Tell the plan, also without a filter: Served.plan."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
         """What is asked about."""
@@ -82,9 +87,10 @@ class SearchRequest(google.protobuf.message.Message):
         row_errors: builtins.bool = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         explain: builtins.bool = ...,
+        collection: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "filter", b"filter", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "explain", b"explain", "fields", b"fields", "filter", b"filter", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "effort", b"effort", "exact", b"exact", "explain", b"explain", "fields", b"fields", "filter", b"filter", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["effort", b"effort"]) -> typing.Literal["exact", "nprobe", "recall"] | None: ...
 
 global___SearchRequest = SearchRequest

@@ -13,7 +13,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/server.proto\x12\x0clookalike.v1\"\x16\n\x14GetServerInfoRequest\"\xf1\x05\n\x06Limits\x12\x11\n\tmax_batch\x18\x01 \x01(\x05\x12\r\n\x05max_k\x18\x02 \x01(\x05\x12\x12\n\nmax_nprobe\x18\x03 \x01(\x05\x12\x17\n\x0fmax_image_bytes\x18\x04 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x03\x12\x15\n\rmax_page_size\x18\x07 \x01(\x05\x12\x13\n\x0bmax_members\x18\x08 \x01(\x05\x12\x11\n\tmax_queue\x18\t \x01(\x05\x12\x17\n\x0fmax_experiments\x18\n \x01(\x05\x12\x16\n\x0emax_table_rows\x18\x0b \x01(\x05\x12\x16\n\x0emax_peer_calls\x18\x0c \x01(\x05\x12\x16\n\x0emax_peer_bytes\x18\r \x01(\x03\x12\x17\n\x0fmax_queue_bytes\x18\x0e \x01(\x03\x12\x14\n\x0cmax_queue_ms\x18\x0f \x01(\x05\x12\x19\n\x11max_slow_queue_ms\x18\x10 \x01(\x05\x12\x16\n\x0emax_receive_ms\x18\x11 \x01(\x05\x12\x15\n\rmax_search_ms\x18\x12 \x01(\x05\x12\x13\n\x0bmax_scan_ms\x18\x13 \x01(\x05\x12\x13\n\x0bmax_read_ms\x18\x14 \x01(\x05\x12\x14\n\x0cmax_embed_ms\x18\x15 \x01(\x05\x12\x19\n\x11max_experiment_ms\x18\x16 \x01(\x05\x12\x16\n\x0emax_silence_ms\x18\x17 \x01(\x05\x12\x14\n\x0cmax_lease_ms\x18\x18 \x01(\x05\x12\x15\n\rmax_class_map\x18\x19 \x01(\x05\x12\x11\n\tmax_names\x18\x1a \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\x1b \x01(\x03\x12\x16\n\x0emax_kept_bytes\x18\x1c \x01(\x03\x12\x11\n\tmax_bytes\x18\x1d \x01(\x03\x12\x13\n\x0bmax_streams\x18\x1e \x01(\x05\x12\x18\n\x10max_peer_streams\x18\x1f \x01(\x05\x12\x12\n\nmax_sample\x18  \x01(\x05\x12\x11\n\tmax_seeds\x18! \x01(\x05\"\xfd\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x16\n\x0esearch_threads\x18\x06 \x01(\x05\x12\x15\n\rembed_threads\x18\x07 \x01(\x05\x12$\n\x06limits\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Limits\x12\x15\n\rimage_queries\x18\t \x01(\x08\x12\x1b\n\x13image_query_problem\x18\n \x01(\t\"\x0f\n\rReloadRequest\"6\n\x0eReloadResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08previous\x18\x02 \x01(\x03\x32\xae\x01\n\rServerService\x12X\n\rGetServerInfo\x12\".lookalike.v1.GetServerInfoRequest\x1a#.lookalike.v1.GetServerInfoResponse\x12\x43\n\x06Reload\x12\x1b.lookalike.v1.ReloadRequest\x1a\x1c.lookalike.v1.ReloadResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/server.proto\x12\x0clookalike.v1\"*\n\x14GetServerInfoRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xf1\x05\n\x06Limits\x12\x11\n\tmax_batch\x18\x01 \x01(\x05\x12\r\n\x05max_k\x18\x02 \x01(\x05\x12\x12\n\nmax_nprobe\x18\x03 \x01(\x05\x12\x17\n\x0fmax_image_bytes\x18\x04 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x05 \x01(\x03\x12\x19\n\x11max_message_bytes\x18\x06 \x01(\x03\x12\x15\n\rmax_page_size\x18\x07 \x01(\x05\x12\x13\n\x0bmax_members\x18\x08 \x01(\x05\x12\x11\n\tmax_queue\x18\t \x01(\x05\x12\x17\n\x0fmax_experiments\x18\n \x01(\x05\x12\x16\n\x0emax_table_rows\x18\x0b \x01(\x05\x12\x16\n\x0emax_peer_calls\x18\x0c \x01(\x05\x12\x16\n\x0emax_peer_bytes\x18\r \x01(\x03\x12\x17\n\x0fmax_queue_bytes\x18\x0e \x01(\x03\x12\x14\n\x0cmax_queue_ms\x18\x0f \x01(\x05\x12\x19\n\x11max_slow_queue_ms\x18\x10 \x01(\x05\x12\x16\n\x0emax_receive_ms\x18\x11 \x01(\x05\x12\x15\n\rmax_search_ms\x18\x12 \x01(\x05\x12\x13\n\x0bmax_scan_ms\x18\x13 \x01(\x05\x12\x13\n\x0bmax_read_ms\x18\x14 \x01(\x05\x12\x14\n\x0cmax_embed_ms\x18\x15 \x01(\x05\x12\x19\n\x11max_experiment_ms\x18\x16 \x01(\x05\x12\x16\n\x0emax_silence_ms\x18\x17 \x01(\x05\x12\x14\n\x0cmax_lease_ms\x18\x18 \x01(\x05\x12\x15\n\rmax_class_map\x18\x19 \x01(\x05\x12\x11\n\tmax_names\x18\x1a \x01(\x05\x12\x16\n\x0emax_text_bytes\x18\x1b \x01(\x03\x12\x16\n\x0emax_kept_bytes\x18\x1c \x01(\x03\x12\x11\n\tmax_bytes\x18\x1d \x01(\x03\x12\x13\n\x0bmax_streams\x18\x1e \x01(\x05\x12\x18\n\x10max_peer_streams\x18\x1f \x01(\x05\x12\x12\n\nmax_sample\x18  \x01(\x05\x12\x11\n\tmax_seeds\x18! \x01(\x05\"\xfd\x01\n\x15GetServerInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ncollection\x18\x02 \x01(\t\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x11\n\tplacement\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x05 \x03(\t\x12\x16\n\x0esearch_threads\x18\x06 \x01(\x05\x12\x15\n\rembed_threads\x18\x07 \x01(\x05\x12$\n\x06limits\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Limits\x12\x15\n\rimage_queries\x18\t \x01(\x08\x12\x1b\n\x13image_query_problem\x18\n \x01(\t\"#\n\rReloadRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"6\n\x0eReloadResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08previous\x18\x02 \x01(\x03\"\x18\n\x16ListCollectionsRequest\"U\n\x10ServedCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06images\x18\x03 \x01(\x03\x12\x0f\n\x07problem\x18\x04 \x01(\t\"N\n\x17ListCollectionsResponse\x12\x33\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x1e.lookalike.v1.ServedCollection2\x8e\x02\n\rServerService\x12X\n\rGetServerInfo\x12\".lookalike.v1.GetServerInfoRequest\x1a#.lookalike.v1.GetServerInfoResponse\x12\x43\n\x06Reload\x12\x1b.lookalike.v1.ReloadRequest\x1a\x1c.lookalike.v1.ReloadResponse\x12^\n\x0fListCollections\x12$.lookalike.v1.ListCollectionsRequest\x1a%.lookalike.v1.ListCollectionsResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.server_pb2', globals())
@@ -21,15 +21,21 @@ if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
   _GETSERVERINFOREQUEST._serialized_start=43
-  _GETSERVERINFOREQUEST._serialized_end=65
-  _LIMITS._serialized_start=68
-  _LIMITS._serialized_end=821
-  _GETSERVERINFORESPONSE._serialized_start=824
-  _GETSERVERINFORESPONSE._serialized_end=1077
-  _RELOADREQUEST._serialized_start=1079
-  _RELOADREQUEST._serialized_end=1094
-  _RELOADRESPONSE._serialized_start=1096
-  _RELOADRESPONSE._serialized_end=1150
-  _SERVERSERVICE._serialized_start=1153
-  _SERVERSERVICE._serialized_end=1327
+  _GETSERVERINFOREQUEST._serialized_end=85
+  _LIMITS._serialized_start=88
+  _LIMITS._serialized_end=841
+  _GETSERVERINFORESPONSE._serialized_start=844
+  _GETSERVERINFORESPONSE._serialized_end=1097
+  _RELOADREQUEST._serialized_start=1099
+  _RELOADREQUEST._serialized_end=1134
+  _RELOADRESPONSE._serialized_start=1136
+  _RELOADRESPONSE._serialized_end=1190
+  _LISTCOLLECTIONSREQUEST._serialized_start=1192
+  _LISTCOLLECTIONSREQUEST._serialized_end=1216
+  _SERVEDCOLLECTION._serialized_start=1218
+  _SERVEDCOLLECTION._serialized_end=1303
+  _LISTCOLLECTIONSRESPONSE._serialized_start=1305
+  _LISTCOLLECTIONSRESPONSE._serialized_end=1383
+  _SERVERSERVICE._serialized_start=1386
+  _SERVERSERVICE._serialized_end=1656
 # @@protoc_insertion_point(module_scope)

@@ -18,9 +18,17 @@ class GetServerInfoRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
+        *,
+        collection: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
 
 global___GetServerInfoRequest = GetServerInfoRequest
 
@@ -241,9 +249,17 @@ class ReloadRequest(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
     def __init__(
         self,
+        *,
+        collection: builtins.str = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
 
 global___ReloadRequest = ReloadRequest
 
@@ -268,3 +284,67 @@ class ReloadResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["generation", b"generation", "previous", b"previous"]) -> None: ...
 
 global___ReloadResponse = ReloadResponse
+
+@typing.final
+class ListCollectionsRequest(google.protobuf.message.Message):
+    """Asks for the collections of the server."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+global___ListCollectionsRequest = ListCollectionsRequest
+
+@typing.final
+class ServedCollection(google.protobuf.message.Message):
+    """One collection of the server."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    GENERATION_FIELD_NUMBER: builtins.int
+    IMAGES_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Its name, for the field "collection" of requests and for the health service."""
+    generation: builtins.int
+    """The generation that is served; 0 when the collection is not loaded."""
+    images: builtins.int
+    """The number of images; 0 when the collection is not loaded."""
+    problem: builtins.str
+    """Why the collection is not loaded; empty when it is. The server goes on
+    trying, and calls about it are UNAVAILABLE until then.
+    """
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        generation: builtins.int = ...,
+        images: builtins.int = ...,
+        problem: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "images", b"images", "name", b"name", "problem", b"problem"]) -> None: ...
+
+global___ServedCollection = ServedCollection
+
+@typing.final
+class ListCollectionsResponse(google.protobuf.message.Message):
+    """The collections of the server."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def collections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ServedCollection]:
+        """In the order in which the server was given them."""
+
+    def __init__(
+        self,
+        *,
+        collections: collections.abc.Iterable[global___ServedCollection] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collections", b"collections"]) -> None: ...
+
+global___ListCollectionsResponse = ListCollectionsResponse

@@ -25,6 +25,11 @@ class ServerServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_server__pb2.ReloadRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_server__pb2.ReloadResponse.FromString,
                 )
+        self.ListCollections = channel.unary_unary(
+                '/lookalike.v1.ServerService/ListCollections',
+                request_serializer=lookalike_dot_v1_dot_server__pb2.ListCollectionsRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_server__pb2.ListCollectionsResponse.FromString,
+                )
 
 
 class ServerServiceServicer(object):
@@ -47,6 +52,14 @@ class ServerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListCollections(self, request, context):
+        """Lists the collections that the caller may ask about, in the order of the
+        server; the first answers calls that name none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -59,6 +72,11 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     servicer.Reload,
                     request_deserializer=lookalike_dot_v1_dot_server__pb2.ReloadRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_server__pb2.ReloadResponse.SerializeToString,
+            ),
+            'ListCollections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCollections,
+                    request_deserializer=lookalike_dot_v1_dot_server__pb2.ListCollectionsRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_server__pb2.ListCollectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -102,5 +120,22 @@ class ServerService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ServerService/Reload',
             lookalike_dot_v1_dot_server__pb2.ReloadRequest.SerializeToString,
             lookalike_dot_v1_dot_server__pb2.ReloadResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListCollections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ServerService/ListCollections',
+            lookalike_dot_v1_dot_server__pb2.ListCollectionsRequest.SerializeToString,
+            lookalike_dot_v1_dot_server__pb2.ListCollectionsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -36,6 +36,14 @@ class ServerServiceStub:
     does, and then goes on serving the old one.
     """
 
+    ListCollections: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.server_pb2.ListCollectionsRequest,
+        lookalike.v1.server_pb2.ListCollectionsResponse,
+    ]
+    """Lists the collections that the caller may ask about, in the order of the
+    server; the first answers calls that name none.
+    """
+
 class ServerServiceAsyncStub:
     """The server itself."""
 
@@ -52,6 +60,14 @@ class ServerServiceAsyncStub:
     """Looks for a newer generation now and serves it. Needs the role admin, which
     a server without tokens gives to the user who runs it. Fails as loading it
     does, and then goes on serving the old one.
+    """
+
+    ListCollections: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.server_pb2.ListCollectionsRequest,
+        lookalike.v1.server_pb2.ListCollectionsResponse,
+    ]
+    """Lists the collections that the caller may ask about, in the order of the
+    server; the first answers calls that name none.
     """
 
 class ServerServiceServicer(metaclass=abc.ABCMeta):
@@ -74,6 +90,16 @@ class ServerServiceServicer(metaclass=abc.ABCMeta):
         """Looks for a newer generation now and serves it. Needs the role admin, which
         a server without tokens gives to the user who runs it. Fails as loading it
         does, and then goes on serving the old one.
+        """
+
+    @abc.abstractmethod
+    def ListCollections(
+        self,
+        request: lookalike.v1.server_pb2.ListCollectionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.server_pb2.ListCollectionsResponse, collections.abc.Awaitable[lookalike.v1.server_pb2.ListCollectionsResponse]]:
+        """Lists the collections that the caller may ask about, in the order of the
+        server; the first answers calls that name none.
         """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -14,8 +14,9 @@ import click
 
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
+from lookalike_server.commands.collection_options import CollectionType, named, own_settings
 from lookalike_server.commands.configuration import config_option
-from lookalike_server.commands.limit_options import chosen_limits, limit_options
+from lookalike_server.commands.limit_options import limit_options
 from lookalike_server.commands.observe_options import observe_options
 from lookalike_server.commands.options import Positional, Serve, setting
 from lookalike_server.processes.caller import end_with_stdin
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 @config_option
 @click.command(cls=Serve)
-@click.argument("collection", cls=Positional, metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("collection", cls=Positional, metavar="[NAME=]DIR...", type=CollectionType(), nargs=-1, required=True)
 @setting("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @setting("--port", default=50051, show_default=True, help="Port to listen on; 0 for any free one.")
 @setting(
@@ -52,6 +53,14 @@ if TYPE_CHECKING:
     metavar="NAME|SPACE/NAME",
     help="The index to search, of each space that has one of this name or of one space. Repeatable.  "
     "[default: the current one of each space]",
+)
+@setting(
+    "--set",
+    "own",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="A limit, the weights or an index of one collection alone, such as flowers.max_k=100, flowers.weights=FILE or "
+    "flowers.index=main. Repeatable.",
 )
 @setting(
     "--on-device-loss",
@@ -106,13 +115,14 @@ if TYPE_CHECKING:
 @reported
 @observe_options
 def serve(
-    collection: Path,
+    collection: tuple[str, ...],
     host: str,
     port: int,
     placement: str,
     gpus: str,
     weights: str | None,
     indexes: tuple[str, ...],
+    own: tuple[str, ...],
     on_loss: str,
     grace: float,
     tls_cert: Path | None,
@@ -131,7 +141,11 @@ def serve(
     log_format: LogFormat,
     security_log: Path | None,
 ) -> None:
-    """Answer queries about the collection in DIR over gRPC.
+    """Answer queries about the collection in DIR over gRPC, or about several.
+
+    Callers name one of several collections by NAME, or by its folder's name;
+    calls that name none are about the first. One that cannot be loaded does not
+    keep the others from being served, and is tried again.
 
     A new generation is served as soon as it is published; SIGHUP looks for one
     at once. SIGTERM lets the calls in flight end first. Certificates and tokens
@@ -143,12 +157,12 @@ def serve(
     from lookalike_server.generation.verification import Trust
 
     trust = Trust()
-    trust.begin(str(collection))
+    pairs = named(collection)
+    trust.begin(pairs[0][1])
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:
-        from lookalike_indexer.collection import generations
-        from lookalike_indexer.collection.storage import Storage
+        from lookalike_server.commands.chosen_collections import Chosen, chosen_collections, stored_limits
         from lookalike_server.commands.explorer_process import check_page, start_page
         from lookalike_server.commands.lifecycle import run
         from lookalike_server.common.placement_choice import ON_LOSS, PLACEMENTS
@@ -158,28 +172,36 @@ def serve(
         from lookalike_server.observe.security import keep_in
 
         shown = next(known for known in SHOW_PATHS if known == show_paths)
-        stored = generations.require_latest(Storage(collection)).limits
+        stored = [stored_limits(root, required=len(pairs) == 1) for _, root in pairs]
+        chosen = Chosen(limits, weights, indexes)
+        of_server, collections = chosen_collections(pairs, chosen, own_settings(own, pairs), stored)
         settings = ServeSettings(
-            root=str(collection),
+            root=pairs[0][1],
+            weights=weights,
+            indexes=indexes,
+            collections=collections,
             listen=Listen(host, port, tls_cert, tls_key, insecure, tls_client_ca, tokens, reflection, shown),
             placement=next(known for known in PLACEMENTS if known == placement),
             gpus=gpus,
-            weights=weights,
-            indexes=indexes,
             grace=grace,
             on_loss=next(known for known in ON_LOSS if known == on_loss),
             experiments=experiments,
-            limits=chosen_limits(limits, stored),
+            limits=of_server,
             observe=observe,
         )
 
         def announce(app: App) -> None:
-            snapshot = app.current.snapshot
-            searched = ", ".join(f"{name}/{space.index.name}" for name, space in snapshot.spaces.items() if space.index)
-            click.echo(
-                f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
-                f"{len(snapshot.columns)} images, placement {placement}, indexes {searched or 'none'}"
-            )
+            for served in app.collections:
+                snapshot = served.current.newest
+                if snapshot is None:
+                    click.echo(f"NOT SERVING {served.name}: {served.current.problem}")
+                    continue
+                spaces = snapshot.spaces.items()
+                searched = ", ".join(f"{name}/{space.index.name}" for name, space in spaces if space.index)
+                click.echo(
+                    f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
+                    f"{len(snapshot.columns)} images, placement {placement}, indexes {searched or 'none'}"
+                )
             if app.metrics_port is not None:
                 click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
             if http is not None:

@@ -15,6 +15,7 @@ import click
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import harmless
+from lookalike_server.commands.collection_options import CollectionType
 from lookalike_server.commands.options import Settable, Setting, settable
 
 # Seconds for the writer of a pipe to begin.
@@ -105,24 +106,32 @@ def _meant(key: str, settings: Mapping[str, Settable]) -> str:
 
 def _checked(path: Path, known: Settable, value: Any, ctx: click.Context) -> Any:
     """A value as click takes it."""
+    if known.nargs == -1 and isinstance(value, str):
+        value = [value]
     wanted = _wanted(known, value)
     if wanted:
         raise UsageError(f"--config {path}: {known.key} is {value!r}; it must be {wanted}.")
-    several = value if known.multiple else [value]
+    several = value if _takes_several(known) else [value]
     try:
         for one in several:
             known.type.convert(one, known, ctx)
     except click.BadParameter as error:
         raise UsageError(f"--config {path}: {known.key}: {error.message}") from error
+    if isinstance(known.type, CollectionType):
+        return [known.type.below(path.absolute().parent, one) for one in value]
     if isinstance(known.type, click.Path):
         # As is usual for files of settings, which may be read from any folder.
         return str(path.absolute().parent / value)
     return value
 
 
+def _takes_several(known: Settable) -> bool:
+    return bool(known.multiple) or known.nargs == -1
+
+
 def _wanted(known: Settable, value: Any) -> str:
     """What a value of another type should be; "" for one of the right type."""
-    if known.multiple:
+    if _takes_several(known):
         right = isinstance(value, list) and all(isinstance(one, str) for one in value)
         return "" if right else "a list of texts"
     if known.is_flag:

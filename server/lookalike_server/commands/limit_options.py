@@ -63,14 +63,19 @@ def limit_options(command: F) -> F:
 def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
     names = [option_of(field), field.name, *([_ALSO[field.name]] if field.name in _ALSO else [])]
     default = default_of(field)
-    kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
     return setting(
         *names,
-        type=_Within(kind, most_of(field)),
+        type=limit_type(field),
         metavar="SIZE" if field.name.endswith("_bytes") else "N",
         help=f"{what_of(field)}  [default: {default}]".strip(),
         section=SECTION,
     )
+
+
+def limit_type(field: dataclasses.Field[int]) -> click.ParamType:  # type: ignore[type-arg]
+    """How a limit is written: a number, and bytes and pixels also with a unit."""
+    kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
+    return _Within(kind, most_of(field))
 
 
 def default_of(field: dataclasses.Field[int]) -> str:

@@ -126,6 +126,22 @@ class Limits:
         )
 
 
+# Those of the whole server, which no collection has for itself: they bound calls before anything is known of them.
+OF_SERVER = frozenset(
+    {
+        "max_message_bytes",
+        "max_peer_calls",
+        "max_peer_bytes",
+        "max_receive_ms",
+        "max_read_ms",
+        "max_text_bytes",
+        "max_bytes",
+        "max_streams",
+        "max_peer_streams",
+    }
+)
+
+
 def option_of(field: dataclasses.Field[int]) -> str:
     """The option of `lookalike serve` that sets a limit."""
     return f"--{field.name.replace('_', '-')}"

@@ -79,9 +79,13 @@ class Connections:
 
 @dataclass(frozen=True)
 class CollectionSettings:
-    """One collection to serve: its folder `root`, and what was chosen for it alone, as in ServeSettings."""
+    """One collection to serve: its folder `root`, and what was chosen for it alone, as in ServeSettings.
+
+    Callers know it as `name`; by its folder's name when that is empty.
+    """
 
     root: str
+    name: str = ""
     weights: str | None = None
     indexes: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
@@ -93,9 +97,12 @@ class ServeSettings:
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
     happens when a device is lost, as in placing.py. `indexes` names the indexes to search, as in index_choice.py.
     Without `experiments` only stored results are answered.
+
+    `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
+    where there are several, `limits` are those of the whole server.
     """
 
-    root: str
+    root: str = ""
     listen: Listen = field(default_factory=Listen)
     placement: Placement = "cpu"
     gpus: str = ""
@@ -108,13 +115,12 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)
-
-    @property
-    def collections(self) -> tuple[CollectionSettings, ...]:
-        """The collections to serve."""
-        return (CollectionSettings(self.root, self.weights, self.indexes, self.limits),)
+    collections: tuple[CollectionSettings, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.collections:
+            only = CollectionSettings(self.root, "", self.weights, self.indexes, self.limits)
+            object.__setattr__(self, "collections", (only,))
         # NaN is neither.
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")

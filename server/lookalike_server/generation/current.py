@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from lookalike_indexer.errors import DeviceError
 from lookalike_server.common import call_record as record
 from lookalike_server.generation.snapshot import Snapshot
 
@@ -19,23 +20,33 @@ class Current:
     """Hands out the newest snapshot; an older one is closed when its last lease ends.
 
     All of it happens in the event loop's thread, between two awaits, so that
-    counting needs no lock.
+    counting needs no lock. Without a snapshot, `problem` says why.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._held = _Held(snapshot)
+    def __init__(self, snapshot: Snapshot | None = None) -> None:
+        self._held = None if snapshot is None else _Held(snapshot)
+        self.problem = ""
         self._retired: set[_Held] = set()
         self._numbers = itertools.count()
 
     @property
     def snapshot(self) -> Snapshot:
-        """The newest one, for use before the next await only."""
-        return self._held.snapshot
+        """The newest one, for use before the next await only. DeviceError: there is none."""
+        return self._loaded().snapshot
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """As `snapshot`; None where there is none. From any thread."""
+        held = self._held
+        return None if held is None else held.snapshot
 
     @contextmanager
     def lease(self) -> Iterator[Snapshot]:
-        """The newest snapshot, which stays open as long as the block runs, whatever is swapped in meanwhile."""
-        held, number = self._held, next(self._numbers)
+        """The newest snapshot, which stays open as long as the block runs, whatever is swapped in meanwhile.
+
+        DeviceError: there is none.
+        """
+        held, number = self._loaded(), next(self._numbers)
         call = record.current()
         held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
         try:
@@ -48,8 +59,10 @@ class Current:
     def swap(self, snapshot: Snapshot) -> None:
         """Serve another snapshot from the next call on."""
         old, self._held = self._held, _Held(snapshot)
-        self._retired.add(old)
-        self._close_if_unused(old)
+        self.problem = ""
+        if old is not None:
+            self._retired.add(old)
+            self._close_if_unused(old)
 
     @property
     def snapshots(self) -> list[Snapshot]:
@@ -84,7 +97,14 @@ class Current:
                     )  # fmt: skip
 
     def _all(self) -> list[_Held]:
-        return [*list(self._retired), self._held]
+        held = self._held
+        return [*list(self._retired), *([] if held is None else [held])]
+
+    def _loaded(self) -> _Held:
+        held = self._held
+        if held is None:
+            raise DeviceError(f"This collection is not loaded: {self.problem}")
+        return held
 
     def _close_if_unused(self, held: _Held) -> None:
         if not held.leases:

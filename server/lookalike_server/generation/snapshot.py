@@ -43,7 +43,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loader:
-    """How generations are loaded by this server; `indexes` names those to search, see index_choice.py."""
+    """How generations of a collection are loaded; `indexes` names those to search, see index_choice.py.
+
+    Callers know the collection as `name`, by its folder's name when empty.
+    """
 
     placement: Placement
     devices: Sequence[Device]
@@ -53,6 +56,7 @@ class Loader:
     on_loss: OnLoss = "retry"
     trust: Trust = field(default_factory=Trust)
     indexes: tuple[str, ...] = ()
+    name: str = ""
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
@@ -71,7 +75,7 @@ class Loader:
         reader = self.trust.checked(reader)
         with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             # Beside the indexes, which faiss reads without holding up anybody.
-            columns = beside.submit(lambda: Columns(reader.images(NEEDED), reader.name))
+            columns = beside.submit(lambda: Columns(reader.images(NEEDED), self.name or reader.name))
             clusterings = beside.submit(
                 lambda: {name: Clustering(reader, name) for name in sorted(reader.manifest.clusterings)}
             )
@@ -81,11 +85,11 @@ class Loader:
                 undo.callback(spaces[name].close)
             held = columns.result()
             filters = Filters(reader, held.ids, held.held(), self.limits.max_filter_bytes)
-            snapshot = Snapshot(reader, held, spaces, clusterings.result(), filters)
+            snapshot = Snapshot(reader, held, spaces, clusterings.result(), filters, self.name)
             undo.pop_all()
         log.info(
             "loaded generation %d of %s: %d images in %.1f s",
-            reader.manifest.generation, reader.name, len(snapshot.columns), time.monotonic() - started,
+            reader.manifest.generation, snapshot.name, len(snapshot.columns), time.monotonic() - started,
         )  # fmt: skip
         return snapshot
 
@@ -135,11 +139,12 @@ class Snapshot:
         spaces: dict[str, Space],
         clusterings: dict[str, Clustering],
         filters: Filters,
+        name: str = "",
     ) -> None:
         self.reader = reader
         self.filters = filters
         # Once: every reply names the collection, and resolving its path asks the disk.
-        self.name = reader.name
+        self.name = name or reader.name
         self.columns = columns
         self.spaces = spaces
         self.clusterings = clusterings
@@ -148,7 +153,7 @@ class Snapshot:
             for name, entry in reader.manifest.clusterings.items()
         }
         served = {name: space.index.name for name, space in spaces.items() if space.index is not None}
-        self.description = describe(reader, served)
+        self.description = {**describe(reader, served), "name": self.name}
         # Tells it from a generation of the same number in a collection that was made again.
         self.made = digest_of(reader.manifest)
 

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.observe.audit import Audited, RecallAudit
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.memory import device_memory
@@ -51,10 +52,9 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         watched = self._watched
-        snapshot = watched.current.snapshot
-        manifest = snapshot.reader.manifest
-        yield GaugeMetricFamily("lookalike_generation", "The generation that is served.", snapshot.generation)
-        yield GaugeMetricFamily("lookalike_images", "Images of the generation that is served.", len(snapshot.columns))
+        snapshot = watched.current.newest
+        if snapshot is not None:
+            yield from _of(snapshot)
         yield GaugeMetricFamily(
             "lookalike_generations_held", "Generations in memory: 2 while a swap is under way.",
             len(watched.current.generations),
@@ -70,12 +70,6 @@ class Gauges(Collector):
         yield GaugeMetricFamily(
             "lookalike_kept_answers_bytes", "The answers of experiments that are kept in memory.", watched.kept_bytes
         )
-        rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space", "index"])
-        size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space", "index"])
-        for entry in manifest.indexes.values():
-            rows.add_metric([entry.space, entry.name], entry.rows)
-            size.add_metric([entry.space, entry.name], manifest.files[entry.path].bytes)
-        yield from (rows, size)
         yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
         admission = watched.admission
         yield GaugeMetricFamily("lookalike_peers", "Addresses with calls under way.", len(admission.accounts))
@@ -96,6 +90,18 @@ class Gauges(Collector):
                 used.add_metric([device.name], memory.total - memory.free)
                 total.add_metric([device.name], memory.total)
         yield from (used, total)
+
+
+def _of(snapshot: Snapshot) -> Iterator[Metric]:
+    manifest = snapshot.reader.manifest
+    yield GaugeMetricFamily("lookalike_generation", "The generation that is served.", snapshot.generation)
+    yield GaugeMetricFamily("lookalike_images", "Images of the generation that is served.", len(snapshot.columns))
+    rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space", "index"])
+    size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space", "index"])
+    for entry in manifest.indexes.values():
+        rows.add_metric([entry.space, entry.name], entry.rows)
+        size.add_metric([entry.space, entry.name], manifest.files[entry.path].bytes)
+    yield from (rows, size)
 
 
 def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.limits import Limits
@@ -34,13 +34,14 @@ class Hangs:
         with self._lock:
             return dict(self._counts)
 
-    async def watch(self, current: Current, workers: Workers, limits: Limits, interval: float) -> None:
+    async def watch(self, collections: Sequence[tuple[Current, Limits]], workers: Workers, interval: float) -> None:
         """Give up what hangs in this process, and report old leases, every `interval` seconds; endless."""
         while True:
-            for snapshot in current.snapshots:
-                for lane, sentence in snapshot.look():
-                    self.note(lane, sentence)
+            for current, limits in collections:
+                for snapshot in current.snapshots:
+                    for lane, sentence in snapshot.look():
+                        self.note(lane, sentence)
+                current.report(limits.max_lease_ms / 1000)
             for sentence in workers.look():
                 self.note("workers", sentence)
-            current.report(limits.max_lease_ms / 1000)
             await asyncio.sleep(interval)

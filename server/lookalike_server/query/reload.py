@@ -32,6 +32,8 @@ class Reloader:
 
     def __init__(self, root: str, loader: Loader, current: Current, embed_queue: EmbedQueue, interval: float) -> None:
         self._root = root
+        # Tells lines of the log apart where there are several collections.
+        self._prefix = f"{loader.name}: " if loader.name else ""
         self._storage = Storage(root)
         self._loader = loader
         self._current = current
@@ -42,10 +44,10 @@ class Reloader:
         # one that is known to be served.
         self._tried: Found | None = None
         self._refused: Found | None = None
-        self._complained: Found | None = None
+        self._complained: tuple[Found | None] | None = None
         self._served: Found | None = None
         # The one whose network was opened.
-        self._opened = weakref.ref(current.snapshot)
+        self._opened = None if current.newest is None else weakref.ref(current.newest)
         # What loads the newest generation for all who want it; None when nothing does.
         self._loading: asyncio.Task[int] | None = None
         # Which generation that would leave alone.
@@ -78,23 +80,37 @@ class Reloader:
             await self.load_newest(self._refused)
         except Exception as error:
             # Whatever is wrong with the new generation, those who are served by the old one must not feel it.
-            newest = self._tried
-            if newest != self._complained:
-                log.error(
-                    "generation %s cannot be served, generation %d stays: %s: %s",
-                    newest.generation if newest else "?", self._current.snapshot.generation,
-                    refusal(error).code.name, error, exc_info=not isinstance(error, IndexerError),
-                )  # fmt: skip
-            self._complained = newest
-            self._refused = None if isinstance(error, DeviceError) else newest
+            self._note(error)
+        if self._current.newest is None:
+            return
         with self._current.lease() as snapshot:
-            if snapshot is not self._opened():
+            if self._opened is None or snapshot is not self._opened():
                 self._opened = weakref.ref(snapshot)
                 await self._open_network(snapshot)
                 await asyncio.to_thread(release_memory)
 
+    async def note_failure(self, error: Exception) -> None:
+        """Take note that nothing could be loaded at the start; the collection is followed in any case."""
+        self._tried = await asyncio.to_thread(self._newest)
+        self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        """Log that the generation tried last cannot be loaded, once, and whether it is tried again."""
+        newest, served = self._tried, self._current.newest
+        if (newest,) != self._complained:
+            stays = "" if served is None else f", generation {served.generation} stays"
+            log.error(
+                "%sgeneration %s cannot be served%s: %s: %s",
+                self._prefix, newest.generation if newest else "?", stays,
+                refusal(error).code.name, error, exc_info=not isinstance(error, IndexerError),
+            )  # fmt: skip
+        self._complained = (newest,)
+        self._refused = None if isinstance(error, DeviceError) else newest
+        if served is None:
+            self._current.problem = refusal(error).message
+
     async def load_newest(self, but: Found | None = None) -> int:
-        """Serve the newest generation if it is another one, and not `but`; returns the one that is served.
+        """Serve the newest generation if it is another one, and not `but`; returns the one that is served, 0 for none.
 
         It is another one with a higher number, and also when the collection was
         deleted and made again, or taken back to an earlier generation. Errors as
@@ -129,20 +145,23 @@ class Reloader:
     async def _load_newest(self, but: Found | None) -> int:
         self._tried = None
         newest = self._tried = await asyncio.to_thread(self._newest)
-        served = self._current.snapshot
-        if newest is None or newest in (but, self._served):
+        served = self._current.newest
+        if served is None:
+            if newest is not None and newest == but:
+                return 0
+        elif newest is None or newest in (but, self._served):
             return served.generation
-        if await asyncio.to_thread(self._is_served, newest, served):
+        elif await asyncio.to_thread(self._is_served, newest, served):
             self._served = newest
             return served.generation
-        snapshot = await self._load(newest.generation)
+        snapshot = await self._load(None if newest is None else newest.generation)
         self._current.swap(snapshot)
         self._served = newest
         self._embed_queue.keep(snapshot)
-        log.info("generation %d is served now", newest.generation)
+        log.info("%sgeneration %d is served now", self._prefix, snapshot.generation)
         # Whoever asked for it need not wait for the network, which `watch` opens.
         self._nudged.set()
-        return newest.generation
+        return snapshot.generation
 
     async def _open_network(self, snapshot: Snapshot) -> None:
         """Open the new generation's network before somebody waits for it, and close those that it has no use for."""
@@ -150,7 +169,8 @@ class Reloader:
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
 
-    async def _load(self, generation: int) -> Snapshot:
+    async def _load(self, generation: int | None) -> Snapshot:
+        """Load a generation; the newest one for None, which is an error where there is none."""
         loading = asyncio.create_task(
             asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(self._root, generation)))
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from lookalike.v1 import server_pb2, server_pb2_grpc
+from lookalike.v1 import server_pb2
 from lookalike_server.common import visible
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader, Snapshot
@@ -22,7 +22,9 @@ def _version() -> str:
     return importlib.metadata.version("lookalike")
 
 
-class ServerServicer(server_pb2_grpc.ServerServiceServicer):
+class ServerServicer:
+    """Answers what ServerService is asked about one collection."""
+
     def __init__(self, current: Current, loader: Loader, embed_queue: EmbedQueue, reloader: Reloader) -> None:
         self._current = current
         self._loader = loader
@@ -58,7 +60,8 @@ class ServerServicer(server_pb2_grpc.ServerServiceServicer):
     async def Reload(
         self, request: server_pb2.ReloadRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> server_pb2.ReloadResponse:
-        previous = self._current.snapshot.generation
+        before = self._current.newest
+        previous = 0 if before is None else before.generation
         return server_pb2.ReloadResponse(generation=await self._reloader.load_newest(), previous=previous)
 
     def _published(self) -> server_pb2.Limits:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from grpc_health.v1 import health, health_pb2
 
@@ -20,50 +21,74 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A collection whose health is told by its name."""
+
+    name: str
+    current: Current
+    embed_queue: EmbedQueue
+
+    @property
+    def lost(self) -> str:
+        """What is wrong with an index that no device has; "" when each is on one."""
+        snapshot = self.current.newest
+        spaces = () if snapshot is None else snapshot.spaces.values()
+        return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
+
+    @property
+    def serves(self) -> bool:
+        """Whether it is loaded, and each of its indexes is on a device."""
+        return self.current.newest is not None and not self.lost
+
+
 class Health:
     """The standard health service of a server.
 
-    "", the collection's name and `searching` serve when every index is on a
-    device that answers, `always` as long as the server runs, "embedding" when a
-    network is open and answers, and each of `others` while its function says so.
-    A collection that is called as one of these has no name of its own there.
+    A collection's name serves when the collection is loaded and every index of
+    it is on a device that answers, "" and `searching` when that is true of any
+    collection, `always` as long as the server runs, "embedding" when a network
+    is open and answers, and each of `others` while its function says so. A
+    collection that is called as one of these has no name of its own there.
     """
 
     def __init__(
         self,
-        current: Current,
-        embed_queue: EmbedQueue,
+        collections: Sequence[Watched],
         searching: list[str],
         always: list[str],
         others: Mapping[str, Callable[[], bool]],
     ) -> None:
         self.servicer = health.aio.HealthServicer()
-        self._current = current
-        self._embed_queue = embed_queue
+        self._collections = collections
         self._searching = ["", *searching]
         self._always = always
         self._others = others
         self._said: dict[str, object] = {}
-        name = current.snapshot.name
-        if name in {EMBEDDING, *searching, *always, *others}:
-            # One name has one status: it would change with each look.
-            log.warning("the health of the collection %s goes by the empty name alone: %s is another's", name, name)
-        else:
-            self._searching.append(name)
+        self._named: list[Watched] = []
+        for one in collections:
+            if one.name in {EMBEDDING, *searching, *always, *others}:
+                # One name has one status: it would change with each look.
+                log.warning(
+                    "the health of the collection %s goes by the empty name alone: %s is another's", one.name, one.name
+                )
+            else:
+                self._named.append(one)
 
     @property
     def lost(self) -> str:
         """What is wrong with an index that no device has; "" when each is on one."""
-        spaces = self._current.snapshot.spaces.values()
-        return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
+        return next((one.lost for one in self._collections if one.lost), "")
 
     async def say(self) -> None:
         """Say how things are now; the log has a line for what has changed."""
         await self._set(self._always, True)
-        await self._set(self._searching, not self.lost)
+        await self._set(self._searching, any(one.serves for one in self._collections))
+        for one in self._named:
+            await self._set([one.name], one.serves)
         for name, serves in self._others.items():
             await self._set([name], serves())
-        await self._set([EMBEDDING], self._embed_queue.ready)
+        await self._set([EMBEDDING], any(one.embed_queue.ready for one in self._collections))
 
     async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
         """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
@@ -71,13 +96,17 @@ class Health:
             await self.say()
             if lost := self.lost:
                 on_loss(lost)
-            if self._embed_queue.ended:
-                log.warning("the process that embeds pictures ended; another is started")
-                with self._current.lease() as snapshot:
-                    opening = asyncio.create_task(self._embed_queue.problem(snapshot))
-                    await self.say()
-                    await opening
+            for one in self._collections:
+                if one.embed_queue.ended:
+                    await self._open_again(one)
             await asyncio.sleep(interval)
+
+    async def _open_again(self, one: Watched) -> None:
+        log.warning("the process that embeds pictures ended; another is started")
+        with one.current.lease() as snapshot:
+            opening = asyncio.create_task(one.embed_queue.problem(snapshot))
+            await self.say()
+            await opening
 
     async def end(self) -> None:
         """Say from now on that nothing is served."""

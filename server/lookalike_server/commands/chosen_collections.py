@@ -1,0 +1,72 @@
+"""The settings of each collection, from what was given for all, for one alone, and what it was made with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError
+from lookalike_server.commands.collection_options import Own
+from lookalike_server.commands.limit_options import chosen_limits
+from lookalike_server.common.collection_name import known_as
+from lookalike_server.common.limits import OF_SERVER, Limits
+from lookalike_server.common.settings import CollectionSettings
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was given for all collections: `limits` by name, `weights` and `indexes` as in ServeSettings."""
+
+    limits: Mapping[str, int]
+    weights: str | None
+    indexes: tuple[str, ...]
+
+
+def stored_limits(root: str, *, required: bool) -> ImageLimits:
+    """The limits of the newest generation; the defaults for a collection that is not `required` and cannot be read.
+
+    Errors as generations.require_latest, where it is required.
+    """
+    try:
+        return generations.require_latest(Storage(root)).limits
+    except IndexerError:
+        if required:
+            raise
+        return ImageLimits()
+
+
+def chosen_collections(
+    pairs: Sequence[tuple[str, str]], chosen: Chosen, own: Mapping[str, Own], stored: Sequence[ImageLimits]
+) -> tuple[Limits, tuple[CollectionSettings, ...]]:
+    """The limits of the server, and its collections; `stored` are the limits for pictures that each collection has.
+
+    UsageError: limits that cannot hold together.
+    """
+    given: list[dict[str, Any]] = [{**chosen.limits, **own[known_as(*pair)].limits} for pair in pairs]
+    images = [
+        (one.get("max_image_bytes", limits.max_bytes), one.get("max_image_pixels", limits.max_pixels))
+        for one, limits in zip(given, stored, strict=True)
+    ]
+    # The server reads what is sent to any of them.
+    largest = ImageLimits(max(size for size, _ in images), max(pixels for _, pixels in images))
+    of_pictures = {"max_image_bytes": largest.max_bytes, "max_image_pixels": largest.max_pixels}
+    server = chosen_limits({**chosen.limits, **of_pictures}, largest)
+    shared = {name: getattr(server, name) for name in OF_SERVER}
+    settings = []
+    for (name, root), limits, pictures in zip(pairs, given, stored, strict=True):
+        mine = own[known_as(name, root)]
+        settings.append(
+            CollectionSettings(
+                root,
+                name,
+                mine.weights or chosen.weights,
+                mine.indexes or chosen.indexes,
+                dataclasses.replace(chosen_limits(limits, pictures), **shared),
+            )
+        )
+    return server, tuple(settings)

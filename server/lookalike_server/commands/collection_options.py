@@ -1,0 +1,107 @@
+"""The collections that `lookalike serve` was given: names, folders, and what was set for one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from lookalike_indexer.errors import UsageError
+from lookalike_server.commands.limit_options import limit_type
+from lookalike_server.common.collection_name import known_as
+from lookalike_server.common.limits import OF_SERVER, Limits
+
+_NAME = re.compile(r"[\w.@-]{1,64}")
+
+
+class CollectionType(click.Path):
+    """A folder, or NAME=FOLDER; several in the environment are separated as the folders of PATH are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def below(self, folder: Path, text: str) -> str:
+        """The same with a relative folder below another one."""
+        name, root = split(text)
+        path = str(folder / root)
+        return f"{name}={path}" if name else path
+
+
+def split(text: str) -> tuple[str, str]:
+    """The name, "" where none is given, and the folder of [NAME=]FOLDER; a folder that is there may have a = itself."""
+    name, equals, root = text.partition("=")
+    if not equals or os.sep in name or Path(text).exists():
+        return "", text
+    return name, root
+
+
+@dataclass(frozen=True)
+class Own:
+    """What was set for one collection alone."""
+
+    limits: dict[str, int] = field(default_factory=dict)
+    weights: str | None = None
+    indexes: tuple[str, ...] = ()
+
+
+def named(texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Names and folders; UsageError: a name that cannot be, or two collections of one name.
+
+    Where there is one collection without a name, its name is "": it is known by its folder's.
+    """
+    pairs = [split(text) for text in texts]
+    if len(pairs) == 1 and not pairs[0][0]:
+        return pairs
+    full = [(known_as(name, root), root) for name, root in pairs]
+    for name, root in full:
+        if not _NAME.fullmatch(name):
+            raise UsageError(
+                f"{name!r} cannot be the name of a collection, which has 1 to 64 letters, digits and _ . @ -; "
+                f"give another one: NAME={root}"
+            )
+    (name, count), *_ = Counter(name for name, _ in full).most_common(1)
+    if count > 1:
+        raise UsageError(f"{count} collections are called {name}; give each a name of its own: NAME=DIR")
+    return full
+
+
+def own_settings(texts: Sequence[str], pairs: Sequence[tuple[str, str]]) -> dict[str, Own]:
+    """What --set says, as NAME.KEY=VALUE, by collection; `pairs` are those of `named`.
+
+    UsageError: no such collection or key, or no such value.
+    """
+    names = [known_as(name, root) for name, root in pairs]
+    found = {name: Own() for name in names}
+    for text in texts:
+        where, equals, value = text.partition("=")
+        name, dot, key = where.rpartition(".")
+        key = key.replace("-", "_")
+        if not (equals and dot):
+            raise UsageError(f"--set {text} must be NAME.KEY=VALUE, such as flowers.max_k=100.")
+        if name not in found:
+            raise UsageError(f"--set {text}: no collection is called {name!r}; there are: {', '.join(names)}.")
+        found[name] = _with(found[name], text, key, value)
+    return found
+
+
+def _with(own: Own, text: str, key: str, value: str) -> Own:
+    if key == "weights":
+        return dataclasses.replace(own, weights=value)
+    if key == "index":
+        return dataclasses.replace(own, indexes=(*own.indexes, value))
+    limits = {one.name: one for one in dataclasses.fields(Limits)}
+    if key in OF_SERVER:
+        raise UsageError(f"--set {text}: {key} holds for the whole server; give --{key.replace('_', '-')}.")
+    if key not in limits:
+        raise UsageError(f"--set {text}: a collection can have weights, index and limits of its own, not {key!r}.")
+    try:
+        number = limit_type(limits[key]).convert(value, None, None)
+    except click.BadParameter as error:
+        raise UsageError(f"--set {text}: {error.message}") from error
+    return dataclasses.replace(own, limits={**own.limits, key: number})

@@ -1,0 +1,37 @@
+"""Which collection a call is about: each is answered by the servicer of the collection that its request names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from google.protobuf.descriptor import ServiceDescriptor
+
+from lookalike_server.transport.collection_names import CollectionNames
+from lookalike_server.transport.interceptors import Call
+
+
+def routed(
+    service: ServiceDescriptor,
+    names: CollectionNames,
+    servicers: Mapping[str, Any],
+    whole: Mapping[str, Call],
+) -> Any:
+    """A servicer of a service whose methods call those of one of `servicers`, by the names of collections.
+
+    The methods in `whole`, by name, are about the whole server.
+    """
+    methods = {
+        method.name: _routed(method.name, names, servicers) for method in service.methods if method.name not in whole
+    }
+    return SimpleNamespace(**methods, **{name: call for name, call in whole.items() if name in service.methods_by_name})
+
+
+def _routed(method: str, names: CollectionNames, servicers: Mapping[str, Any]) -> Call:
+    calls = {name: getattr(servicer, method) for name, servicer in servicers.items()}
+
+    async def call(request: Any, context: Any) -> Any:
+        return await calls[names.chosen(request.collection)](request, context)
+
+    return call

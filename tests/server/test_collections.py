@@ -1,0 +1,264 @@
+"""A server of several collections: which one a call is about, what each has for itself, and what a failing one does."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import lookalike
+from lookalike.v1 import (
+    cluster_pb2,
+    collection_pb2,
+    experiment_pb2,
+    search_pb2,
+    server_pb2,
+)
+from lookalike_indexer.collection.limits import ImageLimits
+from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_server.app import App
+from lookalike_server.commands.chosen_collections import Chosen, chosen_collections
+from lookalike_server.commands.collection_options import named, own_settings, split
+from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.common.settings import CollectionSettings, Listen, ServeSettings
+
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+FILES = (search_pb2, cluster_pb2, collection_pb2, experiment_pb2, server_pb2)
+
+
+def vectors(rows: int, seed: int) -> Any:
+    return np.random.default_rng(seed).standard_normal((rows, 16)).astype(np.float32)
+
+
+@pytest.fixture
+def two(make_toy) -> tuple[Any, Any]:
+    """Two collections, of 30 pictures and of 20 flowers."""
+    return make_toy(vectors(30, 1), name="pictures"), make_toy(vectors(20, 2), name="s", clusters=2)
+
+
+def both(two: tuple[Any, Any], **own: Any) -> dict[str, Any]:
+    """The settings that serve both, the second one as "flowers" and with `own` settings."""
+    pictures, flowers = two
+    return {
+        "collections": (
+            CollectionSettings(str(pictures.root), "pictures"),
+            CollectionSettings(str(flowers.root), "flowers", **own),
+        )
+    }
+
+
+async def health(served: Any, name: str) -> int:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status
+
+
+async def until(what: Any) -> None:
+    async with asyncio.timeout(60):
+        while not await what():
+            await asyncio.sleep(0.02)
+
+
+async def listed(served: Any) -> dict[str, tuple[int, int, str]]:
+    reply = await served.server.ListCollections(server_pb2.ListCollectionsRequest())
+    return {one.name: (one.generation, one.images, one.problem) for one in reply.collections}
+
+
+def test_every_request_names_its_collection_by_one_number() -> None:
+    requests = [
+        method.input_type
+        for file in FILES
+        for service in file.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+        if method.name != "ListCollections"
+    ]
+    assert len(requests) > 25
+    for request in requests:
+        field = request.fields_by_name["collection"]
+        assert (field.number, field.type) == (15, FieldDescriptor.TYPE_STRING), request.name
+
+
+async def test_a_call_is_about_the_collection_that_it_names_and_else_about_the_first(two, serve, by_vector) -> None:
+    pictures, flowers = two
+    async with serve(pictures, **both(two)) as served:
+        for name, toy in (("", pictures), ("pictures", pictures), ("flowers", flowers)):
+            query = by_vector(vectors(2, 9))
+            found = await served.neighbors(query, 3, collection=name)
+            expected, _ = toy.brute_force(vectors(2, 9), 3)
+            assert np.array_equal(np.frombuffer(found.neighbors.ids.data, np.int64).reshape(2, 3), expected)
+            assert found.served.collection == (name or "pictures")
+            described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection=name))
+            assert (described.name, described.images) == (name or "pictures", len(toy.ids) + 1)
+            told = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest(collection=name))
+            assert told.collection == (name or "pictures")
+        clusters = cluster_pb2.ListClustersRequest(clustering="tiny/k2", collection="flowers")
+        assert (await served.cluster.ListClusters(clusters)).served.collection == "flowers"
+        assert await listed(served) == {"pictures": (1, 31, ""), "flowers": (1, 21, "")}
+
+
+async def test_a_collection_that_there_is_not_is_not_found_and_the_others_are_named(two, serve, refused) -> None:
+    async with serve(two[0], **both(two)) as served:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection="cats"))
+    error = refused(caught.value)
+    assert error.code is grpc.StatusCode.NOT_FOUND
+    assert error.message == "This server has no collection 'cats'; it has: pictures, flowers."
+
+
+async def test_a_single_collection_may_be_named_too(make_toy, serve) -> None:
+    async with serve(make_toy()) as served:
+        for name in ("", "toys"):
+            described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection=name))
+            assert described.name == "toys"
+        with pytest.raises(grpc.aio.AioRpcError, match="it has: toys"):
+            await served.collection.GetCollection(collection_pb2.GetCollectionRequest(collection="other"))
+
+
+async def test_both_clients_ask_about_their_collection(two, serve) -> None:
+    async with serve(two[0], **both(two)) as served:
+
+        def ask() -> list[Any]:
+            with (
+                lookalike.Client(served.app.address, collection="flowers") as client,
+                lookalike.Client(served.app.address) as first,
+            ):
+                near = client.search(vector=two[1].vectors[3], k=1)
+                assert client.is_serving("flowers")
+                return [near.served.collection, client.info().name, first.info().name, client.collections()]
+
+        *told, collections = await asyncio.to_thread(ask)
+        assert told == ["flowers", "flowers", "pictures"]
+        assert collections == (
+            lookalike.ServedCollection("pictures", 1, 31),
+            lookalike.ServedCollection("flowers", 1, 21),
+        )
+        async with lookalike.aio.Client(served.app.address, collection="flowers") as client:
+            assert (await client.info()).name == "flowers"
+            assert await client.collections() == collections
+        with pytest.raises(lookalike.InvalidArgumentError, match="collection=3"):
+            lookalike.Client(served.app.address, collection=3)  # type: ignore[arg-type]
+
+
+async def test_each_collection_follows_its_own_generations(two, make_toy, serve) -> None:
+    async with serve(two[0], **both(two)) as served:
+        make_toy(vectors(25, 3), name="s")
+        await served.app.collections[1].reloader.load_newest()
+        assert await listed(served) == {"pictures": (1, 31, ""), "flowers": (2, 26, "")}
+        make_toy(vectors(35, 3), name="pictures")
+        reply = await served.server.Reload(server_pb2.ReloadRequest(collection="pictures"))
+        assert (reply.previous, reply.generation) == (1, 2)
+
+
+async def test_each_collection_has_its_own_limits(two, serve, by_vector) -> None:
+    async with serve(two[0], **both(two, limits=Limits(max_k=4))) as served:
+        assert (await served.neighbors(by_vector(vectors(1, 1)), 5)).served.collection == "pictures"
+        with pytest.raises(grpc.aio.AioRpcError, match="it must be 1 to 4"):
+            await served.neighbors(by_vector(vectors(1, 1)), 5, collection="flowers")
+        told = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest(collection="flowers"))
+        assert told.limits.max_k == 4
+
+
+class TestACollectionThatCannotBeLoaded:
+    async def test_leaves_the_others_alone_and_is_served_once_it_is_there(self, two, serve, by_vector, refused) -> None:
+        pictures, flowers = two
+        away = flowers.root.with_name("away")
+        shutil.move(flowers.root, away)
+        async with serve(pictures, **both(two)) as served:
+            assert (await served.neighbors(by_vector(vectors(1, 1)), 3)).served.collection == "pictures"
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.neighbors(by_vector(vectors(1, 1)), 3, collection="flowers")
+            error = refused(caught.value)
+            assert error.code is grpc.StatusCode.UNAVAILABLE
+            assert error.message.startswith("This collection is not loaded: ")
+            assert str(flowers.root) in error.message
+            statuses = [await health(served, name) for name in ("", "pictures", "flowers")]
+            assert statuses == [SERVING, SERVING, NOT_SERVING]
+            assert (await listed(served))["flowers"] == (0, 0, error.message.partition(": ")[2])
+            shutil.move(away, flowers.root)
+
+            async def is_serving() -> bool:
+                return await health(served, "flowers") == SERVING
+
+            await until(is_serving)
+            assert (await served.neighbors(by_vector(vectors(1, 1)), 3, collection="flowers")).served.generation == 1
+            assert (await listed(served))["flowers"] == (1, 21, "")
+
+    async def test_is_not_read_again_while_it_is_damaged(self, two, make_toy, serve, by_vector, caplog) -> None:
+        pictures, flowers = two
+        index = next((flowers.root / "indexes").rglob("*.faiss"))
+        index.write_bytes(index.read_bytes()[:-1])
+        async with serve(pictures, **both(two)) as served:
+            await served.app.collections[1].reloader.follow()
+            await served.app.collections[1].reloader.follow()
+            assert caplog.text.count("flowers: generation 1 cannot be served: DATA_LOSS: ") == 1
+            with pytest.raises(grpc.aio.AioRpcError, match="not what was written") as caught:
+                await served.neighbors(by_vector(vectors(1, 1)), 3, collection="flowers")
+            assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.server.Reload(server_pb2.ReloadRequest(collection="flowers"))
+            assert caught.value.code() is grpc.StatusCode.DATA_LOSS
+            make_toy(vectors(22, 4), name="s")
+
+            async def is_listed() -> bool:
+                return (await listed(served))["flowers"] == (2, 23, "")
+
+            await until(is_listed)
+
+    async def test_ends_the_start_when_there_is_no_other(self, tmp_path: Path) -> None:
+        gone = tuple(CollectionSettings(str(tmp_path / name), name) for name in ("one", "other"))
+        with pytest.raises(NotFoundError, match="one"):
+            await App(ServeSettings(listen=Listen(port=0), collections=gone)).start()
+
+
+class TestWhatServeIsGiven:
+    def test_names_and_folders(self, tmp_path: Path, monkeypatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "a=b").mkdir()
+        assert [split(text) for text in ("pictures", "flowers=s/flowers", "a=b", "./c=d")] == [
+            ("", "pictures"),
+            ("flowers", "s/flowers"),
+            ("", "a=b"),
+            ("", "./c=d"),
+        ]
+        assert named(["pictures"]) == [("", "pictures")]
+        assert named(["x/pictures", "flowers=s"]) == [("pictures", "x/pictures"), ("flowers", "s")]
+
+    def test_names_that_cannot_be(self) -> None:
+        with pytest.raises(UsageError, match="2 collections are called s"):
+            named(["x/s", "y/s"])
+        with pytest.raises(UsageError, match=r"give another one: NAME=x/two words"):
+            named(["x/two words", "s"])
+
+    def test_settings_of_one_collection(self) -> None:
+        pairs = [("pictures", "p"), ("flowers", "f")]
+        texts = ["flowers.max_k=100", "flowers.max-image-bytes=80MiB", "flowers.weights=net.pth", "flowers.index=main"]
+        own = own_settings(texts, pairs)
+        chosen = Chosen({"max_k": 500}, None, ("small",))
+        server, (pictures, flowers) = chosen_collections(pairs, chosen, own, [ImageLimits(), ImageLimits()])
+        assert (pictures.limits.max_k, flowers.limits.max_k) == (500, 100)
+        assert (pictures.weights, flowers.weights) == (None, "net.pth")
+        assert (pictures.indexes, flowers.indexes) == (("small",), ("main",))
+        # What arrives may be a picture for either.
+        assert (pictures.limits.max_image_bytes, flowers.limits.max_image_bytes) == (64 * MIB, 80 * MIB)
+        shared = {one.max_message_bytes for one in (server, pictures.limits, flowers.limits)}
+        assert shared == {81 * MIB}
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("flowers.max_k", "must be NAME.KEY=VALUE"),
+            ("cats.max_k=1", "no collection is called 'cats'; there are: pictures, flowers"),
+            ("flowers.max_k=0", "out of range"),
+            ("flowers.port=1", "weights, index and limits of its own, not 'port'"),
+            ("flowers.max_peer_calls=1", "holds for the whole server; give --max-peer-calls"),
+        ],
+    )
+    def test_settings_that_cannot_be(self, text: str, problem: str) -> None:
+        with pytest.raises(UsageError, match=problem):
+            own_settings([text], [("pictures", "p"), ("flowers", "f")])
