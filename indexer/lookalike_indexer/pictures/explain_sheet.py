@@ -29,7 +29,9 @@ def explain_sheets(
     `images` and `drawn` are those of each key. Where there is no attribution
     the cell is empty, and `notes` say why.
     """
-    heads = ["image, label", "index", "probability", "class", "original"]
+    # What the network sees is a square out of the middle.
+    original = "original, cropped" if methods else "original"
+    heads = ["image, label", "index", "probability", "class", original]
     columns = [Column(heads[0], 212), Column(heads[1], 48, True), Column(heads[2], 86, True), Column(heads[3], 150)]
     columns += [Column(heads[4]), *(Column(TITLES[method]) for method in methods)]
     groups = _groups(classes.to_pylist())

@@ -52,7 +52,9 @@ def explanation_sheet(
         ]
         if tiles:
             sections.append(Section(tiles, title))
-    return montage(sections, " ".join(result.findings[:1]), MontageStyle(tile=160, columns=6))
+    title = f"{model} takes it for {first['class']} ({first['probability']:.0%})"
+    title += f"; its label is {label}" if label else "; it has no label"
+    return montage(sections, title, MontageStyle(tile=160, columns=6))
 
 
 def _overlays(result: Result, drawn: Drawn) -> list[Tile]:
