@@ -56,6 +56,16 @@ class Clustered:
         """All of them at once."""
         return np.concatenate(list(self.blocks()))
 
+    def classes(self) -> npt.NDArray[np.int64]:
+        """The cluster of each row, (rows,)."""
+        starts = range(0, self.rows, _BLOCK)
+        return np.concatenate(
+            [
+                self._generator(start // _BLOCK).integers(0, self.clusters, min(_BLOCK, self.rows - start))
+                for start in starts
+            ]
+        )
+
     def queries(self, count: int) -> Float32:
         """Vectors of the same mixture that are not among the rows."""
         # A block number beyond those of any rows.
@@ -63,12 +73,16 @@ class Clustered:
 
     def _block(self, number: int, rows: int) -> Float32:
         centres, directions = self._shape
-        generator = np.random.default_rng((self.seed, number))
+        generator = self._generator(number)
         within = centres[generator.integers(0, self.clusters, rows)]
         within += generator.standard_normal(within.shape, np.float32) * np.float32(self.spread)
         vectors = within @ directions
         vectors += generator.standard_normal((rows, self.dim), np.float32) * np.float32(self.rest / self.dim**0.5)
         return _unit(vectors)
+
+    def _generator(self, number: int) -> np.random.Generator:
+        """What a block is made from; the clusters of its rows are drawn first."""
+        return np.random.default_rng((self.seed, number))
 
     @functools.cached_property
     def _shape(self) -> tuple[Float32, Float32]:

@@ -27,7 +27,8 @@ class Plan:
     """How a search was made.
 
     `strategy` is "exact" where every match was compared, "index" where the index
-    was searched without a filter, and otherwise how it was searched with one.
+    was searched without a filter, and otherwise how it was searched with one:
+    "lists", "matching-lists", "matches", "graph", "over-fetch" or "none".
     `filter` is the filter as text, "" without one. `matches` of the `rows` images
     of the space match, exactly. `lists_visited` is the most inverted lists that a
     query visited, `lists_skipped` the most among these that hold no match.
@@ -59,7 +60,16 @@ class Plan:
         return "; ".join(told)
 
 
-_HOW = {"exact": "every one of them was compared", "index": "searched by the index"}
+_HOW = {
+    "exact": "every one of them was compared",
+    "index": "searched by the index",
+    "lists": "the nearest inverted lists were searched",
+    "matching-lists": "every one of them was compared",
+    "matches": "every one of them was compared",
+    "graph": "the index followed its graph past the images that do not match",
+    "over-fetch": "the index found more images than asked for, and those that do not match were left out",
+    "none": "no image matches",
+}
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class TestOnDevice:
     def test_where_lists_hold_fewer_than_k_the_next_ones_are_visited(self, stored, kind) -> None:
         index, _ = stored(kind)
         placed = OnDevice("cpu", index, "cosine")
-        rows, distances, effort = placed.search(prepare(vectors(20, 3), "cosine"), 200, 1)
+        rows, distances, effort, _ = placed.search(prepare(vectors(20, 3), "cosine"), 200, 1)
         assert all(len(set(line)) == 200 for line in rows.tolist())
         assert (rows >= 0).all()
         assert np.isfinite(distances).all()

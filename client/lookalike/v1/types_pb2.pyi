@@ -292,8 +292,12 @@ class Plan(google.protobuf.message.Message):
     LOCAL_SHARE_FIELD_NUMBER: builtins.int
     CACHED_FIELD_NUMBER: builtins.int
     strategy: builtins.str
-    """"exact" (every match is compared), "index" (the index is searched without a
-    filter), or how the index is searched with it, such as "lists" or "graph".
+    """"exact" (every match is compared) or "index" (the index is searched without a
+    filter). With a filter: "lists" (as many of the nearest inverted lists as
+    keep the recall), "matching-lists" (every list with a match), "matches" (the
+    index compares every match), "graph" (a graph is followed past what does not
+    match), "over-fetch" (more neighbours are found, and those left out that do
+    not match) or "none" (nothing matches).
     """
     filter: builtins.str
     """The filter as text; of a long list the first values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.exact import exact_search
+from lookalike_server.columns.row_mask import Bools
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -69,14 +70,16 @@ class Beside:
         self._rows = np.arange(first, first + len(vectors), dtype=np.int64)
         self._metric: Metric = metric
 
-    def merged(self, queries: Float32, rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
+    def merged(
+        self, queries: Float32, rows: Int64, distances: Float32, allowed: Sequence[Bools] | None = None
+    ) -> tuple[Int64, Float32]:
         """The nearest of an index's hits and of these vectors, both (n, k), nearest first, ties by row.
 
         `queries` (n, dim) are prepared for the metric; `rows` and `distances`
-        (n, k) are what the index found.
+        (n, k) are what the index found, of what is `allowed`: a boolean for each row of the space, for each query.
         """
         k = rows.shape[1]
-        more = exact_search([(self._rows, self._vectors)], queries, min(k, len(self._rows)), self._metric)
+        more = exact_search([(self._rows, self._vectors)], queries, min(k, len(self._rows)), self._metric, allowed)
         rows = np.concatenate([rows, more[0]], axis=1)
         distances = np.concatenate([distances, more[1]], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]

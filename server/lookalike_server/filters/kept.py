@@ -40,7 +40,7 @@ class Matches:
     def nbytes(self) -> int:
         """The bytes of memory that it takes."""
         # The mask of a space that has every image is of the same booleans.
-        own = sum(mask.nbytes for mask in self.masks.values() if mask.bools is not self.images)
+        own = sum(mask.nbytes - (mask.bools is self.images) * mask.bools.nbytes for mask in list(self.masks.values()))
         return _AROUND + int(self.images.nbytes) + own
 
 

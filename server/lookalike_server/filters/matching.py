@@ -81,3 +81,7 @@ class Filters:
             mask = matches.masks[space] = make(matches.images)
             self._kept.put(matches)
         return mask
+
+    def keep(self, matches: Matches) -> None:
+        """Count what searches have derived from the masks of matches, which grow by it."""
+        self._kept.put(matches)

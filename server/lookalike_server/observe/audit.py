@@ -26,6 +26,7 @@ import numpy.typing as npt
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.exact import exact_search
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.columns.rows import Rows
 
 log = logging.getLogger(__name__)
@@ -47,12 +48,14 @@ _PATIENCE_S = 300.0
 class Audited:
     """The mean recall@k of the last `queries` audited ones of a space, by what the caller asked for.
 
-    `expected` is the mean of what the index promised for them; None where
-    nothing was measured when it was built.
+    `filtered`: only some of the images could be found. `expected` is the mean of
+    what the index promised for them; None where nothing was measured when it was
+    built.
     """
 
     space: str
     effort: AuditEffort
+    filtered: bool
     queries: int
     recall: float
     expected: float | None
@@ -60,7 +63,10 @@ class Audited:
 
 @dataclass(frozen=True)
 class Sample:
-    """A live query (dim,) and the rows (k,) that it was answered with, as `Rows` counts them."""
+    """A live query (dim,) and the rows (k,) that it was answered with, as `Rows` counts them.
+
+    `mask` is what the query could find, None where that was everything.
+    """
 
     reader: CollectionReader
     numbered: Rows
@@ -69,6 +75,7 @@ class Sample:
     rows: Int64
     effort: AuditEffort
     expected: float
+    mask: RowMask | None = None
 
 
 class RecallAudit:
@@ -171,7 +178,9 @@ class RecallAudit:
         queries = np.stack([one.query for one in batch])
         k = max(len(one.rows) for one in batch)
         entry = batch[0].entry
-        rows, _ = exact_search(self._blocks(batch[0].numbered), queries, k, entry.metric)
+        allowed = [None if one.mask is None else one.mask.bools for one in batch]
+        blocks = self._blocks(batch[0].numbered)
+        rows, _ = exact_search(blocks, queries, k, entry.metric, allowed if any(one.mask for one in batch) else None)
         return rows
 
     def _blocks(self, numbered: Rows) -> Iterator[tuple[Int64, Float32]]:
@@ -194,7 +203,7 @@ class RecallAudit:
                 if known is None or known.replaced_by(sample):
                     known = self._indexes[space] = _Index.of(sample)
                 if known.path == sample.entry.path:
-                    known.add(sample.effort, recall(sample.rows, rows), sample.expected)
+                    known.add(sample, recall(sample.rows, rows))
 
 
 class _OutOfTimeError(Exception):
@@ -207,7 +216,8 @@ class _Index:
     def __init__(self, path: str, generation: int) -> None:
         self.path = path
         self._generation = generation
-        self._values: dict[AuditEffort, deque[tuple[float, float]]] = {}
+        # By effort and whether there was a filter.
+        self._values: dict[tuple[AuditEffort, bool], deque[tuple[float, float]]] = {}
 
     @classmethod
     def of(cls, sample: Sample) -> _Index:
@@ -217,15 +227,16 @@ class _Index:
         """Whether a sample is of a later index; those of an earlier one may still come for a while."""
         return sample.entry.path != self.path and sample.reader.manifest.generation > self._generation
 
-    def add(self, effort: AuditEffort, recall: float, expected: float) -> None:
-        self._values.setdefault(effort, deque(maxlen=_WINDOW)).append((recall, expected))
+    def add(self, sample: Sample, recall: float) -> None:
+        kind = sample.effort, sample.mask is not None
+        self._values.setdefault(kind, deque(maxlen=_WINDOW)).append((recall, sample.expected))
 
     def means(self, space: str) -> Iterator[Audited]:
-        for effort, values in sorted(self._values.items()):
+        for (effort, filtered), values in sorted(self._values.items()):
             recalls, expected = np.array(values).T
             known = expected[expected > 0]
             mean = float(known.mean()) if len(known) else None
-            yield Audited(space, effort, len(recalls), float(recalls.mean()), mean)
+            yield Audited(space, effort, filtered, len(recalls), float(recalls.mean()), mean)
 
 
 def recall(found: Int64, exact: Int64) -> float:

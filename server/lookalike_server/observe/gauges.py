@@ -112,7 +112,7 @@ def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> Ga
 
 
 def _recall(audited: Iterable[Audited]) -> Iterator[Metric]:
-    labels = ["space", "effort"]
+    labels = ["space", "effort", "filtered"]
     recall = GaugeMetricFamily("lookalike_recall_at_k", "Mean recall@k of audited live queries.", labels=labels)
     expected = GaugeMetricFamily(
         "lookalike_recall_expected", "Recall that was measured at build time for the same queries' nprobe.",
@@ -120,7 +120,7 @@ def _recall(audited: Iterable[Audited]) -> Iterator[Metric]:
     )  # fmt: skip
     queries = GaugeMetricFamily("lookalike_recall_queries", "Queries that the recall is the mean of.", labels=labels)
     for one in audited:
-        key = [one.space, one.effort]
+        key = [one.space, one.effort, "true" if one.filtered else "false"]
         recall.add_metric(key, one.recall)
         queries.add_metric(key, one.queries)
         if one.expected is not None:

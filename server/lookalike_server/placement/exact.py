@@ -7,19 +7,38 @@ then the largest of each group of neighbouring scores, then the groups that can 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
 import faiss
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lookalike_server.columns.row_mask import RowMask
+
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 # Scores that are held at once, 1 GiB, and elements of the vectors that are compared again at once.
 _SCORES, _COMPARED = 1 << 28, 1 << 27
+# Up to this share of the rows, what may be found is gathered before it is compared.
+_GATHERED_SHARE = 0.3
 # Scores of which one maximum is taken first: a whole pass of topk over all of them takes longer than the product.
 _GROUP = 64
+
+
+class _Block(NamedTuple):
+    """Vectors from row `start` on, or of `rows`, with half of their squares for squared distances. `banned` (vectors,)
+    may not be found.
+    """
+
+    start: int
+    rows: Tensor | None
+    vectors: Tensor
+    half_squares: Tensor | None
+    banned: Tensor | None
 
 
 class ExactIndex:
@@ -40,21 +59,65 @@ class ExactIndex:
         """The scores and rows of the k best, k <= ntotal, of each query (n, d): both (n, k), the best first."""
         with torch.inference_mode():
             asked = torch.from_numpy(queries).to(self._vectors.device)
-            rows, scores = self._best(asked, k)
+            rows, _ = self._best(asked, k, self._blocks(self._step(len(asked), k)))
             rows, scores = self._compared_again(asked, rows)
             return scores.float().cpu().numpy(), rows.cpu().numpy()
 
-    def _best(self, asked: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def search_allowed(self, queries: Float32, k: int, mask: RowMask) -> tuple[Float32, Int64]:
+        """As `search`, among the rows of a mask; where there are fewer than k, rows end with -1.
+
+        A few are gathered before the product; of many, the scores of the others are struck out after it.
+        """
+        scores, rows = np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1, np.int64)
+        there = min(k, mask.count)
+        if not there:
+            return scores, rows
+        with torch.inference_mode():
+            asked = torch.from_numpy(queries).to(self._vectors.device)
+            step = self._step(len(asked), there)
+            few = mask.share < _GATHERED_SHARE
+            blocks = (
+                self._gathered(mask, min(step, max(there, _COMPARED // self.d))) if few else self._struck(mask, step)
+            )
+            found, values = self._compared_again(asked, self._best(asked, there, blocks)[0])
+            scores[:, :there], rows[:, :there] = values.float().cpu().numpy(), found.cpu().numpy()
+        return scores, rows
+
+    def _step(self, queries: int, k: int) -> int:
+        """How many vectors to compare at once."""
+        return max(k, _SCORES // queries // _GROUP * _GROUP)
+
+    def _blocks(self, step: int) -> Iterator[_Block]:
+        for start in range(0, self.ntotal, step):
+            here = slice(start, start + step)
+            yield _Block(start, None, self._vectors[here], self._half_squares_of(here), None)
+
+    def _gathered(self, mask: RowMask, step: int) -> Iterator[_Block]:
+        chosen = torch.from_numpy(mask.rows).to(self._vectors.device)
+        for start in range(0, len(chosen), step):
+            rows = chosen[start : start + step]
+            yield _Block(0, rows, self._vectors[rows], self._half_squares_of(rows), None)
+
+    def _struck(self, mask: RowMask, step: int) -> Iterator[_Block]:
+        banned = torch.from_numpy(~mask.bools).to(self._vectors.device)
+        for block in self._blocks(step):
+            yield block._replace(banned=banned[block.start : block.start + step])
+
+    def _half_squares_of(self, rows: slice | Tensor) -> Tensor | None:
+        return None if self._half_squares is None else self._half_squares[rows]
+
+    def _best(self, asked: Tensor, k: int, blocks: Iterable[_Block]) -> tuple[Tensor, Tensor]:
         factor = asked.to(self._vectors.dtype)
-        step = max(k, _SCORES // len(asked) // _GROUP * _GROUP)
         rows: list[Tensor] = []
         scores: list[Tensor] = []
-        for start in range(0, self.ntotal, step):
-            found = self._products(factor, self._vectors[start : start + step])
-            if self._half_squares is not None:
-                found -= self._half_squares[start : start + step]
+        for block in blocks:
+            found = self._products(factor, block.vectors)
+            if block.half_squares is not None:
+                found -= block.half_squares
+            if block.banned is not None:
+                found.masked_fill_(block.banned, -torch.inf)
             values, columns = largest(found, min(k, found.shape[1]))
-            rows.append(columns + start)
+            rows.append(columns + block.start if block.rows is None else block.rows[columns])
             scores.append(values)
         if len(rows) == 1:
             return rows[0], scores[0]

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.metric import faiss_metric
 from lookalike_indexer.indexing.params import describe
+from lookalike_server.placement.as_found import AsFound
+from lookalike_server.placement.coverage import coverage_of
+from lookalike_server.placement.filtered_lists import FilteredChooser
+from lookalike_server.placement.flat_source import FlatSource
+from lookalike_server.placement.graph_source import GraphSource
 from lookalike_server.placement.held import Decode, Held
-from lookalike_server.placement.lists import ListChooser, list_sizes
-from lookalike_server.placement.sources import (
-    FlatSource,
-    GraphSource,
-    ListSource,
-    OtherSource,
-    ProjectedSource,
-    Source,
-    TwoStageSource,
-)
-from lookalike_server.placement.strategies import AsFound, Compared, Graph, Refined, Strategy
+from lookalike_server.placement.list_source import ListSource
+from lookalike_server.placement.lists import ListChooser, Membership
+from lookalike_server.placement.other_source import OtherSource
+from lookalike_server.placement.projected_source import ProjectedSource, TwoStageSource
+from lookalike_server.placement.refined import Refined
+from lookalike_server.placement.sources import Source
+from lookalike_server.placement.strategies import Compared, Graph, Strategy
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -36,25 +39,37 @@ _CODES = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexPQ)
 _LISTS = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What else is known of an index: the recall ladders of its manifest entry; of a shard, the lists of all rows."""
+
+    recall: Sequence[RecallPoint] = ()
+    membership: Membership | None = None
+
+
+UNMEASURED = Measured()
+
+
 def strategy_of(
-    index: Any, metric: Metric, max_selection: int | None = None, sizes: Int64 | None = None
+    index: Any, metric: Metric, max_selection: int | None = None, measured: Measured = UNMEASURED
 ) -> tuple[Transform, Strategy]:
     """What queries are transformed by, and how the index is searched for them.
 
-    `sizes` (nlist,) are those of all inverted lists, where the index is a
-    shard. An index on a GPU is searched as it is.
+    An index on a GPU is searched as it is.
     """
-    as_found = AsFound(OtherSource(index, metric), metric, _nlist(index), max_selection)
+    nlist = _nlist(index)
+    coverage = coverage_of(measured.recall, nlist, int(index.ntotal))
+    as_found = AsFound(OtherSource(index, metric), metric, nlist, max_selection, coverage)
     if not isinstance(index, faiss.Index) or max_selection is not None:
         return np.ascontiguousarray, as_found
     if two_stage.is_two_stage(index):
-        return np.ascontiguousarray, _two_stage(_downcast(index), metric)
+        return np.ascontiguousarray, _two_stage(_downcast(index), metric, measured)
     transform, kind = _untransformed(index)
     if kind.metric_type != faiss_metric(metric):
         return np.ascontiguousarray, as_found
     if isinstance(kind, faiss.IndexRefine):
-        return transform, _refined(kind, metric) or as_found
-    source = _source(kind, metric, sizes)
+        return transform, _refined(kind, metric, measured) or as_found
+    source = _source(kind, metric, measured)
     decode = _decode(kind)
     if decode is None:
         return transform, AsFound(source, metric, 0, None)
@@ -66,31 +81,33 @@ def strategy_of(
     return transform, AsFound(source, metric, 0, None)
 
 
-def _refined(kind: faiss.IndexRefine, metric: Metric) -> Strategy | None:
+def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy | None:
     """None when what is refined is of an unusual kind."""
     base = faiss.downcast_index(kind.base_index)
     decode = _decode(faiss.downcast_index(kind.refine_index))
     if decode is None or isinstance(base, faiss.IndexPreTransform):
         return None
-    return Refined(_source(base, metric, None), Held(decode, metric), float(kind.k_factor))
+    return Refined(_source(base, metric, measured), Held(decode, metric), float(kind.k_factor))
 
 
-def _two_stage(kind: faiss.IndexRefine, metric: Metric) -> Strategy:
+def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy:
     decode = _decode(faiss.downcast_index(kind.refine_index))
     if decode is None:
         # Its own scores are squared distances whatever the metric, so that they must not be shown as they are.
         raise DeviceError("The second stage of the index holds codes that cannot be decoded; build the index again.")
     first = two_stage.first_stage(kind)
-    source: Source = TwoStageSource(kind)
-    if isinstance(first, faiss.IndexIVF):
-        # faiss's own choice of lists depends on the batch.
-        source = ProjectedSource(kind, ListSource(first, "l2", ListChooser(first, list_sizes(first))))
+    inner = _source(first, "l2", measured)
+    # faiss's own choice of lists depends on the batch.
+    source: Source = ProjectedSource(kind, inner) if isinstance(first, faiss.IndexIVF) else TwoStageSource(kind, inner)
     return Refined(source, Held(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
-def _source(kind: faiss.Index, metric: Metric, sizes: Int64 | None) -> Source:
+def _source(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:
     if isinstance(kind, faiss.IndexIVF):
-        return ListSource(kind, metric, ListChooser(kind, list_sizes(kind) if sizes is None else sizes))
+        membership = measured.membership or Membership(kind)
+        chooser = ListChooser(kind, membership.sizes)
+        coverage = coverage_of(measured.recall, int(kind.nlist), int(membership.sizes.sum()))
+        return ListSource(kind, metric, chooser, FilteredChooser(chooser, membership, coverage, int(kind.d)))
     if isinstance(kind, _CODES):
         return FlatSource(kind, metric)
     if isinstance(kind, faiss.IndexHNSW):

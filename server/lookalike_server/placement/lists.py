@@ -8,6 +8,7 @@ fewer images than are wanted, the next ones are visited, too.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import faiss
@@ -18,6 +19,8 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import rowwise
 from lookalike_indexer.indexing.rounding import score_error
 from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.placement.facts import Facts
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -30,30 +33,69 @@ _MARGIN = 8
 class Probes:
     """The lists of each query (n, width), nearest first, -1 behind the last; faiss's scores (n, width) of each.
 
-    `counts` (n,) are the numbers of lists.
+    `counts` (n,) are the numbers of lists. Where queries have masks, there are
+    `facts`, and `rarity` (n,): how many times as large a neighbourhood has to be
+    as if matches were anywhere.
     """
 
     lists: Int64
     scores: Float32
     counts: Int64
+    facts: Facts | None = None
+    rarity: Float64 | None = None
 
     def of(self, lines: Int64) -> Probes:
         """Those of some queries."""
-        return Probes(self.lists[lines], self.scores[lines], self.counts[lines])
+        facts = None if self.facts is None else self.facts.at(lines)
+        rarity = None if self.rarity is None else self.rarity[lines]
+        return Probes(self.lists[lines], self.scores[lines], self.counts[lines], facts, rarity)
+
+
+class Membership:
+    """Which inverted list each row of a whole index is in. A shard of the index has that of the whole."""
+
+    def __init__(self, ivf: faiss.IndexIVF) -> None:
+        # Until `lists` has been read from it.
+        self._ivf: Any = ivf
+        self.sizes: Int64 = np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)], np.int64)
+
+    @cached_property
+    def lists(self) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
+        """The list of each row, (rows,). Two bytes a row, or four where there are many lists."""
+        inverted = self._ivf.invlists
+        ids = [
+            faiss.rev_swig_ptr(inverted.get_ids(number), int(size)) if size else np.empty(0, np.int64)
+            for number, size in enumerate(self.sizes)
+        ]
+        rows = 1 + max((int(some.max()) for some in ids if len(some)), default=-1)
+        small = len(ids) <= 1 << 16
+        lists = np.zeros(rows, np.uint16) if small else np.zeros(rows, np.uint32)
+        for number, some in enumerate(ids):
+            lists[some] = number
+        self._ivf = None
+        return lists
+
+    def read(self) -> None:
+        """Read `lists` now, and let go of the index."""
+        _ = self.lists
+
+    def matches(self, mask: RowMask) -> tuple[Int64, bool]:
+        """The rows in each list that a mask of the index's rows allows, (nlist,), and whether that was known."""
+        return mask.derived(self, lambda: np.bincount(self.lists[mask.bools], minlength=len(self.sizes)))
 
 
 class ListChooser:
     """Chooses lists of an inverted file. `sizes` (nlist,) are those of the whole index, also in a shard of it."""
 
     def __init__(self, ivf: faiss.IndexIVF, sizes: Int64) -> None:
-        self._quantizer = faiss.downcast_index(ivf.quantizer)
-        self._metric: Metric = "l2" if self._quantizer.metric_type == faiss.METRIC_L2 else "cosine"
-        self._sizes = sizes
+        self.quantizer = faiss.downcast_index(ivf.quantizer)
+        self.metric: Metric = "l2" if self.quantizer.metric_type == faiss.METRIC_L2 else "cosine"
+        self.sizes = sizes
         self._total = int(sizes.sum())
-        self._centroids: Float32 | None = None
-        if isinstance(self._quantizer, faiss.IndexFlat):
-            kind: Any = self._quantizer
-            self._centroids = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
+        self.centroids: Float32 | None = None
+        if isinstance(self.quantizer, faiss.IndexFlat):
+            kind: Any = self.quantizer
+            self.centroids = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
 
     def choose(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool) -> Probes:
         """The `nprobe` nearest lists of each query (n, dim), and as many more as hold `wanted` (n,) images.
@@ -61,7 +103,7 @@ class ListChooser:
         `precise`: the scores do not depend on the batch either.
         """
         needs = np.minimum(wanted, self._total)
-        nlist = len(self._sizes)
+        nlist = len(self.sizes)
         width = min(nprobe + _MARGIN, nlist)
         lists, costs, counts, settled = self._nearest(queries, width, nprobe, needs, precise)
         while not settled.all():
@@ -75,31 +117,31 @@ class ListChooser:
         most = int(counts.max(initial=1))
         lists, costs = lists[:, :most], costs[:, :most]
         lists[np.arange(most) >= counts[:, None]] = -1
-        scores = (-costs if self._metric == "cosine" else costs).astype(np.float32)
+        scores = (-costs if self.metric == "cosine" else costs).astype(np.float32)
         return Probes(np.ascontiguousarray(lists), np.ascontiguousarray(scores), counts)
 
     def _nearest(
         self, queries: Float32, width: int, nprobe: int, needs: Int64, precise: bool
     ) -> tuple[Int64, Float64, Int64, npt.NDArray[np.bool_]]:
         """The `width` nearest lists, their costs, how many of them to visit, and whether that is certain."""
-        scores, lists = self._quantizer.search(queries, width)
-        costs = (-scores if self._metric == "cosine" else scores).astype(np.float64)
-        everything = width == len(self._sizes)
+        scores, lists = self.quantizer.search(queries, width)
+        costs = (-scores if self.metric == "cosine" else scores).astype(np.float64)
+        everything = width == len(self.sizes)
         if everything:
-            lists = self._completed(lists)
+            lists = self.completed(lists)
         counts, enough = self._counts(lists, nprobe, needs)
-        if self._centroids is None:
+        if self.centroids is None:
             # A graph of centroids sees one query at a time.
             return lists, costs, counts, enough | everything
         norms = np.sqrt(rowwise.squared_norms(queries))
         last = costs[:, -1].copy()
-        error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), self._metric)
+        error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), self.metric)
         inside, outside = _around(costs, counts)
         # The first nprobe are the same set in any order. Where more are needed, the order decides how many.
         close = (outside - inside <= error) | (counts > nprobe)
-        lines = np.flatnonzero(close & (counts < len(self._sizes)) | precise)
+        lines = np.flatnonzero(close & (counts < len(self.sizes)) | precise)
         if len(lines):
-            lists[lines], costs[lines] = self._in_true_order(queries[lines], lists[lines], self._centroids)
+            lists[lines], costs[lines] = self.in_true_order(queries[lines], lists[lines], self.centroids)
             counts[lines], enough[lines] = self._counts(lists[lines], nprobe, needs[lines])
             inside, _ = _around(costs, counts)
         # Those that were not seen cost at least as much as the last one.
@@ -107,32 +149,27 @@ class ListChooser:
 
     def _counts(self, lists: Int64, nprobe: int, needs: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
         """How many of the lists (n, width) to visit, and whether those hold what is needed."""
-        held = np.cumsum(np.where(lists >= 0, self._sizes[lists], 0), axis=1)
+        held = np.cumsum(np.where(lists >= 0, self.sizes[lists], 0), axis=1)
         short = (held < needs[:, None]).sum(axis=1)
         counts = np.minimum(np.maximum(short + 1, nprobe), lists.shape[1])
         return counts, held[:, -1] >= needs
 
-    def _completed(self, lists: Int64) -> Int64:
+    def completed(self, lists: Int64) -> Int64:
         """With the lists that an approximate quantizer did not find, in ascending order."""
         for line in np.flatnonzero((lists < 0).any(axis=1)):
             missing = lists[line] < 0
-            lists[line, missing] = np.setdiff1d(np.arange(len(self._sizes)), lists[line])[: missing.sum()]
+            lists[line, missing] = np.setdiff1d(np.arange(len(self.sizes)), lists[line])[: missing.sum()]
         return lists
 
-    def _in_true_order(self, queries: Float32, lists: Int64, centroids: Float32) -> tuple[Int64, Float64]:
+    def in_true_order(self, queries: Float32, lists: Int64, centroids: Float32) -> tuple[Int64, Float64]:
         """The lists by their costs in float64, equal ones by number, and those costs."""
         lines, places = np.nonzero(lists >= 0)
-        compare = rowwise.squared_distances if self._metric == "l2" else rowwise.inner_products
+        compare = rowwise.squared_distances if self.metric == "l2" else rowwise.inner_products
         values = compare(queries, lines, centroids, lists[lines, places])
         costs = np.full(lists.shape, np.inf)
-        costs[lines, places] = values if self._metric == "l2" else -values
+        costs[lines, places] = values if self.metric == "l2" else -values
         order = np.lexsort((lists, costs), axis=1)
         return np.take_along_axis(lists, order, axis=1), np.take_along_axis(costs, order, axis=1)
-
-
-def list_sizes(ivf: faiss.IndexIVF) -> Int64:
-    """The number of images in each list, shape (nlist,)."""
-    return np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)], np.int64)
 
 
 def _around(costs: Float64, counts: Int64) -> tuple[Float64, Float64]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import faiss
 
-from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.devices import parse_gpus
@@ -15,7 +15,8 @@ from lookalike_indexer.errors import DataLossError, UsageError
 from lookalike_indexer.indexing.files import read_index
 from lookalike_server.common.placement_choice import Placement
 from lookalike_server.placement.devices import Cpu, Device, Gpu
-from lookalike_server.placement.lists import list_sizes
+from lookalike_server.placement.kinds import Measured
+from lookalike_server.placement.lists import Membership
 from lookalike_server.placement.searcher import OnDevice, Searcher, Sharded
 from lookalike_server.placement.split import pieces
 
@@ -56,19 +57,30 @@ def place(
     placement: Placement,
     devices: Sequence[Device],
     prepare: Callable[[], None] | None = None,
+    recall: Sequence[RecallPoint] = (),
 ) -> list[Searcher]:
     """Put an index that was read from `path` on devices; each searcher returned can answer alone.
 
     "replicate" gives one for each device, which batches go round; the others
-    give one. `prepare` runs in each thread that a searcher starts.
+    give one. `prepare` runs in each thread that a searcher starts. `recall` are
+    the ladders that were measured of the index.
     DeviceError: the devices cannot hold it.
     """
     if placement != "shard":
-        return [OnDevice(device.name, device.host(index), metric, device.max_selection) for device in devices]
+        measured = Measured(recall)
+        return [
+            OnDevice(device.name, device.host(index), metric, device.max_selection, measured=measured)
+            for device in devices
+        ]
     lists = faiss.try_extract_index_ivf(index)
-    sizes = None if lists is None else list_sizes(lists)
+    membership = None
+    if lists is not None:
+        membership = Membership(faiss.downcast_index(lists))
+        # Now: a shard that asks for it later would keep the whole index.
+        membership.read()
+    measured = Measured(recall, membership)
     parts = [
-        OnDevice(device.name, device.host(piece.index), metric, device.max_selection, piece.offset, sizes)
+        OnDevice(device.name, device.host(piece.index), metric, device.max_selection, piece.offset, measured)
         for device, piece in zip(devices, pieces(index, path, len(devices)), strict=True)
     ]
     return [Sharded(parts, prepare)]

@@ -38,12 +38,12 @@ class Placing:
         """
         path = reader.storage.local(entry.path)
         try:
-            searchers = place(index, path, entry.metric, self.placement, self.devices, prepare)
+            searchers = place(index, path, entry.metric, self.placement, self.devices, prepare, entry.recall)
         except DeviceError as error:
             if self.on_loss != "cpu" or self.placement == "cpu":
                 raise
             log.warning("the index of the space %s is searched on the processor: %s", entry.space, error)
-            searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare)
+            searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare, entry.recall)
         elsewhere = self.on_loss == "cpu" and self.placement != "cpu"
         return [
             Placed(searcher, self._again(reader, entry, number, prepare), elsewhere)
@@ -63,7 +63,8 @@ class Placing:
 
         def again() -> Searcher:
             index = load(reader, entry)
-            [searcher] = place(index, reader.storage.local(entry.path), entry.metric, placement, devices, prepare)
+            path = reader.storage.local(entry.path)
+            [searcher] = place(index, path, entry.metric, placement, devices, prepare, entry.recall)
             return searcher
 
         return again

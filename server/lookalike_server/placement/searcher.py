@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError, UsageError
-from lookalike_server.placement.kinds import strategy_of
+from lookalike_server.placement.facts import Facts
+from lookalike_server.placement.kinds import UNMEASURED, Measured, strategy_of
+from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.strategies import Found, by_distance
 
 Float32 = npt.NDArray[np.float32]
@@ -29,14 +31,18 @@ class Searcher(Protocol):
     dim: int
     depends_on_k: bool
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None) -> Found:
+    def search(
+        self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
+    ) -> Found:
         """The k nearest rows of each query and their distances, both (n, k), nearest first, ties by row.
 
         `queries` is (n, dim), prepared for the index's metric. `nprobe` is the
         number of inverted lists to visit; 0 for an index that has none.
         `wanted` (n,) is how many of the k each query needs, all by default:
         further lists are visited where the first hold fewer. Where fewer than
-        k were found, rows end with -1 and distances with infinity.
+        k were found, rows end with -1 and distances with infinity. `masks` are of
+        the index's rows: each query finds only what its mask allows, and as
+        large a share of it as it would find of all rows.
         """
         ...
 
@@ -48,7 +54,7 @@ class Searcher(Protocol):
 class OnDevice:
     """An index as a device hosts it. It is searched by one thread at a time.
 
-    `sizes` are those of all inverted lists where this is a shard of an index.
+    `offset` is added to the rows of a shard that counts its own.
     """
 
     def __init__(
@@ -58,21 +64,28 @@ class OnDevice:
         metric: Metric,
         max_selection: int | None = None,
         offset: int = 0,
-        sizes: Int64 | None = None,
+        measured: Measured = UNMEASURED,
     ) -> None:
         self.name = name
         self.dim = int(index.d)
         self._index = index
         self._max_selection = max_selection
         self._offset = offset
-        self._transform, self._strategy = strategy_of(index, metric, max_selection, sizes)
+        # Shards of inverted lists keep the rows of the whole index, and their masks.
+        lists = measured.membership is not None
+        self._own_rows = None if lists else (offset, offset + int(index.ntotal))
+        self._transform, self._strategy = strategy_of(index, metric, max_selection, measured)
         self.depends_on_k = self._strategy.depends_on_k
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None) -> Found:
+    def search(
+        self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
+    ) -> Found:
         self._check(k, nprobe)
         needs = np.full(len(queries), k, np.int64) if wanted is None else wanted
+        if masks is not None and self._own_rows is not None:
+            masks = masks.part(*self._own_rows)
         try:
-            found = self._strategy.search(self._transform(queries), k, nprobe, needs)
+            found = self._strategy.search(self._transform(queries), k, nprobe, needs, masks)
         except RuntimeError as error:
             raise DeviceError(f"The search on {self.name} failed; the server's log tells more.") from error
         found.rows[found.rows >= 0] += self._offset
@@ -99,16 +112,20 @@ class Sharded:
             ThreadPoolExecutor(1, thread_name_prefix=f"shard/{piece.name}", initializer=prepare) for piece in pieces
         ]
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None) -> Found:
+    def search(
+        self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
+    ) -> Found:
         asked = [
-            owner.submit(piece.search, queries, k, nprobe, wanted)
+            owner.submit(piece.search, queries, k, nprobe, wanted, masks)
             for owner, piece in zip(self._owners, self._pieces, strict=True)
         ]
         answers = [answer.result() for answer in asked]
         rows = np.concatenate([found.rows for found in answers], axis=1)
         distances = np.concatenate([found.distances for found in answers], axis=1)
         rows, distances = by_distance(rows, distances)
-        return Found(rows[:, :k], distances[:, :k], np.max([found.effort for found in answers], axis=0))
+        effort = np.max([found.effort for found in answers], axis=0)
+        facts = [found.facts for found in answers if found.facts is not None]
+        return Found(rows[:, :k], distances[:, :k], effort, Facts.of_shards(facts) if facts else None)
 
     def close(self) -> None:
         for owner in self._owners:

@@ -1,14 +1,14 @@
 """From candidates to neighbours whose order depends on the query and the index alone.
 
 `Compared`: the index holds vectors or codes that decode to some, so candidates
-are compared again in float64, and none is missed by rounding. `Refined`: quick
-codes find candidates and finer codes order them. `AsFound`: distances are the
-index's own.
+are compared again in float64, and none is missed by rounding. `Graph`: so are
+those that a graph finds. refined.py: quick codes find candidates and finer codes
+order them. as_found.py: distances are the index's own.
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -18,27 +18,28 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import rowwise
 from lookalike_indexer.indexing.rounding import largest_cost, score_error, to_distance
 from lookalike_indexer.indexing.rowwise import Float64
-from lookalike_server.placement.devices import GPU_SELECTION
+from lookalike_server.placement.facts import Facts
+from lookalike_server.placement.facts import Strategy as Kind
 from lookalike_server.placement.held import Held
 from lookalike_server.placement.lists import Probes
-from lookalike_server.placement.sources import HARDEST, MARGIN, GraphSource, RangeSource, Source
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.sources import HARDEST, MARGIN, RangeSource, Source
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
-
-# Candidates of quick codes that are looked at again, where copies tie.
-_MOST_REFINED = 2048
 
 
 class Found(NamedTuple):
     """Rows and distances (n, k), nearest first, ties by row; row -1 at infinity where fewer were found.
 
-    `effort` (n,) is the number of lists that each query visited, of a graph its efSearch, 0 of others.
+    `effort` (n,) is the number of lists that each query visited, of a graph its efSearch, 0 of others. `facts` are
+    there where queries have masks.
     """
 
     rows: Int64
     distances: Float32
     effort: Int64
+    facts: Facts | None = None
 
 
 class Strategy(Protocol):
@@ -47,7 +48,9 @@ class Strategy(Protocol):
     # Whether the answer to a query depends on the k of the search, so that only equal ones may share a call.
     depends_on_k: bool
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found: ...
+    def search(
+        self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None
+    ) -> Found: ...
 
 
 class Compared:
@@ -60,19 +63,26 @@ class Compared:
         self._held = held
         self._metric: Metric = metric
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
-        probes = self._source.probes(queries, nprobe, wanted, precise=False)
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+        probes = self._source.probes(queries, nprobe, wanted, precise=False, masks=masks)
         candidates = min(k + MARGIN, self._source.ntotal)
-        rows, costs = self._source.near(queries, candidates, nprobe, probes)
+        rows, costs = self._source.near(queries, candidates, nprobe, probes, masks)
         beyond = costs[:, -1].astype(np.float64)
         rows, distances = by_distance(rows, self._held.distances(queries, rows))
         rows, distances = padded(rows[:, :k], distances[:, :k], k)
         if candidates < self._source.ntotal:
-            self._complete(queries, rows, distances, beyond, probes)
-        return Found(rows, distances, np.zeros(len(rows), np.int64) if probes is None else probes.counts)
+            self._complete(queries, rows, distances, beyond, probes, masks)
+        effort = np.zeros(len(rows), np.int64) if probes is None else probes.counts
+        return Found(rows, distances, effort, facts_of(probes, masks))
 
     def _complete(
-        self, queries: Float32, rows: Int64, distances: Float32, beyond: Float64, probes: Probes | None
+        self,
+        queries: Float32,
+        rows: Int64,
+        distances: Float32,
+        beyond: Float64,
+        probes: Probes | None,
+        masks: QueryMasks | None,
     ) -> None:
         """Search again where what was not found, at costs from `beyond` (n,) on, may be as near as the k-th."""
         # Where fewer candidates were found than asked for, there are no others.
@@ -86,7 +96,8 @@ class Compared:
         lines, last, error = lines[unsure], last[unsure], error[unsure]
         limits = largest_cost(last, self._metric) + error
         some = np.ascontiguousarray(queries[lines])
-        within = self._source.within(some, limits, None if probes is None else probes.of(lines))
+        theirs = None if masks is None else masks.at(lines)
+        within = self._source.within(some, limits, None if probes is None else probes.of(lines), theirs)
         for line, found, away in zip(lines, within, self._held.among(some, within), strict=True):
             order = _nearest(found, away, rows.shape[1])
             rows[line, : len(order)], distances[line, : len(order)] = found[order], away[order]
@@ -97,13 +108,19 @@ class Graph:
 
     depends_on_k = True
 
-    def __init__(self, source: GraphSource, held: Held) -> None:
+    def __init__(self, source: Source, held: Held) -> None:
         self._source = source
         self._held = held
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
         total = self._source.ntotal
         candidates = min(k + MARGIN, total)
+        if masks is not None:
+            probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
+            rows, _ = self._source.near(queries, candidates, nprobe, probes, masks)
+            rows, distances = by_distance(rows, self._held.distances(queries, rows))
+            effort = np.zeros(len(rows), np.int64) if probes is None else probes.counts
+            return Found(*padded(rows[:, :k], distances[:, :k], k), effort, facts_of(probes, masks))
         rows, _ = self._source.near(queries, candidates, nprobe, None)
         least = max(nprobe, candidates)
         effort = np.full(len(queries), least, np.int64)
@@ -116,91 +133,14 @@ class Graph:
         return Found(*padded(rows[:, :k], distances[:, :k], k), effort)
 
 
-class Refined:
-    """The `factor` * k best by quick codes, but `least` of them, put in order by what finer codes decode to."""
-
-    depends_on_k = True
-
-    def __init__(self, source: Source, held: Held, factor: float, least: int = 1) -> None:
-        self._source = source
-        self._held = held
-        self._factor = max(1.0, factor)
-        self._least = least
-
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
-        # Precise: scores of the quick codes begin with those of the lists.
-        probes = self._source.probes(queries, nprobe, wanted, precise=True)
-        candidates = min(max(math.ceil(k * self._factor), self._least), self._source.ntotal)
-        rows, distances = self._refined(queries, k, candidates, nprobe, probes)
-        found = padded(rows[:, :k], distances[:, :k], k)
-        tied = cut_through_a_tie(rows, distances, k)
-        most = min(self._source.ntotal, max(candidates, _MOST_REFINED))
-        # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
-        while len(tied) and candidates < most:
-            candidates = min(4 * candidates, most)
-            theirs = None if probes is None else probes.of(tied)
-            rows, distances = self._refined(np.ascontiguousarray(queries[tied]), k, candidates, nprobe, theirs)
-            found[0][tied], found[1][tied] = rows[:, :k], distances[:, :k]
-            tied = tied[cut_through_a_tie(rows, distances, k)]
-        return Found(*found, np.full(len(queries), nprobe) if probes is None else probes.counts)
-
-    def _refined(
-        self, queries: Float32, k: int, candidates: int, nprobe: int, probes: Probes | None
-    ) -> tuple[Int64, Float32]:
-        """The candidates of the quick codes; at infinity those that are certainly not among the k nearest."""
-        rows, _ = self._source.near(queries, candidates, nprobe, probes)
-        return by_distance(rows, self._held.nearest(queries, rows, k))
-
-
-class AsFound:
-    """Rows and distances as an index gives them. Copies that tie at the k-th place are looked for."""
-
-    depends_on_k = False
-
-    def __init__(self, source: Source, metric: Metric, nlist: int, max_selection: int | None) -> None:
-        self._source = source
-        self._metric: Metric = metric
-        self._nlist = nlist
-        self._max_selection = max_selection
-
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
-        rows, distances, effort = self._filled(queries, k, nprobe, wanted)
-        found = padded(rows[:, :k], distances[:, :k], k)
-        tied = cut_through_a_tie(rows, distances, k)
-        size, most = k + MARGIN, max(k, GPU_SELECTION)
-        # Of equals, an index keeps whichever it likes: those of the lowest rows are known when all have been seen.
-        while len(tied) and self._candidates(size) < self._candidates(most):
-            size = min(4 * size, most)
-            again = np.ascontiguousarray(queries[tied])
-            rows, distances, effort[tied] = self._filled(again, size - MARGIN, nprobe, wanted[tied])
-            found[0][tied], found[1][tied] = rows[:, :k], distances[:, :k]
-            tied = tied[cut_through_a_tie(rows, distances, k)]
-        return Found(*found, effort)
-
-    def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64) -> Found:
-        """Candidates for k, from twice as many lists where there were fewer than `wanted`."""
-        candidates = self._candidates(k + MARGIN)
-        probes = self._source.probes(queries, nprobe, wanted, precise=True)
-        rows, distances = self._near(queries, candidates, nprobe, probes)
-        if probes is not None:
-            return Found(rows, distances, probes.counts)
-        effort = np.full(len(queries), nprobe, np.int64)
-        most = min(self._nlist, self._max_selection or self._nlist)
-        needs = np.minimum(wanted, candidates)
-        while nprobe < most and len(short := np.flatnonzero((rows >= 0).sum(axis=1) < needs)):
-            nprobe = effort[short] = min(max(1, 2 * nprobe), most)
-            again = np.ascontiguousarray(queries[short])
-            rows[short], distances[short] = self._near(again, candidates, nprobe, None)
-        return Found(rows, distances, effort)
-
-    def _near(self, queries: Float32, candidates: int, nprobe: int, probes: Probes | None) -> tuple[Int64, Float32]:
-        rows, costs = self._source.near(queries, candidates, nprobe, probes)
-        return by_distance(rows, to_distance(costs, self._metric))
-
-    def _candidates(self, wanted: int) -> int:
-        """How many of those wanted to ask the index for."""
-        # More than there are would come back as -1 anyway, and costs a GPU's scratch memory.
-        return min(wanted, self._source.ntotal, self._max_selection or wanted)
+def facts_of(probes: Probes | None, masks: QueryMasks | None) -> Facts | None:
+    """How queries with masks were searched: where there was no choice, all that match were compared."""
+    if masks is None:
+        return None
+    if probes is not None and probes.facts is not None:
+        return probes.facts
+    kinds: list[Kind] = ["matches" if count else "none" for count in masks.matches.tolist()]
+    return replace(Facts.alike("matches", len(kinds)), strategy=kinds)
 
 
 def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:

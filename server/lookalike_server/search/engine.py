@@ -61,7 +61,8 @@ class Engine:
         rules: Rules[Work] = Rules(
             # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
             # the answer depends on it: nobody's answer may depend on who else asks.
-            key=lambda work: (work.nprobe, work.k if exact_k else work.k.bit_length()),
+            # With masks or without; those of a batch may all differ.
+            key=lambda work: (work.nprobe, work.k if exact_k else work.k.bit_length(), work.mask is None),
             size=lambda work: work.size,
             max_batch=limits.max_batch,
             max_queue=limits.max_queue,
@@ -72,8 +73,7 @@ class Engine:
             cut_to=_RUN_S,
         )
         beside = rows.beside(entry.metric)
-        there = rows.indexed if beside is None else len(rows.ids)
-        self._placed = {place.searcher.name: IndexLane(place, entry, claim, beside, there) for place in places}
+        self._placed = {place.searcher.name: IndexLane(place, entry, claim, rows, beside) for place in places}
         workers: dict[str, Run[Work, Hits]] = dict(self._placed)
         recover = {name: placed.recover for name, placed in self._placed.items()}
         leave = {place.searcher.name: self._placed[place.searcher.name].leave for place in places if place.elsewhere}
@@ -118,7 +118,7 @@ class Engine:
         Hits that are not complete are to be asked for again, with a plan that scans.
         """
         work = Work(queries, k, plan.nprobe, mask)
-        if plan.scan or mask is not None:
+        if plan.scan:
             return Queued("scan", self._scanned.put(work, ticket, inbox, peer, deadline))
         return Queued("search", self._indexed.put(work, ticket, inbox, peer, deadline))
 

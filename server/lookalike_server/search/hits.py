@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,10 +11,43 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.strategies import Found
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
+
+
+class Filtered(NamedTuple):
+    """How a search with a mask was done: by the strategy of most of its queries, see facts.py.
+
+    `matches` of all `rows` may be found. `lists_visited` is the most inverted
+    lists that a query visited, `lists_skipped` the most without a match that it
+    passed. `local_share` is the least share of matches near a query, NaN where
+    nobody looked. `cached`: what was derived from the mask was there already.
+    """
+
+    strategy: Strategy
+    matches: int
+    rows: int
+    lists_visited: int = 0
+    lists_skipped: int = 0
+    local_share: float = math.nan
+    cached: bool = False
+
+    @classmethod
+    def of(cls, mask: RowMask, facts: Facts) -> Filtered:
+        """The queries of one search together."""
+        looked = facts.local[~np.isnan(facts.local)]
+        return cls(
+            Counter(facts.strategy).most_common(1)[0][0],
+            mask.count,
+            len(mask),
+            int(facts.visited.max()),
+            int(facts.skipped.max()),
+            float(looked.min()) if len(looked) else math.nan,
+            bool(facts.cached.all()),
+        )
 
 
 class Hits(NamedTuple):
@@ -23,6 +58,7 @@ class Hits(NamedTuple):
     every stored embedding was compared. `device` is where they were found, such
     as "cpu" or "cuda:0". `complete`: no query has fewer neighbours than there
     are; what is not complete is to be asked again with a plan that scans.
+    `filtered` is there where a mask was given.
     """
 
     rows: Int64
@@ -31,6 +67,7 @@ class Hits(NamedTuple):
     scanned: bool
     device: str
     complete: bool
+    filtered: Filtered | None = None
 
 
 class Work(NamedTuple):
@@ -63,7 +100,7 @@ def joined(batch: Sequence[Work]) -> Float32:
 
 def parted(batch: Sequence[Work], found: Found, device: str, there: int, scanned: bool = False) -> list[Hits]:
     """Each work's own lines, cut to its own k; `there` are the rows that could be found."""
-    rows, distances, effort = found
+    rows, distances, effort, facts = found
     # As usual, every place was filled. Rows that were not found come last.
     full = scanned or bool((rows[:, -1] >= 0).all())
     hits = []
@@ -73,7 +110,10 @@ def parted(batch: Sequence[Work], found: Found, device: str, there: int, scanned
         kept = rows[start:end, : work.k]
         complete = full or bool((kept[:, : min(work.k, work.matches(there))] >= 0).all())
         nprobe = int(effort[start:end].max())
-        hits.append(Hits(kept, distances[start:end, : work.k], nprobe, scanned, device, complete))
+        filtered = None
+        if work.mask is not None and facts is not None:
+            filtered = Filtered.of(work.mask, facts.at(np.arange(start, end)))
+        hits.append(Hits(kept, distances[start:end, : work.k], nprobe, scanned, device, complete, filtered))
         start = end
     return hits
 
@@ -87,4 +127,19 @@ def whole(parts: Sequence[Hits]) -> Hits:
         any(part.scanned for part in parts),
         parts[-1].device,
         all(part.complete for part in parts),
+        _filtered([part.filtered for part in parts if part.filtered is not None]),
+    )
+
+
+def _filtered(parts: Sequence[Filtered]) -> Filtered | None:
+    """How all pieces of a search were done."""
+    if not parts:
+        return None
+    looked = [part.local_share for part in parts if not math.isnan(part.local_share)]
+    return parts[-1]._replace(
+        strategy=Counter(part.strategy for part in parts).most_common(1)[0][0],
+        lists_visited=max(part.lists_visited for part in parts),
+        lists_skipped=max(part.lists_skipped for part in parts),
+        local_share=min(looked, default=math.nan),
+        cached=all(part.cached for part in parts),
     )

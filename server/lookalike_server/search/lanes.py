@@ -14,9 +14,11 @@ from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.columns.row_mask import Bools
 from lookalike_server.columns.rows import Beside, Rows
+from lookalike_server.placement.facts import Facts
+from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.placed import Placed
 from lookalike_server.placement.searcher import Searcher
-from lookalike_server.placement.strategies import Found
+from lookalike_server.placement.strategies import Found, by_distance
 from lookalike_server.search.hits import Hits, Work, joined, parted
 
 log = logging.getLogger(__name__)
@@ -26,11 +28,12 @@ class IndexLane:
     """Runs a batch on a placed index, and places it anew when its device fails."""
 
     def __init__(
-        self, place: Placed, entry: IndexEntry, claim: Callable[[float], None], beside: Beside | None, there: int
+        self, place: Placed, entry: IndexEntry, claim: Callable[[float], None], rows: Rows, beside: Beside | None
     ) -> None:
+        self._indexed = rows.indexed
         self._beside = beside
         # The images that it can find.
-        self._there_are = there
+        self._there_are = rows.indexed if beside is None else len(rows.ids)
         self._claim = claim
         self._searcher: Searcher | None = place.searcher
         self.device = place.searcher.name
@@ -42,9 +45,15 @@ class IndexLane:
         queries = prepare(joined(batch), self._entry.metric)
         self._claim(len(queries) / len(batch))
         wanted = np.repeat([work.k for work in batch], [work.size for work in batch])
-        found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted)
+        masks = masks_of(batch)
+        theirs = None if masks is None else masks.part(0, self._indexed)
+        found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted, theirs)
+        if theirs is not None:
+            found = _checked(found, theirs, self.device)
         if self._beside is not None:
-            found = Found(*self._beside.merged(queries, found.rows, found.distances), found.effort)
+            allowed = _allowed(masks)
+            rows, distances = self._beside.merged(queries, found.rows, found.distances, allowed)
+            found = found._replace(rows=rows, distances=distances)
         return parted(batch, found, self.device, self._there_are)
 
     def recover(self) -> None:
@@ -106,13 +115,29 @@ class ScanLane:
     def __call__(self, batch: list[Work]) -> list[Hits]:
         k = max(work.k for work in batch)
         queries = prepare(joined(batch), self._entry.metric)
-        rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric, _allowed(batch))
-        found = Found(rows, distances, np.zeros(len(rows), np.int64))
+        masks = masks_of(batch)
+        rows, distances = exact_search(self._rows.blocks(), queries, k, self._entry.metric, _allowed(masks))
+        facts = None if masks is None else Facts.alike("exact", len(queries))
+        found = Found(rows, distances, np.zeros(len(rows), np.int64), facts)
         return parted(batch, found, "cpu", len(self._rows.ids), scanned=True)
 
 
-def _allowed(batch: list[Work]) -> list[Bools | None] | None:
-    """For each query of a batch the rows that it may find; None where all may find everything."""
-    if all(work.mask is None for work in batch):
-        return None
-    return [None if work.mask is None else work.mask.bools for work in batch for _ in range(work.size)]
+def masks_of(batch: list[Work]) -> QueryMasks | None:
+    """Those of all queries of a batch, whose works all have masks or none."""
+    masks = [work.mask for work in batch for _ in range(work.size) if work.mask is not None]
+    return QueryMasks.of(masks) if masks else None
+
+
+def _allowed(masks: QueryMasks | None) -> list[Bools] | None:
+    """For each query the rows that it may find."""
+    return None if masks is None else [masks.masks[number].bools for number in masks.numbers.tolist()]
+
+
+def _checked(found: Found, masks: QueryMasks, device: str) -> Found:
+    """What was found, less the rows that no mask allows: a device may ignore a selector without a word."""
+    wrong = (found.rows >= 0) & ~masks.allow(found.rows)
+    if not wrong.any():
+        return found
+    log.error("%s gave %d rows that a filter does not allow; they are left out", device, np.count_nonzero(wrong))
+    rows, distances = by_distance(np.where(wrong, -1, found.rows), np.where(wrong, np.float32(np.inf), found.distances))
+    return found._replace(rows=rows, distances=distances)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 from lookalike.v1 import types_pb2
@@ -23,6 +24,10 @@ def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filter
     plan.strategy = "exact" if exact else "index"
     plan.rows = plan.matches = len(space.rows.ids)
     plan.lists_visited = 0 if exact or not space.engine.entry.nlist else hits.nprobe
+    how = hits.filtered
+    if how is not None and not exact:
+        plan.strategy, plan.lists_visited, plan.lists_skipped = how.strategy, how.lists_visited, how.lists_skipped
+        plan.local_share = 0 if math.isnan(how.local_share) else how.local_share
     if filtered is not None:
         plan.filter, plan.cached = filtered.found.matches.text, filtered.found.cached
         plan.matches = filtered.mask.count

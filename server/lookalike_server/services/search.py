@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, search_pb2_grpc
 from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
 from lookalike_server.common.errors import ArgumentError
@@ -87,8 +88,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
             space, queries.vectors, queries.distinct, plan, mask, deadline, spec
         )
         hits = answer.result
+        if filtered is not None:
+            snapshot.filters.keep(filtered.found.matches)
         if self._audit and not plan.exact and not hits.scanned:
-            self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan)
+            self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan, mask)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
         watch.search_us, watch.lookup_us = answer.run_us, round(reply_s * 1e6)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
@@ -148,6 +151,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         hits: Hits,
         request: search_pb2.SearchRequest,
         plan: Plan,
+        mask: RowMask | None,
     ) -> None:
         """Let the audit choose one of the queries of a call."""
         chosen = audit.chosen(len(vectors))
@@ -162,6 +166,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 hits.rows[chosen],
                 effort,
                 plan.expected_recall,
+                mask,
             )
             audit.offer(sample)
 

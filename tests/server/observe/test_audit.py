@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.server.observe.test_metrics import samples, value
 
-from lookalike.v1 import search_pb2
+from lookalike.v1 import filter_pb2, search_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_server.columns.rows import Rows
 from lookalike_server.common.observe_settings import ObserveSettings
@@ -75,12 +75,31 @@ async def test_live_recall_is_what_brute_force_says(make_toy, serve, by_vector) 
             # One at a time, so that none is dropped.
             assert await asyncio.to_thread(served.app._observatory.audit.wait_until_done, 60)
         found = await samples(served)
-    labels = {"space": "tiny", "effort": "default"}
+    labels = {"space": "tiny", "effort": "default", "filtered": "false"}
     assert 0.2 < np.mean(recalls) < 0.99, "a toy that misses some"
     assert value(found, "lookalike_recall_at_k", **labels) == pytest.approx(np.mean(recalls))
     assert value(found, "lookalike_recall_queries", **labels) == 40
     assert value(found, "lookalike_recall_expected", **labels) == pytest.approx(0.7)
     assert value(found, "lookalike_recall_audits_total", outcome="searched") == 40
+
+
+async def test_filtered_queries_are_audited_among_what_matches(make_toy, serve, by_vector) -> None:
+    toy = make_toy(index="IVF16,Flat", default_nprobe=1)
+    queries = np.random.default_rng(5).standard_normal((20, 16)).astype(np.float32)
+    true, _ = toy.brute_force(queries, 500)
+    matching = filter_pb2.Filter(text="label = 'label1'")
+    async with serve(toy, observe=AUDITED) as served:
+        recalls = []
+        for query, order in zip(queries, true, strict=True):
+            reply = await served.neighbors(by_vector(query[None]), 5, filter=matching)
+            got = np.frombuffer(reply.neighbors.ids.data, "<i8")
+            recalls.append(np.isin(order[order % 3 == 1][:5], got).mean())
+            assert await asyncio.to_thread(served.app._observatory.audit.wait_until_done, 60)
+        found = await samples(served)
+    assert np.mean(recalls) > 0.2
+    labels = {"space": "tiny", "effort": "default", "filtered": "true"}
+    assert value(found, "lookalike_recall_at_k", **labels) == pytest.approx(np.mean(recalls))
+    assert value(found, "lookalike_recall_queries", **labels) == 20
 
 
 async def test_efforts_are_told_apart_and_exact_searches_not_audited(make_toy, serve, by_vector) -> None:

@@ -1,0 +1,78 @@
+"""How much of a query's neighbourhood lies in its nearest inverted lists, by what was measured at build time.
+
+A recall ladder says which share of the k nearest images the first 1, 2, 4, ...
+lists hold, for some k. Between them, and up to all images, of which each list
+holds its part, the share is interpolated: linear in the logarithms of k and of
+the lists, and in the logit of the share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.manifest import RecallPoint
+
+Float64 = npt.NDArray[np.float64]
+Int64 = npt.NDArray[np.int64]
+
+# Neighbourhood sizes by a factor of about 1.4, which is less than what their estimates are off by.
+_GRID_STEP = 1.4
+# Keeps the logits of 0 and 1 finite.
+_EDGE = 1e-4
+# A shared table of float64 has so many elements at most: 64 MiB.
+_MOST = 1 << 23
+
+
+class Coverage:
+    """The share of the `sizes[g]` nearest images that the n + 1 nearest lists hold is `held[g, n]`."""
+
+    def __init__(self, points: Sequence[RecallPoint], nlist: int, rows: int) -> None:
+        """`points` are the recall ladders of an index of `rows` images in `nlist` lists; at least one is needed."""
+        measured = sorted({point.k for point in points if point.k < rows})
+        ladders = {k: _ladder(points, k) for k in measured}
+        steps = np.unique([1, nlist, *(step for ladder in ladders.values() for step in ladder[0])])
+        steps = steps[steps <= nlist].astype(np.float64)
+        known = np.array([*(_share(ladders[k], steps) for k in measured), steps / nlist])
+        count = min(2 + math.ceil(math.log(max(2, rows), _GRID_STEP)), max(4, _MOST // nlist))
+        self.sizes: Float64 = np.geomspace(1, max(2, rows), count)
+        logits = np.log((known + _EDGE) / (1 - known + _EDGE))
+        ks = np.log([*measured, rows])
+        odds = np.exp([np.interp(np.log(self.sizes), ks, column) for column in logits.T]).T
+        shares = np.clip((odds * (1 + _EDGE) - _EDGE) / (1 + odds), 0, 1)
+        shares[:, -1] = 1
+        lists = np.log2(np.arange(1, nlist + 1))
+        held = np.array([np.interp(lists, np.log2(steps), line) for line in shares])
+        self.held: Float64 = np.maximum.accumulate(held, axis=1)
+        # What each list adds to those before it.
+        self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
+
+    def of_search(self, k: int, nprobe: int) -> float:
+        """The share of the k nearest images that `nprobe` lists hold."""
+        column = self.held[:, min(nprobe, self.held.shape[1]) - 1]
+        return float(np.interp(math.log(k), np.log(self.sizes), column))
+
+    def needed(self, share: float) -> Float64:
+        """For each of `sizes` the number of lists that hold such a share."""
+        lists: Float64 = (self.held < share - 1e-9).sum(axis=1) + 1.0
+        return lists
+
+
+def _ladder(points: Sequence[RecallPoint], k: int) -> tuple[Float64, Float64]:
+    """The steps of a ladder and its recalls, over the best of them: what no step finds is lost in the codes."""
+    steps = sorted((point.nprobe, point.recall) for point in points if point.k == k and point.nprobe > 0)
+    recalls = np.maximum.accumulate(np.array([recall for _, recall in steps]))
+    return np.array([step for step, _ in steps], np.float64), recalls / max(recalls[-1], 1e-9)
+
+
+def _share(ladder: tuple[Float64, Float64], steps: Float64) -> Float64:
+    return np.interp(np.log2(steps), np.log2(ladder[0]), ladder[1])
+
+
+def coverage_of(points: Sequence[RecallPoint], nlist: int, rows: int) -> Coverage | None:
+    """None where nothing was measured."""
+    useful = [point for point in points if point.nprobe > 0 and point.recall > 0]
+    return Coverage(useful, nlist, rows) if useful and nlist and rows > 1 else None

@@ -1,0 +1,84 @@
+"""Vectors or codes in an array, all of which are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.placement.lists import Probes
+from lookalike_server.placement.masks import QueryMasks, bitmap, listed
+from lookalike_server.placement.sources import by_mask, by_radius, costs_of, radii_of
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# A flat index is followed from match to match up to this share of its rows; above, each row is looked up.
+_LISTED_SHARE = 0.1
+
+
+class FlatSource:
+    """An array of vectors or codes, all of which are compared."""
+
+    def __init__(self, index: faiss.Index, metric: Metric) -> None:
+        self._index = index
+        self._metric: Metric = metric
+        self.ntotal = int(index.ntotal)
+        self.filters = True
+        # Only such an index goes from row to row of a list; others look up each row in it.
+        self._follows = isinstance(index, faiss.IndexFlat)
+
+    def probes(
+        self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
+    ) -> Probes | None:
+        return None
+
+    def near(
+        self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
+    ) -> tuple[Int64, Float32]:
+        if masks is None:
+            scores, rows = self._index.search(queries, k)
+            return rows, costs_of(scores, rows, self._metric)
+
+        def search(mask: RowMask, lines: Int64) -> tuple[Int64, Float32]:
+            if isinstance(self._index, faiss.IndexPQ):
+                return self._ranged(queries[lines], k, mask)
+            few = self._follows and mask.share < _LISTED_SHARE
+            parameters = faiss.SearchParameters(sel=listed(mask) if few else bitmap(mask))
+            scores, rows = self._index.search(np.ascontiguousarray(queries[lines]), k, params=parameters)
+            return rows, costs_of(scores, rows, self._metric)
+
+        return by_mask(masks, k, search)
+
+    def _ranged(self, queries: Float32, k: int, mask: RowMask) -> tuple[Int64, Float32]:
+        """The k nearest of a product quantizer, which takes a selector for searches by radius only."""
+        rows, costs = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        everything = -np.inf if self._metric == "cosine" else np.inf
+        for line in range(len(queries)):
+            result, asked = faiss.RangeSearchResult(1), np.ascontiguousarray(queries[line : line + 1])
+            self._index.range_search_c(
+                1, faiss.swig_ptr(asked), everything, result, faiss.SearchParameters(sel=bitmap(mask))
+            )
+            count = int(faiss.rev_swig_ptr(result.lims, 2)[1])
+            if not count:
+                continue
+            found = faiss.rev_swig_ptr(result.labels, count).copy()
+            away = costs_of(faiss.rev_swig_ptr(result.distances, count), found, self._metric)
+            order = np.lexsort((found, away))[:k]
+            rows[line, : len(order)], costs[line, : len(order)] = found[order], away[order]
+        return rows, costs
+
+    def within(
+        self, queries: Float32, costs: Float64, probes: Probes | None, masks: QueryMasks | None = None
+    ) -> Sequence[Int64]:
+        def search(some: Int64, mask: RowMask | None, radius: float, result: faiss.RangeSearchResult) -> None:
+            asked = np.ascontiguousarray(queries[some])
+            parameters = None if mask is None else faiss.SearchParameters(sel=bitmap(mask))
+            self._index.range_search_c(len(some), faiss.swig_ptr(asked), radius, result, parameters)
+
+        return by_radius(radii_of(costs, self._metric), self._metric, self.ntotal, search, masks)

@@ -1,0 +1,97 @@
+"""Graphs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing.params import search_parameters
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.placement.facts import Facts, Strategy
+from lookalike_server.placement.flat_source import FlatSource
+from lookalike_server.placement.lists import Probes
+from lookalike_server.placement.masks import QueryMasks, bitmap
+from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, given
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# The storage of a graph is compared where no more than this share of the rows match.
+_SCANNED_SHARE = 0.03
+# Or where no more matches than so many for each candidate that would be kept.
+_COMPARED = 16
+# Or where of so many nearest images, fewer match than such a part of the share of all.
+_AROUND, _RARE = 64, 0.5
+
+
+class GraphSource:
+    """A graph, which is followed from one vector to nearer ones; of it `nprobe` is the efSearch.
+
+    faiss follows a graph through vectors that a mask does not allow, and counts
+    them as candidates. So matches that are few, or rare near the query, are
+    compared in the graph's storage, all of them; otherwise more candidates are kept.
+    """
+
+    filters = True
+
+    def __init__(self, index: faiss.IndexHNSW, metric: Metric) -> None:
+        self._index = index
+        self._metric: Metric = metric
+        self._storage = FlatSource(faiss.downcast_index(index.storage), metric)
+        self.ntotal = int(index.ntotal)
+
+    def probes(
+        self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
+    ) -> Probes | None:
+        """Of queries with masks only: the efSearch as the count, 0 where the storage is compared instead."""
+        if masks is None:
+            return None
+        matches, shares = masks.matches, masks.shares
+        efforts = np.ceil(np.maximum(nprobe, wanted + MARGIN) / np.maximum(shares, 1e-9))
+        walked = (shares > _SCANNED_SHARE) & (matches > _COMPARED * efforts)
+        local = np.full(len(queries), np.nan)
+        lines = np.flatnonzero(walked)
+        if len(lines):
+            around = min(_AROUND, self.ntotal)
+            some = np.ascontiguousarray(queries[lines])
+            rows, _ = self.near(some, around, max(nprobe, around), None)
+            local[lines] = masks.at(lines).allow(rows).mean(axis=1)
+            walked[lines] = local[lines] >= _RARE * shares[lines]
+            # Where fewer match than elsewhere, by as much more again: those beyond are missed more easily.
+            efforts[lines] *= np.square(np.maximum(shares[lines] / np.maximum(local[lines], 1e-9), 1))
+        kinds: list[Strategy] = [
+            "none" if not count else "graph" if walks else "matches"
+            for count, walks in zip(matches.tolist(), walked.tolist(), strict=True)
+        ]
+        facts = replace(Facts.alike("graph", len(queries)), strategy=kinds, local=local)
+        counts = np.where(walked, np.ceil(efforts), 0).astype(np.int64)
+        nothing = np.empty((len(queries), 0))
+        return Probes(nothing.astype(np.int64), nothing.astype(np.float32), counts, facts)
+
+    def near(
+        self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
+    ) -> tuple[Int64, Float32]:
+        if masks is None:
+            scores, rows = self._index.search(queries, k, params=search_parameters(self._index, max(nprobe, k)))
+            return rows, costs_of(scores, rows, self._metric)
+        efforts = given(probes).counts
+        rows, costs = by_mask(masks, k, lambda mask, lines: self._walked(queries[lines], k, efforts[lines], mask))
+        # Where a walk did not find what there is, as where it was not begun.
+        short = np.flatnonzero((rows >= 0).sum(axis=1) < np.minimum(k, masks.matches))
+        if len(short):
+            again = np.ascontiguousarray(queries[short])
+            rows[short], costs[short] = self._storage.near(again, k, 0, None, masks.at(short))
+        return rows, costs
+
+    def _walked(self, queries: Float32, k: int, efforts: Int64, mask: RowMask) -> tuple[Int64, Float32]:
+        rows, costs = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        for effort in np.unique(efforts[efforts > 0]).tolist():
+            lines = np.flatnonzero(efforts == effort)
+            parameters = faiss.SearchParametersHNSW(efSearch=max(effort, k), sel=bitmap(mask))
+            scores, rows[lines] = self._index.search(np.ascontiguousarray(queries[lines]), k, params=parameters)
+            costs[lines] = costs_of(scores, rows[lines], self._metric)
+        return rows, costs

@@ -1,0 +1,76 @@
+"""The masks of the queries of one search, and what faiss makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_server.columns.row_mask import RowMask
+
+Int64 = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class QueryMasks:
+    """Query i may find what `masks[numbers[i]]` allows, of the rows of one index. `masks` differ from each other."""
+
+    masks: tuple[RowMask, ...]
+    numbers: Int64
+
+    @classmethod
+    def of(cls, masks: Sequence[RowMask]) -> QueryMasks:
+        """Those of queries in their order; equal masks become one."""
+        by_object = {id(mask): mask for mask in masks}
+        if len(by_object) == 1:
+            return cls((masks[0],), np.zeros(len(masks), np.int64))
+        names = {key: mask.digest for key, mask in by_object.items()}
+        distinct = {mask.digest: mask for mask in by_object.values()}
+        places = {digest: place for place, digest in enumerate(distinct)}
+        return cls(tuple(distinct.values()), np.array([places[names[id(mask)]] for mask in masks], np.int64))
+
+    @property
+    def matches(self) -> Int64:
+        """How many rows each query may find."""
+        return np.array([mask.count for mask in self.masks], np.int64)[self.numbers]
+
+    @property
+    def shares(self) -> Float64:
+        """Which share of the rows each query may find."""
+        return np.array([mask.share for mask in self.masks])[self.numbers]
+
+    def groups(self) -> Iterator[tuple[RowMask, Int64]]:
+        """Each mask that a query has, and the lines of those queries."""
+        for number, mask in enumerate(self.masks):
+            lines = np.flatnonzero(self.numbers == number)
+            if len(lines):
+                yield mask, lines
+
+    def at(self, lines: Int64) -> QueryMasks:
+        """Those of some queries."""
+        return QueryMasks(self.masks, self.numbers[lines])
+
+    def part(self, start: int, stop: int) -> QueryMasks:
+        """The same of rows `start` to before `stop`, counted from 0."""
+        return QueryMasks(tuple(mask.part(start, stop) for mask in self.masks), self.numbers)
+
+    def allow(self, rows: Int64) -> npt.NDArray[np.bool_]:
+        """Whether each query may find its rows (n, k); False for row -1."""
+        allowed = np.zeros(rows.shape, np.bool_)
+        for mask, lines in self.groups():
+            allowed[lines] = mask.allows(rows[lines])
+        return allowed
+
+
+def bitmap(mask: RowMask) -> faiss.IDSelector:
+    """A selector that looks up each row. The mask must outlive it."""
+    return faiss.IDSelectorBitmap(len(mask.bits), faiss.swig_ptr(mask.bits))
+
+
+def listed(mask: RowMask) -> faiss.IDSelector:
+    """A selector that a flat index follows from row to row, for a few of them. The mask must outlive it."""
+    return faiss.IDSelectorArray(mask.count, faiss.swig_ptr(mask.rows))

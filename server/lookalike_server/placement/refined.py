@@ -1,0 +1,93 @@
+"""Quick codes find candidates, and finer codes put them in order."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_server.placement.held import Held
+from lookalike_server.placement.lists import Probes
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.sources import Source
+from lookalike_server.placement.strategies import Found, by_distance, cut_through_a_tie, facts_of, padded
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+# Candidates of quick codes that are looked at again, where copies tie.
+_MOST_REFINED = 2048
+# So many times the usual candidates of quick codes are looked at where matches are rare near a query.
+_MOST_CANDIDATES = 4
+
+
+class Refined:
+    """The `factor` * k best by quick codes, but `least` of them, put in order by what finer codes decode to."""
+
+    depends_on_k = True
+
+    def __init__(self, source: Source, held: Held, factor: float, least: int = 1) -> None:
+        self._source = source
+        self._held = held
+        self._factor = max(1.0, factor)
+        self._least = least
+
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+        # Precise: scores of the quick codes begin with those of the lists.
+        probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
+        effort = np.full(len(queries), nprobe) if probes is None else probes.counts
+        if masks is None:
+            return Found(*self._searched(queries, k, 1, nprobe, probes, None), effort)
+        rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+        factors = _candidates_factor(probes, len(queries))
+        for more in np.unique(factors).tolist():
+            lines = np.flatnonzero(factors == more)
+            theirs = None if probes is None else probes.of(lines)
+            some = np.ascontiguousarray(queries[lines])
+            rows[lines], distances[lines] = self._searched(some, k, more, nprobe, theirs, masks.at(lines))
+        return Found(rows, distances, effort, facts_of(probes, masks))
+
+    def _searched(
+        self, queries: Float32, k: int, more: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
+    ) -> tuple[Int64, Float32]:
+        """The k nearest (n, k) among `more` times as many candidates as usual."""
+        candidates = min(more * max(math.ceil(k * self._factor), self._least), self._source.ntotal)
+        rows, distances = self._refined(queries, k, candidates, nprobe, probes, masks)
+        found = padded(rows[:, :k], distances[:, :k], k)
+        tied = cut_through_a_tie(rows, distances, k)
+        most = min(self._source.ntotal, max(candidates, _MOST_REFINED))
+        # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
+        while len(tied) and candidates < most:
+            candidates = min(4 * candidates, most)
+            theirs = None if probes is None else probes.of(tied)
+            some = None if masks is None else masks.at(tied)
+            again = np.ascontiguousarray(queries[tied])
+            rows, distances = self._refined(again, k, candidates, nprobe, theirs, some)
+            found[0][tied], found[1][tied] = rows[:, :k], distances[:, :k]
+            tied = tied[cut_through_a_tie(rows, distances, k)]
+        return found
+
+    def _refined(
+        self,
+        queries: Float32,
+        k: int,
+        candidates: int,
+        nprobe: int,
+        probes: Probes | None,
+        masks: QueryMasks | None,
+    ) -> tuple[Int64, Float32]:
+        """The candidates of the quick codes; at infinity those that are certainly not among the k nearest."""
+        rows, _ = self._source.near(queries, candidates, nprobe, probes, masks)
+        return by_distance(rows, self._held.nearest(queries, rows, k))
+
+
+def _candidates_factor(probes: Probes | None, queries: int) -> Int64:
+    """How many times the usual candidates each query needs, 1, 2 or 4.
+
+    Far from a query, quick codes tell vectors apart less well. Where nothing is known, all matches may be far.
+    """
+    if probes is None or probes.rarity is None:
+        return np.full(queries, _MOST_CANDIDATES)
+    factors: Int64 = 2 ** np.round(2 * np.log2(np.clip(probes.rarity, 1, _MOST_CANDIDATES**0.5))).astype(np.int64)
+    return factors
