@@ -35,6 +35,7 @@ from lookalike.v1 import (
     collection_pb2_grpc,
     experiment_pb2,
     experiment_pb2_grpc,
+    filter_pb2,
     search_pb2,
     search_pb2_grpc,
     server_pb2,
@@ -230,6 +231,13 @@ def page_of(rows: list[int], size: int, token: str, toy: Toy, context) -> tuple[
     return rows[start : start + size], following
 
 
+def meets(asked: filter_pb2.Filter, label: str) -> bool:
+    """Whether a label is equal, or not equal, to that of a filter; no label is neither."""
+    compared = asked.compare
+    equal = label == compared.value.text
+    return bool(label) and equal == (compared.operator == filter_pb2.OPERATOR_EQUAL)
+
+
 class Search(search_pb2_grpc.SearchServiceServicer):
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
@@ -240,14 +248,15 @@ class Search(search_pb2_grpc.SearchServiceServicer):
         if request.k > 1000:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"k is {request.k}, and may be 1000 at most.")
         nprobe = {"nprobe": request.nprobe, "recall": 8}.get(request.WhichOneof("effort"), 0)
+        matches = {i for i in range(len(KEYS)) if not request.HasField("filter") or meets(request.filter, LABELS[i])}
         counts, rows, distances = [], [], []
         for query, (vector, row) in enumerate(zip(vectors, own, strict=True)):
             if query in errors:
                 counts.append(0)
                 continue
             away = np.round(1 - VECTORS @ vector, 9)
-            order = [i for i in np.lexsort((np.arange(len(away)), away)) if request.include_self or i != row]
-            order = order[: request.k]
+            own = set() if request.include_self else {row}
+            order = [i for i in np.lexsort((np.arange(len(away)), away)) if i in matches - own][: request.k]
             counts.append(len(order))
             rows += order
             distances += [away[i] for i in order]
@@ -260,6 +269,8 @@ class Search(search_pb2_grpc.SearchServiceServicer):
             uris=[f"/photos/{KEYS[i]}" for i in rows] if request.fields.uris else [],
         )
         served = self.toy.served(request.space or "toy", len(vectors), request.exact, nprobe)
+        if request.HasField("filter"):
+            served.plan.CopyFrom(types_pb2.Plan(strategy="exact", filter="label", matches=len(matches), rows=len(KEYS)))
         return search_pb2.SearchResponse(neighbors=neighbors, served=served, errors=told(errors))
 
 

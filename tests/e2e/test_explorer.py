@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow as pa
 import pytest
 from tests.e2e.reverse_proxy import proxied
@@ -159,6 +160,11 @@ def address(server: Server) -> Iterator[str]:
     explorer.stop()
 
 
+def until_network(address: str) -> None:
+    """Wait until the server's network has started, however long that takes here."""
+    assert httpx.get(f"{address}/api/server", timeout=4 * PATIENCE_MS / 1000).json()["server"]["image_queries"]
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
@@ -232,7 +238,8 @@ def drop(page: Any, picture: Path, kind: str = "image/jpeg") -> None:
     expect(page.locator("#drop")).to_be_hidden()
 
 
-def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_page, pictures):
+def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_page, address, pictures):
+    until_network(address)
     page = open_page("")
     label = sorted(each.name for each in pictures.iterdir())[0]
     drop(page, pictures / label / "03.jpg")
@@ -250,7 +257,8 @@ def test_a_dropped_picture_finds_its_like_and_its_address_shows_it_again(open_pa
     expect(page.locator("#served")).to_contain_text("resnet18/main on cpu")
 
 
-def test_a_chosen_file_is_searched_with_too(open_page, pictures):
+def test_a_chosen_file_is_searched_with_too(open_page, address, pictures):
+    until_network(address)
     page = open_page("clusters")
     label = sorted(each.name for each in pictures.iterdir())[1]
     page.locator("#choose input").set_input_files(pictures / label / "05.jpg")
@@ -486,8 +494,7 @@ def test_the_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures
     with proxied(address, "/some/prefix/") as at:
         page = open_page(at=at.rstrip("/"))
         seen(page.locator("main .tile img").first)
-        # This waits until the network has started, however long that takes here.
-        assert page.request.get("api/server", timeout=4 * PATIENCE_MS).json()["server"]["image_queries"]
+        until_network(address)
         label = sorted(each.name for each in pictures.iterdir())[0]
         drop(page, pictures / label / "03.jpg")
         expect(tiles(page).first).to_have_attribute("title", f"{label}/03.jpg")
@@ -510,6 +517,27 @@ def test_the_page_works_below_the_prefix_of_a_proxy(open_page, address, pictures
         assert (cookie["name"], cookie["path"]) == ("lookalike-session", "/some/prefix")
 
 
+def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
+    page = open_page("mistakes")
+    wrong = int(page.locator(".figures dd").nth(1).inner_text())
+    assert 0 < wrong < CLASSES * EACH
+    expect(tiles(page)).to_have_count(wrong)
+    counted = page.locator(".table .chip .print").all_inner_texts()
+    assert sum(map(int, counted)) == wrong
+    sure = [float(each.rstrip("%")) for each in page.locator(".numbers dd:nth-of-type(1)").all_inner_texts()]
+    assert sure == sorted(sure, reverse=True)
+    page.locator(".table .chip").first.click()
+    expect(tiles(page)).to_have_count(int(counted[0]))
+    taken = page.locator(".chip[aria-current]").get_attribute("title")
+    expect(page.locator(".tile .line").first).to_have_text(
+        f"taken for {taken.partition(' taken for ')[2].rpartition(':')[0]}"
+    )
+    tiles(page).first.click()
+    # The first that is told of the image is what the network takes it for, and what it looks at is drawn.
+    expect(page.locator(".section h2").first).to_have_text("What the networks take it for")
+    seen(page.get_by_alt_text(re.compile("Class activation")))
+
+
 VIEWS = {
     "start": "",
     "search": "search?id=0",
@@ -518,6 +546,8 @@ VIEWS = {
     "cluster": "clusters?cluster=0",
     "matrix": "clusters?show=matrix",
     "oddballs": "clusters?show=oddballs",
+    "mistakes": "mistakes",
+    "why": "image?id=1&why=1",
     "map": "map",
     "checkpoints": "map?name=evolution/training",
     "error": "image?id=999999",

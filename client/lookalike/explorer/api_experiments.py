@@ -31,6 +31,15 @@ async def _oddballs(client: Client, request: Request, timeout: float) -> Experim
     )
 
 
+async def _mistakes(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.mistakes(
+        asked.text(request, "model", ""),
+        label=asked.text(request, "label", ""),
+        limit=asked.integer(request, "limit", 60, 1, 500),
+        timeout=timeout,
+    )
+
+
 async def _interpret(client: Client, request: Request, timeout: float) -> Experiment:
     samples = asked.integer(request, "samples", 5, 1, 20)
     return await client.interpret_clusters(asked.text(request, "clustering", ""), samples=samples, timeout=timeout)
@@ -48,6 +57,7 @@ async def _explain(client: Client, request: Request, timeout: float) -> Experime
 _EXPERIMENTS: Final[Mapping[str, Ask]] = {
     "matrix": _matrix,
     "oddballs": _oddballs,
+    "mistakes": _mistakes,
     "interpret": _interpret,
     "explain": _explain,
 }

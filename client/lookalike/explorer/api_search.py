@@ -8,72 +8,56 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookalike import InvalidArgumentError, Neighbors
+from lookalike import InvalidArgumentError, Neighbors, UnimplementedError, column
 from lookalike.aio import Client
 from lookalike.explorer import asked
 from lookalike.explorer.api_collection import clustering_of, number, served
 
 _MOST = 200
-# The server has no filter by label, so this many times k are asked for and filtered here.
-_FILTERED = 20
-_LEAST_FILTERED = 500
 _CLUSTERS_AT_ONCE = 128
 
 
 async def get_search(request: Request) -> Response:
     """The neighbours of a stored image (`id`) or a dropped one (`picture`).
 
-    k, space, recall, exact: as Client.search. label: keep only those, among
-    more that are asked for; `looked_at` tells among how many, `matching` how
-    many images there are to find. Fewer than min(k, matching) come only where
-    the others are beyond the server's limit of neighbours. clustering: in which
+    k, space, recall, exact: as Client.search. label: only images that have it;
+    `matching` tells how many there are to find, and min(k, matching) come.
+    other: only images with another label than that one. clustering: in which
     the cluster of each neighbour is told.
     """
     client: Client = request.app.state.callers.require(request)
     k = asked.integer(request, "k", 24, 1, _MOST)
-    label = asked.text(request, "label", "")
+    label, other = asked.text(request, "label", ""), asked.text(request, "other", "")
+    if label and other:
+        raise InvalidArgumentError("At most one of label and other says which images are looked for.")
     query = _query(request)
     options: dict[str, Any] = {"space": asked.text(request, "space", "")}
     if asked.flag(request, "exact"):
         options["exact"] = True
     elif recall := asked.share(request, "recall"):
         options["recall"] = recall
+    if label or other:
+        options["where"] = column("label") == label if label else column("label") != other
+    near = await client.search(k=k, **options, **query)
     collection = await client.info()
-    if label:
-        near, chosen, matching = await _labelled(request, client, collection.images, label, k, {**options, **query})
-    else:
-        near, matching = await client.search(k=k, **options, **query), None
-        chosen = list(range(len(near)))
     clustering = clustering_of(collection, asked.text(request, "clustering", ""))
-    clusters = await _clusters_of(client, near.ids[chosen].tolist(), clustering)
+    clusters = await _clusters_of(client, near.ids.tolist(), clustering)
     return JSONResponse(
         {
-            "neighbors": [_row(near, row, cluster) for row, cluster in zip(chosen, clusters, strict=True)],
+            "neighbors": [_row(near, row, cluster) for row, cluster in enumerate(clusters)],
             "clustering": clustering,
-            "looked_at": len(near) if label else None,
-            "matching": matching,
+            "matching": await _matching(client, near, query, label) if label else None,
             **served(near.served),
         }
     )
 
 
-async def _labelled(
-    request: Request, client: Client, images: int, label: str, k: int, ask: dict[str, Any]
-) -> tuple[Neighbors, list[int], int]:
-    """Neighbours, the places of at most k with a label among them, and how many images with it there are to find."""
-    state = request.app.state
-    most = min((await state.about_server.get(client, state.bounds.experiment_s)).limits.max_k, images)
-    matching = (await anext(client.images(label=label, page_size=1).pages())).total
-    if "id" in ask:
-        # A search by a stored image leaves that one out.
-        matching -= (await client.lookup(id=ask["id"])).label == label
-    wanted = min(max(k * _FILTERED, _LEAST_FILTERED), most)
-    while True:
-        near = await client.search(k=wanted, **ask)
-        chosen = [row for row in range(len(near)) if near.labels[row] == label][:k]
-        if len(chosen) >= min(k, matching) or wanted >= most:
-            return near, chosen, matching
-        wanted = most
+async def _matching(client: Client, near: Neighbors, query: dict[str, Any], label: str) -> int:
+    """How many images with a label a search could find: all of them but the one that it is by."""
+    if near.served.plan is None:
+        raise UnimplementedError("This server is of a version that cannot search among the images with a label.")
+    own = "id" in query and (await client.lookup(id=query["id"])).label == label
+    return near.served.plan.matches - own
 
 
 def _query(request: Request) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def test_neighbours_come_with_label_distance_and_cluster(page, geometry):
     assert [each["cluster"] for each in found["neighbors"]] == [0, 0, 0]
     assert found["neighbors"][1]["distance"] == pytest.approx(geometry(20), abs=1e-6)
     assert found["served"]["timings"]["total_us"] == 1500
-    assert found["looked_at"] is None
+    assert found["matching"] is None
 
 
 def test_an_image_without_a_cluster_has_none(page):
@@ -47,24 +47,29 @@ def test_the_effort_travels_with_the_search(page, toy):
     assert recall.recall == pytest.approx(0.9)
 
 
-def test_a_label_is_looked_for_among_more_neighbours_and_the_reply_says_so(page, toy):
-    found = page.get("/api/search", params={"id": 0, "k": 2, "label": "cats"}).json()
-    assert [each["id"] for each in found["neighbors"]] == [5, 6]
-    assert found["looked_at"] == 10
-    asked = next(each for each in toy.requests if type(each).__name__ == "SearchRequest")
-    assert asked.k == 11  # not 500: there are no more images
-
-
-def test_a_label_is_looked_for_as_far_as_the_server_finds(page, toy, monkeypatch):
-    """The nearest three are dogs, so that cats need a second, wider search."""
-    monkeypatch.setattr("lookalike.explorer.api_search._FILTERED", 1)
-    monkeypatch.setattr("lookalike.explorer.api_search._LEAST_FILTERED", 1)
+def test_neighbours_with_a_label_are_as_many_as_there_are(page, toy):
+    """The nearest four are dogs, and 5 of the 11 images are cats."""
     found = page.get("/api/search", params={"id": 0, "k": 3, "label": "cats"}).json()
     assert [each["id"] for each in found["neighbors"]] == [5, 6, 7]
-    assert [each.k for each in toy.requests if type(each).__name__ == "SearchRequest"] == [3, 11]
     assert found["matching"] == 5
+    (asked,) = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
+    assert asked.k == 3
     everything = page.get("/api/search", params={"id": 0, "k": 200, "label": "dogs"}).json()
     assert len(everything["neighbors"]) == everything["matching"] == 4  # the query is the fifth
+    nothing = page.get("/api/search", params={"id": 0, "label": "birds"}).json()
+    assert (nothing["neighbors"], nothing["matching"]) == ([], 0)
+
+
+def test_neighbours_with_another_label_are_found_however_far(page):
+    found = page.get("/api/search", params={"id": 0, "k": 2, "other": "dogs"}).json()
+    assert [each["id"] for each in found["neighbors"]] == [5, 6]
+    assert found["matching"] is None
+
+
+def test_a_server_without_filters_is_said_to_be_one(page, toy):
+    toy.change = lambda method, reply: reply.served.ClearField("plan") if method == "Search" else None
+    reply = page.get("/api/search", params={"id": 0, "label": "cats"})
+    assert (reply.status_code, reply.json()["kind"]) == (501, "not-built")
 
 
 def test_a_dropped_picture_is_searched_with_by_its_name(page, red_png):
@@ -140,6 +145,11 @@ def test_an_experiment_comes_as_rows(page):
     assert told["findings"] == ["Every label has a cluster of its own."]
 
 
+def test_mistakes_are_asked_of_the_server(page, toy):
+    told = page.get("/api/experiments/mistakes", params={"model": "toynet", "label": "dogs", "limit": 7}).json()
+    assert told["settings"] == {"model": "toynet", "label": "dogs", "limit": "7"}
+
+
 def test_an_unknown_experiment_is_missing(page):
     assert page.get("/api/experiments/magic").status_code == 404
 
@@ -161,6 +171,7 @@ def test_stored_results_are_listed_without_rows(page):
     [
         ("/api/search", "Exactly one"),
         ("/api/search?id=0&picture=x", "Exactly one"),
+        ("/api/search?id=0&label=a&other=b", "At most one of label and other"),
         ("/api/search?id=0&k=0", "k='0'"),
         ("/api/search?id=0&k=1_0", "k='1_0'"),
         ("/api/search?id=0&k=100000", "k='100000'"),

@@ -31,6 +31,11 @@ export function digits(value, places = 3) {
   return value === null || value === undefined ? "–" : value.toFixed(places);
 }
 
+/** A share as "96.3%"; a dash for none. */
+export function percent(share) {
+  return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)}%`;
+}
+
 /** A label, or the name of its absence. */
 export function labelled(label) {
   return label ? label.replaceAll("_", " ") : "no label";

@@ -10,6 +10,7 @@ const VIEWS = {
   search: () => import("./views/search.js"),
   image: () => import("./views/image.js"),
   clusters: () => import("./views/clusters.js"),
+  mistakes: () => import("./views/mistakes.js"),
   map: () => import("./views/map.js"),
   login: () => import("./views/login.js"),
 };

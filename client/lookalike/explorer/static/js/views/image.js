@@ -8,7 +8,6 @@ import { frame, grid, tile, waiting as frames } from "../tiles.js";
 
 const NEAR = 12;
 const OTHERS = 6;
-const LOOKED_AT = 200;
 const TO_CENTROID = "Euclidean distance to the centroid";
 
 export function waiting() {
@@ -17,31 +16,41 @@ export function waiting() {
 
 export async function view(asked, signal) {
   const about = ask("image", { id: asked.id, key: asked.key, members: 9 }, { signal });
-  // Asked further than is shown: the nearest of another class may be far down.
-  const search = (id) => ask("search", { id, k: LOOKED_AT, space: asked.space }, { signal });
-  const neighbours = asked.id === undefined ? about.then(({ image }) => search(image.id)) : search(asked.id);
+  const search = (id, more) => ask("search", { id, space: asked.space, ...more }, { signal });
+  const neighbours = asked.id === undefined ? about.then(({ image }) => search(image.id, { k: NEAR })) : search(asked.id, { k: NEAR });
   neighbours.catch(() => {}); // that there is no such image is for the first question to say
   const [found, { image, memberships }] = await Promise.all([collection(), about]);
+  const others = image.label ? search(image.id, { k: OTHERS, other: image.label }) : null;
+  others?.catch(() => {});
   const near = await neighbours;
   noticed(near.served);
   const name = labelled(image.label ?? image.key);
   const distance = metric(found, asked.space);
-  const others = image.label ? near.neighbors.filter((each) => each.label && each.label !== image.label) : [];
+  const show = portrait(image, found, asked, signal);
+  const taken = predictions(image, asked, signal);
   const element = h(
     "div",
     { class: "beside" },
-    h("aside", { class: "asked" }, portrait(image, found, signal)),
+    h("aside", { class: "asked" }, show.parts),
     h(
       "div",
       {},
       h("h1", { tabindex: "-1" }, name),
-      section("Looks like", strip(near.neighbors.slice(0, NEAR), image, distance), h("a", { class: "small", href: link("search", { id: image.id }) }, "Search from here")),
-      image.label ? section("Nearest of another class", others.length ? strip(others.slice(0, OTHERS), image, distance) : h("p", { class: "muted small" }, `All of its ${near.neighbors.length} nearest have its label.`)) : null,
-      predictions(image, asked, signal),
+      asked.why ? taken : null,
+      section("Looks like", strip(near.neighbors, image, distance), h("a", { class: "small", href: link("search", { id: image.id }) }, "Search from here")),
+      others ? section("Nearest of another class", await otherwise(others, image, distance)) : null,
+      asked.why ? null : taken,
       homes(image, memberships),
     ),
   );
-  return { element, title: name };
+  // Who asks why a network sees something wants to see what it looked at.
+  return { element, title: name, ready: () => asked.why && show.draw("cam") };
+}
+
+/** The nearest images of other classes, or why there are none. */
+async function otherwise(found, image, distance) {
+  const { neighbors } = await found;
+  return neighbors.length ? strip(neighbors, image, distance) : h("p", { class: "muted small" }, "No image has another label.");
 }
 
 function section(title, ...content) {
@@ -63,11 +72,12 @@ function strip(images, subject, distance) {
   return grid(tiles, { strip: true });
 }
 
-function portrait(image, found, signal) {
+/** The picture, what it is, and what the networks look at: {parts, draw(method)}. */
+function portrait(image, found, asked, signal) {
   const picture = frame(image.id, { alt: `${labelled(image.label)}: ${image.key}`, size: 512, eager: true });
   const note = h("div", {});
   const models = [...new Set(found.collection.spaces.map((space) => space.model))];
-  const model = models.length > 1 ? h("select", { aria: { label: "Model" } }, models.map((name) => h("option", { value: name }, name))) : null;
+  const model = models.length > 1 ? h("select", { aria: { label: "Model" } }, models.map((name) => h("option", { value: name, selected: name === asked.model }, name))) : null;
   const buttons = Object.entries({ cam: "Class activation (CAM)", gbp: "Guided backprop" }).map(([method, text]) =>
     h("button", { type: "button", aria: { pressed: "false" }, data: { method }, onclick: (event) => draw(event.currentTarget, method) }, text),
   );
@@ -98,7 +108,7 @@ function portrait(image, found, signal) {
     }
   }
 
-  return [
+  const parts = [
     picture,
     h("div", { class: "row" }, model, buttons),
     note,
@@ -115,6 +125,7 @@ function portrait(image, found, signal) {
       h("dd", {}, String(image.id)),
     ),
   ];
+  return { parts, draw: (method) => draw(buttons.find((each) => each.dataset.method === method), method) };
 }
 
 function predictions(image, asked, signal) {

@@ -111,7 +111,7 @@ async function results(asked, signal) {
         h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${metric(found, asked.space)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
-      near.looked_at === null ? null : filtered(asked.label, near),
+      near.matching === null ? null : h("p", { class: "muted small" }, filtered(asked.label, near)),
       grid(tiles, { label: "Neighbours, nearest first" }),
       h("p", { class: "print section", id: "served" }, smallPrint(near.served, seen)),
     ),
@@ -136,12 +136,8 @@ function queried(asked, subject) {
   );
 }
 
-function filtered(label, { neighbors, looked_at: among, matching }) {
-  const shown = `${neighbors.length} of ${count(matching, "picture")} with the label ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
-  const k = Number(new URLSearchParams(location.search).get("k")) || K;
-  if (neighbors.length >= Math.min(k, matching)) return h("p", { class: "muted small" }, shown);
-  const why = `The others are not among the ${count(among, "nearest picture")}, the most that the server finds at once.`;
-  return h("p", { class: "remark" }, `${shown} ${why}`);
+function filtered(label, { neighbors, matching }) {
+  return `${neighbors.length} of ${count(matching, "image")} with the label ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
 }
 
 function untrained(all) {
