@@ -22,6 +22,8 @@ _EXPERIMENTS: Final = (
     "map",
     "compare",
     "mistakes",
+    "duplicates",
+    "leaks",
     "explain",
     "evolution",
     "report",

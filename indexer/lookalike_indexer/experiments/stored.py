@@ -15,6 +15,9 @@ from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import MismatchError, NotFoundError
 from lookalike_indexer.experiments.result import Result
 
+# Kinds of results that were read from the graph of a space.
+OF_GRAPHS = ("duplicates", "leaks", "label_issues")
+
 
 def inputs(manifest: Manifest) -> str:
     """The digest of everything that experiments read: all files but the results, and graphs, made of embeddings."""
@@ -40,6 +43,9 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
     for space in spaces:
         paths += manifest.spaces[space].parts
         models = [*models, manifest.spaces[space].model]
+    if kind in OF_GRAPHS:
+        paths += [path for space in spaces if space in manifest.graphs for path in manifest.graphs[space].neighbors]
+        paths += [path for table in manifest.attributes.values() for path in table.parts] if kind == "leaks" else []
     for model in models:
         paths += [*manifest.models[model].predictions, *manifest.models[model].files]
     return digest_of({path: manifest.files[path].sha256 for path in paths})
@@ -53,7 +59,7 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
     models: list[str] = []
     spaces: list[str] = []
     clusterings: list[str] = []
-    if kind in ("map", "choose_k"):
+    if kind in ("map", "choose_k", *OF_GRAPHS):
         spaces = [str(settings.get("space"))]
     elif kind == "mistakes":
         models = [str(settings.get("model"))]

@@ -1,0 +1,76 @@
+"""`lookalike duplicates`: groups of near-duplicates, and the image of each to keep."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    findings,
+    json_option,
+    keep_option,
+    keep_result,
+    open_view,
+    out_option,
+    shown,
+    space_option,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.near_options import max_distance_option
+from lookalike_indexer.cli.out_folder import open_out
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@space_option
+@max_distance_option
+@click.option("--exact-bytes", is_flag=True, help="Only files of the same bytes; needs no graph.")
+@click.option("--list", "as_list", is_flag=True, help="Print the files that can go, one a line, and nothing else.")
+@keep_option
+@out_option
+@json_option
+@reported
+def duplicates(
+    collection: str,
+    space: str,
+    max_distance: float | None,
+    exact_bytes: bool,
+    as_list: bool,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Group the near-duplicates among the images of the collection in DIR, and name the one of each group to keep.
+
+    Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
+    The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
+    that can go. No file is deleted.
+    """
+    from lookalike_indexer.experiments.duplicates import duplicates as experiment
+
+    if as_list and as_json:
+        raise click.UsageError("Give --list or --json, not both.")
+    view, folder = open_view(collection), open_out(out)
+    result = experiment(view, space, max_distance, exact_bytes=exact_bytes)
+    images = result.tables["images"]
+    if as_json:
+        click.echo(to_json(result))
+    elif as_list:
+        for uri, kept in zip(images.column("uri").to_pylist(), images.column("keep").to_pylist(), strict=True):
+            if not kept:
+                click.echo(uri)
+    else:
+        told(
+            findings(result),
+            shown(result.tables["groups"], ["group", "images", "exact", "farthest", "keep"], 10) if len(images) else "",
+            shown(images, ["group", "key", "width", "height", "keep", "exact", "distance"], 30) if len(images) else "",
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.duplicates import duplicates_montage
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        if len(images):
+            folder.save("duplicates", duplicates_montage(result, Thumbnails(view)))
+        folder.tell(as_json or as_list)
+    keep_result(view, result, keep, as_json or as_list)

@@ -1,0 +1,71 @@
+"""`lookalike leaks`: images of one split with near-duplicates in another."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    findings,
+    json_option,
+    keep_option,
+    keep_result,
+    open_view,
+    out_option,
+    shown,
+    space_option,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.near_options import max_distance_option
+from lookalike_indexer.cli.out_folder import open_out
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option(
+    "--split", required=True, metavar="COLUMN", help="The column that says the split: an attribute, or label."
+)
+@space_option
+@max_distance_option
+@keep_option
+@out_option
+@json_option
+@reported
+def leaks(
+    collection: str,
+    split: str,
+    space: str,
+    max_distance: float | None,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """List the images of one split of the collection in DIR that have near-duplicates in another, nearest first.
+
+    Attach a column that says train, valid or test with `lookalike attach`. Near-duplicates come from the graph that
+    `lookalike graph` made. --out draws the pairs.
+    """
+    from lookalike_indexer.experiments.leaks import leaks as experiment
+
+    view, folder = open_view(collection), open_out(out)
+    result = experiment(view, split, space, max_distance)
+    listed = result.tables["leaks"]
+    if as_json:
+        click.echo(to_json(result))
+    else:
+        told(
+            findings(result),
+            shown(result.tables["splits"], ["split", "images", "leaked", "share"]),
+            shown(listed, ["rank", "distance", "exact", "split", "key", "other_split", "other_key"])
+            if len(listed)
+            else "",
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.leaks import leaks_montage
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        if len(listed):
+            folder.save("leaks", leaks_montage(result, Thumbnails(view)))
+        folder.tell(as_json)
+    keep_result(view, result, keep, as_json)

@@ -1,0 +1,125 @@
+"""Leaks between splits: images of one split that have near-duplicates in another."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.errors import NotBuiltError, NotFoundError
+from lookalike_indexer.experiments.near import chosen_cut, graph_notes, near_pairs
+from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.filters.sources import FilterColumns
+
+
+def leaks(view: View, split: str, space: str = "", max_distance: float | None = None) -> Result:
+    """List the pairs of near-duplicates whose images are in different splits, the nearest first.
+
+    `split` is a column: an attribute, "label", or another one that filters know. Images without a value are in no
+    split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley), and copies by digest.
+
+    Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs.
+
+    NotFoundError: no such space or column. NotBuiltError: no graph, or no two splits.
+    """
+    space, _ = view.reader.space(space)
+    view.reader.graph(space)
+    values = _values(view, split)
+    names = sorted({value for value in values if value is not None})
+    if len(names) < 2:
+        raise NotBuiltError(
+            f"The column {split!r} has {'one value' if names else 'no value'}; leaks are between at least two splits."
+        )
+    place = {name: at for at, name in enumerate(names)}
+    codes = np.array([-1 if value is None else place[value] for value in values], np.int64)
+    cut = chosen_cut(view, space, max_distance)
+    pairs = near_pairs(view, space, cut.distance)
+    across = (codes[pairs.left] != codes[pairs.right]) & (codes[pairs.left] >= 0) & (codes[pairs.right] >= 0)
+    order = np.flatnonzero(across)
+    order = order[np.argsort(pairs.distances[order], kind="stable")]
+    left, right = pairs.left[order], pairs.right[order]
+    leaked = np.unique(np.concatenate([left, right]))
+    table = pa.table(
+        {
+            "rank": np.arange(1, len(order) + 1, dtype=np.int64),
+            "distance": pairs.distances[order],
+            "exact": pairs.same_bytes[order],
+            **_side(view, "", left, codes, names),
+            **_side(view, "other_", right, codes, names),
+        }
+    )
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    per_split = np.bincount(codes[leaked], minlength=len(names))
+    splits = pa.table({"split": names, "images": sizes, "leaked": per_split, "share": per_split / sizes})
+    figures = {
+        "images": float((codes >= 0).sum()),
+        "leaked": float(len(leaked)),
+        "pairs": float(len(order)),
+        "exact": float(pairs.same_bytes[order].sum()),
+        "max_distance": cut.distance,
+        "depth": cut.depth,
+    }
+    settings: dict[str, Setting] = {
+        "space": space,
+        "split": split,
+        "max_distance": "auto" if max_distance is None else max_distance,
+    }
+    between = _between(table)
+    found = [
+        f"{len(leaked):,} of {int(figures['images']):,} images have a near-duplicate in another split of {split}: "
+        f"{len(order):,} pairs, of which {int(figures['exact']):,} are exact copies.",
+        cut.finding,
+        *(
+            f"{line['split']} and {line['other_split']} share {line['pairs']:,} pairs."
+            for line in between.to_pylist()[:3]
+        ),
+    ]
+    without = int((codes < 0).sum())
+    if without:
+        found.append(f"Left out: {without:,} {'image' if without == 1 else 'images'} without a value of {split}.")
+    notes = (*graph_notes(view, space), *untrained_notes(view, [space]))
+    tables = {"splits": splits, "pairs_of_splits": between, "leaks": table}
+    return Result("leaks", settings, tables, figures, (*found, *notes))
+
+
+def _values(view: View, split: str) -> list[str | None]:
+    columns = FilterColumns(view.reader, view.ids)
+    if split not in columns.kinds:
+        raise NotFoundError(
+            f"The collection {view.reader.name} has no column {split!r}; it has: {some(list(columns.kinds), 20)}; "
+            "attach one with lookalike attach."
+        )
+    values = columns.column(split).taken(np.arange(len(view))).to_pylist()
+    return [None if value is None else _text(value) for value in values]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _side(view: View, prefix: str, rows: np.ndarray, codes: np.ndarray, names: list[str]) -> dict[str, object]:
+    return {
+        f"{prefix}id": view.ids[rows],
+        f"{prefix}key": pa.array(view.keys(rows), pa.string()),
+        f"{prefix}split": pa.array([names[code] for code in codes[rows].tolist()], pa.string()),
+    }
+
+
+def _between(table: pa.Table) -> pa.Table:
+    """How many pairs each two splits share, the most first."""
+    sides = zip(table.column("split").to_pylist(), table.column("other_split").to_pylist(), strict=True)
+    counts = Counter(tuple(sorted(pair)) for pair in sides)
+    ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    return pa.table(
+        {
+            "split": pa.array([pair[0] for pair, _ in ordered], pa.string()),
+            "other_split": pa.array([pair[1] for pair, _ in ordered], pa.string()),
+            "pairs": pa.array([count for _, count in ordered], pa.int64()),
+        }
+    )

@@ -1,0 +1,127 @@
+"""Pairs of images that are near-duplicates: by the graph of nearest neighbours, or by the bytes of their files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.collection.commands import graph_command
+from lookalike_indexer.collection.current import covers
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.valley import valley
+from lookalike_indexer.experiments.view import Float32, Int64, View
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it."""
+
+    distance: float
+    depth: float
+    finding: str
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of images by row, all of shape (n,): `left` < `right`, each pair once, by ascending left, then right."""
+
+    left: Int64
+    right: Int64
+    distances: Float32
+    same_bytes: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+
+def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
+    """The cut that a user gave, or for None the valley of the distances to the nearest image."""
+    if max_distance is not None:
+        if not max_distance >= 0:
+            raise UsageError(f"--max-distance {max_distance:g} must be 0 or more, or auto.")
+        return Cut(max_distance, float("nan"), f"Near-duplicates are at a distance of at most {max_distance:g}.")
+    nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
+    found = valley(np.concatenate(nearest))
+    if not found.depth:
+        return Cut(
+            found.distance,
+            0.0,
+            "The distances to the nearest image have no valley, so that only copies count; look at them and give "
+            "--max-distance D.",
+        )
+    finding = (
+        f"The distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
+        f"({found.sureness}): near-duplicates are at most that far."
+    )
+    return Cut(found.distance, found.depth, finding)
+
+
+def near_pairs(view: View, space: str, distance: float) -> Pairs:
+    """The pairs of the graph up to a distance, and all neighbouring copies by digest; streams the graph."""
+    left, right, apart = [], [], []
+    limit = np.float32(distance)
+    for ids, neighbors, distances in view.reader.stream_graph(space):
+        image, place = np.nonzero((distances <= limit) & (neighbors >= 0))
+        left.append(view.rows_of_ids(ids)[image])
+        right.append(view.rows_of_ids(neighbors[image, place]))
+        apart.append(distances[image, place])
+    copies = copied_pairs(view)
+    return _once(
+        np.concatenate([*left, copies.left]),
+        np.concatenate([*right, copies.right]),
+        np.concatenate([*apart, copies.distances]),
+        view,
+    )
+
+
+def copied_pairs(view: View) -> Pairs:
+    """Each image with the first one of the same bytes, at distance 0; images without a digest are in none."""
+    codes = digest_codes(view)
+    order = np.argsort(codes, kind="stable")
+    order = order[codes[order] >= 0]
+    ordered = codes[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else np.empty(0, np.int64)
+    firsts = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))
+    others = order != firsts
+    zeros = np.zeros(int(others.sum()), np.float32)
+    return _once(firsts[others], order[others], zeros, view)
+
+
+def digest_codes(view: View) -> Int64:
+    """int64 (images,): equal where the bytes of two images are equal; -1 where no digest is known."""
+    column = view.reader.images(["sha256"]).column("sha256").combine_chunks()
+    encoded = pc.dictionary_encode(column)
+    encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+    codes: Int64 = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy()
+    return codes
+
+
+def graph_notes(view: View, space: str) -> tuple[str, ...]:
+    """What is to be said of the graph: that it lacks images, or that an index made it."""
+    entry = view.reader.graph(space)
+    notes = []
+    if not covers(view.reader.manifest, entry):
+        lacking = view.reader.manifest.spaces[space].rows - entry.rows
+        notes.append(
+            f"The graph of {space} is of other embeddings ({lacking:,} images more now); go on with: "
+            f"{graph_command(str(view.reader.storage.root), entry)}"
+        )
+    if entry.method == "index":
+        notes.append(f"The graph was made by an index; it holds {entry.recall:.1%} of the {entry.k} nearest.")
+    return tuple(notes)
+
+
+def _once(one: Int64, other: Int64, distances: Float32, view: View) -> Pairs:
+    """Each pair once, at its smallest distance."""
+    left, right = np.minimum(one, other), np.maximum(one, other)
+    order = np.lexsort((distances, right, left))
+    left, right, distances = left[order], right[order], distances[order]
+    first = np.r_[True, (left[1:] != left[:-1]) | (right[1:] != right[:-1])] if len(left) else np.empty(0, np.bool_)
+    left, right = left[first].astype(np.int64), right[first].astype(np.int64)
+    codes = digest_codes(view)
+    same = (codes[left] == codes[right]) & (codes[left] >= 0)
+    return Pairs(left, right, distances[first].astype(np.float32), same)

@@ -1,0 +1,149 @@
+"""`lookalike duplicates` and `lookalike leaks`, by collections of vectors that are near by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.attach import attach
+from lookalike_indexer.cli.duplicates import duplicates
+from lookalike_indexer.cli.graph import graph
+from lookalike_indexer.cli.leaks import leaks
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.experiments.stored import out_of_date
+
+# Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 stand alone.
+ANGLES = np.deg2rad([0, 2, 4, 40, 41, 80, 110, 150])
+# The largest of the chain is row 1; rows 3 and 4 are equally large.
+SIZES = [(64, 64), (128, 96), (80, 64), (64, 64), (64, 64), (64, 64), (64, 64), (64, 64)]
+NEAR = str(1 - np.cos(np.deg2rad(3)))
+
+
+@pytest.fixture
+def storage(make_collection):
+    vectors = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
+    storage = make_collection(vectors, labels=["a", "a", "b", "b", "b", "c", None, "c"], part_rows=3)
+    latest = generations.require_latest(storage)
+    paths = []
+    for part, path in enumerate(latest.images):
+        images = read_part(storage, path)
+        sizes = SIZES[3 * part : 3 * part + 3]
+        # Rows 5 and 7 have the same bytes, though their vectors are far apart.
+        digests = [("f" * 64 if row in (5, 7) else f"{row:064x}") for row in range(3 * part, 3 * part + len(images))]
+        for name, values in (("width", [w for w, _ in sizes]), ("height", [h for _, h in sizes]), ("sha256", digests)):
+            at = images.column_names.index(name)
+            images = images.set_column(at, images.schema.field(name), pa.array(values, images.schema.field(name).type))
+        paths.append(path.replace(".parquet", f".{part:016x}.parquet"))
+        write_part(storage, paths[-1], images)
+    generations.publish(storage, dataclasses.replace(latest, images=paths))
+    assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
+    return storage
+
+
+def run(command, storage, *options, code=0):
+    result = CliRunner().invoke(command, [str(storage.root), *map(str, options)])
+    assert result.exit_code == code, result.output
+    return result.stdout if code == 0 else " ".join(result.output.split())
+
+
+def test_groups_are_connected_and_the_largest_picture_stays(storage):
+    found = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))
+    groups = {}
+    for line in found["tables"]["images"]:
+        groups.setdefault(line["group"], []).append((line["id"], line["keep"], line["exact"]))
+    assert groups == {
+        1: [(4, True, False), (7, False, False), (1, False, False)],
+        2: [(10, True, False), (13, False, False)],
+        3: [(16, True, False), (22, False, True)],
+    }
+    assert [line["images"] for line in found["tables"]["groups"]] == [3, 2, 2]
+    assert found["tables"]["groups"][0]["keep"] == "00004.jpg"
+    assert found["tables"]["groups"][0]["farthest"] == pytest.approx(1 - np.cos(np.deg2rad(2)), abs=1e-6)
+    figures = found["figures"]
+    assert (figures["groups"], figures["grouped"], figures["to_delete"], figures["exact"]) == (3, 7, 4, 1)
+    assert "7 of 8 images are in 3 groups of duplicates: 4 can go, of which 1 are exact copies." in found["findings"][0]
+
+
+def test_the_list_is_of_files_that_can_go(storage):
+    listed = run(duplicates, storage, "--max-distance", NEAR, "--list").splitlines()
+    assert listed == [f"/pictures/{name}.jpg" for name in ("00007", "00001", "00013", "00022")]
+
+
+def test_bytes_alone_need_no_graph(storage, make_collection):
+    found = json.loads(run(duplicates, storage, "--exact-bytes", "--json"))
+    assert [(line["id"], line["keep"]) for line in found["tables"]["images"]] == [(16, True), (22, False)]
+    bare = make_collection(np.eye(3, dtype=np.float32), name="bare")
+    assert "0 of 3 images are in 0 groups" in run(duplicates, bare, "--exact-bytes")
+    assert "no graph of nearest neighbours; make one with: lookalike graph" in run(duplicates, bare, code=1)
+
+
+def test_the_valley_is_found_and_said(storage):
+    told = run(duplicates, storage)
+    assert "The distances to the nearest image have a valley at" in told
+    assert "7 of 8 images are in 3 groups" in told
+
+
+def test_without_a_valley_only_copies_count_and_it_is_said(make_collection):
+    storage = make_collection(np.eye(8, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 5, 6]])
+    assert CliRunner().invoke(graph, [str(storage.root), "-k", "3"]).exit_code == 0
+    told = run(duplicates, storage)
+    assert "have no valley, so that only copies count" in told
+    assert "2 of 8 images are in 1 groups" in told
+
+
+def test_a_montage_and_a_kept_result(storage, tmp_path):
+    told = run(duplicates, storage, "--max-distance", NEAR, "--out", tmp_path / "out", "--keep", "near")
+    assert (tmp_path / "out" / "duplicates.png").stat().st_size > 2000
+    assert "Kept as duplicates/near in generation 4." in told
+    manifest = generations.require_latest(storage)
+    assert not out_of_date(manifest, "duplicates/near")
+    assert CliRunner().invoke(graph, [str(storage.root), "-k", "2"]).exit_code == 0
+    assert out_of_date(generations.require_latest(storage), "duplicates/near")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--max-distance", "near"], "'near' is neither a number nor auto."), (["--max-distance", "-1"], "-1 is below 0.")],
+)
+def test_mistakes_are_one_sentence(storage, options, message):
+    assert message in run(duplicates, storage, *options, code=2)
+
+
+@pytest.fixture
+def split(storage, tmp_path):
+    table = tmp_path / "splits.csv"
+    table.write_text("key,fold\n00001.jpg,train\n00004.jpg,test\n00007.jpg,test\n00010.jpg,train\n00013.jpg,train\n")
+    attached = CliRunner().invoke(attach, [str(storage.root), str(table), "--key", "key"])
+    assert attached.exit_code == 0, attached.output
+    return storage
+
+
+def test_leaks_are_pairs_between_splits(split, tmp_path):
+    found = json.loads(run(leaks, split, "--split", "fold", "--max-distance", NEAR, "--json", "--out", tmp_path / "out"))
+    (line,) = found["tables"]["leaks"]
+    assert (line["id"], line["split"], line["other_id"], line["other_split"]) == (1, "train", 4, "test")
+    assert found["tables"]["splits"] == [
+        {"split": "test", "images": 2, "leaked": 1, "share": 0.5},
+        {"split": "train", "images": 3, "leaked": 1, "share": pytest.approx(1 / 3)},
+    ]
+    assert found["findings"][0].startswith("2 of 5 images have a near-duplicate in another split of fold: 1 pairs")
+    assert "Left out: 3 images without a value of fold." in found["findings"]
+    assert (tmp_path / "out" / "leaks.png").stat().st_size > 2000
+
+
+def test_labels_are_a_split_as_well_and_copies_count(storage):
+    told = run(leaks, storage, "--split", "label", "--max-distance", NEAR, "--keep", "labels")
+    assert "a and b share 1 pairs." in told
+    assert "Left out: 1 image without a value of label." in told
+    assert not out_of_date(generations.require_latest(storage), "leaks/labels")
+
+
+def test_a_column_that_is_not_there_is_named_with_those_that_are(split):
+    assert "has no column 'set'; it has: id, key, label," in run(leaks, split, "--split", "set", code=1)
+    assert "has one value" not in run(leaks, split, "--split", "fold")
