@@ -32,14 +32,15 @@ def duplicates(view: View, space: str = "", max_distance: float | None = None, *
     NotFoundError: no such space. NotBuiltError: no graph. UsageError: a negative distance.
     """
     space, _ = view.reader.space(space)
+    notes: tuple[str, ...] = ()
     if exact_bytes:
         cut = Cut(0.0, float("nan"), "Duplicates are files of the same bytes.")
-        pairs, notes = copied_pairs(view), ()
+        pairs = copied_pairs(view)
     else:
         view.reader.graph(space)
         cut = chosen_cut(view, space, max_distance)
-        pairs, notes = near_pairs(view, space, cut.distance), graph_notes(view, space)
-        notes += untrained_notes(view, [space])
+        pairs = near_pairs(view, space, cut.distance)
+        notes = (*graph_notes(view, space), *untrained_notes(view, [space]))
     tables = _tables(view, pairs)
     groups = tables["groups"]
     grouped, count = tables["images"].num_rows, groups.num_rows

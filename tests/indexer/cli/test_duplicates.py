@@ -109,7 +109,10 @@ def test_a_montage_and_a_kept_result(storage, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--max-distance", "near"], "'near' is neither a number nor auto."), (["--max-distance", "-1"], "-1 is below 0.")],
+    [
+        (["--max-distance", "near"], "'near' is neither a number nor auto."),
+        (["--max-distance", "-1"], "-1 is below 0."),
+    ],
 )
 def test_mistakes_are_one_sentence(storage, options, message):
     assert message in run(duplicates, storage, *options, code=2)
@@ -125,7 +128,9 @@ def split(storage, tmp_path):
 
 
 def test_leaks_are_pairs_between_splits(split, tmp_path):
-    found = json.loads(run(leaks, split, "--split", "fold", "--max-distance", NEAR, "--json", "--out", tmp_path / "out"))
+    found = json.loads(
+        run(leaks, split, "--split", "fold", "--max-distance", NEAR, "--json", "--out", tmp_path / "out")
+    )
     (line,) = found["tables"]["leaks"]
     assert (line["id"], line["split"], line["other_id"], line["other_split"]) == (1, "train", 4, "test")
     assert found["tables"]["splits"] == [
