@@ -24,6 +24,7 @@ _EXPERIMENTS: Final = (
     "mistakes",
     "duplicates",
     "leaks",
+    "label-issues",
     "explain",
     "evolution",
     "report",
