@@ -58,8 +58,8 @@ SHOTS = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Picture each view of the explorer.")
-    parser.add_argument("--model", default="resnet18")
-    parser.add_argument("--weights", default="untrained", help="as for `lookalike index`")
+    parser.add_argument("--model", default="timm/tf_efficientnet_lite0")
+    parser.add_argument("--weights", default="package", help="as for `lookalike index`")
     parser.add_argument("--work", type=Path, help="where the collection is made, and found again")
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)

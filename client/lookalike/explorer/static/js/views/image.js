@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { collection, metric, noticed } from "../collection.js";
-import { count, digits, h, labelled, whenNear } from "../dom.js";
+import { count, digits, h, labelled, percent, whenNear } from "../dom.js";
 import { failure } from "../failures.js";
 import { frame, grid, tile, waiting as frames } from "../tiles.js";
 
@@ -153,7 +153,7 @@ function bar(row) {
     { class: "bar" },
     h("span", {}, labelled(row.class)),
     h("meter", { min: 0, max: 1, value: row.probability, aria: { hidden: "true" } }),
-    h("span", { class: "value" }, `${(100 * row.probability).toFixed(1)} %`),
+    h("span", { class: "value" }, percent(row.probability)),
   );
 }
 
