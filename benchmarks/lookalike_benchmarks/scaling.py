@@ -20,6 +20,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
@@ -181,7 +182,7 @@ class _NoNetwork:
     def hung(self) -> bool:
         return False
 
-    def embed(self, files: list[bytes]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         return Embedded(np.empty((len(files), self._dim), np.float32))
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, SupportsIndex, TypeAlias, TypedDict, Union
+from typing import Any, Literal, Required, SupportsIndex, TypeAlias, TypedDict, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +16,31 @@ Errors: TypeAlias = Literal["raise", "rows"]
 # The names of columns that a result has besides, or "*" for all attributes of the collection.
 Fields: TypeAlias = Sequence[str] | str
 Order: TypeAlias = Literal["id", "spread"]
+# A part of a picture: (x, y, width, height) in pixels, after EXIF orientation has been applied.
+Box: TypeAlias = tuple[int, int, int, int]
+# What a query, the mean of examples and the mean of counter-examples count for.
+Weights: TypeAlias = tuple[float, float, float]
 IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[Any]]"]
 
 
 class OneQuery(TypedDict, total=False):
-    """Exactly one of `key`, `id`, `image` and `vector`; `fingerprint` may go with `vector`."""
+    """Exactly one of `key`, `id`, `image` and `vector`.
+
+    `fingerprint` may go with `vector`, and `box` with `image`.
+    """
 
     key: str
     id: SupportsIndex
     image: Picture
     vector: npt.ArrayLike
     fingerprint: str
+    box: Box
 
 
 class ManyQueries(TypedDict, total=False):
     """Exactly one of `keys`, `ids`, `images` and `vectors`.
 
-    `fingerprint` may go with `vectors`.
+    `fingerprint` may go with `vectors`, and `boxes` with `images`: None for a whole picture.
     """
 
     keys: Sequence[str]
@@ -40,6 +48,7 @@ class ManyQueries(TypedDict, total=False):
     images: Sequence[Picture]
     vectors: npt.ArrayLike
     fingerprint: str
+    boxes: Sequence[Box | None]
     errors: Errors
 
 
@@ -57,6 +66,15 @@ class ManyImages(TypedDict, total=False):
     ids: IdSequence
 
 
+class AnyImages(TypedDict, total=False):
+    """Exactly one of `key`, `id`, `keys` and `ids`."""
+
+    key: str
+    id: SupportsIndex
+    keys: Sequence[str]
+    ids: IdSequence
+
+
 class SearchOptions(TypedDict, total=False):
     """What a search may be told besides the query; the clients' `search` explains each."""
 
@@ -70,6 +88,10 @@ class SearchOptions(TypedDict, total=False):
     where: Where | None
     fields: Fields
     explain: bool
+    max_distance: float | None
+    group_by: str | None
+    per_group: int
+    with_vectors: bool
 
 
 class ClustersOptions(TypedDict, total=False):
@@ -88,6 +110,23 @@ class SearchOne(OneQuery, SearchOptions, total=False):
 
 class SearchMany(ManyQueries, SearchOptions, total=False):
     """The arguments of a search that gives a batch of results."""
+
+
+class Pictures(TypedDict, total=False):
+    """Exactly one of `image` and `images`, with `box` or `boxes`."""
+
+    image: Picture
+    images: Sequence[Picture]
+    box: Box
+    boxes: Sequence[Box | None]
+
+
+class SearchExamples(OneQuery, SearchOptions, total=False):
+    """The arguments of a search by examples, which gives a single result."""
+
+    keys: Sequence[str]
+    not_keys: Required[Sequence[str]]
+    weights: Weights | None
 
 
 class ClustersOne(OneQuery, ClustersOptions, total=False):

@@ -15,17 +15,19 @@ import numpy as np
 from google.protobuf import message, wrappers_pb2
 
 from lookalike import _replies
-from lookalike._arguments import Errors, Fields, IdSequence, Order
+from lookalike._arguments import Errors, Fields, IdSequence, Order, Weights
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._columns import Float32
 from lookalike._errors import InvalidArgumentError, ProtocolError
+from lookalike._examples import examples
 from lookalike._filters import Where, message_of
 from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
 from lookalike._paging import Page
-from lookalike._queries import as_int, check_id, check_key, chosen, query, several
+from lookalike._queries import Query, as_int, check_id, check_key, chosen, query, several
 from lookalike._server import ServedCollection, ServerInfo
-from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, server_pb2, types_pb2
 
 Result = TypeVar("Result")
 Reply = TypeVar("Reply", bound=message.Message)
@@ -80,11 +82,26 @@ def search(
     where: Where | None,
     fields: Fields,
     explain: bool,
+    max_distance: float | None,
+    not_keys: Sequence[str] | None,
+    weights: Weights | None,
+    group_by: str | None,
+    per_group: int,
+    with_vectors: bool,
     errors: Errors,
 ) -> Call[NeighborsBatch | Neighbors]:
-    asked = query(given, errors)
-    queries = _length(asked.batch)
-    wanted = search_pb2.NeighborFields(keys=True, labels=True, uris=uris, attributes=_names(fields))
+    feedback = None
+    if not_keys is not None:
+        feedback, given = examples(given, not_keys, weights)
+    elif weights is not None:
+        raise InvalidArgumentError("weights= is about examples; it goes with not_keys=, which may be empty.")
+    asked = query(given, errors) if feedback is None or given else Query(types_pb2.QueryBatch(), single=True)
+    if feedback is not None and not asked.single:
+        raise InvalidArgumentError("Examples move one query; with not_keys= use key=, id=, image= or vector=.")
+    queries = 1 if feedback is not None else _length(asked.batch)
+    wanted = search_pb2.NeighborFields(
+        keys=True, labels=True, uris=uris, attributes=_names(fields), vectors=with_vectors
+    )
     request = search_pb2.SearchRequest(
         query=asked.batch,
         space=space,
@@ -94,11 +111,15 @@ def search(
         row_errors=asked.failed is not None,
         filter=message_of(where),
         explain=explain,
+        feedback=feedback,
+        max_distance=_distance(max_distance),
+        grouping=_grouping(group_by, per_group),
     )
     _set_effort(request, nprobe, recall, exact)
+    columns = _replies.Wanted(uris, with_vectors, group_by is not None)
 
     def parse(reply: search_pb2.SearchResponse) -> NeighborsBatch | Neighbors:
-        batch = _replies.neighbors(reply, queries, uris, asked.failed or {})
+        batch = _replies.neighbors(reply, queries, columns, asked.failed or {})
         return batch[0] if asked.single else batch
 
     call = make_call("lookalike.v1.SearchService/Search", request, search_pb2.SearchResponse, parse)
@@ -279,6 +300,38 @@ def _length(batch: Any) -> int:
     if kind == "vectors":
         return int(batch.vectors.values.shape[0])
     return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
+
+
+def vectors(given: Mapping[str, Any], *, space: str) -> Call[Float32]:
+    asked = query(given)
+    queries = _length(asked.batch)
+    request = search_pb2.GetVectorsRequest(query=asked.batch, space=space)
+
+    def parse(reply: search_pb2.GetVectorsResponse) -> Float32:
+        found = _replies.vectors(reply, queries)
+        single: Float32 = found[0]
+        return single if asked.single else found
+
+    return make_call("lookalike.v1.SearchService/GetVectors", request, search_pb2.GetVectorsResponse, parse)
+
+
+def _distance(value: float | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)) or not value >= 0:
+        raise InvalidArgumentError(f"max_distance={value!r} must be a number of at least 0.")
+    return float(value)
+
+
+def _grouping(column: str | None, per_group: int) -> search_pb2.Grouping | None:
+    count = as_count("per_group", per_group, 1)
+    if column is None:
+        if count != 1:
+            raise InvalidArgumentError("per_group= says how many neighbours a group has; it goes with group_by=.")
+        return None
+    if not isinstance(column, str) or not column:
+        raise InvalidArgumentError(f"group_by={column!r} must be the name of a column.")
+    return search_pb2.Grouping(column=column, per_group=count)
 
 
 def _names(fields: Fields) -> list[str]:

@@ -40,7 +40,9 @@ class Neighbors(Columns[Neighbor]):
     Euclidean distance, as the index measures. labels: None where an image has
     none. uris: where each image's bytes are; None unless asked for. error: why
     there are none, where the query failed with errors="rows". attributes: the
-    columns that were asked for. Arrays are read-only.
+    columns that were asked for. vectors: float32, (m, dim), the stored vectors;
+    None unless asked for. group_sizes: with `group_by`, the number of neighbours in
+    each group, which follow one another; None otherwise. Arrays are read-only.
     """
 
     ids: Int64
@@ -51,8 +53,22 @@ class Neighbors(Columns[Neighbor]):
     served: Served
     error: str | None = None
     attributes: Attributes = field(default_factory=Attributes)
+    vectors: Float32 | None = None
+    group_sizes: tuple[int, ...] | None = None
 
-    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris", "attributes")
+    _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris", "attributes", "vectors")
+
+    @property
+    def groups(self) -> tuple[Neighbors, ...]:
+        """The neighbours of each group, that of the nearest first; all of them in one without `group_by`."""
+        if self.group_sizes is None:
+            return (self,)
+        ends = np.cumsum(self.group_sizes).tolist()
+        return tuple(self[end - size : end] for size, end in zip(self.group_sizes, ends, strict=True))
+
+    def _slice(self, rows: slice) -> Self:
+        # A part is of no groups.
+        return dataclasses.replace(super()._slice(rows), group_sizes=None)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,7 +108,8 @@ class NeighborsBatch(Columns[Neighbors]):
     query i has the rows offsets[i]:offsets[i + 1]. counts: int32, (n,). offsets:
     int64, (n + 1,). ids: int64, (sum of counts,). distances: float32, likewise.
     errors: with errors="rows", why a query has no neighbours, by its row.
-    attributes: the columns that were asked for. Arrays are read-only.
+    attributes: the columns that were asked for. vectors: float32, (sum of counts,
+    dim). group_sizes: those of each query. Arrays are read-only.
     """
 
     counts: Int32
@@ -105,6 +122,8 @@ class NeighborsBatch(Columns[Neighbors]):
     served: Served
     errors: Mapping[int, str] = field(default_factory=dict)
     attributes: Attributes = field(default_factory=Attributes)
+    vectors: Float32 | None = None
+    group_sizes: tuple[tuple[int, ...], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -128,6 +147,8 @@ class NeighborsBatch(Columns[Neighbors]):
             uris=None if self.uris is None else tuple(self.uris[hit] for hit in hits),
             errors={place: self.errors[row] for place, row in enumerate(wanted) if row in self.errors},
             attributes=self.attributes.taken(hits),
+            vectors=None if self.vectors is None else _read_only(self.vectors[hits]),
+            group_sizes=None if self.group_sizes is None else self.group_sizes[rows],
         )
 
     def _table(self) -> Mapping[str, Column]:
@@ -151,11 +172,18 @@ class NeighborsBatch(Columns[Neighbors]):
         uris = None if self.uris is None else self.uris[rows]
         keys, labels, error = self.keys[rows], self.labels[rows], self.errors.get(index)
         ids, distances, attributes = self.ids[rows], self.distances[rows], self.attributes[rows]
-        return Neighbors(ids, keys, labels, distances, uris, self.served, error, attributes)
+        vectors = None if self.vectors is None else self.vectors[rows]
+        sizes = None if self.group_sizes is None else self.group_sizes[index]
+        return Neighbors(ids, keys, labels, distances, uris, self.served, error, attributes, vectors, sizes)
 
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
         return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbours{failed}>"
+
+
+def _read_only(array: Float32) -> Float32:
+    array.setflags(write=False)
+    return array
 
 
 def _columns(found: Neighbors | NeighborsBatch) -> dict[str, Column]:
@@ -167,6 +195,8 @@ def _columns(found: Neighbors | NeighborsBatch) -> dict[str, Column]:
     }
     if found.uris is not None:
         columns["uri"] = found.uris
+    if found.vectors is not None:
+        columns["vector"] = found.vectors
     return found.attributes.beside(columns)
 
 

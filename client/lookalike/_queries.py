@@ -17,6 +17,9 @@ from lookalike._pictures import Picture, is_single, picture_bytes
 from lookalike.v1 import types_pb2
 
 _INT64: Final = np.iinfo(np.int64)
+_INT32_MAX: Final = 2**31 - 1
+# What goes with a query, and is none.
+_WITH: Final = ("fingerprint", "box", "boxes")
 # The least normal float32: shorter vectors have lost their digits.
 _LEAST_NORM: Final = float(np.finfo(np.float32).tiny)
 
@@ -41,7 +44,7 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
     TypeError: an argument that there is not. InvalidArgumentError: not exactly
     one query, or one that cannot be.
     """
-    name = chosen({key: value for key, value in given.items() if key != "fingerprint"}, _KINDS)
+    name = chosen({key: value for key, value in given.items() if key not in _WITH}, _KINDS)
     batch = types_pb2.QueryBatch()
     failed: dict[int, str] | None = None
     if not _by_row(errors, name):
@@ -58,9 +61,38 @@ def query(given: Mapping[str, Any], errors: Errors = "raise") -> Query:
                 "fingerprint= tells the space of vectors; it goes with vector= or vectors= only."
             )
         batch.vectors.space_fingerprint = fingerprint
+    _add_boxes(batch, given, name)
     undirected = _undirected(wire.decode(batch.vectors.values)) if name.startswith("vector") else None
     # By row, the server tells which have no direction.
     return Query(batch, not name.endswith("s"), undirected if failed is None else None, failed)
+
+
+def _add_boxes(batch: types_pb2.QueryBatch, given: Mapping[str, Any], name: str) -> None:
+    """The parts of pictures that are asked about; InvalidArgumentError where there is no picture."""
+    box, boxes = given.get("box"), given.get("boxes")
+    if box is None and boxes is None:
+        return
+    if (box is not None) != (name == "image") or (boxes is not None) != (name == "images"):
+        raise InvalidArgumentError("box= goes with image=, and boxes= with images=.")
+    listed = [box] if boxes is None else several("boxes", boxes)
+    if len(listed) != len(batch.images.data):
+        raise InvalidArgumentError(f"boxes= has {len(listed)} boxes for {len(batch.images.data)} pictures.")
+    for one in listed:
+        batch.images.boxes.append(_box(one))
+
+
+def _box(box: object) -> types_pb2.Box:
+    """A box on the wire; one without a size for None, which means the whole picture."""
+    if box is None:
+        return types_pb2.Box()
+    numbers = [as_int(one) for one in box] if isinstance(box, Iterable) and not isinstance(box, str) else []
+    if len(numbers) != 4 or any(one is None or not 0 <= one <= _INT32_MAX for one in numbers) or 0 in numbers[2:]:
+        raise InvalidArgumentError(
+            f"A box is (x, y, width, height) in pixels of the upright picture, with a width and height of at least 1, "
+            f"not {box!r}."
+        )
+    x, y, width, height = (one or 0 for one in numbers)
+    return types_pb2.Box(x=x, y=y, width=width, height=height)
 
 
 def chosen(given: Mapping[str, Any], names: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -68,13 +68,18 @@ def _plan(message: types_pb2.Plan) -> Plan:
     )
 
 
-def neighbors(
-    reply: search_pb2.SearchResponse, queries: int, uris: bool, failed: Mapping[int, str] = _NONE_FAILED
-) -> NeighborsBatch:
-    """The neighbours of `queries` queries, of which some had `failed` before they were sent.
+class Wanted(NamedTuple):
+    """Which columns of neighbours were asked for."""
 
-    `uris` tells whether that column was asked for.
-    """
+    uris: bool = False
+    vectors: bool = False
+    groups: bool = False
+
+
+def neighbors(
+    reply: search_pb2.SearchResponse, queries: int, wanted: Wanted, failed: Mapping[int, str] = _NONE_FAILED
+) -> NeighborsBatch:
+    """The neighbours of `queries` queries, of which some had `failed` before they were sent."""
     columns = reply.neighbors
     counts = np.array(columns.counts, np.int32)
     offsets = np.zeros(len(counts) + 1, np.int64)
@@ -91,11 +96,38 @@ def neighbors(
         keys=_texts(columns.keys, total),
         labels=_labels(columns.labels, total),
         distances=_array(columns.distances, np.float32, (total,)),
-        uris=_texts(columns.uris, total) if uris else None,
+        uris=_texts(columns.uris, total) if wanted.uris else None,
+        vectors=_matrix(columns.vectors, total) if wanted.vectors else None,
+        group_sizes=_groups(columns, counts) if wanted.groups else None,
         attributes=_attributes.read(columns.attributes, total),
         served=served(reply.served),
         errors=_errors(reply.errors, queries, failed),
     )
+
+
+def vectors(reply: search_pb2.GetVectorsResponse, queries: int) -> npt.NDArray[np.float32]:
+    """The vectors (queries, dim) of so many queries."""
+    return _matrix(reply.vectors, queries)
+
+
+def _matrix(tensor: types_pb2.Tensor, rows: int) -> npt.NDArray[np.float32]:
+    """float32 (rows, dim)."""
+    if not rows and not tensor.shape:
+        return np.empty((0, 0), np.float32)
+    array = wire.decode(tensor)
+    _require(array.dtype == np.float32 and array.ndim == 2 and len(array) == rows, f"{rows} rows have other vectors")
+    return array
+
+
+def _groups(columns: search_pb2.Neighbors, counts: npt.NDArray[np.int32]) -> tuple[tuple[int, ...], ...]:
+    """The sizes of the groups of each query."""
+    sizes, start, found = list(columns.group_sizes), 0, []
+    _require(len(columns.group_counts) == len(counts), "the groups are of other queries")
+    for groups, count in zip(columns.group_counts, counts.tolist(), strict=True):
+        found.append(tuple(sizes[start : start + groups]))
+        _require(sum(found[-1]) == count, f"groups of {sum(found[-1])} neighbours have {count}")
+        start += groups
+    return tuple(found)
 
 
 def members(message: cluster_pb2.Members) -> Members:

@@ -11,6 +11,7 @@ import grpc
 
 from lookalike import _calls, _forks, _request
 from lookalike._arguments import (
+    AnyImages,
     ClustersMany,
     ClustersOne,
     Errors,
@@ -19,13 +20,17 @@ from lookalike._arguments import (
     ManyImages,
     OneImage,
     Order,
+    Pictures,
+    SearchExamples,
     SearchMany,
     SearchOne,
+    Weights,
 )
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._columns import Float32
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._filters import Where
 from lookalike._labels import Label, Labels
@@ -139,6 +144,8 @@ class Client(Experiments):
     def search(self, *, timeout: float | None = None, **ask: Unpack[SearchOne]) -> Neighbors: ...
     @overload
     def search(self, *, timeout: float | None = None, **ask: Unpack[SearchMany]) -> NeighborsBatch: ...
+    @overload
+    def search(self, *, timeout: float | None = None, **ask: Unpack[SearchExamples]) -> Neighbors: ...
     def search(
         self,
         *,
@@ -152,6 +159,12 @@ class Client(Experiments):
         where: Where | None = None,
         fields: Fields = (),
         explain: bool = False,
+        max_distance: float | None = None,
+        not_keys: Sequence[str] | None = None,
+        weights: Weights | None = None,
+        group_by: str | None = None,
+        per_group: int = 1,
+        with_vectors: bool = False,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -169,7 +182,22 @@ class Client(Experiments):
         min(k, matches) neighbours, all of which match, and `recall` means what it
         means without one. `fields` are columns that come with the neighbours, "*" all
         attributes of the collection. `served.plan` tells how a search with a filter
-        was made, and with `explain` any search.
+        was made, and with `explain` any search. `with_vectors` brings the stored
+        vectors along.
+
+        `max_distance` leaves farther neighbours out, so that `k` is but a bound. With
+        `group_by`, a column, there are `k` groups of up to `per_group` neighbours of
+        equal values, fewer where no further group matches: `groups` of the result.
+        Images without a value are in no group. `box` is the part of `image` that is
+        asked about, (x, y, width, height) in pixels of the upright picture; `boxes`
+        are those of `images`.
+
+        With `not_keys`, which may be empty, `keys` are examples of what is looked for
+        and `not_keys` counter-examples, and the result is a single one. The query
+        is 0.75 times the mean of the examples less 0.15 times that of the
+        counter-examples, besides the `key`, `id`, `image` or `vector` that is given;
+        `weights` are other numbers than (1, 0.75, 0.15). Vectors have length 1 first
+        where distances are cosine. Examples are no neighbours, unless `include_self`.
 
         With `errors` "rows", a query of a batch that cannot be answered has no
         neighbours, and `errors` of the result says why, by row: a picture that cannot
@@ -202,12 +230,41 @@ class Client(Experiments):
             where=where,
             fields=fields,
             explain=explain,
+            max_distance=max_distance,
+            not_keys=not_keys,
+            weights=weights,
+            group_by=group_by,
+            per_group=per_group,
+            with_vectors=with_vectors,
             errors=errors,
         )
         if call.undirected is not None:
             # Rare, and only the collection tells whether distances are cosine.
             _calls.check_direction(call.undirected, space, self.info(timeout=timeout))
         return self._send(call, timeout)
+
+    def vectors(self, *, space: str = "", timeout: float | None = None, **which: Unpack[AnyImages]) -> Float32:
+        """The stored vectors of images, float32: of shape (dim,) of a `key` or an `id`, (n, dim) of several.
+
+        `space` is the collection's default one when "".
+
+        >>> client.vectors(keys=["dogs/00.jpg", "cats/09.jpg"]).shape
+        (2, 2)
+        """
+        return self._send(_calls.vectors(which, space=space), timeout)
+
+    def embed(self, *, space: str = "", timeout: float | None = None, **pictures: Unpack[Pictures]) -> Float32:
+        """Embed a picture, or several: float32 of shape (dim,) of an `image`, (n, dim) of `images`.
+
+        The vectors are those of the network of a `space`, the collection's default
+        one when "". `box`, or `boxes`, are the parts of the pictures to embed, each
+        (x, y, width, height) in pixels, after EXIF orientation has been applied.
+
+        >>> from PIL import Image
+        >>> client.embed(image=Image.new("RGB", (8, 8))).tolist()
+        [1.0, 0.0]
+        """
+        return self._send(_calls.vectors(pictures, space=space), timeout)
 
     @overload
     def clusters(self, *, timeout: float | None = None, **ask: Unpack[ClustersOne]) -> Memberships: ...

@@ -19,6 +19,7 @@ from lookalike import _calls, _forks, _request, _sync
 from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
 from lookalike._arguments import (
+    AnyImages,
     ClustersMany,
     ClustersOne,
     Errors,
@@ -27,13 +28,17 @@ from lookalike._arguments import (
     ManyImages,
     OneImage,
     Order,
+    Pictures,
+    SearchExamples,
     SearchMany,
     SearchOne,
+    Weights,
 )
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
+from lookalike._columns import Float32
 from lookalike._errors import ClosedError, DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._filters import Where
 from lookalike._labels import Label, Labels
@@ -117,6 +122,8 @@ class Client(Experiments):
     async def search(self, *, timeout: float | None = None, **ask: Unpack[SearchOne]) -> Neighbors: ...
     @overload
     async def search(self, *, timeout: float | None = None, **ask: Unpack[SearchMany]) -> NeighborsBatch: ...
+    @overload
+    async def search(self, *, timeout: float | None = None, **ask: Unpack[SearchExamples]) -> Neighbors: ...
     async def search(
         self,
         *,
@@ -130,6 +137,12 @@ class Client(Experiments):
         where: Where | None = None,
         fields: Fields = (),
         explain: bool = False,
+        max_distance: float | None = None,
+        not_keys: Sequence[str] | None = None,
+        weights: Weights | None = None,
+        group_by: str | None = None,
+        per_group: int = 1,
+        with_vectors: bool = False,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -148,12 +161,28 @@ class Client(Experiments):
             where=where,
             fields=fields,
             explain=explain,
+            max_distance=max_distance,
+            not_keys=not_keys,
+            weights=weights,
+            group_by=group_by,
+            per_group=per_group,
+            with_vectors=with_vectors,
             errors=errors,
         )
         call = await asyncio.to_thread(make) if takes_long(query) else make()
         if call.undirected is not None:
             # Rare, and only the collection tells whether distances are cosine.
             _calls.check_direction(call.undirected, space, await self.info(timeout=timeout))
+        return await self._send(call, timeout)
+
+    async def vectors(self, *, space: str = "", timeout: float | None = None, **which: Unpack[AnyImages]) -> Float32:
+        """The stored vectors of images, float32: of shape (dim,) of a `key` or an `id`, (n, dim) of several."""
+        return await self._send(_calls.vectors(which, space=space), timeout)
+
+    async def embed(self, *, space: str = "", timeout: float | None = None, **pictures: Unpack[Pictures]) -> Float32:
+        """Embed a picture, or several: float32 of shape (dim,) of an `image`, (n, dim) of `images`."""
+        make = partial(_calls.vectors, pictures, space=space)
+        call = await asyncio.to_thread(make) if takes_long(pictures) else make()
         return await self._send(call, timeout)
 
     @overload

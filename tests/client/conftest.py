@@ -268,10 +268,18 @@ class Search(search_pb2_grpc.SearchServiceServicer):
             labels=[LABELS[i] for i in rows],
             uris=[f"/photos/{KEYS[i]}" for i in rows] if request.fields.uris else [],
         )
+        if request.fields.vectors:
+            neighbors.vectors.CopyFrom(wire.encode(VECTORS[rows].astype(np.float32)))
         served = self.toy.served(request.space or "toy", len(vectors), request.exact, nprobe)
         if request.HasField("filter"):
             served.plan.CopyFrom(types_pb2.Plan(strategy="exact", filter="label", matches=len(matches), rows=len(KEYS)))
         return search_pb2.SearchResponse(neighbors=neighbors, served=served, errors=told(errors))
+
+    def GetVectors(self, request, context):
+        vectors, _ = resolve(self.toy, request.query, context)
+        return search_pb2.GetVectorsResponse(
+            vectors=wire.encode(vectors.astype(np.float32)), space_fingerprint=FINGERPRINT, served=self.toy.served()
+        )
 
 
 def members_of(rows: list[int]) -> cluster_pb2.Members:

@@ -157,3 +157,45 @@ def test_columns_that_do_not_fit_are_refused(client, toy):
     toy.change = lambda method, reply: reply.images.attributes.add(name="price", type="string", texts=["x"])
     with pytest.raises(lookalike.ProtocolError, match="11 rows have 1 values of 'price'"):
         list(client.images())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"key": "a", "max_distance": -1}, "max_distance=-1 must be a number of at least 0"),
+        ({"key": "a", "max_distance": float("nan")}, "max_distance=nan"),
+        ({"key": "a", "per_group": 2}, "it goes with group_by="),
+        ({"key": "a", "group_by": ""}, "must be the name of a column"),
+        ({"key": "a", "box": (1, 2, 3, 4)}, "box= goes with image="),
+        ({"image": b"x", "box": (1, 2, 0, 4)}, "A box is (x, y, width, height)"),
+        ({"images": [b"x"], "boxes": [None, None]}, "2 boxes for 1 pictures"),
+        ({"keys": ["a"], "weights": (1, 1, 1)}, "it goes with not_keys="),
+        ({"not_keys": []}, "at least one key"),
+        ({"not_keys": "abc"}, "takes a sequence of keys"),
+        ({"keys": ["a"], "not_keys": ["b"], "weights": (1, -1, 1)}, "three numbers of at least 0"),
+        ({"ids": [1, 2], "not_keys": ["b"]}, "Examples move one query"),
+    ],
+)
+def test_what_a_search_cannot_be_asked(client, arguments, sentence):
+    with pytest.raises(InvalidArgumentError) as error:
+        client.search(**arguments)
+    assert sentence in str(error.value)
+
+
+def test_a_search_by_examples_sends_them_beside_its_query(client, toy):
+    client.search(key="dogs/01.jpg", keys=["cats/05.jpg"], not_keys=["cats/06.jpg"], weights=(1, 2, 3))
+    sent = toy.requests[0]
+    assert (list(sent.feedback.keys), list(sent.feedback.not_keys)) == (["cats/05.jpg"], ["cats/06.jpg"])
+    assert (sent.feedback.query_weight, sent.feedback.weight, sent.feedback.not_weight) == (1, 2, 3)
+    assert list(sent.query.keys.values) == ["dogs/01.jpg"]
+
+
+def test_vectors_that_do_not_fit_are_refused(client, toy):
+    from lookalike import wire
+
+    def change(method, reply):
+        reply.neighbors.vectors.CopyFrom(wire.encode(np.zeros((3, 2), np.float32)))
+
+    toy.change = change
+    with pytest.raises(lookalike.ProtocolError, match="2 rows have other vectors"):
+        client.search(key="dogs/01.jpg", k=2, with_vectors=True)

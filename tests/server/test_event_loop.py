@@ -99,6 +99,15 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     for query in (by_vectors(LIMITS.max_batch), ids, keys):
         yield "Search", "the largest reply", search_pb2.SearchRequest(query=query, k=LIMITS.max_k, fields=every)
         yield "GetMembership", "the largest reply", cluster_pb2.GetMembershipRequest(query=query, members=100)
+    grouping = search_pb2.Grouping(column="label", per_group=2)
+    yield "Search", "groups", search_pb2.SearchRequest(query=ids, k=2, grouping=grouping)
+    feedback = search_pb2.Feedback(keys=keys.keys.values[:50], not_keys=keys.keys.values[50:100])
+    vectors = search_pb2.NeighborFields(vectors=True)
+    yield "Search", "examples", search_pb2.SearchRequest(query=ids, k=900, feedback=feedback)
+    yield "Search", "vectors", search_pb2.SearchRequest(query=ids, k=100, fields=vectors, max_distance=1)
+    for query in (ids, keys):
+        yield "GetVectors", "", search_pb2.GetVectorsRequest(query=query)
+    yield "GetVectors", "62 MiB of pictures", search_pb2.GetVectorsRequest(query=pictures)
     for query, what in ((long, "long keys"), (pictures, "62 MiB of pictures")):
         yield "Search", what, search_pb2.SearchRequest(query=query, k=1)
         yield "GetMembership", what, cluster_pb2.GetMembershipRequest(query=query)

@@ -9,7 +9,7 @@ from lookalike.v1 import search_pb2
 from lookalike_server.columns.columns import Columns
 from lookalike_server.columns.space_images import SpaceImages, Texts
 from lookalike_server.search.hits import Hits
-from lookalike_server.services.reply_writer import ReplySpec, write_batch, write_large
+from lookalike_server.services.reply_writer import ReplySpec, flat, write_batch, write_large
 
 IMAGES = 40
 TEXTS = Texts(keys=True, labels=True, uris=True)
@@ -54,7 +54,7 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
     own = None
     if ragged:
         rows[1, 2:], distances[1, 2:] = -1, np.inf
-        own = np.array([100 + images[rows[3, 1]], -5])
+        own = np.array([[100 + images[rows[3, 1]]], [-5]])
     calls = [
         ReplySpec(1, 2 if ragged else 4, None, Texts()),
         ReplySpec(2, 4, None, TEXTS),
@@ -70,7 +70,7 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
             there = [
                 (expected(images[row]), distance)
                 for row, distance in zip(rows[line], distances[line], strict=True)
-                if row >= 0 and (call.own is None or 100 + images[row] != call.own[query])
+                if row >= 0 and (call.own is None or 100 + images[row] != call.own[query, 0])
             ][: call.k]
             assert reply.counts[query] == len(there)
             hits += there
@@ -81,5 +81,5 @@ def test_each_call_gets_its_own_neighbors_and_texts(images, ragged):
             wanted = [hit[place] for hit, _ in hits] if getattr(call.texts, name) else []
             assert list(getattr(reply, name)) == wanted
     # A large reply is written in another way, and says the same.
-    large = write_large(space, found[1], calls[1])
+    large = write_large(space, flat(space, found[1], calls[1]), calls[1])
     assert search_pb2.SearchResponse.FromString(large).neighbors == replies[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +19,7 @@ from lookalike.cli._options import (
     space_option,
     subject_argument,
 )
+from lookalike.cli._search_options import boxed, examples_of, search_options, write_vectors
 from lookalike.cli._subject import Subject, explained, find_subject
 from lookalike.cli._text import served_lines, table, to_json
 
@@ -45,6 +47,7 @@ from lookalike.cli._text import served_lines, table, to_json
 @click.option("--include-self", is_flag=True, help="Do not leave out the image that a key names.")
 @where_option
 @fields_option
+@search_options
 @click.option("--explain", is_flag=True, help="Tell how the search was made, such as how many images match.")
 @key_option
 @json_option
@@ -62,12 +65,24 @@ def search(
     include_self: bool,
     where: str | None,
     fields: str,
+    max_distance: float | None,
+    like: tuple[str, ...],
+    unlike: tuple[str, ...],
+    group_by: str | None,
+    per_group: int,
+    box: tuple[int, int, int, int] | None,
+    vectors: Path | None,
     explain: bool,
     as_key: bool,
     as_json: bool,
     montage: str | None,
 ) -> None:
-    """Show the stored images that look most like IMAGE_OR_KEY: a picture file, or a stored image's key."""
+    """Show the stored images that look most like IMAGE_OR_KEY: a picture file, or a stored image's key.
+
+    With --like and --unlike, the query is moved towards the examples and away
+    from the counter-examples: 1 x query + 0.75 x mean of --like - 0.15 x mean of
+    --unlike, as Rocchio has it.
+    """
     if (nprobe is not None) + (recall is not None) + exact > 1:
         raise click.UsageError("Use at most one of --nprobe, --recall and --exact.")
     if montage is not None:
@@ -76,6 +91,7 @@ def search(
         check_output(montage)
     with open_client(server, tls, ca) as client:
         asked = find_subject(client, subject, as_key)
+        query = boxed(asked, box)
         with explained(asked, as_key):
             near = client.search(
                 k=k,
@@ -87,13 +103,21 @@ def search(
                 where=where,
                 fields=names_of(fields),
                 explain=explain,
-                **asked.query,
+                max_distance=max_distance,
+                group_by=group_by,
+                per_group=per_group,
+                with_vectors=vectors is not None,
+                **examples_of(like, unlike),
+                **query,
             )
+        if vectors is not None:
+            write_vectors(vectors, client, near, query)
         if montage is not None:
             _draw(client, asked, near, montage)
     click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k, explain))
-    if montage is not None:
-        click.echo(f"Wrote {montage}", err=as_json)
+    for written in (montage, vectors):
+        if written is not None:
+            click.echo(f"Wrote {written}", err=as_json)
 
 
 def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
@@ -110,7 +134,8 @@ def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
         )
         for rank, each in enumerate(near, 1)
     ]
-    return {"query": asked.named, "neighbors": rows, "served": dataclasses.asdict(near.served)}
+    groups = {} if near.group_sizes is None else {"group_sizes": list(near.group_sizes)}
+    return {"query": asked.named, "neighbors": rows, **groups, "served": dataclasses.asdict(near.served)}
 
 
 def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
@@ -119,7 +144,13 @@ def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
         (rank, each.distance, each.label, *(shown(each.attributes[name]) for name in names), each.key)
         for rank, each in enumerate(near, 1)
     ]
-    lines = [table(("rank", "distance", "label", *names, "key"), rows), served_lines(near.served, k)]
+    headers = ("rank", "distance", "label", *names, "key")
+    if near.group_sizes is not None:
+        # Of a group of several, the number stands before each.
+        groups = [number for number, size in enumerate(near.group_sizes, 1) for _ in range(size)]
+        rows = [(group, *row) for group, row in zip(groups, rows, strict=True)]
+        headers = ("group", *headers)
+    lines = [table(headers, rows), served_lines(near.served, k)]
     if explain and near.served.plan is not None:
         lines.append(f"plan: {near.served.plan}.")
     return "\n".join(lines)

@@ -31,6 +31,9 @@ class SearchRequest(google.protobuf.message.Message):
     ROW_ERRORS_FIELD_NUMBER: builtins.int
     FILTER_FIELD_NUMBER: builtins.int
     EXPLAIN_FIELD_NUMBER: builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: builtins.int
+    FEEDBACK_FIELD_NUMBER: builtins.int
+    GROUPING_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; empty for the collection's default."""
@@ -57,13 +60,15 @@ class SearchRequest(google.protobuf.message.Message):
     """
     explain: builtins.bool
     """Tell the plan, also without a filter: Served.plan."""
+    max_distance: builtins.float
+    """Only neighbours that are as near as this, or nearer; k bounds their number."""
     collection: builtins.str
     """The collection that is asked about, one of ListCollections; the server's
     only one, or the first, when empty.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
-        """What is asked about."""
+        """What is asked about; may be left out where `feedback` has examples."""
 
     @property
     def fields(self) -> global___NeighborFields:
@@ -72,6 +77,14 @@ class SearchRequest(google.protobuf.message.Message):
     @property
     def filter(self) -> lookalike.v1.filter_pb2.Filter:
         """Only images that match are neighbours: min(k, matches) of them."""
+
+    @property
+    def feedback(self) -> global___Feedback:
+        """Examples and counter-examples, which move each query."""
+
+    @property
+    def grouping(self) -> global___Grouping:
+        """Group the neighbours by a column: k groups for each query."""
 
     def __init__(
         self,
@@ -87,13 +100,100 @@ class SearchRequest(google.protobuf.message.Message):
         row_errors: builtins.bool = ...,
         filter: lookalike.v1.filter_pb2.Filter | None = ...,
         explain: builtins.bool = ...,
+        max_distance: builtins.float | None = ...,
+        feedback: global___Feedback | None = ...,
+        grouping: global___Grouping | None = ...,
         collection: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["effort", b"effort", "exact", b"exact", "fields", b"fields", "filter", b"filter", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "effort", b"effort", "exact", b"exact", "explain", b"explain", "fields", b"fields", "filter", b"filter", "include_self", b"include_self", "k", b"k", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "effort", b"effort", "exact", b"exact", "feedback", b"feedback", "fields", b"fields", "filter", b"filter", "grouping", b"grouping", "max_distance", b"max_distance", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "collection", b"collection", "effort", b"effort", "exact", b"exact", "explain", b"explain", "feedback", b"feedback", "fields", b"fields", "filter", b"filter", "grouping", b"grouping", "include_self", b"include_self", "k", b"k", "max_distance", b"max_distance", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_max_distance", b"_max_distance"]) -> typing.Literal["max_distance"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["effort", b"effort"]) -> typing.Literal["exact", "nprobe", "recall"] | None: ...
 
 global___SearchRequest = SearchRequest
+
+@typing.final
+class Feedback(google.protobuf.message.Message):
+    """Stored images that are like what is looked for, and others that are not. A
+    query becomes
+
+      query_weight * query + weight * mean(keys) - not_weight * mean(not_keys)
+
+    as Rocchio has it, of unit vectors where distances are cosine. Without a query
+    it is one query of the examples alone. Examples are no neighbours, unless
+    SearchRequest.include_self is set.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: builtins.int
+    NOT_KEYS_FIELD_NUMBER: builtins.int
+    QUERY_WEIGHT_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    NOT_WEIGHT_FIELD_NUMBER: builtins.int
+    query_weight: builtins.float
+    """At least 0; 1 when not set."""
+    weight: builtins.float
+    """At least 0; 0.75 when not set."""
+    not_weight: builtins.float
+    """At least 0; 0.15 when not set."""
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Keys of images that are alike."""
+
+    @property
+    def not_keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Keys of images that are not."""
+
+    def __init__(
+        self,
+        *,
+        keys: collections.abc.Iterable[builtins.str] | None = ...,
+        not_keys: collections.abc.Iterable[builtins.str] | None = ...,
+        query_weight: builtins.float | None = ...,
+        weight: builtins.float | None = ...,
+        not_weight: builtins.float | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_not_weight", b"_not_weight", "_query_weight", b"_query_weight", "_weight", b"_weight", "not_weight", b"not_weight", "query_weight", b"query_weight", "weight", b"weight"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_not_weight", b"_not_weight", "_query_weight", b"_query_weight", "_weight", b"_weight", "keys", b"keys", "not_keys", b"not_keys", "not_weight", b"not_weight", "query_weight", b"query_weight", "weight", b"weight"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_not_weight", b"_not_weight"]) -> typing.Literal["not_weight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_query_weight", b"_query_weight"]) -> typing.Literal["query_weight"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight", b"_weight"]) -> typing.Literal["weight"] | None: ...
+
+global___Feedback = Feedback
+
+@typing.final
+class Grouping(google.protobuf.message.Message):
+    """Neighbours in groups of equal values: the group of the nearest image first,
+    then that of the nearest image of another group, and so on. There are fewer
+    groups than k where no more images with a value of the column match. Images
+    without a value are in no group.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: builtins.int
+    PER_GROUP_FIELD_NUMBER: builtins.int
+    column: builtins.str
+    """A column of texts, integers, bools or times."""
+    per_group: builtins.int
+    """The nearest images of each group to return; 1 when 0. k times this is at
+    most Limits.max_k.
+    """
+    def __init__(
+        self,
+        *,
+        column: builtins.str = ...,
+        per_group: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column", b"column", "per_group", b"per_group"]) -> None: ...
+
+global___Grouping = Grouping
 
 @typing.final
 class NeighborFields(google.protobuf.message.Message):
@@ -105,12 +205,15 @@ class NeighborFields(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     URIS_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
     keys: builtins.bool
     """Fill Neighbors.keys."""
     labels: builtins.bool
     """Fill Neighbors.labels."""
     uris: builtins.bool
     """Fill Neighbors.uris. PERMISSION_DENIED: the caller may not see them."""
+    vectors: builtins.bool
+    """Fill Neighbors.vectors."""
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Fill Neighbors.attributes with these columns; "*" means all attributes of
@@ -125,8 +228,9 @@ class NeighborFields(google.protobuf.message.Message):
         labels: builtins.bool = ...,
         uris: builtins.bool = ...,
         attributes: collections.abc.Iterable[builtins.str] | None = ...,
+        vectors: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "keys", b"keys", "labels", b"labels", "uris", b"uris", "vectors", b"vectors"]) -> None: ...
 
 global___NeighborFields = NeighborFields
 
@@ -145,6 +249,9 @@ class Neighbors(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     URIS_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
+    GROUP_COUNTS_FIELD_NUMBER: builtins.int
+    GROUP_SIZES_FIELD_NUMBER: builtins.int
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """How many neighbours each query has; their sum is the columns' length."""
@@ -171,7 +278,23 @@ class Neighbors(google.protobuf.message.Message):
 
     @property
     def attributes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.filter_pb2.AttributeValues]:
-        """The columns asked for, in that order."""
+        """The columns asked for, in that order. With SearchRequest.grouping its column
+        is one of them.
+        """
+
+    @property
+    def vectors(self) -> lookalike.v1.types_pb2.Tensor:
+        """float32, neighbours x dim: the stored vectors, when asked for."""
+
+    @property
+    def group_counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """With SearchRequest.grouping, how many groups each query has."""
+
+    @property
+    def group_sizes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """The number of neighbours in each group, those of query 0 first. A group's
+        neighbours follow one another, nearest first.
+        """
 
     def __init__(
         self,
@@ -183,11 +306,86 @@ class Neighbors(google.protobuf.message.Message):
         labels: collections.abc.Iterable[builtins.str] | None = ...,
         uris: collections.abc.Iterable[builtins.str] | None = ...,
         attributes: collections.abc.Iterable[lookalike.v1.filter_pb2.AttributeValues] | None = ...,
+        vectors: lookalike.v1.types_pb2.Tensor | None = ...,
+        group_counts: collections.abc.Iterable[builtins.int] | None = ...,
+        group_sizes: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "counts", b"counts", "distances", b"distances", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "counts", b"counts", "distances", b"distances", "group_counts", b"group_counts", "group_sizes", b"group_sizes", "ids", b"ids", "keys", b"keys", "labels", b"labels", "uris", b"uris", "vectors", b"vectors"]) -> None: ...
 
 global___Neighbors = Neighbors
+
+@typing.final
+class GetVectorsRequest(google.protobuf.message.Message):
+    """Asks for vectors."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    QUERY_FIELD_NUMBER: builtins.int
+    ROW_ERRORS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; empty for the collection's default."""
+    row_errors: builtins.bool
+    """As SearchRequest.row_errors; the vector of such a row is NaN."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    @property
+    def query(self) -> lookalike.v1.types_pb2.QueryBatch:
+        """Which images, by key or id, or pictures."""
+
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        query: lookalike.v1.types_pb2.QueryBatch | None = ...,
+        row_errors: builtins.bool = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["query", b"query"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "query", b"query", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+
+global___GetVectorsRequest = GetVectorsRequest
+
+@typing.final
+class GetVectorsResponse(google.protobuf.message.Message):
+    """Vectors in the order asked for."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: builtins.int
+    SPACE_FINGERPRINT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
+    space_fingerprint: builtins.str
+    """The fingerprint of the space."""
+    @property
+    def vectors(self) -> lookalike.v1.types_pb2.Tensor:
+        """float32, n x dim, as the network gave them."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[lookalike.v1.types_pb2.RowError]:
+        """The rows without a vector, by ascending row."""
+
+    def __init__(
+        self,
+        *,
+        vectors: lookalike.v1.types_pb2.Tensor | None = ...,
+        space_fingerprint: builtins.str = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+        errors: collections.abc.Iterable[lookalike.v1.types_pb2.RowError] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["served", b"served", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "served", b"served", "space_fingerprint", b"space_fingerprint", "vectors", b"vectors"]) -> None: ...
+
+global___GetVectorsResponse = GetVectorsResponse
 
 @typing.final
 class SearchResponse(google.protobuf.message.Message):

@@ -20,6 +20,11 @@ class SearchServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_search__pb2.SearchResponse.FromString,
                 )
+        self.GetVectors = channel.unary_unary(
+                '/lookalike.v1.SearchService/GetVectors',
+                request_serializer=lookalike_dot_v1_dot_search__pb2.GetVectorsRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_search__pb2.GetVectorsResponse.FromString,
+                )
 
 
 class SearchServiceServicer(object):
@@ -38,6 +43,16 @@ class SearchServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVectors(self, request, context):
+        """Returns the vectors of stored images, or of pictures, which are embedded.
+
+        INVALID_ARGUMENT: a picture that cannot be read, or vectors as the query;
+        NOT_FOUND: unknown key or id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -45,6 +60,11 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=lookalike_dot_v1_dot_search__pb2.SearchRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_search__pb2.SearchResponse.SerializeToString,
+            ),
+            'GetVectors': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVectors,
+                    request_deserializer=lookalike_dot_v1_dot_search__pb2.GetVectorsRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_search__pb2.GetVectorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -71,5 +91,22 @@ class SearchService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.SearchService/Search',
             lookalike_dot_v1_dot_search__pb2.SearchRequest.SerializeToString,
             lookalike_dot_v1_dot_search__pb2.SearchResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetVectors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.SearchService/GetVectors',
+            lookalike_dot_v1_dot_search__pb2.GetVectorsRequest.SerializeToString,
+            lookalike_dot_v1_dot_search__pb2.GetVectorsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -33,6 +33,16 @@ class SearchServiceStub:
     recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
     """
 
+    GetVectors: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.search_pb2.GetVectorsRequest,
+        lookalike.v1.search_pb2.GetVectorsResponse,
+    ]
+    """Returns the vectors of stored images, or of pictures, which are embedded.
+
+    INVALID_ARGUMENT: a picture that cannot be read, or vectors as the query;
+    NOT_FOUND: unknown key or id.
+    """
+
 class SearchServiceAsyncStub:
     """Top-k similarity search."""
 
@@ -46,6 +56,16 @@ class SearchServiceAsyncStub:
     (zero) where distances are cosine; NOT_FOUND: unknown key or
     id; FAILED_PRECONDITION: the space has no index, or cannot reach the
     recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
+    """
+
+    GetVectors: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.search_pb2.GetVectorsRequest,
+        lookalike.v1.search_pb2.GetVectorsResponse,
+    ]
+    """Returns the vectors of stored images, or of pictures, which are embedded.
+
+    INVALID_ARGUMENT: a picture that cannot be read, or vectors as the query;
+    NOT_FOUND: unknown key or id.
     """
 
 class SearchServiceServicer(metaclass=abc.ABCMeta):
@@ -63,6 +83,18 @@ class SearchServiceServicer(metaclass=abc.ABCMeta):
         (zero) where distances are cosine; NOT_FOUND: unknown key or
         id; FAILED_PRECONDITION: the space has no index, or cannot reach the
         recall that was asked for; RESOURCE_EXHAUSTED: the queue is full.
+        """
+
+    @abc.abstractmethod
+    def GetVectors(
+        self,
+        request: lookalike.v1.search_pb2.GetVectorsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.search_pb2.GetVectorsResponse, collections.abc.Awaitable[lookalike.v1.search_pb2.GetVectorsResponse]]:
+        """Returns the vectors of stored images, or of pictures, which are embedded.
+
+        INVALID_ARGUMENT: a picture that cannot be read, or vectors as the query;
+        NOT_FOUND: unknown key or id.
         """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

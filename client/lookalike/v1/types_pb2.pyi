@@ -128,18 +128,59 @@ class Images(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DATA_FIELD_NUMBER: builtins.int
+    BOXES_FIELD_NUMBER: builtins.int
     @property
     def data(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
         """One file for each query."""
+
+    @property
+    def boxes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Box]:
+        """The part of each picture that is asked about; empty where all of every
+        picture is.
+        """
 
     def __init__(
         self,
         *,
         data: collections.abc.Iterable[builtins.bytes] | None = ...,
+        boxes: collections.abc.Iterable[global___Box] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["boxes", b"boxes", "data", b"data"]) -> None: ...
 
 global___Images = Images
+
+@typing.final
+class Box(google.protobuf.message.Message):
+    """A part of a picture in pixels, after EXIF orientation has been applied. A box
+    without width and height means the whole picture. INVALID_ARGUMENT: it is not
+    within the picture.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    X_FIELD_NUMBER: builtins.int
+    Y_FIELD_NUMBER: builtins.int
+    WIDTH_FIELD_NUMBER: builtins.int
+    HEIGHT_FIELD_NUMBER: builtins.int
+    x: builtins.int
+    """The left border."""
+    y: builtins.int
+    """The upper border."""
+    width: builtins.int
+    """The width, at least 1."""
+    height: builtins.int
+    """The height, at least 1."""
+    def __init__(
+        self,
+        *,
+        x: builtins.int = ...,
+        y: builtins.int = ...,
+        width: builtins.int = ...,
+        height: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["height", b"height", "width", b"width", "x", b"x", "y", b"y"]) -> None: ...
+
+global___Box = Box
 
 @typing.final
 class Keys(google.protobuf.message.Message):

@@ -15,6 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
@@ -84,8 +85,8 @@ class QueryEmbedder:
     ) -> None:
         self.close()
 
-    def embed(self, files: Sequence[bytes]) -> Float32:
-        """Embed encoded pictures: float32 of shape (n, dim), in their order.
+    def embed(self, files: Sequence[bytes | Boxed]) -> Float32:
+        """Embed encoded pictures, or parts of them: float32 of shape (n, dim), in their order.
 
         DecodeError names the first that cannot be decoded by its position, from 0.
         """
@@ -94,7 +95,7 @@ class QueryEmbedder:
             raise DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)
         return embedded.vectors
 
-    def timed(self, files: Sequence[bytes]) -> Embedded:
+    def timed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         """The embeddings with the time that they took; pictures that cannot be decoded are told, and fail no other."""
         started = time.perf_counter()
         decoded, failed = [], {}

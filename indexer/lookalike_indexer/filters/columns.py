@@ -22,6 +22,7 @@ from lookalike_indexer.filters.tree import Operator, Value
 
 Bools = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
+Int32 = npt.NDArray[np.int32]
 Kind = Literal["bool", "int64", "float64", "string", "timestamp", "list<string>"]
 
 # True where something is true of the rows from the first number to before the second.
@@ -61,6 +62,13 @@ class Column(Protocol):
 
     def taken(self, rows: Int64) -> pa.Array:
         """The values of some rows (n,), null where there is none."""
+        ...
+
+    def groups(self) -> tuple[Int32, int]:
+        """Rows of equal values: a number from 0 on for each row (rows,), -1 for none, and how many there are.
+
+        TypeError: values of the type make no groups.
+        """
         ...
 
 
@@ -121,6 +129,15 @@ class Numbers:
         return pa.array(
             values.view("datetime64[us]") if self.kind == "timestamp" else values, types[self.kind], mask=mask
         )
+
+    def groups(self) -> tuple[Int32, int]:
+        if self.kind == "float64":
+            raise TypeError("floats make no groups")
+        found, codes = np.unique(self._values, return_inverse=True)
+        groups = codes.astype(np.int32)
+        if self._present is not None:
+            groups[~self._present] = -1
+        return groups, len(found)
 
     def _wanted(self, operator: Operator, value: Value) -> tuple[Operator, Any] | bool:
         """A comparison with a value of the column's own type that says the same, or what it comes to for every value.
@@ -235,6 +252,11 @@ class Coded:
         codes = self._codes[rows]
         return self._texts.taken(codes, codes == self._none)
 
+    def groups(self) -> tuple[Int32, int]:
+        groups = self._codes.astype(np.int32)
+        groups[self._codes == self._none] = -1
+        return groups, len(self._texts)
+
 
 class Postings:
     """Lists of texts: the elements of all rows one after another, and for each different text the rows that have it."""
@@ -288,3 +310,6 @@ class Postings:
         places = np.concatenate(elements) if elements else self._places[:0]
         offsets = pa.array(np.concatenate([[0], np.cumsum(ends - starts)]), pa.int32())
         return pa.ListArray.from_arrays(offsets, self._texts.taken(places), mask=pa.array(~self._present[rows]))
+
+    def groups(self) -> tuple[Int32, int]:
+        raise TypeError("lists make no groups")

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.manifest import AttributesEntry
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.filters.columns import Bools, Coded, Column, Int64, Kind, Numbers, Postings
+from lookalike_indexer.filters.columns import Bools, Coded, Column, Int32, Int64, Kind, Numbers, Postings
 from lookalike_indexer.filters.texts import SortedTexts
 
 T = TypeVar("T")
@@ -96,6 +96,10 @@ class FilterColumns:
     def column(self, name: str) -> Column:
         """A column of `kinds`; KeyError: there is none."""
         return self._once("column", name, self._read_column)
+
+    def groups(self, name: str) -> tuple[Int32, int]:
+        """The images with equal values of a column, see Column.groups."""
+        return self._once("groups", name, lambda name: self.column(name).groups())
 
     def clustering(self, name: str) -> str:
         """The "space/name" of a clustering, the current one for ""; NotFoundError, NotBuiltError: there is none."""
@@ -246,6 +250,8 @@ def _postings(column: pa.ChunkedArray, rows: Int64, images: int) -> Postings:
 def _size(kept: Any) -> int:
     if isinstance(kept, Assignment):
         return kept.clusters.nbytes + kept.distances.nbytes
+    if isinstance(kept, tuple):
+        return int(kept[0].nbytes)
     if isinstance(kept, Prediction):
         return kept.classes.nbytes + kept.probabilities.nbytes
     return int(kept.nbytes)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from PIL import Image
+
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError, DecodeErrorKind
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.decode import decode, plain_jpeg_size
 from lookalike_indexer.images.preprocessing import Pixels, can_resize, geometric
 from lookalike_indexer.sources.fetch import fetch
@@ -56,14 +59,17 @@ class Expected:
     sha256: str
 
 
-# An image to prepare: its URI, its encoded bytes, or either with a digest; one that is rejected already stays so.
-Asked = str | bytes | Expected | Rejected
+# An image to prepare: its URI, its encoded bytes, either with a digest, or a part of a picture; one that is rejected
+# already stays so.
+Asked = str | bytes | Expected | Boxed | Rejected
 
 
 def prepare_for_gpu(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
     """A JPEG whose pixels lie as they should is left encoded; every other image is prepared."""
     if isinstance(image, Rejected):
         return image
+    if isinstance(image, Boxed):
+        return prepare(image, spec, limits)
     try:
         data, sha256 = _read(image, limits)
     except DecodeError as error:
@@ -77,9 +83,10 @@ def prepare(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepa
     if isinstance(image, Rejected):
         return image
     try:
-        data, sha256 = _read(image, limits)
+        data, sha256 = _read(image.image if isinstance(image, Boxed) else image, limits)
         decoded = decode(data, limits)
-        pixels = geometric(decoded.image, spec)
+        whole = decoded.image
+        pixels = geometric(_cut(whole, image.box) if isinstance(image, Boxed) else whole, spec)
     except DecodeError as error:
         return Rejected(str(error), error.kind)
     except MemoryError:
@@ -98,3 +105,13 @@ def _read(image: str | bytes | Expected, limits: ImageLimits) -> tuple[bytes, st
             kind="changed",
         )
     return data, sha256
+
+
+def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
+    """A part of a picture; DecodeError when it is not within the picture."""
+    left, top, width, height = box
+    if min(left, top) < 0 or min(width, height) < 1 or left + width > image.width or top + height > image.height:
+        raise DecodeError(
+            f"the box {left},{top},{width},{height} is not within the picture of {image.width} x {image.height} pixels"
+        )
+    return image.crop((left, top, left + width, top + height))

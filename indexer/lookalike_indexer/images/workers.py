@@ -22,8 +22,17 @@ from pebble import ProcessExpired
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.confined import ConfinedPool
-from lookalike_indexer.images.prepare import Asked, Encoded, Expected, Prepared, Rejected, prepare, prepare_for_gpu
+from lookalike_indexer.images.prepare import (
+    Asked,
+    Encoded,
+    Expected,
+    Prepared,
+    Rejected,
+    prepare,
+    prepare_for_gpu,
+)
 
 # Of encoded images that are given as bytes, those of a Parquet file for example, no more wait than a chunk beyond this.
 BYTES_AHEAD = 256 << 20
@@ -118,8 +127,8 @@ class DecodePool:
             for chunk in waiting:
                 chunk.future.cancel()
 
-    def prepare(self, images: list[bytes]) -> list[Result]:
-        """Prepare a few encoded pictures, each as a task of its own."""
+    def prepare(self, images: Sequence[bytes | Boxed]) -> list[Result]:
+        """Prepare a few encoded pictures, or parts of them, each as a task of its own."""
         futures = [self._schedule([image]) for image in images]
         return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
 
@@ -130,7 +139,7 @@ class DecodePool:
         future = self._pool.schedule(function, arguments, self._settings.timeout)
         return _Chunk([tag for tag, _ in taken], images, future)
 
-    def _schedule(self, images: list[Asked] | list[bytes]) -> Future[Sequence[Result]]:
+    def _schedule(self, images: Sequence[Asked]) -> Future[Sequence[Result]]:
         return self._pool.schedule(_prepare_all, (images, self._spec, self._settings.limits), self._settings.timeout)
 
     def _results(self, chunk: _Chunk[T]) -> Sequence[Passed]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +42,10 @@ class SpaceImages:
         """The rows of `Columns` of some rows of the space."""
         return rows if self._rows is None else self._rows[rows]
 
+    def of_images(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """What is known of each image of `Columns` (images,), for the rows of the space; not always a copy."""
+        return values if self._rows is None else values[self._rows]
+
     def texts(self, rows: Int64, wanted: Texts) -> ImageTexts:
         """The texts of some rows (n,) that are wanted."""
         if not any(wanted):
@@ -56,4 +60,4 @@ class SpaceImages:
 
     def mask(self, images: Bools) -> RowMask:
         """The rows of the images that are true in `images` (images,), which are those of `Columns`."""
-        return RowMask(images if self._rows is None else images[self._rows])
+        return RowMask(self.of_images(images))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batcher import Answer, Observe, Rules
 from lookalike_server.common.errors import ExpiredError, OverloadedError
@@ -50,7 +51,7 @@ class Embedder(Protocol):
         """True while it gives no sign of life; it ends soon if that lasts."""
         ...
 
-    def embed(self, files: list[bytes]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         """The embeddings of encoded pictures, with the reasons of those that cannot be decoded."""
         ...
 
@@ -74,7 +75,7 @@ class _Work:
     reader: CollectionReader
     space: str
     fingerprint: str
-    files: list[bytes]
+    files: Sequence[bytes | Boxed]
     # Whether pictures that cannot be decoded are told, and the others embedded.
     row_errors: bool = False
     # The position of the first file in its call.
@@ -126,7 +127,12 @@ class EmbedQueue:
         )
 
     async def embed(
-        self, snapshot: Snapshot, space: str, files: list[bytes], deadline: float | None, row_errors: bool = False
+        self,
+        snapshot: Snapshot,
+        space: str,
+        files: Sequence[bytes | Boxed],
+        deadline: float | None,
+        row_errors: bool = False,
     ) -> Answer[Embedded]:
         """The embeddings of pictures in a space.
 

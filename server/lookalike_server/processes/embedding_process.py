@@ -15,6 +15,7 @@ from typing import Any
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.common.placement_choice import Placement
 from lookalike_server.common.settings import CollectionSettings
 from lookalike_server.common.thread_budget import ThreadBudget
@@ -62,7 +63,7 @@ class ProcessEmbedder:
         """Whether the process is there and gives no sign of life."""
         return self._child.hung
 
-    def embed(self, files: list[bytes]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
 
         DeviceError: the process ended, or had hung and was killed; the next
@@ -92,7 +93,7 @@ def embedder_opener(
 
 
 @contextmanager
-def _opened(opening: Opening) -> Iterator[Callable[[list[bytes] | None], Any]]:
+def _opened(opening: Opening) -> Iterator[Callable[[Sequence[bytes | Boxed] | None], Any]]:
     """The process: answers files with their embeddings, and None with the fingerprint of its network."""
     from lookalike_indexer.embedding.query import QueryEmbedder
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import call_record as record
 from lookalike_server.common.errors import ArgumentError
@@ -106,7 +107,7 @@ class Resolver:
         self,
         snapshot: Snapshot,
         space: Space,
-        files: list[bytes],
+        files: Sequence[bytes | Boxed],
         distinct: Distinct,
         failed: dict[int, str],
         deadline: float | None,
@@ -147,6 +148,10 @@ class Resolver:
             raise ArgumentError(
                 f"query.{kind}", f"The call has {count} queries; it must have 1 to {self._limits.max_batch}."
             )
+        if kind == "images" and len(batch.images.boxes) not in (0, count):
+            raise ArgumentError(
+                "query.images.boxes", f"The call has {len(batch.images.boxes)} boxes for {count} pictures."
+            )
         return kind
 
     def stored(
@@ -168,7 +173,7 @@ class Resolver:
                 failed[row] = f"Query {row}: {error}"
         return ids, failed
 
-    def _too_large(self, files: list[bytes]) -> dict[int, str]:
+    def _too_large(self, files: Sequence[bytes | Boxed]) -> dict[int, str]:
         """What is said of pictures beyond the limit, by row."""
         most = self._limits.max_image_bytes
         return {
@@ -195,9 +200,14 @@ def _without_embedding(space: Space, ids: Int64, names: Sequence[Any], failed: M
     return found
 
 
-def _pictures(images: types_pb2.Images) -> tuple[list[bytes], Distinct]:
-    """The pictures of a call, which are copied, and which of them differ."""
-    files = list(images.data)
+def _pictures(images: types_pb2.Images) -> tuple[list[bytes | Boxed], Distinct]:
+    """The pictures of a call, or the parts that are asked about, which are copied, and which of them differ."""
+    files: list[bytes | Boxed] = list(images.data)
+    if images.boxes:
+        files = [
+            Boxed(data, (box.x, box.y, box.width, box.height)) if box.width or box.height else data
+            for data, box in zip(images.data, images.boxes, strict=True)
+        ]
     return files, Distinct.of(files)
 
 

@@ -95,10 +95,8 @@ class Answering:
             inbox = self._inbox = LoopInbox(self._arrived)
         engine, ticket = space.engine, next(self._tickets)
         call = self._calls[ticket] = _Call(spec, space.images, lines, inbox.loop.create_future())
-        # One more where each query's own image is left out.
-        k = spec.k + (spec.own is not None)
         try:
-            queued = engine.put(vectors, k, plan, mask, ticket, inbox, callers.peer(), deadline)
+            queued = engine.put(vectors, spec.wanted, plan, mask, ticket, inbox, callers.peer(), deadline)
             try:
                 return await call.answered
             except asyncio.CancelledError:

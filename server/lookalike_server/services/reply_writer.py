@@ -8,7 +8,7 @@ large reply is written in pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -40,8 +40,8 @@ def texts_of(fields: search_pb2.NeighborFields) -> Texts:
 class ReplySpec(NamedTuple):
     """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
 
-    `own` (queries,) is the id of each query's own image, which is left out; None
-    where none has to be. `answered` are the rows of these queries among all
+    `own` (queries, m) are the ids of images that are left out of each query, -1
+    for none; None where none has to be. `answered` are the rows of these queries among all
     `asked`, None where they are all. `more`: further columns are read for the
     reply, which takes as long as the disk does.
     """
@@ -64,6 +64,11 @@ class ReplySpec(NamedTuple):
         return found
 
     @property
+    def wanted(self) -> int:
+        """How many neighbours to search for: more where some are left out."""
+        return self.k + (0 if self.own is None else self.own.shape[1])
+
+    @property
     def neighbors(self) -> int:
         """The most neighbours that the reply has."""
         return self.queries * self.k
@@ -75,7 +80,7 @@ class ReplySpec(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Flat:
+class Flat:
     """The neighbours of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
 
     counts: list[int]
@@ -83,7 +88,7 @@ class _Flat:
     distances: Float32
 
     @classmethod
-    def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[ReplySpec]) -> _Flat:
+    def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[ReplySpec]) -> Flat:
         """What calls want of the hits (n, k) of all their queries, which are those of one call after another."""
         queries, k = rows.shape
         own = any(call.own is not None for call in calls)
@@ -92,9 +97,9 @@ class _Flat:
             return cls([k] * queries, rows.ravel(), distances.ravel())
         keep = rows >= 0
         if own:
-            # An id that no image has, where none is to be left out.
-            ids = [np.full(call.queries, -1) if call.own is None else call.own for call in calls]
-            keep &= space_ids[rows] != np.concatenate(ids)[:, None]
+            found = space_ids[rows]
+            for one in _own(calls).T:
+                keep &= found != one[:, None]
         # A call may have been searched for more than it wants, such as one more for its own image.
         most = np.repeat([call.k for call in calls], [call.queries for call in calls])
         keep &= np.cumsum(keep, axis=1) <= most[:, None]
@@ -111,14 +116,16 @@ def write_batch(images: SpaceImages, hits: Sequence[Hits], calls: Sequence[Reply
     return _written(images, rows, distances, calls)
 
 
-def write_large(
-    images: SpaceImages, hits: Hits, call: ReplySpec, more: Callable[[Int64], bytes] | None = None
-) -> bytes:
-    """The reply of one call of any size, for a thread of its own. `more` writes what is asked for besides of rows.
+def flat(images: SpaceImages, hits: Hits, call: ReplySpec) -> Flat:
+    """The neighbours that one call wants of its hits."""
+    return Flat.of(hits.rows, hits.distances, images.ids, [call])
+
+
+def write_large(images: SpaceImages, found: Flat, call: ReplySpec) -> bytes:
+    """The reply of one call of any size, for a thread of its own.
 
     No step holds the interpreter's lock for as long as writing all at once would.
     """
-    found = _Flat.of(hits.rows, hits.distances, images.ids, [call])
     ids = images.ids[found.rows]
     numbers = search_pb2.Neighbors(
         counts=call.spread(found.counts), ids=wire.encode(ids), distances=wire.encode(found.distances)
@@ -129,9 +136,19 @@ def write_large(
         piece = search_pb2.SearchResponse()
         _put_texts(piece.neighbors, texts, call.texts, 0, PIECE)
         pieces.append(piece.SerializeToString())
-    if more is not None:
-        pieces.append(more(found.rows))
     return b"".join(pieces)
+
+
+def _own(calls: Sequence[ReplySpec]) -> Int64:
+    """The ids that are left out, (queries, m); an id that no image has where there are fewer than m."""
+    most = max(call.own.shape[1] for call in calls if call.own is not None)
+    owns = []
+    for call in calls:
+        own = np.full((call.queries, most), -1, np.int64)
+        if call.own is not None:
+            own[:, : call.own.shape[1]] = call.own
+        owns.append(own)
+    return np.concatenate(owns)
 
 
 def _stacked(hits: Sequence[Hits]) -> tuple[Int64, Float32]:
@@ -152,7 +169,7 @@ def _stacked(hits: Sequence[Hits]) -> tuple[Int64, Float32]:
 
 
 def _written(images: SpaceImages, rows: Int64, distances: Float32, calls: Sequence[ReplySpec]) -> list[bytes]:
-    found = _Flat.of(rows, distances, images.ids, calls)
+    found = Flat.of(rows, distances, images.ids, calls)
     texts = images.texts(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
     # As wire.encode writes them, but all of them in one step.
     ids = images.ids[found.rows].astype("<i8", copy=False).tobytes()

@@ -25,8 +25,12 @@ def check_names(field: str, names: Sized, limits: Limits) -> None:
         )
 
 
-def check_reply(columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str) -> None:
+def check_reply(
+    columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str, vector_bytes: int = 0
+) -> None:
     """ArgumentError when the reply to so many queries, of k images each, may be larger than a message.
+
+    `vector_bytes` are those of the vector of each image.
 
     The bound is that of the longest texts in the collection, so that whether a
     call is refused does not depend on what it would find.
@@ -34,11 +38,22 @@ def check_reply(columns: Columns, queries: int, k: int, texts: Texts, limits: Li
     k = min(k, len(columns))
     wanted = {"keys": columns.key_sizes, "labels": columns.label_sizes, "uris": columns.uri_sizes}
     asked = [name for name, is_wanted in texts._asdict().items() if is_wanted]
-    size = _AROUND + queries * (_QUERY + k * _NUMBERS + sum(wanted[name].of(k) for name in asked))
+    size = _AROUND + queries * (_QUERY + k * (_NUMBERS + vector_bytes) + sum(wanted[name].of(k) for name in asked))
     if size > limits.max_message_bytes:
         without = f", or without {' and '.join(asked)}" if asked else ""
         raise ArgumentError(
             field,
             f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
             f"{limits.max_message_bytes}, which is max_message_bytes; ask for fewer{without}.",
+        )
+
+
+def check_vectors(queries: int, dim: int, limits: Limits) -> None:
+    """ArgumentError when the vectors of so many images are larger than a message."""
+    size = _AROUND + queries * (_QUERY + 4 * dim)
+    if size > limits.max_message_bytes:
+        raise ArgumentError(
+            "query",
+            f"{queries} vectors have {size} bytes, and a message may have {limits.max_message_bytes}, which is "
+            "max_message_bytes; ask for fewer.",
         )

@@ -1,4 +1,4 @@
-"""Top-k similarity search."""
+"""Top-k similarity search, and the vectors that it compares."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
+from lookalike import wire
 from lookalike.v1 import search_pb2, search_pb2_grpc
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask
@@ -20,17 +21,19 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
+from lookalike_server.query import examples
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
-from lookalike_server.search.effort import Effort, Plan
 from lookalike_server.search.hits import Hits
 from lookalike_server.services import filtering
 from lookalike_server.services.answering import Answering
-from lookalike_server.services.filtering import Asked, fitting
+from lookalike_server.services.filtering import fitting
+from lookalike_server.services.grouped_search import GroupedSearch
 from lookalike_server.services.plans import Filtered, put_plan
 from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
-from lookalike_server.services.reply_writer import ReplySpec, texts_of, write_large
-from lookalike_server.services.request_checks import check_reply
+from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_large
+from lookalike_server.services.request_checks import check_vectors
+from lookalike_server.services.search_task import SearchTask
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -49,70 +52,118 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._limits = limits
         self._resolver = resolver
         self._answering = Answering()
+        self._grouped = GroupedSearch(self._answering, workers, limits)
 
     async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """The bytes of a SearchResponse."""
         with self._current.lease() as snapshot:
             return await self._search(snapshot, request, deadline_of(context))
 
+    async def GetVectors(
+        self, request: search_pb2.GetVectorsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        """The bytes of a GetVectorsResponse."""
+        watch = Stopwatch()
+        if self._resolver.checked_kind(request.query) == "vectors":
+            raise ArgumentError("query.vectors", "The call has vectors already; ask for those of images or pictures.")
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            check_vectors(count_of(request.query), space.entry.dim, self._limits)
+            queries = await self._resolver.vectors(
+                snapshot, space, request.query, deadline_of(context), request.row_errors
+            )
+            watch.resolve_us = queries.resolve_us
+
+            def written() -> bytes:
+                vectors = np.full((queries.asked, space.entry.dim), np.nan, np.float32)
+                vectors[queries.rows] = queries.vectors
+                reply = search_pb2.GetVectorsResponse(
+                    vectors=wire.encode(vectors), space_fingerprint=space.entry.fingerprint
+                )
+                reply.errors.extend(row_errors(queries.failed))
+                put_served(reply.served, snapshot, space, watch)
+                return reply.SerializeToString()
+
+            return await self._workers.looked_up(written, queries.vectors.nbytes // _PER_ITEM)
+
     async def _search(self, snapshot: Snapshot, request: search_pb2.SearchRequest, deadline: float | None) -> bytes:
         watch = Stopwatch()
-        if not 1 <= request.k <= self._limits.max_k:
-            raise ArgumentError("k", f"k is {request.k}; it must be 1 to {self._limits.max_k}.")
-        if request.fields.uris:
-            visible.require()
-        space = snapshot.space(request.space)
-        plan = space.planner.plan(_effort(request), self._limits, request.k)
-        self._resolver.checked_kind(request.query)
-        texts = texts_of(request.fields)
-        check_reply(snapshot.columns, count_of(request.query), request.k, texts, self._limits, "k")
-        columns = Asked.of(snapshot, request.fields.attributes, self._limits, "fields.attributes")
+        task = SearchTask.of(request, snapshot, self._resolver, self._limits)
+        space = task.space
         filtered = await self._filtered(snapshot, space, request) if request.HasField("filter") else None
-        queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
-        if space.engine.entry.metric == "cosine":
-            queries = with_directions(queries, request.query, request.row_errors)
+        queries, left_out = await self._queries(snapshot, task, deadline)
         if not len(queries.vectors):
             return _unanswered(snapshot, space, queries, watch)
         spec = ReplySpec(
             len(queries.vectors),
-            request.k,
-            None if request.include_self else queries.own,
-            texts,
+            task.k,
+            None if request.include_self else left_out,
+            task.texts,
             asked=queries.asked,
             answered=queries.rows if queries.failed else None,
-            more=bool(columns),
+            more=not task.is_plain,
         )
+        if task.per_group:
+            return await self._in_groups(snapshot, task, queries, spec, filtered, deadline, watch)
         asked = time.perf_counter()
         mask = None if filtered is None else filtered.mask
         answer, reply, reply_s = await self._answering.ask(
-            space, queries.vectors, queries.distinct, plan, mask, deadline, spec
+            space, queries.vectors, queries.distinct, task.plan, mask, deadline, spec
         )
         hits = answer.result
         if filtered is not None:
             snapshot.filters.keep(filtered.found.matches)
-        if self._audit and not plan.exact and not hits.scanned:
-            self._offer(self._audit, snapshot, space, queries.vectors, hits, request, plan, mask)
+        if self._audit and not task.plan.exact and not hits.scanned:
+            self._offer(self._audit, snapshot, task, queries.vectors, hits, mask)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
         watch.search_us, watch.lookup_us = answer.run_us, round(reply_s * 1e6)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         searched = record.stage("search", taken, watch.search_us / 1e6)
         if reply is None:
-            reply = await self._written(space, hits, spec, columns, watch)
+            if not task.is_plain:
+                hits = hits._replace(rows=np.where(hits.distances <= np.float32(task.farthest), hits.rows, -1))
+            reply = await self._written(task, flat(space.images, hits, spec), spec, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
-        # Filled in place: a message that is given to another one's constructor is copied.
-        rest = search_pb2.SearchResponse()
-        last = rest.served
-        put_served(last, snapshot, space, watch, hits.device)
-        exact = plan.exact or hits.scanned
-        last.nprobe = 0 if exact else hits.nprobe
-        last.expected_recall = 1 if exact else plan.expected_recall
-        last.batch_size = answer.size
-        last.index = space.engine.entry.name
-        last.notes.extend(visible.texts(space.notes))
-        if filtered is not None or request.explain:
-            put_plan(last.plan, space, hits, exact, filtered)
-        rest.errors.extend(row_errors(queries.failed))
-        behind = rest.SerializeToString()
+        behind = _rest(snapshot, task, queries, hits, answer.size, filtered, watch)
+        return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
+
+    async def _queries(
+        self, snapshot: Snapshot, task: SearchTask, deadline: float | None
+    ) -> tuple[Queries, Int64 | None]:
+        """The queries of a search, and the ids (queries, m) of images that are left out of each."""
+        request, space = task.request, task.space
+        queries = None
+        if request.query.WhichOneof("kind") is not None:
+            queries = await self._resolver.vectors(snapshot, space, request.query, deadline, request.row_errors)
+            if space.engine.entry.metric == "cosine":
+                queries = with_directions(queries, request.query, request.row_errors)
+            if not request.HasField("feedback"):
+                return queries, None if queries.own is None else queries.own[:, None]
+        queries, ids = await examples.moved(queries, request.feedback, self._resolver, snapshot, space, deadline)
+        left_out = np.repeat(ids[None], len(queries.vectors), axis=0)
+        return queries, left_out if queries.own is None else np.column_stack([queries.own, left_out])
+
+    async def _in_groups(
+        self,
+        snapshot: Snapshot,
+        task: SearchTask,
+        queries: Queries,
+        spec: ReplySpec,
+        filtered: Filtered | None,
+        deadline: float | None,
+        watch: Stopwatch,
+    ) -> bytes:
+        """The reply to a search whose neighbours are grouped."""
+        asked = time.perf_counter()
+        found = await self._grouped.find(snapshot, task, queries, spec, filtered, deadline)
+        took = time.perf_counter() - asked
+        watch.resolve_us, watch.search_us = queries.resolve_us, round(took * 1e6)
+        searched = record.stage("search", asked, took)
+        reply = await self._written(task, found.flat, spec, watch)
+        record.stage("lookup", searched, watch.lookup_us / 1e6)
+        groups = search_pb2.Neighbors(group_counts=spec.spread(found.group_counts), group_sizes=found.group_sizes)
+        behind = search_pb2.SearchResponse(neighbors=groups).SerializeToString()
+        behind += _rest(snapshot, task, queries, found.hits, len(queries.vectors), filtered, watch)
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
     async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> Filtered:
@@ -126,17 +177,17 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         record.stage("filter", began, time.perf_counter() - began)
         return Filtered(found, mask)
 
-    async def _written(self, space: Space, hits: Hits, spec: ReplySpec, columns: Asked, watch: Stopwatch) -> bytes:
+    async def _written(self, task: SearchTask, found: Flat, spec: ReplySpec, watch: Stopwatch) -> bytes:
         """A large reply, or one with further columns, which would hold up the event loop."""
         began = time.perf_counter()
-        images = space.images
-
-        def more(rows: Int64) -> bytes:
-            values = columns.of_rows(images.image_rows(rows))
-            return search_pb2.SearchResponse(neighbors=search_pb2.Neighbors(attributes=values)).SerializeToString()
 
         def written() -> bytes:
-            return fitting(write_large(images, hits, spec, more if columns else None), self._limits)
+            reply = write_large(task.space.images, found, spec)
+            if task.columns:
+                more = search_pb2.SearchResponse()
+                task.columns.put(more.neighbors, found.rows)
+                reply += more.SerializeToString()
+            return fitting(reply, self._limits)
 
         reply = await self._workers.run(written, spec.queries)
         watch.lookup_us = round((time.perf_counter() - began) * 1e6)
@@ -146,29 +197,54 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self,
         audit: RecallAudit,
         snapshot: Snapshot,
-        space: Space,
+        task: SearchTask,
         vectors: Float32,
         hits: Hits,
-        request: search_pb2.SearchRequest,
-        plan: Plan,
         mask: RowMask | None,
     ) -> None:
         """Let the audit choose one of the queries of a call."""
         chosen = audit.chosen(len(vectors))
         if chosen is not None:
-            kind = request.WhichOneof("effort")
+            kind = task.request.WhichOneof("effort")
             effort: AuditEffort = "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
             sample = Sample(
                 snapshot.reader,
-                space.rows,
-                space.engine.entry,
+                task.space.rows,
+                task.space.engine.entry,
                 vectors[chosen],
                 hits.rows[chosen],
                 effort,
-                plan.expected_recall,
+                task.plan.expected_recall,
                 mask,
             )
             audit.offer(sample)
+
+
+def _rest(
+    snapshot: Snapshot,
+    task: SearchTask,
+    queries: Queries,
+    hits: Hits,
+    batch_size: int,
+    filtered: Filtered | None,
+    watch: Stopwatch,
+) -> bytes:
+    """What follows the neighbours in a reply: what served it, and the rows that failed."""
+    # Filled in place: a message that is given to another one's constructor is copied.
+    rest = search_pb2.SearchResponse()
+    last, space = rest.served, task.space
+    put_served(last, snapshot, space, watch, hits.device)
+    exact = task.plan.exact or hits.scanned
+    last.nprobe = 0 if exact else hits.nprobe
+    last.expected_recall = 1 if exact else task.plan.expected_recall
+    last.batch_size = batch_size
+    last.index = space.engine.entry.name
+    last.notes.extend(visible.texts(space.notes))
+    if filtered is not None or task.request.explain:
+        put_plan(last.plan, space, hits, exact, filtered)
+    rest.errors.extend(row_errors(queries.failed))
+    behind: bytes = rest.SerializeToString()
+    return behind
 
 
 def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopwatch) -> bytes:
@@ -178,17 +254,3 @@ def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopw
     reply.neighbors.counts.extend([0] * queries.asked)
     put_served(reply.served, snapshot, space, watch)
     return reply.SerializeToString()
-
-
-_DEFAULT = Effort()
-
-
-def _effort(request: search_pb2.SearchRequest) -> Effort:
-    kind = request.WhichOneof("effort")
-    if kind is None:
-        return _DEFAULT
-    return Effort(
-        exact=kind == "exact" and request.exact,
-        nprobe=request.nprobe if kind == "nprobe" else None,
-        recall=request.recall if kind == "recall" else None,
-    )

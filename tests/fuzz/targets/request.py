@@ -7,7 +7,7 @@ which decodes its pictures. experiments.py has the methods that are slow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -21,6 +21,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import DecodeError
+from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.thumbnail_pool import Made
 from lookalike_server.batching.workers import Workers
@@ -45,11 +46,14 @@ class _Network:
     def __init__(self, fingerprint: str, dim: int) -> None:
         self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
 
-    def embed(self, files: list[bytes]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         failed = {}
         for position, file in enumerate(files):
             try:
-                decode(file, ImageLimits(_LIMITS.max_image_bytes, _LIMITS.max_image_pixels))
+                decode(
+                    file.image if isinstance(file, Boxed) else file,
+                    ImageLimits(_LIMITS.max_image_bytes, _LIMITS.max_image_pixels),
+                )
             except DecodeError as error:
                 failed[position] = str(error)
         return Embedded(np.ones((len(files), self._dim), np.float32), failed=failed)
@@ -112,6 +116,15 @@ def seeds() -> Iterator[bytes]:
     words = filter_pb2.Filter(text="label = 'label1' and id > 9 or cluster = 1")
     columns = search_pb2.NeighborFields(attributes=["*", "label", "bytes"])
     yield _seed("Search", search_pb2.SearchRequest(query=queries[1], k=3, filter=words, fields=columns, explain=True))
+    groups = search_pb2.Grouping(column="label", per_group=2)
+    yield _seed("Search", search_pb2.SearchRequest(query=queries[1], k=2, grouping=groups, filter=words))
+    feedback = search_pb2.Feedback(keys=["label2/é 000005.jpg"], not_keys=["label1/é 000007.jpg"], weight=2)
+    more = search_pb2.NeighborFields(vectors=True)
+    yield _seed("Search", search_pb2.SearchRequest(feedback=feedback, k=3, fields=more, max_distance=0.9))
+    yield _seed("Search", search_pb2.SearchRequest(query=queries[0], feedback=feedback, k=3, include_self=True))
+    boxed = types_pb2.QueryBatch(images=types_pb2.Images(data=[picture], boxes=[types_pb2.Box(width=1, height=2)]))
+    yield _seed("GetVectors", search_pb2.GetVectorsRequest(query=boxed))
+    yield _seed("GetVectors", search_pb2.GetVectorsRequest(query=queries[1], row_errors=True))
     yield _seed("ListImages", collection_pb2.ListImagesRequest(filter=words, fields=["format", "*"]))
     yield _seed("ListMembers", cluster_pb2.ListMembersRequest(clustering="tiny/k3", filter=words, fields=["label"]))
     yield _seed("ListClusters", cluster_pb2.ListClustersRequest(clustering="tiny/k3", filter=words))

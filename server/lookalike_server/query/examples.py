@@ -1,0 +1,84 @@
+"""Queries that examples and counter-examples move, as J. J. Rocchio has it (The SMART Retrieval System, 1971)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike.v1 import search_pb2, types_pb2
+from lookalike_indexer.indexing.metric import prepare
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.query.distinct import Distinct
+from lookalike_server.query.queries import Resolver
+from lookalike_server.query.resolved import Queries
+
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+
+QUERY_WEIGHT, WEIGHT, NOT_WEIGHT = 1.0, 0.75, 0.15
+# What an index on a GPU finds at most, the query's own image among it.
+_MOST = 2047
+# Vectors that are shorter have lost their digits.
+_SHORTEST = float(np.finfo(np.float32).tiny)
+
+
+def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
+    """ArgumentError: no example at all, too many beside k neighbours, or a weight that is below 0 or infinite."""
+    count = len(feedback.keys) + len(feedback.not_keys)
+    if not 1 <= count <= limits.max_batch:
+        raise ArgumentError("feedback", f"The call has {count} examples; it must have 1 to {limits.max_batch}.")
+    if count + k > _MOST:
+        raise ArgumentError(
+            "feedback", f"{k} neighbours and {count} examples, which are left out, are more than {_MOST}; ask for less."
+        )
+    for name, value in (
+        ("query_weight", feedback.query_weight),
+        ("weight", feedback.weight),
+        ("not_weight", feedback.not_weight),
+    ):
+        if not (math.isfinite(value) and value >= 0):
+            raise ArgumentError(f"feedback.{name}", f"{name} is {value:g}; it must be a number of at least 0.")
+
+
+async def moved(
+    queries: Queries | None,
+    feedback: search_pb2.Feedback,
+    resolver: Resolver,
+    snapshot: Snapshot,
+    space: Space,
+    deadline: float | None,
+) -> tuple[Queries, Int64]:
+    """The queries after examples have moved them, and the ids (m,) of the examples.
+
+    Without `queries` it is one of the examples alone. Vectors have length 1 first
+    where distances are cosine. NotFoundError: an unknown key. ArgumentError: a
+    query has no direction left.
+    """
+    batch = types_pb2.QueryBatch(keys=types_pb2.Keys(values=[*feedback.keys, *feedback.not_keys]))
+    examples = await resolver.vectors(snapshot, space, batch, deadline)
+    metric = space.engine.entry.metric
+    vectors = prepare(examples.vectors, metric).astype(np.float64)
+    change, likes = np.zeros(vectors.shape[1]), len(feedback.keys)
+    if likes:
+        change += (feedback.weight if feedback.HasField("weight") else WEIGHT) * vectors[:likes].mean(axis=0)
+    if likes < len(vectors):
+        weight = feedback.not_weight if feedback.HasField("not_weight") else NOT_WEIGHT
+        change -= weight * vectors[likes:].mean(axis=0)
+    if queries is None:
+        queries = dataclasses.replace(examples, own=None, asked=1, rows=np.arange(1))
+        found = change[None]
+    else:
+        weight = feedback.query_weight if feedback.HasField("query_weight") else QUERY_WEIGHT
+        found = weight * prepare(queries.vectors, metric).astype(np.float64) + change
+    result: Float32 = found.astype(np.float32)
+    if metric == "cosine" and not (np.linalg.norm(result, axis=1) >= _SHORTEST).all():
+        raise ArgumentError("feedback", "The examples cancel each other out: no direction is left; give others.")
+    distinct = Distinct.of([row.tobytes() for row in result])
+    own = np.zeros(0, np.int64) if examples.own is None else np.unique(examples.own)
+    return dataclasses.replace(queries, vectors=result, distinct=distinct), own

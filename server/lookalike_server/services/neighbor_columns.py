@@ -1,0 +1,34 @@
+"""Columns of neighbours that are read for a reply: attributes, and stored vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import search_pb2
+from lookalike_server.generation.spaces import Space
+from lookalike_server.services.filtering import Asked
+
+Int64 = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NeighborColumns:
+    """What a call wants of each neighbour besides ids, distances and texts."""
+
+    space: Space
+    asked: Asked
+    vectors: bool
+
+    def __bool__(self) -> bool:
+        return self.vectors or bool(self.asked)
+
+    def put(self, neighbors: search_pb2.Neighbors, rows: Int64) -> None:
+        """Put the columns for some rows (n,) of the space into a reply. Reads from the disk."""
+        neighbors.attributes.extend(self.asked.of_rows(self.space.images.image_rows(rows)))
+        if self.vectors:
+            ids = self.space.images.ids[rows]
+            neighbors.vectors.CopyFrom(wire.encode(self.space.vectors(self.space.rows_of_ids(ids, ids.tolist()))))

@@ -1,0 +1,115 @@
+"""What a search asks for, checked before any work."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lookalike.v1 import search_pb2
+from lookalike_server.columns.space_images import Texts
+from lookalike_server.common import visible
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.query import examples
+from lookalike_server.query.queries import Resolver, count_of
+from lookalike_server.search.effort import Effort, Plan
+from lookalike_server.services.filtering import Asked
+from lookalike_server.services.neighbor_columns import NeighborColumns
+from lookalike_server.services.reply_writer import texts_of
+from lookalike_server.services.request_checks import check_reply
+
+_DEFAULT = Effort()
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """A search of a space.
+
+    `queries` is how many there are; `k` the neighbours of each, in all of its
+    groups. `per_group` is 0 where they are not grouped. `farthest` is the largest
+    distance, infinite where none was given.
+    """
+
+    request: search_pb2.SearchRequest
+    space: Space
+    plan: Plan
+    texts: Texts
+    columns: NeighborColumns
+    queries: int
+    k: int
+    per_group: int
+    farthest: float
+
+    @classmethod
+    def of(
+        cls, request: search_pb2.SearchRequest, snapshot: Snapshot, resolver: Resolver, limits: Limits
+    ) -> SearchTask:
+        """ArgumentError, ForbiddenError, NotFoundError, NotBuiltError: it cannot be done."""
+        if not 1 <= request.k <= limits.max_k:
+            raise ArgumentError("k", f"k is {request.k}; it must be 1 to {limits.max_k}.")
+        if request.fields.uris:
+            visible.require()
+        space = snapshot.space(request.space)
+        per_group = _per_group(request, limits)
+        k = request.k * (per_group or 1)
+        plan = space.planner.plan(effort_of(request), limits, k)
+        by_examples = request.HasField("feedback")
+        if by_examples:
+            examples.check(request.feedback, limits, k)
+        queries = 1
+        if not by_examples or request.query.WhichOneof("kind") is not None:
+            resolver.checked_kind(request.query)
+            queries = count_of(request.query)
+        texts = texts_of(request.fields)
+        vector_bytes = 4 * space.entry.dim if request.fields.vectors else 0
+        check_reply(snapshot.columns, queries, k, texts, limits, "k", vector_bytes)
+        names = list(request.fields.attributes)
+        if per_group:
+            names.append(request.grouping.column)
+        asked = Asked.of(snapshot, names, limits, "fields.attributes" if not per_group else "grouping.column")
+        columns = NeighborColumns(space, asked, request.fields.vectors)
+        return cls(request, space, plan, texts, columns, queries, k, per_group, _farthest(request))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the reply has no more than what is written of the hits of a batch."""
+        return not self.columns and self.farthest == math.inf
+
+
+def effort_of(request: search_pb2.SearchRequest) -> Effort:
+    """How hard a request asks to look."""
+    kind = request.WhichOneof("effort")
+    if kind is None:
+        return _DEFAULT
+    return Effort(
+        exact=kind == "exact" and request.exact,
+        nprobe=request.nprobe if kind == "nprobe" else None,
+        recall=request.recall if kind == "recall" else None,
+    )
+
+
+def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
+    if not request.HasField("grouping"):
+        return 0
+    per_group = request.grouping.per_group or 1
+    if not request.grouping.column:
+        raise ArgumentError("grouping.column", "The column to group by is missing.")
+    if per_group < 1 or per_group * request.k > limits.max_k:
+        raise ArgumentError(
+            "grouping.per_group",
+            f"{request.k} groups of {per_group} images are {per_group * request.k} neighbours; there may be "
+            f"{limits.max_k}, which is max_k.",
+        )
+    return per_group
+
+
+def _farthest(request: search_pb2.SearchRequest) -> float:
+    if not request.HasField("max_distance"):
+        return math.inf
+    farthest: float = request.max_distance
+    # Written so that NaN is refused as well.
+    if not farthest >= 0:
+        raise ArgumentError("max_distance", f"max_distance is {farthest:g}; it must be at least 0.")
+    return farthest
