@@ -59,7 +59,7 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
     models: list[str] = []
     spaces: list[str] = []
     clusterings: list[str] = []
-    if kind in ("map", "choose_k", *OF_GRAPHS):
+    if kind in ("map", "choose_k", "sample", *OF_GRAPHS):
         spaces = [str(settings.get("space"))]
     elif kind == "mistakes":
         models = [str(settings.get("model"))]

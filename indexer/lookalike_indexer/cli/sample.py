@@ -1,0 +1,77 @@
+"""`lookalike sample`: a subset that is spread out, for labelling."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    findings,
+    json_option,
+    keep_option,
+    keep_result,
+    open_view,
+    out_option,
+    seed_option,
+    shown,
+    space_option,
+    to_json,
+    told,
+)
+from lookalike_indexer.cli.out_folder import open_out
+
+
+@click.command()
+@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.option("-n", "count", type=click.IntRange(min=1), required=True, metavar="N", help="Images to choose.")
+@space_option
+@click.option(
+    "--among",
+    type=click.IntRange(min=1),
+    default=20_000,
+    show_default=True,
+    help="Choose among at most this many images, drawn by chance.",
+)
+@seed_option
+@click.option("--list", "as_list", is_flag=True, help="Print the files, one a line, and nothing else.")
+@keep_option
+@out_option
+@json_option
+@reported
+def sample(
+    collection: str,
+    count: int,
+    space: str,
+    among: int,
+    seed: int,
+    as_list: bool,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Choose N images of the collection in DIR that are far from each other, for labelling.
+
+    The first is the most typical image; each further one is farthest from all before (k-center greedy). --out draws
+    them.
+    """
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.experiments.sample import spread_sample
+
+    if as_list and as_json:
+        raise click.UsageError("Give --list or --json, not both.")
+    view, folder = open_view(collection), open_out(out)
+    result = spread_sample(view, count, space, among, seed, progress=TerminalProgress())
+    images = result.tables["images"]
+    if as_json:
+        click.echo(to_json(result))
+    elif as_list:
+        click.echo("\n".join(images.column("uri").to_pylist()))
+    else:
+        told(findings(result), shown(images, ["rank", "distance", "label", "key"], 30))
+    if folder is not None:
+        from lookalike_indexer.pictures.sample import sample_montage
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        folder.save("sample", sample_montage(result, Thumbnails(view)))
+        folder.tell(as_json or as_list)
+    keep_result(view, result, keep, as_json or as_list)

@@ -1,0 +1,123 @@
+"""The files of the images in a folder for each cluster or label."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from lookalike_indexer.errors import DecodeError, NotFoundError, UsageError
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.progress import Progress
+from lookalike_indexer.sources.fetch import Fetcher, is_contained
+
+_NONE = "none"
+_LONGEST = 100
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An image's file, and the folder and the name that it goes to."""
+
+    uri: str
+    folder: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """What was written; `missing` are the files that cannot be read."""
+
+    folders: int
+    files: int
+    missing: list[str]
+
+
+def planned(view: View, by: str, clustering: str = "") -> list[Placed]:
+    """Where each image goes, by folder, then by id; `by` is "cluster" or "label".
+
+    A name is that of the image's file, with the id where two of a folder are called alike. NotFoundError: no such
+    clustering. NotBuiltError: there is none, or no image has a label.
+    """
+    if by == "label":
+        view.require_labels()
+        codes = view.labels
+        folders = _distinct([_safe(name) for name in view.label_names])
+    else:
+        codes = view.assigned(view.clustering_name(clustering)).clusters
+        digits = len(str(max(0, int(codes.max(initial=0)))))
+        folders = [f"cluster-{number:0{digits}d}" for number in range(int(codes.max(initial=-1)) + 1)]
+    rows = np.arange(len(view))
+    keys, uris = view.keys(rows), view.uris(rows)
+    taken: set[tuple[str, str]] = set()
+    plan = []
+    for row in np.argsort(codes, kind="stable").tolist():
+        folder = folders[codes[row]] if codes[row] >= 0 else _NONE
+        name = _safe(keys[row].rsplit("/", 1)[-1])
+        if (folder, name.casefold()) in taken:
+            path = PurePosixPath(name)
+            name = f"{path.stem}-{view.ids[row]}{path.suffix}"
+        taken.add((folder, name.casefold()))
+        plan.append(Placed(uris[row], folder, name))
+    return plan
+
+
+def write_sorted(view: View, plan: Sequence[Placed], into: Path, copy: bool, progress: Progress) -> Sorted:
+    """Write links, or copies, into a new or empty folder.
+
+    UsageError: the folder has files, or links are asked for and images lie within archives. NotFoundError: it cannot be
+    written.
+    """
+    if into.exists() and (not into.is_dir() or any(into.iterdir())):
+        raise UsageError(f"--into {into} is not an empty folder; name a new one.")
+    if not copy and any(is_contained(one.uri) for one in plan):
+        raise UsageError("The images lie within archives, which links cannot point to; give --copy.")
+    missing, files = [], 0
+    limit = view.reader.manifest.limits.max_bytes
+    try:
+        with progress.stage("Sorting", len(plan), "files") as bar, Fetcher() as fetcher:
+            for one in plan:
+                target = into / one.folder / one.name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    if copy:
+                        target.write_bytes(fetcher.fetch(one.uri, limit))
+                    elif Path(one.uri).is_file():
+                        target.symlink_to(Path(one.uri).absolute())
+                    else:
+                        raise DecodeError("it is gone", kind="missing")
+                    files += 1
+                except DecodeError:
+                    missing.append(one.uri)
+                bar.advance()
+    except OSError as error:
+        raise NotFoundError(f"--into {into} cannot be written: {error.strerror}.") from error
+    return Sorted(len({one.folder for one in plan}), files, missing)
+
+
+def _safe(text: str) -> str:
+    """A name that any file system takes, never empty and never hidden; its suffix stays."""
+    plain = unicodedata.normalize("NFC", text)
+    plain = re.sub(r"[^\w.@+ -]+", "-", plain).strip(". ")
+    if len(plain) > _LONGEST:
+        suffix = PurePosixPath(plain).suffix[:10]
+        plain = plain[: _LONGEST - len(suffix)] + suffix
+    return plain or "picture"
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, numbered where two are equal whatever their case, or would be that of no label."""
+    seen = {_NONE}
+    found = []
+    for name in names:
+        one, number = name, 1
+        while one.casefold() in seen:
+            number += 1
+            one = f"{name}-{number}"
+        seen.add(one.casefold())
+        found.append(one)
+    return found
