@@ -108,7 +108,7 @@ class App:
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
-        self._observatory = Observatory(settings.observe, ADMIN)
+        self._observatory = Observatory(settings.observe, ADMIN, several=len(settings.collections) > 1)
         self.hangs = Hangs()
         shared = Shared(settings, self._budget, devices, self._observatory, self.hangs)
         self._devices = devices
@@ -200,14 +200,18 @@ class App:
     @property
     def kept_bytes(self) -> int:
         """The bytes of the answers of experiments that are kept."""
-        return sum(one.experiments.kept_bytes for one in self.collections)
+        return sum(one.kept_bytes for one in self.collections)
 
     def queues(self) -> dict[str, int]:
-        """What waits, by queue. From any thread."""
+        """What waits, by queue, of all collections. From any thread."""
         waiting: Counter[str] = Counter()
         for one in self.collections:
             waiting.update(one.queues())
-        return {**waiting, "thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
+        return {**waiting, **self.shared_queues()}
+
+    def shared_queues(self) -> dict[str, int]:
+        """What waits in the queues that all collections share. From any thread."""
+        return {"thumbnails": self._thumbnails.waiting, "workers": self._workers.waiting}
 
     def reload(self) -> None:
         """Look for newer generations now."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_server.batching.batcher import Observe
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
 from lookalike_server.common.collection_name import known_as
@@ -65,6 +66,7 @@ class ServedCollection:
         trust: Trust | None = None,
     ) -> None:
         settings, budget = shared.settings, shared.budget
+        self._observatory = shared.observatory
         self.limits = chosen.limits
         # As callers know it.
         self.name = known_as(chosen.name, chosen.root)
@@ -72,13 +74,13 @@ class ServedCollection:
         self._weights = chosen.weights
         self._experiments_run = settings.experiments
         self._watch_s = settings.watch
-        self._audit = shared.observatory.audit
+        self.audit = shared.observatory.audit(self.name)
         self.loader = Loader(
             settings.placement,
             shared.devices,
             chosen.limits,
             budget,
-            shared.observatory.lane,
+            self._lane,
             settings.on_loss,
             trust or Trust(),
             chosen.indexes,
@@ -91,7 +93,6 @@ class ServedCollection:
         self.laboratory = laboratory or ProcessLaboratory(
             Equipment(chosen.root, chosen.weights, budget.embed, chosen.limits), shared.hangs.note
         )
-        self._observatory = shared.observatory
 
     async def load(self, *, required: bool = True) -> Exception | None:
         """Load the newest generation, and open the queues.
@@ -108,7 +109,7 @@ class ServedCollection:
                 raise
             failed = error
         self.current = Current(snapshot)
-        self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._observatory.lane("embedding"))
+        self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._lane("embedding"))
         self.experiments = ExperimentQueue(self.laboratory, self.limits)
         self.reloader = Reloader(self._root, self.loader, self.current, self.embed_queue, self._watch_s)
         if failed is not None:
@@ -121,7 +122,7 @@ class ServedCollection:
         resolver = Resolver(limits, workers, self.embed_queue)
         experiments = self.experiments if self._experiments_run else None
         return {
-            "SearchService": SearchServicer(current, limits, resolver, workers, self._audit),
+            "SearchService": SearchServicer(current, limits, resolver, workers, self.audit),
             "ClusterService": ClusterServicer(current, limits, resolver, workers),
             "CollectionService": CollectionServicer(current, limits, thumbnails, workers),
             "ExperimentService": ExperimentServicer(current, limits, experiments, workers),
@@ -136,6 +137,11 @@ class ServedCollection:
     def runs_experiments(self) -> bool:
         """Whether experiments are run, and the process that runs them answers."""
         return self._experiments_run and not self.experiments.hung
+
+    @property
+    def kept_bytes(self) -> int:
+        """The bytes of the answers of experiments that are kept."""
+        return self.experiments.kept_bytes
 
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
@@ -159,6 +165,9 @@ class ServedCollection:
         """End the queues with their processes, and close what is loaded; the calls must have ended."""
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self.embed_queue.close), asyncio.to_thread(self.experiments.close))
+
+    def _lane(self, lane: str) -> Observe | None:
+        return self._observatory.lane(lane, self.name)
 
     async def _warm_up(self) -> None:
         """Open the default space's network before somebody waits for it."""

@@ -576,6 +576,10 @@ class Server(server_pb2_grpc.ServerServiceServicer):
     def Reload(self, request, context):
         return server_pb2.ReloadResponse(generation=self.toy.generation, previous=self.toy.generation)
 
+    def ListCollections(self, request, context):
+        only = server_pb2.ServedCollection(name="toys", generation=3, images=len(KEYS))
+        return server_pb2.ListCollectionsResponse(collections=[only])
+
     def GetServerInfo(self, request, context):
         return server_pb2.GetServerInfoResponse(
             version="1.2.3",

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from google.protobuf.descriptor import FieldDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -26,8 +27,10 @@ from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_server.app import App
 from lookalike_server.commands.chosen_collections import Chosen, chosen_collections
 from lookalike_server.commands.collection_options import named, own_settings, split
+from lookalike_server.commands.token_command import token
 from lookalike_server.common.limits import MIB, Limits
 from lookalike_server.common.settings import CollectionSettings, Listen, ServeSettings
+from lookalike_server.transport.tokens import Caller, Tokens, new_token
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 FILES = (search_pb2, cluster_pb2, collection_pb2, experiment_pb2, server_pb2)
@@ -143,6 +146,14 @@ async def test_both_clients_ask_about_their_collection(two, serve) -> None:
             assert await client.collections() == collections
         with pytest.raises(lookalike.InvalidArgumentError, match="collection=3"):
             lookalike.Client(served.app.address, collection=3)  # type: ignore[arg-type]
+
+
+async def test_a_page_token_of_one_collection_is_none_of_another(two, serve) -> None:
+    async with serve(two[0], **both(two)) as served:
+        page = await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=5))
+        request = collection_pb2.ListImagesRequest(page_token=page.next_page_token, collection="flowers")
+        with pytest.raises(grpc.aio.AioRpcError, match="made for another request"):
+            await served.collection.ListImages(request)
 
 
 async def test_each_collection_follows_its_own_generations(two, make_toy, serve) -> None:
@@ -262,3 +273,86 @@ class TestWhatServeIsGiven:
     def test_settings_that_cannot_be(self, text: str, problem: str) -> None:
         with pytest.raises(UsageError, match=problem):
             own_settings([text], [("pictures", "p"), ("flowers", "f")])
+
+
+class TestTokensOfCollections:
+    """A server of three collections and callers whose tokens are for some of them."""
+
+    @pytest.fixture
+    async def asking(self, two, make_toy, serve, tmp_path) -> Any:
+        """Call a method of a service with the token of somebody: `await asking("garden", "server", "Reload", ...)`."""
+        tokens = {
+            "all": new_token("all", "read"),
+            "garden": new_token("garden", "read", ["flowers", "trees"]),
+            "gardener": new_token("gardener", "admin", ["flowers"]),
+            "lost": new_token("lost", "read", ["cats"]),
+        }
+        (tmp_path / "tokens").write_text("".join(f"{line}\n" for _, line in tokens.values()))
+        collections = both(two)["collections"]
+        trees = CollectionSettings(str(make_toy(vectors(10, 5), name="trees").root), "trees")
+        listen = Listen(port=0, tokens=tmp_path / "tokens")
+        async with serve(two[0], collections=(*collections, trees), listen=listen) as served:
+
+            async def ask(who: str, service: str, method: str, request: Any) -> Any:
+                metadata = (("authorization", f"Bearer {tokens[who][0]}"),)
+                return await getattr(getattr(served, service), method)(request, metadata=metadata)
+
+            yield ask
+
+    async def test_a_token_is_for_its_collections_alone(self, asking, by_vector) -> None:
+        async def searched(who: str, collection: str) -> str:
+            request = search_pb2.SearchRequest(query=by_vector(vectors(1, 1)), k=1, collection=collection)
+            try:
+                return (await asking(who, "search", "Search", request)).served.collection
+            except grpc.aio.AioRpcError as error:
+                return f"{error.code().name}: {error.details()}"
+
+        assert [await searched("all", name) for name in ("", "flowers")] == ["pictures", "flowers"]
+        assert [await searched("garden", name) for name in ("", "flowers", "trees")] == ["flowers", "flowers", "trees"]
+        # Whether there is such a collection is not told.
+        for name in ("pictures", "cats"):
+            assert await searched("garden", name) == (
+                "PERMISSION_DENIED: The token of garden is for: flowers, trees; "
+                f"ask about one of them, not about {name!r}."
+            )
+        assert await searched("lost", "") == (
+            "PERMISSION_DENIED: The token of lost is for: cats; this server has none of them."
+        )
+
+    async def test_nothing_is_heard_of_other_collections(self, asking) -> None:
+        for who, names in (("all", ["pictures", "flowers", "trees"]), ("garden", ["flowers", "trees"]), ("lost", [])):
+            reply = await asking(who, "server", "ListCollections", server_pb2.ListCollectionsRequest())
+            assert [one.name for one in reply.collections] == names
+
+    async def test_every_method_holds_a_token_to_its_collections(self, asking) -> None:
+        for file in FILES:
+            for service in file.DESCRIPTOR.services_by_name.values():
+                for method in service.methods:
+                    if method.name == "ListCollections":
+                        continue
+                    name = service.name.removesuffix("Service").lower()
+                    request = getattr(file, method.input_type.name)(collection="pictures")
+                    with pytest.raises(grpc.aio.AioRpcError) as caught:
+                        await asking("gardener", name, method.name, request)
+                    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED, method.name
+
+    async def test_an_admin_of_a_collection_may_reload_it(self, asking) -> None:
+        reply = await asking("gardener", "server", "Reload", server_pb2.ReloadRequest())
+        assert reply.generation == 1
+
+    def test_a_line_of_collections_that_cannot_be_lets_nobody_in(self, tmp_path: Path, caplog) -> None:
+        (good, line), (bad, other) = new_token("good", "read", ["flowers"]), new_token("bad", "read")
+        (tmp_path / "tokens").write_text(f"{line}\n{other} flowers,\n{other} flowers trees\n")
+        tokens = Tokens(tmp_path / "tokens")
+        assert tokens.caller(good) == Caller("good", "read", ("flowers",))
+        assert tokens.caller(bad) is None
+        assert caplog.text.count("is skipped") == 2
+        with pytest.raises(UsageError, match="lookalike serve NAME=DIR"):
+            new_token("shop", "read", ["two words"])
+
+    def test_the_command_makes_a_token_for_collections(self, tmp_path: Path) -> None:
+        file = tmp_path / "tokens"
+        options = ["--name", "shop", "--collection", "flowers", "--collection", "trees", "--file", str(file)]
+        result = CliRunner().invoke(token, options)
+        assert result.exit_code == 0, result.output
+        assert Tokens(file).caller(result.output.strip()) == Caller("shop", "read", ("flowers", "trees"))

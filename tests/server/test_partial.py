@@ -196,7 +196,7 @@ async def test_audits_count_what_was_searched_beside(make_toy, serve, by_vector)
             await served.neighbors(by_vector(toy.vectors[[row]]), 5, nprobe=4)
         import asyncio
 
-        audit = served.app._observatory.audit
+        audit = served.app.first.audit
         assert await asyncio.to_thread(audit.wait_until_done, 60)
         [result] = audit.results()
         assert (result.queries, result.recall) == (2, 1.0)

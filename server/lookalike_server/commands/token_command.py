@@ -22,10 +22,17 @@ from lookalike_indexer.errors import UsageError
     help="May read the measurements alone, may also ask, or may also change what is served.",
 )
 @click.option(
+    "--collection",
+    "collections",
+    multiple=True,
+    metavar="NAME",
+    help="Let the caller ask about this collection of a server alone. Repeatable.  [default: all of them]",
+)
+@click.option(
     "--file", type=click.Path(path_type=Path), metavar="FILE", help="Append its line to the file of `serve --tokens`."
 )
 @reported
-def token(name: str, role: str, file: Path | None) -> None:
+def token(name: str, role: str, collections: tuple[str, ...], file: Path | None) -> None:
     """Make a token, and the line for the file that `lookalike serve --tokens` reads.
 
     The file holds a digest; the token itself is shown once, and kept nowhere.
@@ -33,7 +40,7 @@ def token(name: str, role: str, file: Path | None) -> None:
     """
     from lookalike_server.transport.tokens import ROLES, new_token
 
-    made, line = new_token(name, next(known for known in ROLES if known == role))
+    made, line = new_token(name, next(known for known in ROLES if known == role), collections)
     if file is None:
         click.echo(f"token: {made}")
         click.echo(f"line:  {line}")

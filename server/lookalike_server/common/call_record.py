@@ -40,7 +40,8 @@ class Stage(NamedTuple):
 class CallRecord:
     """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo.
 
-    `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py.
+    `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py. `collection` is
+    what the call is about, "" where the server has one collection alone.
     """
 
     rpc: str
@@ -54,6 +55,7 @@ class CallRecord:
     seconds: float = 0.0
     peer: str = ""
     caller: str = ""
+    collection: str = ""
 
     @property
     def asker(self) -> str:

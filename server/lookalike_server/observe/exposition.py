@@ -54,7 +54,10 @@ class MetricsPort:
 
 
 class Readers:
-    """Those who show a token, of any role, as "Authorization: Bearer TOKEN"; others are noted in the security log."""
+    """Those who show a token, of any role, as "Authorization: Bearer TOKEN"; others are noted in the security log.
+
+    A token that is limited to collections is none of these: measurements are of all of them.
+    """
 
     def __init__(self, tokens: Tokens, security: SecurityLog) -> None:
         self._tokens = tokens
@@ -68,14 +71,18 @@ class Readers:
                 return metrics(environ, start_response)
             self._security.refused("authentication_failed", "metrics", "", str(environ.get("REMOTE_ADDR", "")))
             start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("Content-Type", "text/plain")])
-            return [b"This port asks for a token of the server, as: Authorization: Bearer TOKEN\n"]
+            return [
+                b"This port asks for a token of the server that is not limited to collections, as: "
+                b"Authorization: Bearer TOKEN\n"
+            ]
 
         return answer
 
     def _know(self, authorization: str) -> bool:
         if not authorization.lower().startswith(_SCHEME):
             return False
-        return self._tokens.caller(authorization[len(_SCHEME) :].strip()) is not None
+        caller = self._tokens.caller(authorization[len(_SCHEME) :].strip())
+        return caller is not None and not caller.collections
 
 
 class _Server(ThreadingMixIn, WSGIServer):

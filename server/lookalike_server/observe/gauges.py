@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.observe.audit import Audited, RecallAudit
+from lookalike_server.observe.audit import RecallAudit
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.memory import device_memory
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.transport.admission import Admission
 
 
+class WatchedCollection(Protocol):
+    """What a collection lets be seen of itself, at any time and from any thread."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def current(self) -> Current: ...
+
+    @property
+    def kept_bytes(self) -> int: ...
+
+    @property
+    def audit(self) -> RecallAudit | None: ...
+
+    def queues(self) -> Mapping[str, int]:
+        """What waits, by queue."""
+        ...
+
+
 class Watched(Protocol):
     """What a server lets be seen of itself, at any time and from any thread."""
 
     @property
-    def current(self) -> Current: ...
+    def collections(self) -> Sequence[WatchedCollection]: ...
 
     @property
     def calls_in_flight(self) -> int: ...
@@ -30,21 +50,18 @@ class Watched(Protocol):
     def hangs(self) -> Hangs: ...
 
     @property
-    def kept_bytes(self) -> int: ...
-
-    @property
     def admission(self) -> Admission: ...
 
-    def queues(self) -> Mapping[str, int]:
-        """What waits, by queue."""
+    def shared_queues(self) -> Mapping[str, int]:
+        """What waits in the queues that are no collection's own."""
         ...
 
 
 class Gauges(Collector):
     """Generation, sizes, queues, device memory and recall."""
 
-    def __init__(self, watched: Watched, devices: Sequence[Device], audit: RecallAudit | None) -> None:
-        self._watched, self._devices, self._audit = watched, devices, audit
+    def __init__(self, watched: Watched, devices: Sequence[Device]) -> None:
+        self._watched, self._devices = watched, devices
 
     def describe(self) -> list[Metric]:
         """Nothing in advance: registering this must not read the server."""
@@ -52,34 +69,18 @@ class Gauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         watched = self._watched
-        snapshot = watched.current.newest
-        if snapshot is not None:
-            yield from _of(snapshot)
-        yield GaugeMetricFamily(
-            "lookalike_generations_held", "Generations in memory: 2 while a swap is under way.",
-            len(watched.current.generations),
-        )  # fmt: skip
-        yield GaugeMetricFamily(
-            "lookalike_oldest_lease_seconds", "How long the oldest call that holds a generation has held it.",
-            watched.current.oldest_lease_s,
-        )  # fmt: skip
+        yield from _of_collections(watched.collections, watched.shared_queues())
         hung = CounterMetricFamily("lookalike_hung", "How often what hung was given up.", labels=["what"])
         for what, count in watched.hangs.counts.items():
             hung.add_metric([what], count)
         yield hung
-        yield GaugeMetricFamily(
-            "lookalike_kept_answers_bytes", "The answers of experiments that are kept in memory.", watched.kept_bytes
-        )
         yield GaugeMetricFamily("lookalike_calls_in_flight", "Calls that are being answered.", watched.calls_in_flight)
         admission = watched.admission
         yield GaugeMetricFamily("lookalike_peers", "Addresses with calls under way.", len(admission.accounts))
         yield GaugeMetricFamily("lookalike_streams", "Health watches and reflection calls.", admission.streams)
         yield GaugeMetricFamily("lookalike_messages_arriving", "Messages that are arriving.", admission.arriving)
         yield GaugeMetricFamily("lookalike_message_bytes", "Messages of calls under way.", admission.held_bytes)
-        yield _labelled("lookalike_queue_length", "What waits in each queue.", "lane", watched.queues())
         yield from self._memory()
-        if self._audit:
-            yield from _recall(self._audit.results())
 
     def _memory(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("lookalike_device_memory_used_bytes", "Memory in use on a GPU.", labels=["device"])
@@ -92,37 +93,65 @@ class Gauges(Collector):
         yield from (used, total)
 
 
-def _of(snapshot: Snapshot) -> Iterator[Metric]:
-    manifest = snapshot.reader.manifest
-    yield GaugeMetricFamily("lookalike_generation", "The generation that is served.", snapshot.generation)
-    yield GaugeMetricFamily("lookalike_images", "Images of the generation that is served.", len(snapshot.columns))
-    rows = GaugeMetricFamily("lookalike_index_rows", "Rows of each index.", labels=["space", "index"])
-    size = GaugeMetricFamily("lookalike_index_bytes", "Size of each index's file.", labels=["space", "index"])
-    for entry in manifest.indexes.values():
-        rows.add_metric([entry.space, entry.name], entry.rows)
-        size.add_metric([entry.space, entry.name], manifest.files[entry.path].bytes)
-    yield from (rows, size)
+class _Family:
+    """Gauges of one name; where there are several collections, each says its own as the label `collection`."""
+
+    def __init__(self, several: bool, name: str, text: str, *labels: str) -> None:
+        self._several = several
+        self.metric = GaugeMetricFamily(name, text, labels=[*labels, *(["collection"] if several else [])])
+
+    def add(self, collection: str, value: float, *labels: str) -> None:
+        """Add the value of a collection, "" for what all of them share."""
+        self.metric.add_metric([*labels, *([collection] if self._several else [])], value)
 
 
-def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[str, int]) -> Iterator[Metric]:
+    family = functools.partial(_Family, len(collections) > 1)
+    generation = family("lookalike_generation", "The generation that is served.")
+    images = family("lookalike_images", "Images of the generation that is served.")
+    held = family("lookalike_generations_held", "Generations in memory: 2 while a swap is under way.")
+    lease = family("lookalike_oldest_lease_seconds", "How long the oldest call that holds a generation has held it.")
+    kept = family("lookalike_kept_answers_bytes", "The answers of experiments that are kept in memory.")
+    rows = family("lookalike_index_rows", "Rows of each index.", "space", "index")
+    size = family("lookalike_index_bytes", "Size of each index's file.", "space", "index")
+    queue = family("lookalike_queue_length", "What waits in each queue.", "lane")
+    for one in collections:
+        held.add(one.name, len(one.current.generations))
+        lease.add(one.name, one.current.oldest_lease_s)
+        kept.add(one.name, one.kept_bytes)
+        for lane, waiting in one.queues().items():
+            queue.add(one.name, waiting, lane)
+        snapshot = one.current.newest
+        if snapshot is None:
+            continue
+        manifest = snapshot.reader.manifest
+        generation.add(one.name, snapshot.generation)
+        images.add(one.name, len(snapshot.columns))
+        for entry in manifest.indexes.values():
+            rows.add(one.name, entry.rows, entry.space, entry.name)
+            size.add(one.name, manifest.files[entry.path].bytes, entry.space, entry.name)
+    for lane, waiting in shared.items():
+        queue.add("", waiting, lane)
+    yield from (each.metric for each in (generation, images, held, lease, kept, rows, size, queue))
+    if any(one.audit for one in collections):
+        yield from _recall(collections)
 
 
-def _recall(audited: Iterable[Audited]) -> Iterator[Metric]:
-    labels = ["space", "effort", "filtered"]
-    recall = GaugeMetricFamily("lookalike_recall_at_k", "Mean recall@k of audited live queries.", labels=labels)
-    expected = GaugeMetricFamily(
-        "lookalike_recall_expected", "Recall that was measured at build time for the same queries' nprobe.",
-        labels=labels,
-    )  # fmt: skip
-    queries = GaugeMetricFamily("lookalike_recall_queries", "Queries that the recall is the mean of.", labels=labels)
-    for one in audited:
-        key = [one.space, one.effort, "true" if one.filtered else "false"]
-        recall.add_metric(key, one.recall)
-        queries.add_metric(key, one.queries)
-        if one.expected is not None:
-            expected.add_metric(key, one.expected)
-    yield from (recall, expected, queries)
+def _recall(collections: Sequence[WatchedCollection]) -> Iterator[Metric]:
+    labels = ("space", "effort", "filtered")
+    family = functools.partial(_Family, len(collections) > 1)
+    recall = family("lookalike_recall_at_k", "Mean recall@k of audited live queries.", *labels)
+    expected = family(
+        "lookalike_recall_expected",
+        "Recall that was measured at build time for the same queries' nprobe.",
+        *labels,
+    )
+    queries = family("lookalike_recall_queries", "Queries that the recall is the mean of.", *labels)
+    for collection in collections:
+        for one in [] if collection.audit is None else collection.audit.results():
+            values = one.space, one.effort, "true" if one.filtered else "false"
+            recall.add(collection.name, one.recall, *values)
+            queries.add(collection.name, one.queries, *values)
+            if one.expected is not None:
+                expected.add(collection.name, one.expected, *values)
+    yield from (each.metric for each in (recall, expected, queries))

@@ -73,6 +73,8 @@ class CallLog:
     def ended(self, call: CallRecord) -> None:
         ms = round(call.seconds * 1000, 3)
         fields: dict[str, Any] = {"rpc": call.rpc, "code": call.code, "ms": ms}
+        if call.collection:
+            fields["collection"] = call.collection
         if call.cause:
             fields["cause"] = call.cause
         fields |= {f"{step.name}_ms": round(step.seconds * 1000, 3) for step in call.stages}

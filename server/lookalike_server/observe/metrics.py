@@ -21,67 +21,81 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The measurements of one server, in a registry of its own. A Sink of calls and an observer of batches."""
+    """The measurements of one server, in a registry of its own. A Sink of calls and an observer of batches.
 
-    def __init__(self) -> None:
+    With `several`, what is measured of a collection has its name as the label `collection`.
+    """
+
+    def __init__(self, several: bool = False) -> None:
+        self._several = several
+        more = ("collection",) if several else ()
         self.registry = registry = CollectorRegistry(auto_describe=True)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._calls = Histogram(
-            "lookalike_call_seconds", "Calls by RPC and gRPC code, from arrival to reply.", ("rpc", "code"),
+            "lookalike_call_seconds", "Calls by RPC and gRPC code, from arrival to reply.", ("rpc", "code", *more),
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._rejected = Counter(
-            "lookalike_rejected", "Calls that were refused or failed, by cause.", ("cause",), registry=registry
+            "lookalike_rejected", "Calls that were refused or failed, by cause.", ("cause", *more), registry=registry
         )
         self._stages = Histogram(
-            "lookalike_stage_seconds", "Time that a call spent in each stage.", ("stage",),
+            "lookalike_stage_seconds", "Time that a call spent in each stage.", ("stage", *more),
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._sizes = Histogram(
-            "lookalike_batch_size", "Queries that were run together.", ("lane",), buckets=_SIZES, registry=registry
+            "lookalike_batch_size",
+            "Queries that were run together.",
+            ("lane", *more),
+            buckets=_SIZES,
+            registry=registry,
         )
         self._waits = Histogram(
-            "lookalike_queue_wait_seconds", "Time from queueing to the start of the batch.", ("lane",),
+            "lookalike_queue_wait_seconds", "Time from queueing to the start of the batch.", ("lane", *more),
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
         self._runs = Histogram(
-            "lookalike_batch_seconds", "Time that a batch ran.", ("lane",), buckets=_SECONDS, registry=registry
+            "lookalike_batch_seconds", "Time that a batch ran.", ("lane", *more), buckets=_SECONDS, registry=registry
         )
         self._audited = Counter(
-            "lookalike_recall_audits", "Live queries taken for the recall audit, by outcome.", ("outcome",),
+            "lookalike_recall_audits", "Live queries taken for the recall audit, by outcome.", ("outcome", *more),
             registry=registry,
         )  # fmt: skip
         # Looking a label up costs as much as observing; each is looked up once.
-        self._by_call: dict[tuple[str, str], Histogram] = {}
-        self._by_stage: dict[str, Histogram] = {}
+        self._by_call: dict[tuple[str, str, str], Histogram] = {}
+        self._by_stage: dict[tuple[str, str], Histogram] = {}
 
     def ended(self, call: CallRecord) -> None:
         """Count a call that was answered."""
-        key = (call.rpc, call.code)
+        key = (call.rpc, call.code, call.collection)
         seconds = self._by_call.get(key)
         if seconds is None:
-            seconds = self._by_call[key] = self._calls.labels(*key)
+            seconds = self._by_call[key] = self._calls.labels(*self._values(call.rpc, call.code, of=call.collection))
         seconds.observe(call.seconds)
         if call.code != "OK":
-            self._rejected.labels(call.cause or call.code).inc()
+            self._rejected.labels(*self._values(call.cause or call.code, of=call.collection)).inc()
         for step in call.stages:
             if step.name != "queue":
-                self._stage(step.name).observe(step.seconds)
+                self._stage(step.name, call.collection).observe(step.seconds)
 
-    def audited(self, outcome: str, queries: int) -> None:
-        """Count queries that the recall audit searched, or dropped."""
-        self._audited.labels(outcome).inc(queries)
+    def audited(self, outcome: str, queries: int, collection: str = "") -> None:
+        """Count queries that the recall audit of a collection searched, or dropped."""
+        self._audited.labels(*self._values(outcome, of=collection)).inc(queries)
 
-    def lane(self, name: str) -> Lane:
-        """The observer of one queue's batches."""
-        return Lane(self._sizes.labels(name), self._waits.labels(name), self._runs.labels(name))
+    def lane(self, name: str, collection: str = "") -> Lane:
+        """The observer of the batches of one queue of a collection."""
+        values = self._values(name, of=collection)
+        return Lane(self._sizes.labels(*values), self._waits.labels(*values), self._runs.labels(*values))
 
-    def _stage(self, name: str) -> Histogram:
-        found = self._by_stage.get(name)
+    def _stage(self, name: str, collection: str) -> Histogram:
+        found = self._by_stage.get((name, collection))
         if found is None:
-            found = self._by_stage[name] = self._stages.labels(name)
+            found = self._by_stage[name, collection] = self._stages.labels(*self._values(name, of=collection))
         return found
+
+    def _values(self, *values: str, of: str) -> tuple[str, ...]:
+        """The values of labels, that of `collection` among them where there are several."""
+        return (*values, of) if self._several else values
 
 
 class Lane:

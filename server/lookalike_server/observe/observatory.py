@@ -22,20 +22,18 @@ from lookalike_server.transport.tokens import Tokens
 class Observatory:
     """Made before the server, because what serves is given its parts; `open` when there is something to see."""
 
-    def __init__(self, settings: ObserveSettings, admin: frozenset[str] = frozenset()) -> None:
-        """`admin` are the methods that change what is served.
+    def __init__(self, settings: ObserveSettings, admin: frozenset[str] = frozenset(), several: bool = False) -> None:
+        """`admin` are the methods that change what is served, `several` whether there is more than one collection.
 
         UsageError: tracing was asked for and OpenTelemetry is not installed.
         """
         self._settings = settings
         self._security = SecurityLog(admin)
-        self._metrics = None if settings.metrics_port is None else Metrics()
+        self._metrics = None if settings.metrics_port is None else Metrics(several)
         self._tracing: Tracing | None = open_tracing() if settings.tracing else None
         self._watched: Watched | None = None
         self._port: MetricsPort | None = None
-        self.audit: RecallAudit | None = None
-        if self._metrics and settings.audit_share:
-            self.audit = RecallAudit(settings.audit_share, self._idle, self._metrics.audited)
+        self._audits: list[RecallAudit] = []
 
     @property
     def interceptor(self) -> Observed:
@@ -44,9 +42,22 @@ class Observatory:
         sinks: list[Sink] = [sink for sink in (self._metrics, log, self._security, self._tracing) if sink is not None]
         return Observed(sinks)
 
-    def lane(self, name: str) -> Observe | None:
-        """What is to be told of each batch of a queue."""
-        return self._metrics.lane(name) if self._metrics else None
+    def lane(self, name: str, collection: str = "") -> Observe | None:
+        """What is to be told of each batch of a queue of a collection."""
+        return self._metrics.lane(name, collection) if self._metrics else None
+
+    def audit(self, collection: str = "") -> RecallAudit | None:
+        """A new recall audit of a collection; None where none was asked for."""
+        metrics = self._metrics
+        if metrics is None or not self._settings.audit_share:
+            return None
+
+        def count(outcome: str, queries: int) -> None:
+            metrics.audited(outcome, queries, collection)
+
+        audit = RecallAudit(self._settings.audit_share, self._idle, count)
+        self._audits.append(audit)
+        return audit
 
     def open(self, watched: Watched, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
         """Begin to answer scrapes; from other machines with one of the `tokens`, where there are any.
@@ -55,7 +66,7 @@ class Observatory:
         """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:
-            self._metrics.registry.register(Gauges(watched, devices, self.audit))
+            self._metrics.registry.register(Gauges(watched, devices))
             host, port = self._settings.metrics_host, self._settings.metrics_port
             readers = Readers(tokens, self._security) if tokens is not None and self._settings.is_open else None
             self._port = MetricsPort(host, port, self._metrics.registry, readers)
@@ -67,8 +78,8 @@ class Observatory:
 
     def close(self) -> None:
         """End the threads and send the last spans; may wait for a moment, so not for the event loop."""
-        if self.audit:
-            self.audit.close()
+        for audit in self._audits:
+            audit.close()
         if self._port:
             self._port.close()
         if self._tracing:

@@ -134,7 +134,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 rows = await self._workers.run(lambda: there.rows_of(request.cluster))
                 named += f"/{shown.matches.meaning}"
             total = len(rows)
-            pager = Pager(snapshot.generation, named)
+            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}")
             page = pager.page(request.page_token, request.page_size, total, self._limits)
 
             def found() -> bytes:

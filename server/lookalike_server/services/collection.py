@@ -98,7 +98,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 )
                 named += f"/{matches.meaning}"
             total = len(columns) if listed is None else len(listed)
-            pager = Pager(snapshot.generation, named)
+            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}")
             page = pager.page(request.page_token, request.page_size, total, self._limits)
 
             def found() -> bytes:
@@ -124,7 +124,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             columns = snapshot.columns
-            pager = Pager(snapshot.generation, "labels")
+            pager = Pager(snapshot.generation, f"{snapshot.name}/labels")
             page = pager.page(request.page_token, request.page_size, columns.label_count, self._limits)
 
             def found() -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.descriptor import ServiceDescriptor
 
+from lookalike_server.common import call_record as record
 from lookalike_server.transport.collection_names import CollectionNames
 from lookalike_server.transport.interceptors import Call
 
@@ -34,4 +35,11 @@ def _routed(method: str, names: CollectionNames, servicers: Mapping[str, Any]) -
     async def call(request: Any, context: Any) -> Any:
         return await calls[names.chosen(request.collection)](request, context)
 
-    return call
+    async def noted(request: Any, context: Any) -> Any:
+        name = names.chosen(request.collection)
+        known = record.current()
+        if known is not None:
+            known.collection = name
+        return await calls[name](request, context)
+
+    return call if len(calls) == 1 else noted

@@ -14,6 +14,7 @@ from lookalike_server.common import visible
 from lookalike_server.common.errors import ForbiddenError, UnknownCallerError
 from lookalike_server.common.peers import is_this_machine
 from lookalike_server.common.visible import Roots, ShowPaths
+from lookalike_server.transport.collection_names import limit_to
 from lookalike_server.transport.interceptors import Call, Continuation, Handler, Stream, UnaryInterceptor, within
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.tokens import Caller, Role, Tokens
@@ -34,7 +35,8 @@ class Access(UnaryInterceptor):
     """Lets calls through that their caller may make, and hides paths from callers who may not see them.
 
     With `tokens`, a call needs one, as "authorization: Bearer TOKEN", from
-    wherever it comes. Without, everybody who can connect may read, and only
+    wherever it comes; one that is limited to collections is held to them by
+    CollectionNames, when the request is there. Without, everybody who can connect may read, and only
     `local_user` has the role admin. `roots` gives the folders to hide.
     """
 
@@ -71,6 +73,8 @@ class Access(UnaryInterceptor):
         known = record.current()
         if known is not None:
             known.caller = caller.name
+        if caller.collections:
+            limit_to(caller)
         if not self._sees_paths(caller, context.peer()):
             visible.hide(self._roots)
         self._require(_role_for(method), method, caller)

@@ -2,10 +2,12 @@
 
 A token is 256 random bits, so one plain SHA-256 of it keeps it as safe as a
 slow password hash would: there is nothing to guess. The file holds digests
-only, one line for each token:
+only, one line for each token. A fourth word limits a token to some of the server's
+collections:
 
-    # name  role  sha256 of the token
+    # name  role  sha256 of the token                                               collections
     shop    read  5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
+    garden  read  9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08  flowers,trees
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import hmac
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -30,15 +33,17 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 _PREFIX = "lookalike_"
 _NAME = re.compile(r"[\w.@-]{1,64}", re.ASCII)
+_COLLECTION = re.compile(r"[\w.@-]{1,64}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Whom a token was given to, and what that one may do."""
+    """Whom a token was given to, and what that one may do; with `collections`, about these alone."""
 
     name: str
     role: Role
+    collections: tuple[str, ...] = ()
 
     def may(self, role: Role) -> bool:
         """Whether what a role may do is allowed."""
@@ -86,7 +91,7 @@ class Tokens:
             for number in bad_lines:
                 # The line itself is not shown: somebody may have put the token there.
                 log.warning(
-                    "--tokens %s: line %d is skipped: it is not a name, a role (%s) and a digest; "
+                    "--tokens %s: line %d is skipped: it is not a name, a role (%s), a digest and perhaps collections; "
                     "make such lines with: lookalike token --name NAME",
                     self._path, number, " or ".join(ROLES),
                 )  # fmt: skip
@@ -96,10 +101,20 @@ class Tokens:
         return tokens
 
 
-def new_token(name: str, role: Role) -> tuple[str, str]:
-    """A new token, which nothing keeps, and the line for the file; UsageError: a name that cannot be."""
+def new_token(name: str, role: Role, collections: Sequence[str] = ()) -> tuple[str, str]:
+    """A new token, which nothing keeps, and the line for the file; UsageError: a name that cannot be.
+
+    With `collections`, the token is for these alone.
+    """
     token = _PREFIX + secrets.token_urlsafe(32)
-    return token, f"{_checked(name)} {role} {_digest(token)}"
+    for collection in collections:
+        if not _COLLECTION.fullmatch(collection):
+            raise UsageError(
+                f"The collection {collection!r} cannot be named in a token; serve it by a name of 1 to 64 letters, "
+                "digits and _ . @ -, as in: lookalike serve NAME=DIR"
+            )
+    limited = f" {','.join(collections)}" if collections else ""
+    return token, f"{_checked(name)} {role} {_digest(token)}{limited}"
 
 
 def _digest(token: str) -> str:
@@ -126,7 +141,11 @@ def _content(line: str) -> str:
 
 def _parsed(line: str) -> _Token | None:
     words = _content(line).split()
-    if len(words) != 3 or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
+    if len(words) not in (3, 4) or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
+        return None
+    collections = tuple(words[3].split(",")) if len(words) == 4 else ()
+    # A token that was meant for some collections must not be one for all.
+    if not all(_COLLECTION.fullmatch(collection) for collection in collections):
         return None
     role = next((known for known in ROLES if known == words[1]), None)
-    return None if role is None else _Token(Caller(words[0], role), words[2])
+    return None if role is None else _Token(Caller(words[0], role, collections), words[2])

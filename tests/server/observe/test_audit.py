@@ -73,7 +73,7 @@ async def test_live_recall_is_what_brute_force_says(make_toy, serve, by_vector) 
             got = np.frombuffer(reply.neighbors.ids.data, "<i8")
             recalls.append(np.isin(wanted, got).mean())
             # One at a time, so that none is dropped.
-            assert await asyncio.to_thread(served.app._observatory.audit.wait_until_done, 60)
+            assert await asyncio.to_thread(served.app.first.audit.wait_until_done, 60)
         found = await samples(served)
     labels = {"space": "tiny", "effort": "default", "filtered": "false"}
     assert 0.2 < np.mean(recalls) < 0.99, "a toy that misses some"
@@ -94,7 +94,7 @@ async def test_filtered_queries_are_audited_among_what_matches(make_toy, serve, 
             reply = await served.neighbors(by_vector(query[None]), 5, filter=matching)
             got = np.frombuffer(reply.neighbors.ids.data, "<i8")
             recalls.append(np.isin(order[order % 3 == 1][:5], got).mean())
-            assert await asyncio.to_thread(served.app._observatory.audit.wait_until_done, 60)
+            assert await asyncio.to_thread(served.app.first.audit.wait_until_done, 60)
         found = await samples(served)
     assert np.mean(recalls) > 0.2
     labels = {"space": "tiny", "effort": "default", "filtered": "true"}
@@ -108,8 +108,8 @@ async def test_efforts_are_told_apart_and_exact_searches_not_audited(make_toy, s
     async with serve(toy, observe=AUDITED) as served:
         for effort in ({"nprobe": 16}, {"recall": 0.9}, {"exact": True}, {}):
             await served.search.Search(search_pb2.SearchRequest(query=query, k=3, **effort))
-        assert await asyncio.to_thread(served.app._observatory.audit.wait_until_done, 60)
-        results = served.app._observatory.audit.results()
+        assert await asyncio.to_thread(served.app.first.audit.wait_until_done, 60)
+        results = served.app.first.audit.results()
     assert [(one.effort, one.queries) for one in results] == [("default", 1), ("nprobe", 1), ("recall", 1)]
     by_effort = {one.effort: one for one in results}
     assert (by_effort["nprobe"].recall, by_effort["nprobe"].expected) == (1.0, None)

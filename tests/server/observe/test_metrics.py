@@ -17,7 +17,7 @@ from lookalike_indexer.errors import IndexerError, UsageError
 from lookalike_server.common.call_record import CallRecord, Stage
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
-from lookalike_server.common.settings import Listen
+from lookalike_server.common.settings import CollectionSettings, Listen
 from lookalike_server.observe.exposition import MetricsPort
 from lookalike_server.observe.metrics import Metrics
 from lookalike_server.placement.searcher import OnDevice
@@ -78,6 +78,41 @@ async def test_calls_are_counted_by_rpc_and_code_and_refusals_by_cause(make_toy,
     for stage in ("search", "lookup"):
         assert value(found, "lookalike_stage_seconds_count", stage=stage) == 3
     assert "caller's" not in text
+    assert "collection=" not in text
+
+
+async def test_of_several_collections_each_has_its_label(make_toy, tmp_path, serve, by_vector) -> None:
+    toy = make_toy(name="pictures", index="IVF8,Flat")
+    folders = {"pictures": toy.root, "flowers": make_toy(name="s", index="IVF8,Flat").root, "gone": tmp_path / "gone"}
+    collections = tuple(CollectionSettings(str(root), name) for name, root in folders.items())
+    observe = ObserveSettings(metrics_port=0, audit_share=1.0)
+    async with serve(toy, observe=observe, collections=collections) as served:
+        for name in ("flowers", "flowers", ""):
+            await served.neighbors(by_vector(toy.vectors[:2]), 3, collection=name)
+        for name, code in (("gone", "UNAVAILABLE"), ("no such", "NOT_FOUND")):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.neighbors(by_vector(toy.vectors[:2]), 3, collection=name)
+            assert caught.value.code().name == code
+        for one in served.app.collections:
+            assert one.audit is None or await asyncio.to_thread(one.audit.wait_until_done, 60)
+        found = await samples(served)
+        text = await asyncio.to_thread(scrape, served.app.metrics_port)
+    for name, calls in (("flowers", 2), ("pictures", 1)):
+        assert value(found, "lookalike_call_seconds_count", rpc=SEARCH, code="OK", collection=name) == calls
+        assert value(found, "lookalike_batch_size_sum", lane="search", collection=name) == 2 * calls
+        assert value(found, "lookalike_stage_seconds_count", stage="search", collection=name) == calls
+        assert value(found, "lookalike_recall_audits_total", outcome="searched", collection=name) == calls
+        assert (
+            value(found, "lookalike_recall_queries", space="tiny", effort="default", filtered="false", collection=name)
+            == calls
+        )
+        assert value(found, "lookalike_generation", collection=name) == 1
+        assert value(found, "lookalike_queue_length", lane="search", collection=name) == 0
+    assert value(found, "lookalike_rejected_total", cause="DEVICE", collection="gone") == 1
+    assert value(found, "lookalike_rejected_total", cause="NOT_FOUND", collection="") == 1
+    assert value(found, "lookalike_generations_held", collection="gone") == 0
+    assert value(found, "lookalike_queue_length", lane="workers", collection="") == 0
+    assert "no such" not in text
 
 
 async def test_a_call_whose_deadline_passes_is_told_from_one_that_is_cancelled(
