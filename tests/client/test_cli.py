@@ -479,6 +479,7 @@ def test_help_lists_every_command_in_the_order_of_use(cli):
         "embed",
         "cluster",
         "build",
+        "import",
         "graph",
         "attach",
         "serve",

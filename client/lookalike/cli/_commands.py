@@ -37,6 +37,7 @@ _ORDER: Final = (
     "embed",
     "cluster",
     "build",
+    "import",
     "graph",
     "attach",
     "serve",

@@ -11,6 +11,9 @@ from lookalike_indexer.collection.canonical import canonical
 Pooling = Literal["avg", "max", "top10"]
 Metric = Literal["cosine", "l2"]
 
+# The `arch` of vectors that were imported: nobody knows their network.
+IMPORTED = "imported"
+
 
 @dataclass(frozen=True)
 class PreprocessingSpec:

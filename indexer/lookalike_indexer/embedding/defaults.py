@@ -7,7 +7,7 @@ import dataclasses
 from lookalike_indexer.collection.checkpoints import is_checkpoint
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS
 from lookalike_indexer.collection.manifest import Manifest
-from lookalike_indexer.collection.spec import WeightsSpec
+from lookalike_indexer.collection.spec import IMPORTED, WeightsSpec
 from lookalike_indexer.embedding.settings import DEFAULT_MODEL, DEFAULT_WEIGHTS, EmbedSettings, alias_of
 from lookalike_indexer.errors import MismatchError, UsageError
 
@@ -46,6 +46,8 @@ def settled(settings: EmbedSettings, draft: Manifest | None) -> EmbedSettings:
 def _only_model(draft: Manifest | None) -> str:
     """The collection's model, "" when it has none. Checkpoints count only where there is nothing else."""
     names = sorted(draft.models) if draft else []
+    # Nothing can be embedded by the unknown network of imported vectors.
+    names = [name for name in names if draft is None or draft.models[name].spec.arch != IMPORTED]
     names = [name for name in names if not is_checkpoint(name)] or names
     if len(names) > 1:
         raise UsageError(

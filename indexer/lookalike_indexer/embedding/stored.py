@@ -7,9 +7,9 @@ import torch
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.commands import instead
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.spec import ModelSpec
+from lookalike_indexer.collection.spec import IMPORTED, ModelSpec
 from lookalike_indexer.embedding.plan import load_module
-from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.errors import NotBuiltError, WeightsError
 
 
 def classifying_spec(reader: CollectionReader, model: str) -> ModelSpec:
@@ -33,6 +33,11 @@ def stored_module(reader: CollectionReader, model: str, weights_file: str | None
     with. DataLossError: its own files were changed.
     """
     entry = reader.model(model)
+    if entry.spec.arch == IMPORTED:
+        raise WeightsError(
+            f"The vectors of {model} were imported, and there is no network that makes them of pictures; ask with "
+            "vectors, keys or ids, or name another space."
+        )
     statistics = next((path for path in entry.files if not layout.is_class_names(path)), "")
     if statistics:
         reader.verify(statistics)

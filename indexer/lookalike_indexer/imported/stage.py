@@ -1,0 +1,139 @@
+"""Importing vectors: they become a space of a collection and its images, or a collection without pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.attributes.images import Images
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
+from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.collection.spec import IMPORTED, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import UsageError
+from lookalike_indexer.imported.vectors import GivenVectors
+from lookalike_indexer.progress import Progress
+
+# Rows of a part of a collection that import makes.
+_PART = 4096
+_LAYER = "imported"
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was imported: the space, its rows and dimensions, and the number of images without a vector."""
+
+    space: str
+    rows: int
+    dim: int
+    without: int
+
+
+def import_vectors(
+    storage: Storage, draft: Manifest | None, path: Path, space: str, given: GivenVectors, progress: Progress
+) -> tuple[Manifest, Imported]:
+    """The completed draft with a space of the vectors that `given` has; publishes nothing.
+
+    With a draft, each key must be that of one of its images. Without one, the keys become images that have no picture.
+    The caller holds the collection's lock. UsageError: the name of the space is taken or cannot be a name, a key names
+    no image, or a vector is not finite.
+    """
+    layout.checked_name(space, "space")
+    if draft is not None and (space in draft.spaces or space in draft.models):
+        raise UsageError(f"The collection has a space or a model {space!r} already; give another --space.")
+    spec = _spec(path, space, given)
+    fingerprint = SpaceSpec(spec, _LAYER, "avg").fingerprint
+    if draft is None:
+        draft = _listed(storage, path, given)
+        rows_of = np.arange(len(given.keys), dtype=np.int64)
+        ends = np.minimum(np.arange(_PART, len(rows_of) + _PART, _PART), len(rows_of))
+        ids = rows_of
+    else:
+        images = Images.read(storage, draft)
+        rows_of, ends = _matched(images, given), images.ends
+        ids = np.concatenate([np.empty(0, np.int64), *(images.ids(part) for part in range(len(draft.images)))])
+    published = generations.PublishedFiles(storage)
+    parts: list[str] = []
+    start = 0
+    with progress.stage(f"import {space}", len(given.keys), "vectors") as bar:
+        for part, end in zip(draft.images, ends.tolist(), strict=True):
+            wanted = rows_of[start:end]
+            there = np.flatnonzero(wanted >= 0)
+            vectors = given.rows(wanted[there])
+            parts.append(_path(published, space, layout.part_number(part), vectors))
+            _write(storage, parts[-1], ids[start:end][there], vectors, fingerprint)
+            start = end
+            bar.advance(len(there))
+    entry = SpaceEntry(space, _LAYER, "avg", given.vectors.shape[1], "float32", fingerprint, len(given.keys), parts)
+    after = dataclasses.replace(
+        draft,
+        models={**draft.models, space: ModelEntry(spec, "", [], [])},
+        spaces={**draft.spaces, space: entry},
+        default_space=draft.default_space or space,
+    )
+    done = Imported(space, entry.rows, entry.dim, len(ids) - entry.rows)
+    return generations.complete(storage, after, parts), done
+
+
+def _path(published: generations.PublishedFiles, space: str, part: int, vectors: Float32) -> str:
+    """Where a part lies: elsewhere than that of an earlier space of this name, which older generations still have."""
+    path = layout.embeddings(space, part)
+    return layout.revised(path, hashlib.sha256(vectors.tobytes()).hexdigest()) if path in published else path
+
+
+def _spec(path: Path, space: str, given: GivenVectors) -> ModelSpec:
+    """What stands for the network that nobody knows: two imports are two, whatever their vectors."""
+    origin = WeightsSpec("file", str(path.absolute()), digest_of([space, str(path.absolute()), given.vectors.shape[1]]))
+    return ModelSpec(IMPORTED, 0, origin, PreprocessingSpec(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", True))
+
+
+def _matched(images: Images, given: GivenVectors) -> Int64:
+    """The row of the given vectors for each image, -1 where there is none."""
+    found = images.rows(given.keys)
+    unknown = np.flatnonzero(found < 0)
+    if len(unknown):
+        raise UsageError(
+            f"{len(unknown):,} of {len(found):,} keys name no image of the collection, such as "
+            f"{given.keys[int(unknown[0])]!r}; it has keys such as {images.key(0)!r}."
+        )
+    rows = np.full(len(images), -1, np.int64)
+    rows[found] = np.arange(len(found))
+    if np.count_nonzero(rows >= 0) < len(found):
+        raise UsageError("Two keys name one image; each image has one vector.")
+    return rows
+
+
+def _listed(storage: Storage, path: Path, given: GivenVectors) -> Manifest:
+    """A collection of the keys: images without a picture."""
+    listing, images = [], []
+    labels = given.labels or [None] * len(given.keys)
+    for part, start in enumerate(range(0, len(given.keys), _PART)):
+        block = slice(start, start + _PART)
+        keys = given.keys[block]
+        count = len(keys)
+        common = [np.arange(start, start + count, dtype=np.int64), keys, labels[block], [""] * count, [0] * count]
+        listing.append(layout.source(part))
+        images.append(layout.images(part))
+        write_part(storage, listing[-1], _table([*common, [0] * count], schema.SOURCE))
+        write_part(storage, images[-1], _table([*common, [""] * count, [0] * count, [0] * count], schema.IMAGES))
+    return Manifest(FORMAT, 0, SourceEntry("list", str(path.absolute())), {}, listing, images)
+
+
+def _table(columns: list[object], of: pa.Schema) -> pa.Table:
+    """A table of the first columns of a schema; the others are null."""
+    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, of, strict=False)]
+    arrays += [pa.nulls(len(arrays[0]), field.type) for field in list(of)[len(columns) :]]
+    return pa.table(arrays, schema=of)
+
+
+def _write(storage: Storage, path: str, ids: Int64, vectors: Float32, fingerprint: str) -> None:
+    columns = schema.embeddings(vectors.shape[1], "float32").with_metadata({schema.FINGERPRINT: fingerprint.encode()})
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=columns.field("embedding").type)
+    write_part(storage, path, pa.table([pa.array(ids), lists], schema=columns))

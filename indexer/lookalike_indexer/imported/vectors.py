@@ -1,0 +1,143 @@
+"""Vectors and their keys from files: an array of numpy with a table of keys, or Parquet with both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from lookalike_indexer.collection.reader import Float32, matrix
+from lookalike_indexer.errors import NotFoundError, UsageError
+
+MAX_DIM = 65_536
+_VECTORS = ("embedding", "vector", "vectors", "embeddings")
+
+
+@dataclass(frozen=True)
+class GivenVectors:
+    """Keys (rows,), labels or None, and `vectors`, an array (rows, dim) of floats that is mapped, not read."""
+
+    keys: list[str]
+    labels: list[str | None] | None
+    vectors: npt.NDArray[Any]
+
+    def rows(self, rows: npt.NDArray[np.int64]) -> Float32:
+        """Some vectors as float32, (n, dim). UsageError: one is not finite."""
+        found = np.ascontiguousarray(self.vectors[rows], dtype=np.float32)
+        finite = np.isfinite(found).all(axis=1)
+        if not finite.all():
+            key = self.keys[int(rows[int(np.argmin(finite))])]
+            raise UsageError(f"The vector of {key!r} has values that are not finite in float32; leave it out.")
+        return found
+
+
+@contextmanager
+def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[GivenVectors]:
+    """Open the vectors of a file; those of Parquet are copied to the file `scratch`, which is removed afterwards.
+
+    NotFoundError: no such file. UsageError: not such a file, or not one key for each vector.
+    """
+    for file in (path, keys):
+        if file is not None and not file.is_file():
+            raise NotFoundError(f"There is no file {file}.")
+    try:
+        if path.suffix == ".npy":
+            if keys is None:
+                raise UsageError(
+                    f"Say with --keys FILE what the rows of {path} are: a key a line, or CSV with a column key."
+                )
+            found = GivenVectors(*_keys(keys), _array(path))
+        elif path.suffix in (".parquet", ".pq"):
+            found = _parquet(path, keys, scratch)
+        else:
+            raise UsageError(f"{path} must be a .npy or a .parquet file.")
+        _check(found, path)
+        yield found
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _array(path: Path) -> npt.NDArray[Any]:
+    try:
+        found: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise UsageError(f"{path} cannot be read as an array of numpy: {str(error).splitlines()[0]}.") from error
+    return found
+
+
+def _keys(path: Path) -> tuple[list[str], list[str | None] | None]:
+    """Keys, and labels where a CSV has the column `label`."""
+    try:
+        if path.suffix != ".csv":
+            return path.read_text("utf-8").splitlines(), None
+        text = csv.ConvertOptions(column_types={"key": pa.string(), "label": pa.string()}, strings_can_be_null=True)
+        table = csv.read_csv(path, convert_options=text)
+    except (UnicodeDecodeError, pa.ArrowException) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]}.") from error
+    return _columns(table, path)
+
+
+def _columns(table: pa.Table, path: Path) -> tuple[list[str], list[str | None] | None]:
+    if "key" not in table.column_names:
+        raise UsageError(f"{path} has no column key; it has: {', '.join(table.column_names)}.")
+    labels = table.column("label").cast(pa.string()).to_pylist() if "label" in table.column_names else None
+    return table.column("key").cast(pa.string()).to_pylist(), labels
+
+
+def _parquet(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            column = next((name for name in _VECTORS if name in names), None)
+            if column is None:
+                raise UsageError(f"{path} has no column {' or '.join(_VECTORS[:2])}; it has: {', '.join(names)}.")
+            texts = [name for name in ("key", "label") if name in names]
+            named = _keys(keys) if keys else _columns(file.read(columns=texts), path)
+            rows, vectors = file.metadata.num_rows, None
+            start = 0
+            for batch in file.iter_batches(batch_size=4096, columns=[column]):
+                block = _block(batch.column(0))
+                if vectors is None:
+                    shape = (rows, block.shape[1])
+                    vectors = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
+                vectors[start : start + len(block)] = block
+                start += len(block)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(f"{path} cannot be read as Parquet with vectors: {str(error).splitlines()[0]}.") from error
+    return GivenVectors(*named, np.empty((0, 1), np.float32) if vectors is None else vectors)
+
+
+def _block(column: pa.Array) -> Float32:
+    """Lists of numbers of one length as a matrix; pa.ArrowException, ValueError: they are not."""
+    if not pa.types.is_fixed_size_list(column.type):
+        lengths = set(column.value_lengths().to_pylist())
+        if len(lengths) != 1 or None in lengths:
+            raise pa.ArrowInvalid("its vectors have different lengths")
+        column = column.cast(pa.list_(pa.float32(), lengths.pop()))
+    return matrix(column.cast(pa.list_(pa.float32(), column.type.list_size)))
+
+
+def _check(found: GivenVectors, path: Path) -> None:
+    vectors = found.vectors
+    if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 1 <= vectors.shape[1] <= MAX_DIM or not len(vectors):
+        raise UsageError(
+            f"{path} has an array of {vectors.dtype} of shape {vectors.shape}; it must be floats of shape (images, "
+            f"dimensions), with at most {MAX_DIM:,} dimensions."
+        )
+    if len(found.keys) != len(vectors):
+        raise UsageError(f"There are {len(found.keys):,} keys and {len(vectors):,} vectors; there must be as many.")
+    seen: set[str] = set()
+    for row, key in enumerate(found.keys, 1):
+        if not key:
+            raise UsageError(f"Vector {row:,} of {path} has no key.")
+        if key in seen:
+            raise UsageError(f"The key {key!r} comes twice; each vector needs one of its own.")
+        seen.add(key)

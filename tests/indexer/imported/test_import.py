@@ -1,0 +1,144 @@
+"""`lookalike import`: vectors become a space that is searched, with pictures or without."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.export import export
+from lookalike_indexer.cli.graph import graph
+from lookalike_indexer.cli.import_vectors import import_vectors
+from lookalike_indexer.cli.remove import remove
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.errors import WeightsError
+from lookalike_indexer.imported import stage
+from lookalike_indexer.indexing.files import read_index
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.verification.examination import VerifySettings
+from lookalike_indexer.verification.stage import run_verify
+
+
+@pytest.fixture
+def vectors():
+    return np.random.default_rng(0).standard_normal((9, 5)).astype(np.float32)
+
+
+@pytest.fixture
+def files(tmp_path, vectors):
+    """`vectors.npy` with `keys.csv`, nine rows."""
+    np.save(tmp_path / "vectors.npy", vectors)
+    lines = [f"shop/{row}.jpg,{'cat' if row % 2 else ''}" for row in range(9)]
+    (tmp_path / "keys.csv").write_text("\n".join(["key,label", *lines]))
+    return tmp_path
+
+
+def run(*arguments, code=0):
+    result = CliRunner().invoke(import_vectors, [*map(str, arguments), "--json"])
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout) if code == 0 else " ".join(result.output.split())
+
+
+def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatch):
+    monkeypatch.setattr(stage, "_PART", 4)
+    root = files / "made"
+    told = run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--metric", "l2",
+               "--collection", root)  # fmt: skip
+    assert told == {
+        "space": "mine", "images": 9, "dim": 5, "without": 0, "index": "Flat", "metric": "l2", "generation": 1,
+    }  # fmt: skip
+    reader = CollectionReader.open(str(root))
+    assert [reader.manifest.files[path].rows for path in reader.space("mine")[1].parts] == [4, 4, 1]
+    assert np.array_equal(reader.vectors("", np.arange(9)), vectors)
+    images = reader.images(["key", "label", "uri"])
+    assert images.column("key").to_pylist()[8] == "shop/8.jpg"
+    assert images.column("label").to_pylist()[:2] == [None, "cat"]
+    assert set(images.column("uri").to_pylist()) == {""}
+    _, rows = read_index(reader, reader.index()).search(vectors, 1)
+    assert rows[:, 0].tolist() == list(range(9))
+    report = run_verify(Storage(root), VerifySettings(), Silent())
+    assert report.damages == []
+    assert "The vectors of mine were imported" in report.checks[-1].note
+    assert CliRunner().invoke(graph, [str(root), "-k", "2"]).exit_code == 0
+
+
+def test_pictures_are_refused_with_a_sentence(files):
+    run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--collection", files / "made")
+    with pytest.raises(WeightsError, match="no network that makes them of pictures; ask with vectors, keys or ids"):
+        stored_module(CollectionReader.open(str(files / "made")), "mine")
+
+
+def test_vectors_join_the_images_of_a_collection_by_key(make_collection, tmp_path, vectors):
+    storage = make_collection(np.eye(7, dtype=np.float32), part_rows=3)
+    order = [5, 0, 3, 6]
+    keys = [f"{3 * row + 1:05d}.jpg" for row in order]
+    lists = pa.array(vectors[order].tolist(), pa.list_(pa.float64()))
+    pq.write_table(pa.table({"key": keys, "vector": lists}), tmp_path / "some.parquet")
+    told = run(tmp_path / "some.parquet", "--space", "mine", "--collection", storage.root)
+    assert (told["images"], told["without"], told["generation"]) == (4, 3, 2)
+    reader = CollectionReader.open(str(storage.root))
+    # By the usual rule: the other space is of an untrained network.
+    assert reader.manifest.default_space == "mine"
+    assert reader.ids("mine").tolist() == [1, 10, 16, 19]
+    assert np.array_equal(reader.vectors("mine", np.arange(4)), vectors[[0, 3, 5, 6]])
+    assert run_verify(storage, VerifySettings(images=0), Silent()).damages == []
+    assert not list(storage.root.glob(".tmp*"))
+
+
+def test_a_removed_space_can_be_imported_again_and_older_generations_stay(make_collection, tmp_path, vectors):
+    storage = make_collection(np.eye(9, dtype=np.float32))
+    (tmp_path / "keys.txt").write_text("\n".join(f"{3 * row + 1:05d}.jpg" for row in range(9)))
+    for times in (1, 2):
+        np.save(tmp_path / "v.npy", times * vectors)
+        run(tmp_path / "v.npy", "--keys", tmp_path / "keys.txt", "--space", "mine", "--collection", storage.root)
+        if times == 1:
+            assert CliRunner().invoke(remove, [str(storage.root), "--model", "mine"]).exit_code == 0
+    first, last = (CollectionReader.open(str(storage.root), number) for number in (2, 4))
+    assert np.array_equal(first.vectors("mine", np.arange(9)), vectors)
+    assert np.array_equal(last.vectors("mine", np.arange(9)), 2 * vectors)
+
+
+def test_what_is_exported_can_be_imported(make_collection, tmp_path, vectors):
+    storage = make_collection(vectors, labels=[*"aabbccdde"])
+    for name in ("out.npy", "out.parquet"):
+        assert CliRunner().invoke(export, [str(storage.root), str(tmp_path / name)]).exit_code == 0
+        keys = ["--keys", tmp_path / "out.keys.csv"] if name == "out.npy" else []
+        run(tmp_path / name, *keys, "--space", "back", "--collection", tmp_path / f"{name}-made")
+        reader = CollectionReader.open(str(tmp_path / f"{name}-made"))
+        assert np.array_equal(reader.vectors("back", np.arange(9)), vectors)
+        assert reader.images(["label"]).column("label").to_pylist() == [*"aabbccdde"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "values", "message"),
+    [
+        ("a\nb\n", np.eye(3), "There are 2 keys and 3 vectors"),
+        ("a\nb\na\n", np.eye(3), "The key 'a' comes twice"),
+        ("a\n\nc\n", np.eye(3), "Vector 2 of"),
+        ("a\nb\nc\n", np.eye(3, dtype=np.int64), "must be floats of shape"),
+        ("a\nb\nc\n", np.diag([1, np.nan, 1]), "The vector of 'b' has values that are not finite"),
+        ("a\nb\nc\n", np.array([[{}]], object), "cannot be read as an array of numpy"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_leave_no_collection(tmp_path, keys, values, message):
+    np.save(tmp_path / "vectors.npy", values, allow_pickle=True)
+    (tmp_path / "keys.txt").write_text(keys)
+    said = run(tmp_path / "vectors.npy", "--keys", tmp_path / "keys.txt", "--space", "mine", "--collection",
+               tmp_path / "made", code=2)  # fmt: skip
+    assert message in said
+    assert generations.numbers(Storage(tmp_path / "made")) == []
+
+
+def test_keys_that_name_no_image_and_names_that_are_taken_are_refused(make_collection, files):
+    storage = make_collection(np.eye(3, dtype=np.float32))
+    given = [files / "vectors.npy", "--keys", files / "keys.csv", "--collection", storage.root]
+    assert "9 of 9 keys name no image of the collection, such as 'shop/0.jpg'" in run(*given, "--space", "mine", code=2)
+    assert "has a space or a model 'tiny' already" in run(*given, "--space", "tiny", code=2)
+    assert "Say with --keys FILE" in run(files / "vectors.npy", "--space", "x", "--collection", storage.root, code=2)
