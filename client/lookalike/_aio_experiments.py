@@ -11,6 +11,7 @@ from lookalike._calls import Call
 from lookalike._experiment_calls import ClassMap, MapMethod, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._filters import Where
 from lookalike._paging import AsyncPager
 
 Result = TypeVar("Result")
@@ -40,15 +41,23 @@ class Experiments:
         """How often each of `models`, all when empty, is right about each class, and the `best` classes of all."""
         return await self._send(calls.class_accuracies(models, metric, best, class_map), timeout)
 
-    async def class_matrix(self, clustering: str = "", *, timeout: float | None = None) -> Experiment:
+    async def class_matrix(
+        self, clustering: str = "", *, where: Where | None = None, timeout: float | None = None
+    ) -> Experiment:
         """The images of each label in each cluster, with purity, NMI, ARI and V-measure."""
-        return await self._send(calls.class_matrix(clustering), timeout)
+        return await self._send(calls.class_matrix(clustering, where), timeout)
 
     async def oddballs(
-        self, clustering: str = "", *, label: str = "", limit: int = 0, timeout: float | None = None
+        self,
+        clustering: str = "",
+        *,
+        label: str = "",
+        limit: int = 0,
+        where: Where | None = None,
+        timeout: float | None = None,
     ) -> Experiment:
         """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
-        return await self._send(calls.oddballs(clustering, label, limit), timeout)
+        return await self._send(calls.oddballs(clustering, label, limit, where), timeout)
 
     async def mistakes(
         self,
@@ -113,10 +122,11 @@ class Experiments:
         method: MapMethod = "pca",
         sample: int = 0,
         seed: int | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
     ) -> Experiment:
         """The images on a plane, those that are alike near to each other."""
-        return await self._send(calls.map_of(space, method, sample, seed), timeout)
+        return await self._send(calls.map_of(space, method, sample, seed, where), timeout)
 
     async def compare(
         self,

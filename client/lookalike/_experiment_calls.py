@@ -9,6 +9,7 @@ from lookalike import _experiment_replies as replies
 from lookalike._calls import Call, as_count, make_call
 from lookalike._errors import InvalidArgumentError
 from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._filters import Where, message_of
 from lookalike._paging import Page
 from lookalike._queries import as_int, check_id, check_key, chosen
 from lookalike.v1 import experiment_pb2
@@ -54,13 +55,15 @@ def class_accuracies(
     )
 
 
-def class_matrix(clustering: str) -> Call[Experiment]:
-    request = experiment_pb2.GetClassMatrixRequest(clustering=clustering)
+def class_matrix(clustering: str, where: Where | None) -> Call[Experiment]:
+    request = experiment_pb2.GetClassMatrixRequest(clustering=clustering, filter=message_of(where))
     return _experiment("lookalike.v1.ExperimentService/GetClassMatrix", request, experiment_pb2.GetClassMatrixResponse)
 
 
-def oddballs(clustering: str, label: str, limit: int) -> Call[Experiment]:
-    request = experiment_pb2.ListOddballsRequest(clustering=clustering, label=label, limit=as_count("limit", limit, 0))
+def oddballs(clustering: str, label: str, limit: int, where: Where | None) -> Call[Experiment]:
+    request = experiment_pb2.ListOddballsRequest(
+        clustering=clustering, label=label, limit=as_count("limit", limit, 0), filter=message_of(where)
+    )
     return _experiment("lookalike.v1.ExperimentService/ListOddballs", request, experiment_pb2.ListOddballsResponse)
 
 
@@ -114,12 +117,13 @@ def dendrogram(model: str, clusters: int, most: int) -> Call[Experiment]:
     return _experiment("lookalike.v1.ExperimentService/GetDendrogram", request, experiment_pb2.GetDendrogramResponse)
 
 
-def map_of(space: str, method: MapMethod, sample: int, seed: int | None) -> Call[Experiment]:
+def map_of(space: str, method: MapMethod, sample: int, seed: int | None, where: Where | None) -> Call[Experiment]:
     request = experiment_pb2.GetMapRequest(
         space=space,
         method=_MAPS[_one_of("method", method, _MAPS)],
         sample=as_count("sample", sample, 0),
         seed=_seed(seed),
+        filter=message_of(where),
     )
     return _experiment("lookalike.v1.ExperimentService/GetMap", request, experiment_pb2.GetMapResponse)
 

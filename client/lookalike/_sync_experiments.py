@@ -11,6 +11,7 @@ from lookalike._calls import Call
 from lookalike._experiment_calls import ClassMap, MapMethod, Method, Metric
 from lookalike._experiment_replies import joined
 from lookalike._experiments import Attribution, Experiment, StoredResult
+from lookalike._filters import Where
 from lookalike._paging import Pager
 
 Result = TypeVar("Result")
@@ -53,10 +54,13 @@ class Experiments:
         """
         return self._send(calls.class_accuracies(models, metric, best, class_map), timeout)
 
-    def class_matrix(self, clustering: str = "", *, timeout: float | None = None) -> Experiment:
+    def class_matrix(
+        self, clustering: str = "", *, where: Where | None = None, timeout: float | None = None
+    ) -> Experiment:
         """The images of each label in each cluster, with purity, NMI, ARI and V-measure.
 
-        `clustering` is "space/name", the current one of the default space when "".
+        `clustering` is "space/name", the current one of the default space when "". With
+        a filter, `where`, only images that match count.
 
         >>> matrix = client.class_matrix("toy/halves")
         >>> matrix.tables["counts"]["label"], matrix.tables["counts"]["images"]
@@ -64,13 +68,22 @@ class Experiments:
         >>> matrix.figures["purity"], matrix.findings
         (1.0, ('Every label has a cluster of its own.',))
         """
-        return self._send(calls.class_matrix(clustering), timeout)
+        return self._send(calls.class_matrix(clustering, where), timeout)
 
     def oddballs(
-        self, clustering: str = "", *, label: str = "", limit: int = 0, timeout: float | None = None
+        self,
+        clustering: str = "",
+        *,
+        label: str = "",
+        limit: int = 0,
+        where: Where | None = None,
+        timeout: float | None = None,
     ) -> Experiment:
-        """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all."""
-        return self._send(calls.oddballs(clustering, label, limit), timeout)
+        """The images that are odd for their class, the oddest first: `limit` of one `label`, or of all.
+
+        With a filter, `where`, only images that match are listed.
+        """
+        return self._send(calls.oddballs(clustering, label, limit, where), timeout)
 
     def mistakes(
         self,
@@ -153,14 +166,16 @@ class Experiments:
         method: MapMethod = "pca",
         sample: int = 0,
         seed: int | None = None,
+        where: Where | None = None,
         timeout: float | None = None,
     ) -> Experiment:
         """The images on a plane, those that are alike near to each other.
 
         `method` is "pca", which places all images by axes of `sample` of them, or
-        "tsne" or "umap", which place `sample` images.
+        "tsne" or "umap", which place `sample` images. With a filter, `where`, only
+        images that match are told, at the places that they have among all.
         """
-        return self._send(calls.map_of(space, method, sample, seed), timeout)
+        return self._send(calls.map_of(space, method, sample, seed, where), timeout)
 
     def compare(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, types_pb2
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.told import told
 from lookalike_server.columns.row_mask import RowMask
@@ -315,3 +315,39 @@ class TestKeptMatches:
         assert kept.nbytes == 2024 + 900
         kept.put(Matches(np.zeros(6000, bool), "b", "b"))
         assert kept.nbytes == 2024 + 900
+
+
+class Laboratory:
+    """Stands for the process of the experiments: tells what it is asked."""
+
+    hung = False
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    def answer(self, asked: Any) -> bytes:
+        self.asked.append(asked)
+        return experiment_pb2.ExperimentResult(kind=asked.name).SerializeToString()
+
+    def close(self) -> None:
+        pass
+
+
+async def test_experiments_get_the_filter_as_a_text(shop, serve, refused) -> None:
+    laboratory = Laboratory()
+    either = filter_pb2.Filters(filters=[text("stock < 5"), compare("price", integer=3)])
+    other = filter_pb2.Filters(filters=[compare("price", integer=3), text("stock < 5")])
+    async with serve(shop, laboratory=laboratory) as served:
+        ask = served.experiment
+        await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=either)))
+        # In another order it is the same call, which is answered already.
+        await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=other)))
+        await ask.ListOddballs(experiment_pb2.ListOddballsRequest(filter=text("stock < 5")))
+        await ask.GetMap(experiment_pb2.GetMapRequest(filter=text("stock < 5")))
+        given = [dict(asked.arguments)["where"] for asked in laboratory.asked]
+        assert given == ["price < 3 or stock < 5", "stock < 5", "stock < 5"]
+        long = among("key", texts=[f"{i:090}" for i in range(1000)])
+        for wrong, field in ((text("prize < 3"), "filter.text"), (long, "filter")):
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=wrong))
+            assert refused(error.value).fields == [field]

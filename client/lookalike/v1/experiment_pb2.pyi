@@ -13,6 +13,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import sys
 import typing
@@ -524,6 +525,7 @@ class GetClassMatrixRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     CLUSTERING_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"; the first of the default space when empty."""
@@ -531,13 +533,19 @@ class GetClassMatrixRequest(google.protobuf.message.Message):
     """The collection that is asked about, one of ListCollections; the server's
     only one, or the first, when empty.
     """
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match count. As a text it has no more than 64 KiB."""
+
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
         collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection", "filter", b"filter"]) -> None: ...
 
 global___GetClassMatrixRequest = GetClassMatrixRequest
 
@@ -577,6 +585,7 @@ class ListOddballsRequest(google.protobuf.message.Message):
     CLUSTERING_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     LIMIT_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"; the first of the default space when empty."""
@@ -588,15 +597,21 @@ class ListOddballsRequest(google.protobuf.message.Message):
     """The collection that is asked about, one of ListCollections; the server's
     only one, or the first, when empty.
     """
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match are listed; see GetClassMatrixRequest.filter."""
+
     def __init__(
         self,
         *,
         clustering: builtins.str = ...,
         label: builtins.str = ...,
         limit: builtins.int = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
         collection: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection", "label", b"label", "limit", b"limit"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "collection", b"collection", "filter", b"filter", "label", b"label", "limit", b"limit"]) -> None: ...
 
 global___ListOddballsRequest = ListOddballsRequest
 
@@ -1028,6 +1043,7 @@ class GetMapRequest(google.protobuf.message.Message):
     METHOD_FIELD_NUMBER: builtins.int
     SAMPLE_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; the collection's default when empty."""
@@ -1041,6 +1057,12 @@ class GetMapRequest(google.protobuf.message.Message):
     """The collection that is asked about, one of ListCollections; the server's
     only one, or the first, when empty.
     """
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match are in the table, at the places that they have
+        among all; see GetClassMatrixRequest.filter.
+        """
+
     def __init__(
         self,
         *,
@@ -1048,10 +1070,11 @@ class GetMapRequest(google.protobuf.message.Message):
         method: global___MapMethod.ValueType = ...,
         sample: builtins.int = ...,
         seed: builtins.int | None = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
         collection: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "method", b"method", "sample", b"sample", "seed", b"seed", "space", b"space"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "filter", b"filter", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "collection", b"collection", "filter", b"filter", "method", b"method", "sample", b"sample", "seed", b"seed", "space", b"space"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 global___GetMapRequest = GetMapRequest

@@ -76,6 +76,12 @@ class_names_option = click.option(
     help="The names of the classes of one's own network: a line for each, or JSON; imagenet for ImageNet's 1,000. "
     "[default: those stored with the model]",
 )
+where_option = click.option(
+    "--where",
+    default="",
+    metavar="FILTER",
+    help="Only images that match, such as: \"split = 'test' and price < 20\".",
+)
 sample_option = click.option(
     "--sample",
     type=click.IntRange(min=2),

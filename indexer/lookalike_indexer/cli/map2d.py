@@ -19,6 +19,7 @@ from lookalike_indexer.cli.experiment_options import (
     seed_option,
     space_option,
     to_json,
+    where_option,
 )
 from lookalike_indexer.cli.out_folder import OutFolder, open_out
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     "--keep", metavar="NAME", callback=checked_keep, help="What the stored map is called.  [default: SPACE-METHOD]"
 )
 @class_names_option
+@where_option
 @experiment_options
 @reported
 def map2d(
@@ -62,6 +64,7 @@ def map2d(
     seed: int,
     class_names: str,
     keep: str | None,
+    where: str,
     out: str | None,
     as_json: bool,
 ) -> None:
@@ -80,12 +83,16 @@ def map2d(
     # What the colours mean is looked up first, and without --out, too: a map can take minutes.
     asked = folder is not None or color is not None or clustering
     coloured = categories(view, space, color, clustering) if asked else ("", [])
-    result = experiment(view, method=method, space=space, sample=sample, seed=seed, progress=TerminalProgress())
+    result = experiment(
+        view, method=method, space=space, sample=sample, seed=seed, where=where, progress=TerminalProgress()
+    )
     if as_json:
         click.echo(to_json(result))
     else:
         click.echo(findings(result))
-    keep_result(view, result, keep if keep is not None else default_name(result), as_json)
+    # A map of some images does not take the place of that of all.
+    otherwise = None if where else default_name(result)
+    keep_result(view, result, keep if keep is not None else otherwise, as_json)
     if folder is not None:
         _draw(view, result, coloured, _clustering(view, space, clustering), thumbnails, folder)
         folder.tell(as_json)

@@ -15,15 +15,17 @@ from lookalike_indexer.cli.experiment_options import (
     shown,
     to_json,
     told,
+    where_option,
 )
 
 
 @click.command()
 @clustering_option
+@where_option
 @keep_option
 @experiment_options
 @reported
-def matrix(collection: str, clustering: str, keep: str | None, out: str | None, as_json: bool) -> None:
+def matrix(collection: str, clustering: str, where: str, keep: str | None, out: str | None, as_json: bool) -> None:
     """Count the images of each class in each cluster, with purity, NMI, ARI and V-measure.
 
     Says the main clusters of each class, which classes straddle clusters and
@@ -33,7 +35,7 @@ def matrix(collection: str, clustering: str, keep: str | None, out: str | None, 
     from lookalike_indexer.experiments.matrix import class_matrix
 
     view, folder = open_view(collection), open_out(out)
-    result = class_matrix(view, clustering)
+    result = class_matrix(view, clustering, where)
     if as_json:
         click.echo(to_json(result))
     else:

@@ -15,6 +15,7 @@ from lookalike_indexer.cli.experiment_options import (
     shown,
     to_json,
     told,
+    where_option,
 )
 
 _LISTED = ["rank", "key", "label", "looks_like", "score", "outside", "secondary", "far", "nearer"]
@@ -31,6 +32,7 @@ _LISTED = ["rank", "key", "label", "looks_like", "score", "outside", "secondary"
     show_default=True,
     help="Judge by embeddings, or by clusters alone, which takes seconds for a million images; auto goes by the size.",
 )
+@where_option
 @experiment_options
 @reported
 def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) -> None:

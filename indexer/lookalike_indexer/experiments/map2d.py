@@ -39,6 +39,7 @@ def map2d(
     space: str = "",
     sample: int = 4000,
     seed: int = 1234,
+    where: str = "",
     progress: Progress | None = None,
 ) -> Result:
     """Place images on a plane, by their L2-normalised embeddings.
@@ -53,7 +54,9 @@ def map2d(
     t-SNE and UMAP place the images of the sample and leave out the others.
     The same seed gives the same map on the same machine. Table: map (id int64,
     x and y float32), by id; and prediction, the name of the most probable
-    class, where the model of the space keeps predictions. UsageError: no such
+    class, where the model of the space keeps predictions. `where` is a filter:
+    only images that match are in the table, at the places that they have among
+    all. UsageError: no such
     method, a sample that is too small. NotBuiltError: fewer than four images,
     or the same embedding for all.
     """
@@ -79,9 +82,14 @@ def map2d(
                 bar.advance()
     if not np.isfinite(places).all():
         raise IndexerError(f"{method} found no place for some images of {name}; take another --method.")
+    keep = view.matching(where)
+    if keep is not None:
+        rows, places = rows[keep[rows]], places[keep[rows]]
     columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
     table = pa.table({**columns, **_predictions(view, entry.model, rows)})
     settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}
+    if where:
+        settings["where"] = where
     figures |= {"images": float(len(rows)), "of": float(drawn.of)}
     return Result("map", settings, {"map": table}, figures, _findings(view, drawn, figures))
 

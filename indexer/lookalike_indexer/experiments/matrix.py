@@ -17,8 +17,10 @@ _NAMED = 6
 _RULE = "the main clusters of a class are the fewest that hold at least half of its images, the largest first"
 
 
-def class_matrix(view: View, clustering: str = "") -> Result:
+def class_matrix(view: View, clustering: str = "", where: str = "") -> Result:
     """Count the images of each label in each cluster of a clustering, "" for the default space's current one.
+
+    `where` is a filter: only images that match count, all for "".
 
     Tables:
     - counts: label, cluster, count, is_main; cells that are not 0, by label, the highest count first
@@ -37,9 +39,13 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     view.require_labels()
     name = view.clustering_name(clustering)
     assigned = view.assigned(name)
-    table = contingency(view.labels, assigned.clusters, len(view.label_names), assigned.entry.k)
+    keep = view.matching(where)
+    counted, assignments = view.labels, assigned.clusters
+    if keep is not None:
+        counted, assignments = counted[keep], assignments[keep]
+    table = contingency(counted, assignments, len(view.label_names), assigned.entry.k)
     cells = ranked(table)
-    sizes = np.bincount(assigned.clusters[assigned.clusters >= 0], minlength=assigned.entry.k)
+    sizes = np.bincount(assignments[assignments >= 0], minlength=assigned.entry.k)
     row_order = order_rows(table)
     labels = _labels(view, table, cells, row_order)
     clusters = _clusters(view, table, cells, sizes, order_columns(table, row_order))
@@ -61,7 +67,7 @@ def class_matrix(view: View, clustering: str = "") -> Result:
     )
     secondary = _secondary(view, cells, clusters.column("labels").to_pylist())
     tables = {"counts": counts, "labels": labels, "clusters": clusters, "secondary": secondary}
-    settings = {"clustering": name, "space": assigned.entry.space}
+    settings = {"clustering": name, "space": assigned.entry.space, **({"where": where} if where else {})}
     told = (
         *_findings(name, tables, figures),
         *partial_notes(view, [name]),

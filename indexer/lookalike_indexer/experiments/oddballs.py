@@ -38,9 +38,10 @@ def oddballs(
     limit: int = 50,
     *,
     method: Method = "auto",
+    where: str = "",
     progress: Progress | None = None,
 ) -> Result:
-    """List the images that are odd for their label: of one label, or of all for "".
+    """List the images that are odd for their label: of one label, or of all for "", and of those that match `where`.
 
     Images that are odd in more ways come first, then those of the lowest score.
 
@@ -87,13 +88,17 @@ def oddballs(
     else:
         measured = by_clusters(view.labels, assigned, cells, view.reader.centroids(name))
     measured = measured.placed(home, with_others(view.labels, assigned.clusters, cells))
-    listed = _ranked(measured, view, wanted, limit)
+    listable = np.ones(len(view), np.bool_) if wanted < 0 else view.labels == wanted
+    keep = view.matching(where)
+    if keep is not None:
+        listable &= keep
+    listed = _ranked(measured, listable, limit)
     tables = {
         "oddballs": _oddballs(view, assigned, measured, listed),
         "typical": _typical(view, measured, home, wanted, listed),
         "labels": _labels(view, measured),
     }
-    judged = measured.judged if wanted < 0 else measured.judged & (view.labels == wanted)
+    judged = measured.judged & listable
     figures = {
         "images": float(judged.sum()),
         **{kind: float((flags & judged).sum()) for kind, flags in measured.kinds().items()},
@@ -102,17 +107,16 @@ def oddballs(
     findings = _findings(tables, figures, name, chosen, label, measured)
     return Result(
         "oddballs",
-        {"clustering": name, "label": label, "limit": limit, "method": chosen},
+        {"clustering": name, "label": label, "limit": limit, "method": chosen, **({"where": where} if where else {})},
         tables,
         figures,
         (*findings, *partial_notes(view, [name]), *untrained_notes(view, [assigned.entry.space])),
     )
 
 
-def _ranked(measured: Measured, view: View, wanted: int, limit: int) -> Int64:
+def _ranked(measured: Measured, listable: Bool, limit: int) -> Int64:
     """The rows of the oddest images: in most ways, then by the lowest score, then the farthest, then by row."""
-    odd = measured.odd if wanted < 0 else measured.odd & (view.labels == wanted)
-    rows = np.flatnonzero(odd)
+    rows = np.flatnonzero(measured.odd & listable)
     order = np.lexsort((rows, -measured.z[rows], measured.score[rows], -measured.reasons[rows]))
     return rows[order[:limit]]
 

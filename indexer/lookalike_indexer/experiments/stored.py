@@ -59,6 +59,9 @@ def _named(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> tu
     models: list[str] = []
     spaces: list[str] = []
     clusterings: list[str] = []
+    if settings.get("where"):
+        # A filter may read anything.
+        return models, spaces, clusterings
     if kind in ("map", "choose_k", "sample", *OF_GRAPHS):
         spaces = [str(settings.get("space"))]
     elif kind == "mistakes":

@@ -20,11 +20,16 @@ from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import class_names, known_class_names
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.filters.evaluate import matching
+from lookalike_indexer.filters.meaning import meant
+from lookalike_indexer.filters.sources import FilterColumns
+from lookalike_indexer.filters.text import parse
 from lookalike_indexer.text import loose_name
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -231,6 +236,13 @@ class View:
         if known is not None:
             names = {index: known[index] for index in names}
         return Predicted(classes, probabilities, names)
+
+    def matching(self, where: str) -> Bools | None:
+        """Which images a filter is true of, bool (images,); None for "". FilterError: it is no filter of these."""
+        if not where:
+            return None
+        columns = FilterColumns(self.reader, self.ids)
+        return matching(meant(parse(where), columns), columns)
 
     def rows_of_ids(self, ids: Int64) -> Int64:
         """The rows of ids that are all there."""

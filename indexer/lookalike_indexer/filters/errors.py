@@ -22,3 +22,8 @@ class FilterError(UsageError):
         where = f"at {at.field}" if at.character is None else f"at character {at.character} of the filter"
         super().__init__(f"{sentence} ({where}).")
         self.at = at
+        self._sentence = sentence
+
+    def __reduce__(self) -> tuple[type[FilterError], tuple[At, str]]:
+        # Without this, an error that crosses a process boundary could not be made again.
+        return FilterError, (self.at, self._sentence)

@@ -13,6 +13,7 @@ from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.sources import FilterColumns
+from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import canonical
 from lookalike_server.columns.row_mask import Bools, RowMask
@@ -73,6 +74,17 @@ class Filters:
         matches.images.setflags(write=False)
         self._kept.put(matches)
         return Found(matches, cached=False)
+
+    def text(self, message: filter_pb2.Filter) -> str:
+        """A filter as text, for who reads the columns anew. Errors as `find`; ArgumentError: the text is too long."""
+        try:
+            tree = canonical(read(message))
+            meant(tree, self.columns)
+            words = told(tree)
+            parse(words)
+        except FilterError as error:
+            raise refused(error) from error
+        return words
 
     def mask(self, matches: Matches, space: str, make: Callable[[Bools], RowMask]) -> RowMask:
         """The mask of a space, made once by `make` from the images."""

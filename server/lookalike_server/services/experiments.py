@@ -34,6 +34,8 @@ _Seeded: TypeAlias = (
     | experiment_pb2.GetEvolutionRequest
 )
 
+_Filtered = experiment_pb2.GetClassMatrixRequest | experiment_pb2.ListOddballsRequest | experiment_pb2.GetMapRequest
+
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14
 
@@ -85,12 +87,15 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         """The bytes of a GetClassMatrixResponse."""
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
-            return await self._ask(snapshot, space, context, "class_matrix", {"clustering": clustering})
+            given = {"clustering": clustering, **await self._where(snapshot, request)}
+            return await self._ask(snapshot, space, context, "class_matrix", given)
 
     async def ListOddballs(self, request: experiment_pb2.ListOddballsRequest, context: Context) -> Any:
         """The bytes of a ListOddballsResponse."""
-        given = _set(label=request.label) | _count("limit", request.limit, self._limits.max_page_size)
+        given: dict[str, Any] = _set(label=request.label)
+        given |= _count("limit", request.limit, self._limits.max_page_size)
         with self._current.lease() as snapshot:
+            given |= await self._where(snapshot, request)
             clustering, space = _clustering(snapshot, request.clustering)
             return await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
 
@@ -152,7 +157,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         given: dict[str, Any] = _set(method=_MAPS[request.method]) | self._sample(request.sample) | _seed(request)
         with self._current.lease() as snapshot:
             space = snapshot.space(request.space)
-            return await self._ask(snapshot, space, context, "map2d", {"space": space.name, **given})
+            given |= {"space": space.name, **await self._where(snapshot, request)}
+            return await self._ask(snapshot, space, context, "map2d", given)
+
+    async def _where(self, snapshot: Snapshot, request: _Filtered) -> dict[str, str]:
+        """The filter of a call as an experiment reads it: a text, equal for filters that differ in order alone."""
+        if not request.HasField("filter"):
+            return {}
+        return {"where": await self._workers.run(lambda: snapshot.filters.text(request.filter))}
 
     async def CompareSpaces(self, request: experiment_pb2.CompareSpacesRequest, context: Context) -> Any:
         """The bytes of a CompareSpacesResponse."""
