@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Int32, Int64
+from lookalike._metrics import Metric
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
 from lookalike._notebook.pictures import MOST_PICTURES
 from lookalike._notebook.shown import foot, strip
 from lookalike._served import Served
-
-Metric = Literal["cosine", "l2", "unknown"]
 
 
 @dataclass(frozen=True)

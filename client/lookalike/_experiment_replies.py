@@ -19,10 +19,11 @@ from lookalike.v1 import experiment_pb2, types_pb2
 
 
 def experiment(message: experiment_pb2.ExperimentResult, by: types_pb2.Served, out_of_date: bool = False) -> Experiment:
+    settings = _settings(message)
     return Experiment(
         kind=message.kind,
-        settings=_settings(message),
-        tables={table.name: _table(table) for table in message.tables},
+        settings=settings,
+        tables={table.name: _table(table, settings.get("metric")) for table in message.tables},
         figures={figure.name: figure.value for figure in message.figures},
         findings=tuple(message.findings),
         served=served(by),
@@ -79,8 +80,9 @@ def _setting(value: experiment_pb2.SettingValue) -> Any:
     return [_setting(each) for each in value.list.values] if kind == "list" else getattr(value, kind)
 
 
-def _table(message: experiment_pb2.Table) -> Table:
-    return Table(message.rows, {column.name: _column(column, message.rows) for column in message.columns})
+def _table(message: experiment_pb2.Table, metric: Setting) -> Table:
+    columns = {column.name: _column(column, message.rows) for column in message.columns}
+    return Table(message.rows, columns, metric)
 
 
 def _column(message: experiment_pb2.Column, rows: int) -> Column:
@@ -131,7 +133,7 @@ def _beneath(tables: Sequence[Table]) -> Table:
     columns = {
         name: _joined_column([table[name] for table in tables if table.rows] or [tables[0][name]]) for name in tables[0]
     }
-    return Table(sum(table.rows for table in tables), columns)
+    return Table(sum(table.rows for table in tables), columns, tables[0].metric)
 
 
 def _joined_column(columns: Sequence[Column]) -> Column:

@@ -8,6 +8,7 @@ from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
 
+from lookalike._metrics import heading
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column, Tabular
 from lookalike._notebook.pictures import MOST_PICTURES, Illustrated, Source
@@ -23,11 +24,13 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
     Numbers are an array of shape (rows,), or (rows, n) where each row has n of
     them; where a number is missing, the column is a floating-point one with NaN.
     Texts are a tuple, with None where one is missing. Lists of varying length
-    are a tuple of arrays or of tuples.
+    are a tuple of arrays or of tuples. `metric` is how its distances and
+    silhouettes are measured: "cosine", "l2", or else what its column `metric` says.
     """
 
-    def __init__(self, rows: int, columns: Mapping[str, Column]) -> None:
+    def __init__(self, rows: int, columns: Mapping[str, Column], metric: object = "") -> None:
         self.rows = rows
+        self.metric = metric
         self._columns = dict(columns)
 
     @overload
@@ -38,7 +41,7 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
         """A column by name, or the rows of a slice; KeyError names the columns that there are."""
         if isinstance(name, slice):
             rows = len(range(self.rows)[name])
-            part = type(self)(rows, {each: column[name] for each, column in self._columns.items()})
+            part = type(self)(rows, {each: column[name] for each, column in self._columns.items()}, self.metric)
             part._illustrate(self._source)
             return part
         if name not in self._columns:
@@ -64,14 +67,15 @@ class Table(Tabular, Illustrated, Mapping[str, Column]):
 
     def _shown(self, most: int) -> tuple[str, str]:
         """The first rows, the first `most` of them with their images, and why those are not there."""
+        named = {heading(name, self.metric): column for name, column in self._columns.items()}
         ids, keys = self._columns.get("id"), self._columns.get("key")
         shown = min(self.rows, html.MOST_ROWS, most)
         if not isinstance(ids, np.ndarray) or ids.dtype.kind != "i" or not isinstance(keys, tuple) or not shown:
-            return html.table(self._columns, self.rows), ""
+            return html.table(named, self.rows), ""
         wanted = ids[:shown].tolist()
         gallery = self._gallery(wanted, keys[:shown])
         pictures = [gallery.jpegs.get(image) for image in wanted] if gallery.jpegs else None
-        return html.table(self._columns, self.rows, pictures=pictures), html.note(gallery.problem)
+        return html.table(named, self.rows, pictures=pictures), html.note(gallery.problem)
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as dicts of plain values, with None for NaN: ready for JSON."""
@@ -128,7 +132,13 @@ class Experiment(Illustrated):
         stale = html.note("Out of date: the collection has changed since.") if self.out_of_date else ""
         head = html.heading(self.kind, faint=settings)
         return html.box(
-            head, stale, html.bullets(self.findings), _figures(self.figures), *parts, problem, foot(self.served)
+            head,
+            stale,
+            html.bullets(self.findings),
+            _figures(self.figures, self.settings),
+            *parts,
+            problem,
+            foot(self.served),
         )
 
 
@@ -151,7 +161,9 @@ class StoredResult:
         tables = ", ".join(f"{name} {rows:,}" for name, rows in self.tables.items())
         stale = html.note("Out of date: the collection has changed since.") if self.out_of_date else ""
         rows = html.note(f"Rows of its tables: {tables or 'none'}.")
-        return html.box(html.heading(self.name), stale, html.bullets(self.findings), _figures(self.figures), rows)
+        return html.box(
+            html.heading(self.name), stale, html.bullets(self.findings), _figures(self.figures, self.settings), rows
+        )
 
 
 class StoredResults(tuple[StoredResult, ...]):
@@ -189,10 +201,10 @@ class Attribution:
         return html.box(html.heading(self.class_name, faint=about), picture, foot(self.served))
 
 
-def _figures(figures: Mapping[str, float]) -> str:
+def _figures(figures: Mapping[str, float], settings: Mapping[str, Setting]) -> str:
     if not figures:
         return ""
-    columns = {"figure": list(figures), "value": list(figures.values())}
+    columns = {"figure": [heading(name, settings.get("metric")) for name in figures], "value": list(figures.values())}
     return html.folded(f"figures: {len(figures)}", html.table(columns, len(figures), most=len(figures)), is_open=False)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
+from lookalike._metrics import Metric, heading, measured
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
 from lookalike._notebook.pictures import Illustrated, Source
@@ -33,10 +34,10 @@ class Member(NamedTuple):
 class Members(Columns[Member]):
     """Members of a cluster as columns of length m, nearest to the centroid first.
 
-    ids: int64, (m,). distances: float32, (m,): Euclidean distance to the
-    centroid. margins: float32, (m,): the distance to the next centroid less the
-    distance to this one. labels: None where an image has none. attributes: the
-    columns that were asked for. Arrays are read-only.
+    ids: int64, (m,). distances: float32, (m,): distance to the centroid by the
+    metric, see Membership. margins: float32, (m,): by how much that could grow
+    before the next centroid would be nearer. labels: None where an image has
+    none. attributes: the columns that were asked for. Arrays are read-only.
     """
 
     ids: Int64
@@ -45,6 +46,7 @@ class Members(Columns[Member]):
     distances: Float32
     margins: Float32
     attributes: Attributes = field(default_factory=Attributes)
+    metric: Metric = "unknown"
 
     _sliced: ClassVar = ("ids", "keys", "labels", "distances", "margins", "attributes")
 
@@ -62,7 +64,8 @@ class Members(Columns[Member]):
         return self.attributes.beside(columns)
 
     def _repr_html_(self) -> str:
-        return html.box(html.heading("Members", faint=f"{len(self)}, nearest to the centroid first"), _strip(self))
+        about = f"{len(self)}, nearest to the centroid first, by {measured(self.metric)}"
+        return html.box(html.heading("Members", faint=about), _strip(self))
 
     def _row(self, index: int) -> Member:
         return Member(
@@ -83,9 +86,12 @@ class Membership(Illustrated):
     """The cluster of one query in one clustering, which is named "space/name".
 
     `cluster` is -1 where a stored image has no assignment, or the query failed. `distance` is the
-    Euclidean distance to the centroid, `margin` the distance to the next
-    centroid less that, `size` the number of members; `nearest` are those nearest
-    to the centroid, as many as were asked for.
+    distance to the centroid: 1 - cosine similarity where `metric` is "cosine",
+    Euclidean where it is "l2", between whitened embeddings in a whitened
+    clustering. `margin` is by how much it could grow before the next centroid
+    would be nearer, `size` the number of members; `nearest` are those nearest
+    to the centroid, as many as were asked for. `metric` is "unknown" from older
+    servers, whose distances are Euclidean.
     """
 
     clustering: str
@@ -94,6 +100,7 @@ class Membership(Illustrated):
     margin: float
     size: int
     nearest: Members
+    metric: Metric = "unknown"
 
     def _illustrate(self, source: Source | None) -> None:
         super()._illustrate(source)
@@ -109,8 +116,9 @@ class Memberships(Columns[Membership]):
 
     `home[0]`, `home["resnet152/kmeans"]` and iteration give each Membership.
     clusters: int32, (c,). distances, margins: float32, (c,). sizes: int64, (c,).
-    Their meaning is that of Membership. error: why it is in none, where the query
-    failed with errors="rows". Arrays are read-only.
+    metrics: how the distances of each clustering are measured. Their meaning is
+    that of Membership. error: why it is in none, where the query failed with
+    errors="rows". Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -119,10 +127,11 @@ class Memberships(Columns[Membership]):
     margins: Float32
     sizes: Int64
     nearest: tuple[Members, ...]
+    metrics: tuple[Metric, ...]
     served: Served
     error: str | None = None
 
-    _sliced: ClassVar = ("clusterings", "clusters", "distances", "margins", "sizes", "nearest")
+    _sliced: ClassVar = ("clusterings", "clusters", "distances", "margins", "sizes", "nearest", "metrics")
 
     def __len__(self) -> int:
         return len(self.clusterings)
@@ -136,6 +145,7 @@ class Memberships(Columns[Membership]):
         return {
             "clustering": self.clusterings,
             "cluster": self.clusters,
+            "metric": self.metrics,
             "distance": self.distances,
             "margin": self.margins,
             "size": self.sizes,
@@ -165,6 +175,7 @@ class Memberships(Columns[Membership]):
             float(self.margins[index]),
             int(self.sizes[index]),
             self.nearest[index],
+            self.metrics[index],
         )
 
     def __repr__(self) -> str:
@@ -177,8 +188,9 @@ class MembershipsBatch(Columns[Memberships]):
     """The clusters of n queries in each of c clusterings; `batch[i]` and iteration give each query's Memberships.
 
     clusters: int32, (n, c). distances, margins: float32, (n, c). sizes: int64,
-    (n, c). nearest[i][j]: the Members of query i in clustering j. errors: with
-    errors="rows", why a query is in no cluster, by its row. Arrays are read-only.
+    (n, c). nearest[i][j]: the Members of query i in clustering j. metrics: how
+    the distances of each clustering are measured. errors: with errors="rows",
+    why a query is in no cluster, by its row. Arrays are read-only.
     """
 
     clusterings: tuple[str, ...]
@@ -187,6 +199,7 @@ class MembershipsBatch(Columns[Memberships]):
     margins: Float32
     sizes: Int64
     nearest: tuple[tuple[Members, ...], ...]
+    metrics: tuple[Metric, ...]
     served: Served
     errors: Mapping[int, str] = field(default_factory=dict)
 
@@ -206,6 +219,7 @@ class MembershipsBatch(Columns[Memberships]):
             "query": np.repeat(np.arange(len(self)), len(self.clusterings)),
             "clustering": self.clusterings * len(self),
             "cluster": self.clusters.reshape(-1),
+            "metric": self.metrics * len(self),
             "distance": self.distances.reshape(-1),
             "margin": self.margins.reshape(-1),
             "size": self.sizes.reshape(-1),
@@ -225,6 +239,7 @@ class MembershipsBatch(Columns[Memberships]):
             self.margins[index],
             self.sizes[index],
             self.nearest[index],
+            self.metrics,
             self.served,
             self.errors.get(index),
         )
@@ -246,8 +261,8 @@ class Cluster(NamedTuple):
 class Clusters(Columns[Cluster]):
     """The k clusters of a clustering, by ascending number.
 
-    sizes: int64, (k,). mean_distances: float32, (k,): the members' mean Euclidean
-    distance to their centroid, NaN for an empty cluster. numbers: int32, (k,): the
+    sizes: int64, (k,). mean_distances: float32, (k,): the members' mean distance
+    to their centroid by the metric, see Membership; NaN for an empty cluster. numbers: int32, (k,): the
     clusters' own numbers, which a slice keeps. Arrays are read-only.
     """
 
@@ -256,6 +271,7 @@ class Clusters(Columns[Cluster]):
     mean_distances: Float32
     served: Served
     numbers: Int32
+    metric: Metric = "unknown"
 
     _sliced: ClassVar = ("sizes", "mean_distances", "numbers")
 
@@ -270,7 +286,8 @@ class Clusters(Columns[Cluster]):
 
     def _repr_html_(self) -> str:
         title = html.heading(f"Clusters of {self.clustering}", faint=str(len(self)))
-        return html.box(title, html.table(self._table(), len(self)), foot(self.served))
+        named = {heading(name, self.metric): column for name, column in self._table().items()}
+        return html.box(title, html.table(named, len(self)), foot(self.served))
 
     def __repr__(self) -> str:
         return f"<Clusters {len(self)} of {self.clustering!r}, {int(self.sizes.sum())} members>"
@@ -280,7 +297,8 @@ def _of_one(found: Membership) -> str:
     if found.cluster < 0:
         return html.heading(found.clustering, faint="in no cluster")
     about = (
-        f"cluster {found.cluster} of {found.size:,} images, distance {found.distance:.4g}, margin {found.margin:.4g}"
+        f"cluster {found.cluster} of {found.size:,} images, {measured(found.metric)} {found.distance:.4g}, "
+        f"margin {found.margin:.4g}"
     )
     return html.heading(found.clustering, faint=about) + _strip(found.nearest)
 

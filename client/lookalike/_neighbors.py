@@ -11,6 +11,7 @@ import numpy as np
 
 from lookalike._attributes import NO_VALUES, Attributes
 from lookalike._columns import Columns, Float32, Int32, Int64, preview
+from lookalike._metrics import Metric, measured
 from lookalike._notebook import html
 from lookalike._notebook.frames import Column
 from lookalike._notebook.pictures import MOST_PICTURES
@@ -36,10 +37,10 @@ class Neighbor(NamedTuple):
 class Neighbors(Columns[Neighbor]):
     """The neighbours of one query as columns of length m <= k, nearest first, equal distances by ascending id.
 
-    ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity, or the
-    Euclidean distance, as the index measures. labels: None where an image has
-    none. uris: where each image's bytes are; None unless asked for. error: why
-    there are none, where the query failed with errors="rows". attributes: the
+    ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity where
+    `metric` is "cosine", the Euclidean distance where it is "l2". labels: None
+    where an image has none. uris: where each image's bytes are; None unless
+    asked for. error: why there are none, where the query failed with errors="rows". attributes: the
     columns that were asked for. vectors: float32, (m, dim), the stored vectors;
     None unless asked for. group_sizes: with `group_by`, the number of neighbours in
     each group, which follow one another; None otherwise. Arrays are read-only.
@@ -55,6 +56,7 @@ class Neighbors(Columns[Neighbor]):
     attributes: Attributes = field(default_factory=Attributes)
     vectors: Float32 | None = None
     group_sizes: tuple[int, ...] | None = None
+    metric: Metric = "unknown"
 
     _sliced: ClassVar = ("ids", "keys", "labels", "distances", "uris", "attributes", "vectors")
 
@@ -78,7 +80,7 @@ class Neighbors(Columns[Neighbor]):
 
     def _repr_html_(self) -> str:
         gallery = self._gallery(self.ids.tolist(), self.keys)
-        title = html.heading("Neighbors", faint=f"{len(self)}, nearest first")
+        title = html.heading("Neighbors", faint=f"{len(self)}, nearest first, by {measured(self.metric)}")
         failed = html.note(self.error) if self.error is not None else ""
         pictures = strip(gallery, self.ids.tolist(), self.keys, _lines(self))
         return html.box(title, failed, pictures, foot(self.served, gallery))
@@ -124,6 +126,7 @@ class NeighborsBatch(Columns[Neighbors]):
     attributes: Attributes = field(default_factory=Attributes)
     vectors: Float32 | None = None
     group_sizes: tuple[tuple[int, ...], ...] | None = None
+    metric: Metric = "unknown"
 
     def __len__(self) -> int:
         return len(self.counts)
@@ -161,7 +164,8 @@ class NeighborsBatch(Columns[Neighbors]):
         most = max(1, MOST_PICTURES // max(1, len(shown)))
         parts = []
         for query, near in enumerate(shown):
-            parts.append(html.heading(f"Query {query}", faint=near.error or f"{len(near)} neighbors"))
+            about = f"{len(near)} neighbors, by {measured(near.metric)}"
+            parts.append(html.heading(f"Query {query}", faint=near.error or about))
             parts.append(strip(gallery, near.ids.tolist(), near.keys, _lines(near), most))
         left = len(self) - len(shown)
         more = html.note(f"... and {left:,} more queries; a slice shows others.") if left else ""
@@ -174,7 +178,9 @@ class NeighborsBatch(Columns[Neighbors]):
         ids, distances, attributes = self.ids[rows], self.distances[rows], self.attributes[rows]
         vectors = None if self.vectors is None else self.vectors[rows]
         sizes = None if self.group_sizes is None else self.group_sizes[index]
-        return Neighbors(ids, keys, labels, distances, uris, self.served, error, attributes, vectors, sizes)
+        return Neighbors(
+            ids, keys, labels, distances, uris, self.served, error, attributes, vectors, sizes, self.metric
+        )
 
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""

@@ -16,7 +16,6 @@ from lookalike._collection import (
     Clustering,
     Collection,
     Index,
-    Metric,
     RecallPoint,
     Space,
     StoredImages,
@@ -24,6 +23,7 @@ from lookalike._collection import (
 )
 from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, MembershipsBatch
+from lookalike._metrics import Metric
 from lookalike._neighbors import NeighborsBatch
 from lookalike._paging import Page
 from lookalike._served import Plan, Served, Timings
@@ -102,6 +102,7 @@ def neighbors(
         attributes=_attributes.read(columns.attributes, total),
         served=served(reply.served),
         errors=_errors(reply.errors, queries, failed),
+        metric=_metric(reply.metric),
     )
 
 
@@ -130,7 +131,7 @@ def _groups(columns: search_pb2.Neighbors, counts: npt.NDArray[np.int32]) -> tup
     return tuple(found)
 
 
-def members(message: cluster_pb2.Members) -> Members:
+def members(message: cluster_pb2.Members, metric: Metric) -> Members:
     ids = _array(message.ids, np.int64)
     count = len(ids)
     return Members(
@@ -140,6 +141,7 @@ def members(message: cluster_pb2.Members) -> Members:
         distances=_array(message.distances, np.float32, (count,)),
         margins=_array(message.margins, np.float32, (count,)),
         attributes=_attributes.read(message.attributes, count),
+        metric=metric,
     )
 
 
@@ -148,12 +150,16 @@ def memberships(
 ) -> MembershipsBatch:
     """The clusters of `queries` queries, of which some had `failed` before they were sent."""
     answers = reply.memberships
-    nearest = [[members(entry) for entry in answer.nearest] for answer in answers]
+    metrics = tuple(_metric(answer.metric) for answer in answers)
+    nearest = [
+        [members(entry, metric) for entry in answer.nearest] for answer, metric in zip(answers, metrics, strict=True)
+    ]
     for answer in nearest:
         _require(len(answer) == queries, f"{queries} queries have {len(answer)} lists of members")
     shape = (queries,)
     return MembershipsBatch(
         clusterings=tuple(answer.clustering for answer in answers),
+        metrics=metrics,
         clusters=_beside((_array(answer.clusters, np.int32, shape) for answer in answers), queries, np.int32),
         distances=_beside((_array(answer.distances, np.float32, shape) for answer in answers), queries, np.float32),
         margins=_beside((_array(answer.margins, np.float32, shape) for answer in answers), queries, np.float32),
@@ -165,7 +171,7 @@ def memberships(
 
 
 def members_page(reply: cluster_pb2.ListMembersResponse) -> Page[Members]:
-    return Page(members(reply.members), reply.total, reply.next_page_token, served(reply.served))
+    return Page(members(reply.members, _metric(reply.metric)), reply.total, reply.next_page_token, served(reply.served))
 
 
 def clusters(reply: cluster_pb2.ListClustersResponse, clustering: str) -> Clusters:
@@ -173,7 +179,7 @@ def clusters(reply: cluster_pb2.ListClustersResponse, clustering: str) -> Cluste
     mean_distances = _array(reply.mean_distances, np.float32, (len(sizes),))
     numbers = np.arange(len(sizes), dtype=np.int32)
     numbers.setflags(write=False)
-    return Clusters(clustering, sizes, mean_distances, served(reply.served), numbers)
+    return Clusters(clustering, sizes, mean_distances, served(reply.served), numbers, _metric(reply.metric))
 
 
 def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
@@ -225,7 +231,7 @@ def _space(message: collection_pb2.Space) -> Space:
 def _index(message: collection_pb2.Index) -> Index:
     return Index(
         factory=message.factory,
-        metric=_METRICS.get(message.metric, "unknown"),
+        metric=_metric(message.metric),
         nlist=message.nlist,
         default_nprobe=message.default_nprobe,
         recall=tuple(RecallPoint(point.nprobe, _shortest(point.recall), point.k or 10) for point in message.recall),
@@ -289,6 +295,11 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
 
 def collections(reply: server_pb2.ListCollectionsResponse) -> tuple[ServedCollection, ...]:
     return tuple(ServedCollection(one.name, one.generation, one.images, one.problem) for one in reply.collections)
+
+
+def _metric(value: int) -> Metric:
+    """How distances are measured; "unknown" where an older server does not say."""
+    return _METRICS.get(value, "unknown")
 
 
 def _errors(told: Iterable[types_pb2.RowError], queries: int, failed: Mapping[int, str]) -> dict[int, str]:

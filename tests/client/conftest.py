@@ -273,7 +273,9 @@ class Search(search_pb2_grpc.SearchServiceServicer):
         served = self.toy.served(request.space or "toy", len(vectors), request.exact, nprobe)
         if request.HasField("filter"):
             served.plan.CopyFrom(types_pb2.Plan(strategy="exact", filter="label", matches=len(matches), rows=len(KEYS)))
-        return search_pb2.SearchResponse(neighbors=neighbors, served=served, errors=told(errors))
+        return search_pb2.SearchResponse(
+            neighbors=neighbors, served=served, errors=told(errors), metric=collection_pb2.METRIC_COSINE
+        )
 
     def GetVectors(self, request, context):
         vectors, _ = resolve(self.toy, request.query, context)
@@ -324,6 +326,7 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
             margins=wire.encode(np.where(gone, np.nan, apart[:, 1] - apart[:, 0]).astype(np.float32)),
             sizes=wire.encode(np.array([CLUSTERS.count(c) if c >= 0 else 0 for c in chosen], np.int64)),
             nearest=[members_of(cluster_rows(c)[: request.members] if c >= 0 else []) for c in chosen],
+            metric=collection_pb2.METRIC_L2,
         )
         served = self.toy.served(batch=len(vectors))
         return cluster_pb2.GetMembershipResponse(memberships=[answer], served=served, errors=told(errors))
@@ -333,7 +336,11 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
         rows = cluster_rows(request.cluster)
         page, following = page_of(rows, request.page_size, request.page_token, self.toy, context)
         return cluster_pb2.ListMembersResponse(
-            members=members_of(page), total=len(rows), next_page_token=following, served=self.toy.served()
+            members=members_of(page),
+            total=len(rows),
+            next_page_token=following,
+            served=self.toy.served(),
+            metric=collection_pb2.METRIC_L2,
         )
 
     def ListClusters(self, request, context):
@@ -342,6 +349,7 @@ class Cluster(cluster_pb2_grpc.ClusterServiceServicer):
         return cluster_pb2.ListClustersResponse(
             sizes=wire.encode(np.array([5, 5], np.int64)),
             mean_distances=wire.encode(np.array(means, np.float32)),
+            metric=collection_pb2.METRIC_L2,
             served=self.toy.served(),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import lookalike
+from lookalike._metrics import NAMES, heading, measured
 from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
 from lookalike.cli._options import (
     json_option,
@@ -74,6 +75,7 @@ def _as_dict(asked: Subject, home: lookalike.Memberships) -> dict[str, Any]:
         {
             "clustering": one.clustering,
             "cluster": one.cluster if one.cluster >= 0 else None,
+            "metric": one.metric,
             "distance": one.distance,
             "margin": one.margin,
             "size": one.size,
@@ -86,9 +88,17 @@ def _as_dict(asked: Subject, home: lookalike.Memberships) -> dict[str, Any]:
 
 def _as_text(home: lookalike.Memberships) -> str:
     rows = [
-        (one.clustering, one.cluster if one.cluster >= 0 else None, one.distance, one.margin, one.size) for one in home
+        (
+            one.clustering,
+            one.cluster if one.cluster >= 0 else None,
+            NAMES.get(one.metric),
+            one.distance,
+            one.margin,
+            one.size,
+        )
+        for one in home
     ]
-    parts = [table(("clustering", "cluster", "distance", "margin", "size"), rows)]
+    parts = [table(("clustering", "cluster", "metric", "distance", "margin", "size"), rows)]
     for one in home:
         if len(one.nearest):
             names = list(one.nearest.attributes)
@@ -97,7 +107,7 @@ def _as_text(home: lookalike.Memberships) -> str:
                 for rank, each in enumerate(one.nearest, 1)
             ]
             parts.append(f"\n{_title(one)}, nearest to the centroid:")
-            parts.append(table(("rank", "distance", "label", *names, "key"), members))
+            parts.append(table(("rank", heading("distance", one.metric), "label", *names, "key"), members))
     parts.append(("\n" if len(parts) > 1 else "") + served_lines(home.served))
     return "\n".join(parts)
 
@@ -115,7 +125,11 @@ def _draw(client: lookalike.Client, asked: Subject, home: lookalike.Memberships,
     query = query_of(client, asked)
     sections = []
     for one in home:
-        title = f"{_title(one)}, nearest to the centroid" if one.cluster >= 0 else f"{one.clustering}: in no cluster"
+        title = (
+            f"{_title(one)}, by {measured(one.metric)} to the centroid"
+            if one.cluster >= 0
+            else f"{one.clustering}: in no cluster"
+        )
         tiles = [query.tile(f"at {one.distance:z.3f}"), *found_tiles(one.nearest, pictures, query)]
         sections.append(Section(tiles, title))
     save(

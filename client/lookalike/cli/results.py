@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 import lookalike
+from lookalike._metrics import heading
 from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import printable, table, to_json
@@ -97,12 +98,15 @@ def _shown(found: dict[str, Any], rows: int) -> str:
     if found["findings"]:
         parts.append("\n".join(map(printable, found["findings"])))
     if found["figures"]:
-        parts.append(table(("figure", "value"), list(found["figures"].items())))
+        metric = found["settings"].get("metric")
+        figures = [(heading(figure, metric), value) for figure, value in found["figures"].items()]
+        parts.append(table(("figure", "value"), figures))
     for name, records in found["tables"].items():
         parts.append(f"{printable(name)}, {len(records)} row{'' if len(records) == 1 else 's'}:")
         if records and rows:
             cells = [[_text(value) for value in record.values()] for record in records[:rows]]
-            parts[-1] += "\n" + table(tuple(records[0]), cells)
+            metric = found["settings"].get("metric")
+            parts[-1] += "\n" + table([heading(column, metric) for column in records[0]], cells)
         if len(records) > rows:
             parts[-1] += f"\n... and {len(records) - rows} more; --rows and --json show them."
     return "\n\n".join(parts)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import lookalike
+from lookalike._metrics import heading, measured
 from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
 from lookalike.cli._options import (
     json_option,
@@ -135,7 +136,8 @@ def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
         for rank, each in enumerate(near, 1)
     ]
     groups = {} if near.group_sizes is None else {"group_sizes": list(near.group_sizes)}
-    return {"query": asked.named, "neighbors": rows, **groups, "served": dataclasses.asdict(near.served)}
+    about = {"query": asked.named, "metric": near.metric}
+    return {**about, "neighbors": rows, **groups, "served": dataclasses.asdict(near.served)}
 
 
 def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
@@ -144,7 +146,7 @@ def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
         (rank, each.distance, each.label, *(shown(each.attributes[name]) for name in names), each.key)
         for rank, each in enumerate(near, 1)
     ]
-    headers = ("rank", "distance", "label", *names, "key")
+    headers = ("rank", heading("distance", near.metric), "label", *names, "key")
     if near.group_sizes is not None:
         # Of a group of several, the number stands before each.
         groups = [number for number, size in enumerate(near.group_sizes, 1) for _ in range(size)]
@@ -162,5 +164,6 @@ def _draw(client: lookalike.Client, asked: Subject, near: lookalike.Neighbors, p
 
     pictures = fetch(client, near.ids.tolist()) if len(near) else {}
     query = query_of(client, asked)
-    title = f"{query.name}: the {len(near)} images most like it in {near.served.space}{query.frames}"
+    where = f"{near.served.space}, by {measured(near.metric)}"
+    title = f"{query.name}: the {len(near)} images most like it in {where}{query.frames}"
     save(draw([Section([query.tile("asked for"), *found_tiles(near, pictures, query)])], title), path)

@@ -21,7 +21,7 @@ async def get_clusters(request: Request) -> Response:
         raise NotFoundError("This collection has no clustering yet; make one with: lookalike cluster DIR")
     found = await client.list_clusters(name)
     rows = [{"cluster": each.cluster, "size": each.size, "mean_distance": number(each.mean_distance)} for each in found]
-    return JSONResponse({"clustering": name, "clusters": rows, **served(found.served)})
+    return JSONResponse({"clustering": name, "metric": found.metric, "clusters": rows, **served(found.served)})
 
 
 async def get_members(request: Request) -> Response:
@@ -41,4 +41,5 @@ async def get_members(request: Request) -> Response:
         }
         for each in page.items
     ]
-    return JSONResponse({"members": rows, "total": page.total, "next": page.next_page_token, **served(page.served)})
+    about = {"metric": page.items.metric, **served(page.served)}
+    return JSONResponse({"members": rows, "total": page.total, "next": page.next_page_token, **about})

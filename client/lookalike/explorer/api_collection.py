@@ -76,6 +76,7 @@ async def _memberships(client: Client, image_id: int, members: int) -> list[dict
         {
             "clustering": each.clustering,
             "cluster": each.cluster,
+            "metric": each.metric,
             "distance": number(each.distance),
             "margin": number(each.margin),
             "size": each.size,

@@ -45,6 +45,7 @@ async def get_search(request: Request) -> Response:
     return JSONResponse(
         {
             "neighbors": [_row(near, row, cluster) for row, cluster in enumerate(clusters)],
+            "metric": near.metric,
             "clustering": clustering,
             "matching": await _matching(client, near, query, label) if label else None,
             **served(near.served),

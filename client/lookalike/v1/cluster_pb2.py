@@ -11,33 +11,34 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from lookalike.v1 import collection_pb2 as lookalike_dot_v1_dot_collection__pb2
 from lookalike.v1 import filter_pb2 as lookalike_dot_v1_dot_filter__pb2
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alookalike/v1/cluster.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xd2\x01\n\x14GetMembershipRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x13\n\x0b\x63lusterings\x18\x02 \x03(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0f\n\x07members\x18\x04 \x01(\x05\x12\x12\n\nrow_errors\x18\x05 \x01(\x08\x12$\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x07 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xe5\x01\n\nMembership\x12\x12\n\nclustering\x18\x01 \x01(\t\x12&\n\x08\x63lusters\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12#\n\x05sizes\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12&\n\x07nearest\x18\x06 \x03(\x0b\x32\x15.lookalike.v1.Members\"\xcd\x01\n\x07Members\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x31\n\nattributes\x18\x06 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"\x94\x01\n\x15GetMembershipResponse\x12-\n\x0bmemberships\x18\x01 \x03(\x0b\x32\x18.lookalike.v1.Membership\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError\"\xaa\x01\n\x12ListMembersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x06 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x8b\x01\n\x13ListMembersResponse\x12&\n\x07members\x18\x01 \x01(\x0b\x32\x15.lookalike.v1.Members\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\"c\n\x13ListClustersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x8f\x01\n\x14ListClustersResponse\x12#\n\x05sizes\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12,\n\x0emean_distances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served2\x95\x02\n\x0e\x43lusterService\x12X\n\rGetMembership\x12\".lookalike.v1.GetMembershipRequest\x1a#.lookalike.v1.GetMembershipResponse\x12R\n\x0bListMembers\x12 .lookalike.v1.ListMembersRequest\x1a!.lookalike.v1.ListMembersResponse\x12U\n\x0cListClusters\x12!.lookalike.v1.ListClustersRequest\x1a\".lookalike.v1.ListClustersResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1alookalike/v1/cluster.proto\x12\x0clookalike.v1\x1a\x1dlookalike/v1/collection.proto\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xd2\x01\n\x14GetMembershipRequest\x12\'\n\x05query\x18\x01 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x13\n\x0b\x63lusterings\x18\x02 \x03(\t\x12\r\n\x05space\x18\x03 \x01(\t\x12\x0f\n\x07members\x18\x04 \x01(\x05\x12\x12\n\nrow_errors\x18\x05 \x01(\x08\x12$\n\x06\x66ilter\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x07 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x8b\x02\n\nMembership\x12\x12\n\nclustering\x18\x01 \x01(\t\x12&\n\x08\x63lusters\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12#\n\x05sizes\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12&\n\x07nearest\x18\x06 \x03(\x0b\x32\x15.lookalike.v1.Members\x12$\n\x06metric\x18\x07 \x01(\x0e\x32\x14.lookalike.v1.Metric\"\xcd\x01\n\x07Members\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07margins\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x31\n\nattributes\x18\x06 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"\x94\x01\n\x15GetMembershipResponse\x12-\n\x0bmemberships\x18\x01 \x03(\x0b\x32\x18.lookalike.v1.Membership\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError\"\xaa\x01\n\x12ListMembersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12\x0f\n\x07\x63luster\x18\x02 \x01(\x05\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12$\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x06 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xb1\x01\n\x13ListMembersResponse\x12&\n\x07members\x18\x01 \x01(\x0b\x32\x15.lookalike.v1.Members\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\x12$\n\x06metric\x18\x05 \x01(\x0e\x32\x14.lookalike.v1.Metric\"c\n\x13ListClustersRequest\x12\x12\n\nclustering\x18\x01 \x01(\t\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xb5\x01\n\x14ListClustersResponse\x12#\n\x05sizes\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12,\n\x0emean_distances\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served\x12$\n\x06metric\x18\x04 \x01(\x0e\x32\x14.lookalike.v1.Metric2\x95\x02\n\x0e\x43lusterService\x12X\n\rGetMembership\x12\".lookalike.v1.GetMembershipRequest\x1a#.lookalike.v1.GetMembershipResponse\x12R\n\x0bListMembers\x12 .lookalike.v1.ListMembersRequest\x1a!.lookalike.v1.ListMembersResponse\x12U\n\x0cListClusters\x12!.lookalike.v1.ListClustersRequest\x1a\".lookalike.v1.ListClustersResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.cluster_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _GETMEMBERSHIPREQUEST._serialized_start=98
-  _GETMEMBERSHIPREQUEST._serialized_end=308
-  _MEMBERSHIP._serialized_start=311
-  _MEMBERSHIP._serialized_end=540
-  _MEMBERS._serialized_start=543
-  _MEMBERS._serialized_end=748
-  _GETMEMBERSHIPRESPONSE._serialized_start=751
-  _GETMEMBERSHIPRESPONSE._serialized_end=899
-  _LISTMEMBERSREQUEST._serialized_start=902
-  _LISTMEMBERSREQUEST._serialized_end=1072
-  _LISTMEMBERSRESPONSE._serialized_start=1075
-  _LISTMEMBERSRESPONSE._serialized_end=1214
-  _LISTCLUSTERSREQUEST._serialized_start=1216
-  _LISTCLUSTERSREQUEST._serialized_end=1315
-  _LISTCLUSTERSRESPONSE._serialized_start=1318
-  _LISTCLUSTERSRESPONSE._serialized_end=1461
-  _CLUSTERSERVICE._serialized_start=1464
-  _CLUSTERSERVICE._serialized_end=1741
+  _GETMEMBERSHIPREQUEST._serialized_start=129
+  _GETMEMBERSHIPREQUEST._serialized_end=339
+  _MEMBERSHIP._serialized_start=342
+  _MEMBERSHIP._serialized_end=609
+  _MEMBERS._serialized_start=612
+  _MEMBERS._serialized_end=817
+  _GETMEMBERSHIPRESPONSE._serialized_start=820
+  _GETMEMBERSHIPRESPONSE._serialized_end=968
+  _LISTMEMBERSREQUEST._serialized_start=971
+  _LISTMEMBERSREQUEST._serialized_end=1141
+  _LISTMEMBERSRESPONSE._serialized_start=1144
+  _LISTMEMBERSRESPONSE._serialized_end=1321
+  _LISTCLUSTERSREQUEST._serialized_start=1323
+  _LISTCLUSTERSREQUEST._serialized_end=1422
+  _LISTCLUSTERSRESPONSE._serialized_start=1425
+  _LISTCLUSTERSRESPONSE._serialized_end=1606
+  _CLUSTERSERVICE._serialized_start=1609
+  _CLUSTERSERVICE._serialized_end=1886
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import lookalike.v1.collection_pb2
 import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import typing
@@ -97,8 +98,15 @@ class Membership(google.protobuf.message.Message):
     MARGINS_FIELD_NUMBER: builtins.int
     SIZES_FIELD_NUMBER: builtins.int
     NEAREST_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
     clustering: builtins.str
     """The clustering, as "space/name"."""
+    metric: lookalike.v1.collection_pb2.Metric.ValueType
+    """How distances and margins are measured, those of members, too: with
+    "whitened" clusterings between whitened embeddings. Not set by older
+    servers, whose distances are Euclidean, of L2-normalised embeddings where
+    the clustering is by cosine.
+    """
     @property
     def clusters(self) -> lookalike.v1.types_pb2.Tensor:
         """int32, n: the cluster of each query; -1 where the stored image has no
@@ -107,11 +115,13 @@ class Membership(google.protobuf.message.Message):
 
     @property
     def distances(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32, n: Euclidean distance to the centroid."""
+        """float32, n: distance to the centroid, as the field metric says."""
 
     @property
     def margins(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32, n: distance to the next centroid less the distance to this one."""
+        """float32, n: by how much the distance could grow before the next centroid
+        would be nearer.
+        """
 
     @property
     def sizes(self) -> lookalike.v1.types_pb2.Tensor:
@@ -130,9 +140,10 @@ class Membership(google.protobuf.message.Message):
         margins: lookalike.v1.types_pb2.Tensor | None = ...,
         sizes: lookalike.v1.types_pb2.Tensor | None = ...,
         nearest: collections.abc.Iterable[global___Members] | None = ...,
+        metric: lookalike.v1.collection_pb2.Metric.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["clusters", b"clusters", "distances", b"distances", "margins", b"margins", "sizes", b"sizes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "clusters", b"clusters", "distances", b"distances", "margins", b"margins", "nearest", b"nearest", "sizes", b"sizes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["clustering", b"clustering", "clusters", b"clusters", "distances", b"distances", "margins", b"margins", "metric", b"metric", "nearest", b"nearest", "sizes", b"sizes"]) -> None: ...
 
 global___Membership = Membership
 
@@ -154,11 +165,11 @@ class Members(google.protobuf.message.Message):
 
     @property
     def distances(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32: Euclidean distance to the centroid."""
+        """float32: distance to the centroid, by the metric that the reply names."""
 
     @property
     def margins(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32: distance to the next centroid less the distance to this one."""
+        """float32: as Membership.margins."""
 
     @property
     def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -283,10 +294,13 @@ class ListMembersResponse(google.protobuf.message.Message):
     TOTAL_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
     total: builtins.int
     """The number of members in all, or of those that match."""
     next_page_token: builtins.str
     """For the next page; empty on the last. Bound to the generation."""
+    metric: lookalike.v1.collection_pb2.Metric.ValueType
+    """As Membership.metric."""
     @property
     def members(self) -> global___Members:
         """The members of this page."""
@@ -302,9 +316,10 @@ class ListMembersResponse(google.protobuf.message.Message):
         total: builtins.int = ...,
         next_page_token: builtins.str = ...,
         served: lookalike.v1.types_pb2.Served | None = ...,
+        metric: lookalike.v1.collection_pb2.Metric.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["members", b"members", "served", b"served"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["members", b"members", "next_page_token", b"next_page_token", "served", b"served", "total", b"total"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["members", b"members", "metric", b"metric", "next_page_token", b"next_page_token", "served", b"served", "total", b"total"]) -> None: ...
 
 global___ListMembersResponse = ListMembersResponse
 
@@ -348,14 +363,17 @@ class ListClustersResponse(google.protobuf.message.Message):
     SIZES_FIELD_NUMBER: builtins.int
     MEAN_DISTANCES_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    metric: lookalike.v1.collection_pb2.Metric.ValueType
+    """As Membership.metric."""
     @property
     def sizes(self) -> lookalike.v1.types_pb2.Tensor:
         """int64, k: members of each cluster, or those that match."""
 
     @property
     def mean_distances(self) -> lookalike.v1.types_pb2.Tensor:
-        """float32, k: their mean Euclidean distance to the centroid; NaN for a
-        cluster without any.
+        """float32, k: their mean distance to the centroid; NaN for a cluster
+        without any.
         """
 
     @property
@@ -368,8 +386,9 @@ class ListClustersResponse(google.protobuf.message.Message):
         sizes: lookalike.v1.types_pb2.Tensor | None = ...,
         mean_distances: lookalike.v1.types_pb2.Tensor | None = ...,
         served: lookalike.v1.types_pb2.Served | None = ...,
+        metric: lookalike.v1.collection_pb2.Metric.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["mean_distances", b"mean_distances", "served", b"served", "sizes", b"sizes"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["mean_distances", b"mean_distances", "served", b"served", "sizes", b"sizes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["mean_distances", b"mean_distances", "metric", b"metric", "served", b"served", "sizes", b"sizes"]) -> None: ...
 
 global___ListClustersResponse = ListClustersResponse

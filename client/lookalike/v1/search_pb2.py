@@ -11,33 +11,34 @@ from google.protobuf import symbol_database as _symbol_database
 _sym_db = _symbol_database.Default()
 
 
+from lookalike.v1 import collection_pb2 as lookalike_dot_v1_dot_collection__pb2
 from lookalike.v1 import filter_pb2 as lookalike_dot_v1_dot_filter__pb2
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/search.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xb4\x03\n\rSearchRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x05\x65xact\x18\x04 \x01(\x08H\x00\x12\x10\n\x06nprobe\x18\x05 \x01(\x05H\x00\x12\x10\n\x06recall\x18\x06 \x01(\x02H\x00\x12\x14\n\x0cinclude_self\x18\x07 \x01(\x08\x12,\n\x06\x66ields\x18\x08 \x01(\x0b\x32\x1c.lookalike.v1.NeighborFields\x12\x12\n\nrow_errors\x18\t \x01(\x08\x12$\n\x06\x66ilter\x18\n \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\x12\x19\n\x0cmax_distance\x18\x0c \x01(\x02H\x01\x88\x01\x01\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\r \x01(\x0b\x32\x16.lookalike.v1.Feedback\x12(\n\x08grouping\x18\x0e \x01(\x0b\x32\x16.lookalike.v1.Grouping\x12\x12\n\ncollection\x18\x0f \x01(\tB\x08\n\x06\x65\x66\x66ortB\x0f\n\r_max_distance\"\x9e\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x10\n\x08not_keys\x18\x02 \x03(\t\x12\x19\n\x0cquery_weight\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x17\n\nnot_weight\x18\x05 \x01(\x02H\x02\x88\x01\x01\x42\x0f\n\r_query_weightB\t\n\x07_weightB\r\n\x0b_not_weight\"-\n\x08Grouping\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x11\n\tper_group\x18\x02 \x01(\x05\"a\n\x0eNeighborFields\x12\x0c\n\x04keys\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x01(\x08\x12\x0c\n\x04uris\x18\x03 \x01(\x08\x12\x12\n\nattributes\x18\x04 \x03(\t\x12\x0f\n\x07vectors\x18\x05 \x01(\x08\"\x98\x02\n\tNeighbors\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x05\x12!\n\x03ids\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x0c\n\x04uris\x18\x06 \x03(\t\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12%\n\x07vectors\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x14\n\x0cgroup_counts\x18\t \x03(\x05\x12\x13\n\x0bgroup_sizes\x18\n \x03(\x05\"s\n\x11GetVectorsRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x12\n\nrow_errors\x18\x03 \x01(\x08\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xa4\x01\n\x12GetVectorsResponse\x12%\n\x07vectors\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x19\n\x11space_fingerprint\x18\x02 \x01(\t\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.lookalike.v1.RowError\"\x8a\x01\n\x0eSearchResponse\x12*\n\tneighbors\x18\x01 \x01(\x0b\x32\x17.lookalike.v1.Neighbors\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError2\xa5\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.lookalike.v1.SearchRequest\x1a\x1c.lookalike.v1.SearchResponse\x12O\n\nGetVectors\x12\x1f.lookalike.v1.GetVectorsRequest\x1a .lookalike.v1.GetVectorsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/search.proto\x12\x0clookalike.v1\x1a\x1dlookalike/v1/collection.proto\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\xb4\x03\n\rSearchRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x0f\n\x05\x65xact\x18\x04 \x01(\x08H\x00\x12\x10\n\x06nprobe\x18\x05 \x01(\x05H\x00\x12\x10\n\x06recall\x18\x06 \x01(\x02H\x00\x12\x14\n\x0cinclude_self\x18\x07 \x01(\x08\x12,\n\x06\x66ields\x18\x08 \x01(\x0b\x32\x1c.lookalike.v1.NeighborFields\x12\x12\n\nrow_errors\x18\t \x01(\x08\x12$\n\x06\x66ilter\x18\n \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0f\n\x07\x65xplain\x18\x0b \x01(\x08\x12\x19\n\x0cmax_distance\x18\x0c \x01(\x02H\x01\x88\x01\x01\x12(\n\x08\x66\x65\x65\x64\x62\x61\x63k\x18\r \x01(\x0b\x32\x16.lookalike.v1.Feedback\x12(\n\x08grouping\x18\x0e \x01(\x0b\x32\x16.lookalike.v1.Grouping\x12\x12\n\ncollection\x18\x0f \x01(\tB\x08\n\x06\x65\x66\x66ortB\x0f\n\r_max_distance\"\x9e\x01\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x10\n\x08not_keys\x18\x02 \x03(\t\x12\x19\n\x0cquery_weight\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x13\n\x06weight\x18\x04 \x01(\x02H\x01\x88\x01\x01\x12\x17\n\nnot_weight\x18\x05 \x01(\x02H\x02\x88\x01\x01\x42\x0f\n\r_query_weightB\t\n\x07_weightB\r\n\x0b_not_weight\"-\n\x08Grouping\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x11\n\tper_group\x18\x02 \x01(\x05\"a\n\x0eNeighborFields\x12\x0c\n\x04keys\x18\x01 \x01(\x08\x12\x0e\n\x06labels\x18\x02 \x01(\x08\x12\x0c\n\x04uris\x18\x03 \x01(\x08\x12\x12\n\nattributes\x18\x04 \x03(\t\x12\x0f\n\x07vectors\x18\x05 \x01(\x08\"\x98\x02\n\tNeighbors\x12\x0e\n\x06\x63ounts\x18\x01 \x03(\x05\x12!\n\x03ids\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\tdistances\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x04 \x03(\t\x12\x0e\n\x06labels\x18\x05 \x03(\t\x12\x0c\n\x04uris\x18\x06 \x03(\t\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12%\n\x07vectors\x18\x08 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x14\n\x0cgroup_counts\x18\t \x03(\x05\x12\x13\n\x0bgroup_sizes\x18\n \x03(\x05\"s\n\x11GetVectorsRequest\x12\r\n\x05space\x18\x01 \x01(\t\x12\'\n\x05query\x18\x02 \x01(\x0b\x32\x18.lookalike.v1.QueryBatch\x12\x12\n\nrow_errors\x18\x03 \x01(\x08\x12\x12\n\ncollection\x18\x0f \x01(\t\"\xa4\x01\n\x12GetVectorsResponse\x12%\n\x07vectors\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x19\n\x11space_fingerprint\x18\x02 \x01(\t\x12$\n\x06served\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x04 \x03(\x0b\x32\x16.lookalike.v1.RowError\"\xb0\x01\n\x0eSearchResponse\x12*\n\tneighbors\x18\x01 \x01(\x0b\x32\x17.lookalike.v1.Neighbors\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\x12&\n\x06\x65rrors\x18\x03 \x03(\x0b\x32\x16.lookalike.v1.RowError\x12$\n\x06metric\x18\x04 \x01(\x0e\x32\x14.lookalike.v1.Metric2\xa5\x01\n\rSearchService\x12\x43\n\x06Search\x12\x1b.lookalike.v1.SearchRequest\x1a\x1c.lookalike.v1.SearchResponse\x12O\n\nGetVectors\x12\x1f.lookalike.v1.GetVectorsRequest\x1a .lookalike.v1.GetVectorsResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.search_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _SEARCHREQUEST._serialized_start=97
-  _SEARCHREQUEST._serialized_end=533
-  _FEEDBACK._serialized_start=536
-  _FEEDBACK._serialized_end=694
-  _GROUPING._serialized_start=696
-  _GROUPING._serialized_end=741
-  _NEIGHBORFIELDS._serialized_start=743
-  _NEIGHBORFIELDS._serialized_end=840
-  _NEIGHBORS._serialized_start=843
-  _NEIGHBORS._serialized_end=1123
-  _GETVECTORSREQUEST._serialized_start=1125
-  _GETVECTORSREQUEST._serialized_end=1240
-  _GETVECTORSRESPONSE._serialized_start=1243
-  _GETVECTORSRESPONSE._serialized_end=1407
-  _SEARCHRESPONSE._serialized_start=1410
-  _SEARCHRESPONSE._serialized_end=1548
-  _SEARCHSERVICE._serialized_start=1551
-  _SEARCHSERVICE._serialized_end=1716
+  _SEARCHREQUEST._serialized_start=128
+  _SEARCHREQUEST._serialized_end=564
+  _FEEDBACK._serialized_start=567
+  _FEEDBACK._serialized_end=725
+  _GROUPING._serialized_start=727
+  _GROUPING._serialized_end=772
+  _NEIGHBORFIELDS._serialized_start=774
+  _NEIGHBORFIELDS._serialized_end=871
+  _NEIGHBORS._serialized_start=874
+  _NEIGHBORS._serialized_end=1154
+  _GETVECTORSREQUEST._serialized_start=1156
+  _GETVECTORSREQUEST._serialized_end=1271
+  _GETVECTORSRESPONSE._serialized_start=1274
+  _GETVECTORSRESPONSE._serialized_end=1438
+  _SEARCHRESPONSE._serialized_start=1441
+  _SEARCHRESPONSE._serialized_end=1617
+  _SEARCHSERVICE._serialized_start=1620
+  _SEARCHSERVICE._serialized_end=1785
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.message
+import lookalike.v1.collection_pb2
 import lookalike.v1.filter_pb2
 import lookalike.v1.types_pb2
 import typing
@@ -396,6 +397,9 @@ class SearchResponse(google.protobuf.message.Message):
     NEIGHBORS_FIELD_NUMBER: builtins.int
     SERVED_FIELD_NUMBER: builtins.int
     ERRORS_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    metric: lookalike.v1.collection_pb2.Metric.ValueType
+    """How the distances are measured. Not set by older servers."""
     @property
     def neighbors(self) -> global___Neighbors:
         """The columns."""
@@ -414,8 +418,9 @@ class SearchResponse(google.protobuf.message.Message):
         neighbors: global___Neighbors | None = ...,
         served: lookalike.v1.types_pb2.Served | None = ...,
         errors: collections.abc.Iterable[lookalike.v1.types_pb2.RowError] | None = ...,
+        metric: lookalike.v1.collection_pb2.Metric.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["neighbors", b"neighbors", "served", b"served"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["errors", b"errors", "neighbors", b"neighbors", "served", b"served"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["errors", b"errors", "metric", b"metric", "neighbors", b"neighbors", "served", b"served"]) -> None: ...
 
 global___SearchResponse = SearchResponse

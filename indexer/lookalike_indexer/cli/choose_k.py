@@ -73,7 +73,7 @@ def choose_k(
         click.echo(to_json(result))
     else:
         table = result.tables["k"]
-        told(findings(result), shown(table, table.column_names, most=table.num_rows))
+        told(findings(result), shown(table, table.column_names, table.num_rows, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.choose_k import choose_k_chart
 

@@ -22,11 +22,27 @@ from lookalike_indexer.cli.experiment_options import (
     told,
 )
 from lookalike_indexer.cli.out_folder import open_out
+from lookalike_indexer.collection.metrics import BY_SPACE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SHOWN = ["space", "strategy", "stored", "k", "purity", "nmi", "ari", "v_measure", "silhouette", "seconds", "MiB"]
+    from lookalike_indexer.experiments.result import Result
+
+_SHOWN = [
+    "space",
+    "strategy",
+    "stored",
+    "k",
+    "purity",
+    "nmi",
+    "ari",
+    "v_measure",
+    "metric",
+    "silhouette",
+    "seconds",
+    "MiB",
+]
 
 
 @click.command()
@@ -84,7 +100,7 @@ def compare(
         click.echo(to_json(result))
     else:
         table = _with_costs(result.tables["scores"], result.tables[COSTS])
-        told(findings(result), shown(table, _SHOWN, most=table.num_rows))
+        told(findings(result), shown(table, _shown(result), table.num_rows, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.scores import comparison_chart
 
@@ -92,6 +108,12 @@ def compare(
         folder.tell(as_json)
     lasting = {name: table for name, table in result.tables.items() if name != COSTS}
     keep_result(view, dataclasses.replace(result, tables=lasting), keep, as_json)
+
+
+def _shown(result: Result) -> list[str]:
+    """The columns that are printed: the metric of each space, too, where not all have the same one."""
+    same = result.settings["metric"] != BY_SPACE
+    return [name for name in _SHOWN if name != "metric" or not same]
 
 
 def _with_costs(scores: pa.Table, costs: pa.Table) -> pa.Table:

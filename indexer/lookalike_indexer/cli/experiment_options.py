@@ -182,10 +182,16 @@ def findings(result: Result) -> str:
     return "\n".join(printable(finding) for finding in result.findings)
 
 
-def shown(table: pa.Table, columns: Sequence[str], most: int = 30) -> str:
-    """Some columns of a table's first rows, aligned, for people; a last line says how many rows are left out."""
+def shown(table: pa.Table, columns: Sequence[str], most: int = 30, metric: object = "") -> str:
+    """Some columns of a table's first rows, aligned, for people; a last line says how many rows are left out.
+
+    The headings of distances and silhouettes name the `metric` that the result was measured by.
+    """
+    from lookalike_indexer.collection.metrics import heading
+
     rows = table.slice(0, most).select(list(columns)).to_pydict()
-    text = aligned(list(columns), list(zip(*rows.values(), strict=True)))
+    headings = [heading(column, metric) for column in columns]
+    text = aligned(headings, list(zip(*rows.values(), strict=True)))
     left = table.num_rows - most
     return text if left <= 0 else f"{text}\n... and {left} more; --json has all."
 

@@ -113,7 +113,11 @@ def _tell_one(result: Result, as_json: bool) -> None:
     told(
         findings(result),
         shown(result.tables["predictions"], ["model", "rank", "class_index", "class", "probability", "of_label"]),
-        shown(result.tables["nearest"], ["group", "rank", "label", "distance", "cluster", "key"]),
+        shown(
+            result.tables["nearest"],
+            ["group", "rank", "label", "distance", "cluster", "key"],
+            metric=result.settings["metric"],
+        ),
     )
 
 

@@ -18,7 +18,7 @@ from lookalike_indexer.cli.experiment_options import (
     where_option,
 )
 
-_LISTED = ["rank", "key", "label", "looks_like", "score", "outside", "secondary", "far", "nearer"]
+_LISTED = ["rank", "key", "label", "looks_like", "why", "score", "distance", "other_distance"]
 
 
 @click.command()
@@ -54,7 +54,7 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
         labels = result.tables["labels"].sort_by([("odd", "descending"), ("label", "ascending")])
         told(
             findings(result),
-            shown(result.tables["oddballs"], _LISTED, 50),
+            shown(result.tables["oddballs"], _LISTED, 50, result.settings["metric"]),
             shown(labels, ["label", "images", "odd", "outside", "secondary", "far", "nearer"], 12),
         )
     if folder is not None:

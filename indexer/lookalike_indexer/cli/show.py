@@ -20,6 +20,7 @@ from lookalike_indexer.cli.experiment_options import (
     told,
 )
 from lookalike_indexer.cli.subjects import collection_option, open_subjects, random_option
+from lookalike_indexer.collection.metrics import BY_SPACE
 from lookalike_indexer.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.experiments.result import Result
     from lookalike_indexer.experiments.view import View
 
-_CLUSTERS = ["clustering", "cluster", "size", "distance", "label", "purity", "own_share"]
+_CLUSTERS = ["clustering", "cluster", "size", "metric", "distance", "label", "purity", "own_share"]
 
 
 @click.command()
@@ -87,8 +88,14 @@ def _tell(result: Result) -> None:
     told(
         findings(result),
         shown(predictions, ["model", "rank", "class", "probability"]) if len(predictions) else "",
-        shown(result.tables["clusters"], _CLUSTERS, 100),
+        shown(result.tables["clusters"], _clusters(result), 100, result.settings["metric"]),
     )
+
+
+def _clusters(result: Result) -> list[str]:
+    """The columns that are printed: the metric of each clustering, too, where not all have the same one."""
+    same = result.settings["metric"] != BY_SPACE
+    return [name for name in _CLUSTERS if name != "metric" or not same]
 
 
 def _draw(view: View, row: int, result: Result, folder: OutFolder, prefix: str) -> None:

@@ -48,11 +48,11 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
     if as_json:
         click.echo(to_json(result))
     else:
-        ks = result.tables["ks"]
+        ks, metric = result.tables["ks"], result.settings["metric"]
         told(
             findings(result),
-            shown(result.tables["subclusters"], ["subcluster", "size", "silhouette", "distance"]),
-            shown(ks, ["k", "silhouette", "inertia"]) if len(ks) > 1 else "",
+            shown(result.tables["subclusters"], ["subcluster", "size", "silhouette", "distance"], metric=metric),
+            shown(ks, ["k", "silhouette", "inertia"], metric=metric) if len(ks) > 1 else "",
         )
     if folder is not None:
         from lookalike_indexer.pictures.split import split_montages

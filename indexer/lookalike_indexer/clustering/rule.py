@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned, Assigner
+from lookalike_indexer.clustering.measured import in_metric
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection.reader import CollectionReader, Float32
 from lookalike_indexer.collection.spec import Metric
@@ -41,11 +42,17 @@ class Rule:
         return prepared if self.whitening is None else self.whitening.apply(prepared)
 
     def assign(self, vectors: Float32) -> Assigned:
-        """Assign embeddings (n, dim) as they are stored; UsageError: one that is not finite.
+        """Assign embeddings (n, dim) as they are stored, by Euclidean distances; UsageError: one that is not finite.
 
         On the processor several threads may call it at a time, on GPUs one.
         """
         return self._assigner.assign(self.transformed(vectors))
+
+    def measure(self, vectors: Float32) -> Assigned:
+        """The same, with distances and margins in the clustering's metric, see `measured.py`."""
+        transformed = self.transformed(vectors)
+        assigned = self._assigner.assign(transformed)
+        return in_metric(assigned, self.centroids, self.metric, (transformed != 0).any(axis=1))
 
     @functools.cached_property
     def _assigner(self) -> Assigner:

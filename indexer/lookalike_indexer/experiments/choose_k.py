@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import shlex
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.metrics import agreement, contingency
@@ -58,7 +60,9 @@ def choose_k(
 
     Each number is clustered `seeds` times; the run with the least inertia is
     measured, and stability is the mean adjusted Rand index of all pairs of
-    runs. Distances are Euclidean between L2-normalised embeddings. The rules:
+    runs. The silhouette is measured by the metric of the space, see
+    `collection.metrics`; inertia, Davies-Bouldin and Calinski-Harabasz by
+    Euclidean distances, of L2-normalised embeddings where that is cosine. The rules:
 
     - elbow: the point of the inertia curve farthest below its chord (Satopää,
       Albrecht, Irwin, Raghavan: Finding a "kneedle" in a haystack, 2011). The
@@ -91,7 +95,7 @@ def choose_k(
         raise UsageError(f"--from {first}: with {images} images at most {images - 1} clusters can be measured.")
     numbers = tried_numbers(first, min(last, images - 1))
     paired = drawn.vectors[np.sort(np.random.default_rng(seed).permutation(images)[:_MOST_PAIRED])]
-    distances = distances_between(paired)
+    distances = distances_between(paired, drawn.metric)
     del paired
     with (progress or Silent()).stage("choose k", len(numbers) * seeds, "clustering") as bar:
         lines = []
@@ -101,12 +105,13 @@ def choose_k(
                 runs.append(kmeans_once(drawn.vectors, k, seed + number)[1])
                 bar.advance()
             lines.append(_measured(k, runs, drawn.vectors, distances, seed))
+    lines = [dataclasses.replace(line, inertia=line.inertia * drawn.unit**2) for line in lines]
     return _result(view, drawn, lines, {"seeds": seeds, "seed": seed})
 
 
 def silhouettes_of(vectors: Float32, numbers: list[int], *, seeds: int, seed: int) -> list[float]:
-    """The silhouette of the run with the least inertia of unit vectors (n, dim), for each number of clusters."""
-    distances = distances_between(vectors)
+    """The silhouette by cosine, of the run with the least inertia of unit vectors (n, dim), for each number."""
+    distances = distances_between(vectors, "cosine")
     best = [
         min((kmeans_once(vectors, k, seed + run)[1] for run in range(seeds)), key=inertia).clusters for k in numbers
     ]
@@ -153,7 +158,7 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
         raise UsageError(f"The images of {drawn.space} have too few different embeddings to be clustered.")
     chosen = int(np.nanargmax(silhouettes))
     exact = drawn.vectors.astype(np.float64)
-    whole = float(np.square(exact - exact.mean(axis=0)).sum())
+    whole = float(np.square(exact - exact.mean(axis=0)).sum()) * drawn.unit**2
     at = {
         "elbow": elbow(numbers, columns["inertia"], whole, len(exact)),
         "silhouette": chosen,
@@ -178,6 +183,7 @@ def _result(view: View, drawn: Sampled, lines: list[_Tried], asked: dict[str, in
         "choose_k",
         {
             "space": drawn.space,
+            "metric": drawn.metric,
             "from": int(numbers[0]),
             "to": int(numbers[-1]),
             "sample": len(drawn.rows),
@@ -214,7 +220,7 @@ def _routes(view: View, drawn: Sampled) -> dict[str, int]:
     return label_routes(predicted.classes[drawn.rows, 0], predicted.probabilities[drawn.rows, 0], predicted.names)
 
 
-def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64]) -> list[str]:
+def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str, Float64], name: str) -> list[str]:
     """The suggestions in words, and how far the routes agree."""
     numbers = columns["k"].astype(int).tolist()
     told = []
@@ -222,7 +228,9 @@ def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str
         figures = ""
         if each.k in numbers:
             place = numbers.index(each.k)
-            figures = f"; silhouette {columns['silhouette'][place]:.3f}, stability {columns['stability'][place]:.3f}"
+            figures = (
+                f"; silhouette ({name}) {columns['silhouette'][place]:.3f}, stability {columns['stability'][place]:.3f}"
+            )
         told.append(f"{each.k} ({_WHY[each.route]}{figures})")
     found = [f"Suggested, the first to try first: {', '.join(told)}."]
     if routes:
@@ -243,13 +251,13 @@ def _findings(
     routes: dict[str, int],
 ) -> tuple[str, ...]:
     numbers, stability = columns["k"].astype(int), columns["stability"]
-    chosen = at["silhouette"]
+    chosen, name = at["silhouette"], NAMES[drawn.metric]
     others = [f"{rule.replace('_', '-')} {numbers[place]}" for rule, place in at.items() if rule != "silhouette"]
     found = [
-        f"{numbers[chosen]} clusters of {drawn.space} are recommended, because their silhouette is the highest, "
-        f"{columns['silhouette'][chosen]:.3f}.",
+        f"{numbers[chosen]} clusters of {drawn.space} are recommended, because their silhouette ({name}) is the "
+        f"highest, {columns['silhouette'][chosen]:.3f}.",
         f"Other rules say: {', '.join(others)}.",
-        *_told(suggested, routes, columns),
+        *_told(suggested, routes, columns, name),
     ]
     steady = f"the mean adjusted Rand index of two seeds is {stability[chosen]:.3f}"
     if stability[chosen] < _STEADY:
@@ -274,5 +282,6 @@ def _findings(
         )
     found += untrained_notes(view, [drawn.space])
     which = "" if drawn.space == view.reader.space()[0] else f" --space {drawn.space}"
-    next_step = f"lookalike cluster {shlex.quote(str(view.reader.storage.root))}{which} --clusters {suggested[0].k}"
-    return (*found, f"Next: {next_step}")
+    metric = "" if drawn.metric == "cosine" else f" --metric {drawn.metric}"
+    next_step = f"lookalike cluster {shlex.quote(str(view.reader.storage.root))}{which}{metric}"
+    return (*found, f"Next: {next_step} --clusters {suggested[0].k}")

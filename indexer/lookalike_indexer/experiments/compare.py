@@ -12,6 +12,7 @@ from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.current import covers, default_clustering
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.collection.metrics import NAMES, shared
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.alike import alike
 from lookalike_indexer.experiments.cost import Cost, measured
@@ -55,8 +56,10 @@ def compare(
     that of `lookalike cluster`, but for a sample no more than 100 or a 20th of
     its images. Purity, NMI, ARI and V-measure are against the
     labels, NaN where there are none; silhouette, Davies-Bouldin and
-    Calinski-Harabasz are measured on the L2-normalised embeddings of the space,
-    whatever the strategy worked on, and so compare strategies, not spaces.
+    Calinski-Harabasz are measured on the embeddings of the space, whatever the
+    strategy worked on, and so compare strategies, not spaces. The silhouette is
+    measured by the metric of each space, the others by Euclidean distances.
+    Whitening is left out where that metric is Euclidean.
 
     Tables: scores, one row for each space and strategy (`stored` is "" there), and one for each stored clustering,
     `stored` as "space/name"; and COSTS with the
@@ -80,11 +83,12 @@ def compare(
         k, reason = min(max(k, 2), images - 1), f"within what {images} images allow, where {k} would be {reason}"
     if not 2 <= k < images:
         raise UsageError(f"--clusters {k}: give a number from 2 to {images - 1}, for the {images} images compared.")
+    each = {one.space: _fitting(one, strategies) for one in drawn}
     scores, costs = [], []
-    with (progress or Silent()).stage("compare", len(spaces) * len(strategies), "clustering") as bar:
+    with (progress or Silent()).stage("compare", sum(map(len, each.values())), "clustering") as bar:
         for one in drawn:
             same = all_alike(one.vectors)
-            for strategy in strategies:
+            for strategy in each[one.space]:
                 with measured() as cost:
                     # Rounding must not divide copies of a picture.
                     groups = np.zeros(images, np.int32) if same else STRATEGIES[strategy](one.vectors, k, seed)
@@ -95,7 +99,8 @@ def compare(
     table = pa.Table.from_pylist(scores)
     settings: dict[str, Setting] = {
         "spaces": list(spaces),
-        "strategies": list(strategies),
+        "strategies": [name for name in strategies or STRATEGIES if any(name in names for names in each.values())],
+        "metric": shared(one.metric for one in drawn),
         "clusters": k,
         "sample": images,
         "seed": seed,
@@ -117,7 +122,16 @@ def _checked_strategies(strategies: Sequence[str]) -> list[str]:
     for strategy in strategies:
         if strategy not in STRATEGIES:
             raise UsageError(f"There is no strategy {strategy!r}; there are {', '.join(STRATEGIES)}.")
-    return list(dict.fromkeys(strategies)) or list(STRATEGIES)
+    return list(dict.fromkeys(strategies))
+
+
+def _fitting(one: Sampled, strategies: Sequence[str]) -> list[str]:
+    """The strategies that were asked for, or all that suit the space; UsageError: one that does not."""
+    if one.metric == "l2" and "whitened" in strategies:
+        raise UsageError(
+            f"--strategies whitened: the space {one.space} is measured by Euclidean distances; leave whitened out."
+        )
+    return list(strategies) or [name for name in STRATEGIES if one.metric == "cosine" or name != "whitened"]
 
 
 def _stored(view: View, space: str, k: int) -> list[str]:
@@ -144,11 +158,12 @@ def _scores(view: View, one: Sampled, strategy: str, k: int, groups: Int32, stor
         "strategy": strategy,
         "stored": stored,
         "k": k,
+        "metric": one.metric,
         "purity": known.purity,
         "nmi": known.nmi,
         "ari": known.ari,
         "v_measure": known.v_measure,
-        "silhouette": silhouette(distances_between(vectors[paired]), groups[paired]),
+        "silhouette": silhouette(distances_between(vectors[paired], one.metric), groups[paired]),
         "davies_bouldin": davies_bouldin(vectors, groups),
         "calinski_harabasz": calinski_harabasz(vectors, groups),
         "smallest": int(sizes[sizes > 0].min(initial=len(groups))),
@@ -173,7 +188,7 @@ def _merit(line: Scores) -> float:
 
 def _findings(view: View, one: Sampled, scores: list[Scores], k: int, reason: str) -> tuple[str, ...]:
     best = _best(scores)
-    measure = "ARI" if view.label_names else "silhouette"
+    measure = "ARI" if view.label_names else f"silhouette ({NAMES[str(best['metric'])]})"
     found = [
         f"Into {k} clusters ({reason}): {best['strategy']} in {best['space']} is best by {measure}, {_merit(best):.3f}."
     ]
@@ -200,8 +215,9 @@ def _next(view: View, best: Scores, k: int) -> str:
     manifest = view.reader.manifest
     for name, entry in manifest.clusterings.items():
         same = (entry.space, entry.strategy, entry.k) == (best["space"], best["strategy"], k)
-        if same and entry.metric == "cosine" and covers(manifest, entry):
+        if same and entry.metric == best["metric"] and covers(manifest, entry):
             return f"{best['strategy']} into {k} clusters is stored already: take it with --clustering {name}"
     space = [] if best["space"] == view.reader.space()[0] else ["--space", best["space"]]
-    options = [*space, "--strategy", best["strategy"], "--clusters", k]
+    metric = [] if best["metric"] == "cosine" else ["--metric", best["metric"]]
+    options = [*space, *metric, "--strategy", best["strategy"], "--clusters", k]
     return f"Next: {command('cluster', view.reader.storage.root, *options)}"

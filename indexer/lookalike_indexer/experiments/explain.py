@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.collection.checkpoints import natural
-from lookalike_indexer.collection.current import default_index
-from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.class_map import class_map as map_classes
@@ -37,7 +36,7 @@ def explain(view: View, row: int, space: str = "", *, neighbours: int = 5, class
     it too, or else those of all other labels. No image is in both groups: one of
     the own label that the model takes for the rival class, too, is with the
     rivals, unless all of that label are.
-    Distances are those of the space's index, cosine where it has none.
+    Distances are measured by the metric of the space, see `collection.metrics`.
 
     Tables: predictions (of each model that keeps any), nearest (groups "own"
     and "rival", at most `neighbours` each), clusters (of each clustering of the
@@ -65,8 +64,7 @@ def explain_picture(
 
 def _explained(view: View, subject: Subject, space: str, neighbours: int, written: Written | None) -> Result:
     model = view.reader.space(space)[1].model
-    index = default_index(view.reader.manifest, space)
-    metric: Metric = view.reader.manifest.indexes[index].metric if index else "cosine"
+    metric = metric_of(view.reader.manifest, space)
     mapping = map_classes(view, model, written)
     rival = rival_of(view, subject, model, mapping)
     nearest = nearest_of(view, subject.vector, space, metric, _groups(view, subject, rival), neighbours)

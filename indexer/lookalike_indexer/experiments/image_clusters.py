@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.metrics import metric_of, shared
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
@@ -27,10 +28,11 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
     """Find the cluster of an image in every clustering, and the `members` of it that are nearest to the image.
 
     Tables:
-    - clusters: clustering, space, cluster (-1: in none), size, distance (to the centroid), margin, label (the most
-      frequent one in the cluster), purity (its share of those labelled), own_share (that of the image's own label)
-    - members: clustering, rank, id, key, label, distance (to the image, in that space by the clustering's metric:
-      1 - cosine, or Euclidean)
+    - clusters: clustering, space, cluster (-1: in none), size, metric (of the clustering), distance (to the centroid),
+      margin, label (the most frequent one in the cluster), purity (its share of those labelled), own_share (that of
+      the image's own label)
+    - members: clustering, rank, id, key, label, metric (of the space, see `collection.metrics`), distance (to the
+      image)
     - predictions: model, rank, class_index, class, probability
     - agreement: of each pair of clusterings: first, second, ari, nmi, images
 
@@ -55,7 +57,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
     }
     return Result(
         "image_clusters",
-        {"key": key, "label": label, "members": members},
+        {"key": key, "label": label, "members": members, "metric": _metric(tables)},
         tables,
         _figures(tables),
         (
@@ -105,7 +107,8 @@ def predictions_of(view: View, row: int) -> pa.Table:
 def _cluster(view: View, row: int, name: str) -> dict[str, Any]:
     assigned = view.assigned(name)
     cluster = int(assigned.clusters[row])
-    line = {"clustering": name, "space": assigned.entry.space, "cluster": cluster}
+    entry = assigned.entry
+    line = {"clustering": name, "space": entry.space, "cluster": cluster, "metric": entry.metric}
     if cluster < 0:
         return {**line, "size": 0, "distance": _NAN, "margin": _NAN, "label": "", "purity": _NAN, "own_share": _NAN}
     labels = view.labels[assigned.clusters == cluster]
@@ -128,7 +131,8 @@ def _members(view: View, row: int, name: str, members: int) -> list[dict[str, An
     cluster = int(assigned.clusters[row])
     if cluster < 0 or members == 0:
         return []
-    space, metric = assigned.entry.space, assigned.entry.metric
+    space = assigned.entry.space
+    metric = metric_of(view.reader.manifest, space)
     space_rows = view.space_rows(space)
     query = view.reader.vectors(space, np.searchsorted(space_rows, np.array([row])))
     blocks = _blocks(view, assigned, space_rows, row)
@@ -136,7 +140,15 @@ def _members(view: View, row: int, name: str, members: int) -> list[dict[str, An
     rows = found[0][found[0] >= 0]
     names = zip(view.ids[rows].tolist(), view.keys(rows), view.label_texts(rows), distances[0].tolist(), strict=False)
     return [
-        {"clustering": name, "rank": rank, "id": image, "key": key, "label": label, "distance": distance}
+        {
+            "clustering": name,
+            "rank": rank,
+            "id": image,
+            "key": key,
+            "label": label,
+            "metric": metric,
+            "distance": distance,
+        }
         for rank, (image, key, label, distance) in enumerate(names, 1)
     ]
 
@@ -149,6 +161,10 @@ def _blocks(view: View, assigned: Assigned, space_rows: Int64, row: int) -> Iter
     for start in range(0, len(places), _BLOCK):
         block = places[start : start + _BLOCK]
         yield space_rows[block], view.reader.vectors(assigned.entry.space, block)
+
+
+def _metric(tables: dict[str, pa.Table]) -> str:
+    return shared(metric for name in ("clusters", "members") for metric in tables[name].column("metric").to_pylist())
 
 
 def _figures(tables: dict[str, pa.Table]) -> dict[str, float]:
@@ -193,6 +209,7 @@ _CLUSTERS = pa.schema(
         ("space", pa.string()),
         ("cluster", pa.int32()),
         ("size", pa.int64()),
+        ("metric", pa.string()),
         ("distance", pa.float64()),
         ("margin", pa.float64()),
         ("label", pa.string()),
@@ -207,6 +224,7 @@ _MEMBERS = pa.schema(
         ("id", pa.int64()),
         ("key", pa.string()),
         ("label", pa.string()),
+        ("metric", pa.string()),
         ("distance", pa.float64()),
     ]
 )

@@ -35,6 +35,7 @@ def interpret_clusters(view: View, clustering: str = "", samples: int = 5, seed:
       part of the name), terms, shares and lifts (of all of them), is_mixed, meaning (that is the name in place of the
       terms, else ""), apart (which tells the cluster from others of the same name, else ""); no empty clusters
     - samples: cluster, kind ("central", "borderline", "random"), rank, id, key, label, prediction, distance, margin
+      (in the clustering's metric)
 
     UsageError: samples below 1. NotBuiltError: no clustering. NotFoundError: no such clustering.
     """

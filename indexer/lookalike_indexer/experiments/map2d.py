@@ -17,7 +17,6 @@ from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
 from lookalike_indexer.experiments.view import Float32, Int64, View
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.steady import one_thread
 from lookalike_indexer.progress import Progress, Silent
 
@@ -87,7 +86,8 @@ def map2d(
         rows, places = rows[keep[rows]], places[keep[rows]]
     columns = {"id": view.ids[rows], "x": places[:, 0], "y": places[:, 1]}
     table = pa.table({**columns, **_predictions(view, entry.model, rows)})
-    settings: dict[str, Setting] = {"space": name, "method": method, "sample": len(drawn.rows), "seed": seed}
+    settings: dict[str, Setting] = {"space": name, "method": method, "metric": drawn.metric}
+    settings |= {"sample": len(drawn.rows), "seed": seed}
     if where:
         settings["where"] = where
     figures |= {"images": float(len(rows)), "of": float(drawn.of)}
@@ -114,7 +114,7 @@ def _placed(view: View, drawn: Sampled, axes: PCA, progress: Progress) -> tuple[
     with progress.stage(f"map {drawn.space}", drawn.of, "image") as bar:
         for rows, vectors in view.stream(drawn.space):
             found.append(rows)
-            placed = axes.transform(prepare(vectors, "cosine"))
+            placed = axes.transform(drawn.like(vectors))
             # A space of one dimension has one axis.
             places.append(np.pad(placed, ((0, 0), (0, 2 - placed.shape[1]))).astype(np.float32))
             bar.advance(len(rows))

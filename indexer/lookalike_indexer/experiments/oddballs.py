@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.homes import HOME_SHARE, ranked
 from lookalike_indexer.experiments.metrics import contingency
@@ -61,9 +62,11 @@ def oddballs(
     its cluster less the share of the label that has most of its images there (0 when that is its own), and it looks
     like that label. "auto" takes embeddings up to 2^28 values of the space.
 
+    All distances are measured by the metric of the space, those by "clusters" by that of the clustering.
+
     Tables:
-    - oddballs: rank, id, key, label, looks_like, score, distance, other_distance, z, outside, secondary, far,
-      nearer, cluster
+    - oddballs: rank, id, key, label, looks_like, why (the ways in which it is odd, such as "outside, far"), score,
+      distance, other_distance, z, outside, secondary, far, nearer, cluster
     - typical: label, rank, id, key, distance; the images nearest to the middle of each label that is listed
     - labels: label, images, odd, outside, secondary, far, nearer; all labels
 
@@ -87,6 +90,8 @@ def oddballs(
         measured = by_embeddings(view, assigned, progress or Silent())
     else:
         measured = by_clusters(view.labels, assigned, cells, view.reader.centroids(name))
+    space = assigned.entry.space
+    metric = metric_of(view.reader.manifest, space) if chosen == "embeddings" else assigned.entry.metric
     measured = measured.placed(home, with_others(view.labels, assigned.clusters, cells))
     listable = np.ones(len(view), np.bool_) if wanted < 0 else view.labels == wanted
     keep = view.matching(where)
@@ -104,13 +109,20 @@ def oddballs(
         **{kind: float((flags & judged).sum()) for kind, flags in measured.kinds().items()},
         "left_out": float(len(view) - measured.judged.sum()),
     }
-    findings = _findings(tables, figures, name, chosen, label, measured)
+    findings = _findings(tables, figures, name, chosen, label, measured, metric)
     return Result(
         "oddballs",
-        {"clustering": name, "label": label, "limit": limit, "method": chosen, **({"where": where} if where else {})},
+        {
+            "clustering": name,
+            "label": label,
+            "limit": limit,
+            "method": chosen,
+            "metric": metric,
+            **({"where": where} if where else {}),
+        },
         tables,
         figures,
-        (*findings, *partial_notes(view, [name]), *untrained_notes(view, [assigned.entry.space])),
+        (*findings, *partial_notes(view, [name]), *untrained_notes(view, [space])),
     )
 
 
@@ -130,6 +142,7 @@ def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -
             "key": pa.array(view.keys(rows), pa.string()),
             "label": pa.array(view.label_texts(rows), pa.string()),
             "looks_like": pa.array([names[code] for code in measured.looks_like[rows].tolist()], pa.string()),
+            "why": pa.array(measured.why(rows), pa.string()),
             "score": pa.array(measured.score[rows], pa.float64()),
             "distance": pa.array(measured.distance[rows], pa.float64()),
             "other_distance": pa.array(measured.other_distance[rows], pa.float64()),
@@ -172,7 +185,13 @@ def _labels(view: View, measured: Measured) -> pa.Table:
 
 
 def _findings(
-    tables: dict[str, pa.Table], figures: dict[str, float], name: str, method: str, label: str, measured: Measured
+    tables: dict[str, pa.Table],
+    figures: dict[str, float],
+    name: str,
+    method: str,
+    label: str,
+    measured: Measured,
+    metric: str,
 ) -> tuple[str, ...]:
     among = f"images of {label}" if label else "labelled images"
     told = [
@@ -203,4 +222,9 @@ def _findings(
         f"image; secondary: its cluster holds more of it, and is a main cluster of another class; far: a modified "
         f"z-score above {FAR}."
     )
+    if method == "embeddings":
+        told.append(
+            f"Score: the simplified silhouette ({NAMES[metric]}), from -1 to 1. Images that are odd in more ways come "
+            "first, then those of the lowest score."
+        )
     return tuple(told)

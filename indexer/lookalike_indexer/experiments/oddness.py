@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.collection.metrics import metric_of
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.homes import Cells
 from lookalike_indexer.experiments.view import Assigned, Float32, Int32, View
 from lookalike_indexer.indexing.exact import exact_search
@@ -73,6 +75,11 @@ class Measured:
             "nearer": self.nearer,
         }
 
+    def why(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """The ways in which some images are odd, such as "outside, nearer"."""
+        kinds = {name: flags[rows].tolist() for name, flags in self.kinds().items() if name != "odd"}
+        return [", ".join(name for name, flags in kinds.items() if flags[place]) for place in range(len(rows))]
+
     def placed(self, home: Bool, secondary: Bool) -> Measured:
         """With the images outside, which are not at home, and those in the secondary clusters of their labels."""
         return dataclasses.replace(self, outside=self.judged & ~home, secondary=self.judged & secondary)
@@ -102,10 +109,10 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
     """Compare each embedding with the mean of its label's other images and of each other label.
 
     Two passes over the space; memory: one block, and one float64 vector for
-    each label. Embeddings are prepared for the clustering's metric, distances
-    are Euclidean.
+    each label. Distances are measured by the metric of the space.
     """
-    space, metric = assigned.entry.space, assigned.entry.metric
+    space = assigned.entry.space
+    metric = metric_of(view.reader.manifest, space)
     entry = view.reader.manifest.spaces[space]
     names = view.label_names
     sums = np.zeros((len(names), entry.dim))
@@ -117,18 +124,18 @@ def by_embeddings(view: View, assigned: Assigned, progress: Progress) -> Measure
             _add_rows(sums, codes[known], prepare(vectors[known], metric))
             counts += np.bincount(codes[known], minlength=len(names))
             bar.advance(len(rows))
-    centroids = sums / np.maximum(counts, 1)[:, None]
     distance, other_distance = np.full(len(view), np.nan), np.full(len(view), np.nan)
     looks_like = np.full(len(view), -1, np.int32)
     there = np.flatnonzero(counts)
+    centroids = sums / np.maximum(counts, 1)[:, None]
     middles = there, centroids[there].astype(np.float32)
-    nothing = NEGLIGIBLE * float(np.sqrt(np.square(centroids).sum(axis=1).max(initial=0)))
+    nothing = negligible(centroids, metric)
     with progress.stage("distances to classes", entry.rows, "image") as bar:
         for rows, vectors in view.stream(space):
             known = view.labels[rows] >= 0
             some = rows[known]
             prepared = prepare(vectors[known], metric)
-            own, other, nearest = _distances(prepared, view.labels[some], centroids, counts, middles)
+            own, other, nearest = _distances(prepared, view.labels[some], sums, counts, middles, metric)
             distance[some] = np.where(own <= nothing, 0, own)
             other_distance[some] = np.where(other <= nothing, 0, other)
             looks_like[some] = nearest
@@ -168,7 +175,7 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Floa
     score = np.zeros(len(labels))
     score[judged] = own[judged] - strongest[clusters[judged]]
     there = np.unique(clusters[judged])
-    nothing = NEGLIGIBLE * float(np.sqrt(np.square(centroids[there], dtype=np.float64).sum(axis=1).max(initial=0)))
+    nothing = negligible(centroids[there].astype(np.float64), assigned.entry.metric)
     distance = np.where(assigned.distances <= nothing, 0.0, assigned.distances.astype(np.float64))
     distance[~judged] = np.nan
     groups = np.full(len(labels), -1, np.int64)
@@ -216,27 +223,42 @@ def _add_rows(sums: Float64, codes: Int32, vectors: npt.NDArray[np.float32]) -> 
 def _distances(
     vectors: Float32,
     codes: Int32,
-    centroids: Float64,
+    sums: Float64,
     counts: npt.NDArray[np.int64],
     middles: tuple[npt.NDArray[np.int64], Float32],
+    metric: Metric,
 ) -> tuple[Float64, Float64, Int32]:
-    """The distance to the own label's other images, to the nearest other label, and that label.
+    """The distance to the centroid of the own label's other images, to the nearest other label's, and that label.
 
-    A centroid that an image is part of leans towards it. Without the image, of
-    n, it would be at n / (n - 1) times the distance. `middles` are the labels
-    that have images, with their centroids.
+    `sums` (labels, dim) and `counts` (labels,) are those of each label's
+    images; `middles` are the labels that have images, with their centroids.
     """
     exact = vectors.astype(np.float64)
     size = counts[codes]
-    own = _apart(exact, centroids[codes]) * size / np.maximum(size - 1, 1)
+    own = _apart(exact, (sums[codes] - exact) / np.maximum(size - 1, 1)[:, None], metric)
     # Two, because the nearest one may be the own label.
-    found, _ = exact_search([middles], vectors, 2, "l2")
+    found, _ = exact_search([middles], vectors, 2, metric)
     nearest = np.where(found[:, 0] == codes, found[:, 1], found[:, 0])
-    other = np.where(nearest < 0, np.nan, _apart(exact, centroids[nearest]))
+    others = sums[nearest] / np.maximum(counts[nearest], 1)[:, None]
+    other = np.where(nearest < 0, np.nan, _apart(exact, others, metric))
     return np.where(size > 1, own, np.nan), other, nearest.astype(np.int32)
 
 
-def _apart(vectors: Float64, others: Float64) -> Float64:
-    """The Euclidean distance of each row to that of the other array."""
-    apart: Float64 = np.linalg.norm(vectors - others, axis=1)
-    return apart
+def _apart(vectors: Float64, others: Float64, metric: Metric) -> Float64:
+    """The distance of each row to that of the other array; the cosine distance of a row of zeros is 1."""
+    apart: Float64
+    if metric == "l2":
+        apart = np.linalg.norm(vectors - others, axis=1)
+        return apart
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(others, axis=1)
+    products = (vectors * others).sum(axis=1)
+    apart = 1 - np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    return np.maximum(apart, 0)
+
+
+def negligible(centroids: Float64, metric: Metric) -> float:
+    """The distance to some centroids (k, dim) that copies of an image may have by rounding."""
+    if metric == "cosine":
+        # The cosine distance of unit vectors is half the square of the Euclidean one.
+        return NEGLIGIBLE**2 / 2
+    return NEGLIGIBLE * float(np.sqrt(np.square(centroids).sum(axis=1).max(initial=0)))

@@ -1,5 +1,9 @@
 """How well a partition divides vectors, by scikit-learn; NaN where a measure is not defined.
 
+The silhouette is measured by the metric of the space, see
+`collection.metrics`. Those of Davies and Bouldin, and of Calinski and
+Harabasz, are defined by Euclidean distances to centroids, as k-means is.
+
 `silhouette` is the same on every processor. `davies_bouldin` and
 `calinski_harabasz` do not depend on the number of threads. Between processors
 they agree to a relative 1e-6.
@@ -11,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.view import Float32
 from lookalike_indexer.numerics.grid import on_grid, squared_distances
 from lookalike_indexer.numerics.steady import one_thread
@@ -19,10 +24,13 @@ Groups = npt.NDArray[np.integer]
 _NAN = float("nan")
 
 
-def distances_between(vectors: Float32) -> Float32:
-    """The Euclidean distances between all pairs of unit vectors (n, dim): (n, n)."""
+def distances_between(vectors: Float32, metric: Metric) -> Float32:
+    """The distances between all pairs of vectors (n, dim) of `Sampled`: (n, n); Euclidean ones in its unit.
+
+    Of unit vectors, half the squared Euclidean distance is the cosine distance.
+    """
     apart = squared_distances(on_grid(vectors))
-    return np.sqrt(apart, out=apart).astype(np.float32)
+    return (np.sqrt(apart, out=apart) if metric == "l2" else apart / 2).astype(np.float32)
 
 
 def silhouette(distances: Float32, groups: Groups) -> float:

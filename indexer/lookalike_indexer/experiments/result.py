@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.collection.metrics import NAMES
 
 
 @dataclass(frozen=True)
@@ -24,3 +25,9 @@ class Result:
     tables: Mapping[str, pa.Table]
     figures: Mapping[str, float] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
+
+    @property
+    def measured_by(self) -> str:
+        """What follows a title above distances, such as " (cosine distances)"; "" where the settings name no metric."""
+        name = NAMES.get(str(self.settings.get("metric")))
+        return f" ({name} distances)" if name else ""

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.collection.metrics import metric_of
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.view import Float32, Int64, View
+from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.numerics.grid import unit_scale
 from lookalike_indexer.progress import Progress, Silent
 
 
@@ -17,14 +21,22 @@ from lookalike_indexer.progress import Progress, Silent
 class Sampled:
     """Some images of a space, by ascending id.
 
-    `rows` are their image rows, int64 (n,), `vectors` their L2-normalised
-    embeddings, float32 (n, dim); `of` is how many images the space has.
+    `rows` are their image rows, int64 (n,). `vectors` are their embeddings,
+    float32 (n, dim), by the `metric` of the space: L2-normalised for cosine, else
+    divided by `unit`, a power of two, so that none is longer than 1. `of` is
+    how many images the space has.
     """
 
     space: str
     rows: Int64
     vectors: Float32
     of: int
+    metric: Metric
+    unit: float
+
+    def like(self, vectors: Float32) -> Float32:
+        """Further embeddings of the space, as stored, prepared as `vectors` are."""
+        return prepare(vectors, self.metric) / np.float32(self.unit)
 
     @property
     def told(self) -> str:
@@ -68,5 +80,15 @@ def _choose(view: View, spaces: Sequence[str], size: int, seed: int) -> Int64:
 
 def _read(view: View, name: str, rows: Int64, progress: Progress | None) -> Sampled:
     there = view.space_rows(name)
-    vectors = read_rows(view.reader, name, np.searchsorted(there, rows), "cosine", progress or Silent())
-    return Sampled(name, rows, vectors, len(there))
+    metric = metric_of(view.reader.manifest, name)
+    vectors = read_rows(view.reader, name, np.searchsorted(there, rows), metric, progress or Silent())
+    vectors, unit = fitted(vectors, metric)
+    return Sampled(name, rows, vectors, len(there), metric, unit)
+
+
+def fitted(vectors: Float32, metric: Metric) -> tuple[Float32, float]:
+    """Vectors (n, dim), prepared for the metric, no longer than 1, and the power of two that they were divided by."""
+    if metric == "cosine":
+        return vectors, 1.0
+    scale = unit_scale(float(np.linalg.norm(vectors, axis=1).max(initial=0)))
+    return vectors * np.float32(scale), 1 / scale

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.collection.metrics import NAMES, metric_of
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
@@ -30,20 +32,22 @@ _NAMED = 4
 def split_label(
     view: View, label: str, space: str = "", k: int = 0, seed: int = SEED, *, progress: Progress | None = None
 ) -> Result:
-    """Cluster the images of one label by k-means on their L2-normalised embeddings; k 0: chosen by silhouette.
+    """Cluster the images of one label by k-means; k 0: chosen by silhouette.
 
-    The silhouette is Rousseeuw's (1987), by cosine distance, on all images up
+    All distances and silhouettes are measured by the metric of the space, see
+    `collection.metrics`; where that is cosine, embeddings are L2-normalised.
+    The silhouette is Rousseeuw's (1987), on all images up
     to 2,000 and on a sample of those beyond. The k that is chosen has the highest
     mean, from 2 to 8, of those that give two groups of more than one image. Of
     labels with more than 20,000 images a sample is split.
 
     Tables:
-    - subclusters: subcluster (the largest is 0), size, silhouette, distance (mean, Euclidean, to the centroid), around
+    - subclusters: subcluster (the largest is 0), size, silhouette, distance (mean, to the centroid), around
       (the labels around it, the most frequent first)
     - members: subcluster, rank, id, key, distance, silhouette (NaN: not measured); the nearest to the centroid first
     - around: subcluster, label, count (among the 50 nearest images of other labels), distance (of the nearest one)
-    - neighbours: subcluster, rank, id, key, label, distance (cosine, to the centroid); those 50
-    - ks: k, silhouette, inertia; of each k that was tried
+    - neighbours: subcluster, rank, id, key, label, distance (to the centroid); those 50
+    - ks: k, silhouette, inertia (squared Euclidean distances); of each k that was tried
 
     NotFoundError: no such label or space. UsageError: k above the number of images, or too few images.
     IndexerError: an embedding that is not finite.
@@ -57,18 +61,19 @@ def split_label(
     of = len(places)
     _check(view, label, space, of, k)
     places = np.sort(places[choose_rows(of, _HELD, seed)])
-    vectors = prepare(view.reader.vectors(space, places), "cosine")
+    metric = metric_of(view.reader.manifest, space)
+    vectors = prepare(view.reader.vectors(space, places), metric)
     if not np.isfinite(vectors).all():
         raise IndexerError(f"Some embeddings of {label} in {space} hold NaN or infinite values; embed them again.")
     tried = [k] if k else list(range(2, min(_MOST, len(places) - 1) + 1)) or [1]
-    splits, splitter = [], Splitter(vectors, seed)
+    splits, splitter = [], Splitter(vectors, metric, seed)
     with progress.stage(f"split {label}", len(tried), "k") as bar:
         for number in tried:
             splits.append(splitter.split(number))
             bar.advance()
     best = max(splits, key=goodness)  # the first of equal ones
     rows = space_rows[places]
-    neighbours = _neighbours(view, space, code, best, progress)
+    neighbours = _neighbours(view, space, metric, code, best, progress)
     around = _around(neighbours)
     tables = {
         "subclusters": _subclusters(best, around),
@@ -84,10 +89,10 @@ def split_label(
         ),
     }
     figures = {"images": float(of), "split": float(len(rows)), "k": float(best.k), "silhouette": best.silhouette}
-    told = _findings(label, space, tables, best, auto=not k, sampled=of > len(rows))
+    told = _findings(label, space, metric, tables, best, auto=not k, sampled=of > len(rows))
     return Result(
         "split_label",
-        {"label": label, "space": space, "k": k, "seed": seed},
+        {"label": label, "space": space, "metric": metric, "k": k, "seed": seed},
         tables,
         figures,
         (*told, *untrained_notes(view, [space])),
@@ -105,7 +110,7 @@ def _check(view: View, label: str, space: str, images: int, k: int) -> None:
         raise UsageError(f"The label {label} has only one image in the space {space}; there is nothing to split.")
 
 
-def _neighbours(view: View, space: str, code: int, made: Split, progress: Progress) -> pa.Table:
+def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, progress: Progress) -> pa.Table:
     """The nearest images of other labels, or of none, to each sub-cluster's centroid."""
 
     def others() -> Iterator[tuple[Int64, Float32]]:
@@ -116,7 +121,7 @@ def _neighbours(view: View, space: str, code: int, made: Split, progress: Progre
                     yield rows[other], vectors[other]
                 bar.advance(len(rows))
 
-    found, distances = exact_search(others(), made.centroids, _AROUND, "cosine")
+    found, distances = exact_search(others(), made.centroids, _AROUND, metric)
     clusters, ranks = np.nonzero(found >= 0)
     rows = found[clusters, ranks]
     return pa.table(
@@ -174,7 +179,7 @@ def _members(view: View, rows: Int64, made: Split) -> pa.Table:
 
 
 def _findings(
-    label: str, space: str, tables: dict[str, pa.Table], made: Split, auto: bool, sampled: bool
+    label: str, space: str, metric: Metric, tables: dict[str, pa.Table], made: Split, auto: bool, sampled: bool
 ) -> tuple[str, ...]:
     sizes = tables["subclusters"].column("size").to_pylist()
     how = "chosen as the k with the highest silhouette" if auto else "as asked for"
@@ -185,7 +190,8 @@ def _findings(
     else:
         meaning = "a structure" if value >= _STRUCTURE else "no substantial structure: take the groups as tendencies"
         told.append(
-            f"Silhouette {value:.3f}: {meaning} (Kaufman and Rousseeuw, 1990, see structure from {_STRUCTURE} on)."
+            f"Silhouette ({NAMES[metric]}) {value:.3f}: {meaning} (Kaufman and Rousseeuw, 1990, see structure from "
+            f"{_STRUCTURE} on)."
         )
     if sampled:
         told.append(f"The class has more than {_HELD:,} images; a random sample of {len(made.clusters):,} was split.")

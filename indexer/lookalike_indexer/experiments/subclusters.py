@@ -9,9 +9,13 @@ import numpy as np
 
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.lloyd import best_lloyd
+from lookalike_indexer.clustering.measured import in_metric
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.experiments.quality import distances_between
+from lookalike_indexer.experiments.sampled import fitted
 from lookalike_indexer.experiments.view import Float32, Int32
 from lookalike_indexer.indexing.sample import choose_rows
-from lookalike_indexer.numerics.grid import Float64, on_grid, squared_distances
+from lookalike_indexer.numerics.grid import on_grid
 from lookalike_indexer.numerics.varied import all_alike
 
 # Images between which silhouettes are measured: all pairs of them.
@@ -21,7 +25,11 @@ _RESTARTS = 10
 
 @dataclass(frozen=True)
 class Split:
-    """k sub-clusters, the largest first: of n images their sub-cluster, distance, silhouette (NaN: not measured)."""
+    """k sub-clusters, the largest first: of n images their sub-cluster, distance, silhouette (NaN: not measured).
+
+    Distances are in the metric of the space; `centroids` (k, dim) are prepared for it. `inertia` is the sum of
+    squared Euclidean distances.
+    """
 
     centroids: Float32
     clusters: Int32
@@ -41,20 +49,21 @@ class Split:
 
 
 class Splitter:
-    """Divides n normalised, finite vectors (n, dim) into any number of groups, by one seed."""
+    """Divides n finite vectors (n, dim), prepared for the metric, into any number of groups, by one seed."""
 
-    def __init__(self, vectors: Float32, seed: int) -> None:
+    def __init__(self, vectors: Float32, metric: Metric, seed: int) -> None:
         if all_alike(vectors):
             # Copies of a picture differ by rounding, which must not divide them.
             vectors = np.repeat(vectors[:1], len(vectors), axis=0)
-        self._vectors, self._seed = vectors, seed
+        vectors, self._unit = fitted(vectors, metric)
+        self._vectors, self._metric, self._seed = vectors, metric, seed
         self._points = on_grid(vectors)
         self._sample = np.sort(choose_rows(len(vectors), MEASURED, seed))
 
     @functools.cached_property
-    def _apart(self) -> Float64:
-        """The cosine distances between all images of the sample: half of the squared ones between unit vectors."""
-        return squared_distances(self._points[self._sample]) / 2
+    def _apart(self) -> Float32:
+        """The distances between all images of the sample."""
+        return distances_between(self._vectors[self._sample], self._metric)
 
     def split(self, k: int) -> Split:
         """Divide into k groups, or fewer where there are fewer different vectors."""
@@ -67,8 +76,10 @@ class Splitter:
         renamed = np.empty(k, np.int32)
         renamed[order] = np.arange(len(order))
         clusters = renamed[assigned.clusters]
-        inertia = float(np.square(assigned.distances, dtype=np.float64).sum())
-        return Split(centroids[order], clusters, assigned.distances, self._silhouettes(clusters), inertia)
+        inertia = float(np.square(assigned.distances, dtype=np.float64).sum()) * self._unit**2
+        distances = in_metric(assigned, centroids, self._metric, (self._vectors != 0).any(axis=1)).distances
+        unit = np.float32(self._unit)
+        return Split(centroids[order] * unit, clusters, distances * unit, self._silhouettes(clusters), inertia)
 
     def _silhouettes(self, clusters: Int32) -> Float32:
         """The silhouette of each image, NaN outside the sample and where there is one cluster, or one each."""

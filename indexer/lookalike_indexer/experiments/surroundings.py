@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from lookalike_indexer.clustering.assign import assign
+from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import Float32, View
 from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
 
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
@@ -23,7 +22,7 @@ _NAN = float("nan")
 
 
 class Placed(NamedTuple):
-    """The cluster of an image (-1: none), its Euclidean distance to the centroid, and how much farther the next is."""
+    """The cluster of an image (-1: none), its distance to the centroid and margin, in the clustering's metric."""
 
     cluster: int
     distance: float
@@ -57,8 +56,7 @@ def nearest_place(view: View, vector: Float32) -> PlaceIn:
     """The places of a picture that is not stored: with the nearest centroid. `vector` is float32 of shape (1, dim)."""
 
     def place(clustering: str) -> Placed:
-        entry = view.reader.clustering(clustering)
-        found = assign(prepare(vector, entry.metric), view.reader.centroids(clustering))
+        found = Rule.of(view.reader, clustering).measure(vector)
         return Placed(int(found.clusters[0]), float(found.distances[0]), float(found.margins[0]))
 
     return place
@@ -109,7 +107,7 @@ def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) 
 
     clustering, cluster, size, main_label (the most frequent one), main_share
     and own_share (of that label and of the image's own among the members),
-    distance, margin. Cluster -1 and size 0: the image is in no cluster.
+    metric, distance, margin. Cluster -1 and size 0: the image is in no cluster.
     """
     lines = []
     for name, entry in sorted(view.reader.manifest.clusterings.items(), key=lambda each: natural(each[0])):
@@ -128,6 +126,7 @@ def clusters_around(view: View, space: str, label_code: int, place_in: PlaceIn) 
                 "main_label": view.label_names[main] if main >= 0 else "",
                 "main_share": counts[main] / len(members) if main >= 0 else _NAN,
                 "own_share": own / len(members) if len(members) else _NAN,
+                "metric": entry.metric,
                 "distance": place.distance,
                 "margin": place.margin,
             }

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.clustering.measured import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import class_names, known_class_names
@@ -34,7 +35,10 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Assigned:
-    """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in none."""
+    """A clustering over the images of a view; all of shape (images,). Cluster -1, distance and margin NaN: in none.
+
+    Distances to centroids and margins are in the clustering's metric, see `clustering.measured`.
+    """
 
     entry: ClusteringEntry
     clusters: Int32
@@ -166,7 +170,7 @@ class View:
         """A clustering by "space/name", aligned to the images."""
         if clustering not in self._assigned:
             entry = self.reader.clustering(clustering)
-            stored = self.reader.assignments(clustering)
+            stored = measured_assignments(self.reader, clustering)
             rows = self.rows_of_ids(stored.ids)
             clusters = np.full(len(self), -1, np.int32)
             distances = np.full(len(self), np.nan, np.float32)

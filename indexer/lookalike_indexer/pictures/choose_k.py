@@ -5,15 +5,16 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lookalike_indexer.collection.metrics import heading
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.figures import short
 
 _PANELS = {
-    "silhouette": "silhouette, highest",
-    "inertia": "inertia, at its elbow",
+    "silhouette": "{silhouette}, highest",
+    "inertia": "inertia (squared Euclidean), at its elbow",
     "stability": "stability under reseeding (ARI), highest",
-    "davies_bouldin": "Davies-Bouldin, lowest",
-    "calinski_harabasz": "Calinski-Harabasz, highest",
+    "davies_bouldin": "Davies-Bouldin (Euclidean), lowest",
+    "calinski_harabasz": "Calinski-Harabasz (squared Euclidean), highest",
 }
 # The counts of the model's labels, see `experiments.suggestions`.
 _ROUTES = {"classes": "-.", "meanings": ":"}
@@ -30,6 +31,7 @@ def choose_k_chart(result: Result) -> Figure:
     axes = figure.subplots(len(_PANELS), 1, sharex=True)
     for axis, (name, told) in zip(axes, _PANELS.items(), strict=True):
         said = rules["elbow" if name == "inertia" else name]
+        told = told.format(silhouette=heading("silhouette", result.settings.get("metric")))
         axis.plot(columns["k"], columns[name], marker="o", markersize=3, color="tab:blue")
         axis.axvline(recommended, color="tab:green", linestyle="--", linewidth=1)
         for route in routes:

@@ -29,7 +29,7 @@ def explanation_sheet(
     told = [label or "no label", f"taken for {first['class']} ({first['probability']:.0%})"]
     top = [Tile(image, told, QUERY, words=2), *_overlays(result, drawn or {})]
     nearest = result.tables["nearest"].to_pylist()
-    sections = [Section(top, f"{_file(str(settings['key']))} in the space {settings['space']}")]
+    sections = [Section(top, f"{_file(str(settings['key']))} in the space {settings['space']}{result.measured_by}")]
     rivals = {
         "label": str(settings["rival"]),
         "prediction": f"those that are taken for {settings['rival']} too",

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
 from lookalike_indexer.pictures.montage import GOOD, ODD, QUERY, Section, Tile, montage
@@ -30,7 +31,7 @@ def cluster_montages(result: Result, row: int, thumbnails: Thumbnails) -> Iterat
             Tile(picture, _caption(member), frame(member["label"], label))
             for member, picture in zip(own, pictures, strict=True)
         ]
-        yield line["clustering"], montage([Section([query, *tiles])], _title(line))
+        yield line["clustering"], montage([Section([query, *tiles])], _title(line, own))
 
 
 def agreement_figure(result: Result) -> Figure | None:
@@ -48,8 +49,9 @@ def agreement_figure(result: Result) -> Figure | None:
     return heatmap(matrix, names, names, axes)
 
 
-def _title(line: dict[str, Any]) -> str:
-    return f"{line['clustering']}: {cluster_told(line)}"
+def _title(line: dict[str, Any], members: list[dict[str, Any]]) -> str:
+    measured = f"; {NAMES[members[0]['metric']]} distances" if members else ""
+    return f"{line['clustering']}: {cluster_told(line)}{measured}"
 
 
 def cluster_told(line: dict[str, Any]) -> str:

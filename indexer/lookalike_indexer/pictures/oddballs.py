@@ -21,7 +21,8 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
     """
     odd, typical = (result.tables[table].to_pylist() for table in ("oddballs", "typical"))
     labels = list(dict.fromkeys(line["label"] for line in odd))
-    title = f"Oddballs by {result.settings['clustering']}: green frames are typical of the class, red ones odd"
+    by = f"{result.settings['clustering']}{result.measured_by}"
+    title = f"Oddballs by {by}: green frames are typical of the class, red ones odd"
     if len(labels) > _CLASSES:
         title += f" (the first {_CLASSES} of {len(labels)} classes)"
     sections = []
@@ -39,8 +40,7 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
 def _caption(line: dict[str, Any]) -> list[str]:
     like = line["looks_like"]
     first = f"like {like}" if like and like != line["label"] and line["score"] < 0 else "unlike the others"
-    why = [name for name in ("outside", "secondary", "far", "nearer") if line[name]]
-    return [first, _file(line["key"]), ", ".join(why)]
+    return [first, _file(line["key"]), line["why"]]
 
 
 def _file(key: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from lookalike_indexer.collection.metrics import heading
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.bars import BarStyle, bars
 
@@ -36,6 +37,8 @@ def comparison_chart(result: Result) -> Figure:
     lines.sort(key=lambda line: -line[first] if math.isfinite(line[first]) else math.inf)
     names = [_named(line, result.settings["clusters"]) for line in lines]
     title = f"{result.settings['clusters']} clusters of {result.settings['sample']} images"
+    silhouette = heading("silhouette", result.settings.get("metric"))
+    shown = {name: silhouette if name == "silhouette" else told for name, told in shown.items()}
     measures = " and ".join(filter(None, [", ".join([*shown.values()][:-1]), [*shown.values()][-1]]))
     style = BarStyle(title, f"{measures}: higher is better", "strategy, space")
     return bars(names, {told: [line[score] for line in lines] for score, told in shown.items()}, style)

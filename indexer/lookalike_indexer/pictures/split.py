@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 
+from lookalike_indexer.collection.metrics import heading
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.montage import Section, Tile, montage
 from lookalike_indexer.pictures.thumbnails import Thumbnails
@@ -22,12 +23,13 @@ def split_montages(result: Result, thumbnails: Thumbnails) -> Iterator[tuple[str
         number = line["subcluster"]
         own = [member for member in members if member["subcluster"] == number][:_MEMBERS]
         others = [other for other in neighbours if other["subcluster"] == number][:_NEIGHBOURS]
-        shown = f"Nearest to its middle, {len(own)} of {line['size']}"
+        shown = f"Nearest to its middle, {len(own)} of {line['size']}{result.measured_by}"
         sections = [
             Section(_tiles(own, thumbnails), shown),
             Section(_tiles(others, thumbnails), "Around it, of other classes"),
         ]
-        title = f"{label}, sub-cluster {number}: {line['size']} images, silhouette {line['silhouette']:.2f}"
+        name = heading("silhouette", result.settings.get("metric"))
+        title = f"{label}, sub-cluster {number}: {line['size']} images, {name} {line['silhouette']:.2f}"
         yield f"{label}-{number}", montage([section for section in sections if section.tiles], title)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from lookalike_indexer.collection.metrics import heading
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.report.inline import Picture, inlined
@@ -98,7 +99,7 @@ def _made(plan: Plan, made: Made) -> Chapter:
         figures={name: text(value) for name, value in result.figures.items()},
         findings=(*result.findings, *made.left_out),
         grids=[
-            grid(name, result.tables[name], columns)
+            grid(name, result.tables[name], columns, metric=result.settings.get("metric"))
             for name, columns in made.tables.items()
             if len(result.tables[name])
         ],
@@ -106,11 +107,11 @@ def _made(plan: Plan, made: Made) -> Chapter:
     )
 
 
-def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS) -> Grid:
-    """Some columns of a table's first rows, as texts."""
+def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS, metric: object = "") -> Grid:
+    """Some columns of a table's first rows, as texts; the headings of distances name the `metric`."""
     lines = table.select(list(columns)).slice(0, most).to_pylist()
     rows = [[text(line[column]) for column in columns] for line in lines]
-    return Grid(title, list(columns), rows, max(0, table.num_rows - most))
+    return Grid(title, [heading(column, metric) for column in columns], rows, max(0, table.num_rows - most))
 
 
 def text(value: Any) -> str:

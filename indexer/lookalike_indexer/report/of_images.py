@@ -49,7 +49,7 @@ def odd_ones(context: Context) -> Made:
 
     result = oddballs(context.view, limit=30)
     tables = {
-        "oddballs": ["rank", "key", "label", "looks_like", "score", "outside", "secondary", "far", "nearer"],
+        "oddballs": ["rank", "key", "label", "looks_like", "why", "score", "distance"],
         "labels": ["label", "images", "odd", "outside", "secondary", "far", "nearer"],
     }
     return Made(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.measured import measured_assignments
 from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
@@ -32,11 +33,14 @@ class Members:
 
 
 class Clustering:
-    """Every image's assignment, and the order in which each cluster's members stand."""
+    """Every image's assignment, and the order in which each cluster's members stand.
+
+    Distances and margins are in the clustering's metric, see `clustering.measured` of the indexer.
+    """
 
     def __init__(self, reader: CollectionReader, name: str) -> None:
         entry = reader.clustering(name)
-        stored = reader.assignments(name)
+        stored = measured_assignments(reader, name)
         if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < entry.k:
             raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
         self.name = name
@@ -70,7 +74,7 @@ class Clustering:
 
     def assigned(self, vectors: Float32) -> Assigned:
         """The assignment of vectors (n, dim) that are not stored here."""
-        return self._rule.assign(vectors)
+        return self._rule.measure(vectors)
 
     def sizes_of(self, clusters: Int32) -> Int64:
         """The size of each cluster; 0 for cluster -1."""

@@ -29,7 +29,7 @@ from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import Asked, fitting
 from lookalike_server.services.pagination import Pager
-from lookalike_server.services.replies import Stopwatch, deadline_of, served
+from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, served
 from lookalike_server.services.request_checks import check_names, check_reply
 
 Float32 = npt.NDArray[np.float32]
@@ -144,6 +144,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                         members=replies.members(snapshot.columns, members, shown.asked.of_rows),
                         total=total,
                         next_page_token=pager.token_after(page),
+                        metric=METRICS[clustering.entry.metric],
                         served=_served(snapshot, clustering, watch),
                     ).SerializeToString(),
                     self._limits,
@@ -169,6 +170,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 return cluster_pb2.ListClustersResponse(
                     sizes=wire.encode(there.sizes),
                     mean_distances=wire.encode(there.mean_distances),
+                    metric=METRICS[clustering.entry.metric],
                     served=_served(snapshot, clustering, watch),
                 ).SerializeToString()
 
@@ -269,4 +271,5 @@ def _membership(
         margins=wire.encode(assigned.margins),
         sizes=wire.encode(there.sizes_of(assigned.clusters)),
         nearest=[replies.members(snapshot.columns, found, shown.asked.of_rows) for found in nearest],
+        metric=METRICS[clustering.entry.metric],
     )

@@ -30,7 +30,7 @@ from lookalike_server.services.answering import Answering
 from lookalike_server.services.filtering import fitting
 from lookalike_server.services.grouped_search import GroupedSearch
 from lookalike_server.services.plans import Filtered, put_plan
-from lookalike_server.services.replies import Stopwatch, deadline_of, put_served
+from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, put_served
 from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_large
 from lookalike_server.services.request_checks import check_vectors
 from lookalike_server.services.search_task import SearchTask
@@ -231,7 +231,7 @@ def _rest(
 ) -> bytes:
     """What follows the neighbours in a reply: what served it, and the rows that failed."""
     # Filled in place: a message that is given to another one's constructor is copied.
-    rest = search_pb2.SearchResponse()
+    rest = search_pb2.SearchResponse(metric=METRICS[task.space.engine.entry.metric])
     last, space = rest.served, task.space
     put_served(last, snapshot, space, watch, hits.device)
     exact = task.plan.exact or hits.scanned
@@ -250,7 +250,7 @@ def _rest(
 def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopwatch) -> bytes:
     """The reply to a call none of whose queries has a vector."""
     watch.resolve_us = queries.resolve_us
-    reply = search_pb2.SearchResponse(errors=row_errors(queries.failed))
+    reply = search_pb2.SearchResponse(errors=row_errors(queries.failed), metric=METRICS[space.engine.entry.metric])
     reply.neighbors.counts.extend([0] * queries.asked)
     put_served(reply.served, snapshot, space, watch)
     return reply.SerializeToString()

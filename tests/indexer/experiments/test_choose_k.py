@@ -28,7 +28,7 @@ def test_recommends_the_number_of_groups_that_are_there(view):
     assert result.figures["recommended"] == 6
     assert result.figures["silhouette"] > 0.8
     assert result.figures["stability"] == 1.0
-    assert result.findings[0].startswith("6 clusters of tiny are recommended, because their silhouette is the highest")
+    assert result.findings[0].startswith("6 clusters of tiny are recommended, because their silhouette (cosine) is ")
     assert "The images have 6 labels." in result.findings
     table = result.tables["k"].to_pydict()
     assert table["k"] == list(range(2, 13))
@@ -42,7 +42,7 @@ def test_measures_what_scikit_learn_measures(view):
 
     vectors = view.reader.vectors("tiny", np.arange(120))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    expected = silhouette_score(vectors, np.arange(120) % 6)
+    expected = silhouette_score(vectors, np.arange(120) % 6, metric="cosine")
     assert choose_k(view, first=6, last=6).figures["silhouette"] == pytest.approx(expected, abs=1e-4)
 
 

@@ -52,7 +52,9 @@ def test_classes_of_like_meaning_are_in_one_group(view, words):
     merges = result.tables["merges"].to_pydict()
     assert merges["classes"][-1] == 6
     assert merges["height"][2] < result.figures["cut"] < merges["height"][3]
-    assert result.findings[0] == "6 classes that a puts first make 3 groups (the highest silhouette of all cuts)."
+    assert (
+        result.findings[0] == "6 classes that a puts first make 3 groups (the highest silhouette (cosine) of all cuts)."
+    )
 
 
 def test_the_number_of_groups_and_classes_can_be_said(view, words):

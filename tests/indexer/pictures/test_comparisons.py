@@ -18,9 +18,9 @@ def test_the_chart_of_choose_k_marks_what_each_rule_says():
     table = {"k": [2, 3, 4], **{name: [3.0, 1.0, np.nan] for name in measures}}
     rules = {"rule": ["elbow", *measures[1:]], "k": [3, 2, 3, 2, 2], "value": [1.0] * 5}
     tables = {"k": pa.table(table), "rules": pa.table(rules)}
-    figure = choose_k_chart(Result("choose_k", {"space": "tiny"}, tables, {"recommended": 2.0}))
+    figure = choose_k_chart(Result("choose_k", {"space": "tiny", "metric": "cosine"}, tables, {"recommended": 2.0}))
     titles = [axis.get_title(loc="left") for axis in figure.axes]
-    assert titles[:2] == ["silhouette, highest: 2", "inertia, at its elbow: 3"]
+    assert titles[:2] == ["silhouette (cosine), highest: 2", "inertia (squared Euclidean), at its elbow: 3"]
     ring = figure.axes[1].lines[-1]
     assert (list(ring.get_xdata()), list(ring.get_ydata())) == ([3], [1.0])
     assert png(figure)[:4] == b"\x89PNG"
@@ -63,7 +63,9 @@ def test_accuracies_are_drawn_best_first_with_gaps_where_there_are_none():
 def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     line = {"space": "s", "purity": np.nan, "nmi": np.nan, "ari": np.nan}
     lines = [{**line, "strategy": "kmeans", "silhouette": 0.1}, {**line, "strategy": "whitened", "silhouette": 0.3}]
-    result = Result("compare", {"clusters": 2, "sample": 9}, {"scores": pa.Table.from_pylist(lines)})
+    result = Result(
+        "compare", {"clusters": 2, "sample": 9, "metric": "cosine"}, {"scores": pa.Table.from_pylist(lines)}
+    )
     (axis,) = comparison_chart(result).axes
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["whitened, s", "kmeans, s"]
     assert [[bar.get_width() for bar in series] for series in axis.containers] == [[0.3, 0.1]]
@@ -71,8 +73,8 @@ def test_a_comparison_shows_the_silhouette_alone_where_there_are_no_labels():
     axes = comparison_chart(Result("compare", result.settings, {"scores": labelled})).axes
     assert len(axes[0].containers) == 4
     assert (axis.get_xlabel(), axes[0].get_xlabel()) == (
-        "silhouette: higher is better",
-        "ARI, NMI, purity and silhouette: higher is better",
+        "silhouette (cosine): higher is better",
+        "ARI, NMI, purity and silhouette (cosine): higher is better",
     )
 
 

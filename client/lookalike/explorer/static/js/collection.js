@@ -65,13 +65,6 @@ export function thumbnail(id, size = 160) {
   return `thumbnails/${known.tag}/${id}/${size}.jpg`;
 }
 
-/** What the distances of a search in a space are: the default one for "". */
-export function metric(found, name = "") {
-  const { spaces, default_space: first } = found.collection;
-  const known = spaces.find((each) => each.name === (name || first))?.index?.metric;
-  return { cosine: "cosine distance", l2: "Euclidean distance" }[known] ?? "distance";
-}
-
 /** The names of the clusterings, those of the default space first, and of each space the current one first. */
 export function clusterings(found) {
   const { clusterings: all, default_space: first, spaces } = found.collection;

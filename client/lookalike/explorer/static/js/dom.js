@@ -36,6 +36,13 @@ export function percent(share) {
   return share === null || share === undefined ? "–" : `${(100 * share).toFixed(1)}%`;
 }
 
+const METRICS = { cosine: "cosine", l2: "Euclidean" };
+
+/** What a distance is called beside its number: "cosine distance"; "distance" where the server does not say. */
+export function measured(metric, what = "distance") {
+  return METRICS[metric] ? `${METRICS[metric]} ${what}` : what;
+}
+
 /** A label, or the name of its absence. */
 export function labelled(label) {
   return label ? label.replaceAll("_", " ") : "no label";

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed } from "../collection.js";
-import { count, digits, h, labelled, whenNear } from "../dom.js";
+import { count, digits, h, labelled, measured, whenNear } from "../dom.js";
 import { endless, frame, tile } from "../tiles.js";
 import { matrix } from "./matrix.js";
 import { oddballs } from "./oddballs.js";
@@ -46,17 +46,17 @@ function choice(asked, names) {
 }
 
 async function sheet(asked, signal) {
-  const { clusters, served } = await ask("clusters", { clustering: asked.clustering }, { signal });
+  const { clusters, metric, served } = await ask("clusters", { clustering: asked.clustering }, { signal });
   noticed(served);
   const ordered = clusters.filter((each) => each.size).sort((a, b) => b.size - a.size);
   const names = interpreted(asked.clustering, signal);
-  const cards = ordered.map((each) => card(each, asked.clustering, names, signal));
+  const cards = ordered.map((each) => card({ ...each, metric }, asked.clustering, names, signal));
   const empty = clusters.length - ordered.length;
   const element = h(
     "div",
     {},
     served.notes.map((note) => h("p", { class: "print section" }, note)),
-    h("p", { class: "print lead" }, "Largest first. Purity: the share of the most frequent label. Mean distance: Euclidean, to the centroid."),
+    h("p", { class: "print lead" }, `Largest first. Purity: the share of the most frequent label. Mean ${measured(metric)}: to the centroid.`),
     h("ul", { class: "sheet" }, cards),
     empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image`) : null,
   );
@@ -77,10 +77,10 @@ async function interpreted(clustering, signal) {
   return rows;
 }
 
-function card({ cluster, size, mean_distance: mean }, clustering, names, signal) {
+function card({ cluster, size, metric, mean_distance: mean }, clustering, names, signal) {
   const mosaic = h("span", { class: "mosaic waiting", aria: { hidden: "true" } });
   const title = h("h2", {}, `Cluster ${cluster}`);
-  const print = h("span", { class: "print" }, `mean distance ${digits(mean, 2)}`);
+  const print = h("span", { class: "print" }, `mean ${measured(metric)} ${digits(mean, 2)}`);
   const item = h(
     "li",
     { class: "card", data: { cluster } },
@@ -103,7 +103,7 @@ function card({ cluster, size, mean_distance: mean }, clustering, names, signal)
     const { name, purity } = row;
     if (name) title.textContent = title.title = name;
     const known = purity !== null && purity !== undefined;
-    print.textContent = [name && `cluster ${cluster}`, known && `purity ${digits(purity, 2)}`, `mean distance ${digits(mean, 2)}`].filter(Boolean).join(" · ");
+    print.textContent = [name && `cluster ${cluster}`, known && `purity ${digits(purity, 2)}`, `mean ${measured(metric)} ${digits(mean, 2)}`].filter(Boolean).join(" · ");
   });
   return item;
 }
@@ -113,15 +113,15 @@ async function one(asked, signal) {
   const page = (token) => ask("members", { clustering, cluster, token, limit: 60 }, { signal });
   const first = await page("");
   noticed(first.served);
-  const toTiles = ({ members, next, total }) => ({
+  const toTiles = ({ members, metric, next, total }) => ({
     tiles: members.map((each) =>
-      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: "Euclidean distance to the centroid", title: `${labelled(each.label)}, distance to the centroid ${digits(each.distance)}, ${each.key}` }),
+      tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(metric)} to the centroid`, title: `${labelled(each.label)}, ${measured(metric)} to the centroid ${digits(each.distance)}, ${each.key}` }),
     ),
     next,
     total,
   });
   const title = h("h1", { tabindex: "-1" }, `Cluster ${cluster}`);
-  const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first · numbers: Euclidean distance to it`);
+  const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first · numbers: ${measured(first.metric)} to it`);
   interpreted(clustering, signal).then((rows) => {
     const row = rows.get(Number(cluster));
     if (row?.name) title.textContent = row.name;

@@ -1,14 +1,13 @@
 // One picture: what it looks like, where it is at home, what the networks take it for, and why.
 import { ask } from "../api.js";
 import { link } from "../address.js";
-import { collection, metric, noticed } from "../collection.js";
-import { count, digits, h, labelled, percent, whenNear } from "../dom.js";
+import { collection, noticed } from "../collection.js";
+import { count, digits, h, labelled, measured, percent, whenNear } from "../dom.js";
 import { failure } from "../failures.js";
 import { frame, grid, tile, waiting as frames } from "../tiles.js";
 
 const NEAR = 12;
 const OTHERS = 6;
-const TO_CENTROID = "Euclidean distance to the centroid";
 
 export function waiting() {
   return frames(12);
@@ -25,7 +24,7 @@ export async function view(asked, signal) {
   const near = await neighbours;
   noticed(near.served);
   const name = labelled(image.label ?? image.key);
-  const distance = metric(found, asked.space);
+  const distance = measured(near.metric);
   const show = portrait(image, found, asked, signal);
   const taken = predictions(image, asked, signal);
   const element = h(
@@ -160,6 +159,7 @@ function bar(row) {
 function homes(image, memberships) {
   if (!memberships.length) return section("Its cluster", h("p", { class: "muted small" }, "This collection has no clustering yet; make one with: ", h("code", {}, "lookalike cluster DIR")));
   const rows = memberships.map((each) => {
+    const toCentroid = `${measured(each.metric)} to the centroid`;
     const about = each.cluster < 0 ? h("p", { class: "muted small" }, "In none of its clusters.") : null;
     return h(
       "div",
@@ -169,9 +169,9 @@ function homes(image, memberships) {
         {},
         h("h3", {}, each.cluster < 0 ? each.clustering : h("a", { href: link("clusters", { clustering: each.clustering, cluster: each.cluster }) }, `Cluster ${each.cluster}`)),
         h("p", { class: "print" }, each.clustering),
-        about ?? h("p", { class: "print" }, `${count(each.size, "image")} · ${TO_CENTROID} ${digits(each.distance)} · margin ${digits(each.margin)}`),
+        about ?? h("p", { class: "print" }, `${count(each.size, "image")} · ${toCentroid} ${digits(each.distance)} · margin ${digits(each.margin)}`),
       ),
-      strip(each.nearest, image, TO_CENTROID),
+      strip(each.nearest, image, toCentroid),
     );
   });
   return section(memberships.length > 1 ? "Its cluster in every clustering" : "Its cluster", h("div", {}, rows));

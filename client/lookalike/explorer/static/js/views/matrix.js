@@ -1,7 +1,7 @@
 // How many images of each class are in each cluster; a cell opens them.
 import { ask } from "../api.js";
 import { link } from "../address.js";
-import { count, digits, h, labelled } from "../dom.js";
+import { count, digits, h, labelled, measured } from "../dom.js";
 import { tile, endless } from "../tiles.js";
 
 const MOST = 120;
@@ -65,7 +65,7 @@ async function cell(asked, signal) {
     do {
       const found = await ask("members", { clustering, cluster, token: next, limit: 200 }, { signal });
       const own = found.members.filter((each) => (each.label ?? "") === label);
-      tiles.push(...own.map((each) => tile(each, { href: link("image", { id: each.id }), value: digits(each.distance) })));
+      tiles.push(...own.map((each) => tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(found.metric)} to the centroid` })));
       ({ next, total } = found);
     } while (next && tiles.length < 40);
     return { tiles, next, total };

@@ -1,7 +1,7 @@
 // Images that are odd for their class, the oddest first: why, and by how much.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
-import { count, digits, h, labelled } from "../dom.js";
+import { count, digits, h, labelled, measured } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
 
@@ -28,7 +28,7 @@ export async function oddballs(asked, signal) {
     "div",
     {},
     h("div", { class: "heading" }, findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 4).map((each) => h("li", {}, each))) : h("span", {}), form),
-    rows.length ? legend(settings.method) : null,
+    rows.length ? legend(settings) : null,
     rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, "Nothing is odd here: every image is among its like."),
   );
   return { element, title: "Oddballs" };
@@ -52,7 +52,7 @@ function odd(row, method) {
 }
 
 /** What the numbers under the pictures are. */
-function legend(method) {
+function legend({ method, metric }) {
   const [score, distances] =
     method === "clusters"
       ? ["the share of its class that is in its cluster, less that of the class that has most of its images there", "to the centroid of its cluster"]
@@ -63,6 +63,6 @@ function legend(method) {
     h("dt", {}, "score"),
     h("dd", {}, score),
     h("dt", {}, "to …"),
-    h("dd", {}, `Euclidean distance of embeddings: ${distances}`),
+    h("dd", {}, `${measured(metric)} of embeddings: ${distances}`),
   );
 }

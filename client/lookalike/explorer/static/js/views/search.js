@@ -1,8 +1,8 @@
 // Which stored images look like this one?
 import { ask, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
-import { clusterings, collection, metric, noticed, server } from "../collection.js";
-import { count, digits, h, labelled, say } from "../dom.js";
+import { clusterings, collection, noticed, server } from "../collection.js";
+import { count, digits, h, labelled, measured, say } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../tiles.js";
 
@@ -88,9 +88,9 @@ async function results(asked, signal) {
     tile(each, {
       href: keep({ id: each.id, picture: undefined }),
       value: digits(each.distance),
-      valueTitle: metric(found, asked.space),
+      valueTitle: measured(near.metric),
       more: each.cluster === null ? null : `cluster ${each.cluster}`,
-      title: `${rank + 1}: ${labelled(each.label)}, distance ${digits(each.distance)}, ${each.key}`,
+      title: `${rank + 1}: ${labelled(each.label)}, ${measured(near.metric)} ${digits(each.distance)}, ${each.key}`,
       other: Boolean(subject.label) && each.label !== subject.label,
       eager: rank < 12,
     }),
@@ -108,7 +108,7 @@ async function results(asked, signal) {
         "div",
         { class: "heading" },
         h("h1", { tabindex: "-1" }, `Looks like ${name}`),
-        h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${metric(found, asked.space)}`].filter(Boolean).join(" · ")),
+        h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${measured(near.metric)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
       near.matching === null ? null : h("p", { class: "muted small" }, filtered(asked.label, near)),

@@ -1,0 +1,72 @@
+"""Distances to centroids as people see them: in the metric of the clustering.
+
+k-means compares Euclidean distances d, between L2-normalised vectors, too, and
+these are stored. The cosine distance of a unit vector to a centroid c is
+1 - (1 + |c|^2 - d^2) / (2 |c|). It grows with d within a cluster, so that the
+members of a cluster have one order by both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.collection.manifest import ClusteringEntry
+from lookalike_indexer.collection.reader import Assignments, CollectionReader, Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.indexing.rowwise import Float64
+
+Bool = npt.NDArray[np.bool_]
+# A vector of zeros is as far from a centroid as this is long, but for the rounding of float32.
+_ROUNDING: Final = 1e-6
+_BLOCK: Final = 4096
+
+
+def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direction: Bool | None = None) -> Assigned:
+    """An assignment of n vectors to centroids (k, dim), by Euclidean distances, in the metric.
+
+    `margins` tell by how much a distance could grow before the next centroid
+    would be nearer. `has_direction` (n,) is False for vectors of zeros: their
+    cosine distance is 1, as that to a centroid of zeros is.
+    """
+    if metric == "l2":
+        return assigned
+    lengths = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
+    distances, margins = assigned.distances.astype(np.float64), assigned.margins.astype(np.float64)
+    twice = 2 * np.where(lengths > 0, lengths, 1)
+    cosines = (1 + np.square(lengths) - np.square(distances)) / twice
+    cosines[lengths == 0] = 0
+    if has_direction is not None:
+        cosines[~has_direction] = 0
+    # What the cosine distance would be at the border to the next cluster, less what it is.
+    grown = margins * (2 * distances + margins) / twice
+    return dataclasses.replace(
+        assigned, distances=np.clip(1 - cosines, 0, 2).astype(np.float32), margins=grown.astype(np.float32)
+    )
+
+
+def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
+    """The stored assignments of a clustering, by "space/name", in the clustering's metric; errors as the reader's."""
+    entry, stored = reader.clustering(name), reader.assignments(name)
+    centroids = reader.centroids(name)
+    raw = Assigned(stored.clusters, stored.distances, stored.margins)
+    directed = None if entry.metric == "l2" or entry.whitening else _directed(reader, entry, raw, centroids)
+    found = in_metric(raw, centroids, entry.metric, directed)
+    return dataclasses.replace(stored, distances=found.distances, margins=found.margins)
+
+
+def _directed(reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, centroids: Float32) -> Bool:
+    """Whether each stored embedding has a direction; only those as far as a vector of zeros would be are read."""
+    lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
+    directed = np.ones(len(lengths), bool)
+    suspects: Int64 = np.flatnonzero(np.abs(lengths - assigned.distances) <= _ROUNDING)
+    parts, dim = reader.manifest.parts_of(entry), reader.manifest.spaces[entry.space].dim
+    for start in range(0, len(suspects), _BLOCK):
+        rows = suspects[start : start + _BLOCK]
+        directed[rows] = reader.vectors_of(parts, rows, dim).any(axis=1)
+    return directed
