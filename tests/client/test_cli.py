@@ -45,10 +45,10 @@ def test_search_prints_an_aligned_table_and_what_served_it(cli):
     assert code == 0
     assert err == ""
     assert out.splitlines() == [
-        "rank  distance  label  key",
-        "   1    0.0152  dogs   dogs/03.jpg",
-        "   2    0.0152  cats   cats/05.jpg",
-        "   3    0.0603  dogs   dogs/02.jpg",
+        "rank  distance (cosine)  label  key",
+        "   1             0.0152  dogs   dogs/03.jpg",
+        "   2             0.0152  cats   cats/05.jpg",
+        "   3             0.0603  dogs   dogs/02.jpg",
         "served by circle generation 1, space toy, cpu, nprobe 4 (recall@3 0.95), 1.5 ms",
     ]
 
@@ -56,7 +56,7 @@ def test_search_prints_an_aligned_table_and_what_served_it(cli):
 def test_search_shows_an_image_without_a_label(cli):
     code, out, _ = cli("search", "other/ünï 10.jpg", "-k", 1, "--include-self", "--exact")
     assert code == 0
-    assert out.splitlines()[1] == "   1    0.0000  -      other/ünï 10.jpg"
+    assert out.splitlines()[1] == "   1             0.0000  -      other/ünï 10.jpg"
     assert out.splitlines()[2].endswith("space toy, cpu, exact, 1.5 ms")
 
 
@@ -133,24 +133,24 @@ def test_clusters_prints_a_table_and_members_when_asked(cli):
     code, out, _ = cli("clusters", "dogs/01.jpg")
     assert code == 0
     assert out.splitlines() == [
-        "clustering  cluster  distance  margin  size",
-        "toy/halves        0    0.1743  0.8257     5",
+        "clustering  cluster  metric     distance  margin  size",
+        "toy/halves        0  Euclidean    0.1743  0.8257     5",
         "served by circle generation 1, space toy, cpu, nprobe 4 (recall@10 0.95), 1.5 ms",
     ]
     _, out, _ = cli("clusters", "dogs/01.jpg", "--members", 2)
     assert out.splitlines()[2:7] == [
         "",
         "toy/halves cluster 0, 5 members, nearest to the centroid:",
-        "rank  distance  label  key",
-        "   1    0.0000  dogs   dogs/02.jpg",
-        "   2    0.1743  dogs   dogs/01.jpg",
+        "rank  distance (Euclidean)  label  key",
+        "   1                0.0000  dogs   dogs/02.jpg",
+        "   2                0.1743  dogs   dogs/01.jpg",
     ]
 
 
 def test_clusters_prints_json_that_every_parser_reads(cli):
     answer = json.loads(cli("clusters", "dogs/01.jpg", "--json", "--members", 1)[1])
     (one,) = answer["clusters"]
-    assert (one["clustering"], one["cluster"], one["size"]) == ("toy/halves", 0, 5)
+    assert (one["clustering"], one["cluster"], one["size"], one["metric"]) == ("toy/halves", 0, 5, "l2")
     assert one["nearest"][0]["key"] == "dogs/02.jpg"
     lone = json.loads(cli("clusters", "other/ünï 10.jpg", "--json")[1])["clusters"][0]
     assert (lone["cluster"], lone["distance"], lone["nearest"]) == (None, None, [])

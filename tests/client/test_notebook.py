@@ -202,14 +202,36 @@ class TestSlices:
         assert len(counts[1:]) == len(counts) == 3
 
 
+class TestMetrics:
+    def test_every_distance_has_the_name_of_its_metric(self, client):
+        near = client.search(id=0, k=3)
+        assert near.metric == client.search(ids=[0, 1], k=3)[1:].metric == "cosine"
+        assert "nearest first, by cosine distance" in shown(near).text
+        home = client.clusters(id=0, members=2)
+        assert (home.metrics, home[0].metric, home[0].nearest.metric) == (("l2",), "l2", "l2")
+        assert client.clusters(ids=[0, 1])[1:].metrics == ("l2",)
+        assert "Euclidean distance 0." in shown(home).text
+        assert "by Euclidean distance" in shown(home[0].nearest[:1]).text
+        clusters = client.list_clusters("toy/halves")
+        assert (clusters.metric, clusters[1:].metric) == ("l2", "l2")
+        assert "mean_distance (Euclidean)" in shown(clusters).text
+        table = lookalike.Table(2, {"silhouette": np.array([0.1, 0.2]), "size": np.array([3, 4])}, "cosine")
+        assert "silhouette (cosine)" in shown(table[1:]).text
+        assert "size (" not in shown(table).text
+
+
 class TestTables:
     @pytest.mark.parametrize(
         ("ask", "columns", "rows"),
         [
             (lambda c: c.search(id=0, k=3), ["id", "key", "label", "distance"], 3),
             (lambda c: c.search(ids=[0, 1], k=3, uris=True), ["query", "id", "key", "label", "distance", "uri"], 6),
-            (lambda c: c.clusters(id=0), ["clustering", "cluster", "distance", "margin", "size"], 1),
-            (lambda c: c.clusters(ids=[0, 1]), ["query", "clustering", "cluster", "distance", "margin", "size"], 2),
+            (lambda c: c.clusters(id=0), ["clustering", "cluster", "metric", "distance", "margin", "size"], 1),
+            (
+                lambda c: c.clusters(ids=[0, 1]),
+                ["query", "clustering", "cluster", "metric", "distance", "margin", "size"],
+                2,
+            ),
             (lambda c: c.clusters(id=0, members=2)[0].nearest, ["id", "key", "label", "distance", "margin"], 2),
             (lambda c: c.list_clusters("toy/halves"), ["cluster", "size", "mean_distance"], 2),
             (lambda c: c.lookup(ids=[3, 10]), ["id", "key", "label", "uri", "width", "height"], 2),

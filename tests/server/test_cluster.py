@@ -15,9 +15,9 @@ from lookalike_server.common.limits import Limits
 
 
 def truth(toy, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Clusters, distances and margins by brute force."""
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    distances = np.linalg.norm(unit[:, None].astype(np.float64) - toy.centroids[None], axis=2)
+    """Clusters, cosine distances and margins by brute force; all centroids have length one."""
+    unit = vectors.astype(np.float64) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    distances = 1 - unit @ (toy.centroids / np.linalg.norm(toy.centroids, axis=1, keepdims=True)).T.astype(np.float64)
     ranked = np.sort(distances, axis=1)
     return distances.argmin(axis=1), ranked[:, 0], ranked[:, 1] - ranked[:, 0]
 
@@ -41,7 +41,7 @@ class TestMembership:
             by_key = await membership(served, keys, members=3)
         [found] = by_id.memberships
         assert found == by_key.memberships[0]
-        assert found.clustering == "tiny/k7"
+        assert (found.clustering, found.metric) == ("tiny/k7", collection_pb2.METRIC_COSINE)
         np.testing.assert_array_equal(wire.decode(found.clusters), clusters[rows])
         np.testing.assert_allclose(wire.decode(found.distances), distances[rows], rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(wire.decode(found.margins), margins[rows], atol=1e-6)
@@ -63,6 +63,7 @@ class TestMembership:
             [picture] = (await membership(served, pictures)).memberships
         np.testing.assert_array_equal(wire.decode(found.clusters), clusters)
         np.testing.assert_allclose(wire.decode(found.distances), distances, rtol=1e-5)
+        assert found.metric == collection_pb2.METRIC_COSINE
         np.testing.assert_allclose(wire.decode(found.margins), margins, atol=1e-5)
         assert [len(one.keys) for one in found.nearest] == [0] * 20
         np.testing.assert_array_equal(wire.decode(picture.clusters), truth(toy, toy.vectors[[33, 44]])[0])
@@ -150,6 +151,7 @@ class TestMembers:
                     page = await served.cluster.ListMembers(request)
                     found += wire.decode(page.members.ids).tolist()
                     reached += wire.decode(page.members.distances).tolist()
+                    assert page.metric == collection_pb2.METRIC_COSINE
                     assert page.total == np.count_nonzero(clusters == cluster)
                     token = page.next_page_token
                     if not token:
@@ -196,6 +198,7 @@ async def test_clusters_have_sizes_and_mean_distances(make_toy, serve) -> None:
         reply = await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="tiny/k5"))
         short = await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="k5"))
     assert short.sizes == reply.sizes
+    assert reply.metric == collection_pb2.METRIC_COSINE
     np.testing.assert_array_equal(wire.decode(reply.sizes), np.bincount(clusters, minlength=5))
     means = wire.decode(reply.mean_distances)
     assert np.isnan(means[4])

@@ -10,7 +10,7 @@ import pytest
 
 import lookalike
 from lookalike import wire
-from lookalike.v1 import search_pb2, types_pb2
+from lookalike.v1 import collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.errors import MismatchError
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.devices import Cpu, Gpu
@@ -545,6 +545,14 @@ class TestDirections:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.neighbors(keys(toy.key(int(toy.ids[1])), key), 3)
             assert f"Query 1 ({key!r}) has no direction" in refused(caught.value).message
+
+    @pytest.mark.parametrize("metric", ["cosine", "l2"])
+    async def test_a_reply_names_the_metric_of_its_distances(self, make_toy, serve, by_vector, metric: str) -> None:
+        async with serve(make_toy(metric=metric)) as served, lookalike.aio.Client(served.app.address) as client:
+            reply = await served.neighbors(by_vector(queries(2)), 3)
+            assert reply.metric == {"cosine": collection_pb2.METRIC_COSINE, "l2": collection_pb2.METRIC_L2}[metric]
+            assert (await client.search(vectors=queries(2), k=3)).metric == metric
+            assert (await client.search(vector=queries(1)[0], k=3)).metric == metric
 
     async def test_distances_of_zero_are_euclidean_where_the_index_is(self, make_toy, serve, by_vector) -> None:
         toy = make_toy(metric="l2")
