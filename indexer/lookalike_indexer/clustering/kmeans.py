@@ -11,7 +11,6 @@ fewer bits faster, the larger of these tasks go another way; see `reduced.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import faiss
 import numpy as np
@@ -21,6 +20,7 @@ from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.start import starting_rows
+from lookalike_indexer.clustering.trained import Trained
 from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.indexing.flat import flat_index
 from lookalike_indexer.indexing.metric import prepare
@@ -31,14 +31,6 @@ Step = Callable[[Float32], tuple[Float32, float]]
 
 # How faiss itself spaces the seeds of its restarts; kept, so that `restarts` means the same as its `nredo`.
 _RESTART_STRIDE = 15486557
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Centroids of shape (k, dim), float32, and the inertia of each iteration before its update."""
-
-    centroids: Float32
-    inertia: list[float]
 
 
 def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Trained:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.clustering.kmeans import Trained
+from lookalike_indexer.clustering.trained import Trained
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part, write_part

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -166,3 +168,9 @@ def test_ward_groups_are_those_of_scikit_learn(make_collection, clustered):
     apart = np.linalg.norm(found[:, None] - means[None], axis=2)
     assert sorted(apart.argmin(axis=1)) == list(range(6))
     assert apart.min(axis=1).max() < 1e-6
+
+
+def test_the_rule_is_read_without_the_libraries_that_train():
+    program = "import sys; import lookalike_indexer.clustering.rule; print([*{'torch', 'sklearn'} & {*sys.modules}])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"

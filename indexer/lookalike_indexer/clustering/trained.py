@@ -1,0 +1,15 @@
+"""What training gives; apart from the training itself, whose libraries a server must not load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lookalike_indexer.collection.reader import Float32
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Centroids of shape (k, dim), float32, and the inertia of each iteration before its update."""
+
+    centroids: Float32
+    inertia: list[float]
