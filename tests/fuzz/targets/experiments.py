@@ -21,8 +21,11 @@ from lookalike_server.processes.embedding import Embedder, EmbedQueue
 from lookalike_server.processes.experiment_runner import Equipment, LocalLaboratory
 from lookalike_server.processes.experiments import ExperimentQueue
 from lookalike_server.query.reload import Reloader
+from lookalike_server.services.collection_list import CollectionList
 from lookalike_server.services.experiments import ExperimentServicer
+from lookalike_server.services.routing import routed
 from lookalike_server.services.server_info import ServerServicer
+from lookalike_server.transport.collection_names import CollectionNames
 
 _LIMITS = Limits(max_page_size=50, max_members=10, max_class_map=100, max_names=20)
 
@@ -40,9 +43,16 @@ def _methods() -> Methods:
     # In this process, so that what an experiment does not expect is found.
     experiments = ExperimentQueue(LocalLaboratory(Equipment(root, None, 1, _LIMITS)), _LIMITS)
     reloader = Reloader(root, loader, current, networks, 3600)
+    names = CollectionNames(["toys"])
+    server = routed(
+        server_pb2.DESCRIPTOR.services_by_name["ServerService"],
+        names,
+        {"toys": ServerServicer(current, loader, networks, reloader)},
+        {"ListCollections": CollectionList(names, {"toys": current}).list_collections},
+    )
     return Methods(
         (pb, "ExperimentService", ExperimentServicer(current, _LIMITS, experiments, workers)),
-        (server_pb2, "ServerService", ServerServicer(current, loader, networks, reloader)),
+        (server_pb2, "ServerService", server),
     )
 
 
@@ -70,3 +80,5 @@ def seeds() -> Iterator[bytes]:
     yield _seed("GetResult", page)
     yield _seed("GetServerInfo", server_pb2.GetServerInfoRequest())
     yield _seed("Reload", server_pb2.ReloadRequest())
+    yield _seed("GetServerInfo", server_pb2.GetServerInfoRequest(collection="other"))
+    yield _seed("ListCollections", server_pb2.ListCollectionsRequest())
