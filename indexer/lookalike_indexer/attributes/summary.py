@@ -44,6 +44,8 @@ class Summary:
 
 def _shown(value: object) -> str:
     """A value as a short text."""
+    if value in ("", []):
+        return '""' if value == "" else "[]"
     if isinstance(value, list):
         text = ", ".join(map(str, value))
     elif isinstance(value, bool):

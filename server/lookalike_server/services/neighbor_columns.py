@@ -23,9 +23,6 @@ class NeighborColumns:
     asked: Asked
     vectors: bool
 
-    def __bool__(self) -> bool:
-        return self.vectors or bool(self.asked)
-
     def put(self, neighbors: search_pb2.Neighbors, rows: Int64) -> None:
         """Put the columns for some rows (n,) of the space into a reply. Reads from the disk."""
         neighbors.attributes.extend(self.asked.of_rows(self.space.images.image_rows(rows)))

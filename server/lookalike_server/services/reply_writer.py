@@ -144,9 +144,11 @@ def _own(calls: Sequence[ReplySpec]) -> Int64:
     most = max(call.own.shape[1] for call in calls if call.own is not None)
     owns = []
     for call in calls:
-        own = np.full((call.queries, most), -1, np.int64)
-        if call.own is not None:
-            own[:, : call.own.shape[1]] = call.own
+        own = call.own
+        if own is None or own.shape[1] < most:
+            own = np.full((call.queries, most), -1, np.int64)
+            if call.own is not None:
+                own[:, : call.own.shape[1]] = call.own
         owns.append(own)
     return np.concatenate(owns)
 

@@ -183,7 +183,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
         def written() -> bytes:
             reply = write_large(task.space.images, found, spec)
-            if task.columns:
+            if task.columns is not None:
                 more = search_pb2.SearchResponse()
                 task.columns.put(more.neighbors, found.rows)
                 reply += more.SerializeToString()

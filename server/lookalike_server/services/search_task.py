@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from lookalike.v1 import search_pb2
 from lookalike_server.columns.space_images import Texts
@@ -23,20 +23,20 @@ from lookalike_server.services.request_checks import check_reply
 _DEFAULT = Effort()
 
 
-@dataclass(frozen=True)
-class SearchTask:
+class SearchTask(NamedTuple):
     """A search of a space.
 
     `queries` is how many there are; `k` the neighbours of each, in all of its
-    groups. `per_group` is 0 where they are not grouped. `farthest` is the largest
-    distance, infinite where none was given.
+    groups. `columns` is None where the reply has none besides texts, `per_group` 0
+    where neighbours are not grouped. `farthest` is the largest distance, infinite
+    where none was given.
     """
 
     request: search_pb2.SearchRequest
     space: Space
     plan: Plan
     texts: Texts
-    columns: NeighborColumns
+    columns: NeighborColumns | None
     queries: int
     k: int
     per_group: int
@@ -47,35 +47,36 @@ class SearchTask:
         cls, request: search_pb2.SearchRequest, snapshot: Snapshot, resolver: Resolver, limits: Limits
     ) -> SearchTask:
         """ArgumentError, ForbiddenError, NotFoundError, NotBuiltError: it cannot be done."""
-        if not 1 <= request.k <= limits.max_k:
-            raise ArgumentError("k", f"k is {request.k}; it must be 1 to {limits.max_k}.")
-        if request.fields.uris:
+        k, fields = request.k, request.fields
+        if not 1 <= k <= limits.max_k:
+            raise ArgumentError("k", f"k is {k}; it must be 1 to {limits.max_k}.")
+        if fields.uris:
             visible.require()
         space = snapshot.space(request.space)
-        per_group = _per_group(request, limits)
-        k = request.k * (per_group or 1)
+        per_group = _per_group(request, limits) if request.HasField("grouping") else 0
+        if per_group:
+            k *= per_group
         plan = space.planner.plan(effort_of(request), limits, k)
+        queries = 1
         by_examples = request.HasField("feedback")
         if by_examples:
             examples.check(request.feedback, limits, k)
-        queries = 1
         if not by_examples or request.query.WhichOneof("kind") is not None:
             resolver.checked_kind(request.query)
             queries = count_of(request.query)
-        texts = texts_of(request.fields)
-        vector_bytes = 4 * space.entry.dim if request.fields.vectors else 0
+        texts = texts_of(fields)
+        vector_bytes = 4 * space.entry.dim if fields.vectors else 0
         check_reply(snapshot.columns, queries, k, texts, limits, "k", vector_bytes)
-        names = list(request.fields.attributes)
-        if per_group:
-            names.append(request.grouping.column)
-        asked = Asked.of(snapshot, names, limits, "fields.attributes" if not per_group else "grouping.column")
-        columns = NeighborColumns(space, asked, request.fields.vectors)
-        return cls(request, space, plan, texts, columns, queries, k, per_group, _farthest(request))
+        columns = None
+        if vector_bytes or per_group or fields.attributes:
+            columns = NeighborColumns(space, _asked(request, snapshot, limits), bool(vector_bytes))
+        farthest = _farthest(request) if request.HasField("max_distance") else math.inf
+        return cls(request, space, plan, texts, columns, queries, k, per_group, farthest)
 
     @property
     def is_plain(self) -> bool:
         """Whether the reply has no more than what is written of the hits of a batch."""
-        return not self.columns and self.farthest == math.inf
+        return self.columns is None and self.farthest == math.inf
 
 
 def effort_of(request: search_pb2.SearchRequest) -> Effort:
@@ -90,9 +91,15 @@ def effort_of(request: search_pb2.SearchRequest) -> Effort:
     )
 
 
-def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
+def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> Asked:
+    """The columns of neighbours that are asked for, the one that they are grouped by among them."""
     if not request.HasField("grouping"):
-        return 0
+        return Asked.of(snapshot, request.fields.attributes, limits, "fields.attributes")
+    names = [*request.fields.attributes, request.grouping.column]
+    return Asked.of(snapshot, names, limits, "grouping.column")
+
+
+def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
     per_group = request.grouping.per_group or 1
     if not request.grouping.column:
         raise ArgumentError("grouping.column", "The column to group by is missing.")
@@ -106,8 +113,6 @@ def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
 
 
 def _farthest(request: search_pb2.SearchRequest) -> float:
-    if not request.HasField("max_distance"):
-        return math.inf
     farthest: float = request.max_distance
     # Written so that NaN is refused as well.
     if not farthest >= 0:
