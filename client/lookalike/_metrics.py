@@ -10,7 +10,18 @@ Metric = Literal["cosine", "l2", "unknown"]
 NAMES: Final[dict[str, str]] = {"cosine": "cosine", "l2": "Euclidean"}
 # Columns and figures that are distances, or are made of them.
 _MEASURED: Final = frozenset(
-    ("distance", "margin", "mean_distance", "other_distance", "own_distance", "rival_distance", "silhouette")
+    (
+        "distance",
+        "farthest",
+        "margin",
+        "max_distance",
+        "mean_distance",
+        "other_distance",
+        "own_distance",
+        "radius",
+        "rival_distance",
+        "silhouette",
+    )
 )
 # k-means' own objective, and what is defined like it, whatever the space is searched by.
 _OF_KMEANS: Final[dict[str, str]] = {

@@ -53,7 +53,7 @@ def duplicates(
         raise click.UsageError("Give --list or --json, not both.")
     view, folder = open_view(collection), open_out(out)
     result = experiment(view, space, max_distance, exact_bytes=exact_bytes)
-    images = result.tables["images"]
+    images, metric = result.tables["images"], result.settings.get("metric")
     if as_json:
         click.echo(to_json(result))
     elif as_list:
@@ -63,8 +63,12 @@ def duplicates(
     else:
         told(
             findings(result),
-            shown(result.tables["groups"], ["group", "images", "exact", "farthest", "keep"], 10) if len(images) else "",
-            shown(images, ["group", "key", "width", "height", "keep", "exact", "distance"], 30) if len(images) else "",
+            shown(result.tables["groups"], ["group", "images", "exact", "farthest", "keep"], 10, metric)
+            if len(images)
+            else "",
+            shown(images, ["group", "key", "width", "height", "keep", "exact", "distance"], 30, metric)
+            if len(images)
+            else "",
         )
     if folder is not None:
         from lookalike_indexer.pictures.duplicates import duplicates_montage

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.collection.metrics import NAMES
 
 if TYPE_CHECKING:
     from lookalike_indexer.graph.stage import GraphReport
@@ -66,7 +67,8 @@ def told(report: GraphReport) -> list[str]:
     """The report for people."""
     entry = report.entry
     lines = [
-        f"{entry.space}: the {entry.k} nearest of each of {entry.rows:,} images by {entry.metric}; {report.reason}."
+        f"{entry.space}: the {entry.k} nearest of each of {entry.rows:,} images by {NAMES[entry.metric]} distance; "
+        f"{report.reason}."
     ]
     if entry.method == "index":
         lines.append(f"recall@{entry.k}: {entry.recall:.4f}, measured on {entry.recall_queries} images")

@@ -57,7 +57,11 @@ def leaks(
         told(
             findings(result),
             shown(result.tables["splits"], ["split", "images", "leaked", "share"]),
-            shown(listed, ["rank", "distance", "exact", "split", "key", "other_split", "other_key"])
+            shown(
+                listed,
+                ["rank", "distance", "exact", "split", "key", "other_split", "other_key"],
+                metric=result.settings["metric"],
+            )
             if len(listed)
             else "",
         )

@@ -67,7 +67,7 @@ def sample(
     elif as_list:
         click.echo("\n".join(images.column("uri").to_pylist()))
     else:
-        told(findings(result), shown(images, ["rank", "distance", "label", "key"], 30))
+        told(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.sample import sample_montage
         from lookalike_indexer.pictures.thumbnails import Thumbnails

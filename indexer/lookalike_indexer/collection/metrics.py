@@ -14,7 +14,18 @@ NAMES: Final[dict[str, str]] = {"cosine": "cosine", "l2": "Euclidean"}
 BY_SPACE: Final = "by space"
 # Columns and figures that are distances, or are made of them: their headings name the metric of the result.
 _MEASURED: Final = frozenset(
-    ("distance", "margin", "mean_distance", "other_distance", "own_distance", "rival_distance", "silhouette")
+    (
+        "distance",
+        "farthest",
+        "margin",
+        "max_distance",
+        "mean_distance",
+        "other_distance",
+        "own_distance",
+        "radius",
+        "rival_distance",
+        "silhouette",
+    )
 )
 # These are sums and means over k-means' own objective, whatever the space is searched by.
 _OF_KMEANS: Final[dict[str, str]] = {

@@ -58,6 +58,7 @@ def duplicates(view: View, space: str = "", max_distance: float | None = None, *
         "space": space,
         "max_distance": "auto" if max_distance is None else max_distance,
         "exact_bytes": exact_bytes,
+        **({} if exact_bytes else {"metric": view.reader.graph(space).metric}),
     }
     return Result("duplicates", settings, tables, figures, (*_findings(figures, cut), *notes))
 

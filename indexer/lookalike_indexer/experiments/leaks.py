@@ -67,6 +67,7 @@ def leaks(view: View, split: str, space: str = "", max_distance: float | None = 
         "space": space,
         "split": split,
         "max_distance": "auto" if max_distance is None else max_distance,
+        "metric": view.reader.graph(space).metric,
     }
     between = _between(table)
     found = [

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from lookalike_indexer.collection.commands import graph_command
 from lookalike_indexer.collection.current import covers
+from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.valley import valley
 from lookalike_indexer.experiments.view import Float32, Int64, View
@@ -39,22 +40,24 @@ class Pairs:
 
 
 def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
-    """The cut that a user gave, or for None the valley of the distances to the nearest image."""
+    """The cut that a user gave, or for None the valley of the distances to the nearest image, by the graph's metric."""
+    by = NAMES[view.reader.graph(space).metric]
     if max_distance is not None:
         if not max_distance >= 0:
             raise UsageError(f"--max-distance {max_distance:g} must be 0 or more, or auto.")
-        return Cut(max_distance, float("nan"), f"Near-duplicates are at a distance of at most {max_distance:g}.")
+        finding = f"Near-duplicates are at a {by} distance of at most {max_distance:g}."
+        return Cut(max_distance, float("nan"), finding)
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
     if not found.depth:
         return Cut(
             found.distance,
             0.0,
-            "The distances to the nearest image have no valley, so that only copies count; look at them and give "
+            f"The {by} distances to the nearest image have no valley, so that only copies count; look at them and give "
             "--max-distance D.",
         )
     finding = (
-        f"The distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
+        f"The {by} distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
         f"({found.sureness}): near-duplicates are at most that far."
     )
     return Cut(found.distance, found.depth, finding)

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
@@ -30,7 +32,7 @@ _BLOCK = 1 << 20
 def spread_sample(
     view: View, count: int, space: str = "", among: int = 20_000, seed: int = 1234, *, progress: Progress | None = None
 ) -> Result:
-    """Choose `count` images that are far from each other by cosine distance, the most typical first.
+    """Choose `count` images that are far from each other by the metric of the space, the most typical first.
 
     The first is the image nearest to the mean, each further one is farthest from all before; ties go by id. At most
     `among` images are looked at, drawn by chance where there are more; their embeddings are held.
@@ -48,9 +50,10 @@ def spread_sample(
         raise UsageError(f"-n {count}: choose 1 to {looked:,} images, or look at more with --among.")
     rows = np.sort(choose_rows(entry.rows, looked, seed))
     progress = progress or Silent()
-    vectors = read_rows(view.reader, space, rows, "cosine", progress)
+    metric = metric_of(view.reader.manifest, space)
+    vectors = read_rows(view.reader, space, rows, metric, progress)
     with progress.stage("choose", count, "image") as bar:
-        chosen, apart, radius = _greedy(vectors, count, bar.advance)
+        chosen, apart, radius = _greedy(vectors, metric, count, bar.advance)
     images = view.space_rows(space)[rows[chosen]]
     table = pa.table(
         {
@@ -64,29 +67,29 @@ def spread_sample(
     )
     labels = len({label for label in table.column("label").to_pylist() if label})
     found = [
-        f"{count:,} of {looked:,} images, spread out over {space}: no other image is farther than {radius:.3f} from "
-        "the nearest of them."
+        f"{count:,} of {looked:,} images, spread out over {space}: no other image is farther than {radius:.3f} "
+        f"({NAMES[metric]} distance) from the nearest of them."
     ]
     if view.label_names:
         found.append(f"They have {labels:,} of {len(view.label_names):,} labels.")
     if looked < entry.rows:
         found.append(f"Looked at {looked:,} of {entry.rows:,} images, drawn by chance; --among looks at more.")
-    settings: dict[str, Setting] = {"space": space, "count": count, "among": among, "seed": seed}
+    settings: dict[str, Setting] = {"space": space, "count": count, "among": among, "metric": metric, "seed": seed}
     figures = {"images": float(looked), "radius": radius, "labels": float(labels)}
     return Result("sample", settings, {"images": table}, figures, (*found, *untrained_notes(view, [space])))
 
 
-def _greedy(vectors: Float32, count: int, advance: Callable[[], None]) -> tuple[Int64, Float64, float]:
+def _greedy(vectors: Float32, metric: Metric, count: int, advance: Callable[[], None]) -> tuple[Int64, Float64, float]:
     """The chosen rows in order, their distances to those before, and the largest distance that is left."""
     nearest = np.full(len(vectors), np.inf)
     chosen = np.empty(count, np.int64)
     apart = np.full(count, np.nan)
-    row = int(_distances(vectors, vectors.mean(axis=0, dtype=np.float64)).argmin())
+    row = int(_distances(vectors, vectors.mean(axis=0, dtype=np.float64), metric).argmin())
     for place in range(count):
         chosen[place] = row
         if place:
             apart[place] = nearest[row]
-        nearest = np.minimum(nearest, _distances(vectors, vectors[row].astype(np.float64)))
+        nearest = np.minimum(nearest, _distances(vectors, vectors[row].astype(np.float64), metric))
         # What is chosen is not chosen again, though all others be its copies.
         nearest[row] = -1
         row = int(nearest.argmax())
@@ -94,11 +97,11 @@ def _greedy(vectors: Float32, count: int, advance: Callable[[], None]) -> tuple[
     return chosen, apart, max(0.0, float(nearest.max()))
 
 
-def _distances(vectors: Float32, centre: Float64) -> Float64:
-    """Half the squared distance of each row to a point: the cosine distance where both have length 1."""
+def _distances(vectors: Float32, centre: Float64, metric: Metric) -> Float64:
+    """The distance of each row to a point; of vectors of length 1, half the squared one is the cosine distance."""
     out = np.empty(len(vectors))
     step = max(1, _BLOCK // vectors.shape[1])
     for start in range(0, len(vectors), step):
         difference = vectors[start : start + step] - centre
-        out[start : start + step] = np.square(difference).sum(axis=1) / 2
-    return out
+        out[start : start + step] = np.square(difference).sum(axis=1)
+    return np.sqrt(out) if metric == "l2" else out / 2

@@ -9,6 +9,7 @@ from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.current import coverage_note, covers
 from lookalike_indexer.collection.manifest import GraphEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, digest_of
 from lookalike_indexer.collection.storage import Storage
@@ -98,15 +99,20 @@ class _Plan:
 def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Plan:
     rows = reader.manifest.spaces[space].rows
     there = reader.index_names(space)
+    metric = settings.metric or metric_of(reader.manifest, space)
     if settings.exact:
-        return _Plan(settings.metric or "cosine", None, "every image is compared with every other")
+        return _Plan(metric, None, "every image is compared with every other")
     if not there and not settings.index:
         if rows > _FEW:
             raise NotBuiltError(
                 f"The space {space} has {rows:,} images and no index; build one with: "
                 f"{command('build', reader.storage.root, '--space', space)}; or give --exact."
             )
-        return _Plan(settings.metric or "cosine", None, "there is no index: every image is compared with every other")
+        return _Plan(
+            metric,
+            None,
+            "there is no index: every image is compared with every other",
+        )
     index = reader.index(space, settings.index)
     if settings.metric not in (None, index.metric):
         raise UsageError(

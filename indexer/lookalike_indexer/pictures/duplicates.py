@@ -23,7 +23,7 @@ def duplicates_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
     images: dict[int, list[dict[str, Any]]] = {}
     for line in result.tables["images"].to_pylist():
         images.setdefault(line["group"], []).append(line)
-    title = f"Duplicates in {result.settings['space']}: green frames are kept, red ones can go"
+    title = f"Duplicates in {result.settings['space']}{result.measured_by}: green frames are kept, red ones can go"
     if len(groups) > _GROUPS:
         title += f" (the first {_GROUPS} of {len(groups):,} groups)"
     sections = []

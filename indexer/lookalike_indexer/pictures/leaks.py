@@ -15,7 +15,7 @@ _STYLE = MontageStyle(columns=8)
 def leaks_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
     """Draw the nearest pairs side by side, four in a row; the title says how many of them."""
     lines = result.tables["leaks"].to_pylist()
-    title = f"Near-duplicates in different splits of {result.settings['split']}"
+    title = f"Near-duplicates in different splits of {result.settings['split']}{result.measured_by}"
     if len(lines) > _PAIRS:
         title += f" (the nearest {_PAIRS} of {len(lines):,} pairs)"
     lines = lines[:_PAIRS]

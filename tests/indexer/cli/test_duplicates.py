@@ -85,7 +85,7 @@ def test_bytes_alone_need_no_graph(storage, make_collection):
 
 def test_the_valley_is_found_and_said(storage):
     told = run(duplicates, storage)
-    assert "The distances to the nearest image have a valley at" in told
+    assert "The cosine distances to the nearest image have a valley at" in told
     assert "7 of 8 images are in 3 groups" in told
 
 

@@ -49,7 +49,7 @@ def test_pca_places_every_image_on_the_axes_of_a_sample(view):
     result = map2d(view, sample=40)
     assert result.tables["map"].num_rows == 80
     assert "The axes are those of a random sample of 40 of 80 images." in result.findings
-    assert result.settings == {"space": "tiny", "method": "pca", "sample": 40, "seed": 1234}
+    assert result.settings == {"space": "tiny", "method": "pca", "metric": "cosine", "sample": 40, "seed": 1234}
 
 
 def test_pca_is_that_of_scikit_learn(view):
