@@ -78,11 +78,17 @@ def constant(value: bool) -> Test:
 
 
 class Numbers:
-    """Numbers, truth values or times. `present` is None where every row has a value."""
+    """Numbers, truth values or times. `present` is None where every row has a value.
+
+    The values belong to the column: floats that are not there become NaN, which compares as false by itself.
+    """
 
     def __init__(self, kind: Kind, values: npt.NDArray[Any], present: Bools | None) -> None:
         self.kind: Kind = kind
         self._values, self._present = values, present
+        self._has_nan = present is not None and np.issubdtype(values.dtype, np.floating)
+        if self._has_nan and present is not None:
+            values[~present] = np.nan
 
     @property
     def nbytes(self) -> int:
@@ -94,6 +100,8 @@ class Numbers:
             return self.test_present(negated=False) if wanted else constant(False)
         compare, to = _COMPARE[wanted[0]], wanted[1]
         values, present = self._values, self._present
+        if self._has_nan and wanted[0] != "!=":
+            present = None
 
         def test(start: int, stop: int) -> Bools:
             found: Bools = compare(values[start:stop], to)
