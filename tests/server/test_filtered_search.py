@@ -212,7 +212,7 @@ async def test_the_clients_and_the_command_line(make_shop, serve, capsys, monkey
         monkeypatch.setenv("LOOKALIKE_SERVER", address)
         key = toy.key(int(toy.ids[0]))
         assert run(["search", key, "-k", "2", "--where", "stock in (7, 8)", "--fields", "stock,tags", "--explain"]) == 0
-        out = capsys.readouterr().out.splitlines()
+        out = capsys.readouterr().out.replace(" (cosine)", "").splitlines()
         assert out[0].split() == ["rank", "distance", "label", "stock", "tags", "key"]
         assert sorted(line.split()[3] for line in out[1:3]) == ["7", "8"]
         assert re.fullmatch(

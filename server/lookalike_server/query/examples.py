@@ -12,10 +12,8 @@ from lookalike.v1 import search_pb2, types_pb2
 from lookalike_indexer.indexing.metric import prepare
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
-from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.distinct import Distinct
-from lookalike_server.query.queries import Resolver
 from lookalike_server.query.resolved import Queries
 
 Float32 = npt.NDArray[np.float32]
@@ -46,22 +44,19 @@ def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
             raise ArgumentError(f"feedback.{name}", f"{name} is {value:g}; it must be a number of at least 0.")
 
 
-async def moved(
-    queries: Queries | None,
-    feedback: search_pb2.Feedback,
-    resolver: Resolver,
-    snapshot: Snapshot,
-    space: Space,
-    deadline: float | None,
+def keys_of(feedback: search_pb2.Feedback) -> types_pb2.QueryBatch:
+    """The examples as queries: those that are alike first."""
+    return types_pb2.QueryBatch(keys=types_pb2.Keys(values=[*feedback.keys, *feedback.not_keys]))
+
+
+def moved(
+    queries: Queries | None, examples: Queries, feedback: search_pb2.Feedback, space: Space
 ) -> tuple[Queries, Int64]:
-    """The queries after examples have moved them, and the ids (m,) of the examples.
+    """The queries after examples have moved them, and the ids (m,) of the examples, which `keys_of` has asked for.
 
     Without `queries` it is one of the examples alone. Vectors have length 1 first
-    where distances are cosine. NotFoundError: an unknown key. ArgumentError: a
-    query has no direction left.
+    where distances are cosine. ArgumentError: a query has no direction left.
     """
-    batch = types_pb2.QueryBatch(keys=types_pb2.Keys(values=[*feedback.keys, *feedback.not_keys]))
-    examples = await resolver.vectors(snapshot, space, batch, deadline)
     metric = space.engine.entry.metric
     vectors = prepare(examples.vectors, metric).astype(np.float64)
     change, likes = np.zeros(vectors.shape[1]), len(feedback.keys)

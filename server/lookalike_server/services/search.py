@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -120,9 +122,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
         searched = record.stage("search", taken, watch.search_us / 1e6)
         if reply is None:
-            if not task.is_plain:
-                hits = hits._replace(rows=np.where(hits.distances <= np.float32(task.farthest), hits.rows, -1))
-            reply = await self._written(task, flat(space.images, hits, spec), spec, watch)
+            reply = await self._written(task, lambda: _flat(task, hits, spec), spec, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
         behind = _rest(snapshot, task, queries, hits, answer.size, filtered, watch)
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
@@ -139,9 +139,10 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 queries = with_directions(queries, request.query, request.row_errors)
             if not request.HasField("feedback"):
                 return queries, None if queries.own is None else queries.own[:, None]
-        queries, ids = await examples.moved(queries, request.feedback, self._resolver, snapshot, space, deadline)
-        left_out = np.repeat(ids[None], len(queries.vectors), axis=0)
-        return queries, left_out if queries.own is None else np.column_stack([queries.own, left_out])
+        given = await self._resolver.vectors(snapshot, space, examples.keys_of(request.feedback), deadline)
+        moved, ids = await self._workers.run(lambda: examples.moved(queries, given, request.feedback, space))
+        left_out = np.repeat(ids[None], len(moved.vectors), axis=0)
+        return moved, left_out if moved.own is None else np.column_stack([moved.own, left_out])
 
     async def _in_groups(
         self,
@@ -159,7 +160,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         took = time.perf_counter() - asked
         watch.resolve_us, watch.search_us = queries.resolve_us, round(took * 1e6)
         searched = record.stage("search", asked, took)
-        reply = await self._written(task, found.flat, spec, watch)
+        reply = await self._written(task, lambda: found.flat, spec, watch)
         record.stage("lookup", searched, watch.lookup_us / 1e6)
         groups = search_pb2.Neighbors(group_counts=spec.spread(found.group_counts), group_sizes=found.group_sizes)
         behind = search_pb2.SearchResponse(neighbors=groups).SerializeToString()
@@ -177,11 +178,12 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         record.stage("filter", began, time.perf_counter() - began)
         return Filtered(found, mask)
 
-    async def _written(self, task: SearchTask, found: Flat, spec: ReplySpec, watch: Stopwatch) -> bytes:
+    async def _written(self, task: SearchTask, make: Callable[[], Flat], spec: ReplySpec, watch: Stopwatch) -> bytes:
         """A large reply, or one with further columns, which would hold up the event loop."""
         began = time.perf_counter()
 
         def written() -> bytes:
+            found = make()
             reply = write_large(task.space.images, found, spec)
             if task.columns is not None:
                 more = search_pb2.SearchResponse()
@@ -218,6 +220,13 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
                 mask,
             )
             audit.offer(sample)
+
+
+def _flat(task: SearchTask, hits: Hits, spec: ReplySpec) -> Flat:
+    """The neighbours of hits that are near enough."""
+    if task.farthest < math.inf:
+        hits = hits._replace(rows=np.where(hits.distances <= np.float32(task.farthest), hits.rows, -1))
+    return flat(task.space.images, hits, spec)
 
 
 def _rest(
