@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer")
+SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer", "filters")
 
 
 @click.command(short_help="Measure, and report what was measured.")

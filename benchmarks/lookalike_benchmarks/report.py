@@ -11,7 +11,7 @@ from lookalike_benchmarks.charts import draw
 from lookalike_benchmarks.tables import tables, told
 from lookalike_benchmarks.targets import TARGETS, LabelledRow, Target, Verdict, judge
 
-SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer")
+SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer", "filters")
 # Why a target is missed, written by people: `key = "reason"`, with the keys of targets.py.
 REASONS = "reasons.toml"
 _CHARTS = "benchmarks"

@@ -7,11 +7,13 @@ import asyncio
 import numpy as np
 import pytest
 
+from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
 from lookalike_server.search.effort import Effort
 
 from .conftest import random_vectors
+from .test_partial import embedded_since
 
 
 def mask_of(count: int, share: float, seed: int = 0) -> RowMask:
@@ -61,3 +63,22 @@ def toy_distances(vectors: np.ndarray, queries: np.ndarray) -> np.ndarray:
     left /= np.linalg.norm(left, axis=1, keepdims=True)
     right /= np.linalg.norm(right, axis=1, keepdims=True)
     return 1 - left @ right.T
+
+
+@pytest.mark.parametrize("share", [0.02, 0.5])
+async def test_exact_searches_read_few_matches_one_by_one(make_toy, serve, share) -> None:
+    """Of an index that holds other rows first than the space."""
+    toy = embedded_since(make_toy(index=None), BuildSettings(index="ivf-sq8", nlist=4))
+    queries = random_vectors(4, seed=3)
+    async with serve(toy) as served:
+        space = served.app.current.snapshot.space()
+        plan = space.planner.plan(Effort(exact=True), Limits())
+        assert plan.scan
+        images = np.random.default_rng(4).random(501) < share
+        hits = await asyncio.to_thread(space.engine.search, queries, 7, plan, space.mask(images))
+        numbers = np.flatnonzero(images[:500])
+        order = np.argsort(toy_distances(toy.vectors[numbers], queries), axis=1)[:, :7]
+        np.testing.assert_array_equal(space.images.ids[hits.rows], toy.ids[numbers[order]])
+        assert hits.scanned
+        assert hits.filtered is not None
+        assert hits.filtered.strategy == "exact"

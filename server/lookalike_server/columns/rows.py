@@ -12,6 +12,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.exact import exact_search
 from lookalike_server.columns.row_mask import Bools
+from lookalike_server.columns.stored_vectors import StoredVectors
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -19,6 +20,9 @@ Int64 = npt.NDArray[np.int64]
 # So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
 # be built again.
 MOST_BESIDE = 8_192
+# Up to this share of the embeddings, reading them by their places is quicker than reading all.
+_ONE_BY_ONE = 0.05
+_BLOCK = 4096
 
 
 class Rows:
@@ -28,8 +32,11 @@ class Rows:
     are images that were embedded after it was built; their number is `lacking`.
     """
 
-    def __init__(self, reader: CollectionReader, entry: IndexEntry, space_ids: Int64) -> None:
+    def __init__(
+        self, reader: CollectionReader, entry: IndexEntry, space_ids: Int64, stored: StoredVectors | None = None
+    ) -> None:
         self._reader = reader
+        self._stored = stored or StoredVectors(reader, entry.space)
         self._space = entry.space
         parts = reader.manifest.parts_of(entry)
         whole = parts == reader.manifest.spaces[entry.space].parts
@@ -51,8 +58,17 @@ class Rows:
             return None
         return Beside(self._reader.vectors(self._space, self._added), self.indexed, metric)
 
-    def blocks(self) -> Iterator[tuple[Int64, Float32]]:
-        """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time."""
+    def blocks(self, wanted: Bools | None = None) -> Iterator[tuple[Int64, Float32]]:
+        """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time.
+
+        Where only some are `wanted` (images,), others may be left out: a few are read one by one.
+        """
+        if wanted is not None and np.count_nonzero(wanted) <= _ONE_BY_ONE * len(wanted):
+            rows = np.flatnonzero(wanted)
+            for some in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
+                places = some if self._order is None else np.searchsorted(self.ids, self.ids[some], sorter=self._order)
+                yield some, self._stored.read(places)
+            return
         start = 0
         for ids, vectors in self._reader.stream(self._space):
             if self._order is None:

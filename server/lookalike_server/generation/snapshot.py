@@ -25,6 +25,7 @@ from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import NEEDED, Columns
 from lookalike_server.columns.rows import MOST_BESIDE, Rows
 from lookalike_server.columns.space_images import SpaceImages
+from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.placement_choice import OnLoss, Placement
 from lookalike_server.common.thread_budget import ThreadBudget
@@ -94,12 +95,12 @@ class Loader:
         return snapshot
 
     def _space(self, reader: CollectionReader, name: str, entry: IndexEntry | None, columns: Future[Columns]) -> Space:
-        ids = reader.ids(name)
+        ids, stored = reader.ids(name), StoredVectors(reader, name)
         if entry is None:
-            return Space(reader, name, ids, None)
+            return Space(reader, name, ids, stored, None)
         index = load(reader, entry)
         multiply_from_few(int(index.d), self.budget.search)
-        rows = Rows(reader, entry, ids)
+        rows = Rows(reader, entry, ids, stored)
         if rows.indexed != entry.rows:
             raise DataLossError(
                 f"The index {name}/{entry.name} has {entry.rows} rows, and the embeddings that it was built from have "
@@ -113,7 +114,7 @@ class Loader:
         places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
         engine = Engine(rows, entry, places, self.limits, claim, self.observe)
-        return Space(reader, name, ids, Search(engine, planner, images, rows, notes))
+        return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
 
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:

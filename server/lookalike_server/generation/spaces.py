@@ -37,7 +37,9 @@ class Search:
 class Space:
     """A space's rows and ids, its stored vectors and, when it has an index, the engine that searches it."""
 
-    def __init__(self, reader: CollectionReader, name: str, ids: Int64, search: Search | None) -> None:
+    def __init__(
+        self, reader: CollectionReader, name: str, ids: Int64, stored: StoredVectors, search: Search | None
+    ) -> None:
         self.name = name
         self.entry: SpaceEntry = reader.manifest.spaces[name]
         model = reader.manifest.models[self.entry.model].spec
@@ -46,7 +48,7 @@ class Space:
         self.ids = ids
         self._rows_by_id = Ids(ids)
         self._reader = reader
-        self._stored = StoredVectors(reader, name)
+        self._stored = stored
         self._search = search
 
     @property

@@ -96,8 +96,8 @@ class AsFound:
             return 0
         if self._coverage is None:
             return most
-        needed = self._coverage.needed(self._coverage.of_search(k, nprobe))
-        return min(most, math.ceil(np.interp(math.log(around), np.log(self._coverage.sizes), needed)))
+        needed = self._coverage.aim(k, nprobe).needed
+        return min(most, math.ceil(np.interp(math.log(around), self._coverage.log_sizes, needed)))
 
     def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
         """Candidates for k, from twice as many lists where there were fewer than `wanted`."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,15 @@ _GRID_STEP = 1.4
 _EDGE = 1e-4
 # A shared table of float64 has so many elements at most: 64 MiB.
 _MOST = 1 << 23
+# Pairs of k and nprobe whose aims are kept.
+_AIMS = 1024
+
+
+class Aim(NamedTuple):
+    """The share of its neighbours that a search finds, and for each of `sizes` how many lists hold so much."""
+
+    share: float
+    needed: Float64
 
 
 class Coverage:
@@ -39,21 +49,33 @@ class Coverage:
         known = np.array([*(_share(ladders[k], steps) for k in measured), steps / nlist])
         count = min(2 + math.ceil(math.log(max(2, rows), _GRID_STEP)), max(4, _MOST // nlist))
         self.sizes: Float64 = np.geomspace(1, max(2, rows), count)
+        self.log_sizes: Float64 = np.log(self.sizes)
         logits = np.log((known + _EDGE) / (1 - known + _EDGE))
         ks = np.log([*measured, rows])
-        odds = np.exp([np.interp(np.log(self.sizes), ks, column) for column in logits.T]).T
+        odds = np.exp([np.interp(self.log_sizes, ks, column) for column in logits.T]).T
         shares = np.clip((odds * (1 + _EDGE) - _EDGE) / (1 + odds), 0, 1)
         shares[:, -1] = 1
         lists = np.log2(np.arange(1, nlist + 1))
         held = np.array([np.interp(lists, np.log2(steps), line) for line in shares])
         self.held: Float64 = np.maximum.accumulate(held, axis=1)
+        self._aims: dict[tuple[int, int], Aim] = {}
         # What each list adds to those before it.
         self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
+
+    def aim(self, k: int, nprobe: int) -> Aim:
+        """What `nprobe` lists reach of k neighbours. The few that callers ask for are kept."""
+        known = self._aims.get((k, nprobe))
+        if known is None:
+            share = self.of_search(k, nprobe)
+            known = Aim(share, self.needed(share))
+            if len(self._aims) < _AIMS:
+                self._aims[k, nprobe] = known
+        return known
 
     def of_search(self, k: int, nprobe: int) -> float:
         """The share of the k nearest images that `nprobe` lists hold."""
         column = self.held[:, min(nprobe, self.held.shape[1]) - 1]
-        return float(np.interp(math.log(k), np.log(self.sizes), column))
+        return float(np.interp(math.log(k), self.log_sizes, column))
 
     def needed(self, share: float) -> Float64:
         """For each of `sizes` the number of lists that hold such a share."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,10 @@ class FilteredChooser:
         do not depend on the batch either.
         """
         known = [self._membership.matches(mask) for mask in masks.masks]
-        matches = np.stack([counts for counts, _ in known])[masks.numbers]
+        by_mask = np.stack([counts for counts, _ in known])
         cached = np.array([cached for _, cached in known])[masks.numbers]
-        everywhere = self._everywhere(matches, nprobe, wanted)
+        everywhere = self._everywhere(masks, by_mask, nprobe, wanted)
+        matches = by_mask[masks.numbers]
         parts: dict[int, _Part] = {}
         for _, lines in masks.at(np.flatnonzero(everywhere)).groups():
             lines = np.flatnonzero(everywhere)[lines]
@@ -118,16 +120,22 @@ class FilteredChooser:
             parts |= {int(rest[line]): part for line, part in ranked.items()}
         return self._probes(queries, [parts[line] for line in range(len(queries))], cached, precise)
 
-    def _everywhere(self, matches: Int64, nprobe: int, wanted: Int64) -> Bools:
-        """Whether a query visits every list that has a match (n, nlist)."""
+    def _everywhere(self, masks: QueryMasks, by_mask: Int64, nprobe: int, wanted: Int64) -> Bools:
+        """Whether a query visits every list that has a match; `by_mask` (masks, nlist) counts them."""
         if self._coverage is None or nprobe >= len(self._sizes):
-            return np.ones(len(matches), np.bool_)
-        total = matches.sum(axis=1)
-        looked_up = np.where(matches > 0, self._sizes, 0).sum(axis=1)
+            return np.ones(len(wanted), np.bool_)
         usual = self._rows * nprobe / len(self._sizes)
-        cheap = total + self._lookup * looked_up <= _CHEAP * usual
-        everywhere: Bools = cheap | (total <= _FEW * wanted)
+        cheap, few = [], []
+        for mask, counts in zip(masks.masks, by_mask, strict=True):
+            # The rows of the lists that have a match: each is looked up.
+            derived, _ = mask.derived(self, partial(self._looked_up, counts))
+            cheap.append(mask.count + self._lookup * int(derived[0]) <= _CHEAP * usual)
+            few.append(mask.count)
+        everywhere: Bools = np.array(cheap)[masks.numbers] | (np.array(few)[masks.numbers] <= _FEW * wanted)
         return everywhere
+
+    def _looked_up(self, counts: Int64) -> Int64:
+        return np.array([self._sizes[counts > 0].sum()])
 
     def _ranked(
         self, queries: Float32, nprobe: int, wanted: Int64, matches: Int64, coverage: Coverage
@@ -165,8 +173,7 @@ class FilteredChooser:
         needed = np.empty(len(wanted))
         for k in set(wanted.tolist()):
             line = wanted == k
-            steps = coverage.needed(coverage.of_search(k, nprobe))
-            needed[line] = np.interp(sizes[line], np.log(coverage.sizes), steps)
+            needed[line] = np.interp(sizes[line], coverage.log_sizes, coverage.aim(k, nprobe).needed)
         widths = 2 ** np.ceil(np.log2(1.25 * np.maximum(needed, nprobe) + 8))
         first: Int64 = np.minimum(widths, len(self._sizes)).astype(np.int64)
         return first
@@ -178,14 +185,14 @@ class FilteredChooser:
         lists, width = ordered.lists, ordered.lists.shape[1]
         there = np.where(lists >= 0, np.take_along_axis(matches, lists, axis=1), 0)
         passed, matching = np.cumsum(self._sizes[lists], axis=1), np.cumsum(there, axis=1)
-        share = coverage.of_search(k, nprobe)
+        share, steps = coverage.aim(k, nprobe)
         # One: the lists hold the wanted share of the matches that the neighbourhood is expected to hold.
         rest = (totals - matching[:, -1]) / np.maximum(self._rows - passed[:, -1], 1)
         density = there / np.maximum(self._sizes[lists], 1)
         counts, rarity = _expected(density, rest, k, share, coverage, k * self._rows / totals)
         # Two: among as many rows as these lists have, so many are a neighbourhood that k matches are found in.
         around = np.clip(k * passed / np.maximum(matching, 1e-9), 1, self._rows)
-        needed = np.interp(np.log(around), np.log(coverage.sizes), coverage.needed(share))
+        needed = np.interp(np.log(around), coverage.log_sizes, steps)
         enough = np.arange(1, width + 1) >= needed
         counts = np.maximum(counts, np.where(enough.any(axis=1), enough.argmax(axis=1) + 1, width + 1))
         # Three: as many matches as are wanted.
@@ -279,7 +286,7 @@ def _expected(
     weights = density * added[first]
     reached = np.cumsum(weights, axis=1) / np.maximum(weights.sum(axis=1) + rest * beyond[first], 1e-12)[:, None]
     rarity = np.maximum(_crossed(expected, sizes, first, k) / usual, 1e-9)
-    missed = (1 - share) * np.clip(1 / np.sqrt(rarity), _STRICTEST, 1)
+    missed = (1 - share) * np.clip(1 / rarity, _STRICTEST, 1)
     counts: Int64 = (reached < (1 - missed)[:, None] - 1e-9).sum(axis=1) + 1
     return counts, rarity
 

@@ -24,8 +24,9 @@ Int64 = npt.NDArray[np.int64]
 _SCANNED_SHARE = 0.03
 # Or where no more matches than so many for each candidate that would be kept.
 _COMPARED = 16
-# Or where of so many nearest images, fewer match than such a part of the share of all.
-_AROUND, _RARE = 64, 0.5
+# Or where of the nearest images, fewer match than such a part of the share of all. So many are looked at as are
+# expected to have a few matches, but no more than that.
+_RARE, _EXPECTED, _AROUND = 0.5, 4, 64
 
 
 class GraphSource:
@@ -55,14 +56,15 @@ class GraphSource:
         walked = (shares > _SCANNED_SHARE) & (matches > _COMPARED * efforts)
         local = np.full(len(queries), np.nan)
         lines = np.flatnonzero(walked)
-        if len(lines):
-            around = min(_AROUND, self.ntotal)
-            some = np.ascontiguousarray(queries[lines])
-            rows, _ = self.near(some, around, max(nprobe, around), None)
-            local[lines] = masks.at(lines).allow(rows).mean(axis=1)
-            walked[lines] = local[lines] >= _RARE * shares[lines]
-            # Where fewer match than elsewhere, by as much more again: those beyond are missed more easily.
-            efforts[lines] *= np.square(np.maximum(shares[lines] / np.maximum(local[lines], 1e-9), 1))
+        around = np.clip(np.ceil(_EXPECTED / shares[lines]), wanted[lines] + MARGIN, _AROUND).astype(np.int64)
+        for size in np.unique(np.minimum(around, self.ntotal)).tolist():
+            some = lines[np.minimum(around, self.ntotal) == size]
+            rows, _ = self.near(np.ascontiguousarray(queries[some]), size, max(nprobe, size), None)
+            local[some] = masks.at(some).allow(rows).mean(axis=1)
+        walked[lines] = local[lines] >= _RARE * shares[lines]
+        # Where clearly fewer match than elsewhere, by as much more again: those beyond are missed more easily.
+        chance = np.sqrt(shares[lines] * (1 - shares[lines]) / around)
+        efforts[lines] *= np.square(np.maximum(shares[lines] / np.maximum(local[lines] + chance, 1e-9), 1))
         kinds: list[Strategy] = [
             "none" if not count else "graph" if walks else "matches"
             for count, walks in zip(matches.tolist(), walked.tolist(), strict=True)

@@ -1,0 +1,92 @@
+"""Filters to measure with: random ones, and those that keep what is nearest to a query or farthest from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_indexer.collection.manifest import RecallPoint
+from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.indexing.recall import MEASURED_AT, efforts
+from lookalike_indexer.indexing.two_stage import searched
+
+Bools = npt.NDArray[np.bool_]
+Kind = Literal["random", "near", "far"]
+KINDS: tuple[Kind, ...] = ("random", "near", "far")
+
+# Stored vectors that a ladder is measured with.
+_ASKED = 200
+
+
+@dataclass(frozen=True)
+class Filterable:
+    """Vectors (rows, dim), queries (n, dim), their products (n, rows), and each query's rows by how near their classes
+    are (n, rows).
+    """
+
+    vectors: Float32
+    queries: Float32
+    products: Float32
+    by_class: npt.NDArray[np.int32]
+
+    @classmethod
+    def of(cls, made: Clustered, queries: int) -> Filterable:
+        """A mixture's rows; its clusters are the classes."""
+        vectors, asked, classes = made.all(), made.queries(queries), made.classes()
+        sums = np.zeros((made.clusters, made.dim), np.float32)
+        np.add.at(sums, classes, vectors)
+        nearness = np.argsort(np.argsort(-(asked @ sums.T), axis=1), axis=1)
+        by_class = np.stack([np.argsort(line[classes], kind="stable").astype(np.int32) for line in nearness])
+        return cls(vectors, asked, asked @ vectors.T, by_class)
+
+    def masks(self, kind: Kind, share: float, seed: int = 0) -> list[Bools]:
+        """What each query may find: the same for all of them where it is random."""
+        count = self.matches(share)
+        if kind == "random":
+            mask = np.zeros(len(self.vectors), np.bool_)
+            mask[np.random.default_rng(seed).choice(len(mask), count, replace=False)] = True
+            return [mask] * len(self.queries)
+        masks = np.zeros((len(self.queries), len(self.vectors)), np.bool_)
+        for line, order in enumerate(self.by_class):
+            masks[line, order[:count] if kind == "near" else order[-count:]] = True
+        return list(masks)
+
+    def matches(self, share: float) -> int:
+        """How many rows such a share is."""
+        return max(1, round(share * len(self.vectors)))
+
+    def recall(self, found: Int64, masks: list[Bools] | None = None) -> float:
+        """The mean share of the true neighbours, of those that the masks allow, that were found (n, k)."""
+        shares = []
+        for line, rows in enumerate(found):
+            products = self.products[line] if masks is None else np.where(masks[line], self.products[line], -np.inf)
+            k = len(rows) if masks is None else min(len(rows), int(masks[line].sum()))
+            shares.append(float(np.isin(np.argpartition(-products, k - 1)[:k], rows).mean()))
+        return float(np.mean(shares))
+
+
+def ladder(index: faiss.Index, vectors: Float32, seed: int = 3) -> Iterator[RecallPoint]:
+    """The recall ladders of an index over vectors in memory, as `lookalike build` measures them."""
+    if describe(index).lossless:
+        return
+    asked = np.random.default_rng(seed).choice(len(vectors), _ASKED, replace=False)
+    ks = [k for k in MEASURED_AT if k < len(vectors)]
+    truth = np.stack([np.argpartition(-(vectors @ vectors[row]), ks[-1] + 1)[: ks[-1] + 1] for row in asked])
+    costs = [-(vectors[rows] @ vectors[row]) for row, rows in zip(asked, truth, strict=True)]
+    truth = np.stack([rows[np.argsort(cost)] for rows, cost in zip(truth, costs, strict=True)])
+    for k in ks:
+        count = min(_ASKED, max(20, 20_000 // k))
+        for effort in efforts(index):
+            found = searched(index, vectors[asked[:count]], k + 1, effort)
+            # Each finds itself.
+            hits = [np.isin(rows[: k + 1], one).sum() - 1 for rows, one in zip(truth, found, strict=False)]
+            yield RecallPoint(effort, float(np.mean(hits)) / k, k)
+            if hits and np.mean(hits) >= k:
+                break
