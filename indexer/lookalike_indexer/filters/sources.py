@@ -170,7 +170,10 @@ class FilterColumns:
                 yield batch.column("id").to_numpy(), values.dictionary_encode() if is_text else values
 
     def _read_assignment(self, clustering: str) -> Assignment:
-        stored = self._reader.assignments(clustering)
+        # faiss, which it needs, is loaded only where a filter asks about clusters.
+        from lookalike_indexer.clustering.measured import measured_assignments
+
+        stored = measured_assignments(self._reader, clustering)
         rows = self._rows(stored.ids)
         clusters, distances = np.full(len(self), -1, np.int32), np.zeros(len(self), np.float32)
         clusters[rows], distances[rows] = stored.clusters, stored.distances

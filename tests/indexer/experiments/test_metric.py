@@ -160,6 +160,17 @@ def test_distances_to_centroids_are_in_the_metric_of_the_clustering(view_by, vec
     assert again.margins.tobytes() == assigned.margins.tobytes()
 
 
+@METRICS
+def test_filters_by_distance_mean_the_same_distance(view_by, metric: str):
+    view = view_by(metric)
+    (name,) = view.reader.manifest.clusterings
+    distances = view.assigned(name).distances
+    limit = float(np.median(distances))
+    keep = view.matching(f"distance('{name}') < {limit}")
+    assert keep is not None
+    np.testing.assert_array_equal(keep, distances < limit)
+
+
 def test_an_embedding_of_zeros_is_at_cosine_distance_one(make_collection, clustered):
     vectors = clustered(40, 8, 2)
     vectors[[3, 30]] = 0
