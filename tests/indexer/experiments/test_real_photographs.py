@@ -130,7 +130,9 @@ def test_about_as_many_clusters_as_classes_are_recommended(view: View):
 @pytest.mark.slow
 def test_whitening_brings_clusters_nearer_to_classes_than_plain_kmeans(view: View):
     found = compare(view, spaces=["resnet50"], strategies=["kmeans", "whitened"], clusters=10)
-    plain, whitened = found.tables["scores"].column("ari").to_pylist()
+    scores = found.tables["scores"].to_pylist()
+    # Stored clusterings stand beside those that the comparison makes.
+    plain, whitened = (row["ari"] for row in scores if not row["stored"])
     # Measured: 0.793 and 0.887.
     assert plain >= 0.65
     assert whitened >= 0.8
