@@ -83,9 +83,11 @@ class Health:
     async def say(self) -> None:
         """Say how things are now; the log has a line for what has changed."""
         await self._set(self._always, True)
-        await self._set(self._searching, any(one.serves for one in self._collections))
-        for one in self._named:
-            await self._set([one.name], one.serves)
+        # One look for all, so that what changes together is one line of the log.
+        served = dict.fromkeys(self._searching, any(one.serves for one in self._collections))
+        served |= {one.name: one.serves for one in self._named}
+        for status in (False, True):
+            await self._set([name for name, is_served in served.items() if is_served == status], status)
         for name, serves in self._others.items():
             await self._set([name], serves())
         await self._set([EMBEDDING], any(one.embed_queue.ready for one in self._collections))
