@@ -78,7 +78,7 @@ async def test_what_is_too_large_without_a_bound_is_refused_and_not_counted_as_a
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.collection.ListImages(collection_pb2.ListImagesRequest(page_size=500))
         found = refused(caught.value)
-        assert (found.code, "which is max_message_bytes; ask for less" in found.message) == (
+        assert (found.code, "which is max_message_bytes; ask for fewer images" in found.message) == (
             CODE.INVALID_ARGUMENT,
             True,
         )
