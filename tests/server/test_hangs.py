@@ -266,10 +266,10 @@ class TestWorkers:
         """With deadlines far below the limit, nobody is there any more when it has passed."""
         async with serve(make_toy(), limits=Limits(max_read_ms=300)) as served:
             disk.clear()
-            for _ in range(served.app._workers._threads):
+            # On a busy machine some deadlines pass before the call has reached a thread.
+            while not served.app.hangs.counts.get("workers"):
                 with pytest.raises(grpc.aio.AioRpcError):
                     await served.search.Search(search(one()), timeout=0.05)
-            await until(lambda: served.app.hangs.counts == {"workers": 1})
             disk.set()
             assert await code_of(served.neighbors(one(), 3)) is CODE.OK
 
