@@ -69,18 +69,11 @@ class Filter:
         return f"<Filter {text if len(text) <= 100 else text[:97] + '...'}>"
 
 
-class Column:
-    """A column of images: an attribute of the collection, or one of id, key, label, width, height, bytes and format.
+class Comparable:
+    """What is compared with a value by ==, !=, <, <=, > and >=, each of which makes a filter."""
 
-    It is compared by ==, !=, <, <=, > and >=. A column of bool is a filter itself.
-    """
-
+    # == makes a filter, so that nothing of this kind can be a key of a dict.
     __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, name: str) -> None:
-        if not isinstance(name, str) or not name:
-            raise InvalidArgumentError(f"The name of a column is a str, not {name!r}.")
-        self._name = checked_text(name)
 
     def __eq__(self, value: Value) -> Filter:  # type: ignore[override]
         return self._compared("=", value)
@@ -99,6 +92,28 @@ class Column:
 
     def __ge__(self, value: Value) -> Filter:
         return self._compared(">=", value)
+
+    def between(self, least: Value, most: Value) -> Filter:
+        """Whether it is from `least` to `most`, both included."""
+        return (self >= least) & (self <= most)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a column has a value for each image; write column('a').between(1, 3) for 1 <= a <= 3")
+
+    def _compared(self, sign: str, value: Value) -> Filter:
+        raise NotImplementedError
+
+
+class Column(Comparable):
+    """A column of images: an attribute of the collection, or one of id, key, label, width, height, bytes and format.
+
+    It is compared by ==, !=, <, <=, > and >=. A column of bool is a filter itself.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not isinstance(name, str) or not name:
+            raise InvalidArgumentError(f"The name of a column is a str, not {name!r}.")
+        self._name = checked_text(name)
 
     def isin(self, values: Iterable[Value]) -> Filter:
         """Whether it has one of some values; of no image when there is none."""
@@ -119,10 +134,6 @@ class Column:
         rest = [made(**{"in": message})] if message.texts or message.integers or message.numbers else []
         return made(any=filter_pb2.Filters(filters=[each.message for each in [*flags, *rest]]))
 
-    def between(self, least: Value, most: Value) -> Filter:
-        """Whether it is from `least` to `most`, both included."""
-        return (self >= least) & (self <= most)
-
     def has(self, text: str) -> Filter:
         """Whether a list has a text."""
         if not isinstance(text, str):
@@ -138,25 +149,26 @@ class Column:
         return made(present=filter_pb2.Present(column=self._name))
 
     def __and__(self, other: Where) -> Filter:
-        return (self == True) & other  # noqa: E712
+        return self._is_true() & other
 
     def __rand__(self, other: Where) -> Filter:
-        return _joined("all", other, self == True)  # noqa: E712
+        return _joined("all", other, self._is_true())
 
     def __or__(self, other: Where) -> Filter:
-        return (self == True) | other  # noqa: E712
+        return self._is_true() | other
 
     def __ror__(self, other: Where) -> Filter:
-        return _joined("any", other, self == True)  # noqa: E712
+        return _joined("any", other, self._is_true())
 
     def __invert__(self) -> Filter:
-        return ~(self == True)  # noqa: E712
-
-    def __bool__(self) -> bool:
-        raise TypeError("a column has a value for each image; write column('a').between(1, 3) for 1 <= a <= 3")
+        return ~self._is_true()
 
     def __repr__(self) -> str:
         return f"column({self._name!r})"
+
+    def _is_true(self) -> Filter:
+        """Whether a column of bool is true."""
+        return self._compared("=", True)
 
     def _compared(self, sign: str, value: Value) -> Filter:
         plain = plain_value(value)
@@ -186,7 +198,7 @@ def message_of(where: Where | None) -> filter_pb2.Filter | None:
     if where is None:
         return None
     if isinstance(where, Column):
-        return (where == True).message  # noqa: E712
+        return where._is_true().message
     return where.message if isinstance(where, Filter) else Filter(where).message
 
 

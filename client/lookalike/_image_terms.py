@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from lookalike._errors import InvalidArgumentError
-from lookalike._filters import SIGNS, Filter, checked_text, made, plain_value, several
+from lookalike._filters import SIGNS, Comparable, Filter, Value, checked_text, made, plain_value, several
 from lookalike._queries import as_int
 from lookalike.v1 import filter_pb2
 
 
-class _Number:
-    """Something that is compared with a number."""
+class _Number(Comparable):
+    """A number of an image that is compared: `field` of a filter, its message, and the bound in it."""
 
-    __hash__: Final = None  # type: ignore[assignment]
-
-    def __init__(self, message: type[Any], field: str, bound: str, name: dict[str, str], there: dict[str, str]) -> None:
-        self._message, self._field, self._bound, self._name, self._there = message, field, bound, name, there
-
-    def __eq__(self, value: float) -> Filter:  # type: ignore[override]
-        return self._compared("=", value)
-
-    def __ne__(self, value: float) -> Filter:  # type: ignore[override]
-        return self._compared("!=", value)
-
-    def __lt__(self, value: float) -> Filter:
-        return self._compared("<", value)
-
-    def __le__(self, value: float) -> Filter:
-        return self._compared("<=", value)
-
-    def __gt__(self, value: float) -> Filter:
-        return self._compared(">", value)
-
-    def __ge__(self, value: float) -> Filter:
-        return self._compared(">=", value)
-
-    def between(self, least: float, most: float) -> Filter:
-        """Whether it is from `least` to `most`, both included."""
-        return (self >= least) & (self <= most)
+    def __init__(self, message: type[Any], field: str, bound: str, name: dict[str, str]) -> None:
+        self._message, self._field, self._bound, self._name = message, field, bound, name
 
     def is_null(self) -> Filter:
         """Whether there is none."""
-        return ~made(present=filter_pb2.Present(**self._there))
+        return ~made(present=filter_pb2.Present(**self._name))
 
-    def __bool__(self) -> bool:
-        raise TypeError("it has a value for each image; compare it")
-
-    def _compared(self, sign: str, value: float) -> Filter:
+    def _compared(self, sign: str, value: Value) -> Filter:
         plain = plain_value(value)
         if isinstance(plain, (bool, str)):
             raise InvalidArgumentError(f"A {self._bound} is compared with a number, not with {value!r}.")
@@ -57,14 +30,20 @@ class _Number:
 
 
 class _Among:
-    """Something that is one of a few things."""
+    """Something that is one of a few things: `field` of a filter, its message, and the values in it."""
 
     __hash__: Final = None  # type: ignore[assignment]
 
     def __init__(
-        self, message: type[Any], field: str, values: str, name: dict[str, str], there: dict[str, str]
+        self,
+        message: type[Any],
+        field: str,
+        values: str,
+        name: dict[str, str],
+        checked: Callable[[object], int | str],
     ) -> None:
-        self._message, self._field, self._values, self._name, self._there = message, field, values, name, there
+        self._message, self._field, self._values, self._name = message, field, values, name
+        self._checked = checked
 
     def __eq__(self, value: object) -> Filter:  # type: ignore[override]
         return self.isin([value])
@@ -81,20 +60,23 @@ class _Among:
 
     def is_null(self) -> Filter:
         """Whether there is none."""
-        return ~made(present=filter_pb2.Present(**self._there))
+        return ~made(present=filter_pb2.Present(**self._name))
 
     def __bool__(self) -> bool:
         raise TypeError("it has a value for each image; compare it")
 
-    def _checked(self, value: object) -> int | str:
-        if self._field == "in_cluster":
-            number = as_int(value)
-            if number is None:
-                raise InvalidArgumentError(f"Clusters are integers, not {value!r}.")
-            return number
-        if not isinstance(value, str):
-            raise InvalidArgumentError(f"Classes are called by a str, not {value!r}.")
-        return checked_text(value)
+
+def _cluster_number(value: object) -> int:
+    number = as_int(value)
+    if number is None:
+        raise InvalidArgumentError(f"Clusters are integers, not {value!r}.")
+    return number
+
+
+def _class_name(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgumentError(f"Classes are called by a str, not {value!r}.")
+    return checked_text(value)
 
 
 def cluster(clustering: str = "") -> _Among:
@@ -104,7 +86,7 @@ def cluster(clustering: str = "") -> _Among:
     <Filter in_cluster { clustering: "toy/halves" clusters: 0 clusters: 1 }>
     """
     name = {"clustering": checked_text(clustering)}
-    return _Among(filter_pb2.InCluster, "in_cluster", "clusters", name, name)
+    return _Among(filter_pb2.InCluster, "in_cluster", "clusters", name, _cluster_number)
 
 
 def distance(clustering: str = "") -> _Number:
@@ -114,7 +96,7 @@ def distance(clustering: str = "") -> _Number:
     <Filter in_cluster { clustering: "toy/halves" distance { operator: OPERATOR_LESS value: 0.5 } }>
     """
     name = {"clustering": checked_text(clustering)}
-    return _Number(filter_pb2.InCluster, "in_cluster", "distance", name, name)
+    return _Number(filter_pb2.InCluster, "in_cluster", "distance", name)
 
 
 def predicted(model: str = "") -> _Among:
@@ -124,7 +106,7 @@ def predicted(model: str = "") -> _Among:
     <Filter predicted { model: "resnet152" classes: "tabby" }>
     """
     name = {"model": checked_text(model)}
-    return _Among(filter_pb2.Predicted, "predicted", "classes", name, name)
+    return _Among(filter_pb2.Predicted, "predicted", "classes", name, _class_name)
 
 
 def probability(model: str = "") -> _Number:
@@ -134,4 +116,4 @@ def probability(model: str = "") -> _Number:
     <Filter predicted { probability { operator: OPERATOR_GREATER value: 0.8 } }>
     """
     name = {"model": checked_text(model)}
-    return _Number(filter_pb2.Predicted, "predicted", "probability", name, name)
+    return _Number(filter_pb2.Predicted, "predicted", "probability", name)

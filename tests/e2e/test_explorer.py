@@ -40,7 +40,7 @@ LONG = {
     "church": "a_place_of_worship_of_which_somebody_wrote_down_all_there_is_to_say_before_giving_it_a_name",
 }
 STEPS = ["step0", "step10", "step100"]
-PATIENCE_MS = 60_000
+PATIENCE_MS = 150_000
 
 pytestmark = [
     pytest.mark.xdist_group("explorer"),

@@ -41,6 +41,11 @@ class SortedTexts:
                 high = middle
         return low, low < len(self) and self._bytes(low) == wanted
 
+    def row(self, text: str) -> int | None:
+        """Where a text is in the order that they were given in, or None."""
+        place, is_there = self.place(text)
+        return int(self._order[place]) if is_there else None
+
     @property
     def ranks(self) -> npt.NDArray[np.int64]:
         """The place of each text, in the order that they were given in."""

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from sklearn.metrics import silhouette_samples, silhouette_score
 from sklearn.metrics.pairwise import cosine_distances
 
+from lookalike import _metrics
 from lookalike_indexer.cli.build import build
 from lookalike_indexer.cli.choose_k import choose_k as choose_k_command
 from lookalike_indexer.cli.cluster import cluster
@@ -20,7 +21,7 @@ from lookalike_indexer.cli.oddballs import oddballs as oddballs_command
 from lookalike_indexer.cli.show import show
 from lookalike_indexer.cli.split import split as split_command
 from lookalike_indexer.clustering.rule import Rule
-from lookalike_indexer.collection import generations
+from lookalike_indexer.collection import generations, metrics
 from lookalike_indexer.collection.metrics import heading, metric_of, shared
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
@@ -244,3 +245,9 @@ def test_spaces_of_two_metrics_are_told_apart(view_by):
     assert shown.settings["metric"] == "by space"
     told = run(compare_command, "--collection", storage.root, "--strategies", "kmeans", "--clusters", 5)
     assert "metric  silhouette" in told
+
+
+def test_the_client_names_the_same_columns_as_the_commands():
+    # The client imports nothing of the indexer, so that both have the list.
+    for name in ("NAMES", "_MEASURED", "_OF_KMEANS"):
+        assert getattr(_metrics, name) == getattr(metrics, name)
