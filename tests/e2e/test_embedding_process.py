@@ -24,27 +24,35 @@ Server = tuple[subprocess.Popen[str], str]
 
 
 @pytest.fixture(scope="module")
-def start(collection: Path) -> Iterator[Callable[[], Server]]:
-    """Return a running server and its address. Tests share it until one ends it: a network loads slowly."""
-    started: list[Server] = []
+def start(collection: Path) -> Iterator[Callable[..., Server]]:
+    """Return a running server and its address. Tests share it until one ends it: a network loads slowly.
 
-    def running() -> Server:
-        if not started or started[-1][0].poll() is not None:
-            command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--grace", "300"]
-            command += ["--max-silence-ms", "10000"]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            assert process.stdout is not None
-            started.append((process, process.stdout.readline().split(" on ")[1].split(": ")[0]))
-        return started[-1]
+    With options, a server that has them.
+    """
+    started: list[tuple[tuple[str, ...], Server]] = []
+
+    def running(*options: str) -> Server:
+        if started and started[-1][1][0].poll() is None:
+            if not options or options == started[-1][0]:
+                return started[-1][1]
+            ended(started[-1][1])
+        command = [sys.executable, "-m", "lookalike", "serve", str(collection), "--port", "0", "--grace", "300"]
+        process = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        assert process.stdout is not None
+        started.append((options, (process, process.stdout.readline().split(" on ")[1].split(": ")[0])))
+        return started[-1][1]
+
+    def ended(server: Server) -> None:
+        server[0].terminate()
+        server[0].communicate(timeout=60)
 
     yield running
-    for process, _ in started:
-        process.terminate()
-        process.communicate(timeout=60)
+    for _, server in started:
+        ended(server)
 
 
 @pytest.fixture
-def server(start: Callable[[], Server]) -> Server:
+def server(start: Callable[..., Server]) -> Server:
     return start()
 
 
@@ -71,8 +79,10 @@ def test_another_network_is_started_when_its_process_dies(server: Server, pictur
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["by a call", "while nobody asks"])
-def test_another_network_is_started_when_its_process_hangs(server: Server, pictures: Path, asked: bool) -> None:
-    process, address = server
+def test_another_network_is_started_when_its_process_hangs(
+    start: Callable[..., Server], pictures: Path, asked: bool
+) -> None:
+    process, address = start("--max-silence-ms", "10000")
     with lookalike_client.Client(address, timeout=300) as client, grpc.insecure_channel(address) as channel:
         # Too large for a pipe, so that giving it to the process hangs as well.
         large = pictures.parent / "large.bmp"
