@@ -129,7 +129,7 @@ def test_accuracy_and_predictions_by_step_where_labels_stand_for_classes(checkpo
     # The gnu is no class of ImageNet.
     np.testing.assert_allclose(found.tables["steps"].column("accuracy").to_numpy(), [6 / 11, 1])
     assert "Accuracy went from 0.545 to 1.000." in found.findings
-    assert found.tables["map"].column("prediction").to_pylist() == ["class 0"] * 18 + ["class 1"] * 6
+    assert found.tables["map"].column("prediction").to_pylist() == ["tench"] * 18 + ["goldfish"] * 6
     mapped = evolution(View(CollectionReader.open(str(storage.root))), k=3, class_map={"gnu": ["goldfish"]})
     np.testing.assert_allclose(mapped.tables["steps"].column("accuracy").to_numpy(), [6 / 12, 1])
 
