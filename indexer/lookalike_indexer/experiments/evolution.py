@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.collection.metrics import NAMES, shared
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.class_map import class_map as map_classes
@@ -40,8 +41,9 @@ def evolution(
     Clusters of successive steps are matched so that as many images as can be
     stay together (Kuhn 1955, the Hungarian method); matched clusters are one
     track, and an image whose track changes has moved. Churn@k is the share of
-    an image's k nearest neighbours (cosine, among the sample) that it did not
-    have at the step before. Maps are two principal components, aligned to the
+    an image's k nearest neighbours (among the sample, by the metric of each
+    step's space, see `collection.metrics`) that it did not have at the step
+    before. Maps are two principal components, aligned to the
     step before by Procrustes analysis. A label's purity is the share of its
     images that lie in a cluster whose most frequent label it is.
 
@@ -75,10 +77,12 @@ def evolution(
         "sample": len(sampled),
         "seed": seed,
         "steps": [step.name for step in steps],
+        "metric": shared(each.metric for each in followed),
         "class_map": digest_of({label: list(names) for label, names in class_map.items()}) if class_map else "",
     }
     partial = partial_notes(view, [step.clustering for step in steps])
-    findings = (*_findings(tables, len(rows), len(sampled)), *partial)
+    measured = _metrics_told(followed)
+    findings = (*_findings(tables, len(rows), len(sampled)), measured, *partial)
     return Result("evolution", settings, tables, _figures(tables, len(rows)), findings)
 
 
@@ -126,6 +130,7 @@ def _steps_table(
             "step": now.step.name,
             "space": now.step.space,
             "clustering": now.step.clustering,
+            "metric": now.metric,
             "clusters": len(now.track_of),
             "purity": against.purity,
             "nmi": against.nmi,
@@ -247,6 +252,14 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
         figures[f"{name}_last"] = steps[-1][name]
     # What could not be measured, without labels or predictions, is no figure: neither here nor where it is stored.
     return {name: value for name, value in figures.items() if math.isfinite(value)}
+
+
+def _metrics_told(followed: list[Followed]) -> str:
+    used = list(dict.fromkeys(now.metric for now in followed))
+    if len(used) == 1:
+        return f"Neighbours and maps are by {NAMES[used[0]]} distance."
+    by = "; ".join(f"{NAMES[each]} at {', '.join(f.step.name for f in followed if f.metric == each)}" for each in used)
+    return f"Neighbours and maps are by the distance of each step's space: {by}."
 
 
 def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[str, ...]:

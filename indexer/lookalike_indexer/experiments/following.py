@@ -11,7 +11,10 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
 
+from lookalike_indexer.collection.metrics import metric_of
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.sampled import fitted
 from lookalike_indexer.experiments.steps import Step
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.indexing.exact import exact_search
@@ -31,8 +34,8 @@ class Followed:
 
     `clusters`, `tracks` and `predictions` (-1: none) are of shape (images,),
     `track_of` of shape (clusters,). `neighbours` (sample, k) are positions in
-    the sample, `positions` (sample, 2) the map; `disparity` is what
-    Procrustes analysis left, NaN at the first step.
+    the sample, by the `metric` of the space; `positions` (sample, 2) are the
+    map. `disparity` is what Procrustes analysis left, NaN at the first step.
     """
 
     step: Step
@@ -41,6 +44,7 @@ class Followed:
     track_of: Int32
     predictions: Int32
     neighbours: Int64
+    metric: Metric
     positions: Float64
     disparity: float
 
@@ -65,7 +69,8 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
     clusters = view.assigned(step.clustering).clusters[rows]
     count = view.reader.clustering(step.clustering).k
     track_of = matched(before.tracks, clusters, count) if before else np.arange(count, dtype=np.int32)
-    vectors = _unit_vectors(view, step.space, rows[sampled])
+    metric = metric_of(view.reader.manifest, step.space)
+    vectors = _vectors(view, step.space, rows[sampled], metric)
     positions, disparity = _aligned(_plane(vectors), before)
     return Followed(
         step=step,
@@ -73,7 +78,8 @@ def _followed(view: View, step: Step, rows: Int64, sampled: Int64, k: int, befor
         tracks=track_of[clusters],
         track_of=track_of,
         predictions=_predictions(view, step.model, rows),
-        neighbours=nearest_others(vectors, k),
+        neighbours=nearest_others(vectors, k, metric),
+        metric=metric,
         positions=positions,
         disparity=disparity,
     )
@@ -100,10 +106,10 @@ def churn(before: Int64, now: Int64) -> float:
     return float(1 - kept.mean())
 
 
-def nearest_others(vectors: Float32, k: int) -> Int64:
-    """The k < n nearest other rows of each unit vector (n, dim), nearest first, ties by row: (n, k)."""
+def nearest_others(vectors: Float32, k: int, metric: Metric) -> Int64:
+    """The k < n nearest other rows of each vector (n, dim), prepared for the metric, ties by row: (n, k)."""
     rows = np.arange(len(vectors))
-    found, _ = exact_search([(rows, vectors)], vectors, k + 1, "cosine")
+    found, _ = exact_search([(rows, vectors)], vectors, k + 1, metric)
     own = found == rows[:, None]
     # Where more than k copies come before it, a row does not find itself: then its last neighbour is one too many.
     own[~own.any(axis=1), -1] = True
@@ -111,8 +117,10 @@ def nearest_others(vectors: Float32, k: int) -> Int64:
     return others
 
 
-def _unit_vectors(view: View, space: str, rows: Int64) -> Float32:
-    return prepare(view.reader.vectors(space, np.searchsorted(view.space_rows(space), rows)), "cosine")
+def _vectors(view: View, space: str, rows: Int64, metric: Metric) -> Float32:
+    stored = view.reader.vectors(space, np.searchsorted(view.space_rows(space), rows))
+    vectors, _ = fitted(prepare(stored, metric), metric)
+    return vectors
 
 
 def _predictions(view: View, model: str, rows: Int64) -> Int32:
@@ -124,7 +132,7 @@ def _predictions(view: View, model: str, rows: Int64) -> Int32:
 
 
 def _plane(vectors: Float32) -> Float64:
-    """The first two principal components of unit vectors (n, dim): (n, 2); zeros where all are alike."""
+    """The first two principal components of vectors (n, dim): (n, 2); zeros where all are alike."""
     if all_alike(vectors):
         return np.zeros((len(vectors), 2))
     with one_thread():

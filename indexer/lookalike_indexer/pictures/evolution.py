@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from matplotlib.figure import Figure
 
+from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import OTHER, palette
@@ -38,7 +39,9 @@ def evolution_chart(result: Result, color: Color = "label") -> Figure:
     rows = -(-len(shown) // columns)
     figure = Figure(figsize=(10, 3.6 + 3.1 * rows), layout="constrained")
     lines, maps = figure.subfigures(2, 1, squeeze=False, height_ratios=[3.6, 3.1 * rows])[:, 0]
-    _draw_lines(lines.subplots(), steps, str(result.settings["model"]))
+    # A result that an earlier version stored does not say the metric.
+    metric = NAMES.get(str(result.settings.get("metric")))
+    _draw_lines(lines.subplots(), steps, str(result.settings["model"]), metric)
     axes = maps.subplots(rows, columns, squeeze=False).ravel()
     for axis in axes:
         axis.set_axis_off()
@@ -46,11 +49,13 @@ def evolution_chart(result: Result, color: Color = "label") -> Figure:
     return figure
 
 
-def _draw_lines(axis: Any, steps: dict[str, list[Any]], model: str) -> None:
+def _draw_lines(axis: Any, steps: dict[str, list[Any]], model: str, metric: str | None) -> None:
     places = range(len(steps["step"]))
     for column, told in _LINES.items():
         values = steps[column]
         if any(math.isfinite(value) for value in values):
+            if column == "churn" and metric:
+                told = f"{told} ({metric})"
             dashed = column in ("moved", "churn", "predictions_changed")
             axis.plot(places, values, marker="o", markersize=4, label=told, linestyle="--" if dashed else "-")
     axis.set_xticks(places, steps["step"], rotation=30 if len(steps["step"]) > 8 else 0)

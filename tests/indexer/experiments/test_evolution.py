@@ -11,10 +11,12 @@ from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.evolution import evolution, trace
 from lookalike_indexer.experiments.following import churn, matched
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.pictures.evolution import evolution_chart
 from lookalike_indexer.progress import Silent
 
 Checkpoints = Callable[..., View]
@@ -24,7 +26,9 @@ Checkpoints = Callable[..., View]
 def checkpoints(make_collection) -> Checkpoints:
     """A collection of the spaces net@NAME, each of the vectors given and clustered in two."""
 
-    def make(vectors: dict[str, np.ndarray], labels: Sequence[str | None], clusters: int = 2) -> View:
+    def make(
+        vectors: dict[str, np.ndarray], labels: Sequence[str | None], clusters: int = 2, metric: Metric = "cosine"
+    ) -> View:
         spaces, models = {}, {}
         for name, matrix in vectors.items():
             storage = make_collection(matrix, labels=labels, space=f"net@{name}")
@@ -34,7 +38,9 @@ def checkpoints(make_collection) -> Checkpoints:
         draft = dataclasses.replace(generations.require_latest(storage), spaces=spaces, models=models)
         draft = generations.complete(storage, draft)
         for space in spaces:
-            draft, _ = run_cluster(storage, draft, ClusterSettings(space, clusters, restarts=3), Silent())
+            draft, _ = run_cluster(
+                storage, draft, ClusterSettings(space, clusters, metric=metric, restarts=3), Silent()
+            )
         return View(CollectionReader(storage, generations.publish(storage, draft)))
 
     return make
@@ -93,12 +99,27 @@ def test_maps_of_a_turned_space_lie_on_each_other(checkpoints):
     assert "labels" not in found.tables
 
 
+@pytest.mark.parametrize(("metric", "name"), [("cosine", "cosine"), ("l2", "Euclidean")])
+def test_neighbours_are_by_the_metric_of_the_space_and_say_so(checkpoints, metric, name):
+    draw = np.random.default_rng(2)
+    vectors = draw.standard_normal((30, 3)).astype(np.float32)
+    longer = vectors * draw.uniform(0.2, 5, (30, 1)).astype(np.float32)
+    found = evolution(checkpoints({"1": vectors, "2": longer}, [None] * 30, metric=metric), k=5)
+    # Lengths are no difference by cosine.
+    assert (found.tables["steps"].column("churn").to_pylist()[1] > 0.2) == (metric == "l2")
+    assert found.settings["metric"] == metric
+    assert found.tables["steps"].column("metric").to_pylist() == [metric] * 2
+    assert f"Neighbours and maps are by {name} distance." in found.findings
+    legend = evolution_chart(found).subfigs[0].axes[0].get_legend()
+    assert f"new among the nearest neighbours ({name})" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_a_sample_is_said_and_the_same_by_seed(checkpoints):
     view = checkpoints({"1": two_groups([3]), "2": two_groups([4])}, [None] * 12)
     one, two = evolution(view, k=2, sample=6), evolution(view, k=2, sample=6)
     assert one.tables["map"].equals(two.tables["map"])
     assert one.tables["map"].num_rows == 12
-    assert "a random sample of 6 images" in one.findings[-1]
+    assert "a random sample of 6 images" in one.findings[-2]
     with pytest.raises(UsageError, match="-k 6 must be at least 1 and less than the 6 images"):
         evolution(view, k=6, sample=6)
 
