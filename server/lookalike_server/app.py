@@ -37,7 +37,7 @@ from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.place import choose_devices
 from lookalike_server.processes.embedding import OpenEmbedder
-from lookalike_server.processes.experiment_runner import Laboratory
+from lookalike_server.processes.experiment_runner import ExperimentRunner
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.served_collection import ServedCollection, Shared
@@ -92,7 +92,7 @@ EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].
 
 
 class App:
-    """A server: `start` it, ask `address`, `stop` it. Tests give other devices, another embedder and laboratory."""
+    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and processes."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class App:
         *,
         devices: Sequence[Device] | None = None,
         open_embedder: OpenEmbedder | None = None,
-        laboratory: Laboratory | None = None,
+        experiment_runner: ExperimentRunner | None = None,
         trust: Trust | None = None,
     ) -> None:
         self._settings = settings
@@ -113,7 +113,9 @@ class App:
         shared = Shared(settings, self._budget, devices, self._observatory, self.hangs)
         self._devices = devices
         first, *others = settings.collections
-        self.first = ServedCollection(first, shared, open_embedder=open_embedder, laboratory=laboratory, trust=trust)
+        self.first = ServedCollection(
+            first, shared, open_embedder=open_embedder, experiment_runner=experiment_runner, trust=trust
+        )
         self.collections = (
             self.first,
             *(ServedCollection(other, shared, open_embedder=open_embedder) for other in others),

@@ -23,8 +23,8 @@ from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
 from lookalike_server.processes.embedding_process import embedder_opener
-from lookalike_server.processes.experiment_runner import Equipment, Laboratory, ProcessLaboratory
-from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.experiment_queue import ExperimentQueue
+from lookalike_server.processes.experiment_runner import ExperimentRunner, ProcessExperimentRunner, RunnerConfig
 from lookalike_server.processes.hangs import Hangs
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.queries import Resolver
@@ -62,7 +62,7 @@ class ServedCollection:
         shared: Shared,
         *,
         open_embedder: OpenEmbedder | None = None,
-        laboratory: Laboratory | None = None,
+        experiment_runner: ExperimentRunner | None = None,
         trust: Trust | None = None,
     ) -> None:
         settings, budget = shared.settings, shared.budget
@@ -90,8 +90,8 @@ class ServedCollection:
             chosen, settings.placement, shared.devices, budget, shared.hangs.note
         )
         # Half of the processors, as the network has: searches keep the rest.
-        self.laboratory = laboratory or ProcessLaboratory(
-            Equipment(chosen.root, chosen.weights, budget.embed, chosen.limits), shared.hangs.note
+        self.experiment_runner = experiment_runner or ProcessExperimentRunner(
+            RunnerConfig(chosen.root, chosen.weights, budget.embed, chosen.limits), shared.hangs.note
         )
 
     async def load(self, *, required: bool = True) -> Exception | None:
@@ -110,7 +110,7 @@ class ServedCollection:
             failed = error
         self.current = Current(snapshot)
         self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._lane("embedding"))
-        self.experiments = ExperimentQueue(self.laboratory, self.limits)
+        self.experiments = ExperimentQueue(self.experiment_runner, self.limits)
         self.reloader = Reloader(self._root, self.loader, self.current, self.embed_queue, self._watch_s)
         if failed is not None:
             await self.reloader.note_failure(failed)

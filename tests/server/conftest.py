@@ -356,7 +356,7 @@ def serve() -> Serve:
         limits: Limits | None = None,
         devices: Sequence[Any] | None = None,
         open_embedder: Callable[[CollectionReader, str], Any] | None = None,
-        laboratory: Any = None,
+        experiment_runner: Any = None,
         listen: Listen | None = None,
         **settings: Any,
     ) -> AsyncIterator[Served]:
@@ -369,7 +369,7 @@ def serve() -> Serve:
             ),
             devices=devices,
             open_embedder=open_embedder or no_weights,
-            laboratory=laboratory,
+            experiment_runner=experiment_runner,
         )
         await app.start()
         try:

@@ -68,7 +68,7 @@ def steps(monkeypatch) -> Any:
     return steps
 
 
-class Laboratory:
+class ExperimentRunner:
     """Answers as large as a reply may be, at once."""
 
     hung = False
@@ -234,7 +234,7 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
         return steps.longest
 
     async with serve(
-        toy, laboratory=Laboratory(), open_embedder=lambda reader, space: make_embedder(toy), watch=3600
+        toy, experiment_runner=ExperimentRunner(), open_embedder=lambda reader, space: make_embedder(toy), watch=3600
     ) as served:
         with methods(served.app.address) as by_name:
             assert by_name.keys() == {name for name, _, _ in requests}, f"a method of {SERVICES} is not asked"

@@ -1,4 +1,4 @@
-"""The queue before the laboratory: what is run, what is not, and what is kept."""
+"""The queue before the experiment runner: what is run, what is not, and what is kept."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import pytest
 from lookalike_indexer.errors import NotFoundError
 from lookalike_server.common.errors import ExpiredError, OverloadedError
 from lookalike_server.common.limits import Limits
-from lookalike_server.processes.experiment_runner import Asked
-from lookalike_server.processes.experiments import KEPT_EACH, ExperimentQueue, Kept
+from lookalike_server.processes.experiment_queue import ENTRY_OVERHEAD_BYTES, ExperimentQueue, ResultCache
+from lookalike_server.processes.experiment_runner import ExperimentKey
 
 
 class Gated:
-    """A laboratory whose runs wait for `open`."""
+    """An experiment runner whose runs wait for `open`."""
 
     def __init__(self) -> None:
-        self.ran: list[Asked] = []
+        self.ran: list[ExperimentKey] = []
         self.open = threading.Event()
         self.closed = False
 
-    def answer(self, asked: Asked) -> bytes:
+    def answer(self, asked: ExperimentKey) -> bytes:
         self.ran.append(asked)
         assert self.open.wait(60)
         if asked.name == "wrong":
@@ -37,14 +37,14 @@ class Gated:
 
 
 @contextmanager
-def queue_of(laboratory: Gated, **limits: int) -> Iterator[ExperimentQueue]:
-    queue = ExperimentQueue(laboratory, Limits(**limits))
+def queue_of(experiment_runner: Gated, **limits: int) -> Iterator[ExperimentQueue]:
+    queue = ExperimentQueue(experiment_runner, Limits(**limits))
     try:
         yield queue
     finally:
-        laboratory.open.set()
+        experiment_runner.open.set()
         queue.close()
-    assert laboratory.closed
+    assert experiment_runner.closed
 
 
 async def until(condition) -> None:
@@ -54,93 +54,97 @@ async def until(condition) -> None:
 
 
 async def test_equal_calls_are_answered_by_one_run() -> None:
-    laboratory = Gated()
-    with queue_of(laboratory) as queue:
-        first = asyncio.ensure_future(queue.answer(Asked(1, "slow"), None))
-        await until(lambda: laboratory.ran)
-        equal = [asyncio.ensure_future(queue.answer(Asked(1, "matrix", (("k", 2),)), None)) for _ in range(4)]
-        other = asyncio.ensure_future(queue.answer(Asked(1, "matrix", (("k", 3),)), None))
+    experiment_runner = Gated()
+    with queue_of(experiment_runner) as queue:
+        first = asyncio.ensure_future(queue.answer(ExperimentKey(1, "slow"), None))
+        await until(lambda: experiment_runner.ran)
+        equal = [asyncio.ensure_future(queue.answer(ExperimentKey(1, "matrix", (("k", 2),)), None)) for _ in range(4)]
+        other = asyncio.ensure_future(queue.answer(ExperimentKey(1, "matrix", (("k", 3),)), None))
         await until(lambda: queue.waiting == 5)
-        laboratory.open.set()
+        experiment_runner.open.set()
         answers = await asyncio.gather(first, *equal, other)
     assert [answer.result for answer in answers] == [b"slow of 1"] + [b"matrix of 1"] * 5
-    assert laboratory.ran == [Asked(1, "slow"), Asked(1, "matrix", (("k", 2),)), Asked(1, "matrix", (("k", 3),))]
+    assert experiment_runner.ran == [
+        ExperimentKey(1, "slow"),
+        ExperimentKey(1, "matrix", (("k", 2),)),
+        ExperimentKey(1, "matrix", (("k", 3),)),
+    ]
 
 
 async def test_a_call_equal_to_the_one_that_runs_waits_for_it_alone() -> None:
-    laboratory = Gated()
-    with queue_of(laboratory) as queue:
-        first = asyncio.ensure_future(queue.answer(Asked(1, "matrix"), None))
-        await until(lambda: laboratory.ran)
-        second = asyncio.ensure_future(queue.answer(Asked(1, "matrix"), None))
+    experiment_runner = Gated()
+    with queue_of(experiment_runner) as queue:
+        first = asyncio.ensure_future(queue.answer(ExperimentKey(1, "matrix"), None))
+        await until(lambda: experiment_runner.ran)
+        second = asyncio.ensure_future(queue.answer(ExperimentKey(1, "matrix"), None))
         await until(lambda: queue.waiting == 1)
-        laboratory.open.set()
+        experiment_runner.open.set()
         assert [answer.result for answer in await asyncio.gather(first, second)] == [b"matrix of 1"] * 2
-    assert len(laboratory.ran) == 1
+    assert len(experiment_runner.ran) == 1
 
 
 async def test_more_than_may_wait_are_refused_at_once() -> None:
-    laboratory = Gated()
-    with queue_of(laboratory, max_experiments=2) as queue:
-        running = asyncio.ensure_future(queue.answer(Asked(1, "a"), None))
-        await until(lambda: laboratory.ran)
-        waiting = [asyncio.ensure_future(queue.answer(Asked(1, name), None)) for name in "bc"]
+    experiment_runner = Gated()
+    with queue_of(experiment_runner, max_experiments=2) as queue:
+        running = asyncio.ensure_future(queue.answer(ExperimentKey(1, "a"), None))
+        await until(lambda: experiment_runner.ran)
+        waiting = [asyncio.ensure_future(queue.answer(ExperimentKey(1, name), None)) for name in "bc"]
         await until(lambda: queue.waiting == 2)
         with pytest.raises(OverloadedError, match="experiments queue is full") as caught:
-            await queue.answer(Asked(1, "d"), None)
+            await queue.answer(ExperimentKey(1, "d"), None)
         assert caught.value.retry_after > 0
-        laboratory.open.set()
+        experiment_runner.open.set()
         await asyncio.gather(running, *waiting)
-        assert (await queue.answer(Asked(1, "d"), None)).result == b"d of 1"
+        assert (await queue.answer(ExperimentKey(1, "d"), None)).result == b"d of 1"
 
 
 async def test_what_expired_or_was_cancelled_while_it_waited_is_never_run() -> None:
-    laboratory = Gated()
-    with queue_of(laboratory) as queue:
-        running = asyncio.ensure_future(queue.answer(Asked(1, "a"), None))
-        await until(lambda: laboratory.ran)
-        late = asyncio.ensure_future(queue.answer(Asked(1, "late"), time.monotonic() - 1))
-        gone = asyncio.ensure_future(queue.answer(Asked(1, "gone"), None))
+    experiment_runner = Gated()
+    with queue_of(experiment_runner) as queue:
+        running = asyncio.ensure_future(queue.answer(ExperimentKey(1, "a"), None))
+        await until(lambda: experiment_runner.ran)
+        late = asyncio.ensure_future(queue.answer(ExperimentKey(1, "late"), time.monotonic() - 1))
+        gone = asyncio.ensure_future(queue.answer(ExperimentKey(1, "gone"), None))
         await until(lambda: queue.waiting == 2)
         gone.cancel()
         await asyncio.wait([gone])
-        laboratory.open.set()
+        experiment_runner.open.set()
         with pytest.raises(ExpiredError):
             await late
         await running
-    assert laboratory.ran == [Asked(1, "a")]
+    assert experiment_runner.ran == [ExperimentKey(1, "a")]
 
 
 async def test_an_error_reaches_everybody_and_is_not_kept() -> None:
-    laboratory = Gated()
-    laboratory.open.set()
-    with queue_of(laboratory) as queue:
+    experiment_runner = Gated()
+    experiment_runner.open.set()
+    with queue_of(experiment_runner) as queue:
         for _ in range(2):
             with pytest.raises(NotFoundError, match="no such thing"):
-                await queue.answer(Asked(1, "wrong"), None)
-        assert (await queue.answer(Asked(1, "right"), None)).result == b"right of 1"
-    assert [asked.name for asked in laboratory.ran] == ["wrong", "wrong", "right"]
+                await queue.answer(ExperimentKey(1, "wrong"), None)
+        assert (await queue.answer(ExperimentKey(1, "right"), None)).result == b"right of 1"
+    assert [asked.name for asked in experiment_runner.ran] == ["wrong", "wrong", "right"]
 
 
 async def test_what_was_answered_is_answered_again_until_the_next_generation() -> None:
-    laboratory = Gated()
-    laboratory.open.set()
-    with queue_of(laboratory) as queue:
+    experiment_runner = Gated()
+    experiment_runner.open.set()
+    with queue_of(experiment_runner) as queue:
         for generation in (1, 1, 2, 2, 1):
-            answer = await queue.answer(Asked(generation, "matrix"), None)
+            answer = await queue.answer(ExperimentKey(generation, "matrix"), None)
             assert answer.result == f"matrix of {generation}".encode()
-    assert [asked.generation for asked in laboratory.ran] == [1, 2, 1]
+    assert [asked.generation for asked in experiment_runner.ran] == [1, 2, 1]
 
 
 def test_no_more_bytes_are_kept_than_may_be() -> None:
-    kept = Kept(10 + 2 * KEPT_EACH)
+    kept = ResultCache(10 + 2 * ENTRY_OVERHEAD_BYTES)
     for name in "abc":
-        kept.add(Asked(1, name), b"1234")
-        kept.get(Asked(1, "a"))
-    assert [kept.get(Asked(1, name)) is not None for name in "abc"] == [True, False, True]
-    kept.add(Asked(1, "large"), b"x" * (11 + KEPT_EACH))
-    assert kept.get(Asked(1, "large")) is None
-    assert kept.get(Asked(1, "a")) is not None
-    assert kept.size == 2 * (4 + KEPT_EACH)
-    kept.add(Asked(2, "a"), b"12345")
-    assert (kept.size, kept.get(Asked(1, "a"))) == (5 + KEPT_EACH, None)
+        kept.add(ExperimentKey(1, name), b"1234")
+        kept.get(ExperimentKey(1, "a"))
+    assert [kept.get(ExperimentKey(1, name)) is not None for name in "abc"] == [True, False, True]
+    kept.add(ExperimentKey(1, "large"), b"x" * (11 + ENTRY_OVERHEAD_BYTES))
+    assert kept.get(ExperimentKey(1, "large")) is None
+    assert kept.get(ExperimentKey(1, "a")) is not None
+    assert kept.size == 2 * (4 + ENTRY_OVERHEAD_BYTES)
+    kept.add(ExperimentKey(2, "a"), b"12345")
+    assert (kept.size, kept.get(ExperimentKey(1, "a"))) == (5 + ENTRY_OVERHEAD_BYTES, None)

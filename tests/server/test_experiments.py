@@ -38,13 +38,13 @@ from lookalike_indexer.experiments.view import View
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.processes import result_encoding as tables
-from lookalike_server.processes.experiment_runner import Equipment, LocalLaboratory
+from lookalike_server.processes.experiment_runner import LocalExperimentRunner, RunnerConfig
 
 CODE = grpc.StatusCode
 
 
-def laboratory(toy: Any, limits: Limits | None = None) -> LocalLaboratory:
-    return LocalLaboratory(Equipment(str(toy.root), None, 1, limits or Limits()))
+def experiment_runner(toy: Any, limits: Limits | None = None) -> LocalExperimentRunner:
+    return LocalExperimentRunner(RunnerConfig(str(toy.root), None, 1, limits or Limits()))
 
 
 def view_of(toy: Any) -> View:
@@ -78,7 +78,7 @@ def same(message: pb.ExperimentResult, result: Result) -> None:
 
 
 async def test_the_matrix_is_that_of_the_function(toy, serve) -> None:
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         reply = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
         by_default = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
     same(reply.result, class_matrix(view_of(toy), "tiny/k5"))
@@ -93,7 +93,7 @@ async def test_the_matrix_is_that_of_the_function(toy, serve) -> None:
 
 async def test_an_image_is_explained_by_key_or_id(toy, serve) -> None:
     image_id = int(toy.ids[30])
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         by_id = await served.experiment.ExplainImage(
             pb.ExplainImageRequest(image=pb.ImageName(id=image_id), neighbours=3)
         )
@@ -161,7 +161,7 @@ async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> Non
             map2d(view, space="tiny", method="tsne", sample=100, seed=7),
         ),
     ]
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for method, request, expected in calls:
             reply = await getattr(served.experiment, method)(request)
             same(reply.result, expected)
@@ -173,7 +173,7 @@ async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(
         spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7
     )
     expected = compare(view_of(toy), spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7)
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         result = (await served.experiment.CompareSpaces(request)).result
         by_default = (await served.experiment.CompareSpaces(pb.CompareSpacesRequest())).result
     for table in (*result.tables, *by_default.tables):
@@ -198,21 +198,21 @@ async def test_the_steps_of_a_model_are_followed(toy, serve) -> None:
     steps = dataclasses.replace(draft, models=models, spaces=spaces, clusterings=clusterings, indexes={})
     generations.publish(storage, dataclasses.replace(steps, default_space="net@1"))
     request = pb.GetEvolutionRequest(model="net", neighbours=4, sample=90, seed=7)
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         reply = await served.experiment.GetEvolution(request)
     same(reply.result, evolution(view_of(toy), model="net", k=4, sample=90, seed=7))
     assert {figure.name: figure.value for figure in reply.result.figures}["steps"] == 2
 
 
 async def test_a_tree_needs_the_weights_of_the_model(toy, serve, refused) -> None:
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetDendrogram(pb.GetDendrogramRequest(most=5))
     assert refused(caught.value).code is CODE.FAILED_PRECONDITION
 
 
 async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused) -> None:
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for method, request, code, said in (
             ("ListOddballs", pb.ListOddballsRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
             ("SplitLabel", pb.SplitLabelRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
@@ -227,15 +227,15 @@ async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused
 
 
 async def test_the_same_question_is_answered_from_memory_until_the_next_generation(toy, serve) -> None:
-    class Counting(LocalLaboratory):
+    class Counting(LocalExperimentRunner):
         asked = 0
 
         def answer(self, asked):
             self.asked += 1
             return super().answer(asked)
 
-    counting = Counting(Equipment(str(toy.root), None, 1, Limits()))
-    async with serve(toy, laboratory=counting) as served:
+    counting = Counting(RunnerConfig(str(toy.root), None, 1, Limits()))
+    async with serve(toy, experiment_runner=counting) as served:
         first = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
         again = await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest(clustering="tiny/k5"))
         assert counting.asked == 1
@@ -252,14 +252,14 @@ async def test_the_same_question_is_answered_from_memory_until_the_next_generati
 async def test_searches_are_answered_while_an_experiment_runs(toy, serve) -> None:
     started, release = threading.Event(), threading.Event()
 
-    class Slow(LocalLaboratory):
+    class Slow(LocalExperimentRunner):
         def answer(self, asked):
             started.set()
             assert release.wait(60)
             return super().answer(asked)
 
-    slow = Slow(Equipment(str(toy.root), None, 1, Limits()))
-    async with serve(toy, laboratory=slow) as served:
+    slow = Slow(RunnerConfig(str(toy.root), None, 1, Limits()))
+    async with serve(toy, experiment_runner=slow) as served:
         running = asyncio.ensure_future(served.experiment.GetClassMatrix(pb.GetClassMatrixRequest()))
         assert await asyncio.to_thread(started.wait, 60)
         query = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5]))
@@ -318,11 +318,11 @@ WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
 
 
 async def test_wrong_calls_are_refused_before_any_work(toy, serve, refused) -> None:
-    class Idle(LocalLaboratory):
+    class Idle(LocalExperimentRunner):
         def answer(self, asked):
             raise AssertionError(f"{asked} was run")
 
-    async with serve(toy, laboratory=Idle(Equipment(str(toy.root), None, 1, Limits()))) as served:
+    async with serve(toy, experiment_runner=Idle(RunnerConfig(str(toy.root), None, 1, Limits()))) as served:
         for method, request, code, said in WRONG:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await getattr(served.experiment, method)(request)
@@ -334,7 +334,7 @@ CLASSES = pb.LabelClasses(label="label1", classes=["1", "2", "3"])
 
 
 async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
-    class Idle(LocalLaboratory):
+    class Idle(LocalExperimentRunner):
         def answer(self, asked):
             raise AssertionError(f"{asked} was run")
 
@@ -343,7 +343,9 @@ async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
     many = [pb.LabelClasses()] * 8
     image = pb.ImageName(id=5)
     long = pb.LabelClasses(label="x" * 100_000, classes=["1"])
-    async with serve(toy, laboratory=Idle(Equipment(str(toy.root), None, 1, limits)), limits=limits) as served:
+    async with serve(
+        toy, experiment_runner=Idle(RunnerConfig(str(toy.root), None, 1, limits)), limits=limits
+    ) as served:
         for method, request, said in (
             (
                 "GetClassAccuracies",
@@ -367,15 +369,15 @@ async def test_what_a_call_may_name_is_bounded(toy, serve, refused) -> None:
 
 
 async def test_what_callers_send_is_not_kept_and_what_they_get_up_to_a_bound(toy, serve) -> None:
-    class Same(LocalLaboratory):
+    class Same(LocalExperimentRunner):
         def answer(self, asked):
             return pb.ExperimentResult(findings=["x" * 1000]).SerializeToString()
 
     limits = Limits(max_kept_bytes=20_000)
     classes = [f"class {number}" for number in range(20_000)]
     observe = ObserveSettings(metrics_port=0)
-    laboratory = Same(Equipment(str(toy.root), None, 1, limits))
-    async with serve(toy, laboratory=laboratory, limits=limits, observe=observe) as served:
+    experiment_runner = Same(RunnerConfig(str(toy.root), None, 1, limits))
+    async with serve(toy, experiment_runner=experiment_runner, limits=limits, observe=observe) as served:
 
         async def ask(number: int) -> None:
             class_map = [pb.LabelClasses(label=f"label{number}", classes=classes)]
@@ -399,7 +401,7 @@ async def test_what_callers_send_is_not_kept_and_what_they_get_up_to_a_bound(toy
 async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, serve, refused) -> None:
     bare = make_toy(np.eye(4, dtype=np.float32), name="bare")
     by_id = pb.ImageName(id=5)
-    async with serve(bare, laboratory=laboratory(bare)) as served:
+    async with serve(bare, experiment_runner=experiment_runner(bare)) as served:
         for method, request, said in (
             ("GetClassMatrix", pb.GetClassMatrixRequest(), "The space tiny has no clustering; make one with"),
             ("GetClassAccuracies", pb.GetClassAccuraciesRequest(), "No model of the collection bare keeps predictions"),
@@ -414,7 +416,7 @@ async def test_a_collection_without_labels_predictions_or_clusterings(make_toy, 
 
 async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, serve, refused) -> None:
     by_id = pb.ImageName(id=5)
-    async with serve(toy, laboratory=laboratory(toy)) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for request, code, said in (
             (pb.GetAttributionRequest(image=by_id, class_index=1000), CODE.INVALID_ARGUMENT, "classes 0 to 999"),
             (pb.GetAttributionRequest(image=pb.ImageName(id=7)), CODE.NOT_FOUND, "cannot be read any more"),
@@ -429,7 +431,7 @@ async def test_an_attribution_needs_the_weights_and_a_class_that_there_is(toy, s
 
 async def test_an_answer_with_too_many_rows_is_refused(toy, serve, refused) -> None:
     limits = Limits(max_table_rows=4)
-    async with serve(toy, laboratory=laboratory(toy, limits), limits=limits) as served:
+    async with serve(toy, experiment_runner=experiment_runner(toy, limits), limits=limits) as served:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await served.experiment.GetClassMatrix(pb.GetClassMatrixRequest())
     assert refused(caught.value).code == CODE.INVALID_ARGUMENT

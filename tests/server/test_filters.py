@@ -317,7 +317,7 @@ class TestKeptMatches:
         assert kept.nbytes == 2024 + 900
 
 
-class Laboratory:
+class ExperimentRunner:
     """Stands for the process of the experiments: tells what it is asked."""
 
     hung = False
@@ -334,17 +334,17 @@ class Laboratory:
 
 
 async def test_experiments_get_the_filter_as_a_text(shop, serve, refused) -> None:
-    laboratory = Laboratory()
+    experiment_runner = ExperimentRunner()
     either = filter_pb2.Filters(filters=[text("stock < 5"), compare("price", integer=3)])
     other = filter_pb2.Filters(filters=[compare("price", integer=3), text("stock < 5")])
-    async with serve(shop, laboratory=laboratory) as served:
+    async with serve(shop, experiment_runner=experiment_runner) as served:
         ask = served.experiment
         await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=either)))
         # In another order it is the same call, which is answered already.
         await ask.GetClassMatrix(experiment_pb2.GetClassMatrixRequest(filter=Filter(any=other)))
         await ask.ListOddballs(experiment_pb2.ListOddballsRequest(filter=text("stock < 5")))
         await ask.GetMap(experiment_pb2.GetMapRequest(filter=text("stock < 5")))
-        given = [dict(asked.arguments)["where"] for asked in laboratory.asked]
+        given = [dict(asked.arguments)["where"] for asked in experiment_runner.asked]
         assert given == ["price < 3 or stock < 5", "stock < 5", "stock < 5"]
         long = among("key", texts=[f"{i:090}" for i in range(1000)])
         for wrong, field in ((text("prize < 3"), "filter.text"), (long, "filter")):

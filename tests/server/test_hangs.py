@@ -62,7 +62,7 @@ class TestExperiments:
 
     @staticmethod
     def process(served: Any) -> Any:
-        return served.app.first.laboratory._child._process
+        return served.app.first.experiment_runner._worker._process
 
     async def test_a_process_that_hangs_is_killed_and_another_answers(self, make_toy, serve, refused) -> None:
         async with serve(make_toy(clusters=3), limits=self.LIMITS) as served:

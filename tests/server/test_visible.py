@@ -28,7 +28,7 @@ CODE = grpc.StatusCode
 
 
 class Telling:
-    """A laboratory whose every answer names a path."""
+    """An experiment runner whose every answer names a path."""
 
     hung = False
 
@@ -131,7 +131,7 @@ def telling(make_toy, serve, tmp_path):
             toy,
             weights=str(weights),
             open_embedder=no_weights,
-            laboratory=Telling(str(toy.root)),
+            experiment_runner=Telling(str(toy.root)),
             listen=Listen(port=0, **listen),
         ) as served:
             part = toy.root / space.parts[2]

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _RUN_S = 0.5
 
 # A network that is still loading when the server ends is not waited for longer.
-_PATIENCE_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 
 # Trying to open a network takes seconds of a processor, and whoever watches a server asks what it can do every few.
 _REMEMBERED_S = 60.0
@@ -205,7 +205,7 @@ class EmbedQueue:
     def close(self) -> None:
         """End the thread and close the networks. Waits for the batch that is being embedded: not for the event loop."""
         self._batcher.close()
-        self._batcher.join(_PATIENCE_S)
+        self._batcher.join(_CLOSE_TIMEOUT_S)
         for embedder in self._embedders.values():
             embedder.close()
         self._embedders.clear()

@@ -21,14 +21,14 @@ from lookalike_server.common.settings import CollectionSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import Embedder, OpenEmbedder
-from lookalike_server.processes.worker_process import Child, OnHang, Role
+from lookalike_server.processes.worker_process import OnHang, WorkerProcess, WorkerSpec
 
 # A picture's decoder is ended after this time by the process itself, so that pictures can make a batch take as long.
 _DECODING_S = 10.0
 
 
 @dataclass(frozen=True)
-class Opening:
+class EmbedderConfig:
     """What the process needs to know to open the network of one space; see QueryEmbedder.open."""
 
     root: str
@@ -47,21 +47,22 @@ class ProcessEmbedder:
     take; `on_hang` as in worker_process.py.
     """
 
-    def __init__(self, opening: Opening, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
+    def __init__(self, config: EmbedderConfig, silence_s: float, limit_s: float, on_hang: OnHang) -> None:
         """Start the process and wait for its network. Errors are those of QueryEmbedder.open."""
         self._limit_s = limit_s
-        self._child = Child(Role("embedding", "embeds pictures", _opened, opening, silence_s=silence_s), on_hang)
-        self.fingerprint: str = self._child.ask(None, limit_s)
+        spec = WorkerSpec("embedding", "embeds pictures", _opened, config, silence_s=silence_s)
+        self._worker = WorkerProcess(spec, on_hang)
+        self.fingerprint: str = self._worker.ask(None, limit_s)
 
     @property
     def alive(self) -> bool:
         """Whether the process is there."""
-        return self._child.alive
+        return self._worker.alive
 
     @property
     def hung(self) -> bool:
         """Whether the process is there and gives no sign of life."""
-        return self._child.hung
+        return self._worker.hung
 
     def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
         """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
@@ -69,12 +70,12 @@ class ProcessEmbedder:
         DeviceError: the process ended, or had hung and was killed; the next
         call starts another.
         """
-        embedded: Embedded = self._child.ask(files, self._limit_s + len(files) * _DECODING_S)
+        embedded: Embedded = self._worker.ask(files, self._limit_s + len(files) * _DECODING_S)
         return embedded
 
     def close(self) -> None:
         """End the process; what it was doing is lost."""
-        self._child.close()
+        self._worker.close()
 
 
 def embedder_opener(
@@ -86,24 +87,24 @@ def embedder_opener(
 
     def open_embedder(reader: CollectionReader, space: str) -> Embedder:
         generation = reader.manifest.generation
-        opening = Opening(chosen.root, generation, space, device, chosen.weights, budget.embed, limits.images)
-        return ProcessEmbedder(opening, limits.max_silence_ms / 1000, limits.max_embed_ms / 1000, on_hang)
+        config = EmbedderConfig(chosen.root, generation, space, device, chosen.weights, budget.embed, limits.images)
+        return ProcessEmbedder(config, limits.max_silence_ms / 1000, limits.max_embed_ms / 1000, on_hang)
 
     return open_embedder
 
 
 @contextmanager
-def _opened(opening: Opening) -> Iterator[Callable[[Sequence[bytes | Boxed] | None], Any]]:
+def _opened(config: EmbedderConfig) -> Iterator[Callable[[Sequence[bytes | Boxed] | None], Any]]:
     """The process: answers files with their embeddings, and None with the fingerprint of its network."""
     from lookalike_indexer.embedding.query import QueryEmbedder
 
     embedder = QueryEmbedder.open(
-        CollectionReader.open(opening.root, opening.generation),
-        opening.space,
-        device=opening.device,
-        weights_file=opening.weights,
-        threads=opening.threads,
-        limits=opening.limits,
+        CollectionReader.open(config.root, config.generation),
+        config.space,
+        device=config.device,
+        weights_file=config.weights,
+        threads=config.threads,
+        limits=config.limits,
     )
     with embedder:
         yield lambda files: embedder.fingerprint if files is None else embedder.timed(files)

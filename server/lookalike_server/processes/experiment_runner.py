@@ -26,7 +26,7 @@ from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.common.errors import ExpiredError
 from lookalike_server.common.limits import Limits
 from lookalike_server.processes import result_encoding as tables
-from lookalike_server.processes.worker_process import Child, HungError, OnHang, Role
+from lookalike_server.processes.worker_process import HungError, OnHang, WorkerProcess, WorkerSpec
 
 # The modules are imported when they are first asked for: scikit-learn takes a second.
 EXPERIMENTS: Final = {
@@ -55,7 +55,7 @@ _SILENCE = 6
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExperimentKey:
     """What is to be found out of a generation: equal ones have equal answers.
 
     `name` is a function of EXPERIMENTS, or ATTRIBUTION; `arguments` are those
@@ -76,7 +76,7 @@ class Asked:
         return hashlib.sha256(spelled.encode()).digest()
 
 
-class Laboratory(Protocol):
+class ExperimentRunner(Protocol):
     """Runs experiments, one at a time."""
 
     @property
@@ -84,7 +84,7 @@ class Laboratory(Protocol):
         """Whether it gives no sign of life; from any thread."""
         ...
 
-    def answer(self, asked: Asked) -> bytes:
+    def answer(self, key: ExperimentKey) -> bytes:
         """A serialised ExperimentResult, or GetAttributionResponse. Errors are those of the experiment."""
         ...
 
@@ -92,7 +92,7 @@ class Laboratory(Protocol):
 
 
 @dataclass(frozen=True)
-class Equipment:
+class RunnerConfig:
     """What the process needs to know: the collection's folder, where weights lie if not where they were, threads."""
 
     root: str
@@ -101,37 +101,37 @@ class Equipment:
     limits: Limits
 
 
-class LocalLaboratory:
+class LocalExperimentRunner:
     """Runs experiments where it is; to be used by one thread.
 
     One generation's columns are held; those of another take their place.
     """
 
-    def __init__(self, equipment: Equipment) -> None:
-        self._equipment = equipment
-        self._storage = Storage(equipment.root)
+    def __init__(self, config: RunnerConfig) -> None:
+        self._config = config
+        self._storage = Storage(config.root)
         self._held: tuple[tuple[int, Stamp], View] | None = None
         self._attributions: Any = None
 
     @property
     def hung(self) -> bool:
-        """False: it runs where it is asked."""
+        """False: it runs in the process of its caller."""
         return False
 
-    def answer(self, asked: Asked) -> bytes:
-        """Errors: see Laboratory."""
-        view, arguments = self._view_of(asked.generation), dict(asked.arguments)
-        if asked.name == ATTRIBUTION:
+    def answer(self, key: ExperimentKey) -> bytes:
+        """Errors: see ExperimentRunner."""
+        view, arguments = self._view_of(key.generation), dict(key.arguments)
+        if key.name == ATTRIBUTION:
             return self._attribution(view, arguments)
         for name in arguments.keys() & _MAPPINGS:
             arguments[name] = dict(arguments[name])
-        if asked.name in _OF_WEIGHTS:
-            arguments["weights_file"] = self._equipment.weights
-        module = importlib.import_module(EXPERIMENTS[asked.name])
-        experiment: Callable[..., Result] = getattr(module, asked.name)
-        with threadpoolctl.threadpool_limits(self._equipment.threads):
+        if key.name in _OF_WEIGHTS:
+            arguments["weights_file"] = self._config.weights
+        module = importlib.import_module(EXPERIMENTS[key.name])
+        experiment: Callable[..., Result] = getattr(module, key.name)
+        with threadpoolctl.threadpool_limits(self._config.threads):
             result = experiment(view, **arguments)
-        answer: bytes = tables.checked(result, self._equipment.limits).SerializeToString()
+        answer: bytes = tables.checked(result, self._config.limits).SerializeToString()
         return answer
 
     def _attribution(self, view: View, arguments: dict[str, Any]) -> bytes:
@@ -139,7 +139,7 @@ class LocalLaboratory:
             # Here, because it loads torch.
             from lookalike_server.processes.attribution import Attributions
 
-            self._attributions = Attributions(self._equipment.weights, self._equipment.threads)
+            self._attributions = Attributions(self._config.weights, self._config.threads)
         answer: bytes = self._attributions.attribution(view, **arguments).SerializeToString()
         return answer
 
@@ -152,32 +152,33 @@ class LocalLaboratory:
         if self._held is None or self._held[0] != wanted:
             # First let go of the other one's columns.
             self._held = None
-            self._held = (wanted, View(CollectionReader.open(self._equipment.root, generation)))
+            self._held = (wanted, View(CollectionReader.open(self._config.root, generation)))
         return self._held[1]
 
 
-class ProcessLaboratory:
-    """A laboratory in another process, started when it is first asked; to be used by one thread."""
+class ProcessExperimentRunner:
+    """An experiment runner in another process, started when it is first asked; to be used by one thread."""
 
-    def __init__(self, equipment: Equipment, on_hang: OnHang = lambda what, sentence: None) -> None:
-        limits = equipment.limits
+    def __init__(self, config: RunnerConfig, on_hang: OnHang = lambda what, sentence: None) -> None:
+        limits = config.limits
         self._limit_s = limits.max_experiment_ms / 1000
         # Its libraries hold the interpreter's lock for longer than a network does.
         silence_s = limits.max_silence_ms / 1000 * _SILENCE
-        self._child = Child(Role("experiments", "runs experiments", _opened, equipment, _NICENESS, silence_s), on_hang)
+        spec = WorkerSpec("experiments", "runs experiments", _opened, config, _NICENESS, silence_s)
+        self._worker = WorkerProcess(spec, on_hang)
 
     @property
     def hung(self) -> bool:
         """Whether the process is there and gives no sign of life."""
-        return self._child.hung
+        return self._worker.hung
 
-    def answer(self, asked: Asked) -> bytes:
-        """Errors: see Laboratory. DeviceError: the process ended; the next call starts another.
+    def answer(self, key: ExperimentKey) -> bytes:
+        """Errors: see ExperimentRunner. DeviceError: the process ended; the next call starts another.
 
         ExpiredError: the experiment took longer than `max_experiment_ms`.
         """
         try:
-            answer: bytes = self._child.ask(asked, self._limit_s)
+            answer: bytes = self._worker.ask(key, self._limit_s)
         except HungError as error:
             if not error.late:
                 raise
@@ -189,10 +190,10 @@ class ProcessLaboratory:
 
     def close(self) -> None:
         """End the process; what it was doing is lost."""
-        self._child.close()
+        self._worker.close()
 
 
 @contextmanager
-def _opened(equipment: Equipment) -> Iterator[Callable[[Asked], bytes]]:
+def _opened(config: RunnerConfig) -> Iterator[Callable[[ExperimentKey], bytes]]:
     sleep_while_waiting()
-    yield LocalLaboratory(equipment).answer
+    yield LocalExperimentRunner(config).answer

@@ -18,12 +18,12 @@ from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_server.processes.watchdog import Watchdog, beat
 
-_PATIENCE_S = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 # Importing a library from a cold disk holds the interpreter's lock, and so the pulse, for many seconds.
 _OPENING_SILENCE = 6
 
 Answer = Callable[[Any], Any]
-# Is told what hung, such as the name of a role, and a sentence about it.
+# Is told what hung, such as the name of a specification, and a sentence about it.
 OnHang = Callable[[str, str], None]
 
 
@@ -36,34 +36,34 @@ class HungError(DeviceError):
 
 
 @dataclass(frozen=True)
-class Role:
-    """What a process is for.
+class WorkerSpec:
+    """The task of a worker process.
 
-    `opened` is a module's function, since the process has to import it: it
-    takes `opening` and is entered for as long as the process lives, giving
-    what answers. `does` ends a sentence; `niceness` is how far the process
+    `open` is a module's function, since the process has to import it: it
+    takes `argument` and is entered for as long as the process lives, giving
+    what answers. `purpose` ends a sentence; `niceness` is how far the process
     steps back behind others. It is killed when it gives no sign of life for
     `silence_s` seconds, six times as many while it opens, or opens for longer
     than `opening_s`.
     """
 
     name: str
-    does: str
-    opened: Callable[[Any], AbstractContextManager[Answer]]
-    opening: Any
+    purpose: str
+    open: Callable[[Any], AbstractContextManager[Answer]]
+    argument: Any
     niceness: int = 0
     silence_s: float = 10.0
     opening_s: float = 300.0
 
 
-class Child:
-    """A process in its role, started when it is first asked, and again when it has died; to be used by one thread.
+class WorkerProcess:
+    """A process with one task, started when it is first asked, and again when it has died; to be used by one thread.
 
-    `on_hang` is told the role's name and a sentence when the process has hung, before it is killed.
+    `on_hang` is told the name in the specification and a sentence when the process has hung, before it is killed.
     """
 
-    def __init__(self, role: Role, on_hang: OnHang = lambda what, sentence: None) -> None:
-        self._role = role
+    def __init__(self, spec: WorkerSpec, on_hang: OnHang = lambda what, sentence: None) -> None:
+        self._spec = spec
         self._on_hang = on_hang
         self._process: SpawnProcess | None = None
         self._watchdog: Watchdog | None = None
@@ -86,7 +86,7 @@ class Child:
         return watchdog is not None and watchdog.suspects and self.alive
 
     def ask(self, question: object, limit_s: float) -> Any:
-        """The answer, within `limit_s` seconds. Errors are those of `opened` and of the answer.
+        """The answer, within `limit_s` seconds. Errors are those of `open` and of the answer.
 
         DeviceError: the process ended; HungError: it was killed. The next
         question starts another.
@@ -107,7 +107,7 @@ class Child:
             return
         # Its loop ends when the connection does.
         self._connection.close()
-        self._process.join(_PATIENCE_S)
+        self._process.join(_CLOSE_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
@@ -117,14 +117,14 @@ class Child:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         beats = context.RawValue(ctypes.c_ulonglong)
-        role = self._role
+        spec = self._spec
         # No daemon: those may have no children, and it may want some. Its lifeline ends it with us.
-        self._process = context.Process(target=_run, args=(theirs, beats, role), name=role.name)
+        self._process = context.Process(target=_run, args=(theirs, beats, spec), name=spec.name)
         self._process.start()
         theirs.close()
-        watchdog = self._watchdog = Watchdog(self._process, beats, role.silence_s, self._tell)
+        watchdog = self._watchdog = Watchdog(self._process, beats, spec.silence_s, self._tell)
         try:
-            with watchdog.within(role.opening_s, role.silence_s * _OPENING_SILENCE):
+            with watchdog.within(spec.opening_s, spec.silence_s * _OPENING_SILENCE):
                 self._receive(watchdog)
         except Exception:
             # It ends by itself; another attempt is another process.
@@ -137,7 +137,7 @@ class Child:
             answer = self._connection.recv()
         except (EOFError, OSError) as error:
             self.close()
-            what = f"The process that {self._role.does}"
+            what = f"The process that {self._spec.purpose}"
             if watchdog.verdict:
                 raise HungError(
                     f"{what} {watchdog.verdict} and was killed; another is started, ask again.", watchdog.late
@@ -148,10 +148,10 @@ class Child:
         return answer
 
     def _tell(self, why: str) -> None:
-        self._on_hang(self._role.name, f"The process that {self._role.does} {why}: it is killed, and another started.")
+        self._on_hang(self._spec.name, f"The process that {self._spec.purpose} {why}: it is killed and replaced.")
 
 
-def _run(connection: Connection, beats: ctypes.c_ulonglong, role: Role) -> None:
+def _run(connection: Connection, beats: ctypes.c_ulonglong, spec: WorkerSpec) -> None:
     """The process: open, say so, then answer until the connection ends. Errors are answers, too."""
     beat(beats)
     end_with_parent()
@@ -159,10 +159,10 @@ def _run(connection: Connection, beats: ctypes.c_ulonglong, role: Role) -> None:
     # this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.nice(role.niceness)
+    os.nice(spec.niceness)
     with contextlib.ExitStack() as stack:
         try:
-            answer = stack.enter_context(role.opened(role.opening))
+            answer = stack.enter_context(spec.open(spec.argument))
         except Exception as error:
             connection.send(_sendable(error))
             return

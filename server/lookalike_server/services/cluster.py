@@ -27,7 +27,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.services import filtering, replies
-from lookalike_server.services.filtering import Asked, fitting
+from lookalike_server.services.filtering import RequestedColumns, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, served
 from lookalike_server.services.request_checks import check_names, check_reply
@@ -81,7 +81,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
         if request.HasField("filter"):
             matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
         members = request.members if isinstance(request, cluster_pb2.GetMembershipRequest) else 0
-        return _Shown(matches, Asked.of(snapshot, request.fields, self._limits), members)
+        return _Shown(matches, RequestedColumns.of(snapshot, request.fields, self._limits), members)
 
     async def _new(
         self,
@@ -182,7 +182,7 @@ class _Shown:
     """What a call wants to see of clusters: so many members, those that match, with some columns."""
 
     matches: Matches | None
-    asked: Asked
+    asked: RequestedColumns
     members: int
 
 

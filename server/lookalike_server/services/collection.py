@@ -21,7 +21,7 @@ from lookalike_server.generation.current import Current
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.services import filtering, replies
-from lookalike_server.services.filtering import Asked, fitting
+from lookalike_server.services.filtering import RequestedColumns, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import Stopwatch, served
 
@@ -62,7 +62,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 kind, f"The call names {len(wanted)} images; it must name 1 to {self._limits.max_page_size}."
             )
         with self._current.lease() as snapshot:
-            asked = Asked.of(snapshot, request.fields, self._limits)
+            asked = RequestedColumns.of(snapshot, request.fields, self._limits)
 
             def found() -> bytes:
                 columns = snapshot.columns
@@ -86,7 +86,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             columns = snapshot.columns
-            asked = Asked.of(snapshot, request.fields, self._limits)
+            asked = RequestedColumns.of(snapshot, request.fields, self._limits)
             listed: Int64 | RowsWithLabel | None = columns.rows_with_label(request.label) if request.label else None
             spreads = request.order == collection_pb2.IMAGE_ORDER_SPREAD
             named = f"images/{'spread' if spreads else 'id'}/{request.label}"

@@ -17,8 +17,8 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
-from lookalike_server.processes.experiment_runner import ATTRIBUTION, Asked
-from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.experiment_queue import ExperimentQueue
+from lookalike_server.processes.experiment_runner import ATTRIBUTION, ExperimentKey
 from lookalike_server.services import stored_results
 from lookalike_server.services.replies import Stopwatch, deadline_of, served, within
 from lookalike_server.services.request_checks import check_names
@@ -245,10 +245,10 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
                 "This server runs no experiments; start it without --no-experiments, or run the command of the "
                 "experiment on the collection."
             )
-        asked = Asked(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
+        key = ExperimentKey(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
         # Kept with it. Callers may send a long label, or many.
-        await self._workers.run(lambda: asked.digest)
-        answer = await self._queue.answer(asked, deadline_of(context))
+        await self._workers.run(lambda: key.digest)
+        answer = await self._queue.answer(key, deadline_of(context))
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
         return answer.result
 

@@ -37,14 +37,14 @@ def matching(snapshot: Snapshot, clustering: Clustering, matches: Matches | None
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedColumns:
     """The columns that a call asks for."""
 
     snapshot: Snapshot
     names: list[str]
 
     @classmethod
-    def of(cls, snapshot: Snapshot, names: Iterable[str], limits: Limits, field: str = "fields") -> Asked:
+    def of(cls, snapshot: Snapshot, names: Iterable[str], limits: Limits, field: str = "fields") -> RequestedColumns:
         """ArgumentError: too many, or an unknown one."""
         return cls(snapshot, columns_asked(names, snapshot.filters.columns, limits, field))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lookalike import wire
 from lookalike.v1 import search_pb2
 from lookalike_server.generation.spaces import Space
-from lookalike_server.services.filtering import Asked
+from lookalike_server.services.filtering import RequestedColumns
 
 Int64 = npt.NDArray[np.int64]
 
@@ -20,7 +20,7 @@ class NeighborColumns:
     """What a call wants of each neighbour besides ids, distances and texts."""
 
     space: Space
-    asked: Asked
+    asked: RequestedColumns
     vectors: bool
 
     def put(self, neighbors: search_pb2.Neighbors, rows: Int64) -> None:

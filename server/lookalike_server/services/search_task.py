@@ -15,7 +15,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.query import examples
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.search.effort import Effort, Plan
-from lookalike_server.services.filtering import Asked
+from lookalike_server.services.filtering import RequestedColumns
 from lookalike_server.services.neighbor_columns import NeighborColumns
 from lookalike_server.services.reply_writer import texts_of
 from lookalike_server.services.request_checks import check_reply
@@ -91,12 +91,12 @@ def effort_of(request: search_pb2.SearchRequest) -> Effort:
     )
 
 
-def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> Asked:
+def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:
     """The columns of neighbours that are asked for, the one that they are grouped by among them."""
     if not request.HasField("grouping"):
-        return Asked.of(snapshot, request.fields.attributes, limits, "fields.attributes")
+        return RequestedColumns.of(snapshot, request.fields.attributes, limits, "fields.attributes")
     names = [*request.fields.attributes, request.grouping.column]
-    return Asked.of(snapshot, names, limits, "grouping.column")
+    return RequestedColumns.of(snapshot, names, limits, "grouping.column")
 
 
 def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:

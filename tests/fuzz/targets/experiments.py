@@ -18,8 +18,8 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.processes.embedding import Embedder, EmbedQueue
-from lookalike_server.processes.experiment_runner import Equipment, LocalLaboratory
-from lookalike_server.processes.experiments import ExperimentQueue
+from lookalike_server.processes.experiment_queue import ExperimentQueue
+from lookalike_server.processes.experiment_runner import LocalExperimentRunner, RunnerConfig
 from lookalike_server.query.reload import Reloader
 from lookalike_server.services.collection_list import CollectionList
 from lookalike_server.services.experiments import ExperimentServicer
@@ -41,7 +41,7 @@ def _methods() -> Methods:
     workers = Workers(1, _LIMITS.max_queue)
     networks = EmbedQueue(_no_network, _LIMITS)
     # In this process, so that what an experiment does not expect is found.
-    experiments = ExperimentQueue(LocalLaboratory(Equipment(root, None, 1, _LIMITS)), _LIMITS)
+    experiments = ExperimentQueue(LocalExperimentRunner(RunnerConfig(root, None, 1, _LIMITS)), _LIMITS)
     reloader = Reloader(root, loader, current, networks, 3600)
     names = CollectionNames(["toys"])
     server = routed(

@@ -11,7 +11,7 @@ import pytest
 from tests.server.roles import obeying
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.processes.worker_process import Child, HungError, Role
+from lookalike_server.processes.worker_process import HungError, WorkerProcess, WorkerSpec
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def flag(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def child(flag: Path, told: list[tuple[str, str]]) -> Iterator[Child]:
-    role = Role("tester", "obeys", obeying, str(flag), silence_s=2.0, opening_s=20.0)
-    made = Child(role, lambda what, sentence: told.append((what, sentence)))
+def child(flag: Path, told: list[tuple[str, str]]) -> Iterator[WorkerProcess]:
+    spec = WorkerSpec("tester", "obeys", obeying, str(flag), silence_s=2.0, opening_s=20.0)
+    made = WorkerProcess(spec, lambda what, sentence: told.append((what, sentence)))
     yield made
     made.close()
 
 
-def test_one_process_answers_all_questions(child: Child, told: list[tuple[str, str]]) -> None:
+def test_one_process_answers_all_questions(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
     first = child.ask("who", 60)
     assert child.ask("who", 60) == first != os.getpid()
     assert child.alive
@@ -46,25 +46,25 @@ def test_one_process_answers_all_questions(child: Child, told: list[tuple[str, s
     [("stop", 60, False, "gave no sign of life for 2 s"), ("hang", 1, True, "took longer than 1 s")],
 )
 def test_one_that_hangs_is_killed_and_another_answers(
-    child: Child, told: list[tuple[str, str]], command: str, limit_s: float, late: bool, why: str
+    child: WorkerProcess, told: list[tuple[str, str]], command: str, limit_s: float, late: bool, why: str
 ) -> None:
     first = child.ask("who", 60)
     with pytest.raises(HungError, match=f"The process that obeys {why} and was killed; another is started") as caught:
         child.ask(command, limit_s)
     assert caught.value.late is late
-    assert told == [("tester", f"The process that obeys {why}: it is killed, and another started.")]
+    assert told == [("tester", f"The process that obeys {why}: it is killed and replaced.")]
     assert not psutil.pid_exists(first)
     assert child.ask("who", 60) != first
 
 
-def test_what_is_too_large_for_a_pipe_does_not_hang_whoever_asks(child: Child) -> None:
+def test_what_is_too_large_for_a_pipe_does_not_hang_whoever_asks(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     psutil.Process(first).suspend()
     with pytest.raises(HungError):
         child.ask("x" * 10_000_000, 60)
 
 
-def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: Child) -> None:
+def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: WorkerProcess) -> None:
     first = child.ask("who", 60)
     process = psutil.Process(first)
     process.kill()
@@ -74,14 +74,14 @@ def test_one_that_ended_while_nobody_asked_costs_nobody_an_error(child: Child) -
     assert child.ask("who", 60) != first
 
 
-def test_one_that_ends_during_a_question_is_no_hang(child: Child, told: list[tuple[str, str]]) -> None:
+def test_one_that_ends_during_a_question_is_no_hang(child: WorkerProcess, told: list[tuple[str, str]]) -> None:
     with pytest.raises(DeviceError, match="The process that obeys ended; another is started") as caught:
         child.ask("end", 60)
     assert not isinstance(caught.value, HungError)
     assert told == []
 
 
-def test_one_that_does_not_open_is_killed(child: Child, flag: Path) -> None:
+def test_one_that_does_not_open_is_killed(child: WorkerProcess, flag: Path) -> None:
     flag.touch()
     with pytest.raises(HungError, match="took longer than 20 s"):
         child.ask("who", 60)
