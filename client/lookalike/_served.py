@@ -48,8 +48,12 @@ class Plan:
     def __str__(self) -> str:
         """The plan as a sentence."""
         share = 100 * self.matches / self.rows if self.rows else 0.0
-        told = [f"{self.matches:,} of {self.rows:,} images match ({share:.3g}%)"] if self.filter else []
-        told.append(_HOW.get(self.strategy, f"searched by {self.strategy}"))
+        how = _HOW.get(self.strategy, f"searched by {self.strategy}")
+        if not self.filter:
+            told = [f"all {self.rows:,} images were compared" if self.strategy in _COMPARED else how]
+        else:
+            told = [f"{self.matches:,} of {self.rows:,} images match ({share:.3g}%)"]
+            told += [how] if self.matches and self.strategy != "none" else []
         if self.lists_visited:
             skipped = f", {self.lists_skipped:,} without a match were skipped" if self.lists_skipped else ""
             told.append(f"{self.lists_visited:,} lists visited{skipped}")
@@ -60,6 +64,7 @@ class Plan:
         return "; ".join(told)
 
 
+_COMPARED = ("exact", "matching-lists", "matches")
 _HOW = {
     "exact": "every one of them was compared",
     "index": "searched by the index",

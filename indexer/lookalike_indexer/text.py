@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # Before a word: "n01440764_10026.JPEG" is the number of a file.
 _WNID = re.compile(r"\bn\d{8}[_ -](?=[^\W\d])")
+_NAMES = 20
 _LEADING = re.compile(r"^n\d{8}[_ -]+")
 
 
@@ -30,6 +32,19 @@ def loose_name(text: str) -> str:
 def harmless(text: str) -> str:
     """The text with every character written out as an escape that is not to be seen, such as a line's end."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def did_you_mean(name: str, names: Iterable[str], those: str) -> str:
+    """The end of a sentence about a name that there is not: the most similar of `names`, then `those` and all names.
+
+    After 20 names, it tells how many more there are.
+    """
+    there = list(names)
+    by_case = {each.casefold(): each for each in reversed(there)}
+    near = difflib.get_close_matches(name.casefold(), by_case, n=1) if len(there) > 1 else []
+    guess = f"; did you mean {by_case[near[0]]!r}? {those[:1].upper()}{those[1:]}: " if near else f"; {those}: "
+    more = f" and {len(there) - _NAMES} more" if len(there) > _NAMES else ""
+    return guess + (", ".join(there[:_NAMES]) or "none") + more
 
 
 def columns(text: str) -> int:

@@ -231,6 +231,14 @@ async def test_the_clients_and_the_command_line(make_shop, serve, capsys, monkey
         assert capsys.readouterr().out.splitlines()[1].endswith(',3,1.5,"[""sale""]"')
         assert run(["search", key, "--where", "stock <"]) == 2
         assert "(at character 8 of the filter)" in capsys.readouterr().err
+        # What is missing is not the key.
+        assert run(["search", key, "--where", "cluster('tiny/k5') = 1"]) == 1
+        assert "no file" not in (err := capsys.readouterr().err)
+        assert "has no clustering 'tiny/k5'" in err
+        assert run(["search", key, "--explain", "--exact"]) == 0
+        assert capsys.readouterr().out.endswith("plan: all 500 images were compared.\n")
+        assert run(["search", key, "--explain", "--where", "stock > 1000"]) == 0
+        assert capsys.readouterr().out.endswith("plan: 0 of 500 images match (0%).\n")
 
     async with serve(toy) as served:
         await asyncio.to_thread(ask, served.app.address)

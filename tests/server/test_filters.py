@@ -174,7 +174,7 @@ async def test_wrong_filters_are_refused_with_the_field(shop, serve, refused) ->
                 text("prize < 3"),
                 code.INVALID_ARGUMENT,
                 ["filter.text"],
-                "There is no column 'prize'; the columns are: id,",
+                "There is no column 'prize'; did you mean 'price'? The columns are: id,",
             ),
             (
                 text("prize < 3"),

@@ -90,6 +90,7 @@ def explained(subject: Subject, as_key: bool) -> Iterator[None]:
             raise
         raise click.ClickException(str(error).replace("Picture 0", subject.text, 1)) from error
     except lookalike.NotFoundError as error:
-        if subject.is_file or as_key:
+        # A filter may name a clustering that is not there, and --like another key.
+        if subject.is_file or as_key or f"key {subject.text!r}" not in str(error):
             raise
         raise click.ClickException(f"There is no file {subject.text!r} here, and as a key: {error}") from error

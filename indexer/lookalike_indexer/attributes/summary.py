@@ -44,10 +44,10 @@ class Summary:
 
 def _shown(value: object) -> str:
     """A value as a short text."""
-    if value in ("", []):
-        return '""' if value == "" else "[]"
+    if value == "":
+        return '""'
     if isinstance(value, list):
-        text = ", ".join(map(str, value))
+        text = f"[{', '.join(map(str, value))}]"
     elif isinstance(value, bool):
         text = str(value).lower()
     else:

@@ -11,9 +11,12 @@ import pyarrow as pa
 
 from lookalike_indexer.attributes.types import check_name, checked_kind
 from lookalike_indexer.errors import NotFoundError, UsageError
+from lookalike_indexer.text import did_you_mean
 
 # The column that corrects labels; its values are texts.
 LABEL = "label"
+# Suffixes of CSV.
+_TEXT = {".csv", ".tsv", ".txt", ""}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ def _source(path: Path) -> Source:
         from lookalike_indexer.attributes.json_table import JsonTable
 
         return JsonTable(path)
+    if suffix not in _TEXT:
+        raise UsageError(f"{path} is not a table that lookalike reads; save it as .csv, .tsv, .parquet or .jsonl.")
     from lookalike_indexer.attributes.csv_table import CsvTable
 
     return CsvTable(path)
@@ -102,6 +107,6 @@ def _check_names(path: Path, names: Sequence[str], wanted: Wanted) -> None:
         raise UsageError(f"The table {path} has the column {min(twice)!r} twice; rename one of them.")
     for name in asked:
         if name not in names:
-            raise UsageError(f"The table {path} has no column {name!r}; it has: {', '.join(names)}.")
+            raise UsageError(f"The table {path} has no column {name!r}{did_you_mean(name, names, 'it has')}.")
     if wanted.key in wanted.columns:
         raise UsageError(f"The column {wanted.key!r} has the keys; it is no attribute as well.")

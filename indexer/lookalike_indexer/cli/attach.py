@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "types",
     multiple=True,
     metavar="COLUMN=TYPE",
-    help="Read a column as bool, int64, float64, string, timestamp or list.  Repeatable.",
+    help="Read a column as bool, int64, float64, string, timestamp or list: texts with ; between them.  Repeatable.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.text import did_you_mean
 
 _EVERY = "*"
 
@@ -54,6 +55,6 @@ def _names(columns: Any, fields: Sequence[str]) -> list[str]:
     asked: dict[str, None] = {}
     for name in fields:
         if name != _EVERY and name not in columns.kinds:
-            raise UsageError(f"There is no column {name!r}; the columns are: {', '.join(columns.kinds)}.")
+            raise UsageError(f"There is no column {name!r}{did_you_mean(name, columns.kinds, 'the columns are')}.")
         asked.update(dict.fromkeys(columns.attributes if name == _EVERY else [name]))
     return list(asked)

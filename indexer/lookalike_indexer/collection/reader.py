@@ -26,6 +26,7 @@ from lookalike_indexer.collection.parts import check_columns, open_part, read_pa
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uri_column import absolute_column
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
+from lookalike_indexer.text import did_you_mean
 
 Int64 = npt.NDArray[np.int64]
 Int32 = npt.NDArray[np.int32]
@@ -70,23 +71,23 @@ class CollectionReader:
         """A space by name, the default one for ""; NotFoundError names those that there are."""
         name = name or self.manifest.default_space
         if name not in self.manifest.spaces:
-            there = ", ".join(sorted(self.manifest.spaces)) or "none"
-            raise NotFoundError(f"The collection {self.name} has no space {name!r}; it has: {there}.")
+            those = did_you_mean(name, sorted(self.manifest.spaces), "it has")
+            raise NotFoundError(f"The collection {self.name} has no space {name!r}{those}.")
         return name, self.manifest.spaces[name]
 
     def model(self, name: str) -> ModelEntry:
         """A model by name; NotFoundError names those that there are."""
         if name not in self.manifest.models:
-            there = ", ".join(sorted(self.manifest.models)) or "none"
-            raise NotFoundError(f"The collection {self.name} has no model {name!r}; it has: {there}.")
+            those = did_you_mean(name, sorted(self.manifest.models), "it has")
+            raise NotFoundError(f"The collection {self.name} has no model {name!r}{those}.")
         return self.manifest.models[name]
 
     def clustering(self, name: str) -> ClusteringEntry:
         """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
         name = clustering_called(self.manifest, name)
         if name not in self.manifest.clusterings:
-            there = ", ".join(sorted(self.manifest.clusterings)) or "none"
-            raise NotFoundError(f"The collection {self.name} has no clustering {name!r}; it has: {there}.")
+            those = did_you_mean(name, sorted(self.manifest.clusterings), "it has")
+            raise NotFoundError(f"The collection {self.name} has no clustering {name!r}{those}.")
         return self.manifest.clusterings[name]
 
     def clustering_name(self, name: str = "", space: str = "") -> str:

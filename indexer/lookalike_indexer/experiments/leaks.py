@@ -12,8 +12,9 @@ from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.near import chosen_cut, graph_notes, near_pairs
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import View, some
+from lookalike_indexer.experiments.view import View
 from lookalike_indexer.filters.sources import FilterColumns
+from lookalike_indexer.text import did_you_mean
 
 
 def leaks(view: View, split: str, space: str = "", max_distance: float | None = None) -> Result:
@@ -90,9 +91,9 @@ def leaks(view: View, split: str, space: str = "", max_distance: float | None = 
 def _values(view: View, split: str) -> list[str | None]:
     columns = FilterColumns(view.reader, view.ids)
     if split not in columns.kinds:
+        those = did_you_mean(split, columns.kinds, "it has")
         raise NotFoundError(
-            f"The collection {view.reader.name} has no column {split!r}; it has: {some(list(columns.kinds), 20)}; "
-            "attach one with lookalike attach."
+            f"The collection {view.reader.name} has no column {split!r}{those}; attach one with lookalike attach."
         )
     values = columns.column(split).taken(np.arange(len(view))).to_pylist()
     return [None if value is None else _text(value) for value in values]

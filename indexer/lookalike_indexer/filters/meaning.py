@@ -29,8 +29,8 @@ from lookalike_indexer.filters.tree import (
     Value,
     leaves,
 )
+from lookalike_indexer.text import did_you_mean
 
-_SHOWN = 60
 _VALUES: dict[Kind, str] = {
     "bool": "true or false",
     "int64": "a number",
@@ -91,7 +91,8 @@ class _Meaning:
     def _kind(self, name: str, at: At) -> Kind:
         kind = self._columns.kinds.get(name)
         if kind is None:
-            raise FilterError(at, f"There is no column {name!r}; the columns are: {_listed(self._columns.kinds)}")
+            those = did_you_mean(name, self._columns.kinds, "the columns are")
+            raise FilterError(at, f"There is no column {name!r}{those}")
         return kind
 
     def _model(self, name: str, at: At) -> str:
@@ -137,9 +138,3 @@ def _value(value: Value, kind: Kind, column: str, at: At) -> Value:
 
 def _use(column: str, kind: Kind) -> str:
     return f"write: {column} = {'...' if kind != 'string' else chr(39) + 'text' + chr(39)}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = list(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more

@@ -59,6 +59,8 @@ _TOKEN = re.compile(
 )
 WORDS = frozenset({"and", "or", "not", "in", "between", "is", "null", "has", "true", "false"})
 FUNCTIONS = ("cluster", "distance", "predicted", "probability")
+# What other languages write for words of this one.
+_INSTEAD = {"&": "and", "|": "or", "!": "not"}
 _SIGNS: dict[str, Operator] = {**{one: one for one in OPERATORS}, "<>": "!=", "==": "="}
 
 
@@ -102,7 +104,7 @@ class _Parser:
             raise self._wrong("The filter is empty; leave it out, or write one such as: price < 20")
         tree = self._any(depth)
         if self._token.kind != "end":
-            raise self._wrong(f'{self._said()} does not go on the filter; put "and" or "or" before another expression')
+            raise self._wrong(f'{self._said()} does not continue the filter; put "and" or "or" before it')
         return tree
 
     def _any(self, depth: int) -> Filter:
@@ -153,7 +155,7 @@ class _Parser:
         if found is not None:
             return Not(found) if negated else found
         if negated:
-            raise self._wrong(f'{self._said()} does not go on "not"; it is followed by in, between or has')
+            raise self._wrong(f'{self._said()} does not continue "not"; it is followed by in, between or has')
         if isinstance(subject, _Column):
             return Compare(subject.name, "=", True, at)
         raise self._wrong(f"What {subject.name} is compared with is missing")
@@ -264,7 +266,7 @@ class _Parser:
                 raise self._wrong("A comparison with null is true of nothing; write: is null")
             if self._token.kind in ("word", "quoted"):
                 raise self._wrong(
-                    f"{self._said()} is no value: texts stand in single quotes, and one column is compared"
+                    f"{self._said()} is not a value; put a text in single quotes, and compare a column with values only"
                 )
             raise self._wrong(f"{self._said()} stands where a value is expected")
         value: Value = self._token.value
@@ -304,7 +306,8 @@ class _Parser:
         if found is None or found.lastgroup is None:
             rest = self._text[self._place :].lstrip()
             self._token = _Token("wrong", rest[0], len(self._text) - len(rest))
-            means = "opens a quote that is not closed" if rest[0] in "'\"" else "means nothing here"
+            instead = f"; write: {_INSTEAD[rest[0]]}" if rest[0] in _INSTEAD else ""
+            means = "opens a quote that is not closed" if rest[0] in "'\"" else f"means nothing here{instead}"
             raise self._wrong(f"{rest[0]!r} {means}")
         kind, said = found.lastgroup, found[found.lastgroup]
         start = found.start(kind)

@@ -12,6 +12,7 @@ from lookalike import wire
 from lookalike.v1 import filter_pb2
 from lookalike_indexer.filters.columns import Int64, Kind
 from lookalike_indexer.filters.sources import FilterColumns
+from lookalike_indexer.text import did_you_mean
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 
@@ -31,8 +32,8 @@ def columns_asked(names: Iterable[str], columns: FilterColumns, limits: Limits, 
         elif name in columns.kinds:
             asked[name] = None
         else:
-            there = ", ".join(columns.kinds)
-            raise ArgumentError(field, f"There is no column {name!r}; the columns are: {there}.")
+            those = did_you_mean(name, columns.kinds, "the columns are")
+            raise ArgumentError(field, f"There is no column {name!r}{those}.")
     return list(asked)
 
 

@@ -201,6 +201,11 @@ def test_mistakes_are_told_and_change_nothing(storage, attached, content, option
     assert not [path for path in storage.walk() if path.startswith(("attributes/", "work/"))]
 
 
+def test_a_spreadsheet_is_no_table(attached):
+    told = attached("shots.xlsx", "file,price\n00001.jpg,1\n", code=2)
+    assert "shots.xlsx is not a table that lookalike reads; save it as .csv, .tsv, .parquet or .jsonl." in told
+
+
 def test_a_column_of_another_table_is_named(storage, attached):
     attached("shots.csv", "file,price\n00001.jpg,1\n")
     told = attached("more.csv", "file,price\n00001.jpg,1\n", code=2)
@@ -265,6 +270,9 @@ def test_info_lists_the_attributes(storage, attached, capsys):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["attribute", "type", "images", "examples", "table"] in lines
     assert ["price", "float64", "3", "3.0,", "700.0,", "12.5", "shots"] in lines
+    tags = next(line for line in lines if line[:1] == ["tags"])
+    # Where a list ends is to be seen.
+    assert " ".join(tags[3:-1]).startswith("[")
 
 
 def test_verify_notices_a_damaged_part_and_names_the_mend(storage, attached):

@@ -84,7 +84,7 @@ def test_what_is_printed_as_csv_can_be_attached(shots, tmp_path):
 def test_mistakes_in_a_filter_are_told(shots):
     code, _, err = shots("images", "--where", "prize < 5")
     assert code == 2
-    assert "There is no column 'prize'; the columns are: id, key, label, width" in err
+    assert "There is no column 'prize'; did you mean 'price'? The columns are: id, key, label, width" in err
     assert "(at character 1 of the filter)" in err
     assert shots("images", "--fields", "prize")[0] == 2
     assert "Use --json or --csv, not both." in shots("images", "--json", "--csv")[2]
