@@ -1,65 +1,53 @@
-"""docs/benchmarks.md from the rows that were measured: targets, tables, charts, and the command behind each."""
+"""The pages and files that `lookalike bench report` writes from the rows that were measured."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lookalike_benchmarks import results
 from lookalike_benchmarks.charts import draw
-from lookalike_benchmarks.tables import tables, told
-from lookalike_benchmarks.targets import TARGETS, LabelledRow, Target, Verdict, judge
+from lookalike_benchmarks.questions import QUESTIONS, Question
+from lookalike_benchmarks.scorecard import scorecard
+from lookalike_benchmarks.tables import comma_separated, told
+from lookalike_benchmarks.targets import LabelledRow
 
 SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer", "filters")
 # Why a target is missed, written by people: `key = "reason"`, with the keys of targets.py.
 REASONS = "reasons.toml"
+SCORECARD = "benchmark-targets.md"
 _CHARTS = "benchmarks"
 
 
 def write(out: Path, docs: Path) -> Path:
-    """Write docs/benchmarks.md and docs/benchmarks/*.png from the finished suites in `out`; returns the page's path."""
+    """Write what the finished suites in `out` say; returns the path of docs/benchmarks.md.
+
+    Beside that page, for somebody who chooses a tool, it writes its charts
+    docs/benchmarks/*.png, the developers' page docs/benchmark-targets.md, and all
+    rows of each suite as `out`/csv/SUITE.csv.
+    """
     suites = {suite: list(results.read(out, suite)) for suite in SUITES}
     charts = draw(suites, docs / _CHARTS)
+    (out / "csv").mkdir(parents=True, exist_ok=True)
+    for suite, rows in suites.items():
+        if rows:
+            (out / "csv" / f"{suite}.csv").write_text(comma_separated(rows))
     lines = [
         "# Benchmarks",
         "",
-        "Written by `lookalike bench report` from the rows in `benchmarks/results`. Every figure was measured, on the",
-        "machine that its section names; ratios are of things measured in turn in one run. What was not measured is",
-        "said to be so.",
+        "Each section answers one question and names the machine and the command. `lookalike bench report` writes",
+        f"this page and [the developers' page of targets]({SCORECARD}) from the rows in `benchmarks/results`. Ratios",
+        "are of things measured in turn in one run. The CSV file of a section has all rows with every parameter.",
         "",
-        *_targets(suites, _reasons(out)),
     ]
-    for suite, rows in suites.items():
-        lines += _suite(suite, rows, charts.get(suite, []))
+    for question in QUESTIONS:
+        lines += _section(question, suites[question.suite], charts.get(question.suite, []))
     docs.mkdir(parents=True, exist_ok=True)
+    (docs / SCORECARD).write_text("\n".join(scorecard(suites, _reasons(out))) + "\n")
     path = docs / "benchmarks.md"
     path.write_text("\n".join(lines).rstrip() + "\n")
     return path
-
-
-def _targets(suites: Mapping[str, Sequence[LabelledRow]], reasons: Mapping[str, str]) -> list[str]:
-    lines = ["## Targets", "", "| what | target | measured | | by |", "|---|---|---|---|---|"]
-    lines += [_target(judge(target, suites[target.suite]), reasons.get(target.key, "")) for target in TARGETS]
-    return [*lines, ""]
-
-
-def _target(verdict: Verdict, reason: str) -> str:
-    target = verdict.target
-    aim = ", ".join(bound.told() for bound in target.bounds)
-    if verdict.row is None:
-        result, figures, by = f"not measured{_because(target, reason)}", "", f"`lookalike bench {target.suite}`"
-    else:
-        result = "met" if verdict.met else f"**missed**{_because(target, reason)}"
-        figures = ", ".join(f"{name} {told(figure)}" for name, figure in verdict.figures().items())
-        by = f"{target.suite}: {verdict.row['case']}"
-    return f"| {target.what} | {aim} | {figures} | {result} | {by} |"
-
-
-def _because(target: Target, reason: str) -> str:
-    if reason:
-        return f": {reason}"
-    return ": no such GPU here" if target.key.startswith("gpu-") else ""
 
 
 def _reasons(out: Path) -> dict[str, str]:
@@ -67,13 +55,17 @@ def _reasons(out: Path) -> dict[str, str]:
     return {key: str(value) for key, value in tomllib.loads(path.read_text()).items()} if path.exists() else {}
 
 
-def _suite(suite: str, rows: Sequence[LabelledRow], charts: Sequence[str]) -> list[str]:
-    lines = [f"## {suite}", ""]
+def _section(question: Question, rows: Sequence[LabelledRow], charts: Sequence[str]) -> list[str]:
+    lines = [f"## {question.title}", "", *([question.text, ""] if question.text else [])]
     if not rows:
-        return [*lines, f"Not measured yet; `lookalike bench {suite}` does.", ""]
-    for number, run in enumerate(_runs(rows)):
-        lines += _run(run, charts if number == 0 else [])
-    return lines
+        return [*lines, f"Not measured yet; `lookalike bench {question.suite}` does.", ""]
+    for chart in charts:
+        if chart.startswith(question.charts):
+            lines += [f"![{chart.removesuffix('.png')}]({_CHARTS}/{chart})", ""]
+    for run in _runs(rows):
+        if table := question.table(run):
+            lines += [*_origin(run), *table]
+    return [*lines, f"[All rows](../benchmarks/results/csv/{question.suite}.csv)", ""]
 
 
 def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
@@ -84,12 +76,15 @@ def _runs(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
     return list(runs.values())
 
 
-def _run(rows: Sequence[LabelledRow], charts: Sequence[str]) -> list[str]:
-    first = rows[0]
-    machine = ", ".join(f"{name} {told(value)}" for name, value in first["machine"].items() if value)
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items())
-    lines = ["Each row again, by one command:", "", f"    {first['command']}", ""]
-    lines += [f"On: {machine}.", "", f"With: {versions}.", ""]
-    for chart in charts:
-        lines += [f"![{chart.removesuffix('.png')}]({_CHARTS}/{chart})", ""]
-    return lines + tables(rows)
+def _origin(rows: Sequence[LabelledRow]) -> list[str]:
+    """The command of a run, its machine, and its data where all rows are of the same."""
+    row = rows[0]
+    machine, params = row["machine"], row["params"]
+    sizes = {one["params"].get("rows") for one in rows}
+    gpus = f", {', '.join(machine['gpus'])}" if machine.get("gpus") else ""
+    data = (
+        f" {params['rows']:,} vectors of {params['dim']:,} numbers."
+        if len(sizes) == 1 and {"rows", "dim"} <= params.keys()
+        else ""
+    )
+    return [f"`{row['command']}`", "", f"On {machine['processor']}, {told(machine['cores'])} cores{gpus}.{data}", ""]

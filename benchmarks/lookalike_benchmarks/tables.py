@@ -1,23 +1,14 @@
-"""Rows of results as Markdown tables: one for each set of measured columns, with the parameters that differ."""
+"""Figures as text: Markdown tables for people, CSV with all columns for programs."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from lookalike_benchmarks.targets import LabelledRow
-
-
-def tables(rows: Sequence[LabelledRow]) -> list[str]:
-    """The lines of all tables of one suite, and after them what could not be measured."""
-    lines: list[str] = []
-    for group in _groups([row for row in rows if row["measured"]]):
-        lines += [*_table(group), ""]
-    missing = [row for row in rows if not row["measured"]]
-    if missing:
-        lines += ["Not measured:", "", *(f"- {row['case']}: {row['note']}" for row in missing), ""]
-    return lines
 
 
 def told(value: Any) -> str:
@@ -34,39 +25,33 @@ def told(value: Any) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
-def _groups(rows: Sequence[LabelledRow]) -> list[list[LabelledRow]]:
-    """The rows by what was measured, in the order of each group's first row."""
-    groups: dict[tuple[str, ...], list[LabelledRow]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row["measured"]), []).append(row)
-    return list(groups.values())
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a Markdown table and an empty one; none where there is nothing to show."""
+    if not lines:
+        return []
+    return [_line(head), "|---" + "|--:" * (len(head) - 1) + "|", *map(_line, lines), ""]
 
 
-def _table(rows: Sequence[LabelledRow]) -> list[str]:
-    shared, differing = _parameters(rows)
-    measured = list(rows[0]["measured"])
-    # A column that only repeats what the cases say is no help.
-    notes = ["note"] if any(row["note"] for row in rows) else []
-    lines = [f"With {', '.join(f'{name} {told(value)}' for name, value in shared.items())}:", ""] if shared else []
-    lines.append(_line(["case", *differing, *(f"**{name}**" for name in measured), *notes]))
-    lines.append("|---" + "|---" * len(differing) + "|--:" * len(measured) + "|---" * len(notes) + "|")
-    for row in rows:
-        cells = [row["case"], *(row["params"].get(name) for name in differing)]
-        cells += [row["measured"][name] for name in measured]
-        lines.append(_line([told(cell) for cell in cells] + [told(row["note"]) for _ in notes]))
-    return lines
+def comma_separated(rows: Sequence[LabelledRow]) -> str:
+    """All rows as CSV: a column for each parameter, measure, property of the machine and version of a library."""
+    flat = [_flat(row) for row in rows]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
 
 
-def _parameters(rows: Sequence[LabelledRow]) -> tuple[dict[str, Any], list[str]]:
-    """The parameters that are the same in all rows, and the names of the others."""
-    names = list(dict.fromkeys(name for row in rows for name in row["params"]))
-    first = rows[0]["params"]
-    shared = {
-        name: first[name]
-        for name in names
-        if name in first and all(name in row["params"] and row["params"][name] == first[name] for row in rows)
-    }
-    return shared, [name for name in names if name not in shared]
+def _flat(row: LabelledRow) -> dict[str, Any]:
+    groups = {"": "measured", "param ": "params", "machine ": "machine", "version ": "versions"}
+    flat = {"case": row["case"]}
+    for prefix, group in groups.items():
+        flat |= {
+            f"{prefix}{name}": json.dumps(value) if isinstance(value, list | dict) else value
+            for name, value in row[group].items()
+        }
+    return {**flat, "note": row["note"], "command": row["command"]}
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
+import re
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_benchmarks.cli import bench as command
+from lookalike_benchmarks.questions import QUESTIONS
 from lookalike_benchmarks.report import SUITES, write
-from lookalike_benchmarks.tables import tables, told
+from lookalike_benchmarks.tables import comma_separated, told
 from lookalike_benchmarks.targets import TARGETS, judge
 
 LABELS = {
@@ -65,25 +69,13 @@ def test_targets_have_keys_of_their_own():
     assert len({one.key for one in TARGETS}) == len(TARGETS)
 
 
-def test_what_differs_is_a_column_and_what_does_not_is_said_once():
-    rows = [row(f"case {k}", {"seconds": k / 3}, {"k": k, "rows": 1000}) for k in (1, 2)]
-    assert tables(rows) == [
-        "With rows 1,000:",
-        "",
-        "| case | k | **seconds** |",
-        "|---|---|--:|",
-        "| case 1 | 1 | 0.3333 |",
-        "| case 2 | 2 | 0.6667 |",
-        "",
-    ]
-
-
-def test_other_measures_make_another_table_and_none_makes_a_list():
-    rows = [row("a", {"seconds": 1.0}), row("b", {"mib": 2}), row("c", {}, note="it needs a GPU")]
-    lines = tables(rows)
-    assert "| case | **seconds** |" in lines
-    assert "| case | **mib** |" in lines
-    assert lines[-4:] == ["Not measured:", "", "- c: it needs a GPU", ""]
+def test_all_parameters_and_measures_are_columns_of_the_csv():
+    rows = [row("a, b", {"seconds": 0.5}, {"k": 1}), row("c", {}, {"lists": [1, 2]}, note="it needs a GPU")]
+    first, second = csv.DictReader(io.StringIO(comma_separated(rows)))
+    assert first["case"] == "a, b"
+    assert (first["seconds"], first["param k"], first["note"]) == ("0.5", "1", "")
+    assert (first["machine processor"], first["version faiss-gpu"]) == ("Some processor", "1.15.1")
+    assert (second["seconds"], second["param lists"], second["note"]) == ("", "[1, 2]", "it needs a GPU")
 
 
 @pytest.mark.parametrize(
@@ -110,31 +102,71 @@ def test_the_report_has_targets_tables_charts_and_commands(put, tmp_path):
     ]
     put(*loops, row("requests of 64 over bare faiss in batches of 64", {"ratio_median": 0.5}))
     for rows in (1000, 10_000):
-        put(row(f"build {rows:,} images", {"seconds": rows / 100, "peak_rss_mib": 5}, {"rows": rows}, suite="scale"))
+        measured = {"build_seconds": rows / 100, "peak_rss_mib": 5}
+        put(row(f"build {rows:,} images", measured, {"rows": rows}, suite="scale"))
     (tmp_path / "results" / "reasons.toml").write_text('batches = "the callers share the processor"\n')
     page = write(tmp_path / "results", tmp_path / "docs").read_text()
-    assert "| ratio_median >= 0.9 | ratio_median 0.5 | **missed**: the callers share the processor |" in page
-    assert "ratio_median >= 0.35 |  | not measured" not in page
-    assert "not measured: no such GPU here" in page
-    assert "    lookalike bench serve\n" in page
+    scores = (tmp_path / "docs" / "benchmark-targets.md").read_text()
+    assert "| ratio_median >= 0.9 | ratio_median 0.5 | **missed**: the callers share the processor |" in scores
+    assert "not measured: no such GPU here" in scores
+    assert "`lookalike bench serve`\n" in page
+    assert "On Some processor, 2 cores.\n" in page
     assert "Not measured yet; `lookalike bench kmeans` does." in page
+    assert "| closed loop by vector, 4 callers | 10 | 1 | 2 |" in page
+    assert "| work | 1,000 | 10,000 |" in page
+    assert "| build N images: build_seconds | 10 | 100 |" in page
     for name in ("serve-throughput", "serve-latency", "scale-time", "scale-memory"):
-        assert f"![{name}](benchmarks/{name}.png)" in page
+        assert page.count(f"![{name}](benchmarks/{name}.png)") == 1
         with Image.open(tmp_path / "docs" / "benchmarks" / f"{name}.png") as chart:
             assert chart.size[0] > 500
+    linked = set(re.findall(r"\(\.\./benchmarks/(results/csv/.*\.csv)\)", page))
+    assert linked == {"results/csv/serve.csv", "results/csv/scale.csv"}
+    assert all((tmp_path / path).is_file() for path in linked)
 
 
-def test_runs_on_other_machines_have_a_section_of_their_own(put, tmp_path):
-    put(row("here", {"ms": 2.0}))
-    there = row("there", {"ms": 1.0}) | {"machine": {"processor": "Another", "cores": 16, "gpus": ["A GPU"]}}
+def test_a_run_on_another_machine_has_its_own_table_and_command(put, tmp_path):
+    put(row("here", {"speedup": 2.0}, suite="kmeans"))
+    machine = {"processor": "Another", "cores": 16, "gpus": ["A GPU"]}
+    there = row("there", {"speedup": 1.0}, suite="kmeans") | {"machine": machine}
     (tmp_path / "results" / "elsewhere").mkdir()
-    (tmp_path / "results" / "elsewhere" / "serve.jsonl").write_text(json.dumps(there) + "\n")
+    (tmp_path / "results" / "elsewhere" / "kmeans.jsonl").write_text(json.dumps(there) + "\n")
     text = write(tmp_path / "results", tmp_path / "docs").read_text()
-    first, second = text.split("## serve")[1].split("## overload")[0].split("On: ")[1:]
-    assert first.startswith("processor Some processor, cores 2.")
+    first, second = text.split("k-means?")[1].split("## ")[0].split("\nOn ")[1:]
+    assert first.startswith("Some processor, 2 cores.")
     assert "| here |" in first
-    assert second.startswith("processor Another, cores 16, gpus A GPU.")
+    assert second.startswith("Another, 16 cores, A GPU.")
     assert "| there |" in second
+
+
+def test_peers_have_a_line_for_each_way_to_ask_and_say_what_failed(put, tmp_path):
+    engine = {"engine": "zvec", "networked": False}
+    params = {**engine, "callers": 1, "recall_target": 0.95}
+    put(
+        row("zvec, built", {"build_seconds": 4.0, "rss_mib": 90.0, "best_recall_at_10": 1.0}, engine, suite="peers"),
+        row(
+            "zvec, 1 caller",
+            {"ratio_median": 2.5, "ratio_min": 2.0, "ratio_max": 3.0},
+            {**params, "batch": 1},
+            suite="peers",
+        ),
+        row("zvec, batches", {}, {**params, "batch": 64}, note="ours reaches a recall of 0.9 at best", suite="peers"),
+        row("scann, failed", {}, note="it failed here: no AVX", suite="peers"),
+    )
+    page = write(tmp_path / "results", tmp_path / "docs").read_text()
+    assert "| zvec (library) | 1 caller | 2.5 |" in page
+    assert "| zvec (library) | batches of 64 | ours reaches a recall of 0.9 at best |" in page
+    assert "- scann, failed: it failed here: no AVX" in page
+    assert "| zvec |  | 4.0 | 90 | 1.000 |" in page
+
+
+def test_the_fastest_effort_that_reaches_a_recall_is_shown(put, tmp_path):
+    for batch in (1, 64):
+        for nprobe, recall in ((1, 0.7), (8, 0.95), (16, 0.96)):
+            params = {"index": "ivf", "factory": "IVF64,Flat", "batch": batch, "nprobe": nprobe}
+            figures = {"recall_at_10": recall, "queries_per_s": batch * 1000 / nprobe, "index_mib": 3.0}
+            put(row(f"ivf nprobe {nprobe} batch {batch}", figures, params, suite="search"))
+    page = write(tmp_path / "results", tmp_path / "docs").read_text()
+    assert "| IVF64,Flat, cpu | 3 | 125 / 8,000 | 125 / 8,000 | - | - |" in page
 
 
 def test_recall_against_speed_is_drawn_for_each_batch_size(put, tmp_path):
@@ -152,7 +184,11 @@ def test_the_command_writes_the_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(command, ["report", "--out", "results"], catch_exceptions=False)
     assert result.exit_code == 0
-    assert (tmp_path / "docs" / "benchmarks.md").read_text().count("Not measured yet") == len(SUITES)
+    assert (tmp_path / "docs" / "benchmarks.md").read_text().count("Not measured yet") == len(QUESTIONS)
+
+
+def test_every_suite_answers_a_question():
+    assert {question.suite for question in QUESTIONS} == set(SUITES)
 
 
 def test_a_row_names_no_path_of_this_machine(monkeypatch):

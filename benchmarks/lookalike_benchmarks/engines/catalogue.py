@@ -32,6 +32,8 @@ PEERS = {
         Peer("usearch", ("usearch", "numpy")),
         Peer("qdrant-edge", ("qdrant-edge-py", "numpy"), module="qdrant_edge"),
         Peer("zvec", ("zvec", "numpy")),
+        Peer("scann", ("scann", "numpy")),
+        Peer("ngt ANNG", ("ngt", "numpy"), module="ngt"),
         Peer("lancedb", ("lancedb", "numpy")),
         Peer("qdrant-client local mode", ("qdrant-client", "numpy"), module="qdrant"),
         Peer("chroma", ("chromadb", "numpy"), networked=True),

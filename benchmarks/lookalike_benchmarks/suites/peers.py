@@ -27,7 +27,7 @@ USUAL = {
     "dim": "2048",
     "queries": "512",
     "index": "auto",
-    "recalls": "90,95,99",
+    "recalls": "90,95,98,99",
     "rounds": "3",
     "seconds": "1",
     "build_seconds": "600",

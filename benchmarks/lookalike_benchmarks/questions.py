@@ -1,0 +1,211 @@
+"""The questions of somebody who chooses a tool, and the table that answers each from the rows of a suite."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lookalike_benchmarks.tables import markdown, told
+from lookalike_benchmarks.targets import LabelledRow
+
+Rows = Sequence[LabelledRow]
+_RECALLS = (0.90, 0.95, 0.98, 0.99)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A section of the page: `table` makes the lines of a Markdown table from the rows of one run, or none.
+
+    `charts` are the beginnings of the names of the suite's charts that belong to it.
+    """
+
+    title: str
+    suite: str
+    text: str
+    table: Callable[[Rows], list[str]]
+    charts: tuple[str, ...] = ()
+
+
+def _search(rows: Rows) -> list[str]:
+    """For each index the most queries a second at each recall, one at a time and in batches of 64."""
+    names = dict.fromkeys(row["params"]["factory"] for row in rows if "factory" in row["params"])
+    lines = []
+    for name in names:
+        mine = [row for row in rows if row["params"].get("factory") == name and "recall_at_10" in row["measured"]]
+        placements = dict.fromkeys(row["params"].get("placement", "cpu") for row in mine)
+        for placement in placements:
+            there = [row for row in mine if row["params"].get("placement", "cpu") == placement]
+            sizes = [row["measured"]["index_mib"] for row in there if "index_mib" in row["measured"]]
+            cells = [f"{name}, {placement}", told(sizes[0]) if sizes else ""]
+            lines.append([*cells, *(_fastest(there, recall) for recall in _RECALLS)])
+    head = ["index", "MiB", *(f"recall >= {recall:.2f}" for recall in _RECALLS)]
+    return markdown(head, lines)
+
+
+def _fastest(rows: Rows, recall: float) -> str:
+    rates = []
+    for batch in (1, 64):
+        reached = [
+            row["measured"]["queries_per_s"]
+            for row in rows
+            if row["params"].get("batch") == batch
+            and row["measured"]["recall_at_10"] >= recall
+            and "queries_per_s" in row["measured"]
+        ]
+        rates.append(f"{max(reached):,.0f}" if reached else "-")
+    return "-" if rates == ["-", "-"] else " / ".join(rates)
+
+
+def _peers(rows: Rows) -> list[str]:
+    """For each peer and way to ask: our queries a second over its own, at each recall."""
+    compared = [row for row in rows if "recall_target" in row["params"]]
+    recalls = sorted({row["params"]["recall_target"] for row in compared})
+    ways: dict[tuple[str, str], dict[float, str]] = {}
+    for row in compared:
+        params, measured = row["params"], row["measured"]
+        how = f"batches of {params['batch']}" if params["batch"] > 1 else _callers(params["callers"])
+        kind = "server" if params.get("networked") else "library"
+        cell = _ratio(measured["ratio_median"]) if "ratio_median" in measured else row["note"]
+        ways.setdefault((f"{params['engine']} ({kind})", how), {})[params["recall_target"]] = cell
+    lines = [[*way, *(cells.get(recall, "") for recall in recalls)] for way, cells in ways.items()]
+    table = markdown(["peer", "asked by", *(f"recall {recall:.2f}" for recall in recalls)], lines)
+    missing = [row for row in rows if not row["measured"] and "recall_target" not in row["params"]]
+    return [*table, *(f"- {row['case']}: {row['note']}" for row in missing), *([""] if missing else [])]
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _callers(count: int) -> str:
+    return "1 caller" if count == 1 else f"{count} callers"
+
+
+def _built(rows: Rows) -> list[str]:
+    """What each engine needs to hold the vectors."""
+    built = [row for row in rows if row["case"].endswith(", built")]
+    lines = []
+    for row in built:
+        params, measured = row["params"], row["measured"]
+        recall = f"{measured['best_recall_at_10']:.3f}"
+        seconds, memory = f"{measured['build_seconds']:.1f}", told(round(measured["rss_mib"]))
+        lines.append([params["engine"], params.get("index", ""), seconds, memory, recall])
+    return markdown(["engine", "index", "build, s", "resident, MiB", "best recall@10"], lines)
+
+
+def _served(rows: Rows) -> list[str]:
+    closed = [row for row in rows if row["params"].get("loop") == "closed"]
+    columns = {"queries_per_s": "queries/s", "p50_ms": "p50, ms", "p99_ms": "p99, ms"}
+    return _columns(closed, "calls", columns)
+
+
+def _growth(rows: Rows) -> list[str]:
+    """Each kind of work that was measured for several numbers of images: a line, with a column for each number."""
+    works: dict[str, dict[int, str]] = {}
+    for row in rows:
+        if not (found := re.search(r"([\d,]+) images", row["case"])) or not row["measured"]:
+            continue
+        images = int(found[1].replace(",", ""))
+        work = row["case"].replace(f"{found[1]} images", "N images")
+        for name in ("write_seconds", "build_seconds", "load_seconds", "serve_seconds", "swap_seconds", "p50_ms"):
+            if name in row["measured"]:
+                works.setdefault(f"{work}: {name}", {})[images] = told(row["measured"][name])
+        for name in ("relist_seconds", "resume_seconds", "join_seconds", "encode_seconds", "ids_to_key_label_uri_ms"):
+            if name in row["measured"]:
+                works.setdefault(f"{work}: {name}", {})[images] = told(row["measured"][name])
+    several = {work: cells for work, cells in works.items() if len(cells) > 1}
+    sizes = sorted({size for cells in several.values() for size in cells})
+    lines = [[work, *(cells.get(size, "") for size in sizes)] for work, cells in several.items()]
+    return markdown(["work", *(f"{size:,}" for size in sizes)], lines)
+
+
+def _memory(rows: Rows) -> list[str]:
+    wanted = {"index_mib": "index, MiB", "own_mib": "process, MiB", "base_rss_mib": "before, MiB"}
+    return _columns(rows, "work", {**wanted, "peak_rss_mib": "peak, MiB"})
+
+
+def _filters(rows: Rows) -> list[str]:
+    return _columns(
+        rows,
+        "index, filter and share of matching images",
+        {"recall_ratio": "recall over unfiltered", "ratio": "CPU over unfiltered", "cpu_ms": "CPU, ms"},
+    )
+
+
+def _embedded(rows: Rows) -> list[str]:
+    names = {"images_per_s": "images/s", "pipeline_images_per_s": "pipeline, images/s", "speedup": "times as fast"}
+    return _columns(rows, "case", {**names, "share_of_matrix_peak": "share of the matrix peak"})
+
+
+def _kmeans(rows: Rows) -> list[str]:
+    return _columns(rows, "case", {"seconds": "s", "speedup": "times as fast", "inertia_ratio": "inertia over theirs"})
+
+
+def _overload(rows: Rows) -> list[str]:
+    return [line for row in rows for line in markdown([row["case"], ""], _pairs(row))]
+
+
+def _pairs(row: LabelledRow) -> list[list[str]]:
+    return [[name.replace("_", " "), told(value)] for name, value in row["measured"].items()]
+
+
+def _experiments(rows: Rows) -> list[str]:
+    return _columns(rows, "experiment", {"seconds": "s", "peak_rss_mib": "peak memory, MiB"})
+
+
+def _explorer(rows: Rows) -> list[str]:
+    return _columns(rows, "step", {"p50_ms": "p50, ms", "p95_ms": "p95, ms"})
+
+
+def _columns(rows: Rows, first: str, columns: dict[str, str]) -> list[str]:
+    """A line for each row that has any of the columns; a column that no row has is left out."""
+    found = [row for row in rows if columns.keys() & row["measured"].keys()]
+    used = [name for name in columns if any(name in row["measured"] for row in found)]
+    lines = [[row["case"], *(told(row["measured"].get(name)) for name in used)] for row in found]
+    return markdown([first, *(columns[name] for name in used)], lines)
+
+
+QUESTIONS = (
+    Question(
+        "How fast is a search, and at which recall?",
+        "search",
+        "Queries a second, one query at a time / in batches of 64. An index that does not reach a recall has a dash.",
+        _search,
+        ("search-",),
+    ),
+    Question(
+        "How does it compare with other engines?",
+        "peers",
+        "Our queries a second divided by those of the peer, at equal recall@10, with the same vectors and threads."
+        "\nAbove 1, Lookalike is faster. Libraries are compared with our index in a process, servers with our service.",
+        _peers,
+        ("peers",),
+    ),
+    Question("What does each engine need to hold the vectors?", "peers", "", _built),
+    Question(
+        "How fast does the service answer?",
+        "serve",
+        "Each caller sends its next call when the last one is answered.",
+        _served,
+        ("serve-",),
+    ),
+    Question(
+        "What happens under overload?",
+        "overload",
+        "Calls arrive at several times the rate that the server can answer.",
+        _overload,
+    ),
+    Question("How does it grow with the number of images?", "scale", "", _growth, ("scale-time",)),
+    Question("How much memory does it need?", "scale", "", _memory, ("scale-memory",)),
+    Question("How fast does it embed images?", "embed", "", _embedded),
+    Question("How fast is k-means?", "kmeans", "", _kmeans),
+    Question(
+        "What does a filter cost, and does recall hold?",
+        "filters",
+        "CPU time of a filtered search divided by that of the same search without a filter.",
+        _filters,
+    ),
+    Question("How long do experiments take?", "experiments", "", _experiments),
+    Question("How fast is the explorer?", "explorer", "Measured in a headless browser.", _explorer),
+)

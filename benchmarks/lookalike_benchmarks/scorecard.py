@@ -1,0 +1,40 @@
+"""The page for developers: each target, and whether the measured rows reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from lookalike_benchmarks.tables import told
+from lookalike_benchmarks.targets import TARGETS, LabelledRow, Target, Verdict, judge
+
+
+def scorecard(suites: Mapping[str, Sequence[LabelledRow]], reasons: Mapping[str, str]) -> list[str]:
+    """The lines of the page; `reasons` say by a target's key why it is missed."""
+    lines = [
+        "# Targets of the benchmarks",
+        "",
+        "For developers. `lookalike bench report` writes this page from the rows in `benchmarks/results`. The worst",
+        "row of a target counts.",
+        "",
+        "| what | target | measured | | by |",
+        "|---|---|---|---|---|",
+    ]
+    return lines + [_target(judge(target, suites[target.suite]), reasons.get(target.key, "")) for target in TARGETS]
+
+
+def _target(verdict: Verdict, reason: str) -> str:
+    target = verdict.target
+    aim = ", ".join(bound.told() for bound in target.bounds)
+    if verdict.row is None:
+        result, figures, by = f"not measured{_because(target, reason)}", "", f"`lookalike bench {target.suite}`"
+    else:
+        result = "met" if verdict.met else f"**missed**{_because(target, reason)}"
+        figures = ", ".join(f"{name} {told(figure)}" for name, figure in verdict.figures().items())
+        by = f"{target.suite}: {verdict.row['case']}"
+    return f"| {target.what} | {aim} | {figures} | {result} | {by} |"
+
+
+def _because(target: Target, reason: str) -> str:
+    if reason:
+        return f": {reason}"
+    return ": no such GPU here" if target.key.startswith("gpu-") else ""
