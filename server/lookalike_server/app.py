@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import faiss
-import grpc
-from google.protobuf.descriptor import ServiceDescriptor
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
-from lookalike.v1 import (
-    cluster_pb2,
-    cluster_pb2_grpc,
-    collection_pb2,
-    collection_pb2_grpc,
-    experiment_pb2,
-    experiment_pb2_grpc,
-    search_pb2,
-    search_pb2_grpc,
-    server_pb2,
-    server_pb2_grpc,
-)
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.settings import ServeSettings
@@ -43,52 +26,19 @@ from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.served_collection import ServedCollection, Shared
 from lookalike_server.services.collection_list import CollectionList
 from lookalike_server.services.routing import routed
-from lookalike_server.transport.access import ADMIN, Access
+from lookalike_server.transport.access import ADMIN
 from lookalike_server.transport.admission import Admission
 from lookalike_server.transport.collection_names import CollectionNames
+from lookalike_server.transport.grpc_server import GrpcServer
 from lookalike_server.transport.health import Health, Watched
-from lookalike_server.transport.interceptors import Errors, InFlight, Sending
-from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
+from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES
 from lookalike_server.transport.tokens import Tokens
 
 log = logging.getLogger(__name__)
 
-# The server closes its connections once it refused no call for this long,
-_QUIET_S = 0.2
-# or has waited for that for this long, since some callers never stop asking.
-_REFUSING_S = 5.0
 # How often the health of devices and network is looked at.
 _LOOK_S = 0.25
-
-_SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], ...] = (
-    (
-        search_pb2.DESCRIPTOR.services_by_name["SearchService"],
-        search_pb2_grpc.add_SearchServiceServicer_to_server,
-    ),
-    (
-        cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"],
-        cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
-    ),
-    (
-        collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
-        collection_pb2_grpc.add_CollectionServiceServicer_to_server,
-    ),
-    (
-        experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"],
-        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server,
-    ),
-    (
-        server_pb2.DESCRIPTOR.services_by_name["ServerService"],
-        server_pb2_grpc.add_ServerServiceServicer_to_server,
-    ),
-)
-SERVICES = tuple(service.full_name for service, _ in _SERVED)
-
-# What cannot be done without a device.
-SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
-# What needs a process of its own.
-EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
 
 
 class App:
@@ -139,23 +89,18 @@ class App:
         self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
         pool = ThumbnailPool(processes, limits=limits.images)
         self._thumbnails = Thumbnails(pool, limits.max_queue, processes)
-        self._in_flight = InFlight()
-        self.admission = Admission(limits)
         self._local_user = LocalUser()
-        access = Access(tokens, self._local_user, settings.listen.show_paths, self._hidden_folders)
-        self._server = new_server(
-            limits,
-            settings.connections,
-            [self._observatory.interceptor, Sending(), self._in_flight, Errors(), access, self.admission],
+        self._server = GrpcServer(
+            settings, self._observatory.interceptor, self._hidden_folders, tokens, self._local_user
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
         others = {EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections)}
         watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
         self._health = Health(watched, [SEARCHING], always, others)
-        self._add_services()
+        self._server.add(self._servicers(), self._health.servicer)
         try:
             self._observatory.open(self, self._devices, tokens)
-            self._port = open_port(self._server, settings.listen)
+            self._port = self._server.open()
             if tokens is None:
                 self._local_user.publish(self._port)
             await self._server.start()
@@ -197,7 +142,12 @@ class App:
 
     @property
     def calls_in_flight(self) -> int:
-        return self._in_flight.count
+        return self._server.calls_in_flight
+
+    @property
+    def admission(self) -> Admission:
+        """What each peer has under way."""
+        return self._server.admission
 
     @property
     def kept_bytes(self) -> int:
@@ -235,15 +185,7 @@ class App:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
-        self._in_flight.refuse()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                await self._in_flight.wait_idle()
-        # On a busy machine a call takes a while from its socket to the interceptor that refuses it.
-        await self._in_flight.wait_quiet(min(grace, _QUIET_S), min(grace, _REFUSING_S))
-        # At once: those who watch the health would hold the server for all of the grace.
-        await self._server.stop(None)
+        await self._server.drain(grace)
         for one in self.collections:
             await one.reloader.close()
         await self._close()
@@ -254,20 +196,20 @@ class App:
         await asyncio.gather(*(one.close() for one in self.collections))
         await asyncio.to_thread(self._thumbnails.close)
         self._workers.close()
-        self.admission.close()
+        self._server.close()
 
-    def _add_services(self) -> None:
-        server = self._server
+    def _servicers(self) -> dict[str, Any]:
+        """What answers calls, by the full name of the service."""
         names = CollectionNames([one.name for one in self.collections])
         listing = CollectionList(names, {one.name: one.current for one in self.collections})
         whole = {"ListCollections": listing.list_collections}
         servicers = {one.name: one.servicers(self._workers, self._thumbnails) for one in self.collections}
-        for service, add in _SERVED:
-            answering = {name: each[service.name] for name, each in servicers.items()}
-            add(routed(service, names, answering, whole), server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
-        if self._settings.listen.reflection:
-            reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        return {
+            service.full_name: routed(
+                service, names, {name: each[service.name] for name, each in servicers.items()}, whole
+            )
+            for service, _ in SERVED
+        }
 
     async def _load(self) -> None:
         """Load every collection; of several, one that cannot be loaded does not keep the others from being served."""

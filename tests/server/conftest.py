@@ -381,7 +381,7 @@ def serve() -> Serve:
         finally:
             # Its callers have gone, so that nobody has to be told that it is stopping.
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("lookalike_server.app._QUIET_S", 0.0)
+                patch.setattr("lookalike_server.transport.grpc_server.QUIET_S", 0.0)
                 await app.stop(grace=1)
 
     return run

@@ -15,12 +15,13 @@ from tests.patience import PATIENT_LIMITS
 from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
-from lookalike_server.app import EXPERIMENTING, SERVICES, App
+from lookalike_server.app import App
 from lookalike_server.commands.explorer_process import check_page
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.transport.health import EMBEDDING
+from lookalike_server.transport.service_table import EXPERIMENTING, SERVICES
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -104,7 +105,7 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
     under_way = 0
 
     async with serve(make_toy()) as served:
-        stop = served.app._server.stop
+        stop = served.app._server._server.stop
 
         async def counted(grace: float | None) -> None:
             nonlocal under_way
@@ -114,12 +115,12 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
             await stop(grace)
             under_way -= 1
 
-        monkeypatch.setattr(served.app._server, "stop", counted)
+        monkeypatch.setattr(served.app._server._server, "stop", counted)
         # A watcher never ends by itself, and a call that hangs outlasts any grace.
         watch = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service="toys"))
         assert (await watch.read()).status == SERVING
         idle = asyncio.Event()
-        monkeypatch.setattr(served.app._in_flight, "wait_idle", idle.wait)
+        monkeypatch.setattr(served.app._server._in_flight, "wait_idle", idle.wait)
         await served.app.stop(grace=0.1)
         assert begun == [None]
         assert under_way == 0
@@ -128,7 +129,7 @@ async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeyp
 async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkeypatch) -> None:
     begun: list[float | None] = []
     async with serve(make_toy()) as served:
-        stop = served.app._server.stop
+        stop = served.app._server._server.stop
 
         async def counted(grace: float | None) -> None:
             begun.append(grace)
@@ -136,7 +137,7 @@ async def test_stopped_again_it_ends_with_the_first_stop(make_toy, serve, monkey
             if len(begun) == 1:
                 await stop(grace)
 
-        monkeypatch.setattr(served.app._server, "stop", counted)
+        monkeypatch.setattr(served.app._server._server, "stop", counted)
         await asyncio.gather(*[served.app.stop(grace=1) for _ in range(3)])
         await served.app.stop()
     assert begun == [None]

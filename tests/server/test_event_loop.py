@@ -34,8 +34,8 @@ from lookalike.v1 import (
     server_pb2_grpc,
     types_pb2,
 )
-from lookalike_server.app import SERVICES
 from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.transport.service_table import SERVICES
 
 ROWS, DIM = 60_000, 64
 LIMITS = Limits()

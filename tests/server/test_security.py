@@ -23,10 +23,11 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc, server_pb2, server_pb2_grpc
 from lookalike_indexer.errors import UsageError
-from lookalike_server.app import SERVICES, App
+from lookalike_server.app import App
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.common.tls_files import TLSFiles
 from lookalike_server.transport.access import OPEN
+from lookalike_server.transport.service_table import SERVICES
 from lookalike_server.transport.tls import credentials
 from lookalike_server.transport.tokens import Tokens, new_token
 

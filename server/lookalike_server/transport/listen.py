@@ -20,9 +20,16 @@ _STREAMS = 1024
 
 
 def new_server(
-    limits: Limits, connections: Connections, interceptors: list[grpc.aio.ServerInterceptor]
+    limits: Limits,
+    connections: Connections,
+    interceptors: list[grpc.aio.ServerInterceptor],
+    *,
+    shares_port: bool = False,
 ) -> grpc.aio.Server:
-    """A server that calls go through `interceptors` of, the first one outermost (see interceptor_chain.py)."""
+    """A server that calls go through `interceptors` of, the first one outermost (see interceptor_chain.py).
+
+    With `shares_port`, other processes may listen on the same port.
+    """
     return grpc.aio.server(
         interceptors=[Composed(interceptors)],
         options=[
@@ -34,7 +41,7 @@ def new_server(
             ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ("grpc.http2.bdp_probe", 0),
             # Otherwise a second server on the same port would take half of the calls without a word.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shares_port)),
             ("grpc.max_connection_idle_ms", _ms(connections.idle)),
             ("grpc.max_connection_age_ms", _ms(connections.age)),
             ("grpc.max_connection_age_grace_ms", _ms(connections.last)),
@@ -49,10 +56,14 @@ def new_server(
     )
 
 
-def open_port(server: grpc.aio.Server, listen: Listen) -> int:
-    """Bind a server; returns the port. IndexerError when the address cannot be had."""
+def open_port(server: grpc.aio.Server, listen: Listen, *, shares_port: bool = False) -> int:
+    """Bind a server; returns the port. IndexerError when the address cannot be had.
+
+    With `shares_port`, whoever started this process has made sure that it can be had.
+    """
     secure = None if listen.tls is None else credentials(listen.tls)
-    _check_free(listen)
+    if not shares_port:
+        check_free(listen)
     address = listen.address(listen.port)
     try:
         if secure is None:
@@ -62,8 +73,8 @@ def open_port(server: grpc.aio.Server, listen: Listen) -> int:
         raise IndexerError(f"{address} cannot be listened on; check --host and --port.") from error
 
 
-def _check_free(listen: Listen) -> None:
-    """Ask the operating system first: gRPC tells its reasons to standard error only."""
+def check_free(listen: Listen) -> None:
+    """Ask the operating system first: gRPC tells its reasons to standard error only. IndexerError: it says no."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

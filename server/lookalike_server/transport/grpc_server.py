@@ -1,0 +1,94 @@
+"""The gRPC server: a port, what every call passes through, the services, and the end of it all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lookalike_server.common.settings import ServeSettings
+from lookalike_server.common.visible import Roots
+from lookalike_server.transport.access import Access
+from lookalike_server.transport.admission import Admission
+from lookalike_server.transport.interceptors import Errors, InFlight, Sending
+from lookalike_server.transport.listen import new_server, open_port
+from lookalike_server.transport.local_user import LocalUser
+from lookalike_server.transport.service_table import SERVED, SERVICES
+from lookalike_server.transport.tokens import Tokens
+
+# The server closes its connections once it refused no call for this long,
+QUIET_S = 0.2
+# or has waited for that for this long, since some callers never stop asking.
+_REFUSING_S = 5.0
+
+
+class GrpcServer:
+    """Answers calls by servicers: `add` them, `open` the port, `start`; at the end `drain` and `close`.
+
+    `observed` is the outermost interceptor; `roots` gives the folders that
+    callers who see no paths must not be told of. With `shares_port`, other
+    processes of this server listen on the same port.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        observed: grpc.aio.ServerInterceptor,
+        roots: Roots,
+        tokens: Tokens | None,
+        local_user: LocalUser,
+        *,
+        shares_port: bool = False,
+    ) -> None:
+        listen = settings.listen
+        self._listen = listen
+        self._shares_port = shares_port
+        self._in_flight = InFlight()
+        self.admission = Admission(settings.limits)
+        access = Access(tokens, local_user, listen.show_paths, roots)
+        self._server = new_server(
+            settings.limits,
+            settings.connections,
+            [observed, Sending(), self._in_flight, Errors(), access, self.admission],
+            shares_port=shares_port,
+        )
+
+    def add(self, servicers: Mapping[str, Any], health_servicer: health.aio.HealthServicer) -> None:
+        """Answer calls of each service by the servicer of its full name, and tell of them as far as was asked for."""
+        for service, add in SERVED:
+            add(servicers[service.full_name], self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._server)
+        if self._listen.reflection:
+            reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+
+    def open(self) -> int:
+        """Bind the port, and return it. IndexerError: the address cannot be listened on."""
+        return open_port(self._server, self._listen, shares_port=self._shares_port)
+
+    async def start(self) -> None:
+        await self._server.start()
+
+    @property
+    def calls_in_flight(self) -> int:
+        return self._in_flight.count
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new calls, let those in flight end for up to `grace` seconds, and close all connections."""
+        # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
+        self._in_flight.refuse()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._in_flight.wait_idle()
+        # On a busy machine a call takes a while from its socket to the interceptor that refuses it.
+        await self._in_flight.wait_quiet(min(grace, QUIET_S), min(grace, _REFUSING_S))
+        # At once: those who watch the health would hold the server for all of the grace.
+        await self._server.stop(None)
+
+    def close(self) -> None:
+        """End the threads that read messages."""
+        self.admission.close()

@@ -1,0 +1,51 @@
+"""The services of a server, and how each is added to gRPC's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+
+from lookalike.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    collection_pb2,
+    collection_pb2_grpc,
+    experiment_pb2,
+    experiment_pb2_grpc,
+    search_pb2,
+    search_pb2_grpc,
+    server_pb2,
+    server_pb2_grpc,
+)
+
+SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], ...] = (
+    (
+        search_pb2.DESCRIPTOR.services_by_name["SearchService"],
+        search_pb2_grpc.add_SearchServiceServicer_to_server,
+    ),
+    (
+        cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"],
+        cluster_pb2_grpc.add_ClusterServiceServicer_to_server,
+    ),
+    (
+        collection_pb2.DESCRIPTOR.services_by_name["CollectionService"],
+        collection_pb2_grpc.add_CollectionServiceServicer_to_server,
+    ),
+    (
+        experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"],
+        experiment_pb2_grpc.add_ExperimentServiceServicer_to_server,
+    ),
+    (
+        server_pb2.DESCRIPTOR.services_by_name["ServerService"],
+        server_pb2_grpc.add_ServerServiceServicer_to_server,
+    ),
+)
+SERVICES = tuple(service.full_name for service, _ in SERVED)
+
+# What cannot be done without a device.
+SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
+# What needs a process of its own.
+EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
