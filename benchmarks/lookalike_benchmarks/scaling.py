@@ -26,11 +26,11 @@ from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_server.columns.columns import NEEDED, Columns
 from lookalike_server.common.limits import Limits
-from lookalike_server.common.placement_choice import Placement
+from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader, Snapshot
-from lookalike_server.placement.place import choose_devices
+from lookalike_server.placement.build_searchers import choose_devices
 from lookalike_server.processes.embedding import Embedder, EmbedQueue
 from lookalike_server.query.reload import Reloader
 from lookalike_server.search.effort import Effort
@@ -139,7 +139,7 @@ def lookup(rows: int, neighbours: int, rounds: int) -> Measured:
     }
 
 
-def placement(gpus: int) -> Placement:
+def placement(gpus: int) -> PlacementMode:
     """Where a count of GPUs puts an index here."""
     if gpus > 1:
         return "shard"
@@ -149,7 +149,7 @@ def placement(gpus: int) -> Placement:
 def _loader(gpus: int) -> Loader:
     where = placement(gpus)
     devices = choose_devices(where, ",".join(map(str, range(gpus))), gpus)
-    return Loader(where, devices, Limits(), ThreadBudget.here())
+    return Loader(where, devices, Limits(), ThreadBudget.detect())
 
 
 async def _searched(snapshot: Snapshot, query: Float32, limits: Limits) -> float:

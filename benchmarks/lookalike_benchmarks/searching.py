@@ -24,8 +24,8 @@ from lookalike_indexer.indexing.recipes import choose
 from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
-from lookalike_server.common.placement_choice import Placement
-from lookalike_server.placement.place import choose_devices, place
+from lookalike_server.common.placement_mode import PlacementMode
+from lookalike_server.placement.build_searchers import build_searchers, choose_devices
 from lookalike_server.placement.searcher import Searcher
 
 AT = 10
@@ -100,14 +100,14 @@ def efforts(index: faiss.Index) -> list[Effort]:
     return [Effort(nprobe) for nprobe in _NPROBES if nprobe <= traits.nlist] or [Effort()]
 
 
-def placed(built: Built, gpus: int) -> Iterator[tuple[Placement, list[Searcher]]]:
+def placed(built: Built, gpus: int) -> Iterator[tuple[PlacementMode, list[Searcher]]]:
     """The ways to put an index on the processor (0) or on that many GPUs. DeviceError: it cannot be put there."""
     # As the server does, for its threads.
     multiply_from_few(int(built.index.d), faiss.omp_get_max_threads())
-    ways: dict[int, tuple[Placement, ...]] = {0: ("cpu",), 1: ("gpu",)}
+    ways: dict[int, tuple[PlacementMode, ...]] = {0: ("cpu",), 1: ("gpu",)}
     for way in ways.get(gpus, ("shard", "replicate")):
         devices = choose_devices(way, ",".join(map(str, range(gpus))), gpus)
-        yield way, place(built.index, built.path, "cosine", way, devices)
+        yield way, build_searchers(built.index, built.path, "cosine", way, devices)
 
 
 def recall(searcher: Searcher, queries: Float32, truth: Int64, nprobe: int) -> float:

@@ -24,7 +24,7 @@ from typing import IO, Any, Literal, Self, TypeAlias
 from lookalike._errors import ClosedError, FailedPreconditionError, NotFoundError
 from lookalike._sync import Client, client_of
 
-Placement: TypeAlias = Literal["cpu", "gpu", "shard", "replicate"]
+PlacementMode: TypeAlias = Literal["cpu", "gpu", "shard", "replicate"]
 
 _HOST = "127.0.0.1"
 _SERVING = re.compile(rf"^SERVING .* on ({re.escape(_HOST)}:\d+):", re.MULTILINE)
@@ -77,7 +77,7 @@ def open(  # noqa: A001
     collection: str | os.PathLike[str],
     *,
     weights: str | os.PathLike[str] | None = None,
-    placement: Placement = "cpu",
+    placement: PlacementMode = "cpu",
     timeout: float | None = None,
 ) -> LocalClient:
     """Open the collection in a folder, without a server of one's own.

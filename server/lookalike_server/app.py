@@ -15,10 +15,10 @@ from lookalike_server.batching.workers import Workers
 from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.observe.observatory import Observatory
+from lookalike_server.placement.build_searchers import choose_devices
 from lookalike_server.placement.devices import Device
-from lookalike_server.placement.place import choose_devices
 from lookalike_server.processes.embedding import OpenEmbedder
 from lookalike_server.processes.experiment_runner import ExperimentRunner
 from lookalike_server.processes.hangs import Hangs
@@ -51,10 +51,10 @@ class App:
         devices: Sequence[Device] | None = None,
         open_embedder: OpenEmbedder | None = None,
         experiment_runner: ExperimentRunner | None = None,
-        trust: Trust | None = None,
+        verifier: FileVerifier | None = None,
     ) -> None:
         self._settings = settings
-        self._budget = ThreadBudget.here()
+        self._budget = ThreadBudget.detect()
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)
@@ -64,7 +64,7 @@ class App:
         self._devices = devices
         first, *others = settings.collections
         self.first = ServedCollection(
-            first, shared, open_embedder=open_embedder, experiment_runner=experiment_runner, trust=trust
+            first, shared, open_embedder=open_embedder, experiment_runner=experiment_runner, verifier=verifier
         )
         self.collections = (
             self.first,
@@ -107,7 +107,7 @@ class App:
         except BaseException:
             await self._close()
             raise
-        await self._health.say()
+        await self._health.publish()
         held = [(one.current, one.limits) for one in self.collections]
         self._tasks = [
             *(asyncio.create_task(task) for one in self.collections for task in one.tasks()),

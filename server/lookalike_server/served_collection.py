@@ -18,7 +18,7 @@ from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
@@ -63,7 +63,7 @@ class ServedCollection:
         *,
         open_embedder: OpenEmbedder | None = None,
         experiment_runner: ExperimentRunner | None = None,
-        trust: Trust | None = None,
+        verifier: FileVerifier | None = None,
     ) -> None:
         settings, budget = shared.settings, shared.budget
         self._observatory = shared.observatory
@@ -82,7 +82,7 @@ class ServedCollection:
             budget,
             self._lane,
             settings.on_loss,
-            trust or Trust(),
+            verifier or FileVerifier(),
             chosen.indexes,
             chosen.name,
         )

@@ -16,7 +16,7 @@ from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError, UsageError
 from lookalike_server.app import App
-from lookalike_server.commands.explorer_process import check_page
+from lookalike_server.commands.explorer_process import check_explorer
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.common.settings import Listen, ServeSettings
@@ -286,11 +286,11 @@ class TestRefusals:
             with pytest.raises(UsageError, match=f"--metrics-port {port} is not a port"):
                 ObserveSettings(metrics_port=port)
             with pytest.raises(UsageError, match=f"--http {port} is not a port"):
-                check_page(Listen(), port)
+                check_explorer(Listen(), port)
         with pytest.raises(UsageError, match=r"--http-name hub\.example\.org lets other machines reach the page"):
-            check_page(Listen(), 0, ["hub.example.org"])
+            check_explorer(Listen(), 0, ["hub.example.org"])
         for listen in (Listen(insecure=True), Listen(tokens=tmp_path / "t")):
-            check_page(listen, 0, ["hub.example.org"])
+            check_explorer(listen, 0, ["hub.example.org"])
         with pytest.raises(UsageError, match="go together"):
             Listen(tls_cert=tmp_path / "a")
         with pytest.raises(UsageError, match="--tls-client-ca needs"):

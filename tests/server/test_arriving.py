@@ -17,7 +17,7 @@ from tests.server.raw_caller import Flood, RawCaller
 
 from lookalike.v1 import collection_pb2, types_pb2
 from lookalike_server.common.limits import MIB, Limits
-from lookalike_server.transport.places import Places
+from lookalike_server.transport.fair_slots import FairSlots
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -143,14 +143,14 @@ async def test_reflection_answers_and_counts(make_toy, serve) -> None:
 
 
 async def test_places_go_round_and_one_holder_cannot_have_all() -> None:
-    places = Places(3, 2)
+    places = FairSlots(3, 2)
     order: list[str] = []
 
     async def hold(holder: str, gate: asyncio.Event) -> None:
-        await places.take(holder)
+        await places.reserve(holder)
         order.append(holder)
         await gate.wait()
-        places.give_back(holder)
+        places.release(holder)
 
     gate, rest = asyncio.Event(), asyncio.Event()
     first = [asyncio.create_task(hold("a", gate)) for _ in range(2)]
@@ -164,5 +164,5 @@ async def test_places_go_round_and_one_holder_cannot_have_all() -> None:
     assert sorted(order) == sorted("aab" + "aa" + "b" + "cc")
     assert not places.held
     assert not places.waiting
-    await places.take("a")
+    await places.reserve("a")
     assert places.held["a"] == 1

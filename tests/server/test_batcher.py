@@ -15,7 +15,7 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batch_queue import BatchQueue
 from lookalike_server.batching.batcher import Rules
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.waiting import Entry, Piece
 from lookalike_server.common.errors import ExpiredError, OverloadedError
 
@@ -264,11 +264,11 @@ def entry_of(size: int = 1, key: int = 0, queued: float = 0.0) -> Entry[str, str
 
 def queue_at(pace_s: float, max_age: float, waiting: int) -> BatchQueue[str, str]:
     """A queue of one worker that takes so long for each work."""
-    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), Pace(1))
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), LatencyModel(1))
     for _ in range(waiting):
         queue.add(entry_of())
     for size in (10, 20, 10):
-        queue.pace.ran(size, size * pace_s)
+        queue.latency.record(size, size * pace_s)
     return queue
 
 
@@ -277,7 +277,7 @@ def test_who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     with pytest.raises(OverloadedError, match="is longer than 1 s") as caught:
         queue_at(0.1, 2.0, 11).add(entry_of())
     assert caught.value.retry_after == pytest.approx(1.1)
-    # Whatever the pace was, one is taken when nothing waits: that is how a better pace is found out.
+    # Whatever the latency was, one is taken when nothing waits: that is how a lower latency becomes known.
     queue_at(100.0, 2.0, 0).add(entry_of())
 
 
@@ -294,7 +294,7 @@ def test_what_is_being_run_is_waited_for_as_well() -> None:
     with pytest.raises(OverloadedError) as caught:
         queue.add(entry_of(queued=1.1))
     assert caught.value.retry_after == pytest.approx(0.6 + 0.7)
-    queue.ran("only", 0.5)
+    queue.record_run("only", 0.5)
     queue.add(entry_of(queued=1.1))
 
 
@@ -306,34 +306,34 @@ def test_behind_a_batch_alone_one_may_wait_as_long_as_is_allowed_and_no_longer()
     queue.add(entry_of(queued=1.9))
     # A thread that ended, and another in its place, which waits for work.
     queue.clear()
-    queue.rests("only")
+    queue.mark_idle("only")
     queue.add(entry_of(queued=60.0))
 
 
 def test_a_worker_that_hangs_keeps_nobody_from_the_others() -> None:
-    pace = Pace(3)
+    latency = LatencyModel(3)
     for size in (10, 20, 10):
-        pace.ran(size, size * 0.1)
+        latency.record(size, size * 0.1)
     hung = (10, 500.0)
-    assert pace.wait_s(0, 0, [hung]) == 0
-    assert pace.wait_s(10, 1, [hung]) == pytest.approx(0.5), "the two others share it"
-    assert pace.wait_s(10, 1, [hung, (10, 0.4)]) == pytest.approx((1.0 + 0.6) / 2)
-    assert pace.wait_s(10, 1, [hung, (10, 500.0), (10, 0.4)]) == pytest.approx(0.6 + 1.0)
-    assert pace.wait_s(0, 0, [hung] * 3) == pytest.approx(499.0)
+    assert latency.wait_s(0, 0, [hung]) == 0
+    assert latency.wait_s(10, 1, [hung]) == pytest.approx(0.5), "the two others share it"
+    assert latency.wait_s(10, 1, [hung, (10, 0.4)]) == pytest.approx((1.0 + 0.6) / 2)
+    assert latency.wait_s(10, 1, [hung, (10, 500.0), (10, 0.4)]) == pytest.approx(0.6 + 1.0)
+    assert latency.wait_s(0, 0, [hung] * 3) == pytest.approx(499.0)
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.5])
 def test_nobody_waits_in_vain_where_five_times_as_much_is_asked(slower: float) -> None:
     """Two minutes by a clock of the test's own; in the second one the worker is slower."""
     rate, capacity, seconds = 750, 150, 120
-    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
     refused = answered = 0
     running: list[Piece[str, str]] = []
     began = ends = 0.0
     for number in range(seconds * rate):
         now = number / rate
         while running and ends <= now:
-            queue.ran("only", ends - began)
+            queue.record_run("only", ends - began)
             answered += len(running)
             began = ends
             running, late = queue.take("only", began)
@@ -359,22 +359,22 @@ def test_a_batch_takes_no_longer_than_half_of_what_others_may_wait() -> None:
 
 def scan_queue(fixed_s: float, each_s: float, max_age: float) -> BatchQueue[str, str]:
     """A queue of one worker that takes so long for a batch, and so long for each work of it besides."""
-    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), Pace(1))
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(max_age), LatencyModel(1))
     for size in (1, 80, 1):
-        queue.pace.ran(size, fixed_s + size * each_s)
+        queue.latency.record(size, fixed_s + size * each_s)
     return queue
 
 
 def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() -> None:
     # After one scan of one query alone, which took 0.2 s, two of 100 would have been thought to take 40 s.
-    first: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
-    first.pace.ran(1, 0.2)
+    first: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
+    first.latency.record(1, 0.2)
     for _ in range(4):
         first.add(entry_of(100))
     for _ in range(4):
         batch, _ = first.take("only", 0.0)
         assert len(batch) == 1
-        first.ran("only", 0.2)
+        first.record_run("only", 0.2)
 
     known = scan_queue(0.2, 0.001, 2.0)
     for _ in range(4):
@@ -389,20 +389,20 @@ def test_a_scan_that_costs_the_same_whatever_its_size_refuses_no_large_ones() ->
 
 def test_batches_that_cost_much_whatever_their_size_are_not_kept_small() -> None:
     queue = queue_at(0.0, 2.0, 60)
-    queue.pace = scan_queue(3.0, 0.1, 2.0).pace
+    queue.latency = scan_queue(3.0, 0.1, 2.0).latency
     assert len(queue.take("only", 0.0)[0]) == 30, "as long for the works as for the batch"
 
 
 def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
-    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), Pace(1))
-    queue.pace.ran(1, 0.2)
+    queue: BatchQueue[str, str] = BatchQueue("word", slow_rules(2.0), LatencyModel(1))
+    queue.latency.record(1, 0.2)
     for key in range(6):
         queue.add(entry_of(key=key))
     with pytest.raises(OverloadedError, match="behind 6 queued calls"):
         queue.add(entry_of())
     for left in (5, 4, 3, 2, 1, 0):
         queue.take("only", 0.0)
-        queue.ran("only", 0.2)
+        queue.record_run("only", 0.2)
         assert queue.waiting == left
     queue.add(entry_of())
     assert [one.key for one in queue.clear()] == [0]
@@ -410,25 +410,25 @@ def test_works_that_cannot_share_a_batch_wait_for_each_other() -> None:
 
 
 def test_the_pace_follows_what_is_measured() -> None:
-    pace = Pace(2)
-    assert pace.wait_s(100, 1) == 0
-    pace.ran(0, 60.0)
-    assert pace.wait_s(100, 1) == 0, "opening a network is no query"
-    pace.ran(10, 1.0)
-    assert pace.wait_s(100, 10) == pytest.approx(5.0), "two workers"
+    latency = LatencyModel(2)
+    assert latency.wait_s(100, 1) == 0
+    latency.record(0, 60.0)
+    assert latency.wait_s(100, 1) == 0, "opening a network is no query"
+    latency.record(10, 1.0)
+    assert latency.wait_s(100, 10) == pytest.approx(5.0), "two workers"
     for size in (10, 20, 30) * 20:
-        pace.ran(size, 0.1 + 0.01 * size)
-    assert pace.batch_s == pytest.approx(0.1, rel=0.01)
-    assert pace.unit_s == pytest.approx(0.01, rel=0.01)
-    assert pace.wait_s(100, 10) == pytest.approx(1.0, rel=0.01)
+        latency.record(size, 0.1 + 0.01 * size)
+    assert latency.batch_s == pytest.approx(0.1, rel=0.01)
+    assert latency.unit_s == pytest.approx(0.01, rel=0.01)
+    assert latency.wait_s(100, 10) == pytest.approx(1.0, rel=0.01)
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.floats(0, 100)), max_size=30), st.floats(0.01, 100))
 def test_no_batch_makes_the_pace_nonsense(batches: list[tuple[int, float]], seconds: float) -> None:
-    pace = Pace(1)
+    latency = LatencyModel(1)
     for size, took in batches:
-        pace.ran(size, took)
+        latency.record(size, took)
     longest = max([took for size, took in batches if size], default=0.0)
-    assert pace.unit_s >= 0
-    assert 0 <= pace.batch_s <= longest * (1 + 1e-9)
-    assert pace.within(seconds) >= 1
+    assert latency.unit_s >= 0
+    assert 0 <= latency.batch_s <= longest * (1 + 1e-9)
+    assert latency.within(seconds) >= 1

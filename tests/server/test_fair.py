@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lookalike_server.batching.batch_queue import BatchQueue
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.turns import Turns
 from lookalike_server.batching.waiting import Entry, Rules
 from lookalike_server.common.errors import OverloadedError
@@ -26,10 +26,10 @@ def rules(max_queue: int = 10_000, cut_to: float = 0.1) -> Rules[range]:
 
 
 def queue_of(given: Rules[range]) -> BatchQueue[range, None]:
-    """A queue that knows the pace of its worker."""
-    queue: BatchQueue[range, None] = BatchQueue("word", given, Pace(1))
+    """A queue that knows the latency of its worker."""
+    queue: BatchQueue[range, None] = BatchQueue("word", given, LatencyModel(1))
     for size in (1, 64, 256):
-        queue.pace.ran(size, _BATCH_S + size * _UNIT_S)
+        queue.latency.record(size, _BATCH_S + size * _UNIT_S)
     return queue
 
 
@@ -42,7 +42,7 @@ def run(queue: BatchQueue[range, None], now: float) -> tuple[float, list[tuple[s
     pieces, _ = queue.take("only", now)
     size = sum(piece.stop - piece.start for piece in pieces)
     seconds = _BATCH_S + size * _UNIT_S
-    queue.ran("only", seconds)
+    queue.record_run("only", seconds)
     told = [(piece.entry.peer, piece.stop - piece.start, piece.stop == piece.entry.size) for piece in pieces]
     return now + seconds, told
 

@@ -20,10 +20,10 @@ from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement import exact
+from lookalike_server.placement.build_searchers import build_searchers
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.masks import QueryMasks
-from lookalike_server.placement.place import place
 from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.search.effort import Effort
 
@@ -159,8 +159,8 @@ class TestShards:
         faiss.write_index(index, str(path))
         steps = ((2, 0.7), (4, 0.9), (16, 1.0)) if "IVF" in kind else ()
         recall = [RecallPoint(nprobe, recall, k) for k in (1, 10) for nprobe, recall in steps]
-        [whole] = place(index, path, "cosine", "cpu", [Cpu()], recall=recall)
-        [sharded] = place(
+        [whole] = build_searchers(index, path, "cosine", "cpu", [Cpu()], recall=recall)
+        [sharded] = build_searchers(
             index, path, "cosine", "shard", [Cpu("a"), Cpu("b"), Cpu("c")], recall=recall if "IVF" in kind else ()
         )
         masks = masks_by_share(600, 0, 0.01, 0.2, 0.9)

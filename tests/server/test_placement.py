@@ -9,8 +9,8 @@ import pytest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, DeviceError, UsageError
 from lookalike_indexer.indexing.metric import prepare
+from lookalike_server.placement.build_searchers import build_searchers, choose_devices, load_index
 from lookalike_server.placement.devices import Cpu, Gpu, needs_half_tables
-from lookalike_server.placement.place import choose_devices, load, place
 from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.split import pieces
 from lookalike_server.placement.strategies import by_distance
@@ -41,7 +41,7 @@ class TestShards:
     def test_answer_as_the_whole_index_does(self, stored, kind, metric) -> None:
         index, path = stored(kind, metric)
         whole = OnDevice("cpu", index, metric)
-        [sharded] = place(index, path, metric, "shard", [Cpu(f"cpu:{i}") for i in range(3)])
+        [sharded] = build_searchers(index, path, metric, "shard", [Cpu(f"cpu:{i}") for i in range(3)])
         queries = prepare(vectors(25, seed=5), metric)
         nprobe = 5 if "IVF" in kind else 0
         rows, distances = whole.search(queries, 12, nprobe)[:2]
@@ -71,11 +71,11 @@ class TestShards:
     def test_a_graph_cannot_be_cut(self, stored) -> None:
         index, path = stored("HNSW8")
         with pytest.raises(DeviceError, match=r"IndexHNSWFlat.*--placement cpu"):
-            place(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
+            build_searchers(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
 
     def test_a_failing_shard_fails_the_search(self, stored) -> None:
         index, path = stored("Flat")
-        [sharded] = place(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
+        [sharded] = build_searchers(index, path, "cosine", "shard", [Cpu("a"), Cpu("b")])
         sharded._pieces[1]._strategy = None
         with pytest.raises(AttributeError):
             sharded.search(vectors(1), 3, 0)
@@ -191,7 +191,7 @@ class TestDevices:
         nprobe = 5 if "IVF" in kind else 0
         _, distances = OnDevice("cpu", index, metric).search(queries, 10, nprobe)[:2]
         for placement in ("gpu", "shard", "replicate"):
-            [placed] = place(index, path, metric, placement, [Gpu(0)])
+            [placed] = build_searchers(index, path, metric, placement, [Gpu(0)])
             _, found = placed.search(queries, 10, nprobe)[:2]
             np.testing.assert_allclose(found, distances, atol=2e-2)
             placed.close()
@@ -200,7 +200,7 @@ class TestDevices:
     def test_a_kind_that_a_gpu_cannot_hold_is_refused(self, stored) -> None:
         index, path = stored("HNSW8")
         with pytest.raises(DeviceError, match="--placement cpu"):
-            place(index, path, "cosine", "gpu", [Gpu(0)])
+            build_searchers(index, path, "cosine", "gpu", [Gpu(0)])
 
 
 class TestLoading:
@@ -213,4 +213,4 @@ class TestLoading:
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         with pytest.raises(DataLossError, match="digest"):
-            load(reader, entry)
+            load_index(reader, entry)

@@ -304,14 +304,14 @@ from lookalike_indexer.errors import WeightsError
 from lookalike_server import served_collection
 from lookalike_server.commands import lifecycle as running
 from lookalike_server.common.settings import Listen, ServeSettings
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
 
 def no_network(reader, space):
     raise WeightsError("There are no weights.")
 
 served_collection.embedder_opener = lambda *_: no_network
 settings = ServeSettings(sys.argv[1], Listen(port=0))
-asyncio.run(running.run(settings, lambda served: print(served.address, flush=True), Trust()))
+asyncio.run(running.run(settings, lambda served: print(served.address, flush=True), FileVerifier()))
 """
 
 

@@ -23,7 +23,7 @@ from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.searcher import OnDevice
-from lookalike_server.placement.strategies import Found
+from lookalike_server.placement.strategies import RawHits
 
 USUAL = {
     "rows": "100000",
@@ -101,10 +101,10 @@ def _filtered(subject: _Subject, kind: Kind, share: float, passes: int) -> Row:
     theirs = [by_mask[id(mask)] for mask in masks]
     queries = [points.queries[line : line + 1] for line in range(len(points.queries))]
 
-    def filtered(line: int) -> Found:
+    def filtered(line: int) -> RawHits:
         return search(queries[line], _K, subject.effort, masks=QueryMasks.of([theirs[line]]))
 
-    def unfiltered(line: int) -> Found:
+    def unfiltered(line: int) -> RawHits:
         return search(queries[line], _K, subject.effort)
 
     first_ms = 1000 * np.mean([_cpu(filtered, line)[0] for line in range(len(queries))])
@@ -177,7 +177,7 @@ def _complete(found: Int64, masks: Sequence[Bools]) -> bool:
     )
 
 
-def _cpu(call: Callable[..., Found], *arguments: int) -> tuple[float, Found]:
+def _cpu(call: Callable[..., RawHits], *arguments: int) -> tuple[float, RawHits]:
     """The seconds of this thread's processor time that a call takes, and its result."""
     began = time.thread_time()
     found = call(*arguments)

@@ -175,7 +175,7 @@ def _against_faiss(subject: _Subject) -> Iterator[Row]:
         seconds=subject.seconds,
         warm_s=_warm(subject),
         rounds=subject.options.number("rounds"),
-        threads=ThreadBudget.here().search,
+        threads=ThreadBudget.detect().search,
         scratch=subject.scratch,
     )
     shared = {"seconds": trial.seconds, "rounds": trial.rounds, "faiss_threads": trial.threads}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Generic
 
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.waiting import Entry, Piece, R, Rules, W
 
 # What costs so many times as much as the first of a batch is heavy beside it.
@@ -27,15 +27,15 @@ class BatchMaker(Generic[W, R]):
     not pay for a heavy one's company, which has turns of its own.
     """
 
-    def __init__(self, rules: Rules[W], pace: Pace) -> None:
+    def __init__(self, rules: Rules[W], latency: LatencyModel) -> None:
         self._rules = rules
-        self._pace = pace
+        self._latency = latency
         self._first = 0.0
         self.pieces: list[Piece[W, R]] = []
         self.size = 0
         self.cost = 0.0
         # The cost that a batch may have, if it is of more than one unit.
-        self.largest = pace.within(min(rules.max_age / 2, rules.cut_to))
+        self.largest = latency.within(min(rules.max_age / 2, rules.cut_to))
 
     @property
     def full(self) -> bool:
@@ -65,7 +65,7 @@ class BatchMaker(Generic[W, R]):
             return None
         cost = entry.left * entry.each
         heavy = self._rules.cut is not None and cost > _HEAVY * self._first
-        most = min(self.largest, self._pace.doubling(self._first)) if heavy else self.largest
+        most = min(self.largest, self._latency.doubling(self._first)) if heavy else self.largest
         room = self._room(entry, most)
         if entry.left <= room:
             return entry.left
@@ -77,12 +77,12 @@ class BatchMaker(Generic[W, R]):
 
     def _largest_cut(self) -> float:
         """The cost that a batch may have that holds a piece."""
-        return min(self.largest, _GROWTH * self._pace.largest or math.inf)
+        return min(self.largest, _GROWTH * self._latency.largest or math.inf)
 
     def _room(self, entry: Entry[W, R], most: float) -> int:
         """The units of an entry that the batch has room for, if it may cost so much."""
         by_size = self._rules.max_batch - self.size
-        if not self._pace.largest and self._rules.cut is not None:
+        if not self._latency.largest and self._rules.cut is not None:
             by_size = min(by_size, max(1, int(self._rules.max_batch * _UNMEASURED)))
         by_cost = (most - self.cost) / entry.each if entry.each else math.inf
         return max(0, by_size if by_cost >= by_size else int(by_cost))

@@ -9,7 +9,7 @@ from typing import Generic
 
 from lookalike_server.batching.batch import BatchMaker
 from lookalike_server.batching.fair import Fair, Flow
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.load import Load, Loads, grade
 from lookalike_server.batching.waiting import Entry, Piece, R, Refused, Rules, W
 from lookalike_server.common.errors import ExpiredError, OverloadedError
@@ -27,7 +27,7 @@ class BatchQueue(Generic[W, R]):
 
     name: str
     rules: Rules[W]
-    pace: Pace
+    latency: LatencyModel
     waiting: int = 0
     weight: int = 0
     _entries: dict[int, Entry[W, R]] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class BatchQueue(Generic[W, R]):
     _running: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._fair: Fair[W, R] = Fair(self.pace, self.rules.max_batch)
+        self._fair: Fair[W, R] = Fair(self.latency, self.rules.max_batch)
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -76,12 +76,12 @@ class BatchQueue(Generic[W, R]):
     def take(self, worker: str, now: float) -> tuple[list[Piece[W, R]], list[Refused[W]]]:
         """The next batch of a worker, and those who waited too long, with what they are to be told.
 
-        The batch counts as running until `ran` or `rests` is called for the worker.
+        The batch counts as running until `record_run` or `mark_idle` is called for the worker.
         """
         refused = [(entry, error) for entry in list(self._entries.values()) if (error := self._too_late(entry, now))]
         for entry, _ in refused:
             self.remove(entry.number)
-        batch: BatchMaker[W, R] = BatchMaker(self.rules, self.pace)
+        batch: BatchMaker[W, R] = BatchMaker(self.rules, self.latency)
         for entry in self._fair.order():
             piece = batch.offer(entry)
             if piece is not None:
@@ -91,15 +91,15 @@ class BatchQueue(Generic[W, R]):
         if batch.pieces:
             self._running[worker] = batch.cost, now
             for piece in batch.pieces:
-                self._fair.charge(piece.entry, self.pace.batch_s / len(batch.pieces))
+                self._fair.charge(piece.entry, self.latency.batch_s / len(batch.pieces))
         return batch.pieces, refused
 
-    def ran(self, worker: str, seconds: float) -> None:
+    def record_run(self, worker: str, seconds: float) -> None:
         """A worker has run its batch, in so many seconds."""
         cost, _ = self._running.pop(worker)
-        self.pace.ran(cost, seconds)
+        self.latency.record(cost, seconds)
 
-    def rests(self, worker: str) -> None:
+    def mark_idle(self, worker: str) -> None:
         """A worker runs nothing, whatever became of its last batch."""
         self._running.pop(worker, None)
 
@@ -111,7 +111,7 @@ class BatchQueue(Generic[W, R]):
             del self._entries[entry.number]
             del flow.entries[entry.number]
         self._count(flow, entry, 0 if entry.left else -1, -units)
-        self._fair.charge(entry, units * entry.each * self.pace.unit_s)
+        self._fair.charge(entry, units * entry.each * self.latency.unit_s)
 
     def _count(self, flow: Flow[W, R], entry: Entry[W, R], entries: int, units: int) -> None:
         """So many entries and units of them more, or less, wait. An entry's bytes count until all of it is taken."""
@@ -175,8 +175,8 @@ class BatchQueue(Generic[W, R]):
 
     def _wait_of(self, load: Load, now: float) -> float:
         running = [(cost, now - since) for cost, since in self._running.values()]
-        largest = BatchMaker[W, R](self.rules, self.pace).largest
-        return self.pace.wait_s(load.cost, max(load.batches, math.ceil(load.cost / largest)), running)
+        largest = BatchMaker[W, R](self.rules, self.latency).largest
+        return self.latency.wait_s(load.cost, max(load.batches, math.ceil(load.cost / largest)), running)
 
     def _full(self, how: str, now: float) -> OverloadedError:
         return OverloadedError(

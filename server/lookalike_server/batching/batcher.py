@@ -29,7 +29,7 @@ from typing import Generic, TypeVar
 
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.batching.batch_queue import BatchQueue
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.outcomes import Join, Outcome, Ran, settle
 from lookalike_server.batching.under_way import UnderWay
 from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, Rules
@@ -85,7 +85,7 @@ class Batcher(Generic[W, R]):
         self._leave = dict(leave or {})
         self._join = join
         self._cut = rules.cut
-        self._queue: BatchQueue[W, R] = BatchQueue(name, rules, Pace(len(workers)))
+        self._queue: BatchQueue[W, R] = BatchQueue(name, rules, LatencyModel(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
         self._under_way: UnderWay[W, R] = UnderWay()
@@ -143,7 +143,7 @@ class Batcher(Generic[W, R]):
                     f"{self._name}/{worker} has not come back for {limit:g} s: it hangs, and takes no more calls."
                 )
                 self._down[worker] = sentence
-                self._queue.rests(worker)
+                self._queue.mark_idle(worker)
                 outcomes += [(piece.entry, DeviceError(sentence)) for piece in batch]
                 told.append(sentence)
                 if worker in self._leave:
@@ -209,7 +209,7 @@ class Batcher(Generic[W, R]):
     def _take(self, worker: str) -> list[Piece[W, R]] | None:
         """The next batch; None when closed. Answers what expired or cannot be run any more."""
         with self._changed:
-            self._queue.rests(worker)
+            self._queue.mark_idle(worker)
             while not self._queue and not self._closed.is_set():
                 self._changed.wait()
             if self._closed.is_set():
@@ -257,9 +257,9 @@ class Batcher(Generic[W, R]):
                 # Its callers were told, and another thread runs in its place.
                 return
             if self._came_back(ran.worker):
-                self._queue.rests(ran.worker)
+                self._queue.mark_idle(ran.worker)
             else:
-                self._queue.ran(ran.worker, ran.took)
+                self._queue.record_run(ran.worker, ran.took)
             outcomes = ran.outcomes(self._join)
             self._forget(outcomes)
         settle(outcomes)

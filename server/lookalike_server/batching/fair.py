@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic
 
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.load import Loads
 from lookalike_server.batching.waiting import Entry, R, W
 
@@ -41,8 +41,8 @@ class Flow(Generic[W, R]):
 class Fair(Generic[W, R]):
     """The flows of the peers that have something waiting, or have had of late."""
 
-    def __init__(self, pace: Pace, max_batch: int) -> None:
-        self._pace = pace
+    def __init__(self, latency: LatencyModel, max_batch: int) -> None:
+        self._latency = latency
         self._max_batch = max_batch
         self._flows: dict[str, Flow[W, R]] = {}
         # Where those begin that come anew: what the peer whose turn it was had used.
@@ -91,8 +91,8 @@ class Fair(Generic[W, R]):
         self._begin = 0.0
 
     def _due(self) -> Callable[[Entry[W, R]], float]:
-        """When an entry is due, by the pace of now, which is looked up once for all of them."""
-        unit_s, batch_s, most = _STRETCH * self._pace.unit_s, _STRETCH * self._pace.batch_s, self._max_batch
+        """When an entry is due, by the current latency, which is looked up once for all of them."""
+        unit_s, batch_s, most = _STRETCH * self._latency.unit_s, _STRETCH * self._latency.batch_s, self._max_batch
 
         def due(entry: Entry[W, R]) -> float:
             return entry.queued + entry.size * entry.each * unit_s + math.ceil(entry.size / most) * batch_s

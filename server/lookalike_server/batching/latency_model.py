@@ -9,7 +9,7 @@ from collections.abc import Sequence
 _WEIGHT = 0.2
 
 
-class Pace:
+class LatencyModel:
     """A straight line through the sizes and seconds of batches: a part that each costs, and one for each unit of size.
 
     A scan costs most of its time whatever its size; a search of an index costs
@@ -28,7 +28,7 @@ class Pace:
         self._variance = self._covariance = 0.0
         self._known = False
 
-    def ran(self, size: float, seconds: float) -> None:
+    def record(self, size: float, seconds: float) -> None:
         """A batch has been run."""
         if not size:
             return

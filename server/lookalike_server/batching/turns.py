@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from lookalike_server.batching import callers
 from lookalike_server.batching.batch_queue import BatchQueue
-from lookalike_server.batching.latency_model import Pace
+from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.waiting import Rules
 
 
@@ -24,7 +24,7 @@ class Turns:
             key=lambda size: next(unlike), size=lambda size: size, max_batch=1, max_queue=max_queue
         )
         self._rules = rules
-        self._queue: BatchQueue[int, str] = BatchQueue(name, rules, Pace(places))
+        self._queue: BatchQueue[int, str] = BatchQueue(name, rules, LatencyModel(places))
         self._free = [str(place) for place in range(places)]
         self._held = 0
         # Who waits for a turn, by ticket.
@@ -46,7 +46,7 @@ class Turns:
             yield
         finally:
             self._held -= size
-            self._queue.ran(place, time.monotonic() - began)
+            self._queue.record_run(place, time.monotonic() - began)
             self._free.append(place)
             self._give()
 
@@ -75,12 +75,12 @@ class Turns:
                 call = self._calls[piece.entry.ticket]
                 if call.done():
                     # Cancelled, and its task has not run yet.
-                    self._queue.rests(place)
+                    self._queue.mark_idle(place)
                     self._free.append(place)
                 else:
                     call.set_result(place)
 
     def _return(self, place: str) -> None:
-        self._queue.rests(place)
+        self._queue.mark_idle(place)
         self._free.append(place)
         self._give()

@@ -57,8 +57,8 @@ class Rules(Generic[W]):
 
     What has waited for more than `max_age` seconds is refused instead of run.
     So that this hardly happens, since nobody should wait in vain, what would
-    wait behind others for more than half of it, by the pace of late, is
-    refused at once: the other half is there for the pace to change. A batch
+    wait behind others for more than half of it, by the latency of recent batches, is
+    refused at once: the other half is there for the latency to change. A batch
     takes no more than that half, or twice what each batch costs. A batch that
     is run for more than `max_run` seconds has hung.
     """

@@ -154,18 +154,18 @@ def serve(
     if while_stdin:
         end_with_stdin()
     # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
-    from lookalike_server.generation.verification import Trust
+    from lookalike_server.generation.verification import FileVerifier
 
-    trust = Trust()
+    verifier = FileVerifier()
     pairs = named(collection)
-    trust.begin(pairs[0][1])
+    verifier.verify_ahead(pairs[0][1])
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:
         from lookalike_server.commands.chosen_collections import Chosen, chosen_collections, stored_limits
-        from lookalike_server.commands.explorer_process import check_page, start_page
+        from lookalike_server.commands.explorer_process import check_explorer, start_explorer
         from lookalike_server.commands.lifecycle import run
-        from lookalike_server.common.placement_choice import ON_LOSS, PLACEMENTS
+        from lookalike_server.common.placement_mode import ON_LOSS, PLACEMENTS
         from lookalike_server.common.settings import Listen, ServeSettings
         from lookalike_server.common.visible import SHOW_PATHS
         from lookalike_server.observe.logs import configure
@@ -205,16 +205,16 @@ def serve(
             if app.metrics_port is not None:
                 click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
             if http is not None:
-                start_page(app.address, http, http_names, insecure=insecure)
+                start_explorer(app.address, http, http_names, insecure=insecure)
 
         if http is not None:
-            check_page(settings.listen, http, http_names)
+            check_explorer(settings.listen, http, http_names)
         configure(log_format)
         if security_log is not None:
             keep_in(security_log)
-        asyncio.run(run(settings, announce, trust))
+        asyncio.run(run(settings, announce, verifier))
     finally:
-        trust.abandon()
+        verifier.abandon()
     _leave()
 
 

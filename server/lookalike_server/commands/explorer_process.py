@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 HOST = "127.0.0.1"
 
 
-def check_page(listen: Listen, port: int, names: Sequence[str] = ()) -> None:
+def check_explorer(listen: Listen, port: int, names: Sequence[str] = ()) -> None:
     """UsageError when a page could not be served, on `port` and by `names`, beside a server that listens so."""
     if not 0 <= port <= 65535:
         raise UsageError(f"--http {port} is not a port; use 1 to 65535, or 0 for any free one.")
@@ -46,7 +46,7 @@ def check_page(listen: Listen, port: int, names: Sequence[str] = ()) -> None:
         _check_free(port)
 
 
-def start_page(
+def start_explorer(
     address: str, port: int, names: Sequence[str] = (), *, insecure: bool = False
 ) -> subprocess.Popen[bytes]:
     """Serve the page of the server at `address`, host:port, on loopback; it prints its own address.
@@ -57,9 +57,9 @@ def start_page(
     command += [f"--http-name={name}" for name in names] + ["--http-insecure"] * insecure
     # A token of whoever started the server is not for everyone who can reach the page: they log in with their own.
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("LOOKALIKE_TOKEN")}
-    page = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603
-    threading.Thread(target=_report_end, args=(page,), name="page", daemon=True).start()
-    return page
+    process = subprocess.Popen([*command, "--host", HOST, "--while-stdin"], stdin=subprocess.PIPE, env=surroundings)  # nosec B603
+    threading.Thread(target=_report_end, args=(process,), name="explorer", daemon=True).start()
+    return process
 
 
 def _reached_at(address: str) -> str:
@@ -82,12 +82,12 @@ def _check_free(port: int) -> None:
             ) from error
 
 
-def _report_end(page: subprocess.Popen[bytes]) -> None:
-    code = page.wait()
+def _report_end(process: subprocess.Popen[bytes]) -> None:
+    code = process.wait()
     # A service manager ends the page and the server with the same signal.
     asked = code in (0, -signal.SIGTERM, -signal.SIGINT)
     log.log(
         logging.INFO if asked else logging.WARNING,
-        "the page ended with exit code %d; serve it again with: lookalike explore",
+        "the explorer ended with exit code %d; serve it again with: lookalike explore",
         code,
     )

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.app import App
 from lookalike_server.common.settings import ServeSettings
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
 
 log = logging.getLogger(__name__)
 
 
-async def run(settings: ServeSettings, announce: Callable[[App], None], trust: Trust) -> None:
+async def run(settings: ServeSettings, announce: Callable[[App], None], verifier: FileVerifier) -> None:
     """Serve until SIGTERM or SIGINT, then drain; SIGHUP looks for a new generation. `announce` is called when serving.
 
     Errors as `App.start`; DeviceError also when a device was lost and the
@@ -28,7 +28,7 @@ async def run(settings: ServeSettings, announce: Callable[[App], None], trust: T
     _allow_connections()
     # What was imported stays: looking at it again and again costs a call a twentieth of its time.
     gc.freeze()
-    app = App(settings, trust=trust)
+    app = App(settings, verifier=verifier)
     # Its default would end the process, and somebody may send it while a generation is loading.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     await app.start()

@@ -40,7 +40,7 @@ class Limits:
     count from their arrival until their reply has been sent. What has waited
     longer than `max_queue_ms` is refused instead of searched, so that an
     overloaded server works on what somebody still waits for, and what would
-    wait longer than half of it, by the pace of late, is refused at once;
+    wait longer than half of it, by the latency of recent batches, is refused at once;
     `max_slow_queue_ms` is for pictures and exact scans, of which one batch
     takes as long as a queue of searches.
 

@@ -9,7 +9,7 @@ from lookalike_indexer.errors import UsageError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.common.peers import is_loopback
-from lookalike_server.common.placement_choice import OnLoss, Placement
+from lookalike_server.common.placement_mode import OnLoss, PlacementMode
 from lookalike_server.common.tls_files import TLSFiles
 from lookalike_server.common.visible import ShowPaths
 
@@ -95,7 +95,7 @@ class CollectionSettings:
 class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
-    happens when a device is lost, as in placing.py. `indexes` names the indexes to search, as in index_choice.py.
+    happens when a device is lost, as in placer.py. `indexes` names the indexes to search, as in index_choice.py.
     Without `experiments` only stored results are answered.
 
     `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
@@ -104,7 +104,7 @@ class ServeSettings:
 
     root: str = ""
     listen: Listen = field(default_factory=Listen)
-    placement: Placement = "cpu"
+    placement: PlacementMode = "cpu"
     gpus: str = ""
     weights: str | None = None
     indexes: tuple[str, ...] = ()

@@ -34,7 +34,7 @@ class ThreadBudget:
         )
 
     @classmethod
-    def here(cls) -> ThreadBudget:
+    def detect(cls) -> ThreadBudget:
         return cls.of(threads.processors())
 
     def claim_search(self, queries: float = 1) -> None:

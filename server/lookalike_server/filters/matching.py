@@ -25,7 +25,7 @@ _VALUES = 8
 _CHARACTERS = 2_000
 
 
-class Found(NamedTuple):
+class FilterMatches(NamedTuple):
     """The matches of a filter, and whether they were known from an earlier call."""
 
     matches: Matches
@@ -51,13 +51,13 @@ class Filters:
         """The bytes of memory that columns take, and that matches do."""
         return self.columns.nbytes, self._kept.nbytes
 
-    def known(self, message: filter_pb2.Filter) -> Found | None:
+    def known(self, message: filter_pb2.Filter) -> FilterMatches | None:
         """The matches of a filter that came before, in a moment; None when they have to be found."""
         words = message.SerializeToString()
         kept = self._kept.by_words(words)
-        return None if kept is None else Found(kept, cached=True)
+        return None if kept is None else FilterMatches(kept, cached=True)
 
-    def find(self, message: filter_pb2.Filter) -> Found:
+    def find(self, message: filter_pb2.Filter) -> FilterMatches:
         """The images that match. ArgumentError, NotFoundError, NotBuiltError: see filters.meaning."""
         try:
             tree = canonical(read(message))
@@ -67,13 +67,13 @@ class Filters:
         key = hashlib.blake2b(repr(meaning).encode(errors="surrogatepass"), digest_size=16).hexdigest()
         kept = self._kept.by_meaning(key, message.SerializeToString())
         if kept is not None:
-            return Found(kept, cached=True)
+            return FilterMatches(kept, cached=True)
         text = told(tree, _VALUES)
         shown = text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
         matches = Matches(matching(meaning, self.columns), shown, key)
         matches.images.setflags(write=False)
         self._kept.put(matches)
-        return Found(matches, cached=False)
+        return FilterMatches(matches, cached=False)
 
     def text(self, message: filter_pb2.Filter) -> str:
         """A filter as text, for who reads the columns anew. Errors as `find`; ArgumentError: the text is too long."""

@@ -9,7 +9,7 @@ import sys
 import pyarrow as pa
 
 
-def release_memory() -> None:
+def trim_memory() -> None:
     """Give back what a generation that was freed has left behind; may take a moment, so not for the event loop.
 
     Allocators keep what they are given back, each thread's apart, and a

@@ -27,15 +27,15 @@ from lookalike_server.columns.rows import MOST_BESIDE, Rows
 from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.common.limits import Limits
-from lookalike_server.common.placement_choice import OnLoss, Placement
+from lookalike_server.common.placement_mode import OnLoss, PlacementMode
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.filters.matching import Filters
 from lookalike_server.generation.index_choice import chosen_indexes
 from lookalike_server.generation.spaces import Search, Space
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
+from lookalike_server.placement.build_searchers import load_index
 from lookalike_server.placement.devices import Device
-from lookalike_server.placement.place import load
-from lookalike_server.placement.placing import Placing
+from lookalike_server.placement.placer import Placer
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
 
@@ -49,13 +49,13 @@ class Loader:
     Callers know the collection as `name`, by its folder's name when empty.
     """
 
-    placement: Placement
+    placement: PlacementMode
     devices: Sequence[Device]
     limits: Limits
     budget: ThreadBudget
     observe: ObserveLane = lambda lane: None
     on_loss: OnLoss = "retry"
-    trust: Trust = field(default_factory=Trust)
+    verifier: FileVerifier = field(default_factory=FileVerifier)
     indexes: tuple[str, ...] = ()
     name: str = ""
 
@@ -73,7 +73,7 @@ class Loader:
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
         # Before anything is read, so that a mistake is told at once.
         chosen = chosen_indexes(reader.manifest, self.indexes)
-        reader = self.trust.checked(reader)
+        reader = self.verifier.verified(reader)
         with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             # Beside the indexes, which faiss reads without holding up anybody.
             columns = beside.submit(lambda: Columns(reader.images(NEEDED), self.name or reader.name))
@@ -98,7 +98,7 @@ class Loader:
         ids, stored = reader.ids(name), StoredVectors(reader, name)
         if entry is None:
             return Space(reader, name, ids, stored, None)
-        index = load(reader, entry)
+        index = load_index(reader, entry)
         multiply_from_few(int(index.d), self.budget.search)
         rows = Rows(reader, entry, ids, stored)
         if rows.indexed != entry.rows:
@@ -111,9 +111,9 @@ class Loader:
         claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
         images = SpaceImages(columns.result(), rows.ids)
-        places = Placing(self.placement, self.devices, self.on_loss).places(reader, entry, index, claim)
+        placed = Placer(self.placement, self.devices, self.on_loss).place(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        engine = Engine(rows, entry, places, self.limits, claim, self.observe)
+        engine = Engine(rows, entry, placed, self.limits, claim, self.observe)
         return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
 
 

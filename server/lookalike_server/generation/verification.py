@@ -19,7 +19,7 @@ from lookalike_indexer.threads import processors
 _NICENESS = 10
 
 
-class Trust:
+class FileVerifier:
     """Remembers which files were found right, so that a new generation costs the hashing of what is new in it."""
 
     def __init__(self) -> None:
@@ -27,15 +27,15 @@ class Trust:
         self._ahead: threading.Thread | None = None
         self._abandoned = False
 
-    def begin(self, root: str) -> None:
+    def verify_ahead(self, root: str) -> None:
         """Verify the newest generation in the background, such as while a server imports what it needs.
 
         What fails then fails again, and is told, when the generation is checked.
         """
-        self._ahead = threading.Thread(target=self._look_ahead, args=(root,), name="verify ahead", daemon=True)
+        self._ahead = threading.Thread(target=self._verify_newest, args=(root,), name="verify ahead", daemon=True)
         self._ahead.start()
 
-    def checked(self, reader: CollectionReader) -> CollectionReader:
+    def verified(self, reader: CollectionReader) -> CollectionReader:
         """Verify a generation; returns a reader of it that reads no file but those that were verified.
 
         DataLossError: a file is missing, or not what was written.
@@ -44,7 +44,7 @@ class Trust:
             self._ahead.join()
             self._ahead = None
         stamps = self._all_verified(reader)
-        pinned = CollectionReader(Pinned(reader.storage.root, reader.manifest, stamps), reader.manifest)
+        pinned = CollectionReader(VerifiedStorage(reader.storage.root, reader.manifest, stamps), reader.manifest)
         hold(reader.storage, reader.manifest.generation, pinned)
         return pinned
 
@@ -52,7 +52,7 @@ class Trust:
         """Let what was begun end with the file that it is at."""
         self._abandoned = True
 
-    def _look_ahead(self, root: str) -> None:
+    def _verify_newest(self, root: str) -> None:
         with contextlib.suppress(IndexerError):
             self._all_verified(CollectionReader.open(root))
 
@@ -62,11 +62,11 @@ class Trust:
         # The largest first, so that no thread is left alone with one at the end.
         paths = sorted(files, key=lambda path: -files[path].bytes)
         with ThreadPoolExecutor(processors(), "verify", initializer=_step_back) as pool:
-            stamps = dict(zip(paths, pool.map(lambda path: self._verified(reader, path), paths), strict=True))
+            stamps = dict(zip(paths, pool.map(lambda path: self._verified_file(reader, path), paths), strict=True))
         self._found = {(path, files[path].sha256): stamp for path, stamp in stamps.items()}
         return stamps
 
-    def _verified(self, reader: CollectionReader, path: str) -> Stamp:
+    def _verified_file(self, reader: CollectionReader, path: str) -> Stamp:
         stamp = reader.storage.stamp(path)
         if self._abandoned:
             raise DataLossError(f"{path} was not verified: the server is ending.")
@@ -75,7 +75,7 @@ class Trust:
         return stamp
 
 
-class Pinned(Storage):
+class VerifiedStorage(Storage):
     """Gives a file to read only while it is the one that was verified.
 
     A collection may be deleted and made again while it is served, and its

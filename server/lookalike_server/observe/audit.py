@@ -41,7 +41,7 @@ _WINDOW = 1000
 _NICENESS = 19
 # How often an audit looks whether the server is idle, and how long it may take in all.
 _LOOK_S = 0.01
-_PATIENCE_S = 300.0
+_IDLE_TIMEOUT_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ class RecallAudit:
         share: float,
         idle: Callable[[], bool],
         count: Callable[[Outcome, int], None] = lambda outcome, queries: None,
-        patience: float = _PATIENCE_S,
+        timeout_s: float = _IDLE_TIMEOUT_S,
         seed: int | None = None,
     ) -> None:
         self._share = share
         self._idle = idle
         self._count = count
-        self._patience = patience
+        self._timeout_s = timeout_s
         self._random = random.Random(seed)  # noqa: S311  # nosec B311
         self._pending: deque[Sample] = deque()
         self._indexes: dict[str, _Index] = {}
@@ -184,16 +184,16 @@ class RecallAudit:
         return rows
 
     def _blocks(self, numbered: Rows) -> Iterator[tuple[Int64, Float32]]:
-        patience = time.monotonic() + self._patience
+        until = time.monotonic() + self._timeout_s
         for block in numbered.blocks():
-            while not (idle := self._idle()) and not self._over(patience):
+            while not (idle := self._idle()) and not self._over(until):
                 time.sleep(_LOOK_S)
-            if not idle or self._over(patience):
+            if not idle or self._over(until):
                 raise _OutOfTimeError
             yield block
 
-    def _over(self, patience: float) -> bool:
-        return self._closed or time.monotonic() > patience
+    def _over(self, until: float) -> bool:
+        return self._closed or time.monotonic() > until
 
     def _note(self, batch: list[Sample], exact: Int64) -> None:
         with self._changed:

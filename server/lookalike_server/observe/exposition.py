@@ -18,7 +18,7 @@ from lookalike_server.transport.tokens import Tokens
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-_PATIENCE_S = 10.0
+_REQUEST_TIMEOUT_S = 10.0
 _SCHEME = "bearer "
 
 
@@ -105,7 +105,7 @@ def socket_server_bind(server: WSGIServer) -> None:
 
 class _Handler(WSGIRequestHandler):
     # A connection that says nothing holds a thread for no longer.
-    timeout = _PATIENCE_S
+    timeout = _REQUEST_TIMEOUT_S
 
     def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base's name for it
         """Nothing: scrapes are many, and no news."""

@@ -10,14 +10,13 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from lookalike_indexer.text import harmless
 from lookalike_server.common import call_record as record
 from lookalike_server.common.call_record import CallRecord
 
 LogFormat = Literal["text", "json"]
-LOG_FORMATS: tuple[LogFormat, ...] = get_args(LogFormat)
 
 # The log that has a line for each call.
 CALLS = "lookalike_server.calls"

@@ -18,7 +18,7 @@ from lookalike_server.common.call_record import TRACEPARENT, TRACESTATE, CallRec
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-_PATIENCE_MS = 2000
+_FLUSH_TIMEOUT_MS = 2000
 
 
 class Tracing:
@@ -55,7 +55,7 @@ class Tracing:
 
     def close(self) -> None:
         """Send what has not been sent; waits for that no longer than a moment."""
-        self._provider.force_flush(_PATIENCE_MS)
+        self._provider.force_flush(_FLUSH_TIMEOUT_MS)
         self._provider.shutdown()
 
 

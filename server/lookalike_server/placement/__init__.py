@@ -1,1 +1,1 @@
-"""Where an index lives. Nothing above this package asks; see `place.place`."""
+"""Where an index lives. Nothing above this package asks; see `build_searchers`."""

@@ -15,7 +15,7 @@ from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import MARGIN, Source
-from lookalike_server.placement.strategies import Found, by_distance, cut_through_a_tie, facts_of, padded
+from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -50,7 +50,7 @@ class AsFound:
         self._nlist = nlist
         self._max_selection = max_selection
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
         if masks is not None and not self._source.filters:
             return self._filtered(queries, k, nprobe, wanted, masks)
         rows, distances, effort, _ = self._filled(queries, k, nprobe, wanted, masks)
@@ -65,9 +65,9 @@ class AsFound:
             rows, distances, effort[tied], _ = self._filled(again, size - MARGIN, nprobe, wanted[tied], some)
             found[0][tied], found[1][tied] = rows[:, :k], distances[:, :k]
             tied = tied[cut_through_a_tie(rows, distances, k)]
-        return Found(*found, effort, facts_of(None, masks))
+        return RawHits(*found, effort, facts_of(None, masks))
 
-    def _filtered(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks) -> Found:
+    def _filtered(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks) -> RawHits:
         rows, distances = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         effort, facts = np.zeros(len(queries), np.int64), Facts.alike("over-fetch", len(queries))
         most = max(k, GPU_SELECTION)
@@ -87,7 +87,7 @@ class AsFound:
             rare = (there.mean(axis=1) < _RARE * mask.share) & (size < self._source.ntotal)
             near[rare], away[rare] = -1, np.inf
             rows[lines], distances[lines] = near, away
-        return Found(rows, distances, effort, facts)
+        return RawHits(rows, distances, effort, facts)
 
     def _lists_around(self, around: int, k: int, nprobe: int) -> int:
         """How many lists hold of so large a neighbourhood what `nprobe` lists hold of k neighbours."""
@@ -99,13 +99,13 @@ class AsFound:
         needed = self._coverage.aim(k, nprobe).needed
         return min(most, math.ceil(np.interp(math.log(around), self._coverage.log_sizes, needed)))
 
-    def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+    def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
         """Candidates for k, from twice as many lists where there were fewer than `wanted`."""
         candidates = self._candidates(k + MARGIN)
         probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
         rows, distances = self._near(queries, candidates, nprobe, probes, masks)
         if probes is not None:
-            return Found(rows, distances, probes.counts, probes.facts)
+            return RawHits(rows, distances, probes.counts, probes.facts)
         effort = np.full(len(queries), nprobe, np.int64)
         most = min(self._nlist, self._max_selection or self._nlist)
         needs = np.minimum(wanted, candidates)
@@ -113,7 +113,7 @@ class AsFound:
             nprobe = effort[short] = min(max(1, 2 * nprobe), most)
             again = np.ascontiguousarray(queries[short])
             rows[short], distances[short] = self._near(again, candidates, nprobe, None, None)
-        return Found(rows, distances, effort)
+        return RawHits(rows, distances, effort)
 
     def _near(
         self, queries: Float32, candidates: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None

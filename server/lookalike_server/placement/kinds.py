@@ -18,10 +18,10 @@ from lookalike_indexer.indexing.metric import faiss_metric
 from lookalike_indexer.indexing.params import describe
 from lookalike_server.placement.as_found import AsFound
 from lookalike_server.placement.coverage import coverage_of
+from lookalike_server.placement.decoded_vectors import Decode, DecodedVectors
 from lookalike_server.placement.filtered_lists import FilteredChooser
 from lookalike_server.placement.flat_source import FlatSource
 from lookalike_server.placement.graph_source import GraphSource
-from lookalike_server.placement.held import Decode, Held
 from lookalike_server.placement.list_source import ListSource
 from lookalike_server.placement.lists import ListChooser, Membership
 from lookalike_server.placement.other_source import OtherSource
@@ -73,11 +73,11 @@ def strategy_of(
     decode = _decode(kind)
     if decode is None:
         return transform, AsFound(source, metric, 0, None)
-    held = Held(decode, metric)
+    vectors = DecodedVectors(decode, metric)
     if isinstance(source, GraphSource):
-        return transform, Graph(source, held)
+        return transform, Graph(source, vectors)
     if isinstance(source, (FlatSource, ListSource)):
-        return transform, Compared(source, held, metric)
+        return transform, Compared(source, vectors, metric)
     return transform, AsFound(source, metric, 0, None)
 
 
@@ -87,7 +87,7 @@ def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Str
     decode = _decode(faiss.downcast_index(kind.refine_index))
     if decode is None or isinstance(base, faiss.IndexPreTransform):
         return None
-    return Refined(_source(base, metric, measured), Held(decode, metric), float(kind.k_factor))
+    return Refined(_source(base, metric, measured), DecodedVectors(decode, metric), float(kind.k_factor))
 
 
 def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy:
@@ -99,7 +99,7 @@ def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> S
     inner = _source(first, "l2", measured)
     # faiss's own choice of lists depends on the batch.
     source: Source = ProjectedSource(kind, inner) if isinstance(first, faiss.IndexIVF) else TwoStageSource(kind, inner)
-    return Refined(source, Held(decode, metric), two_stage.FACTOR, two_stage.LEAST)
+    return Refined(source, DecodedVectors(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
 def _source(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:

@@ -7,11 +7,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_server.placement.held import Held
+from lookalike_server.placement.decoded_vectors import DecodedVectors
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import Source
-from lookalike_server.placement.strategies import Found, by_distance, cut_through_a_tie, facts_of, padded
+from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -27,18 +27,18 @@ class Refined:
 
     depends_on_k = True
 
-    def __init__(self, source: Source, held: Held, factor: float, least: int = 1) -> None:
+    def __init__(self, source: Source, vectors: DecodedVectors, factor: float, least: int = 1) -> None:
         self._source = source
-        self._held = held
+        self._vectors = vectors
         self._factor = max(1.0, factor)
         self._least = least
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
         # Precise: scores of the quick codes begin with those of the lists.
         probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
         effort = np.full(len(queries), nprobe) if probes is None else probes.counts
         if masks is None:
-            return Found(*self._searched(queries, k, 1, nprobe, probes, None), effort)
+            return RawHits(*self._searched(queries, k, 1, nprobe, probes, None), effort)
         rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
         factors = _candidates_factor(probes, len(queries))
         for more in np.unique(factors).tolist():
@@ -46,7 +46,7 @@ class Refined:
             theirs = None if probes is None else probes.of(lines)
             some = np.ascontiguousarray(queries[lines])
             rows[lines], distances[lines] = self._searched(some, k, more, nprobe, theirs, masks.at(lines))
-        return Found(rows, distances, effort, facts_of(probes, masks))
+        return RawHits(rows, distances, effort, facts_of(probes, masks))
 
     def _searched(
         self, queries: Float32, k: int, more: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
@@ -79,7 +79,7 @@ class Refined:
     ) -> tuple[Int64, Float32]:
         """The candidates of the quick codes; at infinity those that are certainly not among the k nearest."""
         rows, _ = self._source.near(queries, candidates, nprobe, probes, masks)
-        return by_distance(rows, self._held.nearest(queries, rows, k))
+        return by_distance(rows, self._vectors.nearest(queries, rows, k))
 
 
 def _candidates_factor(probes: Probes | None, queries: int) -> Int64:

@@ -14,7 +14,7 @@ from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.kinds import UNMEASURED, Measured, strategy_of
 from lookalike_server.placement.masks import QueryMasks
-from lookalike_server.placement.strategies import Found, by_distance
+from lookalike_server.placement.strategies import RawHits, by_distance
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -33,7 +33,7 @@ class Searcher(Protocol):
 
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
-    ) -> Found:
+    ) -> RawHits:
         """The k nearest rows of each query and their distances, both (n, k), nearest first, ties by row.
 
         `queries` is (n, dim), prepared for the index's metric. `nprobe` is the
@@ -79,7 +79,7 @@ class OnDevice:
 
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
-    ) -> Found:
+    ) -> RawHits:
         self._check(k, nprobe)
         needs = np.full(len(queries), k, np.int64) if wanted is None else wanted
         if masks is not None and self._own_rows is not None:
@@ -114,7 +114,7 @@ class Sharded:
 
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
-    ) -> Found:
+    ) -> RawHits:
         asked = [
             owner.submit(piece.search, queries, k, nprobe, wanted, masks)
             for owner, piece in zip(self._owners, self._pieces, strict=True)
@@ -125,7 +125,7 @@ class Sharded:
         rows, distances = by_distance(rows, distances)
         effort = np.max([found.effort for found in answers], axis=0)
         facts = [found.facts for found in answers if found.facts is not None]
-        return Found(rows[:, :k], distances[:, :k], effort, Facts.of_shards(facts) if facts else None)
+        return RawHits(rows[:, :k], distances[:, :k], effort, Facts.of_shards(facts) if facts else None)
 
     def close(self) -> None:
         for owner in self._owners:

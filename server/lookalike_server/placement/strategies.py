@@ -18,9 +18,9 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing import rowwise
 from lookalike_indexer.indexing.rounding import largest_cost, score_error, to_distance
 from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_server.placement.decoded_vectors import DecodedVectors
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.facts import Strategy as Kind
-from lookalike_server.placement.held import Held
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import HARDEST, MARGIN, RangeSource, Source
@@ -29,7 +29,7 @@ Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
 
 
-class Found(NamedTuple):
+class RawHits(NamedTuple):
     """Rows and distances (n, k), nearest first, ties by row; row -1 at infinity where fewer were found.
 
     `effort` (n,) is the number of lists that each query visited, of a graph its efSearch, 0 of others. `facts` are
@@ -50,7 +50,7 @@ class Strategy(Protocol):
 
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None
-    ) -> Found: ...
+    ) -> RawHits: ...
 
 
 class Compared:
@@ -58,22 +58,22 @@ class Compared:
 
     depends_on_k = False
 
-    def __init__(self, source: RangeSource, held: Held, metric: Metric) -> None:
+    def __init__(self, source: RangeSource, vectors: DecodedVectors, metric: Metric) -> None:
         self._source = source
-        self._held = held
+        self._vectors = vectors
         self._metric: Metric = metric
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
         probes = self._source.probes(queries, nprobe, wanted, precise=False, masks=masks)
         candidates = min(k + MARGIN, self._source.ntotal)
         rows, costs = self._source.near(queries, candidates, nprobe, probes, masks)
         beyond = costs[:, -1].astype(np.float64)
-        rows, distances = by_distance(rows, self._held.distances(queries, rows))
+        rows, distances = by_distance(rows, self._vectors.distances(queries, rows))
         rows, distances = padded(rows[:, :k], distances[:, :k], k)
         if candidates < self._source.ntotal:
             self._complete(queries, rows, distances, beyond, probes, masks)
         effort = np.zeros(len(rows), np.int64) if probes is None else probes.counts
-        return Found(rows, distances, effort, facts_of(probes, masks))
+        return RawHits(rows, distances, effort, facts_of(probes, masks))
 
     def _complete(
         self,
@@ -98,7 +98,7 @@ class Compared:
         some = np.ascontiguousarray(queries[lines])
         theirs = None if masks is None else masks.at(lines)
         within = self._source.within(some, limits, None if probes is None else probes.of(lines), theirs)
-        for line, found, away in zip(lines, within, self._held.among(some, within), strict=True):
+        for line, found, away in zip(lines, within, self._vectors.among(some, within), strict=True):
             order = _nearest(found, away, rows.shape[1])
             rows[line, : len(order)], distances[line, : len(order)] = found[order], away[order]
 
@@ -108,19 +108,19 @@ class Graph:
 
     depends_on_k = True
 
-    def __init__(self, source: Source, held: Held) -> None:
+    def __init__(self, source: Source, vectors: DecodedVectors) -> None:
         self._source = source
-        self._held = held
+        self._vectors = vectors
 
-    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> Found:
+    def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
         total = self._source.ntotal
         candidates = min(k + MARGIN, total)
         if masks is not None:
             probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
             rows, _ = self._source.near(queries, candidates, nprobe, probes, masks)
-            rows, distances = by_distance(rows, self._held.distances(queries, rows))
+            rows, distances = by_distance(rows, self._vectors.distances(queries, rows))
             effort = np.zeros(len(rows), np.int64) if probes is None else probes.counts
-            return Found(*padded(rows[:, :k], distances[:, :k], k), effort, facts_of(probes, masks))
+            return RawHits(*padded(rows[:, :k], distances[:, :k], k), effort, facts_of(probes, masks))
         rows, _ = self._source.near(queries, candidates, nprobe, None)
         least = max(nprobe, candidates)
         effort = np.full(len(queries), least, np.int64)
@@ -129,8 +129,8 @@ class Graph:
             effort[short] *= 2
             harder = int(effort[short[0]])
             rows[short] = self._source.near(np.ascontiguousarray(queries[short]), candidates, harder, None)[0]
-        rows, distances = by_distance(rows, self._held.distances(queries, rows))
-        return Found(*padded(rows[:, :k], distances[:, :k], k), effort)
+        rows, distances = by_distance(rows, self._vectors.distances(queries, rows))
+        return RawHits(*padded(rows[:, :k], distances[:, :k], k), effort)
 
 
 def facts_of(probes: Probes | None, masks: QueryMasks | None) -> Facts | None:

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.images.boxed import Boxed
-from lookalike_server.common.placement_choice import Placement
+from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.settings import CollectionSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.placement.devices import Device
@@ -79,7 +79,11 @@ class ProcessEmbedder:
 
 
 def embedder_opener(
-    chosen: CollectionSettings, placement: Placement, devices: Sequence[Device], budget: ThreadBudget, on_hang: OnHang
+    chosen: CollectionSettings,
+    placement: PlacementMode,
+    devices: Sequence[Device],
+    budget: ThreadBudget,
+    on_hang: OnHang,
 ) -> OpenEmbedder:
     """Opens networks of a collection in processes, on the first of a server's devices."""
     device = "cpu" if placement == "cpu" else devices[0].name

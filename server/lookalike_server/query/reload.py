@@ -13,14 +13,14 @@ from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
 from lookalike_server.common.errors import refusal
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.memory_trim import release_memory
+from lookalike_server.generation.memory_trim import trim_memory
 from lookalike_server.generation.snapshot import Loader, Snapshot
 from lookalike_server.processes.embedding import EmbedQueue
 
 log = logging.getLogger(__name__)
 
 
-class Found(NamedTuple):
+class PublishedGeneration(NamedTuple):
     """A generation on the disk; the stamp tells it from one of a collection that was made again."""
 
     generation: int
@@ -42,16 +42,16 @@ class Reloader:
         self._nudged = asyncio.Event()
         # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
         # one that is known to be served.
-        self._tried: Found | None = None
-        self._refused: Found | None = None
-        self._complained: tuple[Found | None] | None = None
-        self._served: Found | None = None
+        self._tried: PublishedGeneration | None = None
+        self._refused: PublishedGeneration | None = None
+        self._complained: tuple[PublishedGeneration | None] | None = None
+        self._served: PublishedGeneration | None = None
         # The one whose network was opened.
         self._opened = None if current.newest is None else weakref.ref(current.newest)
         # What loads the newest generation for all who want it; None when nothing does.
         self._loading: asyncio.Task[int] | None = None
         # Which generation that would leave alone.
-        self._but: Found | None = None
+        self._but: PublishedGeneration | None = None
 
     def nudge(self) -> None:
         """Look now, also at a generation that could not be loaded before."""
@@ -87,7 +87,7 @@ class Reloader:
             if self._opened is None or snapshot is not self._opened():
                 self._opened = weakref.ref(snapshot)
                 await self._open_network(snapshot)
-                await asyncio.to_thread(release_memory)
+                await asyncio.to_thread(trim_memory)
 
     async def note_failure(self, error: Exception) -> None:
         """Take note that nothing could be loaded at the start; the collection is followed in any case."""
@@ -109,7 +109,7 @@ class Reloader:
         if served is None:
             self._current.problem = refusal(error).message
 
-    async def load_newest(self, but: Found | None = None) -> int:
+    async def load_newest(self, but: PublishedGeneration | None = None) -> int:
         """Serve the newest generation if it is another one, and not `but`; returns the one that is served, 0 for none.
 
         It is another one with a higher number, and also when the collection was
@@ -142,7 +142,7 @@ class Reloader:
             # Those who wait for it hear of it; where nobody is left, nobody has to.
             loading.exception()
 
-    async def _load_newest(self, but: Found | None) -> int:
+    async def _load_newest(self, but: PublishedGeneration | None) -> int:
         self._tried = None
         newest = self._tried = await asyncio.to_thread(self._newest)
         served = self._current.newest
@@ -181,14 +181,16 @@ class Reloader:
             loading.add_done_callback(_close_late)
             raise
 
-    def _newest(self) -> Found | None:
+    def _newest(self) -> PublishedGeneration | None:
         published = generations.numbers(self._storage)
         try:
-            return Found(published[-1], self._storage.stamp(layout.generation(published[-1]))) if published else None
+            if not published:
+                return None
+            return PublishedGeneration(published[-1], self._storage.stamp(layout.generation(published[-1])))
         except NotFoundError:
             return None  # being deleted right now
 
-    def _is_served(self, newest: Found, served: Snapshot) -> bool:
+    def _is_served(self, newest: PublishedGeneration, served: Snapshot) -> bool:
         """Whether a manifest, perhaps in another file than before, is that of the generation that is served."""
         if newest.generation != served.generation:
             return False

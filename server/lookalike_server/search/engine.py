@@ -22,7 +22,7 @@ from lookalike_server.batching.waiting import Inbox
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.columns.rows import Rows
 from lookalike_server.common.limits import Limits
-from lookalike_server.placement.placed import Placed
+from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits, Work, whole
 from lookalike_server.search.lanes import IndexLane, ScanLane
@@ -51,13 +51,13 @@ class Engine:
         self,
         rows: Rows,
         entry: IndexEntry,
-        places: Sequence[Placed],
+        indexes: Sequence[PlacedIndex],
         limits: Limits,
         claim: Callable[[float], None] = lambda queries: None,
         observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
-        exact_k = any(place.searcher.depends_on_k for place in places)
+        exact_k = any(placed.searcher.depends_on_k for placed in indexes)
         rules: Rules[Work] = Rules(
             # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
             # the answer depends on it: nobody's answer may depend on who else asks.
@@ -73,10 +73,12 @@ class Engine:
             cut_to=_RUN_S,
         )
         beside = rows.beside(entry.metric)
-        self._placed = {place.searcher.name: IndexLane(place, entry, claim, rows, beside) for place in places}
-        workers: dict[str, Run[Work, Hits]] = dict(self._placed)
-        recover = {name: placed.recover for name, placed in self._placed.items()}
-        leave = {place.searcher.name: self._placed[place.searcher.name].leave for place in places if place.elsewhere}
+        self._lanes = {placed.searcher.name: IndexLane(placed, entry, claim, rows, beside) for placed in indexes}
+        workers: dict[str, Run[Work, Hits]] = dict(self._lanes)
+        recover = {name: lane.recover for name, lane in self._lanes.items()}
+        leave = {
+            placed.searcher.name: self._lanes[placed.searcher.name].leave for placed in indexes if placed.elsewhere
+        }
         self._indexed = Batcher("search", workers, rules, None, observe("search"), recover, whole, leave)
         slow = dataclasses.replace(
             rules,
@@ -145,13 +147,13 @@ class Engine:
     @property
     def devices(self) -> list[str]:
         """Where the index is, which another place may have taken over."""
-        return [placed.device for placed in self._placed.values()]
+        return [lane.device for lane in self._lanes.values()]
 
     def close(self) -> None:
         self._indexed.close()
         self._scanned.close()
-        for placed in self._placed.values():
-            placed.close()
+        for lane in self._lanes.values():
+            lane.close()
 
 
 class _Blocking:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.facts import Facts, Strategy
-from lookalike_server.placement.strategies import Found
+from lookalike_server.placement.strategies import RawHits
 
 Float32 = npt.NDArray[np.float32]
 Int64 = npt.NDArray[np.int64]
@@ -98,7 +98,7 @@ def joined(batch: Sequence[Work]) -> Float32:
     return batch[0].queries if len(batch) == 1 else np.concatenate([work.queries for work in batch])
 
 
-def parted(batch: Sequence[Work], found: Found, device: str, there: int, scanned: bool = False) -> list[Hits]:
+def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scanned: bool = False) -> list[Hits]:
     """Each work's own lines, cut to its own k; `there` are the rows that could be found."""
     rows, distances, effort, facts = found
     # As usual, every place was filled. Rows that were not found come last.

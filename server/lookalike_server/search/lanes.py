@@ -16,9 +16,9 @@ from lookalike_server.columns.row_mask import Bools
 from lookalike_server.columns.rows import Beside, Rows
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.masks import QueryMasks
-from lookalike_server.placement.placed import Placed
+from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.placement.searcher import Searcher
-from lookalike_server.placement.strategies import Found, by_distance
+from lookalike_server.placement.strategies import RawHits, by_distance
 from lookalike_server.search.hits import Hits, Work, joined, parted
 
 log = logging.getLogger(__name__)
@@ -28,16 +28,16 @@ class IndexLane:
     """Runs a batch on a placed index, and places it anew when its device fails."""
 
     def __init__(
-        self, place: Placed, entry: IndexEntry, claim: Callable[[float], None], rows: Rows, beside: Beside | None
+        self, placed: PlacedIndex, entry: IndexEntry, claim: Callable[[float], None], rows: Rows, beside: Beside | None
     ) -> None:
         self._indexed = rows.indexed
         self._beside = beside
         # The images that it can find.
         self._there_are = rows.indexed if beside is None else len(rows.ids)
         self._claim = claim
-        self._searcher: Searcher | None = place.searcher
-        self.device = place.searcher.name
-        self._again = place.again
+        self._searcher: Searcher | None = placed.searcher
+        self.device = placed.searcher.name
+        self._again = placed.again
         self._entry = entry
 
     def __call__(self, batch: list[Work]) -> list[Hits]:
@@ -119,7 +119,7 @@ class ScanLane:
         wanted = None if masks is None else np.logical_or.reduce([mask.bools for mask in masks.masks])
         rows, distances = exact_search(self._rows.blocks(wanted), queries, k, self._entry.metric, _allowed(masks))
         facts = None if masks is None else Facts.alike("exact", len(queries))
-        found = Found(rows, distances, np.zeros(len(rows), np.int64), facts)
+        found = RawHits(rows, distances, np.zeros(len(rows), np.int64), facts)
         return parted(batch, found, "cpu", len(self._rows.ids), scanned=True)
 
 
@@ -134,7 +134,7 @@ def _allowed(masks: QueryMasks | None) -> list[Bools] | None:
     return None if masks is None else [masks.masks[number].bools for number in masks.numbers.tolist()]
 
 
-def _checked(found: Found, masks: QueryMasks, device: str) -> Found:
+def _checked(found: RawHits, masks: QueryMasks, device: str) -> RawHits:
     """What was found, less the rows that no mask allows: a device may ignore a selector without a word."""
     wrong = (found.rows >= 0) & ~masks.allow(found.rows)
     if not wrong.any():

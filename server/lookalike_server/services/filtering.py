@@ -12,14 +12,14 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.filters.attributes import columns_asked, values
 from lookalike_server.filters.kept import Matches
-from lookalike_server.filters.matching import Found
+from lookalike_server.filters.matching import FilterMatches
 from lookalike_server.generation.snapshot import Snapshot
 
 # A filter of so many bytes is looked for among those that are known on the event loop.
 _SHORT = 1 << 10
 
 
-async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> Found:
+async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> FilterMatches:
     """The matches of a call's filter: at once where they are known, else by a worker."""
     if message.ByteSize() <= _SHORT:
         known = snapshot.filters.known(message)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lookalike.v1 import types_pb2
 from lookalike_server.columns.row_mask import RowMask
-from lookalike_server.filters.matching import Found
+from lookalike_server.filters.matching import FilterMatches
 from lookalike_server.generation.spaces import Space
 from lookalike_server.search.hits import Hits
 
@@ -15,7 +15,7 @@ from lookalike_server.search.hits import Hits
 class Filtered(NamedTuple):
     """What the filter of a call comes to in a space."""
 
-    found: Found
+    found: FilterMatches
     mask: RowMask
 
 

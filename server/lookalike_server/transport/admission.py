@@ -97,12 +97,12 @@ class Admission(grpc.aio.ServerInterceptor):
         self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
-            share = _Share(self._accounts, self._total, context.peer(), self._limits)
-            context.add_done_callback(lambda _: share.give_back())
+            reservation = _Reservation(self._accounts, self._total, context.peer(), self._limits)
+            context.add_done_callback(lambda _: reservation.release())
             data = await self._receiving.read(context)
             if data is None:
                 raise ArgumentError("request", "The call ended before its message had arrived.")
-            share.take(len(data))
+            reservation.reserve(len(data))
             request = await self._messages.read(method, parse, data)
             del data
             reply = await call(request, context)
@@ -114,13 +114,13 @@ class Admission(grpc.aio.ServerInterceptor):
                     f"This reply has {len(sent)} bytes and it may have {self._limits.max_message_bytes}, which is "
                     "max_message_bytes; ask for less at a time."
                 )
-            share.take(len(sent))
+            reservation.reserve(len(sent))
             return sent
 
         return admitted
 
 
-class _Share:
+class _Reservation:
     """What one call takes of its peer's account."""
 
     def __init__(self, accounts: dict[str, Account], total: Account, connection: str, limits: Limits) -> None:
@@ -137,7 +137,7 @@ class _Share:
         try:
             self._require_place()
         except OverloadedError:
-            self.give_back()
+            self.release()
             raise
 
     def _require_place(self) -> None:
@@ -155,7 +155,7 @@ class _Share:
                 _RETRY_S,
             )
 
-    def take(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
         most = self._limits.max_peer_bytes
         others = self._account.bytes - self._bytes
         # A call that is alone may be as large as its messages.
@@ -181,7 +181,7 @@ class _Share:
                 retry_after=_RETRY_S,
             )
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         if not self._open:
             return
         self._open = False

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Patience:
+class FixedTimeout:
     """Gives everything the same number of seconds, so that who began first is overdue first.
 
     asyncio.timeout sets a timer for each, which costs a call more than reading its message.

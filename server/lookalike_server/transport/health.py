@@ -80,7 +80,7 @@ class Health:
         """What is wrong with an index that no device has; "" when each is on one."""
         return next((one.lost for one in self._collections if one.lost), "")
 
-    async def say(self) -> None:
+    async def publish(self) -> None:
         """Say how things are now; the log has a line for what has changed."""
         await self._set(self._always, True)
         # One look for all, so that what changes together is one line of the log.
@@ -95,7 +95,7 @@ class Health:
     async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
         """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
         while True:
-            await self.say()
+            await self.publish()
             if lost := self.lost:
                 on_loss(lost)
             for one in self._collections:
@@ -107,7 +107,7 @@ class Health:
         log.warning("the process that embeds pictures ended; another is started")
         with one.current.lease() as snapshot:
             opening = asyncio.create_task(one.embed_queue.problem(snapshot))
-            await self.say()
+            await self.publish()
             await opening
 
     async def end(self) -> None:

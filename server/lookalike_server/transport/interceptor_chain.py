@@ -20,7 +20,7 @@ class _Details(NamedTuple):
     invocation_metadata: tuple[tuple[str, str | bytes], ...]
 
 
-class Composed(grpc.aio.ServerInterceptor):
+class CachedInterceptorChain(grpc.aio.ServerInterceptor):
     """Puts each method's handler together once, where gRPC would let every interceptor wrap it at every call.
 
     So the interceptors, the first one outermost, may look at nothing of a call

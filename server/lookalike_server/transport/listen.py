@@ -9,7 +9,7 @@ import grpc
 from lookalike_indexer.errors import IndexerError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Connections, Listen
-from lookalike_server.transport.interceptor_chain import Composed
+from lookalike_server.transport.interceptor_chain import CachedInterceptorChain
 from lookalike_server.transport.tls import credentials
 
 # Of a message that nobody reads yet, so much is held; HTTP/2's own default.
@@ -31,7 +31,7 @@ def new_server(
     With `shares_port`, other processes may listen on the same port.
     """
     return grpc.aio.server(
-        interceptors=[Composed(interceptors)],
+        interceptors=[CachedInterceptorChain(interceptors)],
         options=[
             ("grpc.max_receive_message_length", limits.max_message_bytes),
             ("grpc.max_send_message_length", limits.max_message_bytes),

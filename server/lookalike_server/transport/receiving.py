@@ -15,8 +15,8 @@ from typing import Any
 from lookalike_server.common.errors import ExpiredError, OverloadedError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.peers import host_of
-from lookalike_server.transport.fixed_timeout import Patience
-from lookalike_server.transport.places import Places
+from lookalike_server.transport.fair_slots import FairSlots
+from lookalike_server.transport.fixed_timeout import FixedTimeout
 
 # While another connection waits that receives nothing, the oldest message that has taken so long is given up: of a
 # connection with several first.
@@ -30,9 +30,9 @@ class Receiving:
     def __init__(self, limits: Limits) -> None:
         largest = limits.max_message_bytes
         self._of_peer = max(1, limits.max_peer_bytes // largest)
-        self._patience = Patience(limits.max_receive_ms / 1000)
+        self._timeout = FixedTimeout(limits.max_receive_ms / 1000)
         self._all = self._places(max(1, limits.max_bytes // 2 // largest))
-        self._peers: dict[str, Places] = {}
+        self._peers: dict[str, FairSlots] = {}
         # Those that are being read, the oldest first: whose, and since when.
         self._reading: dict[asyncio.Task[Any], tuple[str, float]] = {}
         self._given_up: set[asyncio.Task[Any]] = set()
@@ -53,21 +53,21 @@ class Receiving:
         mine = self._peers.get(host)
         if mine is None:
             mine = self._peers[host] = self._places(self._of_peer)
-        await mine.take(connection)
+        await mine.reserve(connection)
         try:
-            await self._all.take(host)
+            await self._all.reserve(host)
             try:
                 return await self._read(context, connection)
             finally:
-                self._all.give_back(host)
+                self._all.release(host)
         finally:
-            mine.give_back(connection)
+            mine.release(connection)
             if not mine.held and not mine.waiting:
                 self._peers.pop(host, None)
 
-    def _places(self, number: int) -> Places:
+    def _places(self, number: int) -> FairSlots:
         # One is left for who comes next, whatever a single connection, or peer, sends.
-        return Places(number, max(1, number - 1), self._look_soon)
+        return FairSlots(number, max(1, number - 1), self._look_soon)
 
     async def _read(self, context: Any, connection: str) -> bytes | None:
         task = asyncio.current_task()
@@ -75,7 +75,7 @@ class Receiving:
             raise RuntimeError("only a task can wait")
         self._reading[task] = connection, time.monotonic()
         try:
-            data = await self._patience.wait_for(context.read())
+            data = await self._timeout.wait_for(context.read())
         except TimeoutError as error:
             raise self._late(task) from error
         finally:
@@ -91,7 +91,7 @@ class Receiving:
                 retry_after=_OF_ONE_S,
             )
         return ExpiredError(
-            f"The call's message did not arrive within {self._patience.seconds:g} s; send less at a time."
+            f"The call's message did not arrive within {self._timeout.seconds:g} s; send less at a time."
         )
 
     def _look_soon(self) -> None:
@@ -121,5 +121,5 @@ class Receiving:
                 connection, since = self._reading[task]
                 if host_of(connection) == host and task not in self._given_up and now - since > longest:
                     self._given_up.add(task)
-                    self._patience.end(task)
+                    self._timeout.end(task)
                     return

@@ -20,7 +20,7 @@ _Stamp = tuple[int, int, int, int]
 _TICK_S = 0.05
 
 
-class Followed(Generic[T]):
+class ReloadingFile(Generic[T]):
     """The value that `read` makes of some files, read again when one of them has changed.
 
     Where the files cannot be used any more, `unusable` is the value, and the

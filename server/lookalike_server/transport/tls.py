@@ -9,14 +9,14 @@ import grpc
 
 from lookalike_indexer.errors import UsageError
 from lookalike_server.common.tls_files import TLSFiles
-from lookalike_server.transport.reloading_file import Followed
+from lookalike_server.transport.reloading_file import ReloadingFile
 
 
 def credentials(files: TLSFiles) -> grpc.ServerCredentials:
     """Credentials that are looked at again with each new connection. UsageError: the files cannot be used."""
-    followed = Followed(files.paths, lambda: _configuration(files))
+    reloading = ReloadingFile(files.paths, lambda: _configuration(files))
     return grpc.dynamic_ssl_server_credentials(
-        followed.get(), followed.get, require_client_authentication=files.client_ca is not None
+        reloading.get(), reloading.get, require_client_authentication=files.client_ca is not None
     )
 
 

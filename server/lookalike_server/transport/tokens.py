@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from lookalike_indexer.errors import UsageError
-from lookalike_server.transport.reloading_file import Followed
+from lookalike_server.transport.reloading_file import ReloadingFile
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +68,15 @@ class Tokens:
         """UsageError: the file cannot be read, or holds no token."""
         self._path = path
         self._bad_lines: list[int] = []
-        self._followed: Followed[list[_Token]] = Followed([path], self._read, unusable=[])
-        if not self._followed.get():
+        self._tokens_file: ReloadingFile[list[_Token]] = ReloadingFile([path], self._read, unusable=[])
+        if not self._tokens_file.get():
             raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
 
     def caller(self, token: str) -> Caller | None:
         """Whose token it is, None when nobody's. Takes as long for every token: all digests are compared."""
         digest = _digest(token)
         found = None
-        for known in self._followed.get():
+        for known in self._tokens_file.get():
             if hmac.compare_digest(known.digest, digest):
                 found = known.caller
         return found

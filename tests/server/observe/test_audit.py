@@ -128,7 +128,7 @@ def test_a_share_of_the_queries_is_chosen_and_each_of_a_call_alike(auditing) -> 
 def test_nothing_is_read_under_load_and_the_samples_are_dropped(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     looks = []
-    taken = auditing(1.0, lambda: bool(looks.append(1)), counted, patience=0.05)
+    taken = auditing(1.0, lambda: bool(looks.append(1)), counted, timeout_s=0.05)
     taken.offer(sample(toy, 0, [0]))
     assert taken.wait_until_done(60)
     assert counted.outcomes == [("dropped", 1)]
@@ -139,7 +139,7 @@ def test_nothing_is_read_under_load_and_the_samples_are_dropped(auditing, make_t
 def test_an_audit_waits_for_idle_moments(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     idle = threading.Event()
-    taken = auditing(1.0, idle.is_set, counted, patience=60)
+    taken = auditing(1.0, idle.is_set, counted, timeout_s=60)
     taken.offer(sample(toy, 0, rows_of(toy, 0, 5)))
     assert not taken.wait_until_done(0.05)
     idle.set()
@@ -151,7 +151,7 @@ def test_no_more_than_a_bounded_number_waits(auditing, make_toy, monkeypatch) ->
     monkeypatch.setattr(audit, "_PENDING", 3)
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
     idle = threading.Event()
-    taken = auditing(1.0, idle.is_set, counted, patience=60)
+    taken = auditing(1.0, idle.is_set, counted, timeout_s=60)
     taken.offer(sample(toy, 0, [0]))
     # Those that come while the first is at work; its own place is free again.
     for row in range(1, 8):
@@ -188,7 +188,7 @@ def test_an_audit_that_fails_is_counted_and_the_next_one_goes_on(auditing, make_
 
 def test_closing_ends_an_audit_that_waits(auditing, make_toy) -> None:
     toy, counted = make_toy(index="IVF8,Flat"), Counted()
-    taken = auditing(1.0, lambda: False, counted, patience=3600)
+    taken = auditing(1.0, lambda: False, counted, timeout_s=3600)
     taken.offer(sample(toy, 0, [0]))
     taken.close()
     assert taken.wait_until_done(60)

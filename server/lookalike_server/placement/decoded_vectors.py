@@ -32,7 +32,7 @@ _FEW = 16
 _CACHED = 1 << 18
 
 
-class Held:
+class DecodedVectors:
     """The vectors that an index holds, decoded when they are needed."""
 
     def __init__(self, decode: Decode, metric: Metric) -> None:

@@ -9,7 +9,7 @@ from lookalike_server.placement.searcher import Searcher
 
 
 @dataclass(frozen=True)
-class Placed:
+class PlacedIndex:
     """Where an index is, and how it is placed anew when its device has failed; None where that is not wanted.
 
     `again` raises DeviceError when it cannot be placed. `elsewhere` tells that

@@ -11,10 +11,10 @@ import faiss
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.common.placement_choice import OnLoss, Placement
+from lookalike_server.common.placement_mode import OnLoss, PlacementMode
+from lookalike_server.placement.build_searchers import build_searchers, load_index
 from lookalike_server.placement.devices import Cpu, Device
-from lookalike_server.placement.place import load, place
-from lookalike_server.placement.placed import Placed
+from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.placement.searcher import Searcher
 
 log = logging.getLogger(__name__)
@@ -23,14 +23,16 @@ Prepare = Callable[[], None]
 
 
 @dataclass(frozen=True)
-class Placing:
+class Placer:
     """A placement, its devices, and what to do when one of them is lost."""
 
-    placement: Placement
+    placement: PlacementMode
     devices: Sequence[Device]
     on_loss: OnLoss = "retry"
 
-    def places(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare) -> list[Placed]:
+    def place(
+        self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare
+    ) -> list[PlacedIndex]:
         """Put a loaded index where it belongs; DeviceError when the devices cannot hold it.
 
         With `on_loss` "cpu" that is no error: a generation that comes after a
@@ -38,15 +40,15 @@ class Placing:
         """
         path = reader.storage.local(entry.path)
         try:
-            searchers = place(index, path, entry.metric, self.placement, self.devices, prepare, entry.recall)
+            searchers = build_searchers(index, path, entry.metric, self.placement, self.devices, prepare, entry.recall)
         except DeviceError as error:
             if self.on_loss != "cpu" or self.placement == "cpu":
                 raise
             log.warning("the index of the space %s is searched on the processor: %s", entry.space, error)
-            searchers = place(index, path, entry.metric, "cpu", [Cpu()], prepare, entry.recall)
+            searchers = build_searchers(index, path, entry.metric, "cpu", [Cpu()], prepare, entry.recall)
         elsewhere = self.on_loss == "cpu" and self.placement != "cpu"
         return [
-            Placed(searcher, self._again(reader, entry, number, prepare), elsewhere)
+            PlacedIndex(searcher, self._again(reader, entry, number, prepare), elsewhere)
             for number, searcher in enumerate(searchers)
         ]
 
@@ -55,16 +57,16 @@ class Placing:
     ) -> Callable[[], Searcher] | None:
         if self.on_loss == "fail":
             return None
-        placement: Placement = "cpu" if self.on_loss == "cpu" else self.placement
+        placement: PlacementMode = "cpu" if self.on_loss == "cpu" else self.placement
         devices: Sequence[Device] = [Cpu()] if self.on_loss == "cpu" else self.devices
         if placement == "replicate":
             # The other copies are where they were.
             devices = devices[number : number + 1]
 
         def again() -> Searcher:
-            index = load(reader, entry)
+            index = load_index(reader, entry)
             path = reader.storage.local(entry.path)
-            [searcher] = place(index, path, entry.metric, placement, devices, prepare, entry.recall)
+            [searcher] = build_searchers(index, path, entry.metric, placement, devices, prepare, entry.recall)
             return searcher
 
         return again

@@ -7,7 +7,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 
 
-class Places:
+class FairSlots:
     """`number` places, of which one holder has `each` at the most.
 
     Those who wait are given places round robin: whoever asks for many waits
@@ -26,7 +26,7 @@ class Places:
         """The holders that wait for places, the next one first."""
         return list(self._waiting)
 
-    async def take(self, holder: str) -> None:
+    async def reserve(self, holder: str) -> None:
         """Take a place, when there is one."""
         if self._free and self.held[holder] < self._each:
             self._given(holder)
@@ -39,12 +39,12 @@ class Places:
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
                 # It was given a place at the same moment.
-                self.give_back(holder)
+                self.release(holder)
             else:
                 self._forget(holder, place)
             raise
 
-    def give_back(self, holder: str) -> None:
+    def release(self, holder: str) -> None:
         """Let the next one have a place."""
         self.held[holder] -= 1
         if not self.held[holder]:

@@ -13,7 +13,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.devices import parse_gpus
 from lookalike_indexer.errors import DataLossError, UsageError
 from lookalike_indexer.indexing.files import read_index
-from lookalike_server.common.placement_choice import Placement
+from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.placement.devices import Cpu, Device, Gpu
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.lists import Membership
@@ -21,7 +21,7 @@ from lookalike_server.placement.searcher import OnDevice, Searcher, Sharded
 from lookalike_server.placement.split import pieces
 
 
-def choose_devices(placement: Placement, gpus: str, there: int) -> list[Device]:
+def choose_devices(placement: PlacementMode, gpus: str, there: int) -> list[Device]:
     """The devices of a placement; `gpus` as `--gpus` gives it, `there` as many as faiss sees.
 
     "gpu" without `--gpus` is GPU 0; "shard" and "replicate" without it are all
@@ -39,7 +39,7 @@ def choose_devices(placement: Placement, gpus: str, there: int) -> list[Device]:
     return [Gpu(number) for number in numbers]
 
 
-def load(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
+def load_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     """A stored index, its digest verified first; DataLossError when it is not what was written."""
     index = read_index(reader, entry)
     if index.ntotal != entry.rows:
@@ -50,11 +50,11 @@ def load(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     return index
 
 
-def place(
+def build_searchers(
     index: faiss.Index,
     path: Path,
     metric: Metric,
-    placement: Placement,
+    placement: PlacementMode,
     devices: Sequence[Device],
     prepare: Callable[[], None] | None = None,
     recall: Sequence[RecallPoint] = (),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-Placement = Literal["cpu", "gpu", "shard", "replicate"]
-PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+PlacementMode = Literal["cpu", "gpu", "shard", "replicate"]
+PLACEMENTS: tuple[PlacementMode, ...] = get_args(PlacementMode)
 
 # "fail": the server ends, so that whoever watches it starts another; "retry": the index is put there again until it
 # stays; "cpu": it is searched on the processor from then on.

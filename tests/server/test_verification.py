@@ -17,7 +17,7 @@ from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing.files import read_index
-from lookalike_server.generation.verification import Trust
+from lookalike_server.generation.verification import FileVerifier
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:
@@ -143,16 +143,16 @@ def test_what_was_found_right_before_is_not_hashed_again(make_toy, monkeypatch) 
     hashed = []
     verify = CollectionReader.verify
     monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
-    trust, reader = Trust(), CollectionReader.open(str(toy.root))
-    trust.checked(reader)
+    verifier, reader = FileVerifier(), CollectionReader.open(str(toy.root))
+    verifier.verified(reader)
     assert sorted(hashed) == sorted(reader.manifest.files)
     hashed.clear()
-    trust.checked(reader)
+    verifier.verified(reader)
     assert hashed == []
     part = reader.manifest.spaces["tiny"].parts[2]
     damage(toy.root / part, 99)
     with pytest.raises(DataLossError, match="its digest differs"):
-        trust.checked(reader)
+        verifier.verified(reader)
     assert hashed == [part]
 
 
@@ -162,23 +162,23 @@ def test_what_is_verified_ahead_is_not_verified_again_and_a_damage_is_told_all_t
     verify = CollectionReader.verify
     monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
     reader = CollectionReader.open(str(toy.root))
-    trust = Trust()
-    trust.begin(str(toy.root))
-    trust.checked(reader)
+    verifier = FileVerifier()
+    verifier.verify_ahead(str(toy.root))
+    verifier.verified(reader)
     assert sorted(hashed) == sorted(reader.manifest.files)
 
     index = reader.storage.local(reader.manifest.indexes["tiny/main"].path)
     damage(index, 100)
     for collection in (str(toy.root), str(toy.root / "none")):
-        other = Trust()
-        other.begin(collection)
+        other = FileVerifier()
+        other.verify_ahead(collection)
         with pytest.raises(DataLossError, match=index.name):
-            other.checked(reader)
+            other.verified(reader)
 
 
 def test_an_index_that_changes_between_its_verification_and_its_reading_is_refused(make_toy) -> None:
     toy = make_toy()
-    pinned = Trust().checked(CollectionReader.open(str(toy.root)))
+    pinned = FileVerifier().verified(CollectionReader.open(str(toy.root)))
     entry = pinned.manifest.indexes["tiny/main"]
     damage(pinned.storage.root / entry.path, 100)
     with pytest.raises(DataLossError, match="was replaced or changed"):
@@ -187,7 +187,7 @@ def test_an_index_that_changes_between_its_verification_and_its_reading_is_refus
 
 def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(make_toy) -> None:
     toy = make_toy(part_rows=20)
-    trust = Trust()
-    trust.abandon()
+    verifier = FileVerifier()
+    verifier.abandon()
     with pytest.raises(DataLossError, match="the server is ending"):
-        trust.checked(CollectionReader.open(str(toy.root)))
+        verifier.verified(CollectionReader.open(str(toy.root)))
