@@ -18,8 +18,8 @@ import faiss
 import numpy as np
 
 from lookalike_indexer.indexing.build import empty_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.placement.searcher import OnDevice
 
 KINDS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import faiss
 
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_server.placement.devices import Device

@@ -17,7 +17,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.choose_k import silhouettes_of, tried_numbers
 from lookalike_indexer.experiments.suggestions import label_routes, suggestions
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.vectors.metric import prepare
 
 _LIMIT = 0.3
 

@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from lookalike_benchmarks.engines.shape import Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
 
 _SOURCE = Path(__file__).resolve().parent.parent
 

@@ -10,10 +10,11 @@ from typing import Any
 import click
 import numpy as np
 
-from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.indexing.metric import prepare
-from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.sample import choose_rows
 
 
 @dataclass(frozen=True)

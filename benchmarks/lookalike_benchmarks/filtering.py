@@ -10,14 +10,13 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import RecallPoint
-from lookalike_indexer.collection.reader import Int64
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import MEASURED_AT, efforts
 from lookalike_indexer.indexing.two_stage import searched
 
-Bools = npt.NDArray[np.bool_]
 Kind = Literal["random", "near", "far"]
 KINDS: tuple[Kind, ...] = ("random", "near", "far")
 

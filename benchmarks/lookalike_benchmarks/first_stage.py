@@ -15,14 +15,14 @@ import faiss
 import numpy as np
 
 from lookalike_benchmarks.vectors import Clustered
-from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.indexing import recipes
 from lookalike_indexer.indexing.build import add, empty_index, one_thread_for_graphs, train
-from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.recall import efforts
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.exact import exact_search
 from lookalike_server.placement.searcher import OnDevice
 
 _K, _BATCH, _QUERIES = 10, 64, 500

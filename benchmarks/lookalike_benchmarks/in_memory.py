@@ -9,22 +9,22 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering.assign import Assigner
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
-from lookalike_indexer.collection.reader import CollectionReader, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.files import write_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.recall import measure_recall
 from lookalike_indexer.indexing.recipes import choose, held_back
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 
 class ArrayReader(CollectionReader):

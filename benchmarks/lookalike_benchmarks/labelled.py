@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_benchmarks.synthetic import embeddings_table, images_table
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import (
     FORMAT,
@@ -28,9 +28,6 @@ from lookalike_indexer.collection.manifest import (
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Of both networks, which were never run; their classes are called "class 0", "class 1" and so on, as the labels are.
 _PREPROCESSING = PreprocessingSpec(232, 224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bilinear", True)

@@ -17,12 +17,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
-import numpy.typing as npt
 import psutil
 
 import lookalike
-
-Float32 = npt.NDArray[np.float32]
+from lookalike_indexer.arrays import Float32
 
 _WATCHED = ("--metrics-port", "0")
 

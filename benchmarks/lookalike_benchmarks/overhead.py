@@ -18,7 +18,7 @@ from lookalike_benchmarks.load.fleet import Load, ask
 from lookalike_benchmarks.load.job import Job, write_requests
 from lookalike_benchmarks.load.requests import Requests
 from lookalike_benchmarks.serving import Running, listening
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.threads import processors
 
 Compared = tuple[str, dict[str, Any], dict[str, Any], str]

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from lookalike_benchmarks import timing
 from lookalike_benchmarks.synthetic import PART_ROWS, SPACE, images_table, write_collection
-from lookalike_benchmarks.vectors import Clustered, Float32
+from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage

@@ -13,17 +13,16 @@ import faiss
 import numpy as np
 
 from lookalike_benchmarks.data import Data
-from lookalike_benchmarks.vectors import Float32
-from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.files import write_index
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.recipes import choose
-from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.placement.build_searchers import build_searchers, choose_devices
 from lookalike_server.placement.searcher import Searcher

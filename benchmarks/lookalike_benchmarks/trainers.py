@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.kmeans import refine, start_of
 from lookalike_indexer.clustering.settings import ClusterSettings

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
+from lookalike_indexer.arrays import Float32
+
 _BLOCK = 4096
 
 

@@ -30,6 +30,7 @@ from lookalike.v1 import (
     server_pb2_grpc,
     types_pb2,
 )
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.attach import attach as attach_table
 from lookalike_indexer.attributes.table import Wanted
 from lookalike_indexer.collection import generations, layout, schema
@@ -49,15 +50,12 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, PreprocessingSp
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedded import Embedded
 from lookalike_indexer.errors import WeightsError
-from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import faiss_metric, prepare
 from lookalike_server.app import App
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.transport.access import ADMIN
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 PREPROCESSING = PreprocessingSpec(64, 64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear", True)
 MODEL = ModelSpec("squeezenet1_1", 1000, WeightsSpec("untrained", "7", "0" * 64), PREPROCESSING)

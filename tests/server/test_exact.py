@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lookalike_indexer.indexing.metric import faiss_metric, prepare
+from lookalike_indexer.vectors.metric import faiss_metric, prepare
 from lookalike_server.placement import exact
 from lookalike_server.placement.devices import holds_vectors
 from lookalike_server.placement.exact import ExactIndex, largest

@@ -15,8 +15,8 @@ from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.build import empty_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement import exact

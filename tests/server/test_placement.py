@@ -8,7 +8,7 @@ import pytest
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, DeviceError, UsageError
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.placement.build_searchers import build_searchers, choose_devices, load_index
 from lookalike_server.placement.devices import Cpu, Gpu, needs_half_tables
 from lookalike_server.placement.searcher import OnDevice

@@ -13,7 +13,8 @@ import chromadb
 from chromadb.config import Settings
 
 from lookalike_benchmarks.engines.ports import free_port
-from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _BATCH = 1000
 _START_S = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike_benchmarks.engines.shape import Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
 
 
 class Exact:

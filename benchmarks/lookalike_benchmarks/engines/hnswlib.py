@@ -9,7 +9,8 @@ from typing import Any
 import hnswlib
 import numpy as np
 
-from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, Float32, Int64
+from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS
+from lookalike_indexer.arrays import Float32, Int64
 
 
 class Hnswlib:

@@ -10,7 +10,8 @@ import lancedb
 import numpy as np
 import pyarrow as pa
 
-from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, filled
+from lookalike_indexer.arrays import Float32, Int64
 
 
 class LanceDb:

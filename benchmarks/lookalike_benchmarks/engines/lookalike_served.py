@@ -12,8 +12,9 @@ import numpy as np
 
 import lookalike
 from lookalike_benchmarks.engines.lookalike_local import build_collection, steps
-from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import filled
 from lookalike_benchmarks.serving import serving
+from lookalike_indexer.arrays import Float32, Int64
 
 _AT_ONCE = 128
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from pymilvus import DataType, MilvusClient
 
-from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _NAME = "vectors"
 _BATCH = 1000

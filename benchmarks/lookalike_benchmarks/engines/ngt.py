@@ -14,7 +14,8 @@ from typing import Any
 
 import ngtpy
 
-from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _EDGES = 100
 # An effort is 1,000 times epsilon, the share by which the search looks beyond the farthest neighbor found.

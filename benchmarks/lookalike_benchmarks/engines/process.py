@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from lookalike_benchmarks.engines.shape import Engine, Float32
+from lookalike_benchmarks.engines.shape import Engine
+from lookalike_indexer.arrays import Float32
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 from qdrant_client import QdrantClient, models
 
-from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _NAME = "vectors"
 

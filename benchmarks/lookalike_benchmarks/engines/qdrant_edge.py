@@ -8,7 +8,8 @@ from typing import Any
 
 import qdrant_edge as edge
 
-from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
 _M, _EF_CONSTRUCT = 32, 200

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scann
 
-from lookalike_benchmarks.engines.shape import Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
 
 _REORDER = 100
 # As its documentation advises: two dimensions a code, and this threshold for vectors of unit length.

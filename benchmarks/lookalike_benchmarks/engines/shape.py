@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.arrays import Float32, Int64
 
 
 class Engine(Protocol):

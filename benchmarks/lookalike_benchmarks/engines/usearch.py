@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from usearch.index import Index
 
-from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS, Float32, Int64
+from lookalike_benchmarks.engines.shape import GRAPH_BUILD_EFFORT, GRAPH_EFFORTS, GRAPH_LINKS
+from lookalike_indexer.arrays import Float32, Int64
 
 
 class Usearch:

@@ -8,7 +8,8 @@ from typing import Any
 
 import zvec
 
-from lookalike_benchmarks.engines.shape import Float32, Int64, filled
+from lookalike_benchmarks.engines.shape import filled
+from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
 _M, _EF_CONSTRUCTION = 32, 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, search_pb2, types_pb2
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 MEMBERSHIP = "/lookalike.v1.ClusterService/GetMembership"

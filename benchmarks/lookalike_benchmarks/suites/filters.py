@@ -13,12 +13,12 @@ import faiss
 import numpy as np
 
 from lookalike_benchmarks.data import Data
-from lookalike_benchmarks.filtering import KINDS, Bools, Filterable, Kind, ladder
+from lookalike_benchmarks.filtering import KINDS, Filterable, Kind, ladder
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.searching import build_index
 from lookalike_benchmarks.vectors import Clustered
-from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.masks import QueryMasks

@@ -26,7 +26,7 @@ from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.scraped import refused_within_ms
 from lookalike_benchmarks.serving import Running, serving
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
 
 USUAL = {"rows": "100000", "k": "10", "times": "5", "seconds": "60", "callers": "32", "cache": ".cache/benchmarks"}

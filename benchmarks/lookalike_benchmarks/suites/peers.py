@@ -16,10 +16,10 @@ import numpy as np
 from lookalike_benchmarks import data
 from lookalike_benchmarks.contestant import Contestant, EngineError
 from lookalike_benchmarks.engines.catalogue import PEERS, Peer
-from lookalike_benchmarks.engines.shape import Float32, Int64
 from lookalike_benchmarks.environments import NotInstalledError, python_of
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
+from lookalike_indexer.arrays import Float32, Int64
 
 USUAL = {
     "peers": ",".join(PEERS),

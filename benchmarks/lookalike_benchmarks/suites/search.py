@@ -14,11 +14,11 @@ from lookalike_benchmarks.options import Options, left_out, threads, torch_devic
 from lookalike_benchmarks.peak import Ceiling
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.searching import AT, Built, build_index, efforts, placed, recall, speed
-from lookalike_indexer.collection.reader import Int64
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.errors import DeviceError, UsageError
-from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.recipes import choose
 from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.vectors.exact import exact_search
 
 USUAL = {
     "rows": "100000",

@@ -18,7 +18,7 @@ from lookalike_benchmarks.options import Options, left_out
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.serving import Running, serving
 from lookalike_benchmarks.synthetic import key
-from lookalike_benchmarks.vectors import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.placement.devices import Cpu, Device, Gpu

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.attributes.buckets import Buckets
 from lookalike_indexer.attributes.images import Images
 from lookalike_indexer.attributes.labels import LabelChanges
@@ -23,8 +24,6 @@ from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Progress
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,10 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.errors import IndexerError
-
-Int64 = npt.NDArray[np.int64]
 
 _ROW = "\0row"
 # What a bucket is planned to hold, by the bytes of the user's file, which text and compression make smaller.

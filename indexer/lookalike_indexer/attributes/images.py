@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.labels import normalised_key
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

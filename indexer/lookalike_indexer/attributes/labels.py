@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
@@ -15,8 +15,6 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.relabel import relabel
 from lookalike_indexer.sources.listing import listing_metadata
 from lookalike_indexer.sources.revisions import revise_part
-
-Int64 = npt.NDArray[np.int64]
 
 
 class LabelChanges:

@@ -7,10 +7,10 @@ import warnings
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from captum.attr import GuidedBackprop, LayerAttribution, LayerGradCam
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.attribution.graph import gradient_graph
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import PreprocessingSpec
@@ -22,7 +22,6 @@ from lookalike_indexer.models.normalise import Normaliser
 
 Method = Literal["cam", "gbp"]
 METHODS: tuple[Method, ...] = ("cam", "gbp")
-Float32 = npt.NDArray[np.float32]
 
 
 class Attributor:

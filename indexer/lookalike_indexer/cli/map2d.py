@@ -24,8 +24,9 @@ from lookalike_indexer.cli.experiment_options import (
 from lookalike_indexer.cli.out_folder import OutFolder, open_out
 
 if TYPE_CHECKING:
+    from lookalike_indexer.arrays import Int64
     from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.experiments.view import Int64, View
+    from lookalike_indexer.experiments.view import View
 
 
 @click.command("map")

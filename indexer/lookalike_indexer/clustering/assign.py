@@ -16,11 +16,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.collection.reader import Float32, Int32, Int64
+from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.flat import flat_index
-from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.flat import flat_index
 
 _CANDIDATES = 8
 # Elements of the largest block of float64 distances, vectors by centroids.

@@ -15,16 +15,16 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.start import starting_rows
 from lookalike_indexer.clustering.trained import Trained
-from lookalike_indexer.collection.reader import Float32
-from lookalike_indexer.indexing.flat import flat_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Bar, Progress
+from lookalike_indexer.vectors.flat import flat_index
+from lookalike_indexer.vectors.metric import prepare
 
 # From centroids of shape (k, dim) to those after one update, and the inertia before it.
 Step = Callable[[Float32], tuple[Float32, float]]

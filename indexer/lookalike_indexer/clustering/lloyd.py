@@ -10,13 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.start import starting_rows
-from lookalike_indexer.numerics.grid import UNIT_BITS, Float64, on_grid, squared_norms
-
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.numerics.grid import UNIT_BITS, on_grid, squared_norms
 
 ITERATIONS = 25
 # Elements of the largest block of products, points by centroids.

@@ -12,22 +12,20 @@ import dataclasses
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.collection.manifest import ClusteringEntry
-from lookalike_indexer.collection.reader import Assignments, CollectionReader, Float32, Int64
+from lookalike_indexer.collection.reader import Assignments, CollectionReader
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.vectors import rowwise
 
-Bool = npt.NDArray[np.bool_]
 # A vector of zeros is as far from a centroid as this is long, but for the rounding of float32.
 _ROUNDING: Final = 1e-6
 _BLOCK: Final = 4096
 
 
-def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direction: Bool | None = None) -> Assigned:
+def in_metric(assigned: Assigned, centroids: Float32, metric: Metric, has_direction: Bools | None = None) -> Assigned:
     """An assignment of n vectors to centroids (k, dim), by Euclidean distances, in the metric.
 
     `margins` tell by how much a distance could grow before the next centroid
@@ -60,7 +58,7 @@ def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
     return dataclasses.replace(stored, distances=found.distances, margins=found.margins)
 
 
-def _directed(reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, centroids: Float32) -> Bool:
+def _directed(reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, centroids: Float32) -> Bools:
     """Whether each stored embedding has a direction; only those as far as a vector of zeros would be are read."""
     lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
     directed = np.ones(len(lengths), bool)

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering import bfloat16, int8
 from lookalike_indexer.clustering.bfloat16 import Bfloat16Scores
 from lookalike_indexer.clustering.int8 import Int8Scores
 from lookalike_indexer.clustering.scores import Scores
 from lookalike_indexer.clustering.sums import Afresh, Followed
-from lookalike_indexer.collection.reader import Float32
 
 # Rows of one product on a processor: their products with 256 centroids are 4 MiB.
 _BLOCK = 4096

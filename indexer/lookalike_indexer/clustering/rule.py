@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned, Assigner
 from lookalike_indexer.clustering.measured import in_metric
 from lookalike_indexer.clustering.whitening import Whitening
-from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.vectors.metric import prepare
 
 
 class Rule:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.choice import choose_clusters, choose_name, choose_restarts
@@ -19,12 +20,12 @@ from lookalike_indexer.clustering.training import Found, find, sample_size
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
-from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 
 @dataclass(frozen=True)

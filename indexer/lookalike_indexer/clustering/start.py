@@ -15,10 +15,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.numerics.grid import Float64, on_grid, unit_scale
+from lookalike_indexer.arrays import Float64, Int64
+from lookalike_indexer.numerics.grid import on_grid, unit_scale
 from lookalike_indexer.numerics.steady import one_thread
-
-Int64 = npt.NDArray[np.int64]
 
 _PROJECTED_DIMS = 64
 # Multiplications up to which all dimensions are looked at: a tenth of a second.

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.clustering.assign import assign
-from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.indexing.sample import choose_rows
-from lookalike_indexer.numerics.grid import Float64, on_grid, squared_distances, unit_scale
+from lookalike_indexer.numerics.grid import on_grid, squared_distances, unit_scale
 from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.vectors.sample import choose_rows
 
-Int64 = npt.NDArray[np.int64]
 # From vectors (n, dim) and k <= n to centroids (k, dim).
 KMeans = Callable[[Float32, int], Float32]
 

@@ -6,12 +6,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.trained import Trained
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part, write_part
-from lookalike_indexer.collection.reader import Int64, matrix
+from lookalike_indexer.collection.reader import matrix
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lookalike_indexer.collection.reader import Float32
+from lookalike_indexer.arrays import Float32
 
 
 @dataclass(frozen=True)

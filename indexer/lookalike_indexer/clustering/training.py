@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import MOST_PAIRED, agglomerative, bisecting
 from lookalike_indexer.clustering.trained import Trained
 from lookalike_indexer.clustering.whitening import Whitening, fit_whitening
-from lookalike_indexer.collection.reader import Float32
 from lookalike_indexer.progress import Progress, Silent
 
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import schema
-from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, NotFoundError, UsageError
 from lookalike_indexer.progress import Progress
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int32, Int64
 from lookalike_indexer.collection import generations, schema
 from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
@@ -27,10 +27,6 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uri_column import absolute_column
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.text import did_you_mean
-
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
-Float32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import layout, schema
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
-from lookalike_indexer.collection.reader import Int64
 from lookalike_indexer.collection.rejects import FINAL, kind_of
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage

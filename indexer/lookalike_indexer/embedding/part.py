@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.uris import stored
@@ -27,7 +28,7 @@ from lookalike_indexer.errors import DecodeError, IndexerError
 from lookalike_indexer.images.prepare import Asked, Expected, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
-from lookalike_indexer.models.network import TOP, BatchResult, Float32, Network
+from lookalike_indexer.models.network import TOP, BatchResult, Network
 from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
 Row = dict[str, Any]

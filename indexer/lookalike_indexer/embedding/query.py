@@ -10,6 +10,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedded import Embedded
@@ -19,7 +20,7 @@ from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
-from lookalike_indexer.models.network import Float32, Network, Node
+from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace
 
 _TIMEOUT_S = 10.0

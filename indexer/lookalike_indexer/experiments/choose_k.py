@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Float64
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
@@ -22,10 +23,9 @@ from lookalike_indexer.experiments.quality import calinski_harabasz, davies_boul
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
 from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, suggestions
-from lookalike_indexer.experiments.view import Float32, View
+from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent
 
-Float64 = npt.NDArray[np.float64]
 # More numbers than this are tried at equal ratios instead of one by one.
 _MOST_TRIED = 64
 # The silhouette compares all pairs: exact up to here, with 4 bytes for each pair.

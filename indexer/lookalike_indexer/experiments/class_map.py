@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Int32
 from lookalike_indexer.collection.commands import instead
 from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.text import loose_name, plain_names
-
-Bool = npt.NDArray[np.bool_]
-Int32 = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,7 @@ class ClassMap:
     a user can do.
     """
 
-    accepts: Bool
+    accepts: Bools
     names: list[str]
     unmapped: list[str]
     rules: list[str]
@@ -45,7 +42,7 @@ class ClassMap:
         """The codes of the labels that stand for a class."""
         return np.flatnonzero(self.accepts[:, class_index]).tolist()
 
-    def hits(self, labels: Int32, classes: Int32) -> Bool:
+    def hits(self, labels: Int32, classes: Int32) -> Bools:
         """Whether each of some classes (n, top) is one that the image's label (n,) stands for; -1 never is."""
         known = (labels[:, None] >= 0) & (classes >= 0)
         hits = np.zeros(classes.shape, bool)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.spec import digest_of
@@ -17,10 +18,9 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Int64, View, some
+from lookalike_indexer.experiments.view import View, some
 
 AccuracyMetric = Literal["top1", "top5"]
-Float64 = npt.NDArray[np.float64]
 # Images that are counted at a time: what is needed for each is several times what is held.
 _BLOCK = 1 << 16
 

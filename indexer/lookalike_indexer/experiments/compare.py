@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int32
 from lookalike_indexer.clustering.choice import choose_clusters
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.commands import command
@@ -22,7 +23,7 @@ from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled_alike
-from lookalike_indexer.experiments.view import Int32, View
+from lookalike_indexer.experiments.view import View
 from lookalike_indexer.numerics.varied import all_alike
 from lookalike_indexer.progress import Progress, Silent
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.experiments.near import (
     Cut,
@@ -17,7 +18,7 @@ from lookalike_indexer.experiments.near import (
 )
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Int64, View
+from lookalike_indexer.experiments.view import View
 
 
 def duplicates(view: View, space: str = "", max_distance: float | None = None, *, exact_bytes: bool = False) -> Result:

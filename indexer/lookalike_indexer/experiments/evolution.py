@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.metrics import NAMES, shared
 from lookalike_indexer.collection.spec import digest_of
@@ -22,8 +23,6 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.steps import Step, steps_of
 from lookalike_indexer.experiments.view import View
 
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
 _NAN = float("nan")
 
 

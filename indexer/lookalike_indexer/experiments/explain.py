@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Bools
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
@@ -23,7 +24,6 @@ from lookalike_indexer.experiments.subject import Picture, Subject, picture_subj
 from lookalike_indexer.experiments.surroundings import clusters_around, nearest_of
 from lookalike_indexer.experiments.view import View
 
-Bool = npt.NDArray[np.bool_]
 Written = Mapping[str, Sequence[str]]
 
 
@@ -100,13 +100,13 @@ def _explained(view: View, subject: Subject, space: str, neighbours: int, writte
     )
 
 
-def _groups(view: View, subject: Subject, rival: Rival) -> dict[str, Bool]:
+def _groups(view: View, subject: Subject, rival: Rival) -> dict[str, Bools]:
     """The images of the own label and those of the rival class, none of which is in both."""
     others = np.ones(len(view), bool)
     if subject.row >= 0:
         others[subject.row] = False
     labelled = subject.label_code >= 0
-    own: Bool = np.asarray(others & (view.labels == subject.label_code) & labelled)
+    own: Bools = np.asarray(others & (view.labels == subject.label_code) & labelled)
     if rival.by == "prediction" and (own & ~rival.images).any():
         return {"own": own & ~rival.images, "rival": others & rival.images}
     return {"own": own, "rival": others & rival.images & ~own}

@@ -6,26 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial import procrustes
 from sklearn.decomposition import PCA
 
+from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.sampled import fitted
 from lookalike_indexer.experiments.steps import Step
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.steady import one_thread
 from lookalike_indexer.numerics.varied import all_alike
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.experiments.metrics import Contingency
-
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 
 # The main clusters of a label hold at least this share of its images together.
 MAIN_SHARE = 0.5
@@ -39,13 +37,13 @@ class Cells:
     share: npt.NDArray[np.float64]
 
     @property
-    def is_main(self) -> Bool:
+    def is_main(self) -> Bools:
         """Cells of the smallest set of columns that holds at least half of the row, the largest first."""
         # Shares are sums of fractions: half of the images must be half, whatever their last digit.
         return self.before < MAIN_SHARE - 1e-9
 
     @property
-    def is_secondary(self) -> Bool:
+    def is_secondary(self) -> Bools:
         """Cells that are not main and hold a tenth of the row, two images at least."""
         return ~self.is_main & (self.share >= HOME_SHARE) & (self.counts >= _HOME_IMAGES)
 

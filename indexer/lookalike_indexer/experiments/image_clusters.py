@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.metrics import metric_of, shared
@@ -15,8 +16,8 @@ from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Assigned, Float32, Int64, View, some
-from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.experiments.view import Assigned, View, some
+from lookalike_indexer.vectors.exact import exact_search
 
 # Members that are read at a time: 32 MiB of 2048 dimensions.
 _BLOCK = 4096

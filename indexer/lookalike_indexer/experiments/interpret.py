@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Assigned, Int32, Int64, View, some
+from lookalike_indexer.experiments.view import Assigned, View, some
 
 SEED = 1234
 KINDS = ("central", "borderline", "random")

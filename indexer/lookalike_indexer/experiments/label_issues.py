@@ -10,13 +10,14 @@ from collections import Counter
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.near import graph_notes
 from lookalike_indexer.experiments.neighbor_votes import given, votes
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Int64, View
+from lookalike_indexer.experiments.view import View
 
 
 def label_issues(view: View, space: str = "", limit: int = 60, *, predictions: bool = True) -> Result:

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from scipy.cluster.hierarchy import fcluster, leaves_list, linkage
 from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
 
+from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.metrics import Agreement, agreement, contingency
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Float32, Int32, Int64, View, some
+from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.experiments.word_vectors import name_vectors
 from lookalike_indexer.numerics.varied import all_alike
-
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

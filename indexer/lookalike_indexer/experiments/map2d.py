@@ -6,23 +6,22 @@ import warnings
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from sklearn.decomposition import PCA
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.sampled import Sampled, sampled
-from lookalike_indexer.experiments.view import Float32, Int64, View
+from lookalike_indexer.experiments.view import View
 from lookalike_indexer.numerics.steady import one_thread
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["pca", "tsne", "umap"]
 METHODS: tuple[Method, ...] = get_args(Method)
-Float64 = npt.NDArray[np.float64]
 # Below these the methods have nothing to work with.
 _FEWEST = 4
 _PERPLEXITY = 30

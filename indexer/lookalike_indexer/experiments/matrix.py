@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.experiments.homes import HOME_SHARE, Cells, order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Int64, View, some
+from lookalike_indexer.experiments.view import View, some
 
 _NAMED = 6
 _RULE = "the main clusters of a class are the fewest that hold at least half of its images, the largest first"

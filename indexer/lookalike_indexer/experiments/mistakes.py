@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Int64, Predicted, View, some
+from lookalike_indexer.experiments.view import Predicted, View, some
 
-Bool = npt.NDArray[np.bool_]
 # Images that are judged at a time.
 _BLOCK = 1 << 16
 
@@ -57,10 +56,10 @@ def mistakes(
     label = label if code is None else view.label_names[code]
     model = model or view.reader.space()[1].model
     predicted, classes = view.predicted(model), map_classes(view, model, class_map)
-    mapped: Bool = np.asarray(classes.accepts.any(1))
-    asked: Bool = np.asarray(view.labels >= 0 if code is None else view.labels == code)
+    mapped: Bools = np.asarray(classes.accepts.any(1))
+    asked: Bools = np.asarray(view.labels >= 0 if code is None else view.labels == code)
     seen = predicted.classes[:, 0] >= 0
-    judged: Bool = np.asarray(asked & seen & mapped[view.labels])
+    judged: Bools = np.asarray(asked & seen & mapped[view.labels])
     if not judged.any():
         raise NotBuiltError(_nothing(view, model, label, classes))
     right = judged & _right(view, predicted, classes)
@@ -92,7 +91,7 @@ def mistakes(
     return Result("mistakes", settings, tables, figures, _findings(view, model, tables, counts, limit))
 
 
-def _right(view: View, predicted: Predicted, classes: ClassMap) -> Bool:
+def _right(view: View, predicted: Predicted, classes: ClassMap) -> Bools:
     """Whether each image's most probable class is one that its label stands for."""
     found = np.zeros(len(view), bool)
     for start in range(0, len(view), _BLOCK):
@@ -171,7 +170,7 @@ def _listed(view: View, predicted: Predicted, classes: ClassMap, rows: Int64) ->
     )
 
 
-def _unmapped(view: View, asked: Bool, mapped: Bool) -> pa.Table:
+def _unmapped(view: View, asked: Bools, mapped: Bools) -> pa.Table:
     sizes = np.bincount(view.labels[asked], minlength=len(view.label_names))
     codes = np.flatnonzero(~mapped & (sizes > 0))
     return pa.table(

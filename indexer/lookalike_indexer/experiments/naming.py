@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 from lookalike_indexer.experiments.metrics import Contingency, contingency
-from lookalike_indexer.experiments.view import Int32, Int64
 
 # At most so many terms, and no more once they cover this share of the cluster.
 _TERMS, _COVERED = 3, 0.5

@@ -9,12 +9,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.commands import graph_command
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.valley import valley
-from lookalike_indexer.experiments.view import Float32, Int64, View
+from lookalike_indexer.experiments.view import View
 
 
 @dataclass(frozen=True)

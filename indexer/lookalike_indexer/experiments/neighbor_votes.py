@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.experiments.view import Int32, Int64, Predicted, View
-
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.arrays import Float64, Int32, Int64
+from lookalike_indexer.experiments.view import Predicted, View
 
 # Images at a time.
 _BLOCK = 4096

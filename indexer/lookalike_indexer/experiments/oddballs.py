@@ -7,22 +7,15 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.homes import HOME_SHARE, ranked
 from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
-from lookalike_indexer.experiments.oddness import (
-    FAR,
-    Bool,
-    Measured,
-    at_home,
-    by_clusters,
-    by_embeddings,
-    with_others,
-)
+from lookalike_indexer.experiments.oddness import FAR, Measured, at_home, by_clusters, by_embeddings, with_others
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.view import Assigned, Int64, View, some
+from lookalike_indexer.experiments.view import Assigned, View, some
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["auto", "embeddings", "clusters"]
@@ -126,7 +119,7 @@ def oddballs(
     )
 
 
-def _ranked(measured: Measured, listable: Bool, limit: int) -> Int64:
+def _ranked(measured: Measured, listable: Bools, limit: int) -> Int64:
     """The rows of the oddest images: in most ways, then by the lowest score, then the farthest, then by row."""
     rows = np.flatnonzero(measured.odd & listable)
     order = np.lexsort((rows, -measured.z[rows], measured.score[rows], -measured.reasons[rows]))
@@ -156,7 +149,7 @@ def _oddballs(view: View, assigned: Assigned, measured: Measured, rows: Int64) -
     )
 
 
-def _typical(view: View, measured: Measured, home: Bool, wanted: int, listed: Int64) -> pa.Table:
+def _typical(view: View, measured: Measured, home: Bools, wanted: int, listed: Int64) -> pa.Table:
     """The images at home in their label that are nearest to its middle."""
     codes = [wanted] if wanted >= 0 else list(dict.fromkeys(view.labels[listed].tolist()))
     rows = np.flatnonzero(np.isin(view.labels, codes) & home & measured.judged & ~measured.odd)
@@ -176,7 +169,7 @@ def _typical(view: View, measured: Measured, home: Bool, wanted: int, listed: In
 
 
 def _labels(view: View, measured: Measured) -> pa.Table:
-    def counted(flags: Bool) -> Int64:
+    def counted(flags: Bools) -> Int64:
         codes = view.labels[flags & (view.labels >= 0)]
         return np.bincount(codes, minlength=len(view.label_names)).astype(np.int64)
 

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int32
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.homes import Cells
-from lookalike_indexer.experiments.view import Assigned, Float32, Int32, View
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.experiments.view import Assigned, View
 from lookalike_indexer.numerics.varied import NEGLIGIBLE
 from lookalike_indexer.progress import Progress
-
-Bool = npt.NDArray[np.bool_]
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 
 # Iglewicz and Hoaglin (How to Detect and Handle Outliers, 1993) label modified z-scores above this as outliers.
 FAR = 3.5
@@ -36,25 +34,25 @@ class Measured:
     of one image.
     """
 
-    judged: Bool
+    judged: Bools
     score: Float64
     distance: Float64
     other_distance: Float64
     looks_like: Int32
     z: Float64
-    nearer: Bool
-    outside: Bool
-    secondary: Bool
+    nearer: Bools
+    outside: Bools
+    secondary: Bools
     single: tuple[str, ...] = ()
 
     @property
-    def far(self) -> Bool:
+    def far(self) -> Bools:
         """Outliers by distance."""
         with np.errstate(invalid="ignore"):
             return (self.z > FAR) & self.judged
 
     @property
-    def odd(self) -> Bool:
+    def odd(self) -> Bools:
         """Odd in at least one way."""
         return self.outside | self.secondary | self.far | self.nearer
 
@@ -65,7 +63,7 @@ class Measured:
         counts: npt.NDArray[np.int64] = np.sum(flags, axis=0, dtype=np.int64)
         return counts
 
-    def kinds(self) -> dict[str, Bool]:
+    def kinds(self) -> dict[str, Bools]:
         """The ways of being odd, by name."""
         return {
             "odd": self.odd,
@@ -80,28 +78,28 @@ class Measured:
         kinds = {name: flags[rows].tolist() for name, flags in self.kinds().items() if name != "odd"}
         return [", ".join(name for name, flags in kinds.items() if flags[place]) for place in range(len(rows))]
 
-    def placed(self, home: Bool, secondary: Bool) -> Measured:
+    def placed(self, home: Bools, secondary: Bools) -> Measured:
         """With the images outside, which are not at home, and those in the secondary clusters of their labels."""
         return dataclasses.replace(self, outside=self.judged & ~home, secondary=self.judged & secondary)
 
 
-def at_home(labels: Int32, clusters: Int32, cells: Cells) -> Bool:
+def at_home(labels: Int32, clusters: Int32, cells: Cells) -> Bools:
     """Whether each image is in a main cluster of its label, or in one with a tenth of the label's images."""
     return _in_cells(labels, clusters, cells, cells.is_main | cells.is_secondary)
 
 
-def with_others(labels: Int32, clusters: Int32, cells: Cells) -> Bool:
+def with_others(labels: Int32, clusters: Int32, cells: Cells) -> Bools:
     """Whether each image is in a secondary cluster of its label that is a main one of another label."""
     theirs = np.isin(cells.columns, cells.columns[cells.is_main])
     return _in_cells(labels, clusters, cells, cells.is_secondary & theirs)
 
 
-def _in_cells(labels: Int32, clusters: Int32, cells: Cells, some: Bool) -> Bool:
+def _in_cells(labels: Int32, clusters: Int32, cells: Cells, some: Bools) -> Bools:
     width = int(clusters.max(initial=0)) + 1
     wanted = np.sort(cells.rows[some] * width + cells.columns[some])
     here = labels.astype(np.int64) * width + clusters
     at = np.minimum(np.searchsorted(wanted, here), max(len(wanted) - 1, 0))
-    found: Bool = (wanted[at] == here) if len(wanted) else np.zeros(len(here), bool)
+    found: Bools = (wanted[at] == here) if len(wanted) else np.zeros(len(here), bool)
     return found & (labels >= 0) & (clusters >= 0)
 
 
@@ -185,7 +183,7 @@ def by_clusters(labels: Int32, assigned: Assigned, cells: Cells, centroids: Floa
     return Measured(judged, score, distance, np.full(len(labels), np.nan), looks_like, z, never, never, never)
 
 
-def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bool) -> Float64:
+def robust_z(values: Float64, groups: npt.NDArray[np.integer], judged: Bools) -> Float64:
     """The modified z-score of each value within its group: 0.6745 (x - median) / MAD.
 
     Where the MAD is 0 but for rounding, because most values are equal, it is 0;

@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.clustering import strategies
 from lookalike_indexer.clustering.assign import Assigned, assign
 from lookalike_indexer.clustering.lloyd import Lloyd, best_lloyd, lloyd
 from lookalike_indexer.clustering.whitening import fit_whitening
-from lookalike_indexer.experiments.view import Float32, Int32
 from lookalike_indexer.numerics.grid import on_grid
 
 # From L2-normalised vectors (n, dim), the number of groups k and a seed to the group of each vector, int32 (n,).

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.experiments.view import Float32
 from lookalike_indexer.numerics.grid import on_grid, squared_distances
 from lookalike_indexer.numerics.steady import one_thread
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.subject import Subject
 from lookalike_indexer.experiments.view import View
-
-Bool = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Rival:
 
     index: int
     name: str
-    images: Bool
+    images: Bools
     by: Literal["label", "prediction", "other"]
 
 

@@ -9,21 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.metrics import NAMES, metric_of
-from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.progress import Progress, Silent
-
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 # Elements that are compared at a time, in float64.
 _BLOCK = 1 << 20

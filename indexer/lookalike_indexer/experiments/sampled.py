@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.view import Float32, Int64, View
-from lookalike_indexer.indexing.metric import prepare
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
+from lookalike_indexer.experiments.view import View
 from lookalike_indexer.numerics.grid import unit_scale
 from lookalike_indexer.progress import Progress, Silent
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,18 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.subclusters import MEASURED, Split, Splitter, goodness
-from lookalike_indexer.experiments.view import Float32, Int64, View, some
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
-from lookalike_indexer.indexing.sample import choose_rows
+from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.progress import Progress, Silent
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.sample import choose_rows
 
 SEED = 1234
 # Images of the class that are held.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.surroundings import PlaceIn, nearest_place, stored_place, stored_vector
-from lookalike_indexer.experiments.view import Float32, Int32, View
+from lookalike_indexer.experiments.view import View
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
-from lookalike_indexer.experiments.view import Float32, Int32
 
 # The numbers of two suggestions differ by at least this ratio.
 _APART = 1.3

@@ -9,15 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.collection.checkpoints import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.view import Float32, View
-from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.experiments.view import View
+from lookalike_indexer.vectors.exact import exact_search
 
-Int64 = npt.NDArray[np.int64]
-Bool = npt.NDArray[np.bool_]
 _NAN = float("nan")
 
 
@@ -63,7 +62,7 @@ def nearest_place(view: View, vector: Float32) -> PlaceIn:
 
 
 def nearest_of(
-    view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bool], neighbours: int
+    view: View, query: Float32, space: str, metric: Metric, groups: Mapping[str, Bools], neighbours: int
 ) -> pa.Table:
     """The images of each group that are nearest to `query`, float32 of shape (1, dim).
 

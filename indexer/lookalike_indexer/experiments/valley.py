@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.arrays import Float64
 
 # Distances up to this are those of copies: rounding alone.
 ROUNDING = 1e-5

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_indexer.clustering.measured import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
@@ -26,11 +26,6 @@ from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.text import loose_name
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

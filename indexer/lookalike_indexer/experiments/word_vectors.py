@@ -16,8 +16,8 @@ from typing import TextIO
 
 import numpy as np
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.errors import NotFoundError, UsageError
-from lookalike_indexer.experiments.view import Float32
 
 _WNID = re.compile(r"^n\d{8}[_ -]+")
 # A longer line is no line of such a file; it would be read into memory whole.

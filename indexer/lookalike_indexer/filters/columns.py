@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Int32, Int64
 from lookalike_indexer.filters.texts import SortedTexts
 from lookalike_indexer.filters.tree import Operator, Value
 
-Bools = npt.NDArray[np.bool_]
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
 Kind = Literal["bool", "int64", "float64", "string", "timestamp", "list<string>"]
 
 # True where something is true of the rows from the first number to before the second.

@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lookalike_indexer.filters.columns import Bools, Postings, Test, constant
+from lookalike_indexer.arrays import Bools
+from lookalike_indexer.filters.columns import Postings, Test, constant
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.tree import (
     OPPOSITE,

@@ -12,11 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Bools, Int32, Int64
 from lookalike_indexer.collection.manifest import AttributesEntry
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.filters.columns import Bools, Coded, Column, Int32, Int64, Kind, Numbers, Postings
+from lookalike_indexer.filters.columns import Coded, Column, Kind, Numbers, Postings
 from lookalike_indexer.filters.texts import SortedTexts
 
 T = TypeVar("T")

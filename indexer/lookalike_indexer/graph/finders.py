@@ -12,18 +12,19 @@ from typing import Protocol
 import faiss
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
-from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.groups import Group
 from lookalike_indexer.graph.lists import Neighbors, nearest
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.params import nprobe_for_k
-from lookalike_indexer.indexing.rounding import to_distance
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Bar
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.rounding import to_distance
 
 # Queries that an index is asked at a time.
 _BATCH = 1024

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError
 
 # Bytes of embeddings that are held for one pass.

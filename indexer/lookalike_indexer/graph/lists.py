@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import write_part
-from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.collection.storage import Storage
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.finders import Comparison
 from lookalike_indexer.graph.groups import Group
 from lookalike_indexer.indexing.recall import as_near
-from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.sample import choose_rows
 
 _QUERIES = 256
 _SEED = 1234

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.images import Images
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
 from lookalike_indexer.collection.parts import write_part
-from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.collection.spec import IMPORTED, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import UsageError

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from lookalike_indexer.collection.reader import Float32, matrix
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.collection.reader import matrix
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 MAX_DIM = 65_536

@@ -8,15 +8,16 @@ from contextlib import contextmanager
 
 import faiss
 
-from lookalike_indexer.collection.reader import CollectionReader, Float32
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError, UsageError
 from lookalike_indexer.indexing import two_stage
-from lookalike_indexer.indexing.flat import flat_index
-from lookalike_indexer.indexing.metric import faiss_metric, prepare
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recipes import NAMES, PROJECTED_NAMES
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.flat import flat_index
+from lookalike_indexer.vectors.metric import faiss_metric, prepare
 
 # Candidates that an index which refines its results looks at again, for each that is asked for.
 _REFINED = 8

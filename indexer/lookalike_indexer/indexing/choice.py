@@ -19,10 +19,10 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.indexing.growth import slowdown
 from lookalike_indexer.indexing.recipes import COMPONENTS, RECALL_QUERIES, Recipe, candidates, choose, worth_trying
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.trial import Trial
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 # Enough for lists and graphs to show what they are worth, and tried in a minute or two.
 _SAMPLE = 30_000

@@ -18,8 +18,8 @@ from __future__ import annotations
 import faiss
 import numpy as np
 
-from lookalike_indexer.collection.reader import Float32
-from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.vectors import rowwise
 
 _VECTOR_BITS = 12
 _COMPONENT_BITS = 11

@@ -14,16 +14,16 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.manifest import RecallPoint
-from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.params import describe, search_parameters
-from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 
 AT = 10
 # The k that are measured: a search for another one is between two of them. The last is the most that servers answer.

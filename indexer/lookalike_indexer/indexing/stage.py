@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
-from lookalike_indexer.collection.reader import CollectionReader, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
@@ -23,9 +24,9 @@ from lookalike_indexer.indexing.files import Record, finished, write_index, writ
 from lookalike_indexer.indexing.params import default_nprobe, describe, ladder_at, ladder_recall
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
 from lookalike_indexer.indexing.recipes import Recipe, held_back
-from lookalike_indexer.indexing.sample import choose_rows, read_rows
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
 
 @dataclass(frozen=True)

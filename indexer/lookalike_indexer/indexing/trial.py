@@ -10,18 +10,17 @@ from contextlib import contextmanager
 import faiss
 import numpy as np
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.manifest import Candidate
-from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.indexing import build
-from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train_components
 from lookalike_indexer.indexing.recall import AT, as_near, efforts, pair_distances
 from lookalike_indexer.indexing.recipes import COMPONENTS, choose
-from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.two_stage import candidates_for, searched
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.exact import exact_search
 
 _BATCH = 64
 # The best of several passes: another program takes time from some of them.

@@ -17,7 +17,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_indexer.indexing.projection import TRAINED_ON, projectable, train_components, transform

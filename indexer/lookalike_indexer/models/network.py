@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import fx
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.spec import Pooling, PreprocessingSpec
 from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_indexer.models.compute import Compute, torch_dtype
@@ -20,7 +21,6 @@ from lookalike_indexer.models.nodes import TracedNetwork
 from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.pooling import pooled
 
-Float32 = npt.NDArray[np.float32]
 # Images of a batch, uint8 (3, crop, crop) each: those that were decoded on a GPU are there already.
 Pixels = Sequence[npt.NDArray[np.uint8] | torch.Tensor]
 T = TypeVar("T")

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.arrays import Float64
 
 # Vectors of length 1 have products below 2^52 multiples of 2^-52. One bit is left for lengths that were rounded up.
 UNIT_BITS = 26

@@ -16,12 +16,12 @@ from PIL import Image, ImageDraw, ImageOps
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from lookalike_indexer.arrays import Float64
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.lettering import fitted, font
 from lookalike_indexer.pictures.montage import FAINT, INK, PAPER
 from lookalike_indexer.pictures.palette import COLORS, MARKERS, OTHER
 
-Float64 = npt.NDArray[np.float64]
 _LEGEND_WIDTH = 260
 _LEGEND_ROWS = 44
 _NAME_POINTS = 8

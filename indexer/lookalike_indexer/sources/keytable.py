@@ -9,7 +9,8 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.arrays import Int64
+
 UInt64 = npt.NDArray[np.uint64]
 _BATCH = 4096
 

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.sources.keytable import Int64, KeyTable
+from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.row import SourceRow
 
-Bools = npt.NDArray[np.bool_]
 _COLUMNS = ["label", "source_label", "bytes", "modified_ns", "changed_sha256"]
 
 

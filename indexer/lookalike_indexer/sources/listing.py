@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection import layout, schema
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
@@ -29,8 +30,8 @@ from lookalike_indexer.errors import MismatchError, UsageError
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.digests import EmbeddedImages, SourceDigests
 from lookalike_indexer.sources.exclusion import Exclusion
-from lookalike_indexer.sources.keytable import Int64, KeyTable
-from lookalike_indexer.sources.known import Bools, KnownListing
+from lookalike_indexer.sources.keytable import KeyTable
+from lookalike_indexer.sources.known import KnownListing
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.renames import find_renames
 from lookalike_indexer.sources.revisions import revise_part

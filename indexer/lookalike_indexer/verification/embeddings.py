@@ -11,21 +11,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.parts import read_part
-from lookalike_indexer.collection.reader import Float32, Int64
 from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.stored import stored_module
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
-from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.models.compute import Compute, resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace
 from lookalike_indexer.progress import Bar
 from lookalike_indexer.threads import processors
+from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
 _BATCH = 16

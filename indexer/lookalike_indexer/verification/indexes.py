@@ -8,10 +8,10 @@ import numpy as np
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.indexing.files import read_index
-from lookalike_indexer.indexing.metric import faiss_metric, prepare, to_distances
 from lookalike_indexer.indexing.params import describe
-from lookalike_indexer.indexing.sample import choose_rows
 from lookalike_indexer.indexing.two_stage import is_two_stage
+from lookalike_indexer.vectors.metric import faiss_metric, prepare, to_distances
+from lookalike_indexer.vectors.sample import choose_rows
 from lookalike_indexer.verification.examination import Examination
 
 _QUERIES = 64

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
-from lookalike_indexer.collection.reader import Int64
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.verification.examination import Examination
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.measured import measured_assignments
 from lookalike_indexer.clustering.rule import Rule
@@ -16,11 +16,6 @@ from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_server.columns.ids import Ids
-
-Float32 = npt.NDArray[np.float32]
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.filters.columns import Coded, Column, Numbers
 from lookalike_indexer.filters.texts import SortedTexts
@@ -16,8 +17,6 @@ from lookalike_server.columns.ids import Ids
 from lookalike_server.columns.keys import KeyIndex
 from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
 
-Int64 = npt.NDArray[np.int64]
-Int32 = npt.NDArray[np.int32]
 # Four bytes a row as long as that is enough.
 RowsWithLabel = npt.NDArray[np.uint32] | npt.NDArray[np.int64]
 

@@ -10,8 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-Bools = npt.NDArray[np.bool_]
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.arrays import Bools, Int64
 
 
 class RowMask:

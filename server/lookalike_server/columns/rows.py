@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_server.columns.row_mask import Bools
+from lookalike_indexer.vectors.exact import exact_search
 from lookalike_server.columns.stored_vectors import StoredVectors
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
 # be built again.

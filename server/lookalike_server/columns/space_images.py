@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_server.columns.columns import Columns
-from lookalike_server.columns.row_mask import Bools, RowMask
-
-Int64 = npt.NDArray[np.int64]
+from lookalike_server.columns.row_mask import RowMask
 
 
 class Texts(NamedTuple):

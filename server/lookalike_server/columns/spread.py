@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.arrays import Int64
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

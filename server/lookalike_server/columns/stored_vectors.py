@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.parts import check_columns, open_part
 from lookalike_indexer.collection.reader import CollectionReader, matrix
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 _COLUMN = "embedding"
 _UNKNOWN = -1

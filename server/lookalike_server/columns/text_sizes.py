@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.arrays import Int64
 
 # As many images as one query can have: Limits.max_k and its own image.
 _MOST = 1025

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from lookalike import wire
 from lookalike.v1 import filter_pb2
-from lookalike_indexer.filters.columns import Int64, Kind
+from lookalike_indexer.arrays import Int64
+from lookalike_indexer.filters.columns import Kind
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.text import did_you_mean
 from lookalike_server.common.errors import ArgumentError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lookalike_indexer.filters.columns import Bools
+from lookalike_indexer.arrays import Bools
 from lookalike_server.columns.row_mask import RowMask
 
 # Filters as they came, for finding what they mean without reading them: so many of so many bytes each.

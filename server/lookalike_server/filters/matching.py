@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from lookalike.v1 import filter_pb2
+from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.filters.columns import Column, Int64
+from lookalike_indexer.filters.columns import Column
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
@@ -16,7 +17,7 @@ from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import canonical
-from lookalike_server.columns.row_mask import Bools, RowMask
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.filters.kept import KeptMatches, Matches
 from lookalike_server.filters.reading import read, refused
 

@@ -6,21 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry, SpaceEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.columns.ids import Ids
-from lookalike_server.columns.row_mask import Bools, RowMask
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.columns.rows import Rows
 from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -21,18 +21,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.indexing.exact import exact_search
+from lookalike_indexer.vectors.exact import exact_search
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.columns.rows import Rows
 
 log = logging.getLogger(__name__)
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 AuditEffort = Literal["default", "nprobe", "recall"]
 Outcome = Literal["searched", "dropped"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.rounding import to_distance
+from lookalike_indexer.vectors.rounding import to_distance
 from lookalike_server.placement.coverage import Coverage
 from lookalike_server.placement.devices import GPU_SELECTION
 from lookalike_server.placement.facts import Facts
@@ -16,9 +16,6 @@ from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import MARGIN, Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Where an index cannot be told what matches, so many times as many neighbours are found as are expected to do.
 _FETCHED = 2

@@ -13,12 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float64
 from lookalike_indexer.collection.manifest import RecallPoint
-
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
 
 # Neighbourhood sizes by a factor of about 1.4, which is less than what their estimates are off by.
 _GRID_STEP = 1.4

@@ -2,7 +2,7 @@
 
 faiss compares in float32 and in an order that depends on the batch, so that
 copies of one image can differ in the last bit. Here each pair is compared in
-float64 on its own (indexing/rowwise.py): its distance depends on the query and
+float64 on its own (vectors/rowwise.py): its distance depends on the query and
 on the stored vector alone. A compressed index holds codes; what counts then is
 the vector that a code decodes to.
 """
@@ -15,12 +15,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rounding import score_error, to_distance
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.rounding import score_error, to_distance
 
 # From rows (m,) to their vectors (m, dim).
 Decode = Callable[[Int64], Float32]

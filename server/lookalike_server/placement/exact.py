@@ -16,10 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.row_mask import RowMask
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Scores that are held at once, 1 GiB, and elements of the vectors that are compared again at once.
 _SCORES, _COMPARED = 1 << 28, 1 << 27

@@ -9,8 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.arrays import Float64, Int64
 
 # lists: as many of a query's nearest inverted lists as hold its neighbours among the matches.
 # matching-lists: every inverted list that has a match. matches: every match is compared, and nothing else.

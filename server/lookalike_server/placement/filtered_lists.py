@@ -16,19 +16,14 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rounding import score_error
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.rounding import score_error
 from lookalike_server.placement.coverage import Coverage
 from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.lists import ListChooser, Membership, Probes
 from lookalike_server.placement.masks import QueryMasks
-
-Bools = npt.NDArray[np.bool_]
-Float32 = npt.NDArray[np.float32]
-Float64 = npt.NDArray[np.float64]
-Int64 = npt.NDArray[np.int64]
 
 # Every list with a match is visited where that costs no more than this part of an unfiltered search.
 _CHEAP = 0.25

@@ -6,17 +6,13 @@ from collections.abc import Sequence
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap, listed
 from lookalike_server.placement.sources import by_mask, by_radius, costs_of, radii_of
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # A flat index is followed from match to match up to this share of its rows; above, each row is looked up.
 _LISTED_SHARE = 0.1

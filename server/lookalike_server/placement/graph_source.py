@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_server.columns.row_mask import RowMask
@@ -16,9 +16,6 @@ from lookalike_server.placement.flat_source import FlatSource
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap
 from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, given
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # The storage of a graph is compared where no more than this share of the rows match.
 _SCANNED_SHARE = 0.03

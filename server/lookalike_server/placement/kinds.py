@@ -8,14 +8,14 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing import two_stage
-from lookalike_indexer.indexing.metric import faiss_metric
 from lookalike_indexer.indexing.params import describe
+from lookalike_indexer.vectors.metric import faiss_metric
 from lookalike_server.placement.as_found import AsFound
 from lookalike_server.placement.coverage import coverage_of
 from lookalike_server.placement.decoded_vectors import Decode, DecodedVectors
@@ -30,8 +30,6 @@ from lookalike_server.placement.refined import Refined
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import Compared, Graph, Strategy
 
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 Transform = Callable[[Float32], Float32]
 
 # Kinds whose scores are, but for rounding, the distances to what their codes decode to.

@@ -15,15 +15,12 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rounding import score_error
-from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.rounding import score_error
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.facts import Facts
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Centroids beyond nprobe: whether the next one is as near decides whether float32 was enough.
 _MARGIN = 8

@@ -9,10 +9,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float64, Int64
 from lookalike_server.columns.row_mask import RowMask
-
-Int64 = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

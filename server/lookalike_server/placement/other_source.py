@@ -6,17 +6,14 @@ from typing import Any
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import by_mask, costs_of
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class OtherSource:

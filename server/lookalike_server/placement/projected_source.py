@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.indexing import two_stage
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import HARDEST, MARGIN, Source
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class TwoStageSource:

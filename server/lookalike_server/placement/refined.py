@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.placement.decoded_vectors import DecodedVectors
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Candidates of quick codes that are looked at again, where copies tie.
 _MOST_REFINED = 2048

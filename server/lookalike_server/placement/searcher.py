@@ -7,17 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError, UsageError
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.kinds import UNMEASURED, Measured, strategy_of
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.strategies import RawHits, by_distance
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class Searcher(Protocol):

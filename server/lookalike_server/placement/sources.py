@@ -11,16 +11,12 @@ from typing import Any, Protocol
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.rowwise import Float64
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Candidates beyond k: what comes next may be as near as the last one, exactly (copies of a picture) or by rounding.
 MARGIN = 8

@@ -12,21 +12,17 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.rounding import largest_cost, score_error, to_distance
-from lookalike_indexer.indexing.rowwise import Float64
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.rounding import largest_cost, score_error, to_distance
 from lookalike_server.placement.decoded_vectors import DecodedVectors
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.facts import Strategy as Kind
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import HARDEST, MARGIN, RangeSource, Source
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class RawHits(NamedTuple):

@@ -6,18 +6,15 @@ import dataclasses
 import math
 
 import numpy as np
-import numpy.typing as npt
 
 from lookalike.v1 import search_pb2, types_pb2
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.query.resolved import Queries
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 QUERY_WEIGHT, WEIGHT, NOT_WEIGHT = 1.0, 0.75, 0.15
 # What an index on a GPU finds at most, the query's own image among it.

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import types_pb2
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.batching.workers import Workers
@@ -22,9 +22,6 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.query.resolved import Queries
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
 _LARGEST = 1e15

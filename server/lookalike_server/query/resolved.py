@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from lookalike.v1 import types_pb2
-from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.vectors import rowwise
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.query.distinct import Distinct
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Below the least normal float32 a norm has lost its digits, and below this one its square has.
 _SHORTEST = float(np.finfo(np.float32).tiny)

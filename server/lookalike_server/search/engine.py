@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_server.batching import cost
 from lookalike_server.batching.batcher import Answer, Batcher, ObserveLane, Rules, Run
@@ -26,8 +24,6 @@ from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits, Work, whole
 from lookalike_server.search.lanes import IndexLane, ScanLane
-
-Float32 = npt.NDArray[np.float32]
 
 # A batch is cut so that it takes about so long: others wait for it, and no less time is spent on smaller ones.
 _RUN_S = 0.1

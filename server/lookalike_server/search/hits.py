@@ -8,14 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.strategies import RawHits
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 
 class Filtered(NamedTuple):

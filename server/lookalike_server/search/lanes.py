@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lookalike_indexer.arrays import Bools
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.errors import DeviceError
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
-from lookalike_server.columns.row_mask import Bools
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside, Rows
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.masks import QueryMasks

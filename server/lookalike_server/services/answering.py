@@ -9,9 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from lookalike_indexer.arrays import Float32
 from lookalike_server.batching import callers
 from lookalike_server.batching.awaited import Arrived, LoopInbox
 from lookalike_server.batching.batcher import Answer
@@ -22,8 +20,6 @@ from lookalike_server.query.distinct import Distinct
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits
 from lookalike_server.services.reply_writer import PIECE, ReplySpec, write_batch
-
-Float32 = npt.NDArray[np.float32]
 
 
 class Answered(NamedTuple):

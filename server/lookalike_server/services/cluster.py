@@ -8,7 +8,6 @@ from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, cluster_pb2_grpc, types_pb2
@@ -31,8 +30,6 @@ from lookalike_server.services.filtering import RequestedColumns, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, served
 from lookalike_server.services.request_checks import check_names, check_reply
-
-Float32 = npt.NDArray[np.float32]
 
 
 class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):

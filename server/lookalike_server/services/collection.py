@@ -6,11 +6,11 @@ from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 from google.protobuf import json_format
 
 from lookalike import wire
 from lookalike.v1 import collection_pb2, collection_pb2_grpc
+from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.columns import RowsWithLabel
 from lookalike_server.columns.spread import spread
@@ -24,8 +24,6 @@ from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import RequestedColumns, fitting
 from lookalike_server.services.pagination import Pager
 from lookalike_server.services.replies import Stopwatch, served
-
-Int64 = npt.NDArray[np.int64]
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lookalike.v1 import filter_pb2
+from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
-from lookalike_server.columns.clusterings import Clustering, Int64, Matching
+from lookalike_server.columns.clusterings import Clustering, Matching
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.filters.attributes import columns_asked, values

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.errors import ArgumentError
@@ -20,8 +21,6 @@ from lookalike_server.services.grouping import Grouped, Groups, grouped
 from lookalike_server.services.plans import Filtered
 from lookalike_server.services.reply_writer import Flat, ReplySpec
 from lookalike_server.services.search_task import SearchTask
-
-Int64 = npt.NDArray[np.int64]
 
 _ALONE = Distinct([0], [0])
 

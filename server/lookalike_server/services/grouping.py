@@ -12,15 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_server.batching.workers import Workers
-from lookalike_server.columns.row_mask import Bools, RowMask
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.hits import Hits
-
-Int32 = npt.NDArray[np.int32]
-Int64 = npt.NDArray[np.int64]
-Float32 = npt.NDArray[np.float32]
 
 # A search is for so many times the neighbours that are missing: those of full groups are among them.
 _MORE = 2

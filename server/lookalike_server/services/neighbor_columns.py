@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-
 from lookalike import wire
 from lookalike.v1 import search_pb2
+from lookalike_indexer.arrays import Int64
 from lookalike_server.generation.spaces import Space
 from lookalike_server.services.filtering import RequestedColumns
-
-Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import grpc
-import numpy as np
-import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, types_pb2
+from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_server.columns.clusterings import Members
 from lookalike_server.columns.columns import Columns
@@ -20,7 +19,6 @@ from lookalike_server.common import visible
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 
-Int64 = npt.NDArray[np.int64]
 Attributes = Sequence[filter_pb2.AttributeValues]
 METRICS: Final[dict[Metric, collection_pb2.Metric.ValueType]] = {
     "cosine": collection_pb2.METRIC_COSINE,

@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, types_pb2
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.space_images import ImageTexts, SpaceImages, Texts
 from lookalike_server.search.hits import Hits
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 _INT64 = types_pb2.ELEMENT_TYPE_INT64
 _FLOAT32 = types_pb2.ELEMENT_TYPE_FLOAT32

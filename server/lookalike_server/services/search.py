@@ -9,10 +9,10 @@ from typing import Any
 
 import grpc
 import numpy as np
-import numpy.typing as npt
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, search_pb2_grpc
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common import call_record as record
@@ -36,9 +36,6 @@ from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, p
 from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_large
 from lookalike_server.services.request_checks import check_vectors
 from lookalike_server.services.search_task import SearchTask
-
-Float32 = npt.NDArray[np.float32]
-Int64 = npt.NDArray[np.int64]
 
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14

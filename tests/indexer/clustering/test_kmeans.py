@@ -9,9 +9,9 @@ import pytest
 from lookalike_indexer.clustering import kmeans
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.indexing.flat import flat_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.flat import flat_index
+from lookalike_indexer.vectors.metric import prepare
 
 
 class Recorded:

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.clustering.lloyd import best_lloyd, lloyd
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.grid import on_grid
+from lookalike_indexer.vectors.metric import prepare
 
 
 @pytest.fixture

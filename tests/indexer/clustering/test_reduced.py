@@ -7,9 +7,9 @@ from lookalike_indexer.clustering import int8, kmeans, reduced
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.reduced import ReducedStep
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.processor import flags
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import prepare
 
 
 def exact_step(vectors, centroids):

@@ -16,8 +16,8 @@ from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError, NotBuiltError, NotFoundError, UsageError
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import prepare
 
 
 def cluster(storage, **settings):

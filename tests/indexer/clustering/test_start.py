@@ -10,8 +10,8 @@ from lookalike_indexer.clustering import start
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.start import starting_rows
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import prepare
 
 
 def test_a_start_has_a_row_of_each_group_that_is_far_from_the_others(clustered):

@@ -24,9 +24,9 @@ from lookalike_indexer.collection.manifest import STRATEGIES
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.metrics import agreement, contingency
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.renew import renew
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.stage import run_verify
 

@@ -5,7 +5,7 @@ import pytest
 
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.partitions import STRATEGIES, best_kmeans, inertia, kmeans_once
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.vectors.metric import prepare
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

@@ -26,9 +26,9 @@ from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.metric import prepare
 
 # Of one worker, since embedding takes longer than all the rest.
 pytestmark = pytest.mark.xdist_group("experiments on photographs")

@@ -9,9 +9,9 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.build import empty_index, fill, train
-from lookalike_indexer.indexing.flat import flat_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.flat import flat_index
+from lookalike_indexer.vectors.metric import prepare
 
 DIM = 16
 

@@ -12,13 +12,13 @@ from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.indexing import stage
-from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.files import read_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.params import ladder_at, nprobe_for_k, search_parameters
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 
 
 def build(storage, **settings):

@@ -12,14 +12,14 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import recipes, two_stage
 from lookalike_indexer.indexing.build import add, empty_index, train
 from lookalike_indexer.indexing.early import check_build
-from lookalike_indexer.indexing.exact import exact_search
 from lookalike_indexer.indexing.files import read_index
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.indexing.projection import projectable, train_components, transform
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.indexing.trial import Trial
 from lookalike_indexer.progress import Silent
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.verification import examination, indexes
 
 FACTORIES = ["PCA16,HNSW32,SQ8,Refine(SQ8)", "PCA16,SQ8,Refine(SQfp16)", "PCA16,IVF16,SQ8,Refine(Flat)"]

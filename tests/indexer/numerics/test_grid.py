@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.numerics.grid import on_grid, squared_distances
+from lookalike_indexer.vectors.metric import prepare
 
 
 def unit(rows: int, dim: int, seed: int = 0) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from lookalike_indexer.collection.reader import CollectionReader, Float32, Int64
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.indexing.metric import prepare
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.vectors.metric import prepare
 
 
 def choose_rows(rows: int, size: int, seed: int) -> Int64:

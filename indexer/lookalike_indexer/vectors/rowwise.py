@@ -12,9 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.collection.reader import Float32
-
-Float64 = npt.NDArray[np.float64]
+from lookalike_indexer.arrays import Float32, Float64
 
 # Bytes of the float64 block that is worked on at a time: small enough for a processor's cache.
 _BLOCK_BYTES = 1 << 20

@@ -13,17 +13,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from lookalike_indexer.collection.reader import Float32, Int64
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.indexing import rowwise
-from lookalike_indexer.indexing.metric import prepare
-from lookalike_indexer.indexing.rounding import largest_cost, to_distance
-from lookalike_indexer.indexing.rowwise import Float64
-
-Bools = npt.NDArray[np.bool_]
+from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.rounding import largest_cost, to_distance
 
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22

@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 import pytest
 
-from lookalike_indexer.indexing.metric import faiss_metric, prepare, to_distances
+from lookalike_indexer.vectors.metric import faiss_metric, prepare, to_distances
 
 
 def test_cosine_makes_unit_vectors_and_leaves_the_callers_alone():

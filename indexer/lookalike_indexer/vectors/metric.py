@@ -8,9 +8,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from lookalike_indexer.collection.reader import Float32
+from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing import rowwise
+from lookalike_indexer.vectors import rowwise
 
 
 def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lookalike_indexer.arrays import Float64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.indexing.rowwise import Float64
 
 _LAMBDA = 8.0
 _UNIT = float(np.finfo(np.float32).eps) / 2

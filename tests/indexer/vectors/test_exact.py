@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.indexing.exact import exact_search
-from lookalike_indexer.indexing.metric import prepare
+from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 
 
 def brute_force(vectors, queries, k, metric, numbers=None):
