@@ -109,7 +109,8 @@ class Collection:
     """A generation of a collection.
 
     `rejects` is the number of source files that could not be read, `labels` that
-    of distinct labels. `default_space` is used when a call names none.
+    of distinct labels. `default_space` is used when a call names none. `deleted`
+    images are still in the collection's files; no other number counts them.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Collection:
     spaces: tuple[Space, ...]
     clusterings: tuple[Clustering, ...]
     attributes: tuple[Attribute, ...] = ()
+    deleted: int = 0
 
     def _repr_html_(self) -> str:
         about = (

@@ -195,6 +195,7 @@ def collection(reply: collection_pb2.GetCollectionResponse) -> Collection:
         attributes=tuple(
             Attribute(each.table, each.name, each.type, each.count, tuple(each.examples)) for each in reply.attributes
         ),
+        deleted=reply.deleted,
     )
 
 

@@ -60,9 +60,10 @@ def _of_folder(folder: str) -> dict[str, Any]:
 
 def _as_text(described: dict[str, Any]) -> str:
     rejects = f"; files that could not be read: {described['rejects']}" if described["rejects"] else ""
+    deleted = f" (and {described['deleted']} deleted)" if described["deleted"] else ""
     parts = [
         f"{printable(described['name'])}, generation {described['generation']}: "
-        f"images {described['images']}, labels {described['labels']}{rejects}",
+        f"images {described['images']}{deleted}, labels {described['labels']}{rejects}",
         "",
         _spaces(described),
     ]

@@ -347,6 +347,7 @@ class GetCollectionResponse(google.protobuf.message.Message):
     SPACES_FIELD_NUMBER: builtins.int
     CLUSTERINGS_FIELD_NUMBER: builtins.int
     ATTRIBUTES_FIELD_NUMBER: builtins.int
+    DELETED_FIELD_NUMBER: builtins.int
     name: builtins.str
     """The directory's name."""
     generation: builtins.int
@@ -359,6 +360,10 @@ class GetCollectionResponse(google.protobuf.message.Message):
     """The number of distinct labels."""
     default_space: builtins.str
     """The space that is used when a call names none."""
+    deleted: builtins.int
+    """The number of images that are deleted, and whose rows the collection's
+    files still have. No other number counts them.
+    """
     @property
     def spaces(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Space]:
         """The embedding spaces."""
@@ -383,8 +388,9 @@ class GetCollectionResponse(google.protobuf.message.Message):
         spaces: collections.abc.Iterable[global___Space] | None = ...,
         clusterings: collections.abc.Iterable[global___Clustering] | None = ...,
         attributes: collections.abc.Iterable[global___Attribute] | None = ...,
+        deleted: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "clusterings", b"clusterings", "default_space", b"default_space", "generation", b"generation", "images", b"images", "labels", b"labels", "name", b"name", "rejects", b"rejects", "spaces", b"spaces"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attributes", b"attributes", "clusterings", b"clusterings", "default_space", b"default_space", "deleted", b"deleted", "generation", b"generation", "images", b"images", "labels", b"labels", "name", b"name", "rejects", b"rejects", "spaces", b"spaces"]) -> None: ...
 
 global___GetCollectionResponse = GetCollectionResponse
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Int64
+from lookalike_indexer.collection import tombstones
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
@@ -32,12 +33,16 @@ class Images:
         """Read ids and keys once; 24 bytes an image are kept."""
         ends: list[int] = []
         digest = hashlib.sha256()
+        deleted = tombstones.deleted_ids(storage, manifest)
 
         def keys() -> Iterator[str]:
             rows = 0
             for path in manifest.images:
                 table = read_part(storage, path, ["id", "key"])
                 texts = table.column("key").to_pylist()
+                # Nobody's key: that of a deleted image may be another one's.
+                for at in np.flatnonzero(tombstones.contains(deleted, table.column("id").to_numpy())).tolist():
+                    texts[at] = f"\0{at + rows}"
                 digest.update(f"{path.rsplit('-', 1)[1][:6]} {len(texts)}\n".encode())
                 digest.update(table.column("id").to_numpy().astype("<i8").tobytes())
                 for text in texts:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 
@@ -28,7 +27,7 @@ def check_clusters(wanted: int | None, images: int, space: str) -> None:
 
 def choose_clusters(reader: CollectionReader, space: str, wanted: int | None) -> tuple[int, str]:
     """The number of clusters and the reason for it. UsageError: more clusters than images."""
-    rows = reader.manifest.spaces[space].rows
+    rows = reader.space(space)[1].rows
     check_clusters(wanted, rows, space)
     if wanted is not None:
         return wanted, "as asked for"
@@ -74,7 +73,6 @@ def choose_name(settings: ClusterSettings) -> str:
 
 def _labels(reader: CollectionReader) -> int:
     seen: set[str] = set()
-    for path in reader.manifest.images:
-        column = read_part(reader.storage, path, ["label"]).column("label")
-        seen.update(label for label in column.unique().to_pylist() if label)
+    for table in reader.stream_images(["label"]):
+        seen.update(label for label in table.column("label").unique().to_pylist() if label)
     return len(seen)

@@ -53,12 +53,15 @@ def measured_assignments(reader: CollectionReader, name: str) -> Assignments:
     entry, stored = reader.clustering(name), reader.assignments(name)
     centroids = reader.centroids(name)
     raw = Assigned(stored.clusters, stored.distances, stored.margins)
-    directed = None if entry.metric == "l2" or entry.whitening else _directed(reader, entry, raw, centroids)
+    far = entry.metric == "l2" or entry.whitening
+    directed = None if far else _directed(reader, entry, raw, stored.places, centroids)
     found = in_metric(raw, centroids, entry.metric, directed)
     return dataclasses.replace(stored, distances=found.distances, margins=found.margins)
 
 
-def _directed(reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, centroids: Float32) -> Bools:
+def _directed(
+    reader: CollectionReader, entry: ClusteringEntry, assigned: Assigned, places: Int64, centroids: Float32
+) -> Bools:
     """Whether each stored embedding has a direction; only those as far as a vector of zeros would be are read."""
     lengths: Float64 = np.sqrt(rowwise.squared_norms(centroids))[assigned.clusters]
     directed = np.ones(len(lengths), bool)
@@ -66,5 +69,5 @@ def _directed(reader: CollectionReader, entry: ClusteringEntry, assigned: Assign
     parts, dim = reader.manifest.parts_of(entry), reader.manifest.spaces[entry.space].dim
     for start in range(0, len(suspects), _BLOCK):
         rows = suspects[start : start + _BLOCK]
-        directed[rows] = reader.vectors_of(parts, rows, dim).any(axis=1)
+        directed[rows] = reader.vectors_of(parts, places[rows], dim).any(axis=1)
     return directed

@@ -80,7 +80,10 @@ def run_cluster(
     reused = int(storage.exists(centroids)) + int(bool(whitening) and storage.exists(whitening))
     found = _found(reader, space, k, centroids, whitening, settings, progress)
     rule = Rule(settings.metric, found.trained.centroids, found.whitening, settings.gpus)
-    assignments = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
+    # Those of a clustering that was extended have names of their own.
+    named = dict(zip(before.parts, before.assignments, strict=False)) if before and same else {}
+    plain = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
+    assignments = [named.get(path, name) for path, name in zip(entry.parts, plain, strict=True)]
     reused += sum(storage.exists(path) for path in assignments)
     sizes = _assign_parts(reader, space, rule, assignments, progress)
 
@@ -95,7 +98,7 @@ def run_cluster(
         restarts=restarts,
         trained_on=sampled,
         inertia=found.trained.inertia,
-        rows=entry.rows,
+        rows=draft.spaces[space].rows,
         centroids=centroids,
         whitening=whitening,
         assignments=assignments,
@@ -105,6 +108,7 @@ def run_cluster(
         points_per_centroid=settings.points_per_centroid,
         parts=list(entry.parts),
         made=next_made(draft.clusterings, f"{space}/{name}", space),
+        trained_rows=before.trained_rows if before and same else 0,
     )
     clusterings = {**draft.clusterings, f"{space}/{name}": clustering}
     finished = generations.complete(storage, dataclasses.replace(draft, clusterings=clusterings))
@@ -135,7 +139,8 @@ def _decisive(k: int, of: ClusterSettings | ClusteringEntry) -> dict[str, int | 
 
 def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> str:
     decisive = _decisive(k, settings)
-    return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
+    made_of = [*draft.spaces[space].parts, *draft.tombstones]
+    return digest_of([decisive, [draft.files[path].sha256 for path in made_of]])
 
 
 def _found(
@@ -151,7 +156,7 @@ def _found(
     storage = reader.storage
     # The whitening is written before the centroids, which belong to it.
     if not storage.exists(centroids) or (whitening and not storage.exists(whitening)):
-        rows = reader.manifest.spaces[space].rows
+        rows = reader.space(space)[1].rows
         # In ascending order the sample of a small space is the space itself.
         chosen = np.sort(choose_rows(rows, sample_size(rows, k, settings), settings.seed))
         found = find(read_rows(reader, space, chosen, settings.metric, progress), k, settings, progress)
@@ -166,7 +171,7 @@ def _found(
 def _assign_parts(
     reader: CollectionReader, space: str, rule: Rule, assignments: list[str], progress: Progress
 ) -> Int64:
-    """Write the parts that are not there yet; returns the size of each cluster."""
+    """Write the parts that are not there yet; returns the size of each cluster, without deleted images."""
     storage, entry = reader.storage, reader.manifest.spaces[space]
     sizes = np.zeros(len(rule.centroids), np.int64)
     with progress.stage(f"assign {space}", entry.rows, "image") as bar:
@@ -176,8 +181,8 @@ def _assign_parts(
             if wanted:
                 ids, assigned = _assigned(next(blocks), rule)
                 tables.write_assignments(storage, path, ids, assigned)
-            clusters = tables.read_clusters(storage, path)
-            sizes += np.bincount(clusters, minlength=len(sizes))
+            ids, clusters = tables.read_clusters(storage, path)
+            sizes += np.bincount(clusters[reader.live(ids)], minlength=len(sizes))
             bar.advance(len(clusters))
     return sizes
 

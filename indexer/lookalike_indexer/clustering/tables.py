@@ -79,9 +79,7 @@ def write_assignments(storage: Storage, path: str, ids: Int64, assigned: Assigne
     write_part(storage, path, pa.table([pa.array(column) for column in columns], schema=schema.ASSIGNMENTS))
 
 
-def read_clusters(storage: Storage, path: str) -> np.ndarray[tuple[int, ...], np.dtype[np.int32]]:
-    """The cluster of each row of a part."""
-    clusters: np.ndarray[tuple[int, ...], np.dtype[np.int32]] = (
-        read_part(storage, path, ["cluster"]).column("cluster").to_numpy()
-    )
-    return clusters
+def read_clusters(storage: Storage, path: str) -> tuple[Int64, np.ndarray[tuple[int, ...], np.dtype[np.int32]]]:
+    """The id and the cluster of each row of a part."""
+    table = read_part(storage, path, ["id", "cluster"])
+    return table.column("id").to_numpy(), table.column("cluster").to_numpy()

@@ -22,12 +22,14 @@ def describe(reader: CollectionReader, served: Mapping[str, str] | None = None) 
     current one is meant where it says nothing.
     """
     manifest = reader.manifest
-    labels = reader.images(["label"]).column("label")
+    images = reader.images(["id", "label"])
+    labels = images.column("label")
     return {
         "name": reader.name,
         "generation": manifest.generation,
         "images": len(labels),
-        "rejects": max((manifest.rows(model.rejects) for model in manifest.models.values()), default=0),
+        "deleted": manifest.rows(manifest.images) - len(labels),
+        "rejects": max((len(reader.rejects(name)) for name in manifest.models), default=0),
         "labels": pc.count_distinct(labels, mode="only_valid").as_py(),
         "default_space": manifest.default_space,
         "spaces": [_space(reader, name, (served or {}).get(name)) for name in sorted(manifest.spaces, key=natural)],
@@ -58,7 +60,7 @@ def _space(reader: CollectionReader, name: str, served: str | None) -> dict[str,
         "layer": space.layer,
         "pooling": space.pooling,
         "dim": space.dim,
-        "images": space.rows,
+        "images": reader.space(name)[1].rows,
         "fingerprint": space.fingerprint,
         "index": None if chosen is None else indexes[chosen],
         "indexes": list(indexes.values()),
@@ -73,7 +75,7 @@ def _index(reader: CollectionReader, entry: IndexEntry) -> dict[str, Any]:
         "nlist": entry.nlist,
         "default_nprobe": entry.default_nprobe,
         "recall": [{"k": each.k, "nprobe": each.nprobe, "recall": each.recall} for each in entry.recall],
-        "images": entry.rows,
+        "images": _images(reader, entry),
         "name": entry.name,
         "missing": _missing(reader, entry),
     }
@@ -87,9 +89,16 @@ def _clustering(reader: CollectionReader, name: str, entry: ClusteringEntry) -> 
         "strategy": entry.strategy,
         "spherical": entry.strategy == "spherical",
         "inertia": entry.inertia[-1] if entry.inertia else 0.0,
-        "images": entry.rows,
+        "images": _images(reader, entry),
         "missing": _missing(reader, entry),
     }
+
+
+def _images(reader: CollectionReader, entry: ClusteringEntry | IndexEntry) -> int:
+    """The number of images in a clustering or an index that are not deleted."""
+    if not len(reader.deleted):
+        return entry.rows
+    return int(np.count_nonzero(reader.live(reader.ids_of(reader.manifest.parts_of(entry))[: entry.rows])))
 
 
 def _missing(reader: CollectionReader, entry: ClusteringEntry | IndexEntry) -> int:

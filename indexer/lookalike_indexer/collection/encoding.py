@@ -32,7 +32,7 @@ _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
 _PAGES = "pages"
 # Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
-_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs")
+_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs", "tombstones")
 
 # Gives the bytes of a list by its path.
 ReadList = Callable[[str], bytes]
@@ -54,6 +54,10 @@ def encode(manifest: Manifest) -> EncodedManifest:
             del raw[name]
     for clustering in raw["clusterings"].values():
         _write_strategy(clustering)
+    for kind, name in (("graphs", "deleted"), ("clusterings", "trained_rows"), ("indexes", "trained_rows")):
+        for entry in raw.get(kind, {}).values():
+            if not entry.get(name):
+                entry.pop(name, None)
     files: dict[str, Any] = raw["files"]
     lists: dict[str, bytes] = {}
     paged: set[str] = set()
@@ -100,6 +104,8 @@ def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Each sequence of parts of a manifest as plain data: the dictionary that holds it, and its key there."""
     yield raw, "listing"
     yield raw, "images"
+    if "tombstones" in raw:
+        yield raw, "tombstones"
     for kind, names in (
         ("models", ("predictions", "rejects")),
         ("spaces", ("parts",)),

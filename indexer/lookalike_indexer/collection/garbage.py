@@ -41,6 +41,7 @@ _OWN = [
         rf"rejects/{_NAME}/{_PART}",
         rf"models/{_NAME}/{_NAME}",
         rf"source/{_PART}",
+        r"tombstones/[0-9a-f]{32}\.parquet",
         r"lists/[0-9a-f]{32}\.json",
     )
 ]

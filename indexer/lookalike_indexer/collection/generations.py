@@ -11,7 +11,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lookalike_indexer.collection import consistency, encoding, layout
-from lookalike_indexer.collection.manifest import FORMAT, FileEntry, Manifest
+from lookalike_indexer.collection.manifest import FileEntry, Manifest
 from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.schema import COMPUTE
 from lookalike_indexer.collection.storage import Storage
@@ -102,7 +102,7 @@ def publish(storage: Storage, draft: Manifest) -> Manifest:
     if finished == before:
         storage.clear(layout.WORK)
         return before
-    finished = dataclasses.replace(finished, generation=number + 1, format=FORMAT)
+    finished = dataclasses.replace(finished, generation=number + 1, format=finished.needed_format)
     path = layout.generation(number + 1)
     encoded = encoding.encode(finished)
     for name, data in encoded.lists.items():
@@ -127,7 +127,7 @@ def measure(storage: Storage, path: str) -> FileEntry:
 
 
 def _named(draft: Manifest) -> set[str]:
-    paths = {*draft.listing, *draft.images}
+    paths = {*draft.listing, *draft.images, *draft.tombstones}
     for model in draft.models.values():
         paths.update(model.predictions, model.rejects, model.files)
     for space in draft.spaces.values():

@@ -10,6 +10,7 @@
     models/<model>/class-names.<digest>.json    the names of its classes, a list of texts
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet; whitening.parquet
     attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
+    tombstones/<digest>.parquet                 the ids of deleted images
     graphs/<space>/<digest>/part-000000.parquet  the nearest others of each image
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
     indexes/<space>/<digest>.choice.json         kinds of index that were tried
@@ -128,6 +129,10 @@ def clustering(space: str, name: str, digest: str) -> str:
 
 def attributes(table: str, digest: str, part: int) -> str:
     return f"attributes/{table}/{digest[:16]}/{part_name(part)}"
+
+
+def tombstones(digest: str) -> str:
+    return f"tombstones/{digest[:32]}.parquet"
 
 
 def graph(space: str, digest: str, part: int) -> str:

@@ -14,7 +14,10 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 from lookalike_indexer.collection.strategy import STRATEGIES as STRATEGIES
 from lookalike_indexer.collection.strategy import Strategy as Strategy
 
-FORMAT = 2
+# The newest format. It is written where there are tombstones, so that older readers, which would show deleted images,
+# refuse the collection.
+FORMAT = 3
+_WITHOUT_TOMBSTONES = 2
 # The name of a space's index when the user gives none.
 MAIN = "main"
 
@@ -90,7 +93,8 @@ class ClusteringEntry:
     collection chose k, `asked_restarts` what the user asked for. `parts` are the
     embedding parts that were clustered, in order; format 1 does not name them
     and means the first ones of the space. `made` is the place in the order of making
-    among the space's clusterings.
+    among the space's clusterings. `trained_rows` are the rows that there were when it was trained, where images were
+    assigned to its centroids later; 0 where they are all its rows.
     """
 
     space: str
@@ -113,6 +117,7 @@ class ClusteringEntry:
     parts: list[str] = field(default_factory=list)
     made: int = 0
     whitening: str = ""
+    trained_rows: int = 0
 
     @property
     def files(self) -> list[str]:
@@ -157,7 +162,8 @@ class GraphEntry:
     `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` is
     "exact", or "index" where the index `index` ("space/name") found the candidates; `recall` is then the share of
     the k nearest that it holds, as measured on `recall_queries` images. Rows that have fewer than k others end with
-    id -1 at distance infinity. `digest` is that of the settings and of the embeddings' digests.
+    id -1 at distance infinity. `digest` is that of the settings and of the embeddings' digests. `deleted` is the number
+    of tombstones when it was made: its lists name none of those images.
     """
 
     space: str
@@ -171,6 +177,7 @@ class GraphEntry:
     index: str = ""
     recall: float = 1.0
     recall_queries: int = 0
+    deleted: int = 0
 
 
 @dataclass(frozen=True)
@@ -213,7 +220,8 @@ class IndexEntry:
     `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the
     place in the order of making among the space's indexes. `recall` goes by
     ascending k, then nprobe; `target_recall` decided `default_nprobe` by
-    recall@10, and decides the nprobe of a larger k.
+    recall@10, and decides the nprobe of a larger k. `trained_rows` are the rows that there were when it was trained,
+    where images were added to it later; 0 where they are all its rows.
     """
 
     space: str
@@ -239,6 +247,7 @@ class IndexEntry:
     max_memory: int | None = None
     parts: list[str] = field(default_factory=list)
     made: int = 0
+    trained_rows: int = 0
 
 
 Setting = str | int | float | bool | None | list[str | int]
@@ -267,7 +276,7 @@ class Manifest:
 
     Keys of `clusterings` and `indexes` are "space/name", of `results`
     "kind/name", of `attributes` the names of the tables, of `graphs` the spaces. `limits` are those that the images
-    were decoded within.
+    were decoded within. `tombstones` are the parts that name the deleted images, see tombstones.py.
     `left_out` counts the files of the source that no image was made of, by the
     reason. `default_space_is_set` says that a user asked for the default space.
     """
@@ -289,6 +298,12 @@ class Manifest:
     left_out: dict[str, int] = field(default_factory=dict)
     attributes: dict[str, AttributesEntry] = field(default_factory=dict)
     graphs: dict[str, GraphEntry] = field(default_factory=dict)
+    tombstones: list[str] = field(default_factory=list)
+
+    @property
+    def needed_format(self) -> int:
+        """The oldest format that readers must know to leave out what is deleted."""
+        return FORMAT if self.tombstones else _WITHOUT_TOMBSTONES
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""

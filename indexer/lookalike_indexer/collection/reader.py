@@ -1,15 +1,21 @@
-"""Reading a generation: columns of images, streams of embeddings, single stored vectors, assignments."""
+"""Reading a generation: columns of images, streams of embeddings, single stored vectors, assignments.
+
+What is asked for by the name of a space, a model or a clustering leaves out deleted images, see tombstones.py. What is
+asked for by the paths of parts has all rows of these parts, as indexes do.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from lookalike_indexer.arrays import Float32, Int32, Int64
-from lookalike_indexer.collection import generations, schema
+from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
+from lookalike_indexer.collection import generations, schema, tombstones
 from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
@@ -31,12 +37,16 @@ from lookalike_indexer.text import did_you_mean
 
 @dataclass(frozen=True)
 class Assignments:
-    """The assignment of each image of a clustering, in the order of its space's rows; all of shape (rows,)."""
+    """The assignment of each image of a clustering, in the order of its space's rows; all of shape (rows,).
+
+    `places` are their rows in the assignments' parts, which have deleted images as well.
+    """
 
     ids: Int64
     clusters: Int32
     distances: Float32
     margins: Float32
+    places: Int64
 
 
 class CollectionReader:
@@ -45,6 +55,7 @@ class CollectionReader:
     def __init__(self, storage: Storage, manifest: Manifest) -> None:
         self.storage = storage
         self.manifest = manifest
+        self._live_rows: dict[str, Int64] = {}
 
     @classmethod
     def open(cls, root: str, generation: int | None = None) -> CollectionReader:
@@ -63,13 +74,47 @@ class CollectionReader:
     def name(self) -> str:
         return self.storage.root.resolve().name
 
+    @functools.cached_property
+    def deleted(self) -> Int64:
+        """The ids of deleted images, ascending."""
+        return tombstones.deleted_ids(self.storage, self.manifest)
+
+    @functools.cached_property
+    def deleted_keys(self) -> frozenset[str]:
+        """The keys that only deleted images have, as long as the images table still has these."""
+        if not len(self.deleted):
+            return frozenset()
+        every, there = set(self.whole.images(["key"]).column("key").to_pylist()), self.images(["key"]).column("key")
+        return frozenset(every.difference(there.to_pylist()))
+
+    def live(self, ids: Int64) -> Bools:
+        """Whether each of some ids, in any order, is that of an image that is not deleted."""
+        return ~tombstones.contains(self.deleted, ids)
+
+    @property
+    def whole(self) -> CollectionReader:
+        """The same generation with its deleted images: rows as parts and indexes have them."""
+        return _Whole(self) if len(self.deleted) else self
+
+    def live_rows(self, space: str) -> Int64 | None:
+        """The rows that the images of a space have in its parts, ascending; None where they have all of them."""
+        if not len(self.deleted):
+            return None
+        if space not in self._live_rows:
+            self._live_rows[space] = np.flatnonzero(self.live(self.ids_of(self.manifest.spaces[space].parts)))
+        return self._live_rows[space]
+
     def space(self, name: str = "") -> tuple[str, SpaceEntry]:
-        """A space by name, the default one for ""; NotFoundError names those that there are."""
+        """A space by name, the default one for ""; NotFoundError names those that there are.
+
+        The entry's `rows` are those of images that are not deleted.
+        """
         name = name or self.manifest.default_space
         if name not in self.manifest.spaces:
             those = did_you_mean(name, sorted(self.manifest.spaces), "it has")
             raise NotFoundError(f"The collection {self.name} has no space {name!r}{those}.")
-        return name, self.manifest.spaces[name]
+        entry, live = self.manifest.spaces[name], self.live_rows(name)
+        return name, entry if live is None else dataclasses.replace(entry, rows=len(live))
 
     def model(self, name: str) -> ModelEntry:
         """A model by name; NotFoundError names those that there are."""
@@ -138,13 +183,15 @@ class CollectionReader:
     def stream_graph(self, space: str = "") -> Iterator[tuple[Int64, Int64, Float32]]:
         """Yield (ids, neighbours, distances) of a graph part by part, shapes (n,), (n, k) and (n, k).
 
-        Neighbours are ids of images, nearest first; -1 at distance infinity where there are fewer than k.
+        Neighbours are ids of images, nearest first; -1 at distance infinity where there are fewer than k, also since
+        others were deleted.
         """
         for path in self.graph(space).neighbors:
-            yield self.graph_part(path)
+            ids, neighbors, distances = self.graph_part(path)
+            yield self._living_lists(ids, neighbors, distances) if len(self.deleted) else (ids, neighbors, distances)
 
     def graph_part(self, path: str) -> tuple[Int64, Int64, Float32]:
-        """One part of a graph, as `stream_graph` yields it."""
+        """One part of a graph, as `stream_graph` yields it but with deleted images."""
         with open_part(self.storage, path) as part:
             check_columns(part, ("id", "neighbor", "distance"))
             table = part.read()
@@ -163,13 +210,14 @@ class CollectionReader:
         """The absolute paths of a table's parts, in order, for other readers of Parquet.
 
         A table is "images", "source", "embeddings/SPACE", "predictions/MODEL",
-        "rejects/MODEL", "attributes/TABLE", "graphs/SPACE" or "clusterings/SPACE/NAME", the assignments of that.
+        "rejects/MODEL", "attributes/TABLE", "graphs/SPACE", "clusterings/SPACE/NAME", the assignments of that, or
+        "tombstones", the ids of deleted images, which the other tables may still have.
         The folder of a table may also hold parts of other generations, so that
         a pattern such as `images/*.parquet` can read an image twice.
         NotFoundError names the tables there are.
         """
         manifest = self.manifest
-        tables = {"images": manifest.images, "source": manifest.listing}
+        tables = {"images": manifest.images, "source": manifest.listing, "tombstones": manifest.tombstones}
         tables |= {f"embeddings/{name}": space.parts for name, space in manifest.spaces.items()}
         tables |= {f"predictions/{name}": model.predictions for name, model in manifest.models.items()}
         tables |= {f"rejects/{name}": model.rejects for name, model in manifest.models.items()}
@@ -191,13 +239,22 @@ class CollectionReader:
 
     def images(self, columns: list[str] | None = None) -> pa.Table:
         """The images table, by ascending id; its URIs are absolute."""
-        if columns is None or "uri" not in columns or "key" in columns:
-            return self._with_uris(self._table(self.manifest.images, schema.IMAGES, columns))
-        return self._with_uris(self._table(self.manifest.images, schema.IMAGES, [*columns, "key"])).select(columns)
+        parts = list(self.stream_images(columns))
+        return pa.concat_tables(parts) if parts else _picked(schema.IMAGES.empty_table(), columns)
+
+    def stream_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The same part by part."""
+        names = list(schema.IMAGES.names if columns is None else columns)
+        # The key says where an image lies, and the id whether it is deleted.
+        needed = {"key"} if "uri" in names else set()
+        needed |= {"id"} if len(self.deleted) else set()
+        for path in self.manifest.images:
+            table = read_part(self.storage, path, [*names, *sorted(needed - set(names))]).replace_schema_metadata()
+            yield _picked(self._with_uris(self._living(table)), names)
 
     def rejects(self, model: str) -> pa.Table:
         """The files that could not be decoded for a model, each with its reason; URIs are absolute."""
-        return self._with_uris(self._table(self.manifest.models[model].rejects, schema.REJECTS))
+        return self._with_uris(self._living(self._table(self.manifest.models[model].rejects, schema.REJECTS)))
 
     def predictions(self, model: str) -> pa.Table:
         """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
@@ -213,12 +270,13 @@ class CollectionReader:
                 f"classifier; embed with weights that have one{instead('name a model that has one', others)}."
             )
         for path in paths:
-            yield read_part(self.storage, path)
+            yield self._living(read_part(self.storage, path))
 
     def ids(self, space: str = "") -> Int64:
         """The id of each row of a space, shape (rows,)."""
         _, entry = self.space(space)
-        return self.ids_of(entry.parts)
+        ids = self.ids_of(entry.parts)
+        return ids[self.live(ids)] if len(self.deleted) else ids
 
     def ids_of(self, parts: Sequence[str]) -> Int64:
         """The id of each row of some embedding parts, shape (rows,)."""
@@ -233,13 +291,17 @@ class CollectionReader:
         """
         _, entry = self.space(space)
         for path in entry.parts:
-            yield from self.stream_part(path, rows)
+            yield from self._living_blocks(self.stream_part(path, rows))
 
     def stream_ahead(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """The same, read while the caller works on what it was given; see `parts_ahead`."""
         _, entry = self.space(space)
-        for blocks in self.parts_ahead(entry.parts, rows):
-            yield from blocks
+        yield from self.living_ahead(entry.parts, rows)
+
+    def living_ahead(self, paths: Sequence[str], rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
+        """The blocks of some parts of a space one after another, without deleted images; see `parts_ahead`."""
+        for blocks in self.parts_ahead(paths, rows):
+            yield from self._living_blocks(blocks)
 
     def parts_ahead(self, paths: Sequence[str], rows: int = 4096) -> Iterator[Iterable[tuple[Int64, Float32]]]:
         """The blocks of some parts of a space, part by part; up to two parts are read ahead.
@@ -263,7 +325,8 @@ class CollectionReader:
         name, entry = self.space(space)
         if len(rows) and not 0 <= rows.min() <= rows.max() < entry.rows:
             raise UsageError(f"The space {name} has rows 0 to {entry.rows - 1}.")
-        return self.vectors_of(entry.parts, rows, entry.dim)
+        live = self.live_rows(name)
+        return self.vectors_of(entry.parts, rows if live is None else live[rows], entry.dim)
 
     def vectors_of(self, parts: Sequence[str], rows: Int64, dim: int) -> Float32:
         """The stored embeddings of some rows of some embedding parts, shape (len(rows), dim), in the order given.
@@ -307,7 +370,10 @@ class CollectionReader:
         """Every image's cluster, distance and margin."""
         entry = self.clustering(clustering)
         table = self._table(entry.assignments, schema.ASSIGNMENTS)
+        places = np.flatnonzero(self.live(table.column("id").to_numpy()))
+        table = self._living(table)
         return Assignments(
+            places=places,
             ids=table.column("id").to_numpy(),
             clusters=table.column("cluster").to_numpy(),
             distances=table.column("distance").to_numpy(),
@@ -320,12 +386,47 @@ class CollectionReader:
         parts = [read_part(self.storage, path, names).replace_schema_metadata() for path in paths]
         return pa.concat_tables(parts or [columns_of.empty_table().select(names)])
 
+    def _living(self, table: pa.Table) -> pa.Table:
+        """A table with a column `id` without the rows of deleted images."""
+        return table.filter(pa.array(self.live(table.column("id").to_numpy()))) if len(self.deleted) else table
+
+    def _living_blocks(self, blocks: Iterable[tuple[Int64, Float32]]) -> Iterator[tuple[Int64, Float32]]:
+        """Blocks of a part without deleted images; none is empty."""
+        for ids, vectors in blocks:
+            live = self.live(ids) if len(self.deleted) else None
+            if live is None or live.all():
+                yield ids, vectors
+            elif live.any():
+                yield ids[live], vectors[live]
+
+    def _living_lists(self, ids: Int64, neighbors: Int64, distances: Float32) -> tuple[Int64, Int64, Float32]:
+        """A part of a graph without deleted images, the remaining neighbours of each moved up."""
+        rows = self.live(ids)
+        gone = ~self.live(neighbors[rows])
+        left: Int64 = np.where(gone, np.int64(-1), neighbors[rows])
+        apart: Float32 = np.where(gone, np.float32(np.inf), distances[rows])
+        order = np.argsort(gone, axis=1, kind="stable")
+        return ids[rows], np.take_along_axis(left, order, axis=1), np.take_along_axis(apart, order, axis=1)
+
     def _with_uris(self, table: pa.Table) -> pa.Table:
         """The table with absolute URIs in its column `uri`, if it has one; then it has the column `key` as well."""
         if "uri" not in table.column_names:
             return table
         found = absolute_column(self.manifest.source, table.column("uri"), table.column("key"))
         return table.set_column(table.column_names.index("uri"), table.schema.field("uri"), found)
+
+
+class _Whole(CollectionReader):
+    """A generation with its deleted images. It lives as long as the reader that it was made from, or longer."""
+
+    def __init__(self, reader: CollectionReader) -> None:
+        super().__init__(reader.storage, reader.manifest)
+        self._of = reader
+        self.deleted = np.empty(0, np.int64)
+
+
+def _picked(table: pa.Table, columns: list[str] | None) -> pa.Table:
+    return table if columns is None else table.select(columns)
 
 
 def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:

@@ -24,7 +24,7 @@ SOURCE = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("uri", pa.string(), nullable=False),
-        # Of the file that holds the image, when the listing last looked.
+        # Of the file that holds the image, when the listing last looked; a time of -1 where it is not of the source.
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("modified_ns", pa.int64(), nullable=False),
         # What the source itself says; `label` may come from a labels file.
@@ -61,6 +61,18 @@ REJECTS = pa.schema(
         # Of the file when it was rejected: another size or time is a reason to try again.
         pa.field("bytes", pa.int64()),
         pa.field("modified_ns", pa.int64()),
+    ]
+)
+
+# Images that are deleted. They stay in the parts of the other tables until those are written without them.
+TOMBSTONES = pa.schema(
+    [
+        pa.field("id", pa.int64(), nullable=False),
+        # One of tombstones.REASONS.
+        pa.field("reason", pa.string(), nullable=False),
+        # The first generation that leaves the image out, and the number of the change in the log; 0 without a log.
+        pa.field("generation", pa.int64(), nullable=False),
+        pa.field("sequence", pa.int64(), nullable=False),
     ]
 )
 

@@ -115,7 +115,7 @@ def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, 
     """The nearest images of other labels, or of none, to each sub-cluster's centroid."""
 
     def others() -> Iterator[tuple[Int64, Float32]]:
-        with progress.stage("look around", view.reader.manifest.spaces[space].rows, "image") as bar:
+        with progress.stage("look around", view.reader.space(space)[1].rows, "image") as bar:
             for rows, vectors in view.stream(space):
                 other = view.labels[rows] != code
                 if other.any():

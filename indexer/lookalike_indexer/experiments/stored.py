@@ -6,6 +6,10 @@ import dataclasses
 import math
 from collections.abc import Collection, Mapping
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.manifest import Manifest, ResultEntry, Setting
@@ -35,7 +39,7 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
     models, spaces, clusterings = _named(manifest, kind, settings)
     if not (models or spaces or clusterings):
         return inputs(manifest)
-    paths = [*manifest.images]
+    paths = [*manifest.images, *manifest.tombstones]
     for clustering in clusterings:
         entry = manifest.clusterings[clustering]
         paths += [*entry.files, *entry.assignments]
@@ -116,17 +120,44 @@ def entry(reader: CollectionReader, name: str) -> ResultEntry:
 
 
 def load(reader: CollectionReader, name: str) -> Result:
-    """A stored result by "kind/name"; errors as `entry`."""
+    """A stored result by "kind/name", without rows and findings that name a deleted image; errors as `entry`."""
     found = entry(reader, name)
     tables = {table: read_part(reader.storage, path) for table, path in found.tables.items()}
-    return Result(found.kind, found.settings, tables, found.figures, tuple(found.findings))
+    return _without_deleted(reader, Result(found.kind, found.settings, tables, found.figures, tuple(found.findings)))
 
 
 def load_rows(reader: CollectionReader, name: str, tables: Collection[str], start: int, stop: int) -> Result:
-    """A stored result with rows `start` to before `stop` of some of its tables; no more is read than holds them."""
+    """A stored result with rows `start` to before `stop` of some of its tables; no more is read than holds them.
+
+    Those that name a deleted image are left out. Errors as `entry`.
+    """
     found = entry(reader, name)
     rows = {table: read_rows(reader.storage, found.tables[table], start, stop) for table in tables}
-    return Result(found.kind, found.settings, rows, found.figures, tuple(found.findings))
+    return _without_deleted(reader, Result(found.kind, found.settings, rows, found.figures, tuple(found.findings)))
+
+
+def _without_deleted(reader: CollectionReader, result: Result) -> Result:
+    """What remains of a result that was made before images were deleted; it is out of date then."""
+    if not len(reader.deleted):
+        return result
+    keys = reader.deleted_keys
+    tables = {
+        name: _named_live(reader, table, pa.array(sorted(keys), pa.string())) for name, table in result.tables.items()
+    }
+    findings = tuple(finding for finding in result.findings if not any(key in finding for key in keys))
+    return dataclasses.replace(result, tables=tables, findings=findings)
+
+
+def _named_live(reader: CollectionReader, table: pa.Table, keys: pa.Array) -> pa.Table:
+    """The rows that name no deleted image, by id or by key."""
+    live = np.ones(len(table), np.bool_)
+    for field in table.schema:
+        column = table.column(field.name)
+        if field.type == pa.int64() and (field.name == "id" or field.name.endswith("_id")):
+            live &= reader.live(column.fill_null(-1).to_numpy())
+        elif pa.types.is_string(field.type):
+            live &= ~pc.is_in(column, keys).to_numpy()
+    return table.filter(pa.array(live))
 
 
 def out_of_date(manifest: Manifest, name: str) -> bool:

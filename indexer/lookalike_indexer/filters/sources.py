@@ -73,7 +73,7 @@ class FilterColumns:
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
-        return self._reader.manifest.rows(self._reader.manifest.images)
+        return len(self.ids)
 
     @property
     def attributes(self) -> list[str]:
@@ -164,7 +164,8 @@ class FilterColumns:
     def _parts(self, entry: AttributesEntry, name: str) -> Iterator[tuple[Int64, pa.Array]]:
         """The ids and values of each part of an attribute table; texts as dictionaries, which take less."""
         for path in entry.parts:
-            table = read_part(self._reader.storage, path, ["id", name]).combine_chunks()
+            table = read_part(self._reader.storage, path, ["id", name])
+            table = table.filter(pa.array(self._reader.live(table.column("id").to_numpy()))).combine_chunks()
             for batch in table.to_batches():
                 values = batch.column(name)
                 is_text = pa.types.is_string(values.type)

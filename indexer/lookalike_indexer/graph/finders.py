@@ -6,6 +6,7 @@ they depend neither on blocks nor on threads.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
@@ -50,21 +51,24 @@ class Comparison:
         return nearest(ids, distances, group.ids, k)
 
     def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
-        for blocks in self._reader.parts_ahead(self._paths):
-            yield from blocks
+        yield from self._reader.living_ahead(self._paths)
 
 
 class IndexSearch:
     """Takes the candidates of an index, some more than are wanted, and compares those with the stored embeddings."""
 
     def __init__(self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index) -> None:
-        self._reader, self._entry, self._index = reader, entry, index
-        self._ids = reader.ids(entry.space)
+        # With deleted images, which the index has as well.
+        self._reader, self._entry, self._index = reader.whole, entry, index
+        self._ids = self._reader.ids(entry.space)
+        self._live = reader.live(self._ids)
+        self._dead_share = 1 - float(self._live.mean()) if len(self._live) else 0.0
 
     def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
         metric = self._entry.metric
         queries = prepare(group.vectors, metric)
-        depth = min(k + 1 + max(8, k // 2), len(self._ids))
+        beyond = (k + 1) * self._dead_share / max(1 - self._dead_share, 1e-3)
+        depth = min(k + 1 + max(8, k // 2) + math.ceil(1.5 * beyond), len(self._ids))
         effort = nprobe_for_k(self._entry, depth)
         rows = [
             searched(self._index, queries[start : start + _BATCH], depth, effort)
@@ -72,7 +76,7 @@ class IndexSearch:
         ]
         candidates = np.concatenate([np.empty((0, depth), np.int64), *rows])
         distances = self._distances(queries, candidates, metric, bar)
-        ids = np.where(candidates < 0, -1, self._ids[candidates])
+        ids = np.where((candidates < 0) | ~self._live[candidates], -1, self._ids[candidates])
         return nearest(ids, distances, group.ids, k)
 
     def _distances(self, queries: Float32, candidates: Int64, metric: Metric, bar: Bar) -> Float32:

@@ -57,7 +57,8 @@ def run_graph(
         raise NotBuiltError(f"The space {space} has no embeddings; index a source with readable images.")
     plan = _plan(reader, space, settings)
     before = draft.graphs.get(space)
-    if before is not None and covers(draft, before) and _same(before, settings.k, plan):
+    same = before is not None and covers(draft, before) and _is_of_all(draft, before)
+    if before is not None and same and _same(before, settings.k, plan):
         exact = before.method == "exact" and plan.index is not None
         return draft, GraphReport(before, "it is exact" if exact else plan.reason, len(before.parts), 0)
     base = _base(draft, space, before, settings.k, plan)
@@ -75,7 +76,8 @@ def run_graph(
         k=settings.k,
         metric=plan.metric,
         method="exact" if plan.index is None else "index",
-        rows=entry.rows,
+        rows=draft.spaces[space].rows,
+        deleted=draft.rows(draft.tombstones),
         neighbors=paths,
         parts=list(entry.parts),
         digest=digest,
@@ -97,7 +99,7 @@ class _Plan:
 
 
 def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Plan:
-    rows = reader.manifest.spaces[space].rows
+    rows = reader.space(space)[1].rows
     there = reader.index_names(space)
     metric = settings.metric or metric_of(reader.manifest, space)
     if settings.exact:
@@ -138,9 +140,16 @@ def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
     return entry.method == "exact" or (plan.index is not None and entry.index == f"{entry.space}/{plan.index.name}")
 
 
+def _is_of_all(draft: Manifest, entry: GraphEntry) -> bool:
+    """Whether nothing was deleted since: the lists lack the neighbours that come after deleted ones."""
+    return entry.deleted == draft.rows(draft.tombstones)
+
+
 def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: _Plan) -> GraphEntry | None:
     """The graph of the first parts of the space that the new one extends, if there is such a one."""
     if before is None or not _same(before, k, plan):
+        return None
+    if not _is_of_all(draft, before):
         return None
     entry = draft.spaces[space]
     if before.parts != entry.parts[: len(before.parts)]:
@@ -152,7 +161,7 @@ def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: 
 
 def _digest(draft: Manifest, space: str, base: GraphEntry | None, k: int, plan: _Plan) -> str:
     """That of an exact graph does not depend on how it came about: the bytes do not either."""
-    parts = [draft.files[path].sha256 for path in draft.spaces[space].parts]
+    parts = [draft.files[path].sha256 for path in [*draft.spaces[space].parts, *draft.tombstones]]
     if plan.index is None and (base is None or base.method == "exact"):
         return digest_of([k, plan.metric, parts])
     return digest_of([k, plan.metric, parts, plan.index.digest if plan.index else "", base.digest if base else ""])

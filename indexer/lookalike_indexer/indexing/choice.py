@@ -101,7 +101,7 @@ def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Cand
 def _try(
     reader: CollectionReader, space: str, settings: BuildSettings, digest: str, progress: Progress
 ) -> tuple[list[Candidate], int]:
-    rows = reader.manifest.spaces[space].rows
+    rows = reader.space(space)[1].rows
     picked = choose_rows(rows, min(rows, _SAMPLE + RECALL_QUERIES), settings.seed)
     vectors = read_rows(reader, space, picked, settings.metric, progress)
     trial = Trial(vectors[RECALL_QUERIES:], vectors[:RECALL_QUERIES], settings)

@@ -7,6 +7,7 @@ nearest counts as found, since duplicates may stand for one another.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ MEASURED_AT = (1, AT, 100, 1024)
 _NEIGHBORS = 51_200
 # Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
 _PATIENCE = 2
+# Neighbours that are looked for beside those that are wanted, where some images are deleted.
+_BEYOND = 16
 _GRAPH_STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
@@ -46,26 +49,28 @@ def measure_recall(
 ) -> list[RecallPoint]:
     """The recall ladders of an index over a space: by ascending k of `measured_at`, then nprobe 1, 2, 4, ... nlist.
 
-    `queries` (nq, dim) are prepared and are the rows `query_rows` of the space.
+    `queries` (nq, dim) are prepared and are the rows `query_rows` of the space. What the index finds of deleted images
+    is left out.
     A ladder ends early when all is found or two steps brought no gain. A
     lossless index has one point with nprobe 0 that needs no measuring, another
     without lists has one for each k. Empty when there is nothing to find.
     """
     if describe(index).lossless:
         return [RecallPoint(0, 1.0)]
-    rows = reader.manifest.spaces[space].rows
+    rows = reader.space(space)[1].rows
     if rows < 2 or not len(queries):
         return []
     ks = measured_at(rows)
     truth = _find_truth(reader, space, metric, query_rows, queries, min(ks[-1], rows - 1), progress)
     ladders: dict[int, list[RecallPoint]] = {k: [] for k in ks}
+    live = reader.live_rows(space)
     steps = efforts(index)
     with progress.stage("measure recall", len(steps), "step") as bar:
         for nprobe in steps:
             for k in [k for k in ks if not _ended(ladders[k])]:
                 depth, count = min(k, rows - 1), min(len(queries), max(1, _NEIGHBORS // k))
                 asked, own = queries[:count], query_rows[:count]
-                labels = searched(index, asked, depth + 1, nprobe)
+                labels = _found(index, asked, depth + 1, nprobe, live)
                 found = np.take_along_axis(labels, _others(labels, own, depth), axis=1)
                 hits = _hits(reader, space, metric, asked, found, truth.at(depth, count))
                 ladders[k].append(RecallPoint(nprobe, hits / (depth * count), k))
@@ -74,6 +79,19 @@ def measure_recall(
             if all(map(_ended, ladders.values())):
                 break
     return [point for k in ks for point in ladders[k]]
+
+
+def _found(index: faiss.Index, queries: Float32, k: int, nprobe: int, live: Int64 | None) -> Int64:
+    """The rows (n, k) of images that are found, as `live` numbers them: the rows of the index that are not deleted."""
+    if live is None:
+        return searched(index, queries, k, nprobe)
+    # As many more as are deleted among so many, on the average, and some.
+    beyond = math.ceil(k * (index.ntotal / len(live) - 1) * 1.5) + _BEYOND
+    rows = searched(index, queries, min(k + beyond, index.ntotal), nprobe)
+    places = np.minimum(np.searchsorted(live, rows), len(live) - 1)
+    numbers = np.where((rows >= 0) & (live[places] == rows), places, -1)
+    order = np.argsort(numbers < 0, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(numbers, order, axis=1)
 
 
 def measured_at(rows: int) -> list[int]:
@@ -136,7 +154,7 @@ def _find_truth(
     k: int,
     progress: Progress,
 ) -> _Truth:
-    with progress.stage("exact neighbours", reader.manifest.spaces[space].rows, "image") as bar:
+    with progress.stage("exact neighbours", reader.space(space)[1].rows, "image") as bar:
 
         def numbered() -> Iterator[tuple[Int64, Float32]]:
             start = 0
@@ -165,7 +183,7 @@ def _others(rows: Int64, query_rows: Int64, count: int) -> npt.NDArray[np.intp]:
 
 def _hits(reader: CollectionReader, space: str, metric: Metric, queries: Float32, found: Int64, truth: _Nearest) -> int:
     """How many of the rows found are among the nearest, or as near as those."""
-    lines = np.arange(len(found))[:, None] * np.int64(reader.manifest.spaces[space].rows)
+    lines = np.arange(len(found))[:, None] * np.int64(reader.space(space)[1].rows)
     listed = (found >= 0) & np.isin(found + lines, truth.rows + lines)
     query, place = np.nonzero(~listed & (found >= 0) & truth.tied[:, None])
     hits = np.count_nonzero(listed)

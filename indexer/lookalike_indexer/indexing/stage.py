@@ -81,7 +81,7 @@ def run_build(
         recall_queries=record.recall_queries,
         trained_on=recipe.train_size,
         seed=settings.seed,
-        rows=entry.rows,
+        rows=draft.spaces[space].rows,
         path=layout.index(space, digest),
         digest=digest,
         candidates=chosen.candidates,
@@ -95,6 +95,7 @@ def run_build(
         max_memory=settings.max_memory,
         parts=list(entry.parts),
         made=next_made(draft.indexes, key, space),
+        trained_rows=next((one.trained_rows for one in draft.indexes.values() if one.digest == digest), 0),
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))
     return with_default_space(completed), BuildReport(index, recipe.reason, storage.size(index.path), reused)
@@ -113,13 +114,14 @@ def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings
         "metric": settings.metric,
         "seed": settings.seed,
     }
-    return digest_of([decisive, [draft.files[path].sha256 for path in draft.spaces[space].parts]])
+    made_of = [*draft.spaces[space].parts, *draft.tombstones]
+    return digest_of([decisive, [draft.files[path].sha256 for path in made_of]])
 
 
 def _build(
     reader: CollectionReader, space: str, recipe: Recipe, digest: str, settings: BuildSettings, progress: Progress
 ) -> Record:
-    entry = reader.manifest.spaces[space]
+    _, entry = reader.space(space)
     path = layout.index(space, digest)
     index = build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)
     train_rows, query_rows = _split(entry.rows, recipe.train_size, settings.seed)
@@ -128,7 +130,7 @@ def _build(
     if recipe.train_size:
         build.train(index, sample[len(query_rows) :], recipe.factory, settings.gpus, progress)
     del sample
-    build.fill(index, reader, space, settings.metric, progress)
+    build.fill(index, reader.whole, space, settings.metric, progress)
     write_index(reader.storage, path, index)
     recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
     measured = len(query_rows) if recall and not describe(index).lossless else 0
@@ -143,7 +145,7 @@ def _measured_again(
     """The record of a finished index whose recall an earlier version measured at fewer k; the index stays."""
     path = layout.index(space, digest)
     index = faiss.read_index(str(reader.storage.local(path)))
-    _, query_rows = _split(reader.manifest.spaces[space].rows, recipe.train_size, settings.seed)
+    _, query_rows = _split(reader.space(space)[1].rows, recipe.train_size, settings.seed)
     queries = read_rows(reader, space, query_rows, settings.metric, progress)
     recall = measure_recall(index, reader, space, settings.metric, query_rows, queries, progress)
     record = Record(reader.storage.digest(path), recall, len(query_rows))

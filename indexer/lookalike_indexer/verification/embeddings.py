@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.collection import layout
+from lookalike_indexer.collection import layout, tombstones
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.stored import stored_module
@@ -113,6 +113,8 @@ class _Model:
         ids = self._ids[self._spaces[0]]
         for space in self._spaces[1:]:
             ids = np.intersect1d(ids, self._ids[space])
+        # The source has no pictures of deleted images, or other ones.
+        ids = ids[~tombstones.contains(tombstones.deleted_ids(self._reader.storage, self._manifest), ids)]
         return ids if settings.deep else ids[np.sort(choose_rows(len(ids), settings.images, settings.seed))]
 
     def _by_arithmetic(self) -> dict[str, list[str]]:

@@ -30,7 +30,8 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     if not manifests:
         return Report(0, checks, unreadable)
     files, damages = check_files(storage, manifests, progress)
-    reader = CollectionReader.open(str(storage.root), manifests[-1].generation)
+    # Rows as the files have them: those of deleted images must be right as well, as long as they are there.
+    reader = CollectionReader.open(str(storage.root), manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
     for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings):
         check(examination)

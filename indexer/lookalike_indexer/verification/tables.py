@@ -37,6 +37,8 @@ def _expected(manifest: Manifest) -> Iterator[tuple[str, list[pa.Schema], str]]:
     """Each table's path, the columns that it may have, where they are fixed, and what made it, if it says so."""
     for path in manifest.listing:
         yield path, [schema.SOURCE, schema.SOURCE_1], ""
+    for path in manifest.tombstones:
+        yield path, [schema.TOMBSTONES], ""
     for path in manifest.images:
         yield path, [schema.IMAGES, schema.IMAGES_1], ""
     for model in manifest.models.values():

@@ -11,6 +11,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors.exact import exact_search
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.columns.stored_vectors import StoredVectors
 
 # So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
@@ -24,14 +25,16 @@ _BLOCK = 4096
 class Rows:
     """The images of a served space: row i is the image `ids[i]`.
 
-    The first `indexed` rows are the index's entries, in its order. The others
-    are images that were embedded after it was built; their number is `lacking`.
+    Deleted images have rows: `live` allows the others. The first `indexed`
+    rows are the index's entries, in its order. The others are images that were
+    embedded after it was built; their number is `lacking`.
     """
 
     def __init__(
         self, reader: CollectionReader, entry: IndexEntry, space_ids: Int64, stored: StoredVectors | None = None
     ) -> None:
-        self._reader = reader
+        # Rows are those of parts and indexes, which have deleted images as well.
+        self._reader = reader.whole
         self._stored = stored or StoredVectors(reader, entry.space)
         self._space = entry.space
         parts = reader.manifest.parts_of(entry)
@@ -40,8 +43,16 @@ class Rows:
         self._added = np.flatnonzero(~np.isin(space_ids, indexed))
         self.ids: Int64 = np.concatenate([indexed, space_ids[self._added]])
         self.indexed = len(indexed)
+        live = reader.live(self.ids)
+        # What every search may find; None where that is everything.
+        self.live = None if live.all() else RowMask(live)
         # Mostly the images stand in the order of their ids, and then nothing is held.
         self._order = None if np.array_equal(self.ids, space_ids) else np.argsort(self.ids, kind="stable")
+
+    @property
+    def images(self) -> int:
+        """The number of images of the space that are not deleted."""
+        return len(self.ids) if self.live is None else self.live.count
 
     @property
     def lacking(self) -> int:

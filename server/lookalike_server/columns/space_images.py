@@ -29,13 +29,19 @@ class ImageTexts(NamedTuple):
 
 
 class SpaceImages:
-    """Row i of a space, as `Rows` counts them, is the image `ids[i]`."""
+    """Row i of a space, as `Rows` counts them, is the image `ids[i]`; that of a deleted one has no texts or values."""
 
-    def __init__(self, columns: Columns, ids: Int64) -> None:
+    def __init__(self, columns: Columns, ids: Int64, live: RowMask | None = None) -> None:
+        """`live` tells which images are not deleted; None: all of them. `columns` have those."""
         self._columns = columns
         self.ids = ids
+        self._live = live
         # The images' rows by those of the space; None where every image is in it.
-        self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
+        if live is not None:
+            self._rows: Int64 | None = np.zeros(len(ids), np.int64)
+            self._rows[live.rows] = columns.rows_of_ids(ids[live.rows])
+        else:
+            self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
 
     def image_rows(self, rows: Int64) -> Int64:
         """The rows of `Columns` of some rows of the space."""
@@ -59,4 +65,5 @@ class SpaceImages:
 
     def mask(self, images: Bools) -> RowMask:
         """The rows of the images that are true in `images` (images,), which are those of `Columns`."""
-        return RowMask(self.of_images(images))
+        found = self.of_images(images)
+        return RowMask(found if self._live is None else found & self._live.bools)

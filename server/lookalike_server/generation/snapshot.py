@@ -95,7 +95,7 @@ class Loader:
         return snapshot
 
     def _space(self, reader: CollectionReader, name: str, entry: IndexEntry | None, columns: Future[Columns]) -> Space:
-        ids, stored = reader.ids(name), StoredVectors(reader, name)
+        ids, stored = reader.whole.ids(name), StoredVectors(reader.whole, name)
         if entry is None:
             return Space(reader, name, ids, stored, None)
         index = load_index(reader, entry)
@@ -110,7 +110,7 @@ class Loader:
         planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
         claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
-        images = SpaceImages(columns.result(), rows.ids)
+        images = SpaceImages(columns.result(), rows.ids, rows.live)
         placed = Placer(self.placement, self.devices, self.on_loss).place(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
         engine = Engine(rows, entry, placed, self.limits, claim, self.observe)

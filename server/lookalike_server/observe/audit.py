@@ -176,9 +176,12 @@ class RecallAudit:
         queries = np.stack([one.query for one in batch])
         k = max(len(one.rows) for one in batch)
         entry = batch[0].entry
-        allowed = [None if one.mask is None else one.mask.bools for one in batch]
+        live = batch[0].numbered.live
+        masks = [live if one.mask is None else one.mask for one in batch]
+        allowed = [None if mask is None else mask.bools for mask in masks]
+        filtered = any(mask is not None for mask in masks)
         blocks = self._blocks(batch[0].numbered)
-        rows, _ = exact_search(blocks, queries, k, entry.metric, allowed if any(one.mask for one in batch) else None)
+        rows, _ = exact_search(blocks, queries, k, entry.metric, allowed if filtered else None)
         return rows
 
     def _blocks(self, numbered: Rows) -> Iterator[tuple[Int64, Float32]]:

@@ -53,6 +53,7 @@ class Engine:
         observe: ObserveLane = lambda lane: None,
     ) -> None:
         self.entry = entry
+        self._live = rows.live
         exact_k = any(placed.searcher.depends_on_k for placed in indexes)
         rules: Rules[Work] = Rules(
             # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
@@ -115,7 +116,8 @@ class Engine:
 
         Hits that are not complete are to be asked for again, with a plan that scans.
         """
-        work = Work(queries, k, plan.nprobe, mask)
+        # The one place at which deleted images are left out of searches: masks of filters never have them.
+        work = Work(queries, k, plan.nprobe, self._live if mask is None else mask)
         if plan.scan:
             return Queued("scan", self._scanned.put(work, ticket, inbox, peer, deadline))
         return Queued("search", self._indexed.put(work, ticket, inbox, peer, deadline))

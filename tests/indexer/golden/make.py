@@ -15,7 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.index import index
+from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.stored import keep
 
@@ -25,7 +27,8 @@ OPTIONS = "--model shufflenet_v2_x0_5 --weights untrained:5 --dtype float16 --pa
 
 
 def main(folder: str) -> None:
-    for number in range(7):
+    # The last one is deleted.
+    for number in range(8):
         path = PICTURES / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         coarse = np.random.default_rng(number).integers(0, 256, (4, 5, 3), np.uint8)
@@ -36,6 +39,7 @@ def main(folder: str) -> None:
     )
     if done.exit_code:
         sys.exit(done.output)
+    delete(Storage(folder), keys=["b/7.png"])
     result = Result("matrix", {"k": 2}, {"counts": pa.table({"count": [3, 4]})}, {"purity": 0.5}, ("Half is pure.",))
     keep(CollectionReader.open(folder), "kept", result)
 
