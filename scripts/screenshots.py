@@ -26,7 +26,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.map2d import map2d
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
 from lookalike_indexer.experiments.view import View
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "images"

@@ -25,7 +25,7 @@ from lookalike_benchmarks.processes import peak_bytes, resident_bytes
 from lookalike_benchmarks.synthetic import PART_ROWS, embeddings_table, images_table, key
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.tables import write_assignments, write_centroids
-from lookalike_indexer.clustering.trained import Trained
+from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.collection import encoding, generations, layout, schema
 from lookalike_indexer.collection.manifest import (
     FORMAT,

@@ -11,15 +11,15 @@ import pyarrow as pa
 from lookalike_benchmarks.servable import pictures
 from lookalike_benchmarks.synthetic import SPACE, key, write_collection
 from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 
 # Files are links to a few pictures: what they show does not matter, that each is read and decoded does.

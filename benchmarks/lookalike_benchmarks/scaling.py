@@ -20,10 +20,10 @@ from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.images.boxed import Boxed
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_server.columns.columns import NEEDED, Columns
 from lookalike_server.common.limits import Limits
@@ -183,8 +183,8 @@ class _NoNetwork:
     def hung(self) -> bool:
         return False
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
-        return Embedded(np.empty((len(files), self._dim), np.float32))
+    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
+        return EmbeddingResult(np.empty((len(files), self._dim), np.float32))
 
     def close(self) -> None:
         pass

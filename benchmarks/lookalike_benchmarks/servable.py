@@ -18,15 +18,15 @@ from PIL import Image
 
 from lookalike_benchmarks.synthetic import SPACE, write_collection
 from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import ModelEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import ModelSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.models.nodes import trace
 from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.preset import preprocessing, published

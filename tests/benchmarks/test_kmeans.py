@@ -10,8 +10,8 @@ from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 
 

@@ -12,7 +12,7 @@ import pytest
 import lookalike
 from lookalike import InvalidArgumentError, cluster, column, distance, predicted, probability
 from lookalike.v1 import filter_pb2
-from lookalike_indexer.filters.told import told
+from lookalike_indexer.filters.write_text import as_text
 from lookalike_server.filters.reading import read
 
 
@@ -21,7 +21,7 @@ def words(where) -> str:
     from lookalike._filters import message_of
 
     message = message_of(where)
-    return told(read(filter_pb2.Filter.FromString(message.SerializeToString())))
+    return as_text(read(filter_pb2.Filter.FromString(message.SerializeToString())))
 
 
 class Color(enum.IntEnum):
@@ -113,7 +113,7 @@ def test_calls_send_the_filter_and_the_columns(client, toy):
     client.clusters(key="dogs/01.jpg", where="price < 20", fields=["price", "tags"])
     client.lookup(key="dogs/01.jpg", fields="price")
     images, members, sizes, home, looked = toy.requests
-    assert [told(read(each.filter)) for each in (images, members, sizes, home)] == ["price < 20"] * 4
+    assert [as_text(read(each.filter)) for each in (images, members, sizes, home)] == ["price < 20"] * 4
     assert [list(each.fields) for each in (images, members, home, looked)] == [
         ["*"], ["price"], ["price", "tags"], ["price"],
     ]  # fmt: skip

@@ -22,7 +22,7 @@ from tests.e2e.reverse_proxy import proxied
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
 from lookalike_indexer.experiments.view import View
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe: pip install 'lookalike[dev]'")

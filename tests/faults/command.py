@@ -20,11 +20,11 @@ from tests.faults.harness import Harness, Trial, trials, working_folder
 from tests.faults.scenarios import decoding_inline
 
 import lookalike_indexer.cli.progress
-import lookalike_indexer.clustering.stage
+import lookalike_indexer.clustering.cluster_stage
 import lookalike_indexer.devices
-import lookalike_indexer.embedding.stage
-import lookalike_indexer.experiments.stored
-import lookalike_indexer.indexing.stage
+import lookalike_indexer.embedding.embed_stage
+import lookalike_indexer.experiments.stored_results
+import lookalike_indexer.indexing.build_stage
 
 _KINDS = (*kinds.KINDS, changes.KIND)
 

@@ -62,7 +62,7 @@ def keep_result(collection: str) -> None:
     from lookalike_indexer.cli.errors import reported
     from lookalike_indexer.collection.reader import CollectionReader
     from lookalike_indexer.experiments.result import Result
-    from lookalike_indexer.experiments.stored import keep
+    from lookalike_indexer.experiments.stored_results import keep
 
     tables = {"counts": pa.table({"count": [1, 2, 3]}), "names": pa.table({"name": ["a", "b"]})}
     result = Result("matrix", {"clusters": 2}, tables, {"purity": 0.5}, ("Half of it is pure.",))

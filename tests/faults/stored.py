@@ -10,7 +10,7 @@ from tests.faults.source import ChangingSource
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.images.prepare import Prepared, prepare
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace

@@ -19,8 +19,8 @@ from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 
 

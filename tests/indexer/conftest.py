@@ -14,7 +14,7 @@ import pytest
 
 from lookalike_indexer.clustering.assign import Assigned
 from lookalike_indexer.clustering.tables import write_assignments, write_centroids
-from lookalike_indexer.clustering.trained import Trained
+from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import (
     FORMAT,

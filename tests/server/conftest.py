@@ -32,7 +32,7 @@ from lookalike.v1 import (
 )
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.attach import attach as attach_table
-from lookalike_indexer.attributes.table import Wanted
+from lookalike_indexer.attributes.table import TableColumns
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import (
     FORMAT,
@@ -48,7 +48,7 @@ from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import faiss_metric, prepare
@@ -270,7 +270,9 @@ def attach(tmp_path: Path) -> Callable[..., None]:
         keys = [toy.key(int(number)) for number in toy.ids[:count]]
         path = tmp_path / "shots.parquet"
         pq.write_table(pa.table({"file": keys, **columns}), path)
-        draft, _ = attach_table(storage, generations.require_latest(storage), path, "shots", Wanted("file"), Silent())
+        draft, _ = attach_table(
+            storage, generations.require_latest(storage), path, "shots", TableColumns("file"), Silent()
+        )
         generations.publish(storage, draft)
 
     return run
@@ -286,11 +288,11 @@ class FakeEmbedder:
         self.alive, self.hung = True, False
         self._vectors = vectors
 
-    def embed(self, files: list[bytes]) -> Embedded:
+    def embed(self, files: list[bytes]) -> EmbeddingResult:
         self.batches.append(len(files))
         failed = {row: "it is no number" for row, file in enumerate(files) if not file.isdigit()}
         numbers = [0 if row in failed else int(file) for row, file in enumerate(files)]
-        return Embedded(self._vectors[numbers], failed=failed)
+        return EmbeddingResult(self._vectors[numbers], failed=failed)
 
     def close(self) -> None:
         self.closed = True

@@ -6,8 +6,8 @@ import pytest
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import STRATEGIES, Strategy
 from lookalike_indexer.progress import Silent

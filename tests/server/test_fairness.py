@@ -15,7 +15,7 @@ from tests.server.raw_caller import RawCaller
 
 from lookalike import wire
 from lookalike.v1 import collection_pb2, search_pb2, types_pb2
-from lookalike_indexer.images.thumbnail_pool import Made, ThumbnailPool
+from lookalike_indexer.images.thumbnail_pool import ThumbnailPool, ThumbnailResult
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Listen
 from lookalike_server.transport.tokens import new_token
@@ -263,11 +263,11 @@ class TestPictures:
 
 class TestThumbnails:
     @pytest.fixture
-    def drawn(self, monkeypatch) -> list[Future[Made]]:
+    def drawn(self, monkeypatch) -> list[Future[ThumbnailResult]]:
         """The pictures that the pool was asked for, which nobody makes unless the test does."""
-        asked: list[Future[Made]] = []
+        asked: list[Future[ThumbnailResult]] = []
 
-        def make(self: ThumbnailPool, uri: str, size: int) -> Future[Made]:
+        def make(self: ThumbnailPool, uri: str, size: int) -> Future[ThumbnailResult]:
             asked.append(Future())
             return asked[-1]
 
@@ -275,14 +275,14 @@ class TestThumbnails:
         yield asked
         for future in asked:
             if not future.done():
-                future.set_result(Made(b""))
+                future.set_result(ThumbnailResult(b""))
 
     async def test_an_image_is_drawn_once_however_often_a_call_names_it(self, make_toy, serve, drawn) -> None:
         request = collection_pb2.GetThumbnailsRequest(ids=[5] * 256)
         async with serve(make_toy()) as served:
             call = asyncio.ensure_future(served.collection.GetThumbnails(request))
             await until(lambda: bool(drawn))
-            drawn[0].set_result(Made(b"jpeg"))
+            drawn[0].set_result(ThumbnailResult(b"jpeg"))
             assert list((await call).jpegs) == [b"jpeg"] * 256
         assert len(drawn) == 1
 
@@ -300,7 +300,7 @@ class TestThumbnails:
             await until(lambda: served.app.queues()["thumbnails"] == 0)
             light = asyncio.ensure_future(served.collection.GetThumbnails(collection_pb2.GetThumbnailsRequest(ids=[5])))
             await until(lambda: served.app.queues()["thumbnails"] == 1)
-            drawn[0].set_result(Made(b"old"))
+            drawn[0].set_result(ThumbnailResult(b"old"))
             await until(lambda: len(drawn) == begun + 1)
-            drawn[-1].set_result(Made(b"new"))
+            drawn[-1].set_result(ThumbnailResult(b"new"))
             assert list((await light).jpegs) == [b"new"]

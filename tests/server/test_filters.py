@@ -13,7 +13,7 @@ import pytest
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, types_pb2
 from lookalike_indexer.filters.errors import FilterError
-from lookalike_indexer.filters.told import told
+from lookalike_indexer.filters.write_text import as_text
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
 from lookalike_server.filters.kept import KeptMatches, Matches
@@ -91,7 +91,7 @@ class TestReading:
             (every(), "id is not null"),
             (text("price < 20"), "price < 20"),
         ):
-            assert told(read(message)) == words
+            assert as_text(read(message)) == words
 
     def test_what_is_wrong_is_told_with_its_path(self) -> None:
         deep = text("a = 1")

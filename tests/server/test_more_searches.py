@@ -16,7 +16,7 @@ import lookalike
 from lookalike import wire
 from lookalike.cli._run import run
 from lookalike.v1 import filter_pb2, search_pb2, types_pb2
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.hits import Hits
@@ -263,9 +263,9 @@ class Seeing:
         self.fingerprint, self._vectors = toy.fingerprint, toy.vectors
         self.alive, self.hung, self.seen = True, False, []
 
-    def embed(self, files: Any) -> Embedded:
+    def embed(self, files: Any) -> EmbeddingResult:
         self.seen += list(files)
-        return Embedded(self._vectors[[file.box[0] if isinstance(file, Boxed) else int(file) for file in files]])
+        return EmbeddingResult(self._vectors[[file.box[0] if isinstance(file, Boxed) else int(file) for file in files]])
 
     def close(self) -> None:
         pass

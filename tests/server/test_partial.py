@@ -17,15 +17,15 @@ from lookalike.cli.clusters import clusters
 from lookalike.cli.info import info
 from lookalike.cli.search import search
 from lookalike.v1 import cluster_pb2, collection_pb2, types_pb2
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.errors import NotFoundError
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 from lookalike_server.columns import rows
 
 SPACE_ROWS, INDEXED = 500, 400

@@ -10,7 +10,7 @@ import pytest
 from lookalike import wire
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.result import Result
 from lookalike_server.common.limits import Limits
 
@@ -34,7 +34,7 @@ def toy(make_toy):
         ("pca", MAP),
         ("empty", Result("compare", {}, {"spaces": pa.table({"nmi": pa.array([], pa.float64())})})),
     ):
-        stored.keep(CollectionReader.open(str(made.root)), name, result)
+        stored_results.keep(CollectionReader.open(str(made.root)), name, result)
     return made
 
 
@@ -110,7 +110,7 @@ async def test_another_state_of_the_collection_makes_them_out_of_date_and_tokens
         request = experiment_pb2.GetResultRequest(name="map/pca", page_size=10)
         token = (await served.experiment.GetResult(request)).next_page_token
         # Another map, of the same images.
-        stored.keep(CollectionReader.open(str(toy.root)), "other", MAP)
+        stored_results.keep(CollectionReader.open(str(toy.root)), "other", MAP)
         await served.app.first.reloader.follow()
         reply = await served.experiment.GetResult(request)
         assert (reply.served.generation, reply.out_of_date) == (4, False)

@@ -13,8 +13,8 @@ import grpc
 import pytest
 
 from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2, server_pb2, types_pb2
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import ModelEntry
 from lookalike_indexer.errors import WeightsError

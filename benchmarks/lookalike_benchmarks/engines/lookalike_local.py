@@ -16,9 +16,9 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.placement.searcher import OnDevice

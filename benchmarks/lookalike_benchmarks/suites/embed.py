@@ -26,9 +26,9 @@ from lookalike_benchmarks.peak import matrix_peak, matrix_size
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.part import PartEmbedder
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool
 from lookalike_indexer.models.compute import Compute

@@ -17,12 +17,12 @@ from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.synthetic import write_collection
 from lookalike_benchmarks.trainers import Task, Trained, has_sklearn, inertia, trainers
 from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.models.compute import Compute
 from lookalike_indexer.progress import Silent
 

@@ -16,7 +16,7 @@ from lookalike_indexer.attributes.buckets import Buckets
 from lookalike_indexer.attributes.images import Images
 from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.attributes.summary import Summary
-from lookalike_indexer.attributes.table import LABEL, UserTable, Wanted, open_table
+from lookalike_indexer.attributes.table import LABEL, TableColumns, UserTable, open_table
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import AttributeColumn, AttributesEntry, Manifest
 from lookalike_indexer.collection.parts import write_part
@@ -44,7 +44,7 @@ class Attached:
 
 
 def attach(
-    storage: Storage, draft: Manifest, path: Path, name: str, wanted: Wanted, progress: Progress
+    storage: Storage, draft: Manifest, path: Path, name: str, wanted: TableColumns, progress: Progress
 ) -> tuple[Manifest, Attached]:
     """The completed draft with a user's table attached as the attribute table `name`; publishes nothing.
 

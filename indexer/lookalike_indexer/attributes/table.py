@@ -20,7 +20,7 @@ _TEXT = {".csv", ".tsv", ".txt", ""}
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TableColumns:
     """What to attach of a table: the column of keys, the columns (all others when empty), types by column."""
 
     key: str
@@ -61,7 +61,7 @@ class UserTable:
             yield batch.select([self.key, *names])
 
 
-def open_table(path: Path, wanted: Wanted) -> UserTable:
+def open_table(path: Path, wanted: TableColumns) -> UserTable:
     """Open a table, and find out the types of its columns.
 
     NotFoundError: no such file. UsageError: not such a table, no such column, a
@@ -100,7 +100,7 @@ def _source(path: Path) -> Source:
     return CsvTable(path)
 
 
-def _check_names(path: Path, names: Sequence[str], wanted: Wanted) -> None:
+def _check_names(path: Path, names: Sequence[str], wanted: TableColumns) -> None:
     twice = {name for name in names if list(names).count(name) > 1}
     asked = [wanted.key, *wanted.columns, *wanted.types]
     if twice & {*asked, *(() if wanted.columns else names)}:

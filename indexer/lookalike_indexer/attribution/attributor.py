@@ -14,7 +14,7 @@ from lookalike_indexer.arrays import Float32
 from lookalike_indexer.attribution.graph import gradient_graph
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import PreprocessingSpec
-from lookalike_indexer.embedding.stored import classifying_spec, stored_module
+from lookalike_indexer.embedding.stored_network import classifying_spec, stored_module
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.models.nodes import TracedNetwork, trace

@@ -17,7 +17,7 @@ import torch
 from torch import fx
 from torch.nn import functional
 
-from lookalike_indexer.models.layout import channel_axes, shapes
+from lookalike_indexer.models.channel_axis import channel_axes, shapes
 from lookalike_indexer.models.nodes import TracedNetwork
 
 _POOLING = (

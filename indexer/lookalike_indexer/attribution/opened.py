@@ -8,7 +8,7 @@ import torch
 
 from lookalike_indexer.attribution.attributor import Attributor
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.stored import classifying_spec, stored_module
+from lookalike_indexer.embedding.stored_network import classifying_spec, stored_module
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.experiments.subject import Picture
 from lookalike_indexer.images.prepare import Prepared, prepare

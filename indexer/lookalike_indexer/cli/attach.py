@@ -48,14 +48,14 @@ def attach(
     attributes: see `lookalike search --where`.
     """
     from lookalike_indexer.attributes.attach import attach as attached
-    from lookalike_indexer.attributes.table import Wanted
+    from lookalike_indexer.attributes.table import TableColumns
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
 
     chosen = tuple(one.strip() for one in columns.split(",") if one.strip()) if columns else ()
-    wanted = Wanted(key, chosen, dict(map(_type, types)))
+    wanted = TableColumns(key, chosen, dict(map(_type, types)))
     storage = Storage(collection)
     generations.require_latest(storage)
     with writing(storage):
@@ -65,7 +65,7 @@ def attach(
     if as_json:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done)}))
     else:
-        click.echo("\n".join([*told(done), f"{collection} is at generation {generation}."]))
+        click.echo("\n".join([*summary(done), f"{collection} is at generation {generation}."]))
 
 
 def _type(text: str) -> tuple[str, str]:
@@ -75,7 +75,7 @@ def _type(text: str) -> tuple[str, str]:
     return column, kind
 
 
-def told(done: Attached) -> list[str]:
+def summary(done: Attached) -> list[str]:
     """What was attached, as lines for a person."""
     lines = []
     if done.table:

@@ -13,7 +13,7 @@ from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import Candidate, IndexEntry
-    from lookalike_indexer.indexing.stage import BuildReport
+    from lookalike_indexer.indexing.build_stage import BuildReport
 
 # Stands for every space, unless one has that name.
 _ALL = "all"
@@ -41,8 +41,8 @@ def build(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early import check_build
-    from lookalike_indexer.indexing.stage import run_build
 
     settings = build_settings(**options)
     storage, progress = Storage(collection), TerminalProgress()

@@ -12,12 +12,12 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     sample_option,
     seed_option,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -73,7 +73,7 @@ def choose_k(
         click.echo(to_json(result))
     else:
         table = result.tables["k"]
-        told(findings(result), shown(table, table.column_names, table.num_rows, result.settings["metric"]))
+        print_all(findings(result), shown(table, table.column_names, table.num_rows, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.choose_k import choose_k_chart
 

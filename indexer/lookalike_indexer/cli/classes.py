@@ -16,9 +16,9 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     named_list,
     open_view,
+    print_all,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -71,7 +71,7 @@ def classes(
     else:
         accuracies = result.tables["accuracies"]
         in_all = result.tables["best"]
-        told(
+        print_all(
             findings(result),
             shown(in_all, in_all.column_names, most=in_all.num_rows) if in_all.num_rows else "",
             shown(accuracies, accuracies.column_names, most=60),

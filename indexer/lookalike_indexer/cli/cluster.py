@@ -12,7 +12,7 @@ from lookalike_indexer.cli.cluster_options import cluster_options, cluster_setti
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
-    from lookalike_indexer.clustering.stage import ClusterReport
+    from lookalike_indexer.clustering.cluster_stage import ClusterReport
     from lookalike_indexer.collection.manifest import ClusteringEntry
 
 
@@ -45,7 +45,7 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.clustering.choice import check_clusters
-    from lookalike_indexer.clustering.stage import run_cluster
+    from lookalike_indexer.clustering.cluster_stage import run_cluster
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage

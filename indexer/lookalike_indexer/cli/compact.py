@@ -52,14 +52,14 @@ def compact(collection: str, rows: int, dry_run: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"generation": generation, "dry_run": dry_run, **dataclasses.asdict(done)}))
         return
-    click.echo("\n".join(told(done, dry_run)))
+    click.echo("\n".join(summary(done, dry_run)))
     if not dry_run:
         click.echo(f"{collection} is at generation {generation}.")
         if done.merged:
             click.echo(f"The old files go when older generations do: lookalike gc {collection} --keep 1")
 
 
-def told(done: Compacted, dry_run: bool) -> list[str]:
+def summary(done: Compacted, dry_run: bool) -> list[str]:
     """What was merged, as lines for a person."""
     if done.merged:
         did = "would merge" if dry_run else "merged"

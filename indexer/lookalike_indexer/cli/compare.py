@@ -15,11 +15,11 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     named_list,
     open_view,
+    print_all,
     sample_option,
     seed_option,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.collection.metrics import BY_SPACE
@@ -100,7 +100,7 @@ def compare(
         click.echo(to_json(result))
     else:
         table = _with_costs(result.tables["scores"], result.tables[COSTS])
-        told(findings(result), shown(table, _shown(result), table.num_rows, result.settings["metric"]))
+        print_all(findings(result), shown(table, _shown(result), table.num_rows, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.scores import comparison_chart
 

@@ -12,9 +12,9 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -70,7 +70,7 @@ def dendrogram(
         click.echo(to_json(result))
     else:
         columns = ["cluster", "class", "images"] + (["vector"] if word_vectors else [])
-        told(findings(result), shown(result.tables["classes"], columns, most=most))
+        print_all(findings(result), shown(result.tables["classes"], columns, most=most))
     if folder is not None:
         from lookalike_indexer.pictures.dendrogram import tree_figure
 

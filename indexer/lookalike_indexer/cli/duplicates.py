@@ -12,10 +12,10 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     open_view,
     out_option,
+    print_all,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
@@ -61,7 +61,7 @@ def duplicates(
             if not kept:
                 click.echo(uri)
     else:
-        told(
+        print_all(
             findings(result),
             shown(result.tables["groups"], ["group", "images", "exact", "farthest", "keep"], 10, metric)
             if len(images)

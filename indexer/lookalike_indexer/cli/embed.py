@@ -13,7 +13,7 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.text import harmless
 
 if TYPE_CHECKING:
-    from lookalike_indexer.embedding.stage import EmbedReport
+    from lookalike_indexer.embedding.embed_stage import EmbedReport
 
 
 @click.command()
@@ -33,7 +33,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
-    from lookalike_indexer.embedding.stage import run_embed
+    from lookalike_indexer.embedding.embed_stage import run_embed
     from lookalike_indexer.upkeep.compact import compact_note
 
     settings = embed_settings(source=photos, **options)
@@ -48,7 +48,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     else:
         current = (default_index(published, space) for space in report.spaces)
         lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)
-        for line in [*told(report), default_note(latest, published, collection), *lacking]:
+        for line in [*summary(report), default_note(latest, published, collection), *lacking]:
             if line:
                 click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")
@@ -56,7 +56,7 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
             click.echo(note)
 
 
-def told(report: EmbedReport) -> list[str]:
+def summary(report: EmbedReport) -> list[str]:
     """What a run did, as lines for a person."""
     untrained = "" if report.pretrained else " (UNTRAINED: neighbours mean nothing beyond colour and texture)"
     lines = [

@@ -15,10 +15,10 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     seed_option,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.errors import UsageError
@@ -110,7 +110,7 @@ def evolution(
         click.echo(to_json(result))
         return
     path = shown(experiment.trace(view, result, row), _PATH, most=1000) if row is not None else ""
-    told(shown(result.tables["steps"], _STEPS, most=1000), path, findings(result))
+    print_all(shown(result.tables["steps"], _STEPS, most=1000), path, findings(result))
 
 
 def _make(collection: str, checkpoints: tuple[str, ...], options: dict[str, Any]) -> None:

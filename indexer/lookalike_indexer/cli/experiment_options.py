@@ -136,17 +136,17 @@ def open_view(collection: str, class_names: str = "") -> View:
 
 
 def keep_result(view: View, result: Result, name: str | None, as_json: bool = False) -> None:
-    """Store a result when it has a name, and say where; see `stored.keep`."""
+    """Store a result when it has a name, and say where; see `stored_results.keep`."""
     if name is None:
         return
     from lookalike_indexer.collection.spec import digest_of
-    from lookalike_indexer.experiments import stored
+    from lookalike_indexer.experiments import stored_results
 
     if view.given_class_names is not None:
         # Results of other names are other results.
         settings = {**result.settings, "class_names": digest_of(view.given_class_names)}
         result = dataclasses.replace(result, settings=settings)
-    generation = stored.keep(view.reader, name, result).generation
+    generation = stored_results.keep(view.reader, name, result).generation
     click.echo(f"Kept as {result.kind}/{name} in generation {generation}.", err=as_json)
 
 
@@ -196,6 +196,6 @@ def shown(table: pa.Table, columns: Sequence[str], most: int = 30, metric: objec
     return text if left <= 0 else f"{text}\n... and {left} more; --json has all."
 
 
-def told(*parts: str) -> None:
+def print_all(*parts: str) -> None:
     """Print parts with an empty line between them; empty ones are left out."""
     click.echo("\n\n".join(part for part in parts if part))

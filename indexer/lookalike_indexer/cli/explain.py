@@ -16,11 +16,11 @@ from lookalike_indexer.cli.experiment_options import (
     json_option,
     out_option,
     plain,
+    print_all,
     seed_option,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.cli.subjects import Named, collection_option, open_subjects, random_option
@@ -110,7 +110,7 @@ def _tell_one(result: Result, as_json: bool) -> None:
     if as_json:
         click.echo(to_json(result))
         return
-    told(
+    print_all(
         findings(result),
         shown(result.tables["predictions"], ["model", "rank", "class_index", "class", "probability", "of_label"]),
         shown(
@@ -133,7 +133,7 @@ def _tell_all(images: list[Named], results: list[Result], as_json: bool) -> None
         }
         click.echo(json.dumps(data, indent=1, allow_nan=False))
         return
-    told(
+    print_all(
         _listed(table),
         *(f"{click.unstyle(image.text)}\n{findings(result)}" for image, result in zip(images, results, strict=True)),
     )

@@ -54,10 +54,10 @@ def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: 
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, **dataclasses.asdict(done)}))
     else:
-        click.echo("\n".join(told(done, dry_run)))
+        click.echo("\n".join(summary(done, dry_run)))
 
 
-def told(done: Collected, dry_run: bool) -> list[str]:
+def summary(done: Collected, dry_run: bool) -> list[str]:
     """What was done, as lines for a person."""
     did = "would remove" if dry_run else "removed"
     lines = [

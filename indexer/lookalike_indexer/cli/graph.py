@@ -12,7 +12,7 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.collection.metrics import NAMES
 
 if TYPE_CHECKING:
-    from lookalike_indexer.graph.stage import GraphReport
+    from lookalike_indexer.graph.graph_stage import GraphReport
 
 
 @click.command()
@@ -36,8 +36,8 @@ def graph(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.graph.graph_stage import run_graph
     from lookalike_indexer.graph.settings import GraphSettings
-    from lookalike_indexer.graph.stage import run_graph
 
     settings = GraphSettings(**options)
     storage = Storage(collection)
@@ -48,7 +48,7 @@ def graph(collection: str, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps({"generation": generation, **as_data(report)}))
     else:
-        click.echo("\n".join([*told(report), f"{collection} is at generation {generation}."]))
+        click.echo("\n".join([*summary(report), f"{collection} is at generation {generation}."]))
 
 
 def as_data(report: GraphReport) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def as_data(report: GraphReport) -> dict[str, Any]:
     }
 
 
-def told(report: GraphReport) -> list[str]:
+def summary(report: GraphReport) -> list[str]:
     """The report for people."""
     entry = report.entry
     lines = [

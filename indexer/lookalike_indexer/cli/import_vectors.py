@@ -42,10 +42,10 @@ def import_vectors(
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
-    from lookalike_indexer.imported.stage import import_vectors as run
+    from lookalike_indexer.imported.import_stage import import_vectors as run
     from lookalike_indexer.imported.vectors import given_vectors
+    from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.settings import BuildSettings
-    from lookalike_indexer.indexing.stage import run_build
 
     storage, progress = Storage(collection), TerminalProgress()
     with writing(storage):

@@ -54,15 +54,15 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.cli import build, cluster, embed
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.clustering.choice import check_clusters
-    from lookalike_indexer.clustering.stage import run_cluster
+    from lookalike_indexer.clustering.cluster_stage import run_cluster
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.default_space import default_note
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.defaults import settled
-    from lookalike_indexer.embedding.stage import run_embed
+    from lookalike_indexer.embedding.embed_stage import run_embed
+    from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early import check_build
-    from lookalike_indexer.indexing.stage import run_build
     from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
@@ -109,7 +109,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
         }
         click.echo(json.dumps(reports))
         return
-    click.echo("\n".join(embed.told(embedded)))
+    click.echo("\n".join(embed.summary(embedded)))
     click.echo(cluster.summary(clustered))
     click.echo(build.summary(built))
     for one in renewed.clusterings:

@@ -13,10 +13,10 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     seed_option,
     shown,
     to_json,
-    told,
 )
 
 
@@ -51,7 +51,7 @@ def interpret(
     if as_json:
         click.echo(to_json(result))
     else:
-        told(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
+        print_all(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
     if folder is not None:
         from lookalike_indexer.pictures.interpret import interpretation_sheets
         from lookalike_indexer.pictures.thumbnails import Thumbnails

@@ -14,10 +14,10 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     open_view,
     out_option,
+    print_all,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -53,7 +53,7 @@ def label_issues(
         click.echo(to_json(result))
     else:
         next_step = f"Next: lookalike label-issues {shlex.quote(collection)} --out DIR" if listed.num_rows else ""
-        told(
+        print_all(
             findings(result),
             shown(listed, _LISTED, listed.num_rows) if listed.num_rows else "",
             shown(result.tables["labels"], ["label", "images", "issues", "share"], 12),

@@ -12,10 +12,10 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     open_view,
     out_option,
+    print_all,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
@@ -54,7 +54,7 @@ def leaks(
     if as_json:
         click.echo(to_json(result))
     else:
-        told(
+        print_all(
             findings(result),
             shown(result.tables["splits"], ["split", "images", "leaked", "share"]),
             shown(

@@ -12,9 +12,9 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     shown,
     to_json,
-    told,
     where_option,
 )
 
@@ -40,7 +40,7 @@ def matrix(collection: str, clustering: str, where: str, keep: str | None, out: 
         click.echo(to_json(result))
     else:
         labels, clusters = result.tables["labels"], result.tables["clusters"]
-        told(
+        print_all(
             findings(result),
             shown(labels.sort_by("share"), ["label", "images", "main_clusters", "share", "spread", "shares_with"]),
             shown(clusters.sort_by("position"), ["cluster", "size", "label", "purity", "labels"]),

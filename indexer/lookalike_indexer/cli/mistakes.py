@@ -15,9 +15,9 @@ from lookalike_indexer.cli.experiment_options import (
     keep_option,
     keep_result,
     open_view,
+    print_all,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -74,7 +74,7 @@ def mistakes(
         if listed.num_rows:
             key = shlex.quote(listed.column("key")[0].as_py())
             next_step = f"Next: lookalike explain {key} --collection {shlex.quote(collection)} --cam --gbp --out DIR"
-        told(
+        print_all(
             findings(result),
             shown(labels, labels.column_names),
             shown(listed, _LISTED, most=listed.num_rows) if listed.num_rows else "",

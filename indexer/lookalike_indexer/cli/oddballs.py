@@ -12,9 +12,9 @@ from lookalike_indexer.cli.experiment_options import (
     experiment_options,
     findings,
     open_view,
+    print_all,
     shown,
     to_json,
-    told,
     where_option,
 )
 
@@ -52,7 +52,7 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
         click.echo(to_json(result))
     else:
         labels = result.tables["labels"].sort_by([("odd", "descending"), ("label", "ascending")])
-        told(
+        print_all(
             findings(result),
             shown(result.tables["oddballs"], _LISTED, 50, result.settings["metric"]),
             shown(labels, ["label", "images", "odd", "outside", "secondary", "far", "nearer"], 12),

@@ -56,11 +56,11 @@ def remove(
     if as_json:
         click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done)}))
     else:
-        click.echo("\n".join([*told(done), f"{collection} is at generation {generation}."]))
+        click.echo("\n".join([*summary(done), f"{collection} is at generation {generation}."]))
         click.echo(f"The files go when older generations do: lookalike gc {collection} --keep 1")
 
 
-def told(done: Removed) -> list[str]:
+def summary(done: Removed) -> list[str]:
     """What was removed, as lines for a person."""
     kinds = [
         ("model", done.models),

@@ -36,7 +36,7 @@ def report(collection: str, out: str, image: str, label: str, class_names: str, 
     are used where they are still true.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
-    from lookalike_indexer.report.context import Asked
+    from lookalike_indexer.report.context import Examples
     from lookalike_indexer.report.make import make_report
 
     view, path = open_view(collection, class_names), Path(out)
@@ -45,7 +45,7 @@ def report(collection: str, out: str, image: str, label: str, class_names: str, 
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise NotFoundError(f"--out {out}: its folder cannot be made: {os.strerror(error.errno or 0)}.") from error
-    html, chapters = make_report(view, Asked(image, label, seed), TerminalProgress())
+    html, chapters = make_report(view, Examples(image, label, seed), TerminalProgress())
     try:
         path.write_text(html, "utf-8")
     except OSError as error:

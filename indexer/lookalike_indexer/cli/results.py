@@ -12,12 +12,12 @@ def stored_results(folder: str, name: str = "") -> Any:
     """All stored results of a collection as dicts, with the length of each table; or one of them with its rows."""
     from lookalike_indexer.cli.experiment_options import as_data, plain
     from lookalike_indexer.collection.reader import CollectionReader
-    from lookalike_indexer.experiments import stored
+    from lookalike_indexer.experiments import stored_results
 
     reader = CollectionReader.open(folder)
     if name:
-        found = as_data(stored.load(reader, name))
-        return {"name": name, **found, "out_of_date": stored.out_of_date(reader.manifest, name)}
+        found = as_data(stored_results.load(reader, name))
+        return {"name": name, **found, "out_of_date": stored_results.out_of_date(reader.manifest, name)}
     return [
         {
             "name": name,
@@ -26,7 +26,7 @@ def stored_results(folder: str, name: str = "") -> Any:
             "figures": plain(dict(entry.figures)),
             "findings": list(entry.findings),
             "tables": {table: reader.manifest.files[path].rows or 0 for table, path in entry.tables.items()},
-            "out_of_date": stored.out_of_date(reader.manifest, name),
+            "out_of_date": stored_results.out_of_date(reader.manifest, name),
         }
         for name, entry in sorted(reader.manifest.results.items())
     ]

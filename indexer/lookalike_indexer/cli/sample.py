@@ -12,11 +12,11 @@ from lookalike_indexer.cli.experiment_options import (
     keep_result,
     open_view,
     out_option,
+    print_all,
     seed_option,
     shown,
     space_option,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -67,7 +67,7 @@ def sample(
     elif as_list:
         click.echo("\n".join(images.column("uri").to_pylist()))
     else:
-        told(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
+        print_all(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
     if folder is not None:
         from lookalike_indexer.pictures.sample import sample_montage
         from lookalike_indexer.pictures.thumbnails import Thumbnails

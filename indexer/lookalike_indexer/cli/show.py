@@ -14,10 +14,10 @@ from lookalike_indexer.cli.experiment_options import (
     findings,
     json_option,
     out_option,
+    print_all,
     seed_option,
     shown,
     to_json,
-    told,
 )
 from lookalike_indexer.cli.subjects import collection_option, open_subjects, random_option
 from lookalike_indexer.collection.metrics import BY_SPACE
@@ -85,7 +85,7 @@ def show(
 
 def _tell(result: Result) -> None:
     predictions = result.tables["predictions"]
-    told(
+    print_all(
         findings(result),
         shown(predictions, ["model", "rank", "class", "probability"]) if len(predictions) else "",
         shown(result.tables["clusters"], _clusters(result), 100, result.settings["metric"]),

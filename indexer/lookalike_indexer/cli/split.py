@@ -11,11 +11,11 @@ from lookalike_indexer.cli.experiment_options import (
     experiment_options,
     findings,
     open_view,
+    print_all,
     seed_option,
     shown,
     space_option,
     to_json,
-    told,
 )
 
 
@@ -49,7 +49,7 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
         click.echo(to_json(result))
     else:
         ks, metric = result.tables["ks"], result.settings["metric"]
-        told(
+        print_all(
             findings(result),
             shown(result.tables["subclusters"], ["subcluster", "size", "silhouette", "distance"], metric=metric),
             shown(ks, ["k", "silhouette", "inertia"], metric=metric) if len(ks) > 1 else "",

@@ -30,18 +30,18 @@ def verify(collection: str, deep: bool, as_json: bool) -> None:
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.verification.examination import VerifySettings
-    from lookalike_indexer.verification.stage import run_verify
+    from lookalike_indexer.verification.verify_stage import run_verify
 
     report = run_verify(Storage(collection), VerifySettings(deep=deep), TerminalProgress())
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))
     else:
-        click.echo("\n".join(told(report, Path(collection))))
+        click.echo("\n".join(summary(report, Path(collection))))
     if report.damages:
         raise click.exceptions.Exit(1)
 
 
-def told(report: Report, root: Path) -> list[str]:
+def summary(report: Report, root: Path) -> list[str]:
     """What was found, as lines for a person."""
     width = max(len(check.name) for check in report.checks)
     lines = []

@@ -25,7 +25,7 @@ class Bfloat16Scores:
         self._vectors = vectors
         self._device = device
 
-    def aim(self, centroids: Tensor, squares: Tensor) -> None:
+    def set_centroids(self, centroids: Tensor, squares: Tensor) -> None:
         # One more pass over the scores costs as much as half the product. So the addend goes into it, as further
         # dimensions that are 1 in every vector: three bfloat16 hold what a float32 does.
         factors = centroids.new_zeros((len(centroids), centroids.shape[1] + _ADDENDS), dtype=torch.bfloat16)
@@ -36,7 +36,7 @@ class Bfloat16Scores:
             rest = rest - factors[:, column].float()
         self._factors, self._halves = factors, squares / 2
 
-    def of(self, start: int, stop: int) -> Tensor:
+    def between(self, start: int, stop: int) -> Tensor:
         rows = torch.ones((stop - start, self._factors.shape[1]), dtype=torch.bfloat16, device=self._device)
         rows[:, :-_ADDENDS] = self._vectors[start:stop]
         if self._device.type != "cuda":
@@ -44,5 +44,5 @@ class Bfloat16Scores:
         # Tensor cores add up in float32 anyway; kept as it is, nothing is rounded twice.
         return torch.mm(rows, self._factors.T, out_dtype=torch.float32)
 
-    def doubt(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
+    def gap_error(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
         return _ROUNDINGS * _ROUND_OFF * (self._halves[candidates] - best).abs().sum(dim=1)

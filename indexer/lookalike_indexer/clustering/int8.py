@@ -37,18 +37,18 @@ class Int8Scores:
             self._codes[some], self._steps[some] = _rounded(vectors[some])
             self._squares[some] = vectors[some].square().sum(dim=1, keepdim=True)
 
-    def aim(self, centroids: Tensor, squares: Tensor) -> None:
+    def set_centroids(self, centroids: Tensor, squares: Tensor) -> None:
         codes, steps = _rounded(centroids)
         self._factors, self._scales, self._halves = codes.T, -steps.T, squares / 2
         # Of a product, what the rounding of the centroid and of the vector adds to the variance.
         theirs = steps.square().squeeze(1) / 12
         self._theirs, self._ours = theirs, (squares + centroids.shape[1] * theirs) / 12
 
-    def of(self, start: int, stop: int) -> Tensor:
+    def between(self, start: int, stop: int) -> Tensor:
         products = torch._int_mm(self._codes[start:stop], self._factors)
         return torch.addcmul(self._halves, products * self._steps[start:stop], self._scales)
 
-    def doubt(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
+    def gap_error(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
         stop = start + len(best)
         variances = self._squares[start:stop] * self._theirs[candidates]
         variances += self._steps[start:stop].square() * self._ours[candidates]

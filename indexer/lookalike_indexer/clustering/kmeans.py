@@ -21,7 +21,7 @@ from lookalike_indexer.clustering.distinct import distinct_rows
 from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.start import starting_rows
-from lookalike_indexer.clustering.trained import Trained
+from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.vectors.flat import flat_index
 from lookalike_indexer.vectors.metric import prepare

@@ -17,9 +17,9 @@ from torch import Tensor
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering import bfloat16, int8
 from lookalike_indexer.clustering.bfloat16 import Bfloat16Scores
+from lookalike_indexer.clustering.centroid_sums import FullSums, IncrementalSums
 from lookalike_indexer.clustering.int8 import Int8Scores
 from lookalike_indexer.clustering.scores import Scores
-from lookalike_indexer.clustering.sums import Afresh, Followed
 
 # Rows of one product on a processor: their products with 256 centroids are 4 MiB.
 _BLOCK = 4096
@@ -94,7 +94,7 @@ class _Share:
         self._scores: Scores = (
             Bfloat16Scores(self._vectors, device) if device.type == "cuda" else Int8Scores(self._vectors)
         )
-        self._sums = Afresh() if device.type == "cuda" else Followed(len(vectors))
+        self._sums = FullSums() if device.type == "cuda" else IncrementalSums(len(vectors))
 
     def squares(self) -> float:
         """The sum of all squared norms."""
@@ -104,7 +104,7 @@ class _Share:
     def summed(self, centroids: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
         """The sum (k, dim) and the number (k,) of the vectors that are nearest to each centroid, on the device."""
         centroids, squares = centroids.to(self.device), squares.to(self.device)
-        self._scores.aim(centroids, squares)
+        self._scores.set_centroids(centroids, squares)
         self._sums.begin(centroids)
         sizes = torch.zeros(len(centroids), dtype=torch.int64, device=self.device)
         start = 0
@@ -119,11 +119,11 @@ class _Share:
 
     def _nearest(self, start: int, block: Tensor, centroids: Tensor, squares: Tensor) -> Tensor:
         """The nearest centroid of each row of the block, which begins at vector `start`; int64 (rows,)."""
-        scores = self._scores.of(start, start + len(block))
+        scores = self._scores.between(start, start + len(block))
         best, candidates = _two_least(scores)
         nearest = candidates[:, 0].clone()
-        doubt = self._scores.doubt(start, best, candidates)
-        rows = torch.nonzero(best[:, -1] - best[:, 0] <= doubt)[:, 0]
+        error = self._scores.gap_error(start, best, candidates)
+        rows = torch.nonzero(best[:, -1] - best[:, 0] <= error)[:, 0]
         if len(rows) and len(centroids) > 1:
             chosen = scores[rows].topk(min(_CANDIDATES, len(centroids)), dim=1, largest=False).indices
             exact = squares[chosen] / 2 - torch.einsum("rd,rcd->rc", block[rows], centroids[chosen])

@@ -1,4 +1,4 @@
-"""What a product of reduced precision tells of distances, and how far it can be trusted."""
+"""Scores of centroids by a product of reduced precision, and bounds on their error."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from torch import Tensor
 
 
 class Scores(Protocol):
-    """The vectors (n, dim) of one device, ready to be compared with centroids (k, dim) again and again.
+    """Compares the vectors (n, dim) of one device with centroids (k, dim), again and again.
 
     A score is half of a squared distance, less what is the same for all
     centroids of a vector.
     """
 
-    def aim(self, centroids: Tensor, squares: Tensor) -> None:
-        """Take these centroids for what follows; `squares` are their squared norms, float32 (k,)."""
+    def set_centroids(self, centroids: Tensor, squares: Tensor) -> None:
+        """Compare with these centroids from now on; `squares` are their squared norms, float32 (k,)."""
         ...
 
-    def of(self, start: int, stop: int) -> Tensor:
-        """The scores of some vectors, float32 (stop - start, k)."""
+    def between(self, start: int, stop: int) -> Tensor:
+        """The scores of the vectors from `start` to before `stop`, float32 (stop - start, k)."""
         ...
 
-    def doubt(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
-        """How far the scores `best` of each vector from `start` on, and of no other candidates, may be apart in truth.
+    def gap_error(self, start: int, best: Tensor, candidates: Tensor) -> Tensor:
+        """Upper bound on the rounding error of the gap between the two best scores of each vector, float32 (rows,).
 
-        `best` and the `candidates` that have them are (rows, 2); so many of the
-        rows' true differences are within (rows,) of what was found that it
-        makes no difference to a centroid.
+        `best` and their centroids `candidates` are (rows, 2); the vectors begin
+        at `start`. A few rows in a thousand may exceed the bound, which makes
+        no difference to a centroid.
         """
         ...

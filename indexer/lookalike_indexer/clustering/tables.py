@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.clustering.trained import Trained
+from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part, write_part

@@ -12,13 +12,13 @@ from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import MOST_PAIRED, agglomerative, bisecting
-from lookalike_indexer.clustering.trained import Trained
+from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.clustering.whitening import Whitening, fit_whitening
 from lookalike_indexer.progress import Progress, Silent
 
 
 @dataclass(frozen=True)
-class Found:
+class TrainedClustering:
     """Centroids (k, m), and what embeddings are whitened by before they are compared with them, if they are."""
 
     trained: Trained
@@ -31,7 +31,7 @@ def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
     return min(size, MOST_PAIRED) if settings.strategy == "agglomerative" else size
 
 
-def find(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Found:
+def find_centroids(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> TrainedClustering:
     """Find k centroids of vectors (n, dim), n >= k, all finite and prepared for the metric.
 
     The inertia of strategies without iterations is one figure, that of the
@@ -39,7 +39,7 @@ def find(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress
     """
     if settings.strategy == "whitened":
         whitening = fit_whitening(vectors, k)
-        return Found(train(whitening.apply(vectors), k, settings, progress), whitening)
+        return TrainedClustering(train(whitening.apply(vectors), k, settings, progress), whitening)
     if settings.strategy == "bisecting":
         with progress.stage("bisecting k-means", k - 1, "halving") as bar:
 
@@ -48,10 +48,10 @@ def find(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress
                 return train(some, two, plain, Silent()).centroids
 
             plain = dataclasses.replace(settings, strategy="kmeans")
-            return Found(_measured(vectors, bisecting(vectors, k, halved)), None)
+            return TrainedClustering(_measured(vectors, bisecting(vectors, k, halved)), None)
     if settings.strategy == "agglomerative":
-        return Found(_measured(vectors, agglomerative(vectors, k, settings.seed)), None)
-    return Found(train(vectors, k, settings, progress), None)
+        return TrainedClustering(_measured(vectors, agglomerative(vectors, k, settings.seed)), None)
+    return TrainedClustering(train(vectors, k, settings, progress), None)
 
 
 def _measured(vectors: Float32, centroids: Float32) -> Trained:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, IndexEntry
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.current import covers, default_clustering, default_index
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader

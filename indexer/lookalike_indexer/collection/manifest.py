@@ -258,7 +258,7 @@ class ResultEntry:
     """An experiment's stored outcome: its tables, by a short name, with its figures and findings.
 
     `inputs` is the digest of the files that it was read from; another one than
-    the generation's own says that it is out of date (`experiments/stored.py`).
+    the generation's own says that it is out of date (`experiments/stored_results.py`).
     """
 
     kind: str

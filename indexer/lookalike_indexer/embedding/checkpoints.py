@@ -7,13 +7,13 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
-from lookalike_indexer.collection.checkpoints import checkpoint_alias, natural
+from lookalike_indexer.collection.checkpoint_names import checkpoint_alias, natural
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.progress import Progress
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from lookalike_indexer.collection.checkpoints import is_checkpoint
+from lookalike_indexer.collection.checkpoint_names import is_checkpoint
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import IMPORTED, WeightsSpec

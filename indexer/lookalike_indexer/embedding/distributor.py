@@ -15,8 +15,8 @@ from lookalike_indexer import errors
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.embedding.inventory import Inventory
 from lookalike_indexer.embedding.part import Advance
+from lookalike_indexer.embedding.part_store import Written
 from lookalike_indexer.embedding.runner import run_parts
-from lookalike_indexer.embedding.store import Written
 from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_indexer.images.workers import PoolSettings

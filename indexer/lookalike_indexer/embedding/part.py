@@ -25,7 +25,7 @@ from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, Ready
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
 from lookalike_indexer.errors import DecodeError, IndexerError
-from lookalike_indexer.images.prepare import Asked, Expected, Rejected
+from lookalike_indexer.images.prepare import Expected, ImageRequest, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.network import TOP, BatchResult, Network
@@ -146,7 +146,7 @@ class PartEmbedder:
         """The batches of each part, and an empty one after its last."""
         started = 0
 
-        def images() -> Iterator[tuple[tuple[int, Row], Asked]]:
+        def images() -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
             nonlocal started
             for number, part in enumerate(parts):
                 started = number + 1
@@ -165,7 +165,7 @@ class PartEmbedder:
             yield from collected.close()
             current, collected = current + 1, _Collected()
 
-    def _asked(self, row: Row) -> Asked:
+    def _asked(self, row: Row) -> ImageRequest:
         """What a worker is given of a row: the URI of a file, or the bytes of an image that lies in a container.
 
         A container is read here, once and in order: each worker would read all of it again.

@@ -13,8 +13,8 @@ import torch
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.embedded import Embedded
-from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.prepare import Prepared
@@ -96,7 +96,7 @@ class QueryEmbedder:
             raise DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)
         return embedded.vectors
 
-    def timed(self, files: Sequence[bytes | Boxed]) -> Embedded:
+    def timed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
         """The embeddings with the time that they took; pictures that cannot be decoded are told, and fail no other."""
         started = time.perf_counter()
         decoded, failed = [], {}
@@ -116,7 +116,7 @@ class QueryEmbedder:
                 vectors[[position for position, _ in some]] = self._network.embed(
                     [pixels for _, pixels in some]
                 ).embeddings[0]
-        return Embedded(vectors, taken - started, time.perf_counter() - taken, failed)
+        return EmbeddingResult(vectors, taken - started, time.perf_counter() - taken, failed)
 
     def close(self) -> None:
         """End the workers."""

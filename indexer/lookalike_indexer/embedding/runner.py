@@ -11,7 +11,7 @@ import pyarrow as pa
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.embedding.inventory import Inventory, Todo
 from lookalike_indexer.embedding.part import Advance, PartEmbedder
-from lookalike_indexer.embedding.store import PartStore, Written
+from lookalike_indexer.embedding.part_store import PartStore, Written
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.models.network import Network
 

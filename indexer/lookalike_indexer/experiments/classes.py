@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float64, Int64
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Int32
 from lookalike_indexer.clustering.choice import choose_clusters
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.current import covers, default_clustering
 from lookalike_indexer.collection.manifest import Setting

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Bools
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.class_map import class_map as map_classes
-from lookalike_indexer.experiments.explain_told import findings
+from lookalike_indexer.experiments.explain_findings import findings
 from lookalike_indexer.experiments.notes import partial_notes
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.metrics import metric_of, shared
 from lookalike_indexer.errors import NotBuiltError, UsageError

@@ -129,7 +129,7 @@ def _leaves(
 
 def _classifier_rows(view: View, model: str, weights_file: str | None) -> Float32:
     """The weights of a model's last layer, one row for each class; errors as `stored_module`."""
-    from lookalike_indexer.embedding.stored import stored_module
+    from lookalike_indexer.embedding.stored_network import stored_module
     from lookalike_indexer.models.architecture import head_weight
 
     module = stored_module(view.reader, model, weights_file)

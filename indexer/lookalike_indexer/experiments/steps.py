@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lookalike_indexer.collection.checkpoints import checkpoint_alias, natural
+from lookalike_indexer.collection.checkpoint_names import checkpoint_alias, natural
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.clustering.rule import Rule
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View

@@ -61,10 +61,10 @@ class Expected:
 
 # An image to prepare: its URI, its encoded bytes, either with a digest, or a part of a picture; one that is rejected
 # already stays so.
-Asked = str | bytes | Expected | Boxed | Rejected
+ImageRequest = str | bytes | Expected | Boxed | Rejected
 
 
-def prepare_for_gpu(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
+def prepare_for_gpu(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Encoded | Rejected:
     """A JPEG whose pixels lie as they should is left encoded; every other image is prepared."""
     if isinstance(image, Rejected):
         return image
@@ -78,7 +78,7 @@ def prepare_for_gpu(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) 
     return Encoded(data, *size, sha256) if size and can_resize(*size, spec) else prepare(data, spec, limits)
 
 
-def prepare(image: Asked, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Rejected:
+def prepare(image: ImageRequest, spec: PreprocessingSpec, limits: ImageLimits) -> Prepared | Rejected:
     """Prepare an image; one that has another digest than is expected is rejected as changed."""
     if isinstance(image, Rejected):
         return image

@@ -18,14 +18,14 @@ from lookalike_indexer.sources.fetch import fetch
 
 
 @dataclass(frozen=True)
-class Made:
+class ThumbnailResult:
     """A thumbnail as JPEG; empty, with the reason in a line, when it cannot be made."""
 
     jpeg: bytes
     reason: str = ""
 
 
-_STOPPED = Made(b"", "the server is stopping")
+_STOPPED = ThumbnailResult(b"", "the server is stopping")
 
 
 class ThumbnailPool:
@@ -34,15 +34,15 @@ class ThumbnailPool:
     def __init__(self, workers: int, timeout: float = 20.0, limits: ImageLimits = DEFAULT_LIMITS) -> None:
         self._timeout = timeout
         self._limits = limits
-        self._awaited: set[Future[Made]] = set()
+        self._awaited: set[Future[ThumbnailResult]] = set()
         # Behind searches and the network: somebody looks at these, who sees no difference of some milliseconds.
         self._pool = ConfinedPool(workers, 5, limits)
 
-    def make(self, uri: str, size: int) -> Future[Made]:
-        """The thumbnail of an image, by its URI; the future has a Made whatever happens."""
-        made: Future[Made] = Future()
+    def make(self, uri: str, size: int) -> Future[ThumbnailResult]:
+        """The thumbnail of an image, by its URI; the future has a ThumbnailResult whatever happens."""
+        made: Future[ThumbnailResult] = Future()
         self._awaited.add(made)
-        work: Future[Made] = self._pool.schedule(_make, (uri, size, self._limits), self._timeout)
+        work: Future[ThumbnailResult] = self._pool.schedule(_make, (uri, size, self._limits), self._timeout)
         work.add_done_callback(lambda finished: self._answer(made, self._outcome(finished)))
         return made
 
@@ -53,28 +53,28 @@ class ThumbnailPool:
         for made in list(self._awaited):
             self._answer(made, _STOPPED)
 
-    def _answer(self, made: Future[Made], outcome: Made) -> None:
+    def _answer(self, made: Future[ThumbnailResult], outcome: ThumbnailResult) -> None:
         self._awaited.discard(made)
         with contextlib.suppress(InvalidStateError):
             made.set_result(outcome)
 
-    def _outcome(self, finished: Future[Made]) -> Made:
+    def _outcome(self, finished: Future[ThumbnailResult]) -> ThumbnailResult:
         try:
             return finished.result()
         except (ProcessExpired, BrokenProcessPool):
-            return Made(b"", "the decoder crashed")
+            return ThumbnailResult(b"", "the decoder crashed")
         except FutureTimeoutError:
-            return Made(b"", f"decoding took longer than {self._timeout:g} s")
+            return ThumbnailResult(b"", f"decoding took longer than {self._timeout:g} s")
         except CancelledError:
             return _STOPPED
         except Exception as error:
-            return Made(b"", f"it failed unexpectedly ({type(error).__name__})")
+            return ThumbnailResult(b"", f"it failed unexpectedly ({type(error).__name__})")
 
 
-def _make(uri: str, size: int, limits: ImageLimits) -> Made:
+def _make(uri: str, size: int, limits: ImageLimits) -> ThumbnailResult:
     try:
-        return Made(thumbnail(fetch(uri, limits.max_bytes), size, limits))
+        return ThumbnailResult(thumbnail(fetch(uri, limits.max_bytes), size, limits))
     except DecodeError as error:
-        return Made(b"", str(error))
+        return ThumbnailResult(b"", str(error))
     except MemoryError:
-        return Made(b"", "decoding needs more memory than there is")
+        return ThumbnailResult(b"", "decoding needs more memory than there is")

@@ -25,9 +25,9 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.confined import ConfinedPool
 from lookalike_indexer.images.prepare import (
-    Asked,
     Encoded,
     Expected,
+    ImageRequest,
     Prepared,
     Rejected,
     prepare,
@@ -69,7 +69,7 @@ class PoolSettings:
 @dataclass(frozen=True)
 class _Chunk(Generic[T]):
     tags: list[T]
-    images: list[Asked]
+    images: list[ImageRequest]
     future: Future[Sequence[Passed]]
 
     @property
@@ -99,7 +99,7 @@ class DecodePool:
         """End the workers; what they were doing is lost."""
         self._pool.close()
 
-    def stream(self, images: Iterable[tuple[T, Asked]], ahead: int) -> Iterator[tuple[T, Passed]]:
+    def stream(self, images: Iterable[tuple[T, ImageRequest]], ahead: int) -> Iterator[tuple[T, Passed]]:
         """Prepare tagged images in order; `ahead` images at most are being prepared or wait for the caller.
 
         They are fewer where encoded images take more than BYTES_AHEAD. An image
@@ -132,14 +132,14 @@ class DecodePool:
         futures = [self._schedule([image]) for image in images]
         return [self._one(image, future) for image, future in zip(images, futures, strict=True)]
 
-    def _submit(self, taken: list[tuple[T, Asked]]) -> _Chunk[T]:
+    def _submit(self, taken: list[tuple[T, ImageRequest]]) -> _Chunk[T]:
         images = [image for _, image in taken]
         function: Callable[..., Sequence[Passed]] = _prepare_all_for_gpu if self._settings.leave_jpegs else _prepare_all
         arguments = images, self._spec, self._settings.limits
         future = self._pool.schedule(function, arguments, self._settings.timeout)
         return _Chunk([tag for tag, _ in taken], images, future)
 
-    def _schedule(self, images: Sequence[Asked]) -> Future[Sequence[Result]]:
+    def _schedule(self, images: Sequence[ImageRequest]) -> Future[Sequence[Result]]:
         return self._pool.schedule(_prepare_all, (images, self._spec, self._settings.limits), self._settings.timeout)
 
     def _results(self, chunk: _Chunk[T]) -> Sequence[Passed]:
@@ -152,7 +152,7 @@ class DecodePool:
         alone: list[Result] = [self._one(image, self._schedule([image])) for image in chunk.images]
         return alone
 
-    def _one(self, image: Asked, future: Future[Sequence[R]]) -> R | Result:
+    def _one(self, image: ImageRequest, future: Future[Sequence[R]]) -> R | Result:
         try:
             return self._answer(image, future)
         except (ProcessExpired, BrokenProcessPool):
@@ -160,7 +160,7 @@ class DecodePool:
         except FutureTimeoutError:
             return Rejected(f"decoding took longer than {self._settings.timeout:g} s", "timeout")
 
-    def _answer(self, image: Asked, future: Future[Sequence[R]]) -> R | Result:
+    def _answer(self, image: ImageRequest, future: Future[Sequence[R]]) -> R | Result:
         try:
             return future.result()[0]
         except BrokenProcessPool:
@@ -168,9 +168,9 @@ class DecodePool:
             return self._schedule([image]).result()[0]
 
 
-def _prepare_all(images: list[Asked], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
+def _prepare_all(images: list[ImageRequest], spec: PreprocessingSpec, limits: ImageLimits) -> list[Result]:
     return [prepare(image, spec, limits) for image in images]
 
 
-def _prepare_all_for_gpu(images: list[Asked], spec: PreprocessingSpec, limits: ImageLimits) -> list[Passed]:
+def _prepare_all_for_gpu(images: list[ImageRequest], spec: PreprocessingSpec, limits: ImageLimits) -> list[Passed]:
     return [prepare_for_gpu(image, spec, limits) for image in images]

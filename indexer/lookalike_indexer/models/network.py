@@ -15,8 +15,8 @@ from torch import fx
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.spec import Pooling, PreprocessingSpec
 from lookalike_indexer.errors import DeviceError, UsageError
+from lookalike_indexer.models.channel_axis import channel_axes
 from lookalike_indexer.models.compute import Compute, torch_dtype
-from lookalike_indexer.models.layout import channel_axes
 from lookalike_indexer.models.nodes import TracedNetwork
 from lookalike_indexer.models.normalise import Normaliser
 from lookalike_indexer.models.pooling import pooled

@@ -12,7 +12,7 @@ from lookalike_indexer.collection.spec import Pooling
 def pooled(features: torch.Tensor, pooling: Pooling, channels: int) -> torch.Tensor:
     """Pool a node's output, maps or tokens of n images, over its positions: float32, shape (n, channels).
 
-    `channels` is the axis of the channels (models/layout.py); all other axes
+    `channels` is the axis of the channels (models/channel_axis.py); all other axes
     but the first are positions. An output of shape n x c is taken as it is.
     "top10" is the mean of the highest tenth of a channel's activations,
     rounded up.

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from lookalike_indexer.collection.checkpoints import natural
+from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.manifest import SpaceEntry
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.image_clusters import cluster_told, frame

@@ -50,7 +50,7 @@ class Chapter:
 
 
 @dataclass(frozen=True)
-class Made:
+class Content:
     """An experiment's result, the columns of its tables that are worth a look, and its pictures with captions.
 
     `left_out` are sentences about what could not be drawn.
@@ -70,7 +70,7 @@ class Plan:
     title: str
     command: str
     about: str
-    make: Callable[[Any], Made]
+    make: Callable[[Any], Content]
 
 
 def chapter(plan: Plan, context: Any) -> Chapter:
@@ -88,7 +88,7 @@ def chapter(plan: Plan, context: Any) -> Chapter:
     return Chapter(plan.number, plan.title, plan.command, plan.about, missing=missing)
 
 
-def _made(plan: Plan, made: Made) -> Chapter:
+def _made(plan: Plan, made: Content) -> Chapter:
     result = made.result
     return Chapter(
         plan.number,

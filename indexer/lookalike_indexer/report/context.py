@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.class_map import class_map
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.result import Result
@@ -17,7 +17,7 @@ from lookalike_indexer.pictures.thumbnails import Thumbnails
 
 
 @dataclass(frozen=True)
-class Asked:
+class Examples:
     """The examples that the report is asked to show, "" for a choice by the collection, and the seed."""
 
     image: str = ""
@@ -28,7 +28,7 @@ class Asked:
 class Context:
     """A collection while its report is made."""
 
-    def __init__(self, view: View, asked: Asked) -> None:
+    def __init__(self, view: View, asked: Examples) -> None:
         self.view, self.asked = view, asked
         self.thumbnails = Thumbnails(view, 128)
 
@@ -71,6 +71,6 @@ class Context:
         """The first stored result of a kind that is still true of the collection, if any."""
         manifest = self.view.reader.manifest
         for name, entry in sorted(manifest.results.items()):
-            if entry.kind == kind and not stored.out_of_date(manifest, name):
-                return stored.load(self.view.reader, name)
+            if entry.kind == kind and not stored_results.out_of_date(manifest, name):
+                return stored_results.load(self.view.reader, name)
         return None

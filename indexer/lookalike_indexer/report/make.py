@@ -5,14 +5,16 @@ from __future__ import annotations
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent
 from lookalike_indexer.report.chapter import Chapter, chapter
-from lookalike_indexer.report.context import Asked, Context
+from lookalike_indexer.report.context import Context, Examples
 from lookalike_indexer.report.page import page
 from lookalike_indexer.report.plans import PLANS
 
 
-def make_report(view: View, asked: Asked | None = None, progress: Progress | None = None) -> tuple[str, list[Chapter]]:
+def make_report(
+    view: View, asked: Examples | None = None, progress: Progress | None = None
+) -> tuple[str, list[Chapter]]:
     """The page as HTML, and its chapters. NotFoundError: the image or label asked for is not there."""
-    context = Context(view, asked or Asked())
+    context = Context(view, asked or Examples())
     context.check()
     chapters = []
     with (progress or Silent()).stage("report", len(PLANS), "chapters") as bar:

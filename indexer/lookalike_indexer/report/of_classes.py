@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from lookalike_indexer.report.chapter import Made
+from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 
 # Of 25 clusters each.
 _SHEETS = 2
 
 
-def known_classes(context: Context) -> Made:
+def known_classes(context: Context) -> Content:
     """How often each model is right about each class; models whose classes no label names are left out."""
     from lookalike_indexer.experiments.classes import class_accuracies
     from lookalike_indexer.pictures.scores import accuracies_chart
@@ -18,10 +18,10 @@ def known_classes(context: Context) -> Made:
     # Of few classes half, since all are the best of themselves.
     result = class_accuracies(view, best=max(1, min(20, len(view.label_names) // 2)))
     tables = {"best": ["label", "images", "lowest", "mean"], "unmapped": ["model", "label", "images"]}
-    return Made(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
+    return Content(result, tables, [("How often each model is right about each class", accuracies_chart(result))])
 
 
-def classes_and_clusters(context: Context) -> Made:
+def classes_and_clusters(context: Context) -> Content:
     from lookalike_indexer.experiments.matrix import class_matrix
     from lookalike_indexer.pictures.matrix import matrix_figures
 
@@ -36,10 +36,10 @@ def classes_and_clusters(context: Context) -> Made:
         "labels": ["label", "images", "main_clusters", "share", "spread", "shares_with"],
         "clusters": ["cluster", "size", "label", "purity", "labels"],
     }
-    return Made(result, tables, pictures)
+    return Content(result, tables, pictures)
 
 
-def within_a_class(context: Context) -> Made:
+def within_a_class(context: Context) -> Content:
     from lookalike_indexer.experiments.split import split_label
     from lookalike_indexer.pictures.split import split_montages
 
@@ -51,10 +51,10 @@ def within_a_class(context: Context) -> Made:
         "subclusters": ["subcluster", "size", "silhouette", "distance", "around"],
         "ks": ["k", "silhouette", "inertia"],
     }
-    return Made(result, tables, pictures)
+    return Content(result, tables, pictures)
 
 
-def interpreted(context: Context) -> Made:
+def interpreted(context: Context) -> Content:
     """What each cluster is about."""
     from lookalike_indexer.experiments.interpret import interpret_clusters
     from lookalike_indexer.pictures.interpret import interpretation_sheets
@@ -62,7 +62,7 @@ def interpreted(context: Context) -> Made:
     result = interpret_clusters(context.view, samples=3, seed=context.asked.seed)
     sheets = list(interpretation_sheets(result, context.thumbnails))
     left_out = [f"Drawn: {_SHEETS} of {len(sheets)} sheets; lookalike interpret --out DIR draws all."]
-    return Made(
+    return Content(
         result,
         {"clusters": ["cluster", "size", "name", "share", "lift"]},
         [("Samples of each cluster", drawn) for _, drawn in sheets[:_SHEETS]],

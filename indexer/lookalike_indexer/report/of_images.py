@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.report.chapter import Made
+from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MONTAGES = 4
 
 
-def through_spaces(context: Context) -> Made:
+def through_spaces(context: Context) -> Content:
     from lookalike_indexer.experiments.image_clusters import image_clusters
     from lookalike_indexer.pictures.image_clusters import agreement_figure, cluster_montages
 
@@ -40,10 +40,10 @@ def through_spaces(context: Context) -> Made:
         "clusters": ["clustering", "cluster", "size", "distance", "label", "purity", "own_share"],
         "predictions": ["model", "rank", "class", "probability"],
     }
-    return Made(result, tables, pictures)
+    return Content(result, tables, pictures)
 
 
-def odd_ones(context: Context) -> Made:
+def odd_ones(context: Context) -> Content:
     from lookalike_indexer.experiments.oddballs import oddballs
     from lookalike_indexer.pictures.oddballs import oddball_montage
 
@@ -52,10 +52,10 @@ def odd_ones(context: Context) -> Made:
         "oddballs": ["rank", "key", "label", "looks_like", "why", "score", "distance"],
         "labels": ["label", "images", "odd", "outside", "secondary", "far", "nearer"],
     }
-    return Made(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])
+    return Content(result, tables, [("Oddballs beside typical images", oddball_montage(result, context.thumbnails))])
 
 
-def mistaken(context: Context) -> Made:
+def mistaken(context: Context) -> Content:
     """The default space's model against the labels, as far as these stand for its classes."""
     from lookalike_indexer.experiments.mistakes import mistakes
     from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
@@ -71,10 +71,10 @@ def mistaken(context: Context) -> Made:
         "confusion": ["label", "class", "count", "share", "right"],
         "unmapped": ["label", "images"],
     }
-    return Made(result, tables, pictures)
+    return Content(result, tables, pictures)
 
 
-def explained(context: Context) -> Made:
+def explained(context: Context) -> Content:
     from lookalike_indexer.experiments.explain import explain
     from lookalike_indexer.pictures.explanation import explanation_sheet
 
@@ -91,7 +91,7 @@ def explained(context: Context) -> Made:
         "nearest": ["group", "rank", "label", "distance", "cluster", "key"],
         "clusters": ["clustering", "cluster", "size", "main_label", "main_share", "own_share"],
     }
-    return Made(result, tables, [("The image, the class that it is taken for, and its own", sheet)], left_out)
+    return Content(result, tables, [("The image, the class that it is taken for, and its own", sheet)], left_out)
 
 
 def _attributions(context: Context, result: Result) -> tuple[Drawn, list[str]]:

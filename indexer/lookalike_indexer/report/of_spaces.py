@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.report.chapter import Made
+from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
 
@@ -12,7 +12,7 @@ _ON_MAP = 300
 _LEAVES = 60
 
 
-def number_of_clusters(context: Context) -> Made:
+def number_of_clusters(context: Context) -> Content:
     """How many clusters there may be; and, where the classifier's weights are to be had, the tree of its classes."""
     from lookalike_indexer.experiments.choose_k import choose_k
     from lookalike_indexer.experiments.label_tree import label_tree
@@ -29,10 +29,10 @@ def number_of_clusters(context: Context) -> Made:
     except IndexerError as error:
         left_out.append(f"Not drawn, the tree of the classes that the model sees (lookalike dendrogram): {error}")
     tables = {"rules": ["rule", "k", "value"], "k": result.tables["k"].column_names}
-    return Made(result, tables, pictures, left_out)
+    return Content(result, tables, pictures, left_out)
 
 
-def mapped(context: Context) -> Made:
+def mapped(context: Context) -> Content:
     """A map of the images, as points and, of some, as thumbnails."""
     import numpy as np
 
@@ -55,10 +55,10 @@ def mapped(context: Context) -> Made:
         ("Each image a point", points(chart)),
         (f"{len(some)} of them as thumbnails, none over another", tiles),
     ]
-    return Made(result, {}, pictures)
+    return Content(result, {}, pictures)
 
 
-def compared(context: Context) -> Made:
+def compared(context: Context) -> Content:
     """Spaces and ways to cluster them; what they cost differs from run to run and is left out."""
     from lookalike_indexer.experiments.compare import compare
     from lookalike_indexer.pictures.scores import comparison_chart
@@ -66,10 +66,10 @@ def compared(context: Context) -> Made:
     result = context.kept("compare") or compare(context.view, sample=1000, seed=context.asked.seed)
     listed = [name for name in result.tables["scores"].column_names if name not in ("smallest", "largest")]
     chart = comparison_chart(result)
-    return Made(result, {"scores": listed}, [("Each space, clustered by each strategy", chart)])
+    return Content(result, {"scores": listed}, [("Each space, clustered by each strategy", chart)])
 
 
-def followed(context: Context) -> Made:
+def followed(context: Context) -> Content:
     from lookalike_indexer.experiments.evolution import evolution
     from lookalike_indexer.pictures.evolution import evolution_chart
 
@@ -96,4 +96,4 @@ def followed(context: Context) -> Made:
         pictures.append(
             ("The same, colored by what each step takes the images for", evolution_chart(result, "prediction"))
         )
-    return Made(result, there, pictures)
+    return Content(result, there, pictures)

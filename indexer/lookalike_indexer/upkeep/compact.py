@@ -16,7 +16,7 @@ from lookalike_indexer.collection.parts import open_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError, MismatchError, UsageError
-from lookalike_indexer.experiments.stored import out_of_date, read_by
+from lookalike_indexer.experiments.stored_results import out_of_date, read_by
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.listing import listed_parts
 from lookalike_indexer.upkeep.grouping import ROWS, Grouping, Tables, group, small_parts

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from lookalike_indexer.clustering.cluster_stage import ClusterReport, run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.settings import settings_of as cluster_settings_of
-from lookalike_indexer.clustering.stage import ClusterReport, run_cluster
 from lookalike_indexer.collection.current import covers, default_clustering, default_index
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import BuildReport, run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
-from lookalike_indexer.indexing.stage import BuildReport, run_build
 from lookalike_indexer.progress import Progress
 
 

@@ -15,9 +15,9 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import layout, tombstones
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.uris import stored
-from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
+from lookalike_indexer.images.prepare import Expected, ImageRequest, Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import Compute, resolve_compute
@@ -59,7 +59,7 @@ class _Image:
     sha256: str | None
 
     @property
-    def asked(self) -> Asked:
+    def asked(self) -> ImageRequest:
         return Expected(self.uri, self.sha256) if self.sha256 else self.uri
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.progress import Progress
-from lookalike_indexer.verification.mends import mend
+from lookalike_indexer.verification.remedies import mend
 from lookalike_indexer.verification.report import Check, Damage
 
 

@@ -10,7 +10,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.indexing.files import Record
 from lookalike_indexer.progress import Progress
-from lookalike_indexer.verification.mends import mend, without_old_generations
+from lookalike_indexer.verification.remedies import mend, without_old_generations
 from lookalike_indexer.verification.report import Check, Damage
 
 

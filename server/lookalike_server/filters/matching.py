@@ -15,8 +15,8 @@ from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
-from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import canonical
+from lookalike_indexer.filters.write_text import as_text
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.filters.kept import KeptMatches, Matches
 from lookalike_server.filters.reading import read, refused
@@ -69,7 +69,7 @@ class Filters:
         kept = self._kept.by_meaning(key, message.SerializeToString())
         if kept is not None:
             return FilterMatches(kept, cached=True)
-        text = told(tree, _VALUES)
+        text = as_text(tree, _VALUES)
         shown = text if len(text) <= _CHARACTERS else f"{text[:_CHARACTERS]}..."
         matches = Matches(matching(meaning, self.columns), shown, key)
         matches.images.setflags(write=False)
@@ -81,7 +81,7 @@ class Filters:
         try:
             tree = canonical(read(message))
             meant(tree, self.columns)
-            words = told(tree)
+            words = as_text(tree)
             parse(words)
         except FilterError as error:
             raise refused(error) from error

@@ -10,7 +10,7 @@ import torch
 
 from lookalike.v1 import experiment_pb2
 from lookalike_indexer.attribution.attributor import Attributor, Method
-from lookalike_indexer.embedding.stored import classifying_spec
+from lookalike_indexer.embedding.stored_network import classifying_spec
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.images.prepare import Prepared, prepare

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.batching.awaited import AwaitedBatcher
@@ -51,7 +51,7 @@ class Embedder(Protocol):
         """True while it gives no sign of life; it ends soon if that lasts."""
         ...
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
         """The embeddings of encoded pictures, with the reasons of those that cannot be decoded."""
         ...
 
@@ -117,13 +117,13 @@ class EmbedQueue:
         )
         self._last: _Work | None = None
         self._problem: _Problem | None = None
-        self._batcher: AwaitedBatcher[_Work, Embedded] = AwaitedBatcher(
+        self._batcher: AwaitedBatcher[_Work, EmbeddingResult] = AwaitedBatcher(
             "embedding",
             {"network": self._run},
             rules,
             observe=observe,
             recover={"network": self._reopen},
-            join=Embedded.joined,
+            join=EmbeddingResult.joined,
         )
 
     async def embed(
@@ -133,7 +133,7 @@ class EmbedQueue:
         files: Sequence[bytes | Boxed],
         deadline: float | None,
         row_errors: bool = False,
-    ) -> Answer[Embedded]:
+    ) -> Answer[EmbeddingResult]:
         """The embeddings of pictures in a space.
 
         DecodeError: one cannot be read; with `row_errors` the result tells which.
@@ -210,11 +210,14 @@ class EmbedQueue:
             embedder.close()
         self._embedders.clear()
 
-    def _run(self, batch: list[_Work]) -> list[Embedded | Exception]:
+    def _run(self, batch: list[_Work]) -> list[EmbeddingResult | Exception]:
         embedder = self._embedder(batch[0])
         files = [file for work in batch for file in work.files]
         if not files:
-            return [Embedded(np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32)) for work in batch]
+            return [
+                EmbeddingResult(np.empty((0, work.reader.manifest.spaces[work.space].dim), np.float32))
+                for work in batch
+            ]
         embedded = embedder.embed(files)
         ends = np.cumsum([len(work.files) for work in batch])
         # One caller's broken picture is no other caller's affair.
@@ -256,7 +259,7 @@ class EmbedQueue:
             self._embedders.pop(fingerprint).close()
 
 
-def _of(work: _Work, embedded: Embedded) -> Embedded | DecodeError:
+def _of(work: _Work, embedded: EmbeddingResult) -> EmbeddingResult | DecodeError:
     """What a work gets: its embeddings, or the error of a picture where it does not want the others without it."""
     if work.row_errors or not embedded.failed:
         return embedded

@@ -14,7 +14,7 @@ from typing import Any
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.settings import CollectionSettings
@@ -64,13 +64,13 @@ class ProcessEmbedder:
         """Whether the process is there and gives no sign of life."""
         return self._worker.hung
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
         """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
 
         DeviceError: the process ended, or had hung and was killed; the next
         call starts another.
         """
-        embedded: Embedded = self._worker.ask(files, self._limit_s + len(files) * _DECODING_S)
+        embedded: EmbeddingResult = self._worker.ask(files, self._limit_s + len(files) * _DECODING_S)
         return embedded
 
     def close(self) -> None:

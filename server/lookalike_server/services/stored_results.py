@@ -8,7 +8,7 @@ from lookalike.v1 import experiment_pb2
 from lookalike_indexer.collection.manifest import ResultEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotFoundError
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.result import Result
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
@@ -25,7 +25,7 @@ def listed(reader: CollectionReader) -> list[experiment_pb2.StoredResult]:
             tables=[
                 experiment_pb2.TableLength(name=table, rows=_rows(reader, path)) for table, path in entry.tables.items()
             ],
-            out_of_date=stored.out_of_date(reader.manifest, name),
+            out_of_date=stored_results.out_of_date(reader.manifest, name),
         )
         for name, entry in sorted(reader.manifest.results.items())
     ]
@@ -39,7 +39,7 @@ def page(
     NotFoundError: no such result or table. ArgumentError: a size or token that
     cannot be. MismatchError: a token of another generation.
     """
-    entry = stored.entry(reader, request.name)
+    entry = stored_results.entry(reader, request.name)
     wanted = _wanted(request, entry)
     if not 0 <= request.page_size <= limits.max_table_rows:
         raise ArgumentError("page_size", f"page_size is {request.page_size}; it must be 0 to {limits.max_table_rows}.")
@@ -48,7 +48,7 @@ def page(
     total = max((_rows(reader, entry.tables[table]) for table in wanted), default=0)
     pager = Pager(reader.manifest.generation, f"results/{request.name}/{'/'.join(wanted)}")
     found = pager.page(request.page_token, request.page_size, total, bounds)
-    result = stored.load_rows(reader, request.name, wanted, found.start, found.stop)
+    result = stored_results.load_rows(reader, request.name, wanted, found.start, found.stop)
     most = tables.fitting(result, limits)
     if found.stop - found.start > most:
         found = Page(found.start, found.start + most, total)
@@ -58,7 +58,7 @@ def page(
         result=tables.encoded(result),
         total=total,
         next_page_token=pager.token_after(found),
-        out_of_date=stored.out_of_date(reader.manifest, request.name),
+        out_of_date=stored_results.out_of_date(reader.manifest, request.name),
     )
 
 

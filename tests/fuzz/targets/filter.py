@@ -17,7 +17,7 @@ from tests.fuzz.targets.toys import toy
 
 from lookalike.v1 import filter_pb2
 from lookalike_indexer.attributes.attach import attach
-from lookalike_indexer.attributes.table import Wanted
+from lookalike_indexer.attributes.table import TableColumns
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
@@ -26,8 +26,8 @@ from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.filters.text import parse
-from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import MOST_BYTES, Bound, Compare, Filter, In, canonical, leaves
+from lookalike_indexer.filters.write_text import as_text
 from lookalike_indexer.progress import Silent
 from lookalike_server.filters.reading import read
 
@@ -55,7 +55,7 @@ def _columns() -> FilterColumns:
     path = Path(tempfile.mkdtemp(prefix="fuzz-filter-")) / "shots.parquet"
     pq.write_table(table, path)
     latest = generations.require_latest(reader.storage)
-    draft, _ = attach(reader.storage, latest, path, "shots", Wanted("file"), Silent())
+    draft, _ = attach(reader.storage, latest, path, "shots", TableColumns("file"), Silent())
     generations.publish(reader.storage, draft)
     return FilterColumns(CollectionReader.open(str(toy())))
 
@@ -69,7 +69,7 @@ def target(data: bytes) -> None:
         return
     other = canonical(tree)
     assert canonical(other) == other
-    words = told(tree)
+    words = as_text(tree)
     if len(words.encode(errors="replace")) <= MOST_BYTES // 2 and _is_plain(tree):
         # What was a tree may have too many levels as a text.
         with contextlib.suppress(FilterError):

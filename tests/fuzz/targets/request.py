@@ -19,11 +19,11 @@ from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, types_pb2
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.embedded import Embedded
+from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.decode import decode
-from lookalike_indexer.images.thumbnail_pool import Made
+from lookalike_indexer.images.thumbnail_pool import ThumbnailResult
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.thread_budget import ThreadBudget
@@ -46,7 +46,7 @@ class _Network:
     def __init__(self, fingerprint: str, dim: int) -> None:
         self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> Embedded:
+    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
         failed = {}
         for position, file in enumerate(files):
             try:
@@ -56,7 +56,7 @@ class _Network:
                 )
             except DecodeError as error:
                 failed[position] = str(error)
-        return Embedded(np.ones((len(files), self._dim), np.float32), failed=failed)
+        return EmbeddingResult(np.ones((len(files), self._dim), np.float32), failed=failed)
 
     def close(self) -> None:
         pass
@@ -65,9 +65,9 @@ class _Network:
 class _Drawn:
     """Stands for the processes that make thumbnails."""
 
-    def make(self, uri: str, size: int) -> Future[Made]:
-        done: Future[Made] = Future()
-        done.set_result(Made(b"\xff\xd8\xff"))
+    def make(self, uri: str, size: int) -> Future[ThumbnailResult]:
+        done: Future[ThumbnailResult] = Future()
+        done.set_result(ThumbnailResult(b"\xff\xd8\xff"))
         return done
 
     def close(self) -> None:

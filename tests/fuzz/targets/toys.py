@@ -15,7 +15,7 @@ from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
 
@@ -31,7 +31,7 @@ def toy() -> Path:
     draft = _with_predictions(made, draft)
     generations.publish(made.storage, draft)
     view = View(CollectionReader.open(str(made.root)))
-    stored.keep(view.reader, "first", class_matrix(view, "tiny/k3"))
+    stored_results.keep(view.reader, "first", class_matrix(view, "tiny/k3"))
     return made.root
 
 

@@ -24,7 +24,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 SHOTS = """file,price,taken,camera,sharp,split,tags
 00010.jpg,12.5,2026-01-02,Canon,true,train,"[""sale"",""new""]"

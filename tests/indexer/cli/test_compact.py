@@ -24,7 +24,7 @@ from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.schema import COMPUTE
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.experiments.stored import out_of_date
+from lookalike_indexer.experiments.stored_results import out_of_date
 from lookalike_indexer.indexing.files import read_index
 
 MODEL = "squeezenet1_1"

@@ -16,7 +16,7 @@ from lookalike_indexer.cli.compare import compare
 from lookalike_indexer.cli.dendrogram import dendrogram
 from lookalike_indexer.cli.map2d import categories, map2d
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.view import View
 
 COMMANDS = {"classes": classes, "choose-k": choose_k, "dendrogram": dendrogram, "compare": compare, "map": map2d}
@@ -60,7 +60,7 @@ def test_a_number_of_clusters_is_recommended(root: str, tmp_path: Path):
     assert told.exit_code == 0, told.output
     assert "3 clusters of tiny are recommended" in told.output
     assert [line[0] for line in rows(told.output) if line and line[0].isdecimal()][-5:] == ["2", "3", "4", "5", "6"]
-    assert stored.load(CollectionReader.open(root), "choose_k/k").figures["recommended"] == 3
+    assert stored_results.load(CollectionReader.open(root), "choose_k/k").figures["recommended"] == 3
     assert (tmp_path / "out" / "choose-k.png").stat().st_size > 5000
 
 
@@ -77,7 +77,7 @@ def test_a_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
     told = run(root, "compare", "--strategies", "kmeans,bisecting", "--keep", "c", "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
     assert ["seconds", "MiB"] in [line[-2:] for line in rows(told.output)]
-    kept = stored.load(CollectionReader.open(root), "compare/c")
+    kept = stored_results.load(CollectionReader.open(root), "compare/c")
     assert list(kept.tables) == ["scores"]
     assert kept.tables["scores"].column("ari").to_pylist() == [1.0, 1.0, 1.0]
     assert kept.tables["scores"].column("stored").to_pylist() == ["", "", "tiny/made"]
@@ -94,7 +94,7 @@ def test_a_map_is_stored_and_drawn(root: str, tmp_path: Path):
     assert told.exit_code == 0, told.output
     assert "Kept as map/tiny-pca in generation" in told.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"map-pca.png", "map-pca-thumbnails.png"}
-    kept = stored.load(CollectionReader.open(root), "map/tiny-pca").tables["map"]
+    kept = stored_results.load(CollectionReader.open(root), "map/tiny-pca").tables["map"]
     data = json.loads(run(root, "map", "--json", "--keep", "again").stdout)
     assert data["tables"]["map"] == kept.to_pylist()
     assert kept.num_rows == 24

@@ -16,7 +16,7 @@ from lookalike_indexer.cli.graph import graph
 from lookalike_indexer.cli.leaks import leaks
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.parts import read_part, write_part
-from lookalike_indexer.experiments.stored import out_of_date
+from lookalike_indexer.experiments.stored_results import out_of_date
 
 # Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 stand alone.
 ANGLES = np.deg2rad([0, 2, 4, 40, 41, 80, 110, 150])

@@ -14,9 +14,9 @@ from lookalike_indexer.cli.evolution import evolution
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.progress import Silent
 
 HUES = {"red": 0, "green": 85, "blue": 170}
@@ -81,7 +81,7 @@ def test_checkpoints_are_embedded_clustered_followed_drawn_and_kept(folder: Path
     assert all(line["purity"] >= 1 / 3 for line in steps)
     with Image.open(tmp_path / "evolution.png") as chart:
         assert chart.width > 800
-    kept = stored.load(CollectionReader.open(str(folder / "collection")), "evolution/run1")
+    kept = stored_results.load(CollectionReader.open(str(folder / "collection")), "evolution/run1")
     assert kept.tables["images"].to_pylist() == found["tables"]["images"]
 
     # They are there now: the same is told without them, and one image is followed.

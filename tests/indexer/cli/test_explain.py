@@ -9,12 +9,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.explain import explain
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.progress import Silent
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from lookalike_indexer.cli.graph import graph
 from lookalike_indexer.cli.label_issues import label_issues
 from lookalike_indexer.collection import generations
-from lookalike_indexer.experiments.stored import out_of_date
+from lookalike_indexer.experiments.stored_results import out_of_date
 
 NAMES = ["ant", "bee", "cat", "dog"]
 FLIPPED = {3: "bee", 50: "ant", 77: "dog", 120: "cat"}

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 from lookalike_indexer.cli.matrix import matrix
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
 
@@ -36,7 +36,7 @@ def test_machines_and_the_collection_have_the_same_numbers(root: str):
     assert told.exit_code == 0, told.output
     data = json.loads(told.stdout)
     reader = CollectionReader.open(root)
-    kept, made = stored.load(reader, "class_matrix/today"), class_matrix(View(reader))
+    kept, made = stored_results.load(reader, "class_matrix/today"), class_matrix(View(reader))
     assert data["figures"] == dict(kept.figures) == dict(made.figures)
     assert data["tables"]["counts"] == kept.tables["counts"].to_pylist() == made.tables["counts"].to_pylist()
     assert "Kept as class_matrix/today in generation 3." in told.stderr

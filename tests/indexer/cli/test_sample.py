@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from lookalike_indexer.cli.sample import sample
 from lookalike_indexer.collection import generations
-from lookalike_indexer.experiments.stored import out_of_date
+from lookalike_indexer.experiments.stored_results import out_of_date
 
 # On a circle, in degrees: the mean lies at 20, then 160 is farthest, then -60, then 90.
 ANGLES = [20, 22, 24, 160, -60, 90, 18, 16]

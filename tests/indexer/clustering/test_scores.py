@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from lookalike_indexer.clustering.bfloat16 import Bfloat16Scores
+from lookalike_indexer.clustering.centroid_sums import IncrementalSums
 from lookalike_indexer.clustering.int8 import Int8Scores
-from lookalike_indexer.clustering.sums import Followed
 
 WAYS = {"int8": Int8Scores, "bfloat16": lambda vectors: Bfloat16Scores(vectors, torch.device("cpu"))}
 
@@ -23,20 +23,20 @@ def exact(vectors: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
-def test_two_scores_are_apart_as_in_truth_but_for_their_doubt(way, scale):
+def test_two_scores_are_apart_as_in_truth_up_to_the_error_bound(way, scale):
     vectors, centroids = embeddings(700, 1) * scale, embeddings(40, 2) * scale
     scores = WAYS[way](vectors)
-    scores.aim(centroids, centroids.square().sum(dim=1))
-    found, truth = scores.of(100, 700), exact(vectors[100:], centroids)
+    scores.set_centroids(centroids, centroids.square().sum(dim=1))
+    found, truth = scores.between(100, 700), exact(vectors[100:], centroids)
     best, candidates = found.topk(2, dim=1, largest=False)
-    doubt = scores.doubt(100, best, candidates)
+    error = scores.gap_error(100, best, candidates)
     true = truth.gather(1, candidates)
     wrong = ((best[:, 1] - best[:, 0]) - (true[:, 1] - true[:, 0])).abs()
     # A deviation of four, and no so wide a margin that everything would be looked at again.
-    assert (wrong <= doubt).float().mean() > 0.999
+    assert (wrong <= error).float().mean() > 0.999
     spread = (truth - truth.mean(dim=1, keepdim=True)).abs().mean()
-    assert doubt.mean() < 0.5 * spread
-    assert wrong.mean() > doubt.mean() / 1000
+    assert error.mean() < 0.5 * spread
+    assert wrong.mean() > error.mean() / 1000
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -44,14 +44,14 @@ def test_vectors_and_centroids_of_nothing_but_zeros_have_scores(way):
     vectors = torch.zeros((5, 512))
     scores = WAYS[way](vectors)
     centroids = torch.cat([torch.zeros((1, 512)), embeddings(2, 3)])
-    scores.aim(centroids, centroids.square().sum(dim=1))
-    np.testing.assert_allclose(scores.of(0, 5), np.tile([0, 0.5, 0.5], (5, 1)), atol=2e-3)
+    scores.set_centroids(centroids, centroids.square().sum(dim=1))
+    np.testing.assert_allclose(scores.between(0, 5), np.tile([0, 0.5, 0.5], (5, 1)), atol=2e-3)
 
 
 def test_sums_follow_what_moves():
     random = np.random.default_rng(4)
     vectors = torch.from_numpy(random.standard_normal((300, 16)).astype(np.float32))
-    sums = Followed(300)
+    sums = IncrementalSums(300)
     for _ in range(4):
         nearest = torch.from_numpy(random.integers(0, 7, 300))
         sums.begin(torch.zeros((7, 16)))

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from lookalike_indexer.cli.cluster import cluster as command
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.clustering.strategies import MOST_PAIRED, check_paired
 from lookalike_indexer.clustering.whitening import fit_whitening
 from lookalike_indexer.collection import generations
@@ -28,7 +28,7 @@ from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.renew import renew
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 
 def run(*arguments):

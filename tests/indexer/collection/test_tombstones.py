@@ -7,19 +7,19 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations, tombstones
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import CollectionLockedError
+from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
-from lookalike_indexer.graph.stage import run_graph
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 # Ids are 3 * row + 1, see the fixture.
 DELETED = [4, 7, 31, 58]

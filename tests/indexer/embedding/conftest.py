@@ -15,8 +15,8 @@ from PIL import Image
 
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import EmbedReport, run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import EmbedReport, run_embed
 from lookalike_indexer.progress import Silent
 
 Embed = Callable[..., EmbedReport]

@@ -24,7 +24,7 @@ from lookalike_indexer.errors import MismatchError, UsageError, WeightsError
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 MODEL = "squeezenet1_1"
 SECOND = {"name": "second"}
@@ -161,7 +161,7 @@ def test_a_retry_that_is_killed_goes_on_where_it_stopped(embed, reader, photos, 
     source.write_text("\n".join(f"{'ab'[number % 2]}/{number:02d}.png" for number in range(20)))
     embed(source=str(source))
     shutil.move(photos.parent / "away", photos / "b")
-    from lookalike_indexer.embedding.stage import run_embed
+    from lookalike_indexer.embedding.embed_stage import run_embed
 
     # Everything is written, and nothing published.
     wanted = dataclasses.replace(settings, source=str(source))

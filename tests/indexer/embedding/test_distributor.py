@@ -17,10 +17,10 @@ from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.distributor import distribute
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.inventory import Inventory
 from lookalike_indexer.embedding.resolve import load, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.errors import DeviceError, MismatchError
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.progress import Silent
@@ -65,7 +65,7 @@ def test_processes_end_with_the_one_that_started_them(tmp_path: Path, photos: Pa
 import sys
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.progress import Silent
 if __name__ == "__main__":
     settings = EmbedSettings(sys.argv[1], model="squeezenet1_1", weights="untrained", devices=("cpu", "cpu"))

@@ -15,13 +15,13 @@ from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.removal import Unwanted, remove
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.stage import run_embed
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.open import open_source
 from lookalike_indexer.sources.relocate import relocate
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 MODEL = "squeezenet1_1"
 

@@ -11,8 +11,8 @@ import pytest
 
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.progress import Silent
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.experiments.choose_k import choose_k
 from lookalike_indexer.experiments.classes import class_accuracies
 from lookalike_indexer.experiments.compare import compare

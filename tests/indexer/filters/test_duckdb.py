@@ -16,7 +16,6 @@ from tests.indexer.filters.conftest import TAGS, TEXTS
 from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.text import parse
-from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import (
     OPERATORS,
     All,
@@ -33,6 +32,7 @@ from lookalike_indexer.filters.tree import (
     Some,
     canonical,
 )
+from lookalike_indexer.filters.write_text import as_text
 
 # DuckDB compares integers with floats as floats, which are exact up to here.
 INTEGERS = [-(2**63), -4, -3, 0, 1, 2, 3, 2**53, 2**63 - 1]
@@ -178,14 +178,14 @@ def test_a_filter_finds_what_duckdb_finds(shop, duck, tree):
     expected = duck(sql(tree))
     assert np.array_equal(ours(shop, tree), expected), sql(tree)
     # In other words: as text, and in another order.
-    assert np.array_equal(ours(shop, parse(told(tree))), expected), told(tree)
+    assert np.array_equal(ours(shop, parse(as_text(tree))), expected), as_text(tree)
     assert np.array_equal(ours(shop, canonical(tree)), expected)
 
 
 @settings(max_examples=200)
 @given(tree=TREES)
 def test_what_is_told_of_a_tree_is_read_as_the_same(tree):
-    assert canonical(parse(told(tree))) == canonical(split(tree))
+    assert canonical(parse(as_text(tree))) == canonical(split(tree))
     assert canonical(canonical(tree)) == canonical(tree)
 
 
@@ -237,8 +237,8 @@ def test_words(shop, duck):
 def test_lists_and_sets_without_anything(shop):
     nothing, everything = partial(ours, shop, Some(())), partial(ours, shop, All(()))
     assert (nothing().sum(), everything().sum()) == (0, 300)
-    assert ours(shop, In("label", ())).sum() == ours(shop, parse(told(Some(())))).sum() == 0
-    assert ours(shop, parse(told(All(())))).all()
+    assert ours(shop, In("label", ())).sum() == ours(shop, parse(as_text(Some(())))).sum() == 0
+    assert ours(shop, parse(as_text(All(())))).all()
 
 
 def test_the_values_of_columns_are_what_was_attached(shop):

@@ -13,7 +13,7 @@ from lookalike_indexer.cli.map2d import map2d as map_command
 from lookalike_indexer.cli.matrix import matrix
 from lookalike_indexer.cli.oddballs import oddballs as oddballs_command
 from lookalike_indexer.collection import generations
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.oddballs import oddballs
@@ -72,19 +72,19 @@ def test_a_map_has_those_that_match_where_they_are_among_all(shop):
 def test_commands_take_a_filter(shop):
     root = str(shop.storage.root)
 
-    def told(command, *options):
+    def as_text(command, *options):
         done = CliRunner().invoke(command, ["--collection", root, "--where", WHERE, "--json", *options])
         assert done.exit_code == 0, done.output
         return json.loads(done.stdout)
 
-    assert told(matrix)["settings"]["where"] == WHERE
-    assert told(oddballs_command)["settings"]["where"] == WHERE
+    assert as_text(matrix)["settings"]["where"] == WHERE
+    assert as_text(oddballs_command)["settings"]["where"] == WHERE
     before = generations.require_latest(shop.storage)
-    assert len(told(map_command)["tables"]["map"]) == matching(shop).sum()
+    assert len(as_text(map_command)["tables"]["map"]) == matching(shop).sum()
     # A map of some is not stored in the place of that of all.
     assert generations.require_latest(shop.storage) == before
-    told(matrix, "--keep", "some")
-    assert not stored.out_of_date(generations.require_latest(shop.storage), "class_matrix/some")
+    as_text(matrix, "--keep", "some")
+    assert not stored_results.out_of_date(generations.require_latest(shop.storage), "class_matrix/some")
     done = CliRunner().invoke(matrix, ["--collection", root, "--where", "prize < 3"])
     assert done.exit_code == 2
     assert "There is no column 'prize'" in done.output

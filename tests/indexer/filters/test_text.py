@@ -8,8 +8,8 @@ from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.text import parse
-from lookalike_indexer.filters.told import told
 from lookalike_indexer.filters.tree import All, Compare, In, Not, Some
+from lookalike_indexer.filters.write_text import as_text
 
 
 def test_and_binds_tighter_than_or():
@@ -120,8 +120,8 @@ def test_a_probability_without_a_model_is_of_the_one_that_the_filter_names(shop,
     publish_model(shop.storage, "second", [[1, 2]] * 300)
     columns = FilterColumns(CollectionReader.open(str(shop.storage.root)))
     tree = meant(parse("predicted('second') = 'class 1' and probability > 0.3"), columns)
-    assert told(tree) == "predicted('second') = 'class 1' and probability('second') > 0.3"
-    assert told(meant(parse("probability > 0.3"), columns)) == "probability('tiny') > 0.3"
+    assert as_text(tree) == "predicted('second') = 'class 1' and probability('second') > 0.3"
+    assert as_text(meant(parse("probability > 0.3"), columns)) == "probability('tiny') > 0.3"
     with pytest.raises(FilterError, match="several models, second, tiny; say which one is meant"):
         meant(parse("predicted('second') = 'a' or predicted('tiny') = 'b' or probability > 0.5"), columns)
 
@@ -141,4 +141,4 @@ def test_a_model_without_predictions_is_told(make_collection):
 
 
 def test_a_plan_tells_the_first_values_of_a_long_list():
-    assert told(parse("a in (1, 2, 3, 4)"), most=2) == "a in (1, 2, and 2 more)"
+    assert as_text(parse("a in (1, 2, 3, 4)"), most=2) == "a in (1, 2, and 2 more)"

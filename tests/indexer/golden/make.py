@@ -19,7 +19,7 @@ from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
 
 # Named in the collection; the tests do without it.
 PICTURES = Path("/tmp/lookalike-golden/pictures")

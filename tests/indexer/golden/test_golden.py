@@ -16,12 +16,12 @@ from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.manifest import FORMAT
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.experiments.stored import load
+from lookalike_indexer.experiments.stored_results import load
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 FORMATS = sorted(Path(__file__).parent.glob("format-*"))
 

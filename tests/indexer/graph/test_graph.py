@@ -15,12 +15,12 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.graph import groups, stage
+from lookalike_indexer.graph import graph_stage, groups
 from lookalike_indexer.graph.lists import Neighbors, merged
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.compact import compact
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 
 def stored(storage):
@@ -89,9 +89,11 @@ def test_a_grown_collection_gets_the_bytes_of_a_new_graph(
     graphed(grown, "-k", 4)
     grow_collection(grown, vectors[120:])
     compared = []
-    usual = stage.Comparison
+    usual = graph_stage.Comparison
     monkeypatch.setattr(
-        stage, "Comparison", lambda reader, paths, metric: compared.append(len(paths)) or usual(reader, paths, metric)
+        graph_stage,
+        "Comparison",
+        lambda reader, paths, metric: compared.append(len(paths)) or usual(reader, paths, metric),
     )
     told = graphed(grown, "-k", 4)
     assert compared == [1, 4]
@@ -108,7 +110,7 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, clus
     killed, whole = (make_collection(vectors, part_rows=40, name=name) for name in ("killed", "whole"))
     graphed(whole, "-k", 4)
     monkeypatch.setattr(groups, "_HELD", 1)
-    usual, count = stage.write_neighbors, []
+    usual, count = graph_stage.write_neighbors, []
 
     def dies(*arguments):
         count.append(1)
@@ -116,11 +118,11 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, clus
             raise KeyboardInterrupt
         usual(*arguments)
 
-    monkeypatch.setattr(stage, "write_neighbors", dies)
+    monkeypatch.setattr(graph_stage, "write_neighbors", dies)
     assert CliRunner().invoke(graph, [str(killed.root), "-k", "4"]).exit_code == 1
     assert generations.numbers(killed) == [1]
     assert len(written(killed)) == 2
-    monkeypatch.setattr(stage, "write_neighbors", usual)
+    monkeypatch.setattr(graph_stage, "write_neighbors", usual)
     assert graphed(killed, "-k", 4)["reused_parts"] == 2
     assert written(killed) == written(whole)
 
@@ -183,7 +185,7 @@ def test_mistakes_are_one_sentence(make_collection, graphed, options, code, mess
 
 
 def test_a_large_space_without_an_index_needs_a_decision(make_collection, graphed, monkeypatch):
-    monkeypatch.setattr(stage, "_FEW", 3)
+    monkeypatch.setattr(graph_stage, "_FEW", 3)
     said = graphed(make_collection(np.eye(4, dtype=np.float32)), code=1)
     assert "has 4 images and no index; build one with: lookalike build" in said
     assert "or give --exact." in said

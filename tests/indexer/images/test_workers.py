@@ -19,7 +19,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.images import workers
-from lookalike_indexer.images.prepare import Asked, Expected, Prepared, Rejected
+from lookalike_indexer.images.prepare import Expected, ImageRequest, Prepared, Rejected
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 
 
@@ -77,7 +77,7 @@ def test_large_images_that_are_given_as_bytes_wait_in_smaller_numbers(
     monkeypatch.setattr(workers, "BYTES_AHEAD", 5 * len(data))
     taken = 0
 
-    def counted() -> Iterator[tuple[int, Asked]]:
+    def counted() -> Iterator[tuple[int, ImageRequest]]:
         nonlocal taken
         for number in range(40):
             taken += 1

@@ -17,13 +17,13 @@ from lookalike_indexer.cli.remove import remove
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.stored import stored_module
+from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import WeightsError
-from lookalike_indexer.imported import stage
+from lookalike_indexer.imported import import_stage
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def run(*arguments, code=0):
 
 
 def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatch):
-    monkeypatch.setattr(stage, "_PART", 4)
+    monkeypatch.setattr(import_stage, "_PART", 4)
     root = files / "made"
     told = run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--metric", "l2",
                "--collection", root)  # fmt: skip

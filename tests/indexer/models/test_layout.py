@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchvision
 
-from lookalike_indexer.models.layout import channel_axes, shapes
+from lookalike_indexer.models.channel_axis import channel_axes, shapes
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 
 

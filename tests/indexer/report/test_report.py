@@ -11,7 +11,7 @@ from lookalike_indexer.cli.report import report
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.report.context import Asked, Context
+from lookalike_indexer.report.context import Context, Examples
 from lookalike_indexer.report.of_images import explained
 from lookalike_indexer.report.of_spaces import number_of_clusters
 from lookalike_indexer.report.page import page
@@ -125,7 +125,7 @@ def test_a_wrong_example_is_refused_at_once(labelled: str, tmp_path: Path, optio
 
 
 def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str):
-    context = Context(View(CollectionReader.open(weightless)), Asked())
+    context = Context(View(CollectionReader.open(weightless)), Examples())
     [tree] = number_of_clusters(context).left_out
     assert tree.startswith("Not drawn, the tree of the classes that the model sees (lookalike dendrogram): ")
     assert "sees too few classes in the images, 1" in tree

@@ -12,23 +12,23 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import run_embed
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.report import Report
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 Make = Callable[[Storage], None]
 # Embedding again takes seconds, and most tests are about something else.

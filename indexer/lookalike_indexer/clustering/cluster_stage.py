@@ -16,7 +16,7 @@ from lookalike_indexer.clustering.choice import choose_clusters, choose_name, ch
 from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import check_paired
-from lookalike_indexer.clustering.training import Found, find, sample_size
+from lookalike_indexer.clustering.training import TrainedClustering, find_centroids, sample_size
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
@@ -151,7 +151,7 @@ def _found(
     whitening: str,
     settings: ClusterSettings,
     progress: Progress,
-) -> Found:
+) -> TrainedClustering:
     """The centroids, and the whitening if there is one, that an earlier run wrote, or new ones."""
     storage = reader.storage
     # The whitening is written before the centroids, which belong to it.
@@ -159,11 +159,11 @@ def _found(
         rows = reader.space(space)[1].rows
         # In ascending order the sample of a small space is the space itself.
         chosen = np.sort(choose_rows(rows, sample_size(rows, k, settings), settings.seed))
-        found = find(read_rows(reader, space, chosen, settings.metric, progress), k, settings, progress)
+        found = find_centroids(read_rows(reader, space, chosen, settings.metric, progress), k, settings, progress)
         if found.whitening is not None:
             tables.write_whitening(storage, whitening, found.whitening)
         tables.write_centroids(storage, centroids, found.trained)
-    return Found(
+    return TrainedClustering(
         tables.read_centroids(storage, centroids), tables.read_whitening(storage, whitening) if whitening else None
     )
 

@@ -1,4 +1,4 @@
-"""What came of embedding some pictures. Apart from the embedder, so that whoever asks for it needs no torch."""
+"""Result of embedding a batch of pictures. Apart from the embedder, so that whoever asks for it needs no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingResult:
     """Embeddings, float32 of shape (n, dim); the seconds that decoding took and those of the network.
 
     `failed` has the reason of each picture that cannot be decoded, by its
@@ -22,13 +22,13 @@ class Embedded:
     network_s: float = 0.0
     failed: Mapping[int, str] = field(default_factory=dict)
 
-    def rows(self, start: int, stop: int) -> Embedded:
+    def rows(self, start: int, stop: int) -> EmbeddingResult:
         """Some of the embeddings; the times stay those of all, because they were made together."""
         failed = {place - start: reason for place, reason in self.failed.items() if start <= place < stop}
-        return Embedded(self.vectors[start:stop], self.decode_s, self.network_s, failed)
+        return EmbeddingResult(self.vectors[start:stop], self.decode_s, self.network_s, failed)
 
     @classmethod
-    def joined(cls, parts: Sequence[Embedded]) -> Embedded:
+    def joined(cls, parts: Sequence[EmbeddingResult]) -> EmbeddingResult:
         """The embeddings of all parts, one after another, and the times that they took together."""
         failed: dict[int, str] = {}
         start = 0

@@ -3,12 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.experiments import stored
+from lookalike_indexer.experiments import stored_results
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.mistakes import mistakes
@@ -32,13 +32,13 @@ def storage(make_collection, publish_model, clustered) -> Storage:
     publish_model(storage, "tiny", [[0, 1]] * 12)
     cluster(storage, 3, "three")
     for result in (map2d(view_of(storage)), class_matrix(view_of(storage), "tiny/three"), mistakes(view_of(storage))):
-        stored.keep(CollectionReader.open(str(storage.root)), "kept", result)
+        stored_results.keep(CollectionReader.open(str(storage.root)), "kept", result)
     return storage
 
 
 def out_of_date(storage: Storage) -> dict[str, bool]:
     manifest = generations.require_latest(storage)
-    return {name: stored.out_of_date(manifest, name) for name in manifest.results}
+    return {name: stored_results.out_of_date(manifest, name) for name in manifest.results}
 
 
 def test_a_further_clustering_makes_nothing_out_of_date_that_did_not_read_it(storage):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-class Afresh:
+class FullSums:
     """Adds up all vectors in each iteration: for GPUs, whose memory is fast."""
 
     total: Tensor
@@ -22,7 +22,7 @@ class Afresh:
         self.total += torch.segment_reduce(in_order, "sum", lengths=counted, axis=0, initial=0.0, unsafe=True)
 
 
-class Followed:
+class IncrementalSums:
     """Adds and takes away only what has moved since the last iteration, which soon is one vector in twenty.
 
     In float64, so that what was added and taken away many times leaves nothing behind that would matter.

@@ -11,8 +11,8 @@ import pytest
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.choice import choose_restarts
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError, NotBuiltError, NotFoundError, UsageError

@@ -28,7 +28,7 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _TAKEN = frozenset({*WORDS, *FUNCTIONS, "date", "timestamp"})
 
 
-def told(tree: Filter, most: int | None = None) -> str:
+def as_text(tree: Filter, most: int | None = None) -> str:
     """The text of a filter; of each list the first `most` values, all when None."""
     return _Teller(most).of(tree, within=False)
 

@@ -17,12 +17,12 @@ from lookalike_indexer.embedding.classes import kind_of
 from lookalike_indexer.embedding.defaults import settled
 from lookalike_indexer.embedding.distributor import distribute
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
+from lookalike_indexer.embedding.part_store import PartStore, Written
 from lookalike_indexer.embedding.plan import ModelPlan
 from lookalike_indexer.embedding.relabel import relabel, relabel_in_place
 from lookalike_indexer.embedding.resolve import Resolved, check_options, load, nothing_readable, resolve
 from lookalike_indexer.embedding.runner import run_parts
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.store import PartStore, Written
 from lookalike_indexer.images.workers import PoolSettings
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.sources.labels import Labels

@@ -11,11 +11,11 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, IndexerError, NotBuiltError, NotFoundError, UsageError
-from lookalike_indexer.indexing import stage
+from lookalike_indexer.indexing import build_stage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.params import ladder_at, nprobe_for_k, search_parameters
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
@@ -51,7 +51,7 @@ def test_the_ladders_are_the_recall_at_each_k_of_held_back_images(make_collectio
     reader, report = build(storage, index=index, nlist=None if index == "hnsw" else 16)
     assert {point.k for point in report.entry.recall} == {1, 10, 100, 1024}
     loaded = read_index(reader, report.entry)
-    _, query_rows = stage._split(1200, report.entry.trained_on, report.entry.seed)
+    _, query_rows = build_stage._split(1200, report.entry.trained_on, report.entry.seed)
     assert report.entry.recall_queries == len(query_rows) == 120
     for k, queries in ((1, 120), (10, 120), (100, 120), (1024, 50)):
         ladder = [point for point in report.entry.recall if point.k == k]
@@ -90,11 +90,11 @@ def test_an_index_whose_recall_was_measured_at_10_only_is_measured_again_and_kep
 
 
 def test_queries_are_not_among_the_training_vectors_where_there_are_enough():
-    train, queries = stage._split(1000, 900, 7)
+    train, queries = build_stage._split(1000, 900, 7)
     assert len(train) == 900
     assert len(queries) == 100
     assert not set(train) & set(queries)
-    train, queries = stage._split(1000, 1000, 7)
+    train, queries = build_stage._split(1000, 1000, 7)
     assert len(train) == 1000
     assert len(queries) == 100
 
