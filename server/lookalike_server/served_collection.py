@@ -17,8 +17,9 @@ from lookalike_server.common.collection_name import known_as
 from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.snapshot import Loader, Snapshot
 from lookalike_server.generation.verification import FileVerifier
+from lookalike_server.live.collection import LiveCollection
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
@@ -34,6 +35,7 @@ from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
+from lookalike_server.services.update import UpdateServicer
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +76,7 @@ class ServedCollection:
         self._weights = chosen.weights
         self._experiments_run = settings.experiments
         self._watch_s = settings.watch
+        self.live = LiveCollection(chosen.root, chosen.limits, writable=settings.writable)
         self.audit = shared.observatory.audit(self.name)
         self.loader = Loader(
             settings.placement,
@@ -103,15 +106,21 @@ class ServedCollection:
         """
         failed = snapshot = None
         try:
-            snapshot = await asyncio.to_thread(lambda: self.loader.load(CollectionReader.open(self._root)))
+            snapshot = await asyncio.to_thread(self._loaded)
         except Exception as error:
             if required:
                 raise
             failed = error
-        self.current = Current(snapshot)
+        self.current = Current()
+        self.live.serve(self.current)
+        if snapshot is not None:
+            async with self.live.adopting(snapshot) as view:
+                self.current.swap(view)
         self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._lane("embedding"))
         self.experiments = ExperimentQueue(self.experiment_runner, self.limits)
-        self.reloader = Reloader(self._root, self.loader, self.current, self.embed_queue, self._watch_s)
+        self.reloader = Reloader(
+            self._root, self.loader, self.current, self.embed_queue, self._watch_s, self.live.adopting
+        )
         if failed is not None:
             await self.reloader.note_failure(failed)
         return failed
@@ -126,12 +135,13 @@ class ServedCollection:
             "ClusterService": ClusterServicer(current, limits, resolver, workers),
             "CollectionService": CollectionServicer(current, limits, thumbnails, workers),
             "ExperimentService": ExperimentServicer(current, limits, experiments, workers),
-            "ServerService": ServerServicer(current, self.loader, self.embed_queue, self.reloader),
+            "UpdateService": UpdateServicer(current, limits, self.live, self.embed_queue, workers),
+            "ServerService": ServerServicer(current, self.loader, self.embed_queue, self.reloader, self.live),
         }
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
-        return [self.reloader.watch(), self._warm_up()]
+        return [self.reloader.watch(), self._warm_up(), self.live.follow()]
 
     @property
     def runs_experiments(self) -> bool:
@@ -163,8 +173,15 @@ class ServedCollection:
 
     async def close(self) -> None:
         """End the queues with their processes, and close what is loaded; the calls must have ended."""
+        await asyncio.to_thread(self.live.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self.embed_queue.close), asyncio.to_thread(self.experiments.close))
+
+    def _loaded(self) -> Snapshot:
+        """The newest generation; of a server that takes changes, once no other server of the collection does."""
+        reader = CollectionReader.open(self._root)
+        self.live.begin(reader.manifest.folded_through)
+        return self.loader.load(reader)
 
     def _lane(self, lane: str) -> Observe | None:
         return self._observatory.lane(lane, self.name)

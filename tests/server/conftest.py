@@ -29,6 +29,7 @@ from lookalike.v1 import (
     search_pb2_grpc,
     server_pb2_grpc,
     types_pb2,
+    update_pb2_grpc,
 )
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.attach import attach as attach_table
@@ -55,7 +56,7 @@ from lookalike_indexer.vectors.metric import faiss_metric, prepare
 from lookalike_server.app import App
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Listen, ServeSettings
-from lookalike_server.transport.access import ADMIN
+from lookalike_server.transport.access import ADMIN, WRITE
 
 PREPROCESSING = PreprocessingSpec(64, 64, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), "bilinear", True)
 MODEL = ModelSpec("squeezenet1_1", 1000, WeightsSpec("untrained", "7", "0" * 64), PREPROCESSING)
@@ -312,6 +313,7 @@ class Served:
         self.collection = collection_pb2_grpc.CollectionServiceStub(self.channel)
         self.experiment = experiment_pb2_grpc.ExperimentServiceStub(self.channel)
         self.server = server_pb2_grpc.ServerServiceStub(self.own)
+        self.update = update_pb2_grpc.UpdateServiceStub(self.own)
 
     async def neighbors(self, query: types_pb2.QueryBatch, k: int, **parameters: Any) -> search_pb2.SearchResponse:
         return await self.search.Search(search_pb2.SearchRequest(query=query, k=k, **parameters))
@@ -327,7 +329,7 @@ class AsLocalUser(grpc.aio.UnaryUnaryClientInterceptor):
         secret = local_secret.find(self._port)
         # gRPC itself gives bytes.
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
-        if secret is not None and not details.metadata and method in ADMIN:
+        if secret is not None and not details.metadata and method in ADMIN | WRITE:
             metadata = grpc.aio.Metadata(("authorization", f"Bearer {secret}"))
             details = grpc.aio.ClientCallDetails(
                 details.method, details.timeout, metadata, details.credentials, details.wait_for_ready

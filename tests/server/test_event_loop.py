@@ -19,7 +19,7 @@ import grpc
 import numpy as np
 import pytest
 
-from lookalike import wire
+from lookalike import local_secret, wire
 from lookalike.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -33,12 +33,16 @@ from lookalike.v1 import (
     server_pb2,
     server_pb2_grpc,
     types_pb2,
+    update_pb2,
+    update_pb2_grpc,
 )
 from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.transport.access import WRITE
 from lookalike_server.transport.service_table import SERVICES
 
 ROWS, DIM = 60_000, 64
 LIMITS = Limits()
+UPDATES = update_pb2.DESCRIPTOR.services_by_name["UpdateService"].full_name
 # What a step may take of the processor, in seconds.
 LONGEST_S = 0.02
 
@@ -155,12 +159,33 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "GetAttribution", "", experiment_pb2.GetAttributionRequest(image=image, model="tiny")
     yield "ListResults", "", experiment_pb2.ListResultsRequest()
     yield "GetResult", "tables", experiment_pb2.GetResultRequest(name="a/b", tables=["t" * 1000] * 1000)
+    long_keys = ["k" * 1000] * 1000
+    yield "Upsert", "vectors", upsert([f"{number:04d}" + "k" * 3000 for number in range(LIMITS.max_batch)])
+    yield (
+        "Upsert",
+        "62 MiB of pictures",
+        update_pb2.UpsertRequest(keys=[str(number) for number in range(LIMITS.max_batch)], images=pictures.images.data),
+    )
+    yield "Set", "long keys", update_pb2.SetRequest(keys=long_keys, label="x")
+    yield "Set", "keys", update_pb2.SetRequest(keys=[toy.key(one) for one in toy.ids[:1000]], label="x")
+    yield "Delete", "long keys", update_pb2.DeleteRequest(keys=long_keys)
+    yield "Delete", "a large filter", update_pb2.DeleteRequest(filter=some_ids)
+    yield "Search", "beside changes", search_pb2.SearchRequest(query=by_vectors(256), k=LIMITS.max_k, fields=every)
+    yield "ListImages", "beside changes", collection_pb2.ListImagesRequest(page_size=1000)
+    yield "ListClusters", "beside changes", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
+    yield "ListLabels", "beside changes", collection_pb2.ListLabelsRequest(page_size=1000)
     yield "GetServerInfo", "", server_pb2.GetServerInfoRequest()
     yield "Reload", "", server_pb2.ReloadRequest()
     yield "ListCollections", "", server_pb2.ListCollectionsRequest()
 
 
+def upsert(keys: list[str]) -> update_pb2.UpsertRequest:
+    vectors = by_vectors(len(keys)).vectors
+    return update_pb2.UpsertRequest(keys=keys, vectors=[update_pb2.SpaceVectors(vectors=vectors)])
+
+
 STUBS = (
+    update_pb2_grpc.UpdateServiceStub,
     search_pb2_grpc.SearchServiceStub,
     cluster_pb2_grpc.ClusterServiceStub,
     collection_pb2_grpc.CollectionServiceStub,
@@ -177,10 +202,10 @@ def methods(address: str) -> Iterator[dict[str, Any]]:
         yield {name: method for stub in STUBS for name, method in vars(stub(channel)).items()}
 
 
-def told(method: Any, request: Any) -> tuple[str, int]:
+def told(method: Any, request: Any, metadata: Any) -> tuple[str, int]:
     """How a call ended, and the bytes of its reply."""
     try:
-        return "OK", len(method(request, timeout=300).SerializeToString())
+        return "OK", len(method(request, timeout=300, metadata=metadata).SerializeToString())
     except grpc.RpcError as error:
         return f"{error.code().name}: {error.details()}", 0
 
@@ -234,15 +259,21 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
         return steps.longest
 
     async with serve(
-        toy, experiment_runner=ExperimentRunner(), open_embedder=lambda reader, space: make_embedder(toy), watch=3600
+        toy,
+        experiment_runner=ExperimentRunner(),
+        open_embedder=lambda reader, space: make_embedder(toy),
+        watch=3600,
+        writable=True,
     ) as served:
+        own = [("authorization", f"Bearer {local_secret.find(int(served.app.address.rpartition(':')[2]))}")]
         with methods(served.app.address) as by_name:
             assert by_name.keys() == {name for name, _, _ in requests}, f"a method of {SERVICES} is not asked"
             for name, what, request in requests:
                 # What is a step of ours is so each time; what fresh pages and caches cost is not.
                 for _ in range(4):
                     steps.clear()
-                    code, size = await asyncio.to_thread(told, by_name[name], request)
+                    metadata = own if f"/{UPDATES}/{name}" in WRITE else None
+                    code, size = await asyncio.to_thread(told, by_name[name], request, metadata)
                     longest, where = steps.longest, steps.what
                     # Copying a large message into and out of gRPC is gRPC's own, and nothing here can change it.
                     large = request.ByteSize() + size > MIB

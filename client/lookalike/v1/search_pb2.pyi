@@ -36,6 +36,7 @@ class SearchRequest(google.protobuf.message.Message):
     FEEDBACK_FIELD_NUMBER: builtins.int
     GROUPING_FIELD_NUMBER: builtins.int
     COLLECTION_FIELD_NUMBER: builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
     space: builtins.str
     """The embedding space; empty for the collection's default."""
     k: builtins.int
@@ -66,6 +67,10 @@ class SearchRequest(google.protobuf.message.Message):
     collection: builtins.str
     """The collection that is asked about, one of ListCollections; the server's
     only one, or the first, when empty.
+    """
+    after_sequence: builtins.int
+    """Only an answer that has the change of this number, of an UpdateService reply.
+    UNAVAILABLE: this server does not have it yet; ask again.
     """
     @property
     def query(self) -> lookalike.v1.types_pb2.QueryBatch:
@@ -105,9 +110,10 @@ class SearchRequest(google.protobuf.message.Message):
         feedback: global___Feedback | None = ...,
         grouping: global___Grouping | None = ...,
         collection: builtins.str = ...,
+        after_sequence: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "effort", b"effort", "exact", b"exact", "feedback", b"feedback", "fields", b"fields", "filter", b"filter", "grouping", b"grouping", "max_distance", b"max_distance", "nprobe", b"nprobe", "query", b"query", "recall", b"recall"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "collection", b"collection", "effort", b"effort", "exact", b"exact", "explain", b"explain", "feedback", b"feedback", "fields", b"fields", "filter", b"filter", "grouping", b"grouping", "include_self", b"include_self", "k", b"k", "max_distance", b"max_distance", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "after_sequence", b"after_sequence", "collection", b"collection", "effort", b"effort", "exact", b"exact", "explain", b"explain", "feedback", b"feedback", "fields", b"fields", "filter", b"filter", "grouping", b"grouping", "include_self", b"include_self", "k", b"k", "max_distance", b"max_distance", "nprobe", b"nprobe", "query", b"query", "recall", b"recall", "row_errors", b"row_errors", "space", b"space"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_max_distance", b"_max_distance"]) -> typing.Literal["max_distance"] | None: ...
     @typing.overload

@@ -200,6 +200,12 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     LIMITS_FIELD_NUMBER: builtins.int
     IMAGE_QUERIES_FIELD_NUMBER: builtins.int
     IMAGE_QUERY_PROBLEM_FIELD_NUMBER: builtins.int
+    WRITABLE_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    LIVE_ROWS_FIELD_NUMBER: builtins.int
+    DELETED_ROWS_FIELD_NUMBER: builtins.int
+    LAST_FOLD_US_FIELD_NUMBER: builtins.int
+    UPDATE_PROBLEM_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Lookalike's version."""
     collection: builtins.str
@@ -216,6 +222,20 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     """False when pictures cannot be embedded here; image_query_problem says why."""
     image_query_problem: builtins.str
     """Why pictures cannot be embedded; empty when they can."""
+    writable: builtins.bool
+    """Whether this server takes changes; see UpdateService."""
+    sequence: builtins.int
+    """The number of the last change that this server has."""
+    live_rows: builtins.int
+    """Images that were added since the generation was made, and are still there."""
+    deleted_rows: builtins.int
+    """Images that were deleted or replaced since the generation was made."""
+    last_fold_us: builtins.int
+    """When changes last became a generation, in microseconds since 1970 in UTC; 0
+    when they never have.
+    """
+    update_problem: builtins.str
+    """Why no change can be taken, or folded, now; empty when both can."""
     @property
     def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The devices in use, such as "cpu" or "cuda:0"."""
@@ -237,9 +257,15 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         limits: global___Limits | None = ...,
         image_queries: builtins.bool = ...,
         image_query_problem: builtins.str = ...,
+        writable: builtins.bool = ...,
+        sequence: builtins.int = ...,
+        live_rows: builtins.int = ...,
+        deleted_rows: builtins.int = ...,
+        last_fold_us: builtins.int = ...,
+        update_problem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "limits", b"limits", "placement", b"placement", "search_threads", b"search_threads", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deleted_rows", b"deleted_rows", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "last_fold_us", b"last_fold_us", "limits", b"limits", "live_rows", b"live_rows", "placement", b"placement", "search_threads", b"search_threads", "sequence", b"sequence", "update_problem", b"update_problem", "version", b"version", "writable", b"writable"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
 

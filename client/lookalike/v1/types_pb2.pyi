@@ -392,6 +392,7 @@ class Served(google.protobuf.message.Message):
     INDEX_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     PLAN_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     """The collection's name."""
     generation: builtins.int
@@ -416,6 +417,10 @@ class Served(google.protobuf.message.Message):
     """
     index: builtins.str
     """The name of the index that was searched; empty when none was."""
+    sequence: builtins.int
+    """The number of the last change that the reply has seen; see UpdateService. 0
+    for a collection that was never changed while it was served.
+    """
     @property
     def timings(self) -> global___Timings:
         """How long each step took."""
@@ -447,8 +452,9 @@ class Served(google.protobuf.message.Message):
         index: builtins.str = ...,
         notes: collections.abc.Iterable[builtins.str] | None = ...,
         plan: global___Plan | None = ...,
+        sequence: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["plan", b"plan", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "index", b"index", "notes", b"notes", "nprobe", b"nprobe", "plan", b"plan", "pretrained", b"pretrained", "space", b"space", "timings", b"timings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_size", b"batch_size", "collection", b"collection", "device", b"device", "expected_recall", b"expected_recall", "generation", b"generation", "index", b"index", "notes", b"notes", "nprobe", b"nprobe", "plan", b"plan", "pretrained", b"pretrained", "sequence", b"sequence", "space", b"space", "timings", b"timings"]) -> None: ...
 
 global___Served = Served

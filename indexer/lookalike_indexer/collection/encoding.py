@@ -32,7 +32,7 @@ _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
 _PAGES = "pages"
 # Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
-_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs", "tombstones")
+_ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs", "tombstones", "folded_through")
 
 # Gives the bytes of a list by its path.
 ReadList = Callable[[str], bytes]

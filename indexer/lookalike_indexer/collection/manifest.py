@@ -279,6 +279,7 @@ class Manifest:
     were decoded within. `tombstones` are the parts that name the deleted images, see tombstones.py.
     `left_out` counts the files of the source that no image was made of, by the
     reason. `default_space_is_set` says that a user asked for the default space.
+    `folded_through` is the sequence of the last change of the log that is in it; see `changelog.py`.
     """
 
     format: int
@@ -299,6 +300,7 @@ class Manifest:
     attributes: dict[str, AttributesEntry] = field(default_factory=dict)
     graphs: dict[str, GraphEntry] = field(default_factory=dict)
     tombstones: list[str] = field(default_factory=list)
+    folded_through: int = 0
 
     @property
     def needed_format(self) -> int:

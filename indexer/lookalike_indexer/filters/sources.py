@@ -145,7 +145,7 @@ class FilterColumns:
             return Numbers(kind, self.ids, None)
         if name in OF_IMAGES:
             column = self._reader.images([name]).column(name)
-            return _numbers(kind, column) if kind == "int64" else _coded(column, np.arange(len(self)), len(self))
+            return numbers(kind, column) if kind == "int64" else coded(column, np.arange(len(self)), len(self))
         return self._read_attribute(name, kind)
 
     def _read_attribute(self, name: str, kind: Kind) -> Column:
@@ -156,10 +156,10 @@ class FilterColumns:
         places = np.concatenate(rows) if rows else np.empty(0, np.int64)
         column = pa.chunked_array(pieces, None if pieces else pa.string())
         if kind == "string":
-            return _coded(column, places, len(self))
+            return coded(column, places, len(self))
         if kind == "list<string>":
-            return _postings(column, places, len(self))
-        return _numbers(kind, column, places, len(self))
+            return postings(column, places, len(self))
+        return numbers(kind, column, places, len(self))
 
     def _parts(self, entry: AttributesEntry, name: str) -> Iterator[tuple[Int64, pa.Array]]:
         """The ids and values of each part of an attribute table; texts as dictionaries, which take less."""
@@ -217,7 +217,8 @@ def _present(column: pa.ChunkedArray, rows: Int64, images: int) -> Bools | None:
     return present
 
 
-def _numbers(kind: Kind, column: pa.ChunkedArray, rows: Int64 | None = None, images: int = 0) -> Numbers:
+def numbers(kind: Kind, column: pa.ChunkedArray, rows: Int64 | None = None, images: int = 0) -> Numbers:
+    """A column of numbers, truth values or times; value i is of image `rows[i]` of so many, by default of image i."""
     dtypes: dict[str, Any] = {"bool": np.bool_, "float64": np.float64}
     if kind == "timestamp":
         column = column.cast(pa.timestamp("us")).cast(pa.int64())
@@ -230,7 +231,8 @@ def _numbers(kind: Kind, column: pa.ChunkedArray, rows: Int64 | None = None, ima
     return Numbers(kind, values, _present(column, rows, images))
 
 
-def _coded(column: pa.ChunkedArray, rows: Int64, images: int) -> Coded:
+def coded(column: pa.ChunkedArray, rows: Int64, images: int) -> Coded:
+    """A column of texts; value i is of image `rows[i]` of so many."""
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     joined = encoded.unify_dictionaries().combine_chunks()
     array = joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
@@ -241,7 +243,8 @@ def _coded(column: pa.ChunkedArray, rows: Int64, images: int) -> Coded:
     return Coded.of(places, texts)
 
 
-def _postings(column: pa.ChunkedArray, rows: Int64, images: int) -> Postings:
+def postings(column: pa.ChunkedArray, rows: Int64, images: int) -> Postings:
+    """A column of lists of texts; value i is of image `rows[i]` of so many."""
     lengths = np.zeros(images, np.int64)
     lengths[rows] = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     elements = pc.list_flatten(column).dictionary_encode().unify_dictionaries().combine_chunks()

@@ -31,12 +31,15 @@ def exact_search(
     k: int,
     metric: Metric,
     allowed: Sequence[Bools | None] | None = None,
+    *,
+    prepared: bool = False,
 ) -> tuple[Int64, Float32]:
     """The k nearest rows of each query: (rows int64, distances float32), both of shape (nq, k), nearest first.
 
     A block is the rows' numbers (n,), each number once among all blocks and in
     any order, and their vectors (n, dim), as `CollectionReader.stream` yields
-    them. Queries have shape (nq, dim). Neither need be prepared. Equal
+    them. Queries have shape (nq, dim). Neither need be prepared; `prepared` says that the
+    vectors of blocks are, which saves the time. Equal
     distances go by ascending row. Where there are fewer than k rows the rest
     is row -1 at distance infinity. `allowed` has for each query a boolean for
     each row number: only those may be found; None stands for all of them.
@@ -54,7 +57,7 @@ def exact_search(
     for numbers, vectors in blocks if filters is None else filters.reduced(blocks):
         if vectors.shape[1] != wanted.shape[1]:
             raise UsageError(f"The queries have {wanted.shape[1]} dimensions, the stored vectors {vectors.shape[1]}.")
-        rows = prepare(vectors, metric)
+        rows = vectors if prepared else prepare(vectors, metric)
         for some in _slices(len(wanted), len(rows)):
             banned = None if filters is None else filters.banned(some, numbers)
             limits = best.limits(some, metric)

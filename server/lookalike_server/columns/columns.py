@@ -54,6 +54,26 @@ class Columns:
         return len(self.ids)
 
     @property
+    def collection(self) -> str:
+        """The collection's name, as errors tell it."""
+        return self._collection
+
+    @property
+    def listed(self) -> Int64 | None:
+        """The rows of the images that are there; None where all are."""
+        return None
+
+    @property
+    def label_codes(self) -> tuple[Int32, list[str]]:
+        """The label of each row as its place among the labels, of which the last, "", stands for none."""
+        return self._labels, self._label_names
+
+    @property
+    def sides(self) -> tuple[Int32, Int32]:
+        """The widths and heights of all rows."""
+        return self._widths, self._heights
+
+    @property
     def label_count(self) -> int:
         return len(self._label_names) - 1
 
@@ -70,11 +90,23 @@ class Columns:
             raise NotFoundError(f"The collection {self._collection} has no image with id {missing}.")
         return rows
 
+    def id_rows(self, ids: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
+        """The row of each of some ids, and whether it is there."""
+        return self._rows_by_id.rows(ids)
+
+    def places(self, ids: Int64) -> Int64:
+        """The rows of ids of this collection, whether their images are still there or were deleted."""
+        return self.rows_of_ids(ids)
+
+    def row_of_key(self, key: str) -> int | None:
+        """The row of a key, or None."""
+        return self._by_key.row(key)
+
     def rows_of_keys(self, keys: Sequence[str]) -> Int64:
         """The rows of some keys; NotFoundError names the first that is not there."""
         rows = np.empty(len(keys), np.int64)
         for position, key in enumerate(keys):
-            row = self._by_key.row(key)
+            row = self.row_of_key(key)
             if row is None:
                 raise NotFoundError(
                     f"The collection {self._collection} has no image with key {key!r}; "

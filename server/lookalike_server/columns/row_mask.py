@@ -79,3 +79,7 @@ class RowMask:
             return known, True
         made = self._derived[owner] = make()
         return made, False
+
+
+class Remaining(RowMask):
+    """The rows whose images were not deleted, where no filter leaves out any other."""

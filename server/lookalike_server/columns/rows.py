@@ -11,7 +11,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors.exact import exact_search
-from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.columns.row_mask import Remaining
 from lookalike_server.columns.stored_vectors import StoredVectors
 
 # So many vectors of 2,048 dimensions take 64 MiB and a few milliseconds of a search. An index that lacks more has to
@@ -45,7 +45,7 @@ class Rows:
         self.indexed = len(indexed)
         live = reader.live(self.ids)
         # What every search may find; None where that is everything.
-        self.live = None if live.all() else RowMask(live)
+        self.live = None if live.all() else Remaining(live)
         # Mostly the images stand in the order of their ids, and then nothing is held.
         self._order = None if np.array_equal(self.ids, space_ids) else np.argsort(self.ids, kind="stable")
 
@@ -88,10 +88,12 @@ class Rows:
 class Beside:
     """A few vectors (n, dim) that no index holds, searched exactly; they are the rows from `first` on."""
 
-    def __init__(self, vectors: Float32, first: int, metric: Metric) -> None:
-        self._vectors = vectors
-        self._rows = np.arange(first, first + len(vectors), dtype=np.int64)
+    def __init__(self, vectors: Float32, first: int, metric: Metric, *, prepared: bool = False) -> None:
+        """`prepared`: the vectors are already as the metric compares them."""
+        self.vectors = vectors
+        self.rows = np.arange(first, first + len(vectors), dtype=np.int64)
         self._metric: Metric = metric
+        self._prepared = prepared
 
     def merged(
         self, queries: Float32, rows: Int64, distances: Float32, allowed: Sequence[Bools] | None = None
@@ -102,7 +104,14 @@ class Beside:
         (n, k) are what the index found, of what is `allowed`: a boolean for each row of the space, for each query.
         """
         k = rows.shape[1]
-        more = exact_search([(self._rows, self._vectors)], queries, min(k, len(self._rows)), self._metric, allowed)
+        more = exact_search(
+            [(self.rows, self.vectors)],
+            queries,
+            min(k, len(self.rows)),
+            self._metric,
+            allowed,
+            prepared=self._prepared,
+        )
         rows = np.concatenate([rows, more[0]], axis=1)
         distances = np.concatenate([distances, more[1]], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]

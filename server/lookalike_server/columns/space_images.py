@@ -43,6 +43,11 @@ class SpaceImages:
         else:
             self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
 
+    @property
+    def image_rows_held(self) -> Int64 | None:
+        """The rows of `Columns` of all rows of the space; None where they are the same."""
+        return self._rows
+
     def image_rows(self, rows: Int64) -> Int64:
         """The rows of `Columns` of some rows of the space."""
         return rows if self._rows is None else self._rows[rows]

@@ -26,6 +26,14 @@ class TextSizes:
         longest = np.partition(sizes, len(sizes) - most)[-most:] if len(sizes) > most else sizes
         self._sums: Int64 = np.concatenate([[0], np.cumsum(np.sort(longest)[::-1])]).astype(np.int64)
 
+    def with_more(self, images: int, longest: int) -> TextSizes:
+        """An upper bound for these texts and those of more images, of which the longest has so many bytes."""
+        found = TextSizes.__new__(TextSizes)
+        added = min(images, _MOST)
+        known = np.sort(np.concatenate([np.diff(self._sums), np.full(added, longest + 6, np.int64)]))[::-1]
+        found._sums = np.concatenate([[0], np.cumsum(known[:_MOST])]).astype(np.int64)
+        return found
+
     def of(self, images: int) -> int:
         """The most bytes that the texts of so many different images take."""
         known = len(self._sums) - 1

@@ -100,6 +100,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Run experiments for callers, in a process of their own. Stored results are answered in any case.",
 )
+@setting(
+    "--writable",
+    is_flag=True,
+    help="Take changes from callers of the role write: new images, deletions, labels and attributes. One server of a "
+    "collection can.",
+)
 @setting("--reflection/--no-reflection", default=True, show_default=True, help="Tell callers of the methods.")
 @setting(
     "--show-paths",
@@ -132,6 +138,7 @@ def serve(
     http: int | None,
     http_names: tuple[str, ...],
     experiments: bool,
+    writable: bool,
     reflection: bool,
     show_paths: str,
     insecure: bool,
@@ -186,6 +193,7 @@ def serve(
             grace=grace,
             on_loss=next(known for known in ON_LOSS if known == on_loss),
             experiments=experiments,
+            writable=writable,
             limits=of_server,
             observe=observe,
         )

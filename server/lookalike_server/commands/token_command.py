@@ -16,10 +16,10 @@ from lookalike_indexer.errors import UsageError
 @click.option("--name", required=True, help="Whom it is for; logs call the caller so.")
 @click.option(
     "--role",
-    type=click.Choice(["metrics", "read", "admin"]),
+    type=click.Choice(["metrics", "read", "write", "admin"]),
     default="read",
     show_default=True,
-    help="May read the measurements alone, may also ask, or may also change what is served.",
+    help="May read the measurements alone, also ask, also change collections, or also change what is served.",
 )
 @click.option(
     "--collection",

@@ -94,6 +94,7 @@ class Limits:
     max_bytes: int = limit(1024 * MIB, "Bytes of the messages of all peers, half of them for those arriving.", _INT64)
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
     max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")
+    max_live_rows: int = limit(100_000, "Images that were added since the generation was made.")
     max_sample: int = limit(10_000, "Images in the sample of an experiment.")
     max_seeds: int = limit(100, "Times that an experiment clusters into each number of clusters.")
     default_page_size: int = limit(100, "Rows of a page where the call names no number; at most max_page_size.")

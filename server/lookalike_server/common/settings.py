@@ -96,7 +96,7 @@ class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
     happens when a device is lost, as in placer.py. `indexes` names the indexes to search, as in index_choice.py.
-    Without `experiments` only stored results are answered.
+    Without `experiments` only stored results are answered. A `writable` server takes changes to its collections.
 
     `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
     where there are several, `limits` are those of the whole server.
@@ -112,6 +112,7 @@ class ServeSettings:
     watch: float = 1.0
     on_loss: OnLoss = "retry"
     experiments: bool = True
+    writable: bool = False
     limits: Limits = field(default_factory=Limits)
     connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -15,6 +16,10 @@ from lookalike_server.generation.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
+# For so long a call waits for a change that it asks for, and looks so often.
+_REACHED_S = 0.5
+_REACHED_LOOK_S = 0.01
+
 
 class Current:
     """Hands out the newest snapshot; an older one is closed when its last lease ends.
@@ -24,7 +29,7 @@ class Current:
     """
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
-        self._held = None if snapshot is None else _Held(snapshot)
+        self._held = None if snapshot is None else _Held(snapshot.base, snapshot)
         self.problem = ""
         self._retired: set[_Held] = set()
         self._numbers = itertools.count()
@@ -32,13 +37,30 @@ class Current:
     @property
     def snapshot(self) -> Snapshot:
         """The newest one, for use before the next await only. DeviceError: there is none."""
-        return self._loaded().snapshot
+        return self._loaded().view
 
     @property
     def newest(self) -> Snapshot | None:
         """As `snapshot`; None where there is none. From any thread."""
         held = self._held
-        return None if held is None else held.snapshot
+        return None if held is None else held.view
+
+    def publish(self, view: Snapshot) -> None:
+        """Serve the newest generation with further changes from the next call on. From any thread."""
+        held = self._held
+        if held is not None and view.base is held.snapshot:
+            held.view = view
+
+    async def reached(self, sequence: int) -> None:
+        """Wait for a moment until the change of a sequence is served. DeviceError: it is not yet."""
+        until = time.monotonic() + _REACHED_S
+        while self.snapshot.sequence < sequence:
+            if time.monotonic() > until:
+                raise DeviceError(
+                    f"This server has the changes up to {self.snapshot.sequence}, and the call asks for {sequence}; "
+                    "ask again."
+                )
+            await asyncio.sleep(_REACHED_LOOK_S)
 
     @contextmanager
     def lease(self) -> Iterator[Snapshot]:
@@ -50,15 +72,15 @@ class Current:
         call = record.current()
         held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
         try:
-            yield held.snapshot
+            yield held.view
         finally:
             del held.leases[number]
             if held in self._retired:
                 self._close_if_unused(held)
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Serve another snapshot from the next call on."""
-        old, self._held = self._held, _Held(snapshot)
+        """Serve another generation from the next call on, with the changes to it that `snapshot` has."""
+        old, self._held = self._held, _Held(snapshot.base, snapshot)
         self.problem = ""
         if old is not None:
             self._retired.add(old)
@@ -120,9 +142,10 @@ class Current:
 
 @dataclass(eq=False)
 class _Held:
-    """A snapshot and its leases by number, the oldest first."""
+    """A generation, the changes to it that are served, and its leases by number, the oldest first."""
 
     snapshot: Snapshot
+    view: Snapshot
     leases: dict[int, _Lease] = field(default_factory=dict)
 
 

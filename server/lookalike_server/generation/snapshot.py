@@ -162,6 +162,16 @@ class Snapshot:
     def generation(self) -> int:
         return self.reader.manifest.generation
 
+    @property
+    def base(self) -> Snapshot:
+        """The generation as it is stored, where this one has changes to it; itself where not."""
+        return self
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last change that it has; 0 for none."""
+        return self.reader.manifest.folded_through
+
     def space(self, name: str = "") -> Space:
         """A space by name, the default one for ""; NotFoundError names those that there are."""
         return self.spaces[self.reader.space(name)[0]]

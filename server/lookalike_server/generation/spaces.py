@@ -12,7 +12,7 @@ from lookalike_indexer.collection.manifest import IndexEntry, SpaceEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.columns.ids import Ids
-from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.columns.row_mask import Remaining, RowMask
 from lookalike_server.columns.rows import Rows
 from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
@@ -67,6 +67,16 @@ class Space:
     def images(self) -> SpaceImages:
         """The ids and texts of its hits. NotBuiltError when the space has no index."""
         return self._built().images
+
+    @property
+    def remaining(self) -> Remaining | None:
+        """The rows whose images were not deleted; None where all are there. NotBuiltError when it has no index."""
+        return self._built().rows.live
+
+    @property
+    def count(self) -> int:
+        """How many images a search can find. NotBuiltError when the space has no index."""
+        return self._built().rows.images
 
     def mask(self, images: Bools) -> RowMask:
         """What `search` may return where only those images may be that are true in `images`, the rows of `Columns`.

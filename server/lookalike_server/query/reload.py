@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 from lookalike_indexer.collection import generations, layout
@@ -20,6 +22,15 @@ from lookalike_server.processes.embedding import EmbedQueue
 log = logging.getLogger(__name__)
 
 
+# Gives a generation with the changes to it, of which none comes between before the block ends.
+Adopting = Callable[[Snapshot], AbstractAsyncContextManager[Snapshot]]
+
+
+@asynccontextmanager
+async def _as_it_is(snapshot: Snapshot) -> AsyncIterator[Snapshot]:
+    yield snapshot
+
+
 class PublishedGeneration(NamedTuple):
     """A generation on the disk; the stamp tells it from one of a collection that was made again."""
 
@@ -30,7 +41,16 @@ class PublishedGeneration(NamedTuple):
 class Reloader:
     """Looks for a newer generation every `interval` seconds, and at once when nudged."""
 
-    def __init__(self, root: str, loader: Loader, current: Current, embed_queue: EmbedQueue, interval: float) -> None:
+    def __init__(
+        self,
+        root: str,
+        loader: Loader,
+        current: Current,
+        embed_queue: EmbedQueue,
+        interval: float,
+        adopting: Adopting | None = None,
+    ) -> None:
+        """`adopting` gives a generation with the changes to it, as LiveCollection.adopting does."""
         self._root = root
         # Tells lines of the log apart where there are several collections.
         self._prefix = f"{loader.name}: " if loader.name else ""
@@ -39,6 +59,7 @@ class Reloader:
         self._current = current
         self._embed_queue = embed_queue
         self._interval = interval
+        self._adopting = adopting or _as_it_is
         self._nudged = asyncio.Event()
         # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
         # one that is known to be served.
@@ -47,7 +68,7 @@ class Reloader:
         self._complained: tuple[PublishedGeneration | None] | None = None
         self._served: PublishedGeneration | None = None
         # The one whose network was opened.
-        self._opened = None if current.newest is None else weakref.ref(current.newest)
+        self._opened = None if current.newest is None else weakref.ref(current.newest.base)
         # What loads the newest generation for all who want it; None when nothing does.
         self._loading: asyncio.Task[int] | None = None
         # Which generation that would leave alone.
@@ -84,8 +105,8 @@ class Reloader:
         if self._current.newest is None:
             return
         with self._current.lease() as snapshot:
-            if self._opened is None or snapshot is not self._opened():
-                self._opened = weakref.ref(snapshot)
+            if self._opened is None or snapshot.base is not self._opened():
+                self._opened = weakref.ref(snapshot.base)
                 await self._open_network(snapshot)
                 await asyncio.to_thread(trim_memory)
 
@@ -155,13 +176,26 @@ class Reloader:
             self._served = newest
             return served.generation
         snapshot = await self._load(None if newest is None else newest.generation)
-        self._current.swap(snapshot)
+        async with self._adopted(snapshot) as view:
+            self._current.swap(view)
         self._served = newest
         self._embed_queue.keep(snapshot)
         log.info("%sgeneration %d is served now", self._prefix, snapshot.generation)
         # Whoever asked for it need not wait for the network, which `watch` opens.
         self._nudged.set()
         return snapshot.generation
+
+    @asynccontextmanager
+    async def _adopted(self, snapshot: Snapshot) -> AsyncIterator[Snapshot]:
+        """As `adopting`; a generation that cannot be adopted is closed."""
+        served = False
+        try:
+            async with self._adopting(snapshot) as view:
+                yield view
+                served = True
+        finally:
+            if not served:
+                snapshot.close()
 
     async def _open_network(self, snapshot: Snapshot) -> None:
         """Open the new generation's network before somebody waits for it, and close those that it has no use for."""

@@ -18,7 +18,7 @@ from lookalike_server.batching import cost
 from lookalike_server.batching.batcher import Answer, Batcher, ObserveLane, Rules, Run
 from lookalike_server.batching.waiting import Inbox
 from lookalike_server.columns.row_mask import RowMask
-from lookalike_server.columns.rows import Rows
+from lookalike_server.columns.rows import Beside, Rows
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
@@ -58,8 +58,13 @@ class Engine:
         rules: Rules[Work] = Rules(
             # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
             # the answer depends on it: nobody's answer may depend on who else asks.
-            # With masks or without; those of a batch may all differ.
-            key=lambda work: (work.nprobe, work.k if exact_k else work.k.bit_length(), work.mask is None),
+            # With masks or without; those of a batch may all differ. Images that came since are those of one view.
+            key=lambda work: (
+                work.nprobe,
+                work.k if exact_k else work.k.bit_length(),
+                work.mask is None,
+                None if work.live is None else id(work.live),
+            ),
             size=lambda work: work.size,
             max_batch=limits.max_batch,
             max_queue=limits.max_queue,
@@ -111,13 +116,15 @@ class Engine:
         inbox: Inbox,
         peer: str = "",
         deadline: float | None = None,
+        live: Beside | None = None,
     ) -> Queued:
         """Queue a search, whose Answer[Hits] or exception comes to `inbox` with `ticket`; see Batcher.put.
 
-        Hits that are not complete are to be asked for again, with a plan that scans.
+        Hits that are not complete are to be asked for again, with a plan that scans. `live` are images that came
+        since the space was stored, which are found as well.
         """
         # The one place at which deleted images are left out of searches: masks of filters never have them.
-        work = Work(queries, k, plan.nprobe, self._live if mask is None else mask)
+        work = Work(queries, k, plan.nprobe, self._live if mask is None else mask, live)
         if plan.scan:
             return Queued("scan", self._scanned.put(work, ticket, inbox, peer, deadline))
         return Queued("search", self._indexed.put(work, ticket, inbox, peer, deadline))

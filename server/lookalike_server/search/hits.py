@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.columns.row_mask import Remaining, RowMask
+from lookalike_server.columns.rows import Beside
 from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.strategies import RawHits
 
@@ -68,12 +69,22 @@ class Hits(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Queries (n, dim) that need not be prepared; `nprobe` as in Plan, `mask` None where every row may be found."""
+    """Queries (n, dim) that need not be prepared; `nprobe` as in Plan, `mask` None where every row may be found.
+
+    `live` are images that came since the index and the embeddings were stored, whose rows are behind all others; a
+    mask is of their rows, too.
+    """
 
     queries: Float32
     k: int
     nprobe: int
     mask: RowMask | None = None
+    live: Beside | None = None
+
+    @property
+    def live_rows(self) -> int:
+        """How many images came since."""
+        return 0 if self.live is None else len(self.live.rows)
 
     @property
     def size(self) -> int:
@@ -108,7 +119,7 @@ def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scann
         complete = full or bool((kept[:, : min(work.k, work.matches(there))] >= 0).all())
         nprobe = int(effort[start:end].max())
         filtered = None
-        if work.mask is not None and facts is not None:
+        if work.mask is not None and facts is not None and not isinstance(work.mask, Remaining):
             filtered = Filtered.of(work.mask, facts.at(np.arange(start, end)))
         hits.append(Hits(kept, distances[start:end, : work.k], nprobe, scanned, device, complete, filtered))
         start = end

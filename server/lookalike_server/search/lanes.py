@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lookalike_indexer.arrays import Bools
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
+from lookalike_server.columns.row_mask import Remaining
 from lookalike_server.columns.rows import Beside, Rows
 from lookalike_server.placement.facts import Facts
 from lookalike_server.placement.masks import QueryMasks
@@ -22,6 +23,11 @@ from lookalike_server.placement.strategies import RawHits, by_distance
 from lookalike_server.search.hits import Hits, Work, joined, parted
 
 log = logging.getLogger(__name__)
+
+# So many deleted images are found and left out, which costs less than a mask does.
+_FEW_DELETED = 32
+# What an index on a GPU finds at most.
+_MOST_SELECTED = 2048
 
 
 class IndexLane:
@@ -47,14 +53,33 @@ class IndexLane:
         wanted = np.repeat([work.k for work in batch], [work.size for work in batch])
         masks = masks_of(batch)
         theirs = None if masks is None else masks.part(0, self._indexed)
-        found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted, theirs)
-        if theirs is not None:
-            found = _checked(found, theirs, self.device)
-        if self._beside is not None:
-            allowed = _allowed(masks)
-            rows, distances = self._beside.merged(queries, found.rows, found.distances, allowed)
-            found = found._replace(rows=rows, distances=distances)
-        return parted(batch, found, self.device, self._there_are)
+        if theirs is not None and all(isinstance(work.mask, Remaining) for work in batch):
+            found = self._without_deleted(queries, batch[0].nprobe, wanted, theirs)
+        else:
+            found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted, theirs)
+            if theirs is not None:
+                found = _checked(found, theirs, self.device)
+        # All works of a batch have the same, see Engine.
+        live = batch[0].live
+        for beside in (self._beside, live):
+            if beside is not None:
+                rows, distances = beside.merged(queries, found.rows, found.distances, _allowed(masks))
+                found = found._replace(rows=rows, distances=distances)
+        return parted(batch, found, self.device, self._there_are + batch[0].live_rows)
+
+    def _without_deleted(self, queries: Float32, nprobe: int, wanted: Int64, masks: QueryMasks) -> RawHits:
+        """The neighbours among what was not deleted: where that is but a few, they are found and left out."""
+        k, gone = int(wanted.max()), self._indexed - int(masks.matches.min())
+        if gone > _FEW_DELETED or k + gone > _MOST_SELECTED:
+            return _checked(self._there().search(queries, k, nprobe, wanted, masks), masks, self.device)
+        found = self._there().search(queries, k + gone, nprobe, wanted + gone)
+        if gone:
+            keep = masks.allow(found.rows)
+            rows, distances = by_distance(
+                np.where(keep, found.rows, -1), np.where(keep, found.distances, np.float32(np.inf))
+            )
+            found = found._replace(rows=rows[:, :k], distances=distances[:, :k])
+        return found
 
     def recover(self) -> None:
         """Make sure that the index can be searched. DeviceError: it cannot, for now.
@@ -115,12 +140,14 @@ class ScanLane:
     def __call__(self, batch: list[Work]) -> list[Hits]:
         k = max(work.k for work in batch)
         queries = prepare(joined(batch), self._entry.metric)
-        masks = masks_of(batch)
-        wanted = None if masks is None else np.logical_or.reduce([mask.bools for mask in masks.masks])
+        masks, stored, live = masks_of(batch), len(self._rows.ids), batch[0].live
+        wanted = None if masks is None else np.logical_or.reduce([mask.bools[:stored] for mask in masks.masks])
         rows, distances = exact_search(self._rows.blocks(wanted), queries, k, self._entry.metric, _allowed(masks))
+        if live is not None:
+            rows, distances = live.merged(queries, rows, distances, _allowed(masks))
         facts = None if masks is None else Facts.alike("exact", len(queries))
         found = RawHits(rows, distances, np.zeros(len(rows), np.int64), facts)
-        return parted(batch, found, "cpu", len(self._rows.ids), scanned=True)
+        return parted(batch, found, "cpu", stored + batch[0].live_rows, scanned=True)
 
 
 def masks_of(batch: list[Work]) -> QueryMasks | None:

@@ -85,7 +85,9 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         with self._current.lease() as snapshot:
             columns = snapshot.columns
             asked = RequestedColumns.of(snapshot, request.fields, self._limits)
-            listed: Int64 | RowsWithLabel | None = columns.rows_with_label(request.label) if request.label else None
+            listed: Int64 | RowsWithLabel | None = columns.listed
+            if request.label:
+                listed = columns.rows_with_label(request.label)
             spreads = request.order == collection_pb2.IMAGE_ORDER_SPREAD
             named = f"images/{'spread' if spreads else 'id'}/{request.label}"
             if request.HasField("filter"):

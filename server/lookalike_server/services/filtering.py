@@ -34,7 +34,7 @@ def matching(snapshot: Snapshot, clustering: Clustering, matches: Matches | None
     if matches is None:
         return clustering
     columns, images = snapshot.columns, matches.images
-    return Matching(clustering, lambda ids: images[columns.rows_of_ids(ids)])
+    return Matching(clustering, lambda ids: images[columns.places(ids)])
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class GroupedSearch:
     ) -> FoundGroups:
         """The groups of each query. ArgumentError: the column makes no groups. Other errors as in Answering.ask."""
         by = await self._workers.run(lambda: _by(snapshot, task))
-        allowed = None if filtered is None else filtered.mask.bools
+        remaining = task.space.remaining if filtered is None else filtered.mask
+        allowed = None if remaining is None else remaining.bools
         every: list[Groups] = []
         searches: list[Hits] = []
         for row, vector in enumerate(queries.vectors):

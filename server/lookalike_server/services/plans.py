@@ -22,7 +22,7 @@ class Filtered(NamedTuple):
 def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filtered: Filtered | None) -> None:
     """Tell how hits were found; `exact`: whatever may be found was compared."""
     plan.strategy = "exact" if exact else "index"
-    plan.rows = plan.matches = space.rows.images
+    plan.rows = plan.matches = space.count
     plan.lists_visited = 0 if exact or not space.engine.entry.nlist else hits.nprobe
     how = hits.filtered
     if how is not None and not exact:

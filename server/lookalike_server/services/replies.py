@@ -48,6 +48,7 @@ def put_served(
 ) -> None:
     """Fill in who answered. Without a space, the reply is pretrained when every space is."""
     reply.collection, reply.generation, reply.device = snapshot.name, snapshot.generation, device
+    reply.sequence = snapshot.sequence
     if space is None:
         reply.pretrained = all(one.pretrained for one in snapshot.spaces.values())
     else:

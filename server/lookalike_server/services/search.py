@@ -55,6 +55,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
     async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         """The bytes of a SearchResponse."""
+        if request.after_sequence:
+            await self._current.reached(request.after_sequence)
         with self._current.lease() as snapshot:
             return await self._search(snapshot, request, deadline_of(context))
 
@@ -112,7 +114,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         hits = answer.result
         if filtered is not None:
             snapshot.filters.keep(filtered.found.matches)
-        if self._audit and not task.plan.exact and not hits.scanned:
+        # The audit reads the embeddings that are stored, so that it cannot tell of what has changed since.
+        if self._audit and not task.plan.exact and not hits.scanned and snapshot.base is snapshot:
             self._offer(self._audit, snapshot, task, queries.vectors, hits, mask)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
         watch.search_us, watch.lookup_us = answer.run_us, round(reply_s * 1e6)

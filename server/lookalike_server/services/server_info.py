@@ -12,6 +12,7 @@ from lookalike.v1 import server_pb2
 from lookalike_server.common import visible
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.live.collection import LiveCollection
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.reload import Reloader
 
@@ -25,17 +26,21 @@ def _version() -> str:
 class ServerServicer:
     """Answers what ServerService is asked about one collection."""
 
-    def __init__(self, current: Current, loader: Loader, embed_queue: EmbedQueue, reloader: Reloader) -> None:
+    def __init__(
+        self, current: Current, loader: Loader, embed_queue: EmbedQueue, reloader: Reloader, live: LiveCollection
+    ) -> None:
         self._current = current
         self._loader = loader
         self._embed_queue = embed_queue
         self._reloader = reloader
+        self._live = live
 
     async def GetServerInfo(
         self, request: server_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> server_pb2.GetServerInfoResponse:
         with self._current.lease() as snapshot:
             problem = await self._embed_queue.problem(snapshot)
+            live = self._live.told(snapshot)
             return server_pb2.GetServerInfoResponse(
                 version=_version(),
                 collection=snapshot.name,
@@ -47,6 +52,11 @@ class ServerServicer:
                 limits=self._published(),
                 image_queries=not problem,
                 image_query_problem=visible.text(problem),
+                writable=live.writable,
+                sequence=live.sequence,
+                live_rows=live.added,
+                deleted_rows=live.deleted,
+                update_problem=visible.text(live.problem),
             )
 
     def _devices(self, snapshot: Snapshot) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from lookalike.v1 import server_pb2
+from lookalike.v1 import server_pb2, update_pb2
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
 from lookalike_server.common.errors import ForbiddenError, UnknownCallerError
@@ -19,10 +19,13 @@ from lookalike_server.transport.interceptors import Call, Continuation, Handler,
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.tokens import Caller, Role, Tokens
 
+_UPDATE = update_pb2.DESCRIPTOR.services_by_name["UpdateService"]
 _SERVER = server_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
-# What changes the server; all else only reads.
+# What changes the server.
 ADMIN = frozenset({f"/{_SERVER}/Reload"})
+# What changes collections.
+WRITE = frozenset(f"/{_UPDATE.full_name}/{method.name}" for method in _UPDATE.methods)
 # Monitors have no token.
 OPEN = "/grpc.health.v1.Health/"
 
@@ -37,7 +40,7 @@ class Access(UnaryInterceptor):
     With `tokens`, a call needs one, as "authorization: Bearer TOKEN", from
     wherever it comes; one that is limited to collections is held to them by
     CollectionNames, when the request is there. Without, everybody who can connect may read, and only
-    `local_user` has the role admin. `roots` gives the folders to hide.
+    `local_user` has the roles write and admin. `roots` gives the folders to hide.
     """
 
     def __init__(self, tokens: Tokens | None, local_user: LocalUser, show_paths: ShowPaths, roots: Roots) -> None:
@@ -81,7 +84,7 @@ class Access(UnaryInterceptor):
 
     def _caller(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         if self._tokens is None:
-            if method not in ADMIN:
+            if method not in ADMIN and method not in WRITE:
                 # Nothing more of a call has to be looked at.
                 return _ANYONE
             token = _token(metadata)
@@ -108,13 +111,15 @@ class Access(UnaryInterceptor):
                 f"The token of {caller.name} has the role {caller.role}, and {name} needs the role {role}."
             )
         raise ForbiddenError(
-            f"{name} is for the user who runs the server: run `lookalike {name.lower()}` on its machine as that user, "
-            "or start the server with --tokens and show a token of the role admin."
+            f"{name} is for the user who runs the server: call it on its machine as that user, or start the server "
+            f"with --tokens and show a token of the role {role}."
         )
 
 
 def _role_for(method: str) -> Role:
-    return "admin" if method in ADMIN else "read"
+    if method in ADMIN:
+        return "admin"
+    return "write" if method in WRITE else "read"
 
 
 def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:

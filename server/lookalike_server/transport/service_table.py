@@ -19,6 +19,8 @@ from lookalike.v1 import (
     search_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
+    update_pb2,
+    update_pb2_grpc,
 )
 
 SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], ...] = (
@@ -37,6 +39,10 @@ SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], 
     (
         experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"],
         experiment_pb2_grpc.add_ExperimentServiceServicer_to_server,
+    ),
+    (
+        update_pb2.DESCRIPTOR.services_by_name["UpdateService"],
+        update_pb2_grpc.add_UpdateServiceServicer_to_server,
     ),
     (
         server_pb2.DESCRIPTOR.services_by_name["ServerService"],

@@ -27,8 +27,8 @@ from lookalike_server.transport.reloading_file import ReloadingFile
 
 log = logging.getLogger(__name__)
 
-# A role may do what those before it may: read the measurements, ask, change what is served.
-Role = Literal["metrics", "read", "admin"]
+# A role may do what those before it may: read the measurements, ask, change collections, change what is served.
+Role = Literal["metrics", "read", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _PREFIX = "lookalike_"

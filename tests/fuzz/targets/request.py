@@ -7,6 +7,8 @@ which decodes its pictures. experiments.py has the methods that are slow.
 
 from __future__ import annotations
 
+import asyncio
+import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -16,7 +18,7 @@ from tests.fuzz.targets.calls import Methods
 from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, types_pb2, update_pb2
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
@@ -29,6 +31,7 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader
+from lookalike_server.live.collection import LiveCollection
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.processes.thumbnails import Thumbnails
@@ -36,6 +39,7 @@ from lookalike_server.query.queries import Resolver
 from lookalike_server.services.cluster import ClusterServicer
 from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.search import SearchServicer
+from lookalike_server.services.update import UpdateServicer
 
 _LIMITS = Limits(max_image_bytes=1 << 16, max_image_pixels=1 << 16, max_k=64, max_batch=32)
 
@@ -82,11 +86,27 @@ def _methods() -> Methods:
     queue = EmbedQueue(lambda reader, space: _Network(snapshot.spaces["tiny"].entry.fingerprint, 8), _LIMITS)
     resolver = Resolver(_LIMITS, workers, queue)
     drawn: Any = _Drawn()
+    live = _live(reader, current)
     return Methods(
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
         (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
+        (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, queue, workers)),
     )
+
+
+def _live(reader: CollectionReader, current: Current) -> LiveCollection:
+    """What takes changes to a collection whose log is elsewhere, so that runs stay apart."""
+    live = LiveCollection(tempfile.mkdtemp(), _LIMITS, writable=True)
+    live.begin(0)
+    live.serve(current)
+
+    async def adopt() -> None:
+        async with live.adopting(current.snapshot) as view:
+            current.swap(view)
+
+    asyncio.run(adopt())
+    return live
 
 
 _METHODS = _methods()
@@ -129,5 +149,13 @@ def seeds() -> Iterator[bytes]:
     yield _seed("ListMembers", cluster_pb2.ListMembersRequest(clustering="tiny/k3", filter=words, fields=["label"]))
     yield _seed("ListClusters", cluster_pb2.ListClustersRequest(clustering="tiny/k3", filter=words))
     yield _seed("GetMembership", cluster_pb2.GetMembershipRequest(query=queries[1], members=2, filter=words))
+    given = [update_pb2.SpaceVectors(vectors=types_pb2.Vectors(values=vector))]
+    values = filter_pb2.AttributeValues(name="price", type="int64", numbers=wire.encode(np.arange(2)))
+    yield _seed("Upsert", update_pb2.UpsertRequest(keys=["a", "b"], vectors=given, labels=["x", ""]))
+    yield _seed("Upsert", update_pb2.UpsertRequest(keys=["a", "b"], vectors=given, attributes=[values]))
+    yield _seed("Upsert", update_pb2.UpsertRequest(keys=["c"], images=[picture]))
+    yield _seed("Delete", update_pb2.DeleteRequest(keys=["a", "label2/é 000005.jpg"]))
+    yield _seed("Delete", update_pb2.DeleteRequest(filter=words))
+    yield _seed("Set", update_pb2.SetRequest(keys=["label1/é 000007.jpg"], label="y", attributes=[values]))
     yield _seed("ListLabels", collection_pb2.ListLabelsRequest(page_size=3, page_token="AAAA"))  # noqa: S106
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))

@@ -1,0 +1,1 @@
+"""Changes to a served collection: their log, and the view of a generation that has them."""

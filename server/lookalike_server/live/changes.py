@@ -1,0 +1,228 @@
+"""Changes as the log has them, and as they are applied: arrays, checked and computed before they are logged."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike import wire
+from lookalike.v1 import filter_pb2, update_pb2
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
+from lookalike_server.common.errors import ArgumentError
+
+# The values of one image's attributes by name; None stands for no value.
+Values = Mapping[str, Any]
+NO_VALUES: Values = {}
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """Images to add, or to put in the place of those with the same key.
+
+    `vectors` has (n, dim) for each space, as it is stored there. `sizes` (n, 3)
+    are the bytes, width and height of the pictures, 0 where they are not known.
+    """
+
+    keys: list[str]
+    vectors: dict[str, Float32]
+    labels: list[str]
+    attributes: list[Values]
+    formats: list[str]
+    sizes: Int64
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Keys whose images are deleted."""
+
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class Described:
+    """Keys whose images have another label, None for the same, and other values of some attributes."""
+
+    keys: list[str]
+    label: str | None
+    attributes: Values = field(default_factory=dict)
+
+
+Change = NewImages | Gone | Described
+
+
+def logged(change: Change) -> bytes:
+    """A change as a record of the log, but for the ids of new images, which `logged_ids` adds."""
+    message = update_pb2.LoggedChange()
+    if isinstance(change, Gone):
+        message.delete.keys.extend(change.keys)
+        message.delete.SetInParent()
+    elif isinstance(change, Described):
+        message.set.keys.extend(change.keys)
+        if change.label is not None:
+            message.set.label = change.label
+        message.set.attributes.extend(_columns([change.attributes]))
+        message.set.SetInParent()
+    else:
+        _put_images(message, change)
+    data: bytes = message.SerializeToString()
+    return data
+
+
+def logged_ids(ids: Int64) -> bytes:
+    """What goes behind the record of new images: messages that follow each other are one to protobuf."""
+    if not len(ids):
+        return b""
+    data: bytes = update_pb2.LoggedChange(ids=wire.encode(ids)).SerializeToString()
+    return data
+
+
+def read(payload: bytes) -> tuple[Change, Int64]:
+    """A change from a record of the log, and the ids of new images."""
+    message = update_pb2.LoggedChange.FromString(payload)
+    kind = message.WhichOneof("change")
+    none = np.empty(0, np.int64)
+    if kind == "delete":
+        return Gone(list(message.delete.keys)), none
+    if kind == "set":
+        values = rows_of(message.set.attributes, 1)[0] if message.set.attributes else NO_VALUES
+        label = message.set.label if message.set.HasField("label") else None
+        return Described(list(message.set.keys), label, values), none
+    upsert = message.upsert
+    keys = list(upsert.keys)
+    vectors = {one.space: np.asarray(wire.decode(one.vectors.values), np.float32) for one in upsert.vectors}
+    images = NewImages(
+        keys,
+        vectors,
+        list(upsert.labels) or [""] * len(keys),
+        rows_of(upsert.attributes, len(keys)),
+        list(message.formats) or [""] * len(keys),
+        wire.decode(message.sizes) if message.HasField("sizes") else np.zeros((len(keys), 3), np.int64),
+    )
+    return images, wire.decode(message.ids)
+
+
+def _put_images(message: update_pb2.LoggedChange, change: NewImages) -> None:
+    upsert = message.upsert
+    upsert.keys.extend(change.keys)
+    if any(change.labels):
+        upsert.labels.extend(change.labels)
+    if any(change.attributes):
+        upsert.attributes.extend(_columns(change.attributes))
+    for space, vectors in change.vectors.items():
+        one = upsert.vectors.add(space=space)
+        one.vectors.values.CopyFrom(wire.encode(vectors))
+    if any(change.formats):
+        message.formats.extend(change.formats)
+        message.sizes.CopyFrom(wire.encode(change.sizes))
+
+
+def _columns(rows: Sequence[Values]) -> list[filter_pb2.AttributeValues]:
+    """Rows of values as columns of Arrow's types, each told by its values."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return [_column(name, [row.get(name) for row in rows]) for name in names]
+
+
+def _column(name: str, values: Sequence[Any]) -> filter_pb2.AttributeValues:
+    kind = next((_kind_of(value) for value in values if value is not None), "string")
+    found = filter_pb2.AttributeValues(name=name, type=kind)
+    nulls = [place for place, value in enumerate(values) if value is None]
+    if nulls:
+        found.nulls.CopyFrom(wire.encode(np.array(nulls, np.int64)))
+    if kind == "string":
+        found.texts.extend("" if value is None else value for value in values)
+    elif kind == "list<string>":
+        lists = [value or () for value in values]
+        found.texts.extend(text for one in lists for text in one)
+        found.offsets.CopyFrom(wire.encode(np.cumsum([0, *map(len, lists)]).astype(np.int64)))
+    else:
+        dtype = {"bool": np.bool_, "float64": np.float64}.get(kind, np.int64)
+        plain = [0 if value is None else value.microseconds if isinstance(value, Time) else value for value in values]
+        found.numbers.CopyFrom(wire.encode(np.array(plain, dtype)))
+    return found
+
+
+@dataclass(frozen=True)
+class Time:
+    """A time: microseconds since 1970 in UTC."""
+
+    microseconds: int
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, (Time, int, float, str)):
+        return {Time: "timestamp", int: "int64", float: "float64", str: "string"}[type(value)]
+    return "list<string>"
+
+
+def rows_of(columns: Sequence[filter_pb2.AttributeValues], rows: int) -> list[Values]:
+    """Columns of a message as the values of each row; a value that is not there is None.
+
+    ArgumentError: a column has not a value for each row, or is of no type that there is.
+    """
+    if not columns:
+        return [NO_VALUES] * rows
+    found: list[dict[str, Any]] = [{} for _ in range(rows)]
+    for place, column in enumerate(columns):
+        values = _values(column, rows, f"attributes[{place}]")
+        for row, value in zip(found, values, strict=True):
+            if column.name in row:
+                raise ArgumentError(f"attributes[{place}]", f"The column {column.name!r} comes twice.")
+            row[column.name] = value
+    return list(found)
+
+
+def _values(column: filter_pb2.AttributeValues, rows: int, at: str) -> list[Any]:
+    try:
+        values = _read(column)
+        nulls = wire.decode(column.nulls).tolist() if column.HasField("nulls") else []
+    except (ValueError, IndexError) as error:
+        raise ArgumentError(at, f"The column {column.name!r} cannot be read: {error}.") from error
+    if len(values) != rows or not all(isinstance(place, int) and 0 <= place < rows for place in nulls):
+        raise ArgumentError(at, f"The column {column.name!r} has {len(values)} values for {rows} images.")
+    for place in nulls:
+        values[place] = None
+    return values
+
+
+def _read(column: filter_pb2.AttributeValues) -> list[Any]:
+    kind = column.type
+    if kind not in ATTRIBUTE_TYPES:
+        raise ValueError(f"{kind!r} is no type; the types are {', '.join(ATTRIBUTE_TYPES)}")
+    if kind == "string":
+        return list(column.texts)
+    if kind == "list<string>":
+        offsets = wire.decode(column.offsets) if column.HasField("offsets") else np.zeros(1, np.int64)
+        texts, ends = tuple(column.texts), offsets.ravel().tolist()
+        if (
+            not ends
+            or ends[0] != 0
+            or ends[-1] != len(texts)
+            or any(start > end for start, end in itertools.pairwise(ends))
+        ):
+            raise ValueError("its offsets do not fit its texts")
+        return [texts[start:end] for start, end in itertools.pairwise(ends)]
+    numbers = wire.decode(column.numbers) if column.HasField("numbers") else np.empty(0, np.int64)
+    wanted = {"bool": np.bool_, "float64": np.float64}.get(kind, np.int64)
+    if numbers.ndim != 1 or numbers.dtype != wanted:
+        raise ValueError(f"it has numbers of {numbers.dtype} with {numbers.ndim} dimensions for {kind}")
+    plain: list[Any] = numbers.tolist()
+    if kind == "timestamp":
+        return [Time(number) for number in plain]
+    return [None if value != value else value for value in plain] if kind == "float64" else plain
+
+
+def arrow(kind: str, values: Sequence[Any]) -> pa.Array:
+    """Values of an attribute of a type as Arrow's array."""
+    if kind == "timestamp":
+        numbers = pa.array([None if value is None else value.microseconds for value in values], pa.int64())
+        return numbers.cast(pa.timestamp("us"))
+    plain = [None if value is None else list(value) for value in values] if kind == "list<string>" else list(values)
+    return pa.array(plain, ATTRIBUTE_TYPES[kind])

@@ -1,0 +1,192 @@
+"""The changes to one served collection: replayed at the start and at each generation, followed or taken."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from google.protobuf.message import DecodeError
+
+from lookalike_indexer.collection import changelog
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError, NotBuiltError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.live import changes
+from lookalike_server.live.committer import Committer
+from lookalike_server.live.log_writer import LogWriter, writer_of
+from lookalike_server.live.snapshot import LiveSnapshot
+from lookalike_server.live.state import State
+
+log = logging.getLogger(__name__)
+
+# How often a server that takes no changes looks for those of the one that does.
+_FOLLOW_S = 0.05
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of the changes to a collection."""
+
+    writable: bool
+    sequence: int
+    added: int
+    deleted: int
+    problem: str
+
+
+class LiveCollection:
+    """Applies the log of a collection's changes to whatever generation is served.
+
+    `begin` once, before the first generation is loaded; then each generation is served through `adopting`. A
+    `writable` one takes changes, too: `committer`. Other ones follow the log.
+    """
+
+    def __init__(self, root: str, limits: Limits, *, writable: bool) -> None:
+        self._storage = Storage(root)
+        self._limits = limits
+        self._writable = writable
+        self._current: Current | None = None
+        self._state: State | None = None
+        self._tail: changelog.Tail | None = None
+        self._committer: Committer | None = None
+        # Held while the state is changed or exchanged, where there is no committer.
+        self._own_lock = threading.Lock()
+
+    def begin(self, folded_through: int) -> None:
+        """Take the log over, if it is writable. CollectionLockedError: another server writes it."""
+        if self._writable and self._committer is None:
+            writer = LogWriter(self._storage, folded_through)
+            if writer.held.damaged_bytes:
+                log.error(
+                    "the log of changes is damaged: %d bytes behind change %d cannot be read; they are left out",
+                    writer.held.damaged_bytes, writer.held.last,
+                )  # fmt: skip
+            self._committer = Committer(writer, self._there, self._publish, self._limits.max_live_rows)
+
+    def serve(self, current: Current) -> None:
+        """Show changes to the calls that `current` gives snapshots to."""
+        self._current = current
+
+    @property
+    def committer(self) -> Committer:
+        """What takes changes. NotBuiltError: this server takes none."""
+        if self._committer is None:
+            holder = writer_of(self._storage)
+            other = "" if holder is None else f" Process {holder.pid} on {holder.host} takes them."
+            raise NotBuiltError(
+                "This server takes no changes; serve the collection with: lookalike serve --writable" + other
+            )
+        return self._committer
+
+    def replayed(self, base: Snapshot) -> State:
+        """The changes so far applied to a generation. Reads the log: not for the event loop."""
+        state, tail = self._begun(base)
+        _follow(state, tail)
+        return state
+
+    @asynccontextmanager
+    async def adopting(self, base: Snapshot) -> AsyncIterator[Snapshot]:
+        """Yield a generation with all changes to it, which is served by the end of the block; no change comes between.
+
+        Whoever waits for the lock meanwhile is not the event loop.
+        """
+        state, tail = self._begun(base)
+        await asyncio.to_thread(_follow, state, tail)
+        await asyncio.to_thread(self._lock.acquire)
+        try:
+            # What has come since is little.
+            await asyncio.to_thread(_follow, state, tail)
+            self._state, self._tail = state, tail
+            yield state.view()
+        finally:
+            self._lock.release()
+
+    async def follow(self) -> None:
+        """Apply what another server logs, until cancelled."""
+        while self._committer is None:
+            await asyncio.sleep(_FOLLOW_S)
+            if self._state is not None and self._storage.local(changelog.FOLDER).is_dir():
+                try:
+                    await asyncio.to_thread(self._follow)
+                except Exception:
+                    log.exception("the log of changes cannot be followed; the server tries again")
+
+    def _follow(self) -> None:
+        with self._lock:
+            state, tail = self._state, self._tail
+            if state is None or tail is None:
+                return
+            try:
+                changed = _follow(state, tail)
+            except changelog.OverruledError:
+                state, tail = self._begun(state.base)
+                _follow(state, tail)
+                self._state, self._tail = state, tail
+                changed = True
+            if changed:
+                self._publish(state.view())
+
+    def told(self, snapshot: Snapshot) -> Told:
+        """What is told of the changes that a snapshot has."""
+        live = snapshot if isinstance(snapshot, LiveSnapshot) else None
+        return Told(
+            self._committer is not None,
+            snapshot.sequence,
+            0 if live is None else live.added,
+            0 if live is None else live.gone,
+            "" if self._committer is None else self._committer.problem,
+        )
+
+    @property
+    def state(self) -> State:
+        """The changes so far; for whoever holds the lock."""
+        return self._there()
+
+    @property
+    def lock(self) -> threading.Lock:
+        """Held while changes are applied."""
+        return self._lock
+
+    def close(self) -> None:
+        """Give up the log. Waits: not for the event loop."""
+        if self._committer is not None:
+            self._committer.close()
+
+    @property
+    def _lock(self) -> threading.Lock:
+        return self._own_lock if self._committer is None else self._committer.lock
+
+    def _begun(self, base: Snapshot) -> tuple[State, changelog.Tail]:
+        state = State(base, base.sequence, self._limits.max_filter_bytes)
+        return state, changelog.Tail(self._storage, base.sequence)
+
+    def _there(self) -> State:
+        if self._state is None:
+            raise NotBuiltError("The collection is not loaded yet, so that it takes no changes; ask later.")
+        return self._state
+
+    def _publish(self, view: Snapshot) -> None:
+        if self._current is not None:
+            self._current.publish(view)
+
+
+def _follow(state: State, tail: changelog.Tail) -> bool:
+    """Apply what the log has more than the state; whether that was anything."""
+    changed = False
+    for sequence, payload in tail.read():
+        try:
+            change, ids = changes.read(payload)
+        except (DecodeError, IndexerError, ValueError) as error:
+            raise IndexerError(
+                f"The change {sequence} cannot be read by this version of Lookalike: {error}. Serve the collection "
+                "with the version that wrote it."
+            ) from error
+        state.apply(sequence, change, ids)
+        changed = True
+    return changed

@@ -1,0 +1,341 @@
+"""The changes to one generation, applied one after another, and the view of them at any moment."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_server.columns.rows import Beside
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.live.changes import Change, Described, Gone, NewImages, Values
+from lookalike_server.live.clusterings import LiveClustering
+from lookalike_server.live.columns import Added, LiveColumns
+from lookalike_server.live.filters import LiveFilters
+from lookalike_server.live.grown import Grown
+from lookalike_server.live.overlay import LiveFilterColumns, Overlay
+from lookalike_server.live.snapshot import LiveSnapshot
+from lookalike_server.live.spaces import LiveSpace, LiveSpaceImages
+
+_NONE = -1
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What new images come to in the spaces and clusterings of a generation: it takes time, and no lock.
+
+    `prepared` has the vectors (n, dim) of each space that is searched, as its index compares them.
+    """
+
+    base: Snapshot
+    prepared: Mapping[str, Float32]
+    assigned: Mapping[str, Assigned]
+
+    @classmethod
+    def of(cls, base: Snapshot, images: NewImages) -> Computed:
+        """For any thread."""
+        prepared = {
+            name: prepare(images.vectors[name], space.engine.entry.metric)
+            for name, space in base.spaces.items()
+            if space.searchable and name in images.vectors
+        }
+        assigned = {
+            name: clustering.assigned(images.vectors[clustering.entry.space])
+            for name, clustering in base.clusterings.items()
+            if clustering.entry.space in images.vectors
+        }
+        return cls(base, prepared, assigned)
+
+
+class _Space:
+    """A space's new images. Vectors are held as stored and, where it is searched, as they are compared."""
+
+    def __init__(self, base: Snapshot, name: str) -> None:
+        space = base.spaces[name]
+        self.base = space
+        self.new_ids: Grown[np.int64] = Grown.empty(np.int64)
+        self.stored: Grown[np.float32] = Grown.empty(np.float32, space.entry.dim)
+        self.prepared: Grown[np.float32] | None = None
+        # The ids and the images' rows of all rows of the space; None as long as they are those of all images.
+        self.ids: Grown[np.int64] | None = None
+        self.image_rows: Grown[np.int64] | None = None
+        if space.searchable:
+            self.prepared = Grown.empty(np.float32, space.entry.dim)
+            if space.images.image_rows_held is not None:
+                self.ids = Grown(space.images.ids)
+                self.image_rows = Grown(space.images.image_rows_held)
+
+    def add(self, stored: Float32, prepared: Float32 | None, ids: Int64, rows: Int64) -> None:
+        self.stored.append(stored)
+        self.new_ids.append(ids)
+        if self.prepared is not None and prepared is not None:
+            self.prepared.append(prepared)
+        if self.ids is not None and self.image_rows is not None:
+            self.ids.append(ids)
+            self.image_rows.append(rows)
+
+    def lack(self, images: int, ids: Int64) -> None:
+        """Take note that images which come next are not in the space; so far all of `images` are, with these ids."""
+        if self.prepared is not None and self.ids is None:
+            self.ids, self.image_rows = Grown(ids), Grown(np.arange(images, dtype=np.int64))
+
+    def view(self, columns: LiveColumns) -> LiveSpace:
+        images = None
+        if self.prepared is not None:
+            if self.ids is None or self.image_rows is None:
+                images = LiveSpaceImages(columns, columns.ids, None, None)
+            else:
+                images = LiveSpaceImages(columns, self.ids.values, self.image_rows.values, self.base.rows.live)
+        live = LiveSpace(self.base, columns, self.new_ids.values, self.stored.values, images)
+        if self.prepared is not None and len(self.prepared):
+            first = len(self.base.images.ids)
+            metric = self.base.engine.entry.metric
+            live.search_with(Beside(self.prepared.values, first, metric, prepared=True))
+        return live
+
+
+class _Clustering:
+    """The assignments of new images in one clustering."""
+
+    def __init__(self) -> None:
+        self.ids: Grown[np.int64] = Grown.empty(np.int64)
+        self.clusters: Grown[np.int32] = Grown.empty(np.int32)
+        self.distances: Grown[np.float32] = Grown.empty(np.float32)
+        self.margins: Grown[np.float32] = Grown.empty(np.float32)
+
+    def add(self, ids: Int64, assigned: Assigned) -> None:
+        self.ids.append(ids)
+        self.clusters.append(assigned.clusters)
+        self.distances.append(assigned.distances)
+        self.margins.append(assigned.margins)
+
+    @property
+    def values(self) -> Assigned:
+        return Assigned(self.clusters.values, self.distances.values, self.margins.values)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a change came to: the ids of new images, how many it replaced or deleted, and how many keys had none."""
+
+    ids: Int64
+    gone: int = 0
+    unknown: int = 0
+
+
+class State:
+    """Applies changes to a generation, in the order of their sequences. One thread may change it.
+
+    Views that were given out never change.
+    """
+
+    def __init__(self, base: Snapshot, sequence: int, max_filter_bytes: int) -> None:
+        self.base = base
+        # Of the last change that was applied.
+        self.sequence = sequence
+        self._max_filter_bytes = max_filter_bytes
+        columns = base.columns
+        self._first = len(columns.ids)
+        labels, names = columns.label_codes
+        self._ids: Grown[np.int64] = Grown(columns.ids)
+        self._labels: Grown[np.int32] = Grown(labels)
+        self._alive: Grown[np.bool_] = Grown(_alive(base))
+        self._widths: Grown[np.int32] = Grown(columns.sides[0])
+        self._heights: Grown[np.int32] = Grown(columns.sides[1])
+        self._names = list(names)
+        self._codes = {name: code for code, name in enumerate(names) if name}
+        self._none = len(names) - 1
+        self._keys: list[str] = []
+        self._newest: dict[str, int] = {}
+        self._previous: list[int] = []
+        self._formats: list[str] = []
+        self._bytes: list[int] = []
+        # What was said of rows, in order: of new images all of it, of the others what was set.
+        self._said_rows: Grown[np.int64] = Grown.empty(np.int64)
+        self._said: list[Values] = []
+        self._longest_key = self._longest_label = 0
+        self._spaces = {name: _Space(base, name) for name in base.spaces}
+        self._clusterings = {name: _Clustering() for name in base.clusterings}
+        # The listing also has files that no image was made of.
+        listing = base.reader.manifest.listing[-1:]
+        listed = [read_part(base.reader.storage, path, ["id"]).column("id").to_numpy() for path in listing]
+        self.last_id = max((int(ids[-1]) for ids in [columns.ids, *listed] if len(ids)), default=-1)
+        self._added_alive = self._gone = 0
+        self.nbytes = 0
+
+    @property
+    def rows(self) -> int:
+        """The images that came since the generation was made, those that are gone again among them."""
+        return len(self._keys)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was any change."""
+        return bool(self._keys) or bool(self._gone) or bool(self._said)
+
+    def next_ids(self, count: int) -> Int64:
+        """The ids that the next new images get."""
+        return np.arange(self.last_id + 1, self.last_id + 1 + count, dtype=np.int64)
+
+    def row_of(self, key: str) -> int | None:
+        """The row of a key's image, None where it has none."""
+        row = self._newest.get(key)
+        if row is None:
+            row = self.base.columns.row_of_key(key)
+        return row if row is not None and row >= 0 and self._alive.values[row] else None
+
+    def apply(self, sequence: int, change: Change, ids: Int64, computed: Computed | None = None) -> Outcome:
+        """Apply the change of a sequence. New images get `ids` (n,), or higher ones where those are taken."""
+        if isinstance(change, NewImages):
+            outcome = self._add(change, ids, computed)
+        elif isinstance(change, Gone):
+            outcome = self._delete(change.keys)
+        else:
+            outcome = self._describe(change)
+        self.sequence = sequence
+        return outcome
+
+    def _add(self, images: NewImages, ids: Int64, computed: Computed | None) -> Outcome:
+        if computed is None or computed.base is not self.base:
+            computed = Computed.of(self.base, images)
+        if len(ids) and ids[0] <= self.last_id:
+            # A generation that was made meanwhile has given them to other images.
+            ids = self.next_ids(len(ids))
+        start = len(self._ids)
+        replaced = []
+        for place, key in enumerate(images.keys):
+            row = self.row_of(key)
+            if row is not None:
+                replaced.append(row)
+            earlier = self._newest.get(key)
+            if earlier is None:
+                earlier = self.base.columns.row_of_key(key)
+            # Before the newest one, which readers follow to it.
+            self._previous.append(_NONE if earlier is None else earlier)
+            self._keys.append(key)
+            self._newest[key] = start + place
+            self._longest_key = max(self._longest_key, len(key.encode(errors="replace")))
+        known = self._ids.values
+        self._ids.append(ids)
+        self._labels.append(np.array([self._code(label) for label in images.labels], np.int32))
+        self._widths.append(images.sizes[:, 1])
+        self._heights.append(images.sizes[:, 2])
+        self._alive.append(np.ones(len(ids), np.bool_))
+        self._formats += images.formats
+        self._bytes += images.sizes[:, 0].tolist()
+        rows = np.arange(start, start + len(ids), dtype=np.int64)
+        self._said_rows.append(rows)
+        self._said += images.attributes
+        for name, space in self._spaces.items():
+            # A generation may have a space that is younger than the change.
+            if name in images.vectors:
+                space.add(images.vectors[name], computed.prepared.get(name), ids, rows)
+            else:
+                space.lack(start, known)
+        for name, assigned in computed.assigned.items():
+            self._clusterings[name].add(ids, assigned)
+        if len(ids):
+            self.last_id = int(ids[-1])
+        self._added_alive += len(ids)
+        self.nbytes += sum(vectors.nbytes for vectors in images.vectors.values())
+        self._remove(replaced)
+        return Outcome(ids, len(replaced))
+
+    def _delete(self, keys: list[str]) -> Outcome:
+        rows = [self.row_of(key) for key in dict.fromkeys(keys)]
+        there = [row for row in rows if row is not None]
+        self._remove(there)
+        return Outcome(np.empty(0, np.int64), len(there), len(rows) - len(there))
+
+    def _remove(self, rows: list[int]) -> None:
+        if rows:
+            self._alive.put(np.array(rows, np.int64), False)
+            new = sum(row >= self._first for row in rows)
+            self._added_alive -= new
+            self._gone += len(rows)
+
+    def _describe(self, change: Described) -> Outcome:
+        rows = [self.row_of(key) for key in dict.fromkeys(change.keys)]
+        there = [row for row in rows if row is not None]
+        if there:
+            places = np.array(there, np.int64)
+            if change.label is not None:
+                self._labels.put(places, self._code(change.label))
+            self._said_rows.append(places)
+            self._said += [change.attributes] * len(there)
+        return Outcome(np.empty(0, np.int64), 0, len(rows) - len(there))
+
+    def _code(self, label: str) -> int:
+        if not label:
+            return self._none
+        code = self._codes.get(label)
+        if code is None:
+            code = len(self._names)
+            self._names.append(label)
+            self._codes[label] = code
+            self._longest_label = max(self._longest_label, len(label.encode(errors="replace")))
+        return code
+
+    def view(self) -> Snapshot:
+        """What is served of all changes so far; the generation itself where there was none."""
+        if not self.changed and self.sequence == self.base.sequence:
+            return self.base
+        columns = LiveColumns(
+            self.base.columns,
+            Added(
+                self._first, self._ids.values, self._labels.values, self._widths.values, self._heights.values,
+                self._alive.values, self._names, self._codes, self._keys, self._newest, self._previous,
+                self._longest_key, self._longest_label,
+            ),
+        )  # fmt: skip
+        clusterings = {
+            name: LiveClustering(self.base.clusterings[name], columns, one.ids.values, one.values)
+            for name, one in self._clusterings.items()
+        }
+        spaces = {name: one.view(columns) for name, one in self._spaces.items()}
+        filters = self._filters(columns, clusterings)
+        return LiveSnapshot(
+            self.base, self.sequence, columns, spaces, clusterings, filters, self._added_alive, self._gone
+        )
+
+    def _filters(self, columns: LiveColumns, clusterings: dict[str, LiveClustering]) -> LiveFilters:
+        first, formats, lengths = self._first, self._formats, self._bytes
+        overlay = Overlay(
+            self.base.filters.columns,
+            columns,
+            functools.partial(_said, self._said_rows.values, self._said, first),
+            lambda row: formats[row - first],
+            lambda row: lengths[row - first],
+            clusterings,
+        )
+        every = LiveFilterColumns(self.base.filters.columns, columns, overlay)
+        return LiveFilters(self.base.filters, every, overlay, columns.alive, self._max_filter_bytes)
+
+
+def _said(rows: Int64, said: list[Values], first: int) -> tuple[Int64, list[Values]]:
+    """The rows of which something was said, ascending, and the values of each.
+
+    What is said later of a row comes in place of what was said before, name by name.
+    """
+    found: dict[int, Values] = {}
+    for row, values in zip(rows.tolist(), said, strict=False):
+        found[row] = {**found[row], **values} if row in found else values
+    ordered = sorted(found)
+    return np.array(ordered, np.int64), [found[row] for row in ordered]
+
+
+def _alive(base: Snapshot) -> npt.NDArray[np.bool_]:
+    """The images of a generation that were not deleted."""
+    alive = np.ones(len(base.columns.ids), np.bool_)
+    listed = base.columns.listed
+    if listed is not None:
+        alive[:] = False
+        alive[listed] = True
+    return alive

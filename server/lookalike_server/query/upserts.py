@@ -1,0 +1,177 @@
+"""From a request that adds images to vectors in every space, as they will be stored."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from lookalike import wire
+from lookalike.v1 import filter_pb2, update_pb2
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.errors import MismatchError
+from lookalike_indexer.filters.sources import OF_IMAGES, FilterColumns
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.generation.spaces import Space
+from lookalike_server.live.changes import Values, rows_of
+from lookalike_server.processes.embedding import EmbedQueue
+
+_LONGEST_KEY = 4096
+_FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
+# As for queries: squared distances of larger values are beyond float32.
+_LARGEST = 1e15
+_ORIENTATION = 0x0112
+
+
+class Picture(NamedTuple):
+    """What is known of a picture: its format, and its bytes, width and height; nothing where vectors were given."""
+
+    format: str = ""
+    sizes: tuple[int, int, int] = (0, 0, 0)
+
+
+class NewVectors:
+    """Takes the vectors of a request, or embeds its pictures."""
+
+    def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
+        self._limits, self._workers, self._embed_queue = limits, workers, embed_queue
+
+    async def of(
+        self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None
+    ) -> tuple[dict[str, Float32], list[Picture], dict[int, str]]:
+        """The vectors (n, dim) of each space, what is known of each picture, and why some rows have no vectors.
+
+        ArgumentError: malformed vectors, or not of every space. MismatchError: vectors of another space.
+        WeightsError: no network to embed pictures with.
+        """
+        count = len(request.keys)
+        if request.vectors:
+            taken = await self._workers.run(lambda: _taken(snapshot, request), count)
+            return taken, [Picture()] * count, {}
+        failed = {
+            row: f"Picture {row} has {len(data)} bytes; it may have {self._limits.max_image_bytes}."
+            for row, data in enumerate(request.images)
+            if len(data) > self._limits.max_image_bytes
+        }
+        sent = [row for row in range(count) if row not in failed]
+        found: dict[str, Float32] = {}
+        for name, space in snapshot.spaces.items():
+            vectors = np.zeros((count, space.entry.dim), np.float32)
+            if sent:
+                files = [request.images[row] for row in sent]
+                answer = await self._embed_queue.embed(snapshot, name, files, deadline, row_errors=True)
+                vectors[sent] = answer.result.vectors
+                for position, reason in answer.result.failed.items():
+                    failed[sent[position]] = f"Picture {sent[position]} cannot be decoded: {reason}."
+            found[name] = _as_stored(space, vectors)
+        pictures = await self._workers.run(
+            lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(request.images)],
+            count,
+        )
+        return found, pictures, failed
+
+
+def _taken(snapshot: Snapshot, request: update_pb2.UpsertRequest) -> dict[str, Float32]:
+    found: dict[str, Float32] = {}
+    for place, given in enumerate(request.vectors):
+        at = f"vectors[{place}]"
+        space = snapshot.space(given.space)
+        if space.name in found:
+            raise ArgumentError(at, f"The space {space.name} comes twice.")
+        found[space.name] = _checked(space, given, len(request.keys), at)
+    lacking = [name for name in snapshot.spaces if name not in found]
+    if lacking:
+        raise ArgumentError(
+            "vectors",
+            f"The images have no vectors in the space {lacking[0]}; give those of every space of the collection: "
+            f"{', '.join(snapshot.spaces)}.",
+        )
+    return found
+
+
+def _checked(space: Space, given: update_pb2.SpaceVectors, count: int, at: str) -> Float32:
+    theirs = given.vectors.space_fingerprint
+    if theirs and theirs != space.entry.fingerprint:
+        raise MismatchError(
+            f"The vectors were embedded in the space with fingerprint {theirs}; the collection's space is "
+            f"{space.described} with fingerprint {space.entry.fingerprint}; embed them with that model, or send "
+            "pictures."
+        )
+    try:
+        values = wire.decode(given.vectors.values)
+    except ValueError as error:
+        raise ArgumentError(f"{at}.vectors.values", f"The vectors cannot be read: {error}.") from error
+    if values.dtype not in _FLOATS:
+        raise ArgumentError(f"{at}.vectors.values", f"Vectors must be float32 or float16, not {values.dtype}.")
+    if values.shape != (count, space.entry.dim):
+        raise ArgumentError(
+            f"{at}.vectors.values",
+            f"The vectors have shape {values.shape}; {count} images in the space {space.name} need "
+            f"({count}, {space.entry.dim}).",
+        )
+    vectors = _as_stored(space, np.asarray(values, np.float32))
+    # Written so that NaN is refused as well.
+    if not (np.abs(vectors) <= _LARGEST).all():
+        kind = f", which are stored as {space.entry.dtype}" if space.entry.dtype != "float32" else ""
+        raise ArgumentError(
+            f"{at}.vectors.values", f"A vector holds NaN, infinite values or values that are too large{kind}."
+        )
+    return vectors
+
+
+def _as_stored(space: Space, vectors: Float32) -> Float32:
+    """Vectors rounded as the space stores them, so that becoming part of a generation does not change them."""
+    if space.entry.dtype == "float32":
+        return vectors
+    with np.errstate(over="ignore"):
+        return vectors.astype(space.entry.dtype).astype(np.float32)
+
+
+def _looked_at(data: bytes) -> Picture:
+    """What the header of a picture says, which was decoded before."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+            if picture.getexif().get(_ORIENTATION) in (5, 6, 7, 8):
+                width, height = height, width
+            return Picture(picture.format or "", (len(data), width, height))
+    except Exception:
+        # It was embedded nevertheless; nothing depends on its size.
+        return Picture("", (len(data), 0, 0))
+
+
+def checked_keys(keys: Sequence[str], limits: Limits) -> list[str]:
+    """The keys; ArgumentError: too many, or one that cannot be a key."""
+    if not 1 <= len(keys) <= limits.max_batch:
+        raise ArgumentError("keys", f"The call has {len(keys)} images; it must have 1 to {limits.max_batch}.")
+    for place, key in enumerate(keys):
+        if not key or len(key.encode(errors="replace")) > _LONGEST_KEY or "\0" in key:
+            raise ArgumentError(f"keys[{place}]", f"A key has 1 to {_LONGEST_KEY} bytes, none of which is zero.")
+    return list(keys)
+
+
+def checked_values(
+    given: Sequence[filter_pb2.AttributeValues], rows: int, columns: FilterColumns, limits: Limits
+) -> list[Values]:
+    """The values of attributes of each row. ArgumentError: the collection has no such attribute, or of another type."""
+    if len(given) > limits.max_names:
+        raise ArgumentError("attributes", f"The call has {len(given)} attributes; it may have {limits.max_names}.")
+    for place, column in enumerate(given):
+        at = f"attributes[{place}]"
+        kind: Any = None if column.name in OF_IMAGES else columns.kinds.get(column.name)
+        if kind is None:
+            there = ", ".join(columns.attributes) or "none"
+            raise ArgumentError(
+                at,
+                f"The collection has no attribute {column.name!r}; it has: {there}. "
+                "Attach a table with that column first.",
+            )
+        if column.type != kind:
+            raise ArgumentError(at, f"The attribute {column.name!r} is {kind}, not {column.type or 'of no type'}.")
+    return rows_of(given, rows)

@@ -1,0 +1,144 @@
+"""Changes to a served collection."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import grpc
+import numpy as np
+
+from lookalike import wire
+from lookalike.v1 import types_pb2, update_pb2, update_pb2_grpc
+from lookalike_server.batching.workers import Workers
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.live.changes import Described, Gone, NewImages, logged
+from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.state import Computed
+from lookalike_server.processes.embedding import EmbedQueue
+from lookalike_server.query.upserts import NewVectors, checked_keys, checked_values
+from lookalike_server.services import filtering
+from lookalike_server.services.replies import deadline_of
+
+
+class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
+    def __init__(
+        self,
+        current: Current,
+        limits: Limits,
+        live: LiveCollection,
+        embed_queue: EmbedQueue,
+        workers: Workers,
+    ) -> None:
+        self._current = current
+        self._limits = limits
+        self._live = live
+        self._workers = workers
+        self._vectors = NewVectors(limits, workers, embed_queue)
+
+    async def Upsert(
+        self, request: update_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> update_pb2.UpsertResponse:
+        committer = self._live.committer
+        with self._current.lease() as snapshot:
+            count = len(request.keys)
+            await self._workers.run(lambda: _check(request, self._limits), count)
+            vectors, pictures, failed = await self._vectors.of(snapshot, request, deadline_of(context))
+            kept = [row for row in range(count) if row not in failed]
+            ids, replaced, sequence = np.full(count, -1, np.int64), 0, snapshot.sequence
+            if kept:
+
+                def made() -> tuple[NewImages, Computed, bytes]:
+                    values = checked_values(request.attributes, count, snapshot.filters.columns, self._limits)
+                    labels = request.labels or [""] * count
+                    images = NewImages(
+                        [request.keys[row] for row in kept],
+                        {name: rows[kept] for name, rows in vectors.items()},
+                        [labels[row] for row in kept],
+                        [values[row] for row in kept],
+                        [pictures[row].format for row in kept],
+                        np.array([pictures[row].sizes for row in kept], np.int64),
+                    )
+                    return images, Computed.of(snapshot.base, images), logged(images)
+
+                images, computed, payload = await self._workers.run(made, count)
+                committed = await committer.commit(images, payload, computed)
+                ids[kept] = committed.outcome.ids
+                replaced, sequence = committed.outcome.gone, committed.sequence
+        rejects = [types_pb2.RowError(row=row, message=failed[row]) for row in sorted(failed)]
+        return update_pb2.UpsertResponse(ids=wire.encode(ids), rejects=rejects, sequence=sequence, replaced=replaced)
+
+    async def Delete(
+        self, request: update_pb2.DeleteRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> update_pb2.DeleteResponse:
+        committer = self._live.committer
+        if request.HasField("filter") == bool(request.keys):
+            raise ArgumentError("keys", "The call has to say what to delete; set one of keys and filter.")
+        with self._current.lease() as snapshot:
+            if request.HasField("filter"):
+                matches = (await filtering.found(snapshot, request.filter, self._workers)).matches
+                keys = await self._workers.run(lambda: snapshot.columns.keys(np.flatnonzero(matches.images)))
+            else:
+                keys = await self._workers.run(lambda: self._named(request.keys))
+            if not keys:
+                return update_pb2.DeleteResponse(sequence=snapshot.sequence)
+            change = Gone(keys)
+            payload = await self._workers.run(lambda: logged(change))
+            committed = await committer.commit(change, payload)
+        return update_pb2.DeleteResponse(
+            deleted=committed.outcome.gone, unknown=committed.outcome.unknown, sequence=committed.sequence
+        )
+
+    async def Set(
+        self, request: update_pb2.SetRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> update_pb2.SetResponse:
+        committer = self._live.committer
+        if not request.HasField("label") and not request.attributes:
+            raise ArgumentError("label", "The call changes nothing; set label or attributes.")
+        with self._current.lease() as snapshot:
+            change = await self._workers.run(lambda: self._described(snapshot, request))
+            committed = await committer.commit(change, await self._workers.run(lambda: logged(change)))
+        return update_pb2.SetResponse(sequence=committed.sequence)
+
+    def _described(self, snapshot: Snapshot, request: update_pb2.SetRequest) -> Described:
+        keys = self._named(request.keys)
+        if request.HasField("label"):
+            _check_label(request.label, "label")
+        # NotFoundError: an unknown one.
+        snapshot.columns.rows_of_keys(keys)
+        values = checked_values(request.attributes, 1, snapshot.filters.columns, self._limits)[0]
+        return Described(keys, request.label if request.HasField("label") else None, values)
+
+    def _named(self, keys: Any) -> list[str]:
+        if not 1 <= len(keys) <= self._limits.max_page_size:
+            raise ArgumentError(
+                "keys", f"The call has {len(keys)} keys; it must have 1 to {self._limits.max_page_size}."
+            )
+        return list(keys)
+
+
+def _check(request: update_pb2.UpsertRequest, limits: Limits) -> None:
+    """ArgumentError: keys, labels or the numbers of things are wrong."""
+    keys = checked_keys(request.keys, limits)
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    if twice:
+        raise ArgumentError("keys", f"The key {twice[0]!r} comes twice; an image has one vector and one label.")
+    if len(request.labels) not in (0, len(keys)):
+        raise ArgumentError("labels", f"The call has {len(request.labels)} labels for {len(keys)} images.")
+    for place, label in enumerate(request.labels):
+        _check_label(label, f"labels[{place}]")
+    if bool(request.images) == bool(request.vectors):
+        raise ArgumentError("images", "The call has to say what the images are; set one of images and vectors.")
+    if request.images and len(request.images) != len(keys):
+        raise ArgumentError("images", f"The call has {len(request.images)} pictures for {len(keys)} keys.")
+
+
+def _check_label(label: str, field: str) -> None:
+    if len(label.encode(errors="replace")) > _LONGEST_LABEL:
+        raise ArgumentError(field, f"A label has more than {_LONGEST_LABEL} bytes; shorten it.")
+
+
+_LONGEST_LABEL = 1024

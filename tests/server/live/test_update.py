@@ -1,0 +1,320 @@
+"""Changes to a served collection, through its service: what the next call sees, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from lookalike import wire
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
+from lookalike_server.common.limits import Limits
+
+DIM = 8
+KINDS = ("Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8", "IVF16,PQ4", "PCA4,IVF16,Flat")
+
+
+def random(rows: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).standard_normal((rows, DIM)).astype(np.float32)
+
+
+def upsert(keys: Sequence[str], vectors: Any, **more: Any) -> update_pb2.UpsertRequest:
+    values = types_pb2.Vectors(values=wire.encode(np.asarray(vectors, np.float32)))
+    return update_pb2.UpsertRequest(keys=keys, vectors=[update_pb2.SpaceVectors(vectors=values)], **more)
+
+
+def delete(*keys: str) -> update_pb2.DeleteRequest:
+    return update_pb2.DeleteRequest(keys=keys)
+
+
+def by_keys(*keys: str) -> types_pb2.QueryBatch:
+    return types_pb2.QueryBatch(keys=types_pb2.Keys(values=keys))
+
+
+def by_vectors(values: Any) -> types_pb2.QueryBatch:
+    return types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(np.asarray(values, np.float32))))
+
+
+EVERY = search_pb2.NeighborFields(keys=True, labels=True)
+
+
+async def nearest(served: Any, vector: Any, k: int = 3, **more: Any) -> list[str]:
+    """The keys of the k nearest images."""
+    reply = await served.neighbors(by_vectors([vector]), k, fields=EVERY, **more)
+    return list(reply.neighbors.keys)
+
+
+async def listed(served: Any, **more: Any) -> list[str]:
+    """The keys of all images."""
+    keys: list[str] = []
+    token = ""
+    while True:
+        page = await served.collection.ListImages(
+            collection_pb2.ListImagesRequest(page_size=100, page_token=token, **more)
+        )
+        keys += page.images.keys
+        token = page.next_page_token
+        if not token:
+            assert page.total == len(keys)
+            return keys
+
+
+@pytest.mark.parametrize("index", KINDS)
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+async def test_the_next_search_finds_a_new_image_with_every_kind_of_index(make_toy, serve, index, metric) -> None:
+    toy = make_toy(random(300), index=index, metric=metric)
+    async with serve(toy, writable=True) as served:
+        done = await served.update.Upsert(upsert(["new/a.jpg", "new/b.jpg"], random(2, seed=9), labels=["x", ""]))
+        assert (done.sequence, done.replaced, list(done.rejects)) == (1, 0, [])
+        ids = wire.decode(done.ids).tolist()
+        assert ids == [ids[0], ids[0] + 1]
+        assert ids[0] > toy.ids[-1]
+        for number, key in enumerate(["new/a.jpg", "new/b.jpg"]):
+            for effort in ({}, {"exact": True}):
+                reply = await served.neighbors(by_vectors([random(2, seed=9)[number]]), 5, fields=EVERY, **effort)
+                assert reply.neighbors.keys[0] == key
+                assert wire.decode(reply.neighbors.ids)[0] == ids[number]
+                assert wire.decode(reply.neighbors.distances)[0] == pytest.approx(0, abs=1e-3)
+                assert (reply.served.sequence, len(reply.neighbors.keys)) == (1, 5)
+                assert reply.neighbors.labels[0] == ("x" if number == 0 else "")
+        # By key, as a stored image, without itself.
+        reply = await served.neighbors(by_keys("new/a.jpg"), 3, fields=EVERY)
+        assert "new/a.jpg" not in reply.neighbors.keys
+        assert (await served.neighbors(by_keys("new/a.jpg"), 1, include_self=True, fields=EVERY)).neighbors.keys == [
+            "new/a.jpg"
+        ]
+
+
+@pytest.mark.parametrize("index", KINDS)
+async def test_deleted_images_are_gone_and_k_is_full(make_toy, serve, index) -> None:
+    toy = make_toy(random(300), index=index)
+    async with serve(toy, writable=True) as served:
+        gone = [toy.key(number) for number in toy.ids[:180]]
+        for start in (0, 20, 100):
+            stop = {0: 20, 20: 100, 100: 180}[start]
+            done = await served.update.Delete(delete(*gone[start:stop], "not/there.jpg"))
+            assert (done.deleted, done.unknown) == (stop - start, 1)
+            left = {toy.key(number) for number in toy.ids[stop:]}
+            for effort in ({}, {"exact": True}):
+                for vector in random(5, seed=3):
+                    found = await nearest(served, vector, 30, **effort)
+                    assert set(found) <= left
+                    assert len(found) == min(30, len(left))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await served.neighbors(by_keys(gone[0]), 1)
+        assert error.value.code() is grpc.StatusCode.NOT_FOUND
+        # Again, which is no error.
+        done = await served.update.Delete(delete(gone[0]))
+        assert (done.deleted, done.unknown) == (0, 1)
+
+
+async def test_a_replaced_image_has_a_new_id_and_only_its_new_vector(make_toy, serve) -> None:
+    toy = make_toy(random(100), clusters=3)
+    key, old = toy.key(5), toy.vectors[0]
+    async with serve(toy, writable=True) as served:
+        for number in range(3):
+            vector = random(1, seed=50 + number)
+            done = await served.update.Upsert(upsert([key], vector, labels=[f"v{number}"]))
+            assert done.replaced == 1
+            assert (await nearest(served, vector[0], 1)) == [key]
+            assert key not in await nearest(served, old, 1)
+            page = await served.collection.GetImages(collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=[key])))
+            assert wire.decode(page.images.ids).tolist() == wire.decode(done.ids).tolist()
+            assert list(page.images.labels) == [f"v{number}"]
+        with pytest.raises(grpc.aio.AioRpcError, match="no image with id 5"):
+            await served.neighbors(types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5])), 1)
+        keys = await listed(served)
+        assert len(keys) == len(set(keys)) == 101
+        assert keys.count(key) == 1
+
+
+async def test_labels_pages_clusters_and_filters_agree_at_once(make_toy, attach, serve) -> None:
+    toy = make_toy(random(60), clusters=3)
+    attach(toy, price=list(range(60)), tag=["cheap" if row < 30 else None for row in range(60)])
+    async with serve(toy, writable=True) as served:
+        near = toy.vectors[:2] + 0.001
+        values = [
+            filter_pb2.AttributeValues(name="price", type="int64", numbers=wire.encode(np.array([1000, 2000]))),
+            filter_pb2.AttributeValues(
+                name="tag", type="string", texts=["cheap", ""], nulls=wire.encode(np.array([1]))
+            ),
+        ]
+        await served.update.Upsert(upsert(["n/0", "n/1"], near, labels=["fresh", ""], attributes=values))
+        assert set(await listed(served, label="fresh")) == {"n/0"}
+        assert set(await listed(served, filter=filter_pb2.Filter(text="price >= 1000"))) == {"n/0", "n/1"}
+        assert "n/0" in await listed(served, filter=filter_pb2.Filter(text="tag = 'cheap'"))
+        assert len(await listed(served, filter=filter_pb2.Filter(text="tag = 'cheap'"))) == 31
+        found = await nearest(served, near[1], 1, filter=filter_pb2.Filter(text="tag = 'cheap'"))
+        assert found != ["n/1"]
+        labels = await served.collection.ListLabels(collection_pb2.ListLabelsRequest())
+        assert "fresh" in labels.labels
+        # Membership by key, by vector and among the members.
+        membership = (
+            await served.cluster.GetMembership(cluster_pb2.GetMembershipRequest(query=by_keys("n/0")))
+        ).memberships[0]
+        cluster = int(wire.decode(membership.clusters)[0])
+        assert cluster == 0
+        request = cluster_pb2.ListMembersRequest(clustering="tiny/k3", cluster=cluster, page_size=100)
+        assert "n/0" in (await served.cluster.ListMembers(request)).members.keys
+        sizes = (await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="tiny/k3"))).sizes
+        assert wire.decode(sizes).sum() == 62
+        # Set keeps the id and the vector.
+        before = wire.decode(
+            (
+                await served.collection.GetImages(
+                    collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=["n/1", toy.key(5)]))
+                )
+            ).images.ids
+        )
+        price = filter_pb2.AttributeValues(name="price", type="int64", numbers=wire.encode(np.array([-7])))
+        await served.update.Set(update_pb2.SetRequest(keys=["n/1", toy.key(5)], label="other", attributes=[price]))
+        page = await served.collection.GetImages(
+            collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=["n/1", toy.key(5)]), fields=["price", "tag"])
+        )
+        assert wire.decode(page.images.ids).tolist() == before.tolist()
+        assert list(page.images.labels) == ["other", "other"]
+        assert wire.decode(page.images.attributes[0].numbers).tolist() == [-7, -7]
+        assert list(page.images.attributes[1].texts) == ["", "cheap"]
+        assert set(await listed(served, filter=filter_pb2.Filter(text="price < 0 and label = 'other'"))) == {
+            "n/1",
+            toy.key(5),
+        }
+        # Deleting by filter.
+        done = await served.update.Delete(update_pb2.DeleteRequest(filter=filter_pb2.Filter(text="price < 0")))
+        assert done.deleted == 2
+        assert await listed(served, label="fresh") == ["n/0"]
+        sizes = (await served.cluster.ListClusters(cluster_pb2.ListClustersRequest(clustering="tiny/k3"))).sizes
+        assert wire.decode(sizes).sum() == 60
+        reply = await served.neighbors(
+            by_vectors([near[0]]), 3, grouping=search_pb2.Grouping(column="label"), fields=EVERY
+        )
+        assert reply.neighbors.keys[0] == "n/0"
+        assert "other" not in reply.neighbors.labels
+
+
+async def test_vectors_of_new_images_come_back_as_they_were_given(make_toy, serve) -> None:
+    toy = make_toy(random(20))
+    async with serve(toy, writable=True) as served:
+        given = random(2, seed=4)
+        await served.update.Upsert(upsert(["a", "b"], given))
+        reply = await served.search.GetVectors(search_pb2.GetVectorsRequest(query=by_keys("b", toy.key(5), "a")))
+        assert np.array_equal(wire.decode(reply.vectors), np.stack([given[1], toy.vectors[0], given[0]]))
+        near = await served.neighbors(by_vectors([given[0]]), 4, fields=search_pb2.NeighborFields(vectors=True))
+        assert np.array_equal(wire.decode(near.neighbors.vectors)[0], given[0])
+
+
+async def test_pictures_are_embedded_and_bad_ones_come_back_as_rejects(make_toy, serve, make_embedder) -> None:
+    toy = make_toy(random(30))
+    async with serve(toy, writable=True, open_embedder=lambda reader, space: make_embedder(toy)) as served:
+        done = await served.update.Upsert(
+            update_pb2.UpsertRequest(keys=["a", "bad", "b"], images=[b"7", b"x", b"9"], labels=["la", "", "lb"])
+        )
+        assert [(reject.row, reject.message) for reject in done.rejects] == [
+            (1, "Picture 1 cannot be decoded: it is no number.")
+        ]
+        ids = wire.decode(done.ids).tolist()
+        assert ids[1] == -1
+        assert set(await nearest(served, toy.vectors[9], 2)) == {"b", toy.key(int(toy.ids[9]))}
+        assert "bad" not in await listed(served)
+        # All of them bad: nothing changes.
+        done = await served.update.Upsert(update_pb2.UpsertRequest(keys=["bad"], images=[b"x"]))
+        assert (done.sequence, len(done.rejects)) == (1, 1)
+
+
+async def test_wrong_calls_name_the_field_and_change_nothing(make_toy, attach, serve, refused) -> None:
+    toy = make_toy(random(20))
+    attach(toy, price=list(range(20)))
+    nan = random(1)
+    nan[0, 3] = np.nan
+    price = filter_pb2.AttributeValues(name="price", type="string", texts=["x"])
+    other = filter_pb2.AttributeValues(name="colour", type="string", texts=["x"])
+    two_spaces = update_pb2.UpsertRequest(keys=["a"], vectors=upsert(["a"], random(1)).vectors[:] * 2)
+    wrong: list[tuple[str, Any, str]] = [
+        ("Upsert", upsert([], np.empty((0, DIM))), "keys"),
+        ("Upsert", upsert(["a", "a"], random(2)), "keys"),
+        ("Upsert", upsert([""], random(1)), "keys[0]"),
+        ("Upsert", upsert(["k" * 5000], random(1)), "keys[0]"),
+        ("Upsert", upsert(["a"], random(1)[:, :4]), "vectors[0].vectors.values"),
+        ("Upsert", upsert(["a"], random(2)), "vectors[0].vectors.values"),
+        ("Upsert", upsert(["a"], nan), "vectors[0].vectors.values"),
+        ("Upsert", upsert(["a"], random(1) * 1e20), "vectors[0].vectors.values"),
+        ("Upsert", two_spaces, "vectors[1]"),
+        ("Upsert", update_pb2.UpsertRequest(keys=["a"]), "images"),
+        ("Upsert", update_pb2.UpsertRequest(keys=["a"], images=[b"1", b"2"]), "images"),
+        ("Upsert", upsert(["a"], random(1), labels=["x", "y"]), "labels"),
+        ("Upsert", upsert(["a"], random(1), attributes=[price]), "attributes[0]"),
+        ("Upsert", upsert(["a"], random(1), attributes=[other]), "attributes[0]"),
+        ("Delete", update_pb2.DeleteRequest(), "keys"),
+        ("Set", update_pb2.SetRequest(keys=[toy.key(5)]), "label"),
+        ("Set", update_pb2.SetRequest(keys=[toy.key(5)], attributes=[other]), "attributes[0]"),
+    ]
+    async with serve(toy, writable=True) as served:
+        for method, request, field in wrong:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await getattr(served.update, method)(request)
+            found = refused(error.value)
+            assert (found.code, found.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [field]), (request, found)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await served.update.Set(update_pb2.SetRequest(keys=["nobody"], label="x"))
+        assert error.value.code() is grpc.StatusCode.NOT_FOUND
+        info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+        assert (info.writable, info.sequence, info.live_rows, info.deleted_rows) == (True, 0, 0, 0)
+
+
+async def test_more_new_images_than_may_wait_are_refused(make_toy, serve, refused) -> None:
+    toy = make_toy(random(20))
+    async with serve(toy, writable=True, limits=Limits(max_live_rows=3)) as served:
+        await served.update.Upsert(upsert(["a", "b"], random(2)))
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await served.update.Upsert(upsert(["c", "d"], random(2)))
+        found = refused(error.value)
+        assert (found.code, "max_live_rows" in found.message) == (grpc.StatusCode.RESOURCE_EXHAUSTED, True)
+        assert found.retry_after > 0
+        await served.update.Upsert(upsert(["c"], random(1)))
+        assert {"a", "b", "c"} <= set(await listed(served))
+
+
+async def test_a_server_that_is_not_writable_names_the_fix(make_toy, serve, refused) -> None:
+    toy = make_toy(random(20))
+    async with serve(toy) as served:
+        for method, request in (
+            ("Upsert", upsert(["a"], random(1))),
+            ("Delete", delete("a")),
+            ("Set", update_pb2.SetRequest(keys=["a"], label="x")),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match="lookalike serve --writable") as error:
+                await getattr(served.update, method)(request)
+            assert refused(error.value).code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+async def test_changes_are_for_the_role_write(make_toy, serve, refused) -> None:
+    toy = make_toy(random(20))
+    async with serve(toy, writable=True) as served:
+        from lookalike.v1 import update_pb2_grpc
+
+        stranger = update_pb2_grpc.UpdateServiceStub(served.channel)
+        with pytest.raises(grpc.aio.AioRpcError, match="role write") as error:
+            await stranger.Delete(delete(toy.key(5)))
+        assert refused(error.value).code is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_changes_survive_a_restart(make_toy, serve) -> None:
+    toy = make_toy(random(50), clusters=3)
+    async with serve(toy, writable=True) as served:
+        await served.update.Upsert(upsert(["a", "b", toy.key(7)], random(3, seed=8), labels=["x", "", "y"]))
+        await served.update.Delete(delete("b", toy.key(5)))
+        await served.update.Set(update_pb2.SetRequest(keys=["a"], label="z"))
+        before = await listed(served)
+        images = await served.collection.GetImages(collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=["a"])))
+    for writable in (True, False, True):
+        async with serve(toy, writable=writable) as served:
+            assert await listed(served) == before
+            again = await served.collection.GetImages(
+                collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=["a"]))
+            )
+            assert (again.images.ids, again.images.labels) == (images.images.ids, ["z"])
+            assert again.served.sequence == 3
+            assert await nearest(served, random(3, seed=8)[2], 1) == [toy.key(7)]
