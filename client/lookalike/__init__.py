@@ -79,6 +79,8 @@ __all__ = [
     "Column",
     "DataLossError",
     "DeadlineExceededError",
+    "Deleted",
+    "Described",
     "Experiment",
     "FailedPreconditionError",
     "Filter",
@@ -119,6 +121,7 @@ __all__ = [
     "Timings",
     "UnavailableError",
     "UnimplementedError",
+    "Upserted",
     "aio",
     "cluster",
     "column",
@@ -133,6 +136,7 @@ __all__ = [
 # starts without numpy and gRPC.
 _MODULES = {
     "lookalike._attributes": "Attributes",
+    "lookalike._changes": "Deleted Described Upserted",
     "lookalike._channel": "TLS",
     "lookalike._collection": (
         "Attribute Clustering Collection Index RecallPoint Space StoredImage StoredImages Thumbnails"

@@ -8,6 +8,7 @@ from typing import Any, Literal, Required, SupportsIndex, TypeAlias, TypedDict, 
 import numpy as np
 import numpy.typing as npt
 
+from lookalike._changes import After
 from lookalike._filters import Where
 from lookalike._pictures import Picture
 
@@ -92,6 +93,7 @@ class SearchOptions(TypedDict, total=False):
     group_by: str | None
     per_group: int
     with_vectors: bool
+    after: After
 
 
 class ClustersOptions(TypedDict, total=False):

@@ -88,6 +88,7 @@ def search(
     group_by: str | None,
     per_group: int,
     with_vectors: bool,
+    after: int,
     errors: Errors,
 ) -> Call[NeighborsBatch | Neighbors]:
     feedback = None
@@ -114,6 +115,7 @@ def search(
         feedback=feedback,
         max_distance=_distance(max_distance),
         grouping=_grouping(group_by, per_group),
+        after_sequence=after,
     )
     _set_effort(request, nprobe, recall, exact)
     columns = _replies.Wanted(uris, with_vectors, group_by is not None)

@@ -196,11 +196,11 @@ def _add_images(batch: types_pb2.QueryBatch, images: object, by_row: bool = Fals
 
 
 def _add_vector(batch: types_pb2.QueryBatch, vector: npt.ArrayLike) -> None:
-    batch.vectors.values.CopyFrom(wire.encode(_floats("vector", vector, 1)[np.newaxis]))
+    batch.vectors.values.CopyFrom(wire.encode(floats("vector", vector, 1)[np.newaxis]))
 
 
 def _add_vectors(batch: types_pb2.QueryBatch, vectors: npt.ArrayLike) -> None:
-    batch.vectors.values.CopyFrom(wire.encode(_floats("vectors", vectors, 2)))
+    batch.vectors.values.CopyFrom(wire.encode(floats("vectors", vectors, 2)))
 
 
 _KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], object]]] = {
@@ -222,7 +222,7 @@ def _undirected(vectors: npt.NDArray[Any]) -> int | None:
     return int(rows[0]) if len(rows) else None
 
 
-def _floats(name: str, values: npt.ArrayLike, dimensions: int) -> npt.NDArray[Any]:
+def floats(name: str, values: npt.ArrayLike, dimensions: int) -> npt.NDArray[Any]:
     """The array of `values` as float32, or as float16 when it is that; finite, and of so many dimensions."""
     try:
         array = np.asarray(values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -52,6 +53,7 @@ def served(message: types_pb2.Served) -> Served:
         index=message.index,
         notes=tuple(message.notes),
         plan=_plan(message.plan) if message.HasField("plan") else None,
+        sequence=message.sequence,
     )
 
 
@@ -291,7 +293,18 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         limits=Limits(**{limit.name: getattr(most, limit.name) for limit in dataclasses.fields(Limits)}),
         image_queries=reply.image_queries,
         image_query_problem=reply.image_query_problem,
+        writable=reply.writable,
+        sequence=reply.sequence,
+        live_rows=reply.live_rows,
+        deleted_rows=reply.deleted_rows,
+        last_fold=_moment(reply.last_fold_us),
+        update_problem=reply.update_problem,
     )
+
+
+def _moment(microseconds: int) -> dt.datetime | None:
+    """A time in UTC; None for 0."""
+    return dt.datetime.fromtimestamp(microseconds / 1e6, dt.UTC) if microseconds else None
 
 
 def collections(reply: server_pb2.ListCollectionsResponse) -> tuple[ServedCollection, ...]:

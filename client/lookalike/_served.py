@@ -93,7 +93,7 @@ class Served:
     was searched, "" when none was. `notes` are sentences that a reader of the
     reply should know, such as that a clustering lacks images of its space. `plan`
     tells how a search with a filter was made; None without one, unless it was asked
-    for.
+    for. `sequence` is the number of the last change that the reply has seen.
     """
 
     collection: str
@@ -108,3 +108,4 @@ class Served:
     index: str = ""
     notes: tuple[str, ...] = ()
     plan: Plan | None = None
+    sequence: int = 0

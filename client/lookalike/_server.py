@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import asdict, dataclass
 
 from lookalike._notebook import html
@@ -84,7 +85,11 @@ class ServerInfo:
 
     `placement` is where indexes live: "cpu", "gpu", "shard" or "replicate".
     `image_queries` is False when it cannot embed pictures, and
-    `image_query_problem` says why.
+    `image_query_problem` says why. A `writable` one takes changes. `sequence` is
+    the number of the last change that it has; since its generation was made,
+    `live_rows` images were added and `deleted_rows` deleted or replaced.
+    `last_fold` is when changes last became a generation, in UTC. `update_problem`
+    says why no change can be taken now.
     """
 
     version: str
@@ -97,6 +102,12 @@ class ServerInfo:
     limits: Limits
     image_queries: bool
     image_query_problem: str
+    writable: bool = False
+    sequence: int = 0
+    live_rows: int = 0
+    deleted_rows: int = 0
+    last_fold: dt.datetime | None = None
+    update_problem: str = ""
 
     def _repr_html_(self) -> str:
         told = {name: value for name, value in asdict(self).items() if name != "limits"}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 import grpc
 
-from lookalike import _calls, _forks, _request
+from lookalike import _calls, _forks, _request, _update_calls
 from lookalike._arguments import (
     AnyImages,
     ClustersMany,
@@ -28,6 +28,7 @@ from lookalike._arguments import (
 )
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
+from lookalike._changes import After, Deleted, Described, NewPictures, NewVectors, Upserted, Values
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._columns import Float32
@@ -165,6 +166,7 @@ class Client(Experiments):
         group_by: str | None = None,
         per_group: int = 1,
         with_vectors: bool = False,
+        after: After = None,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -183,7 +185,8 @@ class Client(Experiments):
         means without one. `fields` are columns that come with the neighbours, "*" all
         attributes of the collection. `served.plan` tells how a search with a filter
         was made, and with `explain` any search. `with_vectors` brings the stored
-        vectors along.
+        vectors along. `after` is what a change returned, such as that of `upsert`: the answer has it, also where
+        another server of the collection gives it.
 
         `max_distance` leaves farther neighbours out, so that `k` is but a bound. With
         `group_by`, a column, there are `k` groups of up to `per_group` neighbours of
@@ -236,6 +239,7 @@ class Client(Experiments):
             group_by=group_by,
             per_group=per_group,
             with_vectors=with_vectors,
+            after=_update_calls.sequence_of(after),
             errors=errors,
         )
         if call.undirected is not None:
@@ -444,6 +448,45 @@ class Client(Experiments):
         1
         """
         return self._send(_calls.reload(), timeout)
+
+    def upsert(
+        self,
+        *,
+        images: NewPictures | None = None,
+        vectors: NewVectors | None = None,
+        labels: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Values] | None = None,
+        fingerprint: str = "",
+        timeout: float | None = None,
+    ) -> Upserted:
+        """Add images to a collection, or replace those with the same keys; a replaced image gets a new id.
+
+        `images` are pictures by key, which the server embeds. `vectors` are vectors of shape (dim,) by key or, where
+        the collection has several spaces, the vectors of each space by its name. `labels` and `attributes`, values by
+        name, go by key as well. The change is on the server's disk when this returns, and every later call sees it. A
+        picture that cannot be decoded is among `rejects` of the result, with the reason.
+
+        The server must be started with --writable. It needs a token of the role write; where the server has no tokens,
+        only the user who runs it may do this, on its machine.
+        """
+        return self._send(_update_calls.upsert(images, vectors, labels, attributes, fingerprint), timeout)
+
+    def delete(
+        self, *, keys: Sequence[str] | None = None, where: Where | None = None, timeout: float | None = None
+    ) -> Deleted:
+        """Delete images by `keys`, or all that match the filter `where`. A key that no image has is counted."""
+        return self._send(_update_calls.delete(keys, where), timeout)
+
+    def set(
+        self,
+        *,
+        keys: Sequence[str],
+        label: str | None = None,
+        attributes: Values | None = None,
+        timeout: float | None = None,
+    ) -> Described:
+        """Set the `label`, "" for none, or `attributes` of the images with some `keys`, which keep their ids."""
+        return self._send(_update_calls.describe(keys, label, attributes), timeout)
 
     def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Whether the server is up and ready, by the standard health check; False also when none answers.

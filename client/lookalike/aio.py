@@ -7,7 +7,7 @@ are awaited, and lists are read by `async for`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -15,7 +15,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 import grpc
 import grpc.aio
 
-from lookalike import _calls, _forks, _request, _sync
+from lookalike import _calls, _forks, _request, _sync, _update_calls
 from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
 from lookalike._arguments import (
@@ -36,6 +36,7 @@ from lookalike._arguments import (
 )
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
+from lookalike._changes import After, Deleted, Described, NewPictures, NewVectors, Upserted, Values
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._columns import Float32
@@ -143,6 +144,7 @@ class Client(Experiments):
         group_by: str | None = None,
         per_group: int = 1,
         with_vectors: bool = False,
+        after: After = None,
         errors: Errors = "raise",
         timeout: float | None = None,
         **query: Any,
@@ -167,6 +169,7 @@ class Client(Experiments):
             group_by=group_by,
             per_group=per_group,
             with_vectors=with_vectors,
+            after=_update_calls.sequence_of(after),
             errors=errors,
         )
         call = await asyncio.to_thread(make) if takes_long(query) else make()
@@ -288,6 +291,36 @@ class Client(Experiments):
     async def reload(self, *, timeout: float | None = None) -> int:
         """Let the server look for a newer generation now; returns the one that it serves. Needs the role admin."""
         return await self._send(_calls.reload(), timeout)
+
+    async def upsert(
+        self,
+        *,
+        images: NewPictures | None = None,
+        vectors: NewVectors | None = None,
+        labels: Mapping[str, str] | None = None,
+        attributes: Mapping[str, Values] | None = None,
+        fingerprint: str = "",
+        timeout: float | None = None,
+    ) -> Upserted:
+        """Add images to a collection, or replace those with the same keys; see lookalike.Client."""
+        return await self._send(_update_calls.upsert(images, vectors, labels, attributes, fingerprint), timeout)
+
+    async def delete(
+        self, *, keys: Sequence[str] | None = None, where: Where | None = None, timeout: float | None = None
+    ) -> Deleted:
+        """Delete images by `keys`, or all that match the filter `where`. A key that no image has is counted."""
+        return await self._send(_update_calls.delete(keys, where), timeout)
+
+    async def set(
+        self,
+        *,
+        keys: Sequence[str],
+        label: str | None = None,
+        attributes: Values | None = None,
+        timeout: float | None = None,
+    ) -> Described:
+        """Set the `label`, "" for none, or `attributes` of the images with some `keys`, which keep their ids."""
+        return await self._send(_update_calls.describe(keys, label, attributes), timeout)
 
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Whether the server is up and ready, by the standard health check; False also when none answers."""

@@ -10,12 +10,12 @@ import lookalike
 
 PUBLIC = """
 TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelledError Client ClosedError Cluster
-Clustering Clusters Collection Column DataLossError DeadlineExceededError Experiment FailedPreconditionError Filter
-GenerationChangedError Index InvalidArgumentError Label Labels Limits LocalClient LookalikeError Member Members
-Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors NeighborsBatch NotFoundError
-OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServedCollection ServerError ServerInfo Space
-StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError UnimplementedError aio cluster column
-distance open predicted probability request_id
+Clustering Clusters Collection Column DataLossError DeadlineExceededError Deleted Described Experiment
+FailedPreconditionError Filter GenerationChangedError Index InvalidArgumentError Label Labels Limits LocalClient
+LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
+NeighborsBatch NotFoundError OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServedCollection
+ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError
+UnimplementedError Upserted aio cluster column distance open predicted probability request_id
 """
 
 
@@ -67,11 +67,11 @@ def test_importing_the_client_loads_its_three_dependencies_and_nothing_else():
 
 
 def test_the_client_covers_every_method_of_the_services():
-    from lookalike import _calls, _experiment_calls
-    from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2, server_pb2
+    from lookalike import _calls, _experiment_calls, _update_calls
+    from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, search_pb2, server_pb2, update_pb2
 
-    source = inspect.getsource(_calls) + inspect.getsource(_experiment_calls)
-    for file in (search_pb2, cluster_pb2, collection_pb2, experiment_pb2, server_pb2):
+    source = "".join(map(inspect.getsource, (_calls, _experiment_calls, _update_calls)))
+    for file in (search_pb2, cluster_pb2, collection_pb2, experiment_pb2, server_pb2, update_pb2):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 assert f'"{service.full_name}/{method.name}"' in source

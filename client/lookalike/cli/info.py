@@ -43,7 +43,10 @@ def info(ctx: click.Context, folder: str | None, server: str | None, tls: bool, 
 def _of_server(address: str, tls: bool, ca: str | None) -> dict[str, Any]:
     with open_client(address, tls, ca) as client:
         collection, server = client.info(), client.server_info()
-    return {**dataclasses.asdict(collection), "server": {"address": address, **dataclasses.asdict(server)}}
+    told = dataclasses.asdict(server)
+    # As text, which JSON has.
+    told["last_fold"] = None if server.last_fold is None else server.last_fold.isoformat(timespec="seconds")
+    return {**dataclasses.asdict(collection), "server": {"address": address, **told}}
 
 
 def _of_folder(folder: str) -> dict[str, Any]:
@@ -134,10 +137,20 @@ def _attributes(described: dict[str, Any]) -> str:
 
 def _server(server: dict[str, Any]) -> str:
     limits = server["limits"]
+    changes = ""
+    if server["sequence"] or server["writable"]:
+        folded = f", last folded {server['last_fold']}" if server["last_fold"] else ""
+        taken = "taken" if server["writable"] else "followed"
+        changes = (
+            f"\nchanges {taken}, {server['sequence']} so far: {server['live_rows']} images added and "
+            f"{server['deleted_rows']} deleted since the generation{folded}"
+        )
+    if server["update_problem"]:
+        changes += f"\nno changes now: {printable(server['update_problem'])}"
     pictures = "" if server["image_queries"] else f"\nno queries by picture: {printable(server['image_query_problem'])}"
     return (
         f"server {server['address']}: version {server['version']}, placement {server['placement']} "
         f"on {', '.join(server['devices'])}, search threads {server['search_threads']}\n"
         f"limits: {limits['max_batch']} queries a call, k {limits['max_k']}, nprobe {limits['max_nprobe']}, "
-        f"pictures of {limits['max_image_bytes'] / 1e6:.3g} MB{pictures}"
+        f"pictures of {limits['max_image_bytes'] / 1e6:.3g} MB{pictures}{changes}"
     )

@@ -37,7 +37,8 @@ class LogWriter:
     def __init__(self, storage: Storage, folded_through: int) -> None:
         self._storage = storage
         folder = storage.local(changelog.FOLDER)
-        self._lock = filelock.FileLock(storage.local(_LOCK))
+        # Whichever thread releases it.
+        self._lock = filelock.FileLock(storage.local(_LOCK), thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)

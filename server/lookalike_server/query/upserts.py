@@ -172,6 +172,14 @@ def checked_values(
                 f"The collection has no attribute {column.name!r}; it has: {there}. "
                 "Attach a table with that column first.",
             )
-        if column.type != kind:
+        fits = column.type == kind or (column.type, kind) == ("int64", "float64")
+        # A column without any value says nothing of its type.
+        empty = column.type == "string" and column.HasField("nulls") and not any(column.texts)
+        if not fits and not empty:
             raise ArgumentError(at, f"The attribute {column.name!r} is {kind}, not {column.type or 'of no type'}.")
-    return rows_of(given, rows)
+    floats = [column.name for column in given if columns.kinds[column.name] == "float64"]
+    return [_with_floats(row, floats) for row in rows_of(given, rows)]
+
+
+def _with_floats(values: Values, names: Sequence[str]) -> Values:
+    return {name: float(value) if name in names and value is not None else value for name, value in values.items()}
