@@ -57,6 +57,7 @@ def _value(one: Settable) -> str:
     if one.is_flag:
         return "`true`, `false`"
     kinds = {"integer": "whole number", "float": "number", "size": "bytes or a size", "pixels": "pixels or a count"}
+    kinds["fronts"] = 'whole number, `"auto"`'
     return kinds.get(one.type.name, "file" if isinstance(one.type, click.Path) else "text")
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import faiss
 
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.batching.workers import Workers
+from lookalike_server.common.served import Served
 from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.verification import FileVerifier
+from lookalike_server.observe.gauges import UnderWay
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.build_searchers import choose_devices
 from lookalike_server.placement.devices import Device
@@ -27,10 +29,9 @@ from lookalike_server.served_collection import ServedCollection, Shared
 from lookalike_server.services.collection_list import CollectionList
 from lookalike_server.services.routing import routed
 from lookalike_server.transport.access import ADMIN
-from lookalike_server.transport.admission import Admission
 from lookalike_server.transport.collection_names import CollectionNames
 from lookalike_server.transport.grpc_server import GrpcServer
-from lookalike_server.transport.health import Health, Watched
+from lookalike_server.transport.health import Health, Statuses, Watched
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES
 from lookalike_server.transport.tokens import Tokens
@@ -41,8 +42,37 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.25
 
 
+class Entrance(Protocol):
+    """Where calls come in: see GrpcServer."""
+
+    @property
+    def statuses(self) -> Statuses: ...
+
+    @property
+    def calls_in_flight(self) -> int: ...
+
+    @property
+    def admission(self) -> UnderWay: ...
+
+    def add(self, servicers: Mapping[str, Any]) -> None: ...
+
+    def open(self) -> int: ...
+
+    async def start(self) -> None: ...
+
+    async def drain(self, grace: float) -> None: ...
+
+    @property
+    def resident_bytes(self) -> Mapping[int, int]: ...
+
+    def close(self) -> None: ...
+
+
 class App:
-    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and processes."""
+    """A server: `start` it, ask `address`, `stop` it. Tests give other devices and processes.
+
+    Calls come in by a gRPC server of its own, or else by what `entrance` makes.
+    """
 
     def __init__(
         self,
@@ -52,8 +82,10 @@ class App:
         open_embedder: OpenEmbedder | None = None,
         experiment_runner: ExperimentRunner | None = None,
         verifier: FileVerifier | None = None,
+        entrance: Callable[[App], Entrance] | None = None,
     ) -> None:
         self._settings = settings
+        self._entrance = entrance
         self._budget = ThreadBudget.detect()
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
@@ -89,20 +121,19 @@ class App:
         self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
         pool = ThumbnailPool(processes, limits=limits.images)
         self._thumbnails = Thumbnails(pool, limits.max_queue, processes)
-        self._local_user = LocalUser()
-        self._server = GrpcServer(
-            settings, self._observatory.interceptor, self._hidden_folders, tokens, self._local_user
+        self._server: Entrance = (
+            GrpcServer(settings, self._observatory.interceptor, self.hidden_folders, tokens, LocalUser())
+            if self._entrance is None
+            else self._entrance(self)
         )
         always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
         others = {EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections)}
         watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
-        self._health = Health(watched, [SEARCHING], always, others)
-        self._server.add(self._servicers(), self._health.servicer)
+        self._health = Health(watched, [SEARCHING], always, others, self._server.statuses)
+        self._server.add(self._servicers())
         try:
             self._observatory.open(self, self._devices, tokens)
             self._port = self._server.open()
-            if tokens is None:
-                self._local_user.publish(self._port)
             await self._server.start()
         except BaseException:
             await self._close()
@@ -131,6 +162,11 @@ class App:
         return self.first.current
 
     @property
+    def served(self) -> list[Served]:
+        """What is served of each collection."""
+        return [one.served for one in self.collections]
+
+    @property
     def address(self) -> str:
         """host:port, with the port that was found free when 0 was asked for."""
         return self._settings.listen.address(self._port)
@@ -145,7 +181,12 @@ class App:
         return self._server.calls_in_flight
 
     @property
-    def admission(self) -> Admission:
+    def front_bytes(self) -> Mapping[int, int]:
+        """The resident memory of each front, by its number; nothing where there are none. From any thread."""
+        return self._server.resident_bytes
+
+    @property
+    def admission(self) -> UnderWay:
         """What each peer has under way."""
         return self._server.admission
 
@@ -191,7 +232,6 @@ class App:
         await self._close()
 
     async def _close(self) -> None:
-        self._local_user.withdraw()
         await asyncio.to_thread(self._observatory.close)
         await asyncio.gather(*(one.close() for one in self.collections))
         await asyncio.to_thread(self._thumbnails.close)
@@ -219,5 +259,6 @@ class App:
         if len(errors) == len(self.collections):
             raise errors[0]
 
-    def _hidden_folders(self) -> list[str]:
+    def hidden_folders(self) -> list[str]:
+        """The folders that callers who see no paths must not be told of."""
         return [folder for one in self.collections for folder in one.hidden_folders()]

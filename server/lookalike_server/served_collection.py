@@ -14,6 +14,7 @@ from lookalike_server.batching.batcher import Observe
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
 from lookalike_server.common.collection_name import known_as
+from lookalike_server.common.served import Served
 from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
@@ -142,6 +143,15 @@ class ServedCollection:
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
         return [self.reloader.watch(), self._warm_up(), self.live.follow()]
+
+    @property
+    def served(self) -> Served:
+        """What is served of it now."""
+        snapshot = self.current.newest
+        if snapshot is None:
+            return Served(self.name, self.current.problem)
+        indexes = [f"{name}/{space.index.name}" for name, space in snapshot.spaces.items() if space.index]
+        return Served(snapshot.name, "", snapshot.generation, len(snapshot.columns), tuple(indexes))
 
     @property
     def runs_experiments(self) -> bool:

@@ -104,6 +104,11 @@ MakeToy = Callable[..., Toy]
 @pytest.fixture
 def make_toy(tmp_path: Path) -> MakeToy:
     """Make and publish a collection; again with the same name for the next generation."""
+    return toys_in(tmp_path)
+
+
+def toys_in(tmp_path: Path) -> MakeToy:
+    """What makes collections in a folder, see `make_toy`."""
 
     def make(
         vectors: Float32 | None = None,

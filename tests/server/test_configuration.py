@@ -106,6 +106,7 @@ def test_all_else_can_be_set_as_well(started, tmp_path) -> None:
     settings, result = started(
         file="""
         port = 0
+        fronts = 3
         grace = 3
         on_device_loss = "cpu"
         index = ["main", "tiny/fast"]
@@ -123,6 +124,7 @@ def test_all_else_can_be_set_as_well(started, tmp_path) -> None:
     listen = settings.listen
     assert (listen.port, settings.grace, settings.on_loss, settings.indexes) == (0, 3.0, "cpu", ("main", "tiny/fast"))
     assert (listen.reflection, settings.observe.log_calls, listen.show_paths) == (False, True, "everyone")
+    assert settings.fronts == 3
     assert settings.weights == str(tmp_path / "weights" / "net.pth"), "relative to the file"
     assert listen.tokens == Path("/run/tokens")
     assert (settings.limits.max_image_bytes, settings.limits.max_image_pixels) == (3 * MIB, 2_000_000)
@@ -148,6 +150,8 @@ MISTAKES = {
     "[limits]\nmin_thumbnail_side = 200": r"min_thumbnail_side, default_thumbnail_side and max_thumbnail_side are 200,",
     "limits = 5": r"limits is no setting",
     "host = 5": r"host is 5; it must be a text\.",
+    "fronts = 'many'": r"fronts is 'many'; it must be a whole number or \"auto\"\.",
+    "fronts = 0": r"fronts: 0 is not a number of processes; give 1 or more, or auto\.",
     "insecure = 'yes'": r"insecure is 'yes'; it must be true or false\.",
     "index = 'main'": r"index is 'main'; it must be a list of texts\.",
     "grace = 'long'": r"grace is 'long'; it must be a number\.",

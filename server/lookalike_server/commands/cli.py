@@ -16,13 +16,14 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.commands.collection_options import CollectionType, named, own_settings
 from lookalike_server.commands.configuration import config_option
+from lookalike_server.commands.fronts_option import FrontsType, number_of_fronts
 from lookalike_server.commands.limit_options import limit_options
 from lookalike_server.commands.observe_options import observe_options
 from lookalike_server.commands.options import Positional, Serve, setting
 from lookalike_server.processes.caller import end_with_stdin
 
 if TYPE_CHECKING:
-    from lookalike_server.app import App
+    from lookalike_server.commands.lifecycle import Server
     from lookalike_server.common.observe_settings import ObserveSettings
     from lookalike_server.observe.logs import LogFormat
 
@@ -69,6 +70,15 @@ if TYPE_CHECKING:
     default="retry",
     show_default=True,
     help="End, put the index there again until it stays, or search on the processor from then on.",
+)
+@setting(
+    "--fronts",
+    type=FrontsType(),
+    default="1",
+    show_default=True,
+    metavar="N|auto",
+    help="Processes that take calls in, in front of one that has indexes, devices and network; 1 means one process for "
+    "everything, auto as many as there are processors that searches do not need.",
 )
 @setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
 @setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
@@ -147,6 +157,7 @@ def serve(
     observe: ObserveSettings,
     log_format: LogFormat,
     security_log: Path | None,
+    fronts: int | None,
 ) -> None:
     """Answer queries about the collection in DIR over gRPC, or about several.
 
@@ -165,7 +176,9 @@ def serve(
 
     verifier = FileVerifier()
     pairs = named(collection)
-    verifier.verify_ahead(pairs[0][1])
+    several = number_of_fronts(fronts, placement)
+    if several == 1:
+        verifier.verify_ahead(pairs[0][1])
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:
@@ -175,6 +188,7 @@ def serve(
         from lookalike_server.common.placement_mode import ON_LOSS, PLACEMENTS
         from lookalike_server.common.settings import Listen, ServeSettings
         from lookalike_server.common.visible import SHOW_PATHS
+        from lookalike_server.fronts.control import Logs
         from lookalike_server.observe.logs import configure
         from lookalike_server.observe.security import keep_in
 
@@ -196,31 +210,29 @@ def serve(
             writable=writable,
             limits=of_server,
             observe=observe,
+            fronts=several,
         )
 
-        def announce(app: App) -> None:
-            for served in app.collections:
-                snapshot = served.current.newest
-                if snapshot is None:
-                    click.echo(f"NOT SERVING {served.name}: {served.current.problem}")
+        def announce(server: Server) -> None:
+            for served in server.served:
+                if served.problem:
+                    click.echo(f"NOT SERVING {served.name}: {served.problem}")
                     continue
-                spaces = snapshot.spaces.items()
-                searched = ", ".join(f"{name}/{space.index.name}" for name, space in spaces if space.index)
                 click.echo(
-                    f"SERVING {snapshot.name} on {app.address}: generation {snapshot.generation}, "
-                    f"{len(snapshot.columns)} images, placement {placement}, indexes {searched or 'none'}"
+                    f"SERVING {served.name} on {server.address}: generation {served.generation}, "
+                    f"{served.images} images, placement {placement}, indexes {', '.join(served.indexes) or 'none'}"
                 )
-            if app.metrics_port is not None:
-                click.echo(f"METRICS on http://{observe.metrics_host}:{app.metrics_port}/metrics")
+            if server.metrics_port is not None:
+                click.echo(f"METRICS on http://{observe.metrics_host}:{server.metrics_port}/metrics")
             if http is not None:
-                start_explorer(app.address, http, http_names, insecure=insecure)
+                start_explorer(server.address, http, http_names, insecure=insecure)
 
         if http is not None:
             check_explorer(settings.listen, http, http_names)
         configure(log_format)
-        if security_log is not None:
+        if security_log is not None and several == 1:
             keep_in(security_log)
-        asyncio.run(run(settings, announce, verifier))
+        asyncio.run(run(settings, announce, verifier, Logs(log_format, security_log)))
     finally:
         verifier.abandon()
     _leave()

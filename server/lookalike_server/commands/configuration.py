@@ -16,6 +16,7 @@ import click
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import harmless
 from lookalike_server.commands.collection_options import CollectionType
+from lookalike_server.commands.fronts_option import AUTOMATIC, FrontsType
 from lookalike_server.commands.options import Settable, Setting, settable
 
 # Seconds for the writer of a pipe to begin.
@@ -143,4 +144,7 @@ def _wanted(known: Settable, value: Any) -> str:
     if kind in ("integer", "size", "pixels"):
         written = kind != "integer" and isinstance(value, str)
         return "" if written or (number and isinstance(value, int)) else "a whole number"
+    if kind == FrontsType.name:
+        right = value == AUTOMATIC or (number and isinstance(value, int))
+        return "" if right else f'a whole number or "{AUTOMATIC}"'
     return "" if isinstance(value, str) else "a text"

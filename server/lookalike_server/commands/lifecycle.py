@@ -5,30 +5,63 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import resource
 import signal
 from collections.abc import Callable
+from typing import Protocol
 
 from lookalike_indexer.errors import DeviceError
-from lookalike_server.app import App
+from lookalike_server.common.served import Served
 from lookalike_server.common.settings import ServeSettings
+from lookalike_server.fronts.control import Logs, allow_connections
 from lookalike_server.generation.verification import FileVerifier
 
 log = logging.getLogger(__name__)
 
 
-async def run(settings: ServeSettings, announce: Callable[[App], None], verifier: FileVerifier) -> None:
+class Server(Protocol):
+    """What is run: an App, or the Supervisor of several processes."""
+
+    ending: asyncio.Future[str]
+
+    @property
+    def served(self) -> list[Served]:
+        """What is served of each collection."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        ...
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The port that measurements are read at, None when there is none."""
+        ...
+
+    async def start(self) -> None: ...
+
+    def end(self, why: str = "") -> None: ...
+
+    def reload(self) -> None: ...
+
+    async def stop(self, grace: float | None = None) -> None: ...
+
+
+async def run(
+    settings: ServeSettings, announce: Callable[[Server], None], verifier: FileVerifier, logs: Logs | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain; SIGHUP looks for a new generation. `announce` is called when serving.
 
-    Errors as `App.start`; DeviceError also when a device was lost and the
-    settings say that the server ends then. A second SIGTERM or SIGINT ends the
-    process at once.
+    Where there are several fronts, this process starts others, which write
+    `logs`. Errors as `App.start`; DeviceError also when a device was lost and
+    the settings say that the server ends then. A second SIGTERM or SIGINT ends
+    the process at once.
     """
     loop = asyncio.get_running_loop()
-    _allow_connections()
+    allow_connections()
     # What was imported stays: looking at it again and again costs a call a twentieth of its time.
     gc.freeze()
-    app = App(settings, verifier=verifier)
+    app = _made(settings, verifier, logs)
     # Its default would end the process, and somebody may send it while a generation is loading.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     await app.start()
@@ -46,7 +79,12 @@ async def run(settings: ServeSettings, announce: Callable[[App], None], verifier
         raise DeviceError(f"A device was lost, and --on-device-loss is fail: {lost}")
 
 
-def _allow_connections() -> None:
-    """Each connection is an open file, of which many systems allow 1,024 unless asked for more."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _made(settings: ServeSettings, verifier: FileVerifier, logs: Logs | None) -> Server:
+    # Either is imported where it is needed: this process loads faiss for its own searches alone.
+    if settings.fronts > 1:
+        from lookalike_server.fronts.supervisor import Supervisor
+
+        return Supervisor(settings, logs=logs or Logs())
+    from lookalike_server.app import App
+
+    return App(settings, verifier=verifier)

@@ -85,6 +85,11 @@ def begin(rpc: str, metadata: Iterable[tuple[str, str | bytes]], peer: str = "")
     return call
 
 
+def resume(call: CallRecord) -> None:
+    """Let a record be that of the call that this task answers."""
+    _CURRENT.set(call)
+
+
 _TAKEN = frozenset({REQUEST_ID, TRACEPARENT, TRACESTATE})
 
 

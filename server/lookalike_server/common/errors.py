@@ -7,7 +7,8 @@ IndexerError                     (lookalike_indexer.errors)
 ├── ExpiredError                 the caller's deadline passed before the work began
 ├── UnknownCallerError           the call has no token, or one that nobody was given
 ├── ForbiddenError               the caller's role does not allow the call
-└── UnknownMethodError           no service has the method
+├── UnknownMethodError           no service has the method
+└── RefusedError                 another process of this server has refused the call
 """
 
 from __future__ import annotations
@@ -100,12 +101,22 @@ class Refusal:
     reason: str
 
 
+class RefusedError(IndexerError):
+    """Another process of this server has refused the call, and said how the caller is told."""
+
+    def __init__(self, refused: Refusal) -> None:
+        super().__init__(refused.message)
+        self.refused = refused
+
+
 def refusal(error: Exception, told: Callable[[str], str] = str) -> Refusal:
     """What the caller is told about an error; `told` changes its text to what that caller may see.
 
     An error that is not in the table is INTERNAL, and its text stays here: it
     was written for whoever reads the log.
     """
+    if isinstance(error, RefusedError):
+        return error.refused
     code = next((code for kind, code in TABLE if isinstance(error, kind)), None)
     text = _shortened(told(str(error)))
     if code is None:

@@ -96,7 +96,8 @@ class ServeSettings:
     """`grace` is how long calls in flight may take to finish at the end, `watch` how often to look for a new
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
     happens when a device is lost, as in placer.py. `indexes` names the indexes to search, as in index_choice.py.
-    Without `experiments` only stored results are answered. A `writable` server takes changes to its collections.
+    Without `experiments` only stored results are answered. A `writable` server takes changes to its collections. With
+    several `fronts`, so many processes take calls in.
 
     `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
     where there are several, `limits` are those of the whole server.
@@ -117,11 +118,14 @@ class ServeSettings:
     connections: Connections = field(default_factory=Connections)
     observe: ObserveSettings = field(default_factory=ObserveSettings)
     collections: tuple[CollectionSettings, ...] = ()
+    fronts: int = 1
 
     def __post_init__(self) -> None:
         if not self.collections:
             only = CollectionSettings(self.root, "", self.weights, self.indexes, self.limits)
             object.__setattr__(self, "collections", (only,))
+        if self.fronts < 1:
+            raise UsageError(f"--fronts {self.fronts} is not a number of processes; it must be 1 or more, or auto.")
         # NaN is neither.
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from typing import Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -14,7 +14,6 @@ from lookalike_server.observe.audit import RecallAudit
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.memory import device_memory
 from lookalike_server.processes.hangs import Hangs
-from lookalike_server.transport.admission import Admission
 
 
 class WatchedCollection(Protocol):
@@ -37,6 +36,22 @@ class WatchedCollection(Protocol):
         ...
 
 
+class UnderWay(Protocol):
+    """What is under way of all peers, see admission.py."""
+
+    @property
+    def accounts(self) -> Sized: ...
+
+    @property
+    def arriving(self) -> int: ...
+
+    @property
+    def held_bytes(self) -> int: ...
+
+    @property
+    def streams(self) -> int: ...
+
+
 class Watched(Protocol):
     """What a server lets be seen of itself, at any time and from any thread."""
 
@@ -47,10 +62,13 @@ class Watched(Protocol):
     def calls_in_flight(self) -> int: ...
 
     @property
+    def front_bytes(self) -> Mapping[int, int]: ...
+
+    @property
     def hangs(self) -> Hangs: ...
 
     @property
-    def admission(self) -> Admission: ...
+    def admission(self) -> UnderWay: ...
 
     def shared_queues(self) -> Mapping[str, int]:
         """What waits in the queues that are no collection's own."""
@@ -81,6 +99,7 @@ class Gauges(Collector):
         yield GaugeMetricFamily("lookalike_messages_arriving", "Messages that are arriving.", admission.arriving)
         yield GaugeMetricFamily("lookalike_message_bytes", "Messages of calls under way.", admission.held_bytes)
         yield from self._memory()
+        yield _fronts(watched.front_bytes)
 
     def _memory(self) -> Iterator[Metric]:
         used = GaugeMetricFamily("lookalike_device_memory_used_bytes", "Memory in use on a GPU.", labels=["device"])
@@ -91,6 +110,13 @@ class Gauges(Collector):
                 used.add_metric([device.name], memory.total - memory.free)
                 total.add_metric([device.name], memory.total)
         yield from (used, total)
+
+
+def _fronts(resident: Mapping[int, int]) -> Metric:
+    family = GaugeMetricFamily("lookalike_front_resident_bytes", "Resident memory of each front.", labels=["front"])
+    for number, size in sorted(resident.items()):
+        family.add_metric([str(number)], size)
+    return family
 
 
 class _Family:

@@ -7,17 +7,37 @@ caller sends becomes one.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from lookalike_server.common.call_record import CallRecord
 
+# The variable that the library looks for when it is imported.
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
 # From a quarter of a millisecond, which is less than a call costs, to the longest deadlines.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def of_all_processes(own: CollectorRegistry) -> CollectorRegistry:
+    """A registry of what all processes of a server have measured; `own` where there is one process.
+
+    Prometheus's library puts measurements into files that the processes share
+    where a variable of the environment names a folder for them.
+    """
+    if FOLDER not in os.environ:
+        return own
+    registry = CollectorRegistry(auto_describe=True)
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
 
 
 class Metrics:

@@ -12,7 +12,7 @@ from lookalike_server.observe.exposition import MetricsPort, Readers
 from lookalike_server.observe.gauges import Gauges, Watched
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.logs import CallLog
-from lookalike_server.observe.metrics import Metrics
+from lookalike_server.observe.metrics import Metrics, of_all_processes
 from lookalike_server.observe.security import SecurityLog
 from lookalike_server.observe.tracing import Tracing, open_tracing
 from lookalike_server.placement.devices import Device
@@ -66,10 +66,11 @@ class Observatory:
         """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:
-            self._metrics.registry.register(Gauges(watched, devices))
+            registry = of_all_processes(self._metrics.registry)
+            registry.register(Gauges(watched, devices))
             host, port = self._settings.metrics_host, self._settings.metrics_port
             readers = Readers(tokens, self._security) if tokens is not None and self._settings.is_open else None
-            self._port = MetricsPort(host, port, self._metrics.registry, readers)
+            self._port = MetricsPort(host, port, registry, readers)
 
     @property
     def metrics_port(self) -> int | None:

@@ -24,7 +24,7 @@ from lookalike_server.common.shares import beyond
 from lookalike_server.transport.interceptors import Call, Continuation, Handler
 from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.receiving import Receiving
-from lookalike_server.transport.streams import Streams
+from lookalike_server.transport.streams import StreamPlaces, Streams
 
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
 _RETRY_S = 0.1
@@ -43,21 +43,34 @@ class Account:
     connections: Counter[str] = field(default_factory=Counter)
 
 
+class Accounts:
+    """What all peers have under way, within the limits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.peers: dict[str, Account] = {}
+        self.total = Account()
+
+    def open(self, connection: str) -> Reservation:
+        """A new call of a connection, as gRPC calls it. OverloadedError: one too many."""
+        return Reservation(self, connection)
+
+
 class Admission(grpc.aio.ServerInterceptor):
     """Keeps the account of each peer within the limits. OverloadedError: the call goes beyond."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, fronts: int = 1, places: StreamPlaces | None = None) -> None:
+        """Of one of a server's `fronts`; `places` are those of calls that last, where the fronts share them."""
         self._limits = limits
-        self._receiving = Receiving(limits)
+        self._receiving = Receiving(limits, fronts)
         self._messages = Messages(limits.max_text_bytes)
-        self._streams = Streams(limits, self._receiving, self._messages)
-        self._accounts: dict[str, Account] = {}
-        self._total = Account()
+        self._streams = Streams(limits, self._receiving, self._messages, places)
+        self._accounts = Accounts(limits)
 
     @property
     def accounts(self) -> dict[str, Account]:
         """The peers with calls under way."""
-        return self._accounts
+        return self._accounts.peers
 
     @property
     def arriving(self) -> int:
@@ -67,7 +80,7 @@ class Admission(grpc.aio.ServerInterceptor):
     @property
     def held_bytes(self) -> int:
         """The bytes of the messages of calls under way."""
-        return self._total.bytes
+        return self._accounts.total.bytes
 
     @property
     def streams(self) -> int:
@@ -97,7 +110,7 @@ class Admission(grpc.aio.ServerInterceptor):
         self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
     ) -> Call:
         async def admitted(_: Any, context: Any) -> bytes:
-            reservation = _Reservation(self._accounts, self._total, context.peer(), self._limits)
+            reservation = self._accounts.open(context.peer())
             context.add_done_callback(lambda _: reservation.release())
             data = await self._receiving.read(context)
             if data is None:
@@ -120,17 +133,17 @@ class Admission(grpc.aio.ServerInterceptor):
         return admitted
 
 
-class _Reservation:
+class Reservation:
     """What one call takes of its peer's account."""
 
-    def __init__(self, accounts: dict[str, Account], total: Account, connection: str, limits: Limits) -> None:
+    def __init__(self, accounts: Accounts, connection: str) -> None:
         self._connection = connection
         self._peer = host_of(connection)
-        self._accounts = accounts
-        self._total = total
-        self._limits = limits
+        self._accounts = accounts.peers
+        self._total = accounts.total
+        self._limits = accounts.limits
         self._bytes = 0
-        self._account = accounts.setdefault(self._peer, Account())
+        self._account = self._accounts.setdefault(self._peer, Account())
         self._account.calls += 1
         self._account.connections[connection] += 1
         self._open = True
@@ -156,6 +169,7 @@ class _Reservation:
             )
 
     def reserve(self, size: int) -> None:
+        """Count bytes of the call's messages. OverloadedError: the peer, or all, would have too many."""
         most = self._limits.max_peer_bytes
         others = self._account.bytes - self._bytes
         # A call that is alone may be as large as its messages.
@@ -182,6 +196,7 @@ class _Reservation:
             )
 
     def release(self) -> None:
+        """End the call, if it has not ended."""
         if not self._open:
             return
         self._open = False

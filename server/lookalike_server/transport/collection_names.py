@@ -21,6 +21,11 @@ def limit_to(caller: Caller) -> None:
     _LIMITED.set(caller)
 
 
+def limited() -> Caller | None:
+    """The caller of this task, if it may only ask about some of the collections."""
+    return _LIMITED.get()
+
+
 class CollectionNames:
     """The collections of one server, by name and in order."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grpc
@@ -15,10 +15,11 @@ from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.visible import Roots
 from lookalike_server.transport.access import Access
 from lookalike_server.transport.admission import Admission
-from lookalike_server.transport.interceptors import Errors, InFlight, Sending
+from lookalike_server.transport.interceptors import Call, Errors, Handler, InFlight, Sending
 from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import SERVED, SERVICES
+from lookalike_server.transport.streams import StreamPlaces
 from lookalike_server.transport.tokens import Tokens
 
 # The server closes its connections once it refused no call for this long,
@@ -30,9 +31,12 @@ _REFUSING_S = 5.0
 class GrpcServer:
     """Answers calls by servicers: `add` them, `open` the port, `start`; at the end `drain` and `close`.
 
+    `statuses` is what callers are told of health.
+
     `observed` is the outermost interceptor; `roots` gives the folders that
     callers who see no paths must not be told of. With `shares_port`, other
-    processes of this server listen on the same port.
+    processes of this server listen on the same port, and whoever started them
+    publishes the secret of `local_user`; `places` are those of calls that last.
     """
 
     def __init__(
@@ -44,12 +48,15 @@ class GrpcServer:
         local_user: LocalUser,
         *,
         shares_port: bool = False,
+        places: StreamPlaces | None = None,
     ) -> None:
         listen = settings.listen
         self._listen = listen
         self._shares_port = shares_port
+        self.statuses = health.aio.HealthServicer()
+        self._tokens, self._local_user = tokens, local_user
         self._in_flight = InFlight()
-        self.admission = Admission(settings.limits)
+        self.admission = Admission(settings.limits, settings.fronts, places)
         access = Access(tokens, local_user, listen.show_paths, roots)
         self._server = new_server(
             settings.limits,
@@ -58,17 +65,33 @@ class GrpcServer:
             shares_port=shares_port,
         )
 
-    def add(self, servicers: Mapping[str, Any], health_servicer: health.aio.HealthServicer) -> None:
+    def add(self, servicers: Mapping[str, Any]) -> None:
         """Answer calls of each service by the servicer of its full name, and tell of them as far as was asked for."""
         for service, add in SERVED:
             add(servicers[service.full_name], self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, self._server)
+        self._add_others()
+
+    def add_unread(self, call_of: Callable[[str], Call]) -> None:
+        """Answer calls of each method, "/package.Service/Method", by what takes and returns the bytes of messages."""
+        for service, _ in SERVED:
+            handlers: dict[str, Handler] = {}
+            for method in service.methods:
+                call: Any = call_of(f"/{service.full_name}/{method.name}")
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, _unread, _unread)
+            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+        self._add_others()
+
+    def _add_others(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self.statuses, self._server)
         if self._listen.reflection:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
 
     def open(self) -> int:
         """Bind the port, and return it. IndexerError: the address cannot be listened on."""
-        return open_port(self._server, self._listen, shares_port=self._shares_port)
+        port = open_port(self._server, self._listen, shares_port=self._shares_port)
+        if self._tokens is None and not self._shares_port:
+            self._local_user.publish(port)
+        return port
 
     async def start(self) -> None:
         await self._server.start()
@@ -76,6 +99,11 @@ class GrpcServer:
     @property
     def calls_in_flight(self) -> int:
         return self._in_flight.count
+
+    @property
+    def resident_bytes(self) -> Mapping[int, int]:
+        """The resident memory of fronts, which are none: this process takes the calls in."""
+        return {}
 
     async def drain(self, grace: float) -> None:
         """Refuse new calls, let those in flight end for up to `grace` seconds, and close all connections."""
@@ -90,5 +118,11 @@ class GrpcServer:
         await self._server.stop(None)
 
     def close(self) -> None:
-        """End the threads that read messages."""
+        """End the threads that read messages, and take back what tells this user's commands from others."""
         self.admission.close()
+        if not self._shares_port:
+            self._local_user.withdraw()
+
+
+def _unread(message: bytes) -> bytes:
+    return message

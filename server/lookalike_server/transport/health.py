@@ -6,8 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2
 
 from lookalike_server.generation.current import Current
 from lookalike_server.processes.embedding import EmbedQueue
@@ -17,8 +18,23 @@ log = logging.getLogger(__name__)
 # The name that tells whether pictures can be embedded; searches by vector, key or id do not need it.
 EMBEDDING = "embedding"
 
+# A ServingStatus, which generated stubs do not name.
+Status: TypeAlias = Any
+
 _SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class Statuses(Protocol):
+    """Where the health of names is told: gRPC's health service, or what is in front of it."""
+
+    async def set(self, service: str, status: Status) -> None:
+        """Tell the status of a name from now on."""
+        ...
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Tell from now on that nothing is served."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,8 @@ class Health:
     A collection's name serves when the collection is loaded and every index of
     it is on a device that answers, "" and `searching` when that is true of any
     collection, `always` as long as the server runs, "embedding" when a network
-    is open and answers, and each of `others` while its function says so. A
+    is open and answers, and each of `others` while its function says so; all of
+    it is told to `statuses`. A
     collection that is called as one of these has no name of its own there.
     """
 
@@ -58,13 +75,14 @@ class Health:
         searching: list[str],
         always: list[str],
         others: Mapping[str, Callable[[], bool]],
+        statuses: Statuses,
     ) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self._statuses = statuses
         self._collections = collections
         self._searching = ["", *searching]
         self._always = always
         self._others = others
-        self._said: dict[str, object] = {}
+        self._said: dict[str, Status] = {}
         self._named: list[Watched] = []
         for one in collections:
             if one.name in {EMBEDDING, *searching, *always, *others}:
@@ -112,15 +130,15 @@ class Health:
 
     async def end(self) -> None:
         """Say from now on that nothing is served."""
-        await self.servicer.enter_graceful_shutdown()
+        await self._statuses.enter_graceful_shutdown()
 
     async def _set(self, names: list[str], serving: bool) -> None:
-        status = _SERVING if serving else _NOT_SERVING
+        status = _SERVING if serving else NOT_SERVING
         changed = [name for name in names if self._said.get(name) != status]
         known = [name or "the server" for name in changed if name in self._said]
         for name in changed:
             self._said[name] = status
-            await self.servicer.set(name, status)
+            await self._statuses.set(name, status)
         if known:
             level = logging.INFO if serving else logging.WARNING
             log.log(level, "health of %s: %s", ", ".join(known), "serving" if serving else "not serving")

@@ -210,12 +210,16 @@ class Errors(UnaryInterceptor):
         return within(answered, stream)
 
     async def _answer(self, method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+        await abort(context, self.refused(method, error))
+
+    def refused(self, method: str, error: Exception) -> Refusal:
+        """What the caller of the current task is told about an error, which is logged where it is the server's own."""
         refused = refusal(error, visible.text)
         if refused.code is grpc.StatusCode.INTERNAL:
             log.error("%s failed", method, exc_info=error)
         elif refused.code in _OURS:
             self._tell(method, error)
-        await abort(context, refused)
+        return refused
 
     def _tell(self, method: str, error: Exception) -> None:
         quiet = self._repeats.quiet(str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 import grpc
 
@@ -76,9 +77,7 @@ def open_port(server: grpc.aio.Server, listen: Listen, *, shares_port: bool = Fa
 def check_free(listen: Listen) -> None:
     """Ask the operating system first: gRPC tells its reasons to standard error only. IndexerError: it says no."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, address = _resolved(listen)
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
@@ -89,6 +88,23 @@ def check_free(listen: Listen) -> None:
         raise IndexerError(
             f"{listen.address(listen.port)} cannot be listened on ({reason}); choose another --port or --host."
         ) from error
+
+
+def reserve(listen: Listen) -> tuple[socket.socket, int]:
+    """Bind a port that processes of this server will share, and let nobody else have it while the socket is open.
+
+    The socket does not listen, so no caller comes to it. IndexerError: the address cannot be had.
+    """
+    check_free(listen)
+    family, kind, protocol, _, address = _resolved(listen)
+    held = socket.socket(family, kind, protocol)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(address)
+    return held, int(held.getsockname()[1])
+
+
+def _resolved(listen: Listen) -> Any:
+    return socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
 
 
 def _ms(seconds: float) -> int:

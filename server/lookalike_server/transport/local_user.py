@@ -15,22 +15,23 @@ log = logging.getLogger(__name__)
 class LocalUser:
     """A secret that only this user can read, for as long as the server runs (see lookalike/local_secret.py)."""
 
-    def __init__(self) -> None:
-        self._secret = secrets.token_urlsafe(32)
+    def __init__(self, secret: str | None = None) -> None:
+        """With a `secret` that another process of this server publishes, or a new one."""
+        self.secret = secret or secrets.token_urlsafe(32)
         self._file: Path | None = None
 
     def has(self, token: str) -> bool:
         """Whether a token is the secret."""
-        return hmac.compare_digest(self._secret.encode(), token.encode(errors="surrogateescape"))
+        return hmac.compare_digest(self.secret.encode(), token.encode(errors="surrogateescape"))
 
     def publish(self, port: int) -> None:
         """Write the secret to where the commands of this user look for it."""
         try:
-            self._file = local_secret.write(port, self._secret)
+            self._file = local_secret.write(port, self.secret)
         except OSError as error:
             log.warning("`lookalike reload` will be refused, send SIGHUP instead: no private file for it (%s)", error)
 
     def withdraw(self) -> None:
         """Remove the file."""
         if self._file is not None:
-            local_secret.remove(self._file, self._secret)
+            local_secret.remove(self._file, self.secret)

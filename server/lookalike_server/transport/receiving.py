@@ -27,11 +27,12 @@ _OF_ONE_S = 5.0
 class Receiving:
     """Reads the messages of calls: `max_peer_bytes` of one peer at a time, and half of `max_bytes` of all."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, fronts: int = 1) -> None:
+        """`fronts` is how many processes share what is for the messages of all peers."""
         largest = limits.max_message_bytes
         self._of_peer = max(1, limits.max_peer_bytes // largest)
         self._timeout = FixedTimeout(limits.max_receive_ms / 1000)
-        self._all = self._places(max(1, limits.max_bytes // 2 // largest))
+        self._all = self._places(max(1, limits.max_bytes // 2 // largest // fronts))
         self._peers: dict[str, FairSlots] = {}
         # Those that are being read, the oldest first: whose, and since when.
         self._reading: dict[asyncio.Task[Any], tuple[str, float]] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol, cast
 
 import grpc
 
@@ -24,19 +24,29 @@ Parse = Callable[[bytes], Any]
 _RETRY_S = 5.0
 
 
+class StreamPlaces(Protocol):
+    """Where a call that lasts gets its place."""
+
+    def place(self, peer: str) -> AbstractAsyncContextManager[None]:
+        """Hold a place of a peer for as long as the block runs. OverloadedError: there is none."""
+        ...
+
+
 class Streams:
     """Keeps the calls that last within the limits. OverloadedError: one more goes beyond."""
 
-    def __init__(self, limits: Limits, receiving: Receiving, messages: Messages) -> None:
-        self._limits = limits
+    def __init__(
+        self, limits: Limits, receiving: Receiving, messages: Messages, places: StreamPlaces | None = None
+    ) -> None:
         self._receiving = receiving
         self._messages = messages
-        self._counts: Counter[str] = Counter()
+        self._places = places or OwnStreamPlaces(limits)
+        self._own = 0
 
     @property
     def count(self) -> int:
         """The calls that last now."""
-        return self._counts.total()
+        return self._own
 
     def admitted(self, method: str, handler: Handler) -> Handler:
         """A handler of a stream of messages, which are read here: gRPC would take any number of them at a time."""
@@ -54,7 +64,7 @@ class Streams:
 
     def _watched(self, method: str, call: Call, parse: Parse) -> Call:
         async def admitted(_: Any, context: Any) -> None:
-            with self._place(context):
+            async with self._place(context):
                 async for request in self._requests(method, parse, context):
                     await call(request, context)
                     return
@@ -64,7 +74,7 @@ class Streams:
 
     def _conversing(self, method: str, call: Stream, parse: Parse) -> Stream:
         async def admitted(_: Any, context: Any) -> AsyncIterator[Any]:
-            with self._place(context):
+            async with self._place(context):
                 replies = cast("AsyncIterator[Any]", call(self._requests(method, parse, context), context))
                 async for reply in replies:
                     yield reply
@@ -75,9 +85,40 @@ class Streams:
         while (data := await self._receiving.read(context)) is not None:
             yield await self._messages.read(method, parse, data)
 
-    @contextmanager
-    def _place(self, context: Any) -> Iterator[None]:
-        peer, limits = host_of(context.peer()), self._limits
+    @asynccontextmanager
+    async def _place(self, context: Any) -> AsyncIterator[None]:
+        async with self._places.place(host_of(context.peer())):
+            self._own += 1
+            try:
+                yield
+            finally:
+                self._own -= 1
+
+
+class OwnStreamPlaces:
+    """The places of one process. OverloadedError: all of them, or those of the peer, are taken."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def count(self) -> int:
+        """The places that are taken."""
+        return self._counts.total()
+
+    @asynccontextmanager
+    async def place(self, peer: str) -> AsyncIterator[None]:
+        """Hold a place of a peer for as long as the block runs."""
+        self.reserve(peer)
+        try:
+            yield
+        finally:
+            self.release(peer)
+
+    def reserve(self, peer: str) -> None:
+        """Take a place of a peer. OverloadedError: there is none."""
+        limits = self._limits
         mine = self._counts[peer] + 1
         if mine > limits.max_peer_streams:
             raise OverloadedError(
@@ -90,9 +131,9 @@ class Streams:
                 f"{self.count} calls last and {limits.max_streams} may, which is max_streams; ask later.", _RETRY_S
             )
         self._counts[peer] = mine
-        try:
-            yield
-        finally:
-            self._counts[peer] -= 1
-            if not self._counts[peer]:
-                del self._counts[peer]
+
+    def release(self, peer: str) -> None:
+        """Let another have the place."""
+        self._counts[peer] -= 1
+        if not self._counts[peer]:
+            del self._counts[peer]

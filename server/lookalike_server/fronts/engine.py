@@ -1,0 +1,67 @@
+"""The engine process: collections, devices, network and experiments, without a port of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from lookalike_server.common.served import Served
+from lookalike_server.fronts.control import Common, Control, run_process
+
+if TYPE_CHECKING:
+    from lookalike_server.app import App
+    from lookalike_server.fronts.engine_entrance import EngineEntrance
+    from lookalike_server.processes.embedding import OpenEmbedder
+
+
+@dataclass(frozen=True)
+class EngineGiven:
+    """What an engine process is given; tests give another embedder, which is a module's function."""
+
+    common: Common
+    open_embedder: OpenEmbedder | None = None
+
+
+@dataclass(frozen=True)
+class EngineReady:
+    """What the supervisor wants to know of an engine process that is ready."""
+
+    served: list[Served]
+    metrics_port: int | None
+
+
+def run_engine(connection: Connection, given: EngineGiven) -> None:
+    """The process."""
+    # Imported here, so that whoever starts this process does not load faiss; and before the log is open, which is not
+    # for what libraries say while they load.
+    import lookalike_server.app
+    import lookalike_server.fronts.engine_entrance  # noqa: F401
+
+    async def serve(control: Control) -> None:
+        await _serve(control, given)
+
+    run_process(connection, given.common, serve)
+
+
+async def _serve(control: Control, given: EngineGiven) -> None:
+    from lookalike_server.app import App
+
+    common = given.common
+    # Calls are logged and traced by the front that they came by.
+    observe = dataclasses.replace(common.settings.observe, log_calls=False, tracing=False)
+    settings = dataclasses.replace(common.settings, observe=observe)
+    app = App(settings, open_embedder=given.open_embedder, entrance=_entrance(common))
+    await app.start()
+    control.on_reload = app.reload
+    app.ending.add_done_callback(lambda ending: control.tell("ending", ending.result()))
+    control.tell("ready", EngineReady(app.served, app.metrics_port))
+    await app.stop(await control.stopping)
+
+
+def _entrance(common: Common) -> Callable[[App], EngineEntrance]:
+    from lookalike_server.fronts.engine_entrance import EngineEntrance
+
+    return lambda app: EngineEntrance(common.socket, common.settings.limits, app.hidden_folders)

@@ -1,0 +1,262 @@
+"""Where calls come into the engine process: from fronts, by sockets.
+
+What belongs to the whole server is counted here, whichever front a call came by:
+the calls and bytes of each peer, and the calls that last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf import message_factory
+
+from lookalike_server.common import call_record as record
+from lookalike_server.common import visible
+from lookalike_server.common.call_record import CallRecord
+from lookalike_server.common.errors import refusal
+from lookalike_server.common.limits import Limits
+from lookalike_server.fronts.frames import Frames, Kind
+from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
+from lookalike_server.transport.admission import Account, Accounts, Reservation
+from lookalike_server.transport.collection_names import limit_to
+from lookalike_server.transport.health import Status
+from lookalike_server.transport.interceptors import Call, Errors
+from lookalike_server.transport.messages import Messages
+from lookalike_server.transport.service_table import SERVED
+from lookalike_server.transport.streams import OwnStreamPlaces
+from lookalike_server.transport.tokens import Caller
+
+log = logging.getLogger(__name__)
+
+
+class _Method(NamedTuple):
+    """What answers the calls of a method, and how its messages are read."""
+
+    call: Call
+    parse: Callable[[bytes], Any]
+
+
+@dataclass(eq=False)
+class _Front:
+    """One front that is connected; `ends` gives back what each of its calls holds, by number."""
+
+    number: int = -1
+    state: FrontState = field(default_factory=FrontState)
+    ends: dict[int, Callable[[], object]] = field(default_factory=dict)
+
+
+class _Deadline:
+    """What servicers ask of gRPC's context."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+
+    def time_remaining(self) -> float | None:
+        """Seconds until the caller's deadline, None where there is none."""
+        return None if self._deadline is None else self._deadline - time.monotonic()
+
+
+class EngineEntrance:
+    """Listens on a Unix socket and answers the calls of fronts by servicers: an Entrance of App.
+
+    `roots` gives the folders that callers who see no paths must not be told of.
+    """
+
+    def __init__(self, path: Path, limits: Limits, roots: visible.Roots) -> None:
+        self._path = path
+        self._roots = roots
+        self._errors = Errors()
+        self._messages = Messages(limits.max_text_bytes)
+        self._accounts = Accounts(limits)
+        self._streams = OwnStreamPlaces(limits)
+        self._calls = 0
+        self._methods: dict[str, _Method] = {}
+        self._fronts: dict[Frames, _Front] = {}
+        self._server: asyncio.Server | None = None
+        self._idle = asyncio.Event()
+        self.statuses = _Broadcast(self._fronts)
+
+    @property
+    def calls_in_flight(self) -> int:
+        return self._calls
+
+    @property
+    def admission(self) -> EngineEntrance:
+        """What is under way of all peers, over all fronts."""
+        return self
+
+    @property
+    def accounts(self) -> Mapping[str, Account]:
+        """The peers with calls under way."""
+        return self._accounts.peers
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of the messages of calls under way."""
+        return self._accounts.total.bytes
+
+    @property
+    def streams(self) -> int:
+        """The calls that last."""
+        return self._streams.count
+
+    @property
+    def arriving(self) -> int:
+        """The messages that are arriving at all fronts."""
+        return sum(front.state.arriving for front in list(self._fronts.values()))
+
+    @property
+    def resident_bytes(self) -> Mapping[int, int]:
+        """The resident memory of each front, by its number. From any thread."""
+        return {front.number: front.state.resident_bytes for front in list(self._fronts.values()) if front.number >= 0}
+
+    def add(self, servicers: Mapping[str, Any]) -> None:
+        """Answer the calls of each service by the servicer of its full name."""
+        for service, _ in SERVED:
+            for method in service.methods:
+                call = getattr(servicers[service.full_name], method.name)
+                self._methods[f"/{service.full_name}/{method.name}"] = _Method(call, _parser(method))
+
+    def open(self) -> int:
+        """Nothing: there is no port of the engine's own."""
+        return 0
+
+    async def start(self) -> None:
+        """Take the calls of fronts in."""
+        self._path.unlink(missing_ok=True)
+        self._server = await asyncio.get_running_loop().create_unix_server(self._connected, self._path)
+
+    async def drain(self, grace: float) -> None:
+        """Let the calls that fronts still wait for end for up to `grace` seconds; the fronts take no new ones."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self.calls_in_flight:
+                    self._idle.clear()
+                    await self._idle.wait()
+        if self._server is not None:
+            self._server.close()
+        for link in list(self._fronts):
+            link.close()
+
+    def close(self) -> None:
+        """End the threads that read messages."""
+        self._messages.close()
+
+    def _connected(self) -> Frames:
+        link = Frames(self._received, self._lost)
+        self._fronts[link] = _Front()
+        return link
+
+    def _lost(self, link: Frames) -> None:
+        front = self._fronts.pop(link)
+        if front.ends:
+            log.warning("front %d has gone with %d calls under way", front.number, len(front.ends))
+        for number in list(front.ends):
+            self._end(front, number)
+
+    def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
+        front = self._fronts[link]
+        if kind == Kind.CALL:
+            self._begin(link, front, number, ForwardedCall.decoded(body))
+        elif kind == Kind.END:
+            self._end(front, number)
+        elif kind == Kind.STREAM:
+            self._begin_stream(link, front, number, body.decode())
+        elif kind == Kind.STATE:
+            front.state = FrontState.decoded(body)
+        elif kind == Kind.HELLO:
+            front.number = number
+            self.statuses.greet(link)
+
+    def _begin(self, link: Frames, front: _Front, number: int, call: ForwardedCall) -> None:
+        try:
+            reservation = self._accounts.open(call.peer)
+        except Exception as error:
+            _reply(link, number, ForwardedReply(refusal=refusal(error)))
+            return
+        self._calls += 1
+        task = asyncio.create_task(self._answer(link, number, call, reservation))
+
+        def end() -> None:
+            task.cancel()
+            reservation.release()
+            self._calls -= 1
+
+        front.ends[number] = end
+
+    def _begin_stream(self, link: Frames, front: _Front, number: int, peer: str) -> None:
+        try:
+            self._streams.reserve(peer)
+        except Exception as error:
+            _reply(link, number, ForwardedReply(refusal=refusal(error)))
+            return
+        front.ends[number] = lambda: self._streams.release(peer)
+        _reply(link, number, ForwardedReply())
+
+    def _end(self, front: _Front, number: int) -> None:
+        end = front.ends.pop(number, None)
+        if end is not None:
+            end()
+        if not self.calls_in_flight:
+            self._idle.set()
+
+    async def _answer(self, link: Frames, number: int, call: ForwardedCall, reservation: Reservation) -> None:
+        known = CallRecord(
+            call.method[1:], call.request_id, traceparent=call.traceparent, peer=call.peer, caller=call.caller
+        )
+        record.resume(known)
+        if call.collections:
+            limit_to(Caller(call.caller, "read", call.collections))
+        if call.hides_paths:
+            visible.hide(self._roots)
+        method = self._methods[call.method]
+        try:
+            reservation.reserve(len(call.message))
+            request = await self._messages.read(call.method, method.parse, call.message)
+            answer = await method.call(request, _Deadline(call.deadline))
+            message = answer if isinstance(answer, bytes) else answer.SerializeToString()
+            reservation.reserve(len(message))
+            reply = ForwardedReply(message, None, known.collection, known.stages)
+        except Exception as error:
+            refused = self._errors.refused(call.method, error)
+            reply = ForwardedReply(b"", refused, known.collection, known.stages)
+        _reply(link, number, reply)
+
+
+class _Broadcast:
+    """Tells all fronts of the health of names, and each new one of all."""
+
+    def __init__(self, links: Mapping[Frames, _Front]) -> None:
+        self._links = links
+        self._told: dict[str, int] = {}
+
+    async def set(self, service: str, status: Status) -> None:
+        """Tell the status of a name from now on."""
+        self._told[service] = status
+        for link in self._links:
+            link.send(Kind.HEALTH, status, service.encode())
+
+    async def enter_graceful_shutdown(self) -> None:
+        """Nothing: fronts tell so themselves, before the engine process stops."""
+
+    def greet(self, link: Frames) -> None:
+        """Tell a new front of all names."""
+        for service, status in self._told.items():
+            link.send(Kind.HEALTH, status, service.encode())
+
+
+def _reply(link: Frames, number: int, reply: ForwardedReply) -> None:
+    link.send(Kind.REPLY, number, *reply.encoded())
+
+
+def _parser(method: Any) -> Callable[[bytes], Any]:
+    """What reads the request of a method."""
+    parse: Callable[[bytes], Any] = message_factory.GetMessageClass(method.input_type).FromString
+    return parse

@@ -1,0 +1,157 @@
+"""The engine process as a front sees it: calls go there, and answers, health and places come from there."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.common import call_record as record
+from lookalike_server.common import visible
+from lookalike_server.common.errors import RefusedError
+from lookalike_server.fronts.frames import Frames, Kind
+from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
+from lookalike_server.transport.collection_names import limited
+from lookalike_server.transport.health import NOT_SERVING, Statuses
+from lookalike_server.transport.interceptors import Call, abort
+
+log = logging.getLogger(__name__)
+
+# Between attempts to reach an engine process that is being started.
+_PAUSE_S = 0.05
+_STATE_S = 1.0
+
+
+class EngineLink:
+    """Keeps the connection to the engine process, and hands calls over; errors of a lost one are DeviceError."""
+
+    def __init__(self, path: Path, number: int, state: Callable[[], FrontState]) -> None:
+        self._path, self._number, self._state = path, number, state
+        self._link: Frames | None = None
+        self._waiting: dict[int, asyncio.Future[ForwardedReply]] = {}
+        self._numbers = itertools.count()
+        self._statuses: Statuses | None = None
+        self._told: set[str] = set()
+        self._telling: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+
+    async def connect(self, statuses: Statuses) -> None:
+        """Connect as soon as the engine process is ready; the health of names is told to `statuses` from then on."""
+        self._statuses = statuses
+        while self._link is None:
+            try:
+                await self._connect()
+            except OSError:
+                await asyncio.sleep(_PAUSE_S)
+
+    async def keep(self) -> None:
+        """Connect again whenever the engine process has gone, and tell it how things are; endless."""
+        while True:
+            if self._link is None:
+                with suppress(OSError):
+                    await self._connect()
+                    log.info("the engine process is there again")
+            await asyncio.sleep(_PAUSE_S if self._link is None else _STATE_S)
+            if self._link is not None:
+                self._link.send(Kind.STATE, 0, self._state().encoded())
+
+    async def tell_health(self) -> None:
+        """Tell the health of names as the engine process has it, nothing of which serves without it; endless."""
+        while True:
+            service, status = await self._telling.get()
+            if self._statuses is not None:
+                await self._statuses.set(service, status)
+
+    def forwarded(self, method: str) -> Call:
+        """A handler that takes and returns the bytes of the messages of a method."""
+
+        async def forward(message: bytes, context: Any) -> bytes:
+            known = record.current()
+            left = context.time_remaining()
+            caller = limited()
+            call = ForwardedCall(
+                method,
+                None if left is None else self._loop.time() + left,
+                visible.hidden(),
+                "" if known is None else known.request_id,
+                context.peer(),
+                "" if known is None else known.caller,
+                "" if known is None else known.traceparent,
+                () if caller is None else caller.collections,
+                message,
+            )
+            number, answer = self._open()
+            # After the reply has been sent, not when the handler returns: until then it is held for the peer.
+            context.add_done_callback(lambda _: self._close(number))
+            self._send(Kind.CALL, number, *call.encoded())
+            reply = await answer
+            if known is not None:
+                known.collection = reply.collection
+                known.stages.extend(reply.stages)
+            if reply.refusal is not None:
+                await abort(context, reply.refusal)
+            return reply.message
+
+        return forward
+
+    @asynccontextmanager
+    async def place(self, peer: str) -> AsyncIterator[None]:
+        """Hold a place for a call that lasts: see StreamPlaces."""
+        number, answer = self._open()
+        try:
+            self._send(Kind.STREAM, number, peer.encode())
+            reply = await answer
+            if reply.refusal is not None:
+                raise RefusedError(reply.refusal)
+            yield
+        finally:
+            self._close(number)
+
+    async def _connect(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        _, link = await self._loop.create_unix_connection(lambda: Frames(self._received, self._lost), str(self._path))
+        self._link = link
+        link.send(Kind.HELLO, self._number)
+        link.send(Kind.STATE, 0, self._state().encoded())
+
+    def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
+        if kind == Kind.REPLY:
+            waits = self._waiting.get(number)
+            if waits is not None and not waits.done():
+                waits.set_result(ForwardedReply.decoded(body))
+        elif kind == Kind.HEALTH:
+            service = body.decode()
+            self._told.add(service)
+            self._telling.put_nowait((service, number))
+
+    def _lost(self, link: Frames) -> None:
+        self._link = None
+        log.warning("the engine process has gone with %d calls of this front under way", len(self._waiting))
+        for waits in self._waiting.values():
+            if not waits.done():
+                waits.set_exception(_gone())
+        for service in self._told:
+            self._telling.put_nowait((service, NOT_SERVING))
+
+    def _open(self) -> tuple[int, asyncio.Future[ForwardedReply]]:
+        if self._link is None:
+            raise _gone()
+        number = next(self._numbers)
+        waits = self._waiting[number] = self._loop.create_future()
+        return number, waits
+
+    def _close(self, number: int) -> None:
+        if self._waiting.pop(number, None) is not None and self._link is not None:
+            self._link.send(Kind.END, number)
+
+    def _send(self, kind: Kind, number: int, *body: bytes) -> None:
+        if self._link is not None:
+            self._link.send(kind, number, *body)
+
+
+def _gone() -> DeviceError:
+    return DeviceError("The engine process of this server ended; another is started, ask again.")

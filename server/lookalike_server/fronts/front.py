@@ -1,0 +1,84 @@
+"""A front: a process that listens on the server's port, and hands its calls to the engine process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from lookalike_server.fronts.control import Common, Control, run_process
+from lookalike_server.fronts.messages import FrontState
+
+
+@dataclass(frozen=True)
+class FrontGiven:
+    """What a front is given; `secret` is that of this user's commands, see local_user.py."""
+
+    common: Common
+    number: int
+    secret: str
+
+
+def run_front(connection: Connection, given: FrontGiven) -> None:
+    """The process."""
+    # Before the log is open, which is not for what libraries say while they load.
+    import lookalike_server.fronts.engine_link
+    import lookalike_server.observe.observatory  # noqa: F401
+
+    async def serve(control: Control) -> None:
+        await _serve(control, given)
+
+    run_process(connection, given.common, serve)
+
+
+async def _serve(control: Control, given: FrontGiven) -> None:
+    # Imported here, so that whoever starts this process needs none of it.
+    from lookalike_server.fronts.engine_link import EngineLink
+    from lookalike_server.observe.observatory import Observatory
+    from lookalike_server.transport.access import ADMIN
+    from lookalike_server.transport.grpc_server import GrpcServer
+    from lookalike_server.transport.local_user import LocalUser
+    from lookalike_server.transport.tokens import Tokens
+
+    settings = given.common.settings
+    tokens = None if settings.listen.tokens is None else Tokens(settings.listen.tokens)
+    observatory = Observatory(settings.observe, ADMIN, several=len(settings.collections) > 1)
+
+    def state() -> FrontState:
+        return FrontState(server.admission.arriving, server.admission.held_bytes, resident_bytes())
+
+    def roots() -> list[str]:
+        paths = [Path(one.root) for one in settings.collections]
+        return [str(path) for root in paths for path in (root.absolute(), root.resolve())]
+
+    link = EngineLink(given.common.socket, given.number, state)
+    server = GrpcServer(
+        settings, observatory.interceptor, roots, tokens, LocalUser(given.secret), shares_port=True, places=link
+    )
+    server.add_unread(link.forwarded)
+    await link.connect(server.statuses)
+    server.open()
+    await server.start()
+    tasks = [asyncio.create_task(link.keep()), asyncio.create_task(link.tell_health())]
+    control.tell("ready")
+    grace = await control.stopping
+    await server.statuses.enter_graceful_shutdown()
+    await server.drain(grace)
+    for task in tasks:
+        task.cancel()
+    server.close()
+    await asyncio.to_thread(observatory.close)
+
+
+def resident_bytes() -> int:
+    """What is resident of this process, mapped files included; at its peak where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak << 10
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,165 @@
+"""A process of a server, as its supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.fronts.control import Word
+
+log = logging.getLogger(__name__)
+
+# Before a process that ended is started again: longer, each time that it ends before it is ready.
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+
+
+class Member:
+    """A process that is started again whenever it ends by itself, until it is stopped.
+
+    `target` is a module's function, which is given its end of a pipe and
+    `given`. One that gives no sign of life for `silence_s` seconds is killed;
+    None: it is left alone. `ending` hears why the process wants the server to
+    end.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Callable[[Connection, Any], None],
+        given: Any,
+        environment: Mapping[str, str],
+        silence_s: float | None = None,
+        ending: Callable[[str], None] = lambda why: None,
+    ) -> None:
+        self._name, self._target, self.given = name, target, given
+        self._environment = environment
+        self._silence_s = silence_s
+        self._ending = ending
+        self._loop = asyncio.get_running_loop()
+        self._process: SpawnProcess | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return 0 if self._process is None else self._process.pid or 0
+
+    async def start(self) -> Any:
+        """Start the process; returns what it says when it is ready. Errors: those that it fails with."""
+        self._ready: asyncio.Future[Any] = self._loop.create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        self._heard = time.monotonic()
+        context = multiprocessing.get_context("spawn")
+        connection, theirs = context.Pipe()
+        self._connection = connection
+        self._process = process = context.Process(target=self._target, args=(theirs, self.given), name=self._name)
+        with _environment(self._environment):
+            process.start()
+        theirs.close()
+        self._loop.add_reader(connection.fileno(), self._read)
+        self._loop.add_reader(process.sentinel, self._gone, process)
+        ready = await self._ready
+        self._keep(self._follow(process))
+        return ready
+
+    def tell(self, word: Word, what: Any = None) -> None:
+        """Tell the process something; nothing happens where it has ended."""
+        with suppress(OSError):
+            self._connection.send((word, what))
+
+    async def stop(self, grace: float, most_s: float) -> None:
+        """Let the process end its calls for `grace` seconds; it is killed when it has not ended in `most_s`.
+
+        One that is not ready has no calls, and is killed at once.
+        """
+        for task in list(self._tasks):
+            task.cancel()
+        if self._process is None:
+            return
+        if not self._ready.done():
+            self._process.kill()
+        self.tell("stop", grace)
+        if not await self._ends(most_s):
+            log.warning("%s did not stop and is killed", self._name)
+            self._process.kill()
+            await self._ends(most_s)
+
+    async def _ends(self, seconds: float) -> bool:
+        return bool((await asyncio.wait([self._ended], timeout=seconds))[0])
+
+    async def _follow(self, process: SpawnProcess) -> None:
+        """Kill the process when it is silent, and start it again when it has ended."""
+        while not await self._ends(1.0):
+            if self._silence_s is not None and time.monotonic() - self._heard > self._silence_s:
+                log.error("%s gave no sign of life for %g s: it is killed", self._name, self._silence_s)
+                process.kill()
+        log.error("%s ended with exit code %s; another is started", self._name, process.exitcode)
+        pause = _FIRST_PAUSE_S
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self.start()
+                log.info("%s is there again", self._name)
+                return
+            except Exception as error:
+                log.error("%s cannot be started: %s", self._name, error)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _keep(self, work: Any) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _read(self) -> None:
+        try:
+            word, what = self._connection.recv()
+        except (EOFError, OSError):
+            self._loop.remove_reader(self._connection.fileno())
+            return
+        self._heard = time.monotonic()
+        if word == "ready" and not self._ready.done():
+            self._ready.set_result(what)
+        elif word == "failed" and not self._ready.done():
+            self._ready.set_exception(what)
+        elif word == "ending":
+            self._ending(what)
+
+    def _gone(self, process: SpawnProcess) -> None:
+        self._loop.remove_reader(process.sentinel)
+        while not self._connection.closed and self._connection.poll():
+            before = self._heard
+            self._read()
+            if self._heard == before:
+                break
+        self._loop.remove_reader(self._connection.fileno())
+        self._connection.close()
+        process.join()
+        if not self._ready.done():
+            self._ready.set_exception(DeviceError(f"{self._name} ended before it was ready."))
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Let processes that the block starts have some more variables."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,140 @@
+"""The process that people start: it holds the port, starts the engine process and the fronts, and ends them."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lookalike_indexer.errors import IndexerError
+from lookalike_server.common.served import Served
+from lookalike_server.common.settings import ServeSettings
+from lookalike_server.fronts.control import Common, Logs
+from lookalike_server.fronts.engine import EngineGiven, EngineReady, run_engine
+from lookalike_server.fronts.front import FrontGiven, run_front
+from lookalike_server.fronts.member import Member
+from lookalike_server.transport.listen import reserve
+from lookalike_server.transport.local_user import LocalUser
+
+if TYPE_CHECKING:
+    from lookalike_server.processes.embedding import OpenEmbedder
+
+log = logging.getLogger(__name__)
+
+# As Prometheus's library calls the variable, see observe/metrics.py: importing that would need all of it here.
+_MEASURED = "PROMETHEUS_MULTIPROC_DIR"
+# The longest path that a Unix socket can have on every system.
+_LONGEST_PATH = 100
+# Beyond the seconds that calls may take: closing what processes hold.
+_CLOSING_S = 15.0
+
+
+class Supervisor:
+    """A server of several processes, with what App has: `start` it, ask `address`, `stop` it."""
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        *,
+        logs: Logs | None = None,
+        open_embedder: OpenEmbedder | None = None,
+    ) -> None:
+        self._settings = settings
+        self._logs = logs or Logs()
+        self._open_embedder = open_embedder
+        self._local_user = LocalUser()
+        self._stopping: asyncio.Task[None] | None = None
+        self.served: list[Served] = []
+        self.metrics_port: int | None = None
+        self.engine: Member | None = None
+        self.fronts: list[Member] = []
+
+    async def start(self) -> None:
+        """Load the collections and answer calls about them. Errors as `App.start`."""
+        # Has a result when the server should end: what is wrong, "" when nothing is.
+        self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._port_held, port = reserve(self._settings.listen)
+        try:
+            self._folder = _private_folder()
+            await self._start(port)
+        except BaseException:
+            await self._close(0.0)
+            raise
+
+    async def _start(self, port: int) -> None:
+        settings = dataclasses.replace(self._settings, listen=dataclasses.replace(self._settings.listen, port=port))
+        common = Common(settings, self._folder, self._logs)
+        environment = self._environment()
+        engine = self.engine = Member(
+            "the engine process", run_engine, EngineGiven(common, self._open_embedder), environment, ending=self.end
+        )
+        silence_s = settings.limits.max_silence_ms / 1000
+        given = [FrontGiven(common, number, self._local_user.secret) for number in range(settings.fronts)]
+        self.fronts = [Member(f"front {one.number}", run_front, one, environment, silence_s) for one in given]
+        # All at once: fronts wait for the engine process, which takes longer.
+        ready: EngineReady
+        ready, *_ = await asyncio.gather(engine.start(), *(front.start() for front in self.fronts))
+        self.served, self.metrics_port = ready.served, ready.metrics_port
+        if ready.metrics_port is not None:
+            # The same one when it is started again, whichever was free at first.
+            observe = dataclasses.replace(settings.observe, metrics_port=ready.metrics_port)
+            common = dataclasses.replace(common, settings=dataclasses.replace(settings, observe=observe))
+            engine.given = EngineGiven(common, self._open_embedder)
+        self._port = port
+        if settings.listen.tokens is None:
+            self._local_user.publish(port)
+        log.info("%d fronts take calls in, in front of one engine process", settings.fronts)
+
+    def _environment(self) -> Mapping[str, str]:
+        if self._settings.observe.metrics_port is None:
+            return {}
+        folder = self._folder / "measured"
+        folder.mkdir()
+        return {_MEASURED: str(folder)}
+
+    @property
+    def address(self) -> str:
+        """host:port, with the port that was found free when 0 was asked for."""
+        return self._settings.listen.address(self._port)
+
+    def end(self, why: str = "") -> None:
+        """Ask whoever runs the server to stop it."""
+        if not self.ending.done():
+            self.ending.set_result(why)
+
+    def reload(self) -> None:
+        """Look for newer generations now."""
+        if self.engine is not None:
+            self.engine.tell("reload")
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end."""
+        if self._stopping is None:
+            self._stopping = asyncio.create_task(self._close(self._settings.grace if grace is None else grace))
+        await asyncio.shield(self._stopping)
+
+    async def _close(self, grace: float) -> None:
+        self._local_user.withdraw()
+        await asyncio.gather(*(front.stop(grace, grace + _CLOSING_S) for front in self.fronts))
+        if self.engine is not None:
+            await self.engine.stop(grace, grace + _CLOSING_S)
+        self._port_held.close()
+        if (folder := getattr(self, "_folder", None)) is not None:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _private_folder() -> Path:
+    """A new folder of this user alone. IndexerError: a socket cannot have so long a path."""
+    folder = Path(tempfile.mkdtemp(prefix="lookalike-"))
+    if len(str(folder)) > _LONGEST_PATH:
+        folder.rmdir()
+        raise IndexerError(
+            f"The folder for temporary files, {folder.parent}, has too long a path for a socket; set TMPDIR to a "
+            "shorter one."
+        )
+    return folder

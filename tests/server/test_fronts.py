@@ -1,0 +1,452 @@
+"""A server of several processes: its answers are those of one, and what happens when one of them ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.server.conftest import Toy, patient, toys_in
+from tests.server.fronts_network import open_network
+
+from lookalike import local_secret, wire
+from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, search_pb2, server_pb2, types_pb2
+from lookalike_indexer.errors import IndexerError, NotFoundError
+from lookalike_server.app import App
+from lookalike_server.common.automatic_fronts import automatic_fronts
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.observe_settings import ObserveSettings
+from lookalike_server.common.settings import CollectionSettings, Listen, ServeSettings
+from lookalike_server.fronts.supervisor import Supervisor
+from lookalike_server.transport.service_table import SERVED
+from lookalike_server.transport.tokens import new_token
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+LONG_S = 120
+
+METHODS = {method.name: (service, method) for service, _ in SERVED for method in service.methods}
+# So many connections that all of them come to one of two fronts in one run of 32,768.
+CONNECTIONS = 16
+
+
+class Running:
+    """A server in a thread of this process; `call` asks it, by one of many connections."""
+
+    def __init__(self, server: App | Supervisor) -> None:
+        self.server = server
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._next = 0
+
+    def start(self) -> None:
+        self._thread.start()
+        self.run(self.server.start())
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        self.channels = [grpc.insecure_channel(self.server.address, options) for _ in range(CONNECTIONS)]
+
+    def run(self, work: Awaitable[Any]) -> Any:
+        async def awaited() -> Any:
+            return await work
+
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(LONG_S)
+
+    def call(self, name: str, request: Any, channel: grpc.Channel | None = None, **more: Any) -> bytes:
+        """The bytes of a reply."""
+        if channel is None:
+            channel = self.channels[self._next % CONNECTIONS]
+            self._next += 1
+        service, method = METHODS[name]
+        stub = channel.unary_unary(f"/{service.full_name}/{method.name}")
+        reply: bytes = stub(request.SerializeToString(), timeout=LONG_S, **more)
+        return reply
+
+    def search(self, toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchResponse:
+        return search_pb2.SearchResponse.FromString(self.call("Search", by_vector(toy, row), **more))
+
+    def health(self, service: str = "") -> set[int]:
+        """What the connections are told of a name."""
+        request = health_pb2.HealthCheckRequest(service=service)
+        return {health_pb2_grpc.HealthStub(one).Check(request, timeout=LONG_S).status for one in self.channels}
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.server.metrics_port}/metrics", timeout=LONG_S) as reply:
+            text: str = reply.read().decode()
+        return text
+
+    def stop(self) -> None:
+        for channel in self.channels:
+            channel.close()
+        self.run(self.server.stop(1))
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+
+@contextmanager
+def running(server: App | Supervisor) -> Iterator[Running]:
+    one = Running(server)
+    try:
+        one.start()
+        yield one
+    finally:
+        if hasattr(one, "channels"):
+            one.stop()
+        one.end()
+
+
+def by_vector(toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchRequest:
+    values = wire.encode(toy.vectors[row : row + 1])
+    return search_pb2.SearchRequest(
+        query=types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=values)), **{"k": 5, **more}
+    )
+
+
+def settings(toy: Toy, **more: Any) -> ServeSettings:
+    return ServeSettings(
+        str(toy.root),
+        **{"listen": Listen(port=0), "watch": 0.05, "fronts": 2, "limits": patient(more.pop("limits", None)), **more},
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LONG_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    return toys_in(tmp_path_factory.mktemp("fronts"))(clusters=4, index="IVF8,Flat")
+
+
+@pytest.fixture(scope="module")
+def several(toy: Toy) -> Iterator[Running]:
+    """Two fronts before one engine process."""
+    measured = ObserveSettings(metrics_port=0)
+    with running(Supervisor(settings(toy, observe=measured), open_embedder=open_network)) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def one(toy: Toy) -> Iterator[Running]:
+    """A server of one process."""
+    with running(App(settings(toy, fronts=1), open_embedder=open_network)) as served:
+        yield served
+
+
+def queries(toy: Toy) -> dict[str, types_pb2.QueryBatch]:
+    keys = [toy.key(int(toy.ids[row])) for row in (3, 9, 3)]
+    return {
+        "vectors": types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(toy.vectors[5:9]))),
+        "keys": types_pb2.QueryBatch(keys=types_pb2.Keys(values=keys)),
+        "ids": types_pb2.QueryBatch(ids=types_pb2.Ids(values=toy.ids[:4].tolist())),
+        "images": types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7", b"11"])),
+    }
+
+
+def requests(toy: Toy) -> Iterator[tuple[str, str, Any]]:
+    """Every method, what is special about the request, and the request."""
+    every = search_pb2.NeighborFields(keys=True, labels=True)
+    some = filter_pb2.Filter(**{"in": filter_pb2.In(column="id", integers=toy.ids[:100].tolist())})
+    image = experiment_pb2.ImageName(id=5)
+    for kind, query in queries(toy).items():
+        yield "Search", kind, search_pb2.SearchRequest(query=query, k=4, fields=every)
+        yield "Search", f"exactly, {kind}", search_pb2.SearchRequest(query=query, k=300, fields=every, exact=True)
+        yield "GetMembership", kind, cluster_pb2.GetMembershipRequest(query=query, members=3)
+    query = queries(toy)["vectors"]
+    yield "Search", "filtered", search_pb2.SearchRequest(query=query, k=9, filter=some, explain=True)
+    grouping = search_pb2.Grouping(column="label")
+    yield "Search", "grouped", search_pb2.SearchRequest(query=query, k=2, grouping=grouping)
+    yield "Search", "near", search_pb2.SearchRequest(query=query, k=9, max_distance=0.7)
+    yield "Search", "by recall", search_pb2.SearchRequest(query=query, k=9, recall=0.9)
+    yield "Search", "with URIs", search_pb2.SearchRequest(query=query, k=9, fields=search_pb2.NeighborFields(uris=True))
+    yield "Search", "of too many", search_pb2.SearchRequest(query=query, k=5000)
+    yield "Search", "of no space", search_pb2.SearchRequest(query=query, k=5, space="nowhere")
+    yield "Search", "of NaN", by_vector(toy, k=0)
+    unknown = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["no/such.jpg"]))
+    yield "Search", "of an unknown key", search_pb2.SearchRequest(query=unknown, k=5)
+    yield "GetVectors", "", search_pb2.GetVectorsRequest(query=queries(toy)["ids"])
+    yield "ListMembers", "", cluster_pb2.ListMembersRequest(clustering="tiny/k4", page_size=9)
+    yield "ListClusters", "", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
+    yield "GetCollection", "", collection_pb2.GetCollectionRequest()
+    yield "GetImages", "", collection_pb2.GetImagesRequest(ids=types_pb2.Ids(values=[5, 9]))
+    yield "ListImages", "", collection_pb2.ListImagesRequest(page_size=20)
+    yield "ListLabels", "", collection_pb2.ListLabelsRequest()
+    yield "GetThumbnails", "", collection_pb2.GetThumbnailsRequest(ids=[5, 9])
+    yield "GetImageClusters", "", experiment_pb2.GetImageClustersRequest(image=image)
+    yield "ListOddballs", "", experiment_pb2.ListOddballsRequest(label="label1")
+    yield "ListResults", "", experiment_pb2.ListResultsRequest()
+    yield "ListCollections", "", server_pb2.ListCollectionsRequest()
+    yield "GetServerInfo", "", server_pb2.GetServerInfoRequest()
+
+
+def answered(server: Running, name: str, request: Any) -> tuple[object, ...]:
+    """The reply without what is another one each time; or the error."""
+    try:
+        reply = METHODS[name][1].output_type._concrete_class.FromString(server.call(name, request))
+    except grpc.RpcError as error:
+        details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+        return error.code(), error.details(), details
+    if hasattr(reply, "served"):
+        reply.served.ClearField("timings")
+        reply.served.ClearField("batch_size")
+        reply.served.plan.ClearField("cached")
+    return ("", reply.SerializeToString(deterministic=True))
+
+
+def test_answers_are_those_of_one_process(toy, one, several) -> None:
+    for name, what, request in requests(toy):
+        expected = answered(one, name, request)
+        for _ in range(2):
+            assert answered(several, name, request) == expected, f"{name} {what}"
+
+
+def test_paths_are_hidden_from_callers_who_see_none(toy, several) -> None:
+    request = search_pb2.SearchRequest(query=queries(toy)["ids"], k=3, fields=search_pb2.NeighborFields(uris=True))
+    reply = search_pb2.SearchResponse.FromString(several.call("Search", request))
+    assert all(uri.startswith("/") for uri in reply.neighbors.uris)
+
+
+def test_both_fronts_answer_and_are_measured_together(toy, several) -> None:
+    def calls() -> float:
+        found = re.search(
+            r'lookalike_call_seconds_count\{code="OK",rpc="lookalike.v1.SearchService/Search"\} (\S+)',
+            several.metrics(),
+        )
+        return 0.0 if found is None else float(found[1])
+
+    before = calls()
+    for _ in range(2 * CONNECTIONS):
+        several.search(toy)
+    assert calls() == before + 2 * CONNECTIONS
+    counted = [connections(front.pid) for front in several.server.fronts]
+    assert sum(counted) >= CONNECTIONS
+    assert all(counted)
+    resident = re.findall(r'lookalike_front_resident_bytes\{front="(\d)"\} (\S+)', several.metrics())
+    assert [number for number, _ in resident] == ["0", "1"]
+    assert all(float(size) > 1 << 20 for _, size in resident)
+
+
+def connections(pid: int) -> int:
+    """The connections of callers that a process has."""
+    return sum(one.status == psutil.CONN_ESTABLISHED for one in psutil.Process(pid).net_connections("tcp"))
+
+
+def test_the_port_is_taken(toy, several) -> None:
+    port = int(several.server.address.rpartition(":")[2])
+    taken = Listen(port=port)
+    for server in (Supervisor(settings(toy, listen=taken)), App(settings(toy, listen=taken, fronts=1))):
+        with pytest.raises(IndexerError, match="in use"):
+            asyncio.run(server.start())
+
+
+def test_a_reload_is_for_the_user_who_runs_the_server(several) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        several.call("Reload", server_pb2.ReloadRequest())
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    secret = local_secret.find(int(several.server.address.rpartition(":")[2]))
+    for _ in range(4):
+        reply = several.call("Reload", server_pb2.ReloadRequest(), metadata=[("authorization", f"Bearer {secret}")])
+        assert server_pb2.ReloadResponse.FromString(reply).generation >= 1
+
+
+def test_a_front_that_is_killed_costs_its_own_calls_and_is_started_again(toy, several) -> None:
+    victim, other = several.server.fronts
+    killed, stays = victim.pid, other.pid
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: victim.pid not in (0, killed) and connections(stays) > 0)
+    # A connection to the front that has gone is made again, to either of them.
+    until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
+    until(lambda: listens(victim.pid))
+    assert other.pid == stays
+    assert several.health() == {SERVING}
+
+
+def listens(pid: int) -> bool:
+    return any(one.status == psutil.CONN_LISTEN for one in psutil.Process(pid).net_connections("tcp"))
+
+
+def codes_of_searches(toy: Toy, served: Running) -> set[grpc.StatusCode]:
+    """The codes of a search by each connection."""
+    codes = set()
+    for _ in range(CONNECTIONS):
+        try:
+            served.search(toy)
+            codes.add(grpc.StatusCode.OK)
+        except grpc.RpcError as error:
+            codes.add(error.code())
+    return codes
+
+
+def test_without_the_engine_process_calls_are_unavailable_until_another_is_there(toy, several) -> None:
+    engine = several.server.engine
+    killed = engine.pid
+    # Stopped, so that no other is ready before this test has looked.
+    os.kill(killed, signal.SIGSTOP)
+    with ThreadPoolExecutor(4) as callers:
+        calls = [callers.submit(several.search, toy) for _ in range(4)]
+        time.sleep(0.1)
+        os.kill(killed, signal.SIGKILL)
+        assert {call.exception().code() for call in calls} == {UNAVAILABLE}
+    sentences = set()
+    try:
+        several.search(toy)
+    except grpc.RpcError as error:
+        sentences.add(error.details())
+    assert sentences <= {"The engine process of this server ended; another is started, ask again."}
+    until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
+    assert engine.pid != killed
+    until(lambda: several.health() == {SERVING})
+
+
+def test_a_swap_fails_no_call(tmp_path) -> None:
+    make = toys_in(tmp_path)
+    toy = make()
+    failed, generations = [], []
+    with running(Supervisor(settings(toy), open_embedder=open_network)) as served, ThreadPoolExecutor(4) as callers:
+        done = threading.Event()
+
+        def ask(number: int) -> None:
+            while not done.is_set():
+                try:
+                    reply = served.search(toy, channel=served.channels[number])
+                    generations.append(reply.served.generation)
+                except grpc.RpcError as error:
+                    failed.append(error)
+
+        asking = [callers.submit(ask, number) for number in range(4)]
+        for generation in (2, 3):
+            make()
+            until(lambda generation=generation: generation in generations)
+        done.set()
+        for caller in asking:
+            caller.result()
+    assert not failed
+    assert set(generations) == {1, 2, 3}
+
+
+def test_limits_count_over_all_fronts(toy) -> None:
+    limits = Limits(max_peer_calls=4, max_peer_streams=3, max_streams=3)
+    with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
+        engine = served.server.engine
+        assert engine is not None
+        watches = []
+        codes = []
+        for channel in served.channels:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=LONG_S)
+            try:
+                next(watch)
+                watches.append(watch)
+            except grpc.RpcError as error:
+                codes.append(error.code())
+        assert len(watches) == 3
+        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        for watch in watches:
+            watch.cancel()
+        slow = by_vector(toy, k=400, exact=True)
+        with ThreadPoolExecutor(CONNECTIONS) as callers:
+            os.kill(engine.pid, signal.SIGSTOP)
+            calls = [callers.submit(code_of, served, slow, channel) for channel in served.channels]
+            # The fronts take calls in while it stands still, so that all of them come to it together.
+            time.sleep(1)
+            os.kill(engine.pid, signal.SIGCONT)
+            told = [call.result() for call in calls]
+        assert told.count(grpc.StatusCode.OK) == 4
+        assert told.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == CONNECTIONS - 4
+
+
+def code_of(served: Running, request: Any, channel: grpc.Channel) -> grpc.StatusCode:
+    try:
+        served.call("Search", request, channel)
+    except grpc.RpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_several_collections_and_limited_tokens(tmp_path) -> None:
+    make = toys_in(tmp_path)
+    pictures, flowers = make(name="pictures"), make(name="flowers")
+    digests = tmp_path / "tokens"
+    ours = [made_token(digests, "all"), made_token(digests, "garden", "flowers")]
+    chosen = (CollectionSettings(str(pictures.root), "pictures"), CollectionSettings(str(flowers.root), "flowers"))
+    listen = Listen(port=0, tokens=digests)
+    with running(Supervisor(settings(pictures, listen=listen, collections=chosen))) as served:
+
+        def ask(secret: str, **more: Any) -> str:
+            metadata = [("authorization", f"Bearer {secret}")]
+            try:
+                data = served.call("Search", by_vector(pictures, **more), metadata=metadata)
+                return search_pb2.SearchResponse.FromString(data).served.collection
+            except grpc.RpcError as error:
+                return error.code().name
+
+        assert [ask(one) for one in ("", *ours)] == ["UNAUTHENTICATED", "pictures", "flowers"]
+        assert [ask(one, collection="pictures") for one in ours] == ["pictures", "PERMISSION_DENIED"]
+        assert ask(ours[0], collection="trees") == "NOT_FOUND"
+
+
+def made_token(digests: Path, name: str, *collections: str) -> str:
+    made, line = new_token(name, "read", collections)
+    with digests.open("a") as file:
+        file.write(f"{line}\n")
+    return made
+
+
+def test_a_collection_that_is_not_there_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(NotFoundError):
+        asyncio.run(Supervisor(ServeSettings(str(tmp_path), Listen(port=0), fronts=2)).start())
+
+
+class TestCommand:
+    """`lookalike serve --fronts 2` as people run it."""
+
+    def test_sigterm_lets_calls_end_and_sigkill_leaves_no_process(self, toy) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with ExitStack() as stack:
+                command = [sys.executable, "-m", "lookalike", "serve", str(toy.root), "--fronts", "2", "--port", "0"]
+                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                stack.callback(process.communicate)
+                stack.callback(process.kill)
+                line = process.stdout.readline()
+                assert "SERVING toys on 127.0.0.1:" in line
+                family = psutil.Process(process.pid).children(recursive=True)
+                assert len(family) >= 3
+                process.send_signal(number)
+                code = process.wait(LONG_S)
+                assert code == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+                _, alive = psutil.wait_procs(family, LONG_S)
+                assert not alive
+
+
+def test_auto_leaves_processors_to_searches() -> None:
+    assert [automatic_fronts(False, there) for there in (1, 2, 3, 4, 8, 16, 64)] == [1, 1, 1, 1, 3, 7, 31]
+    assert [automatic_fronts(True, there) for there in (2, 4, 16)] == [1, 2, 14]
+
+
+def test_ports_can_be_shared_by_processes_of_one_server_alone() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(IndexerError, match="in use"):
+            asyncio.run(Supervisor(ServeSettings("nowhere", Listen(port=port), fronts=2)).start())
