@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torchvision
 from torch import fx
-from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
+from torch.nn import Module
+from torchvision.models.feature_extraction import NodePathTracer
 
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models.timm_models import opaque_modules
@@ -80,13 +83,38 @@ _HEADS = (torch.nn.Linear, torch.nn.Conv2d)
 
 
 def trace(module: torch.nn.Module) -> TracedNetwork:
-    """Trace a network in eval mode by torchvision's feature extraction; the network's parts are shared, not copied."""
-    how = {"leaf_modules": opaque_modules()}
-    _, names = get_graph_node_names(module, tracer_kwargs=how, suppress_diff_warning=True)
-    unique = list(dict.fromkeys(names))
-    extractor = create_feature_extractor(
-        module, return_nodes=unique, tracer_kwargs=how, suppress_diff_warning=True
-    ).eval()
-    output = next(node for node in extractor.graph.nodes if node.op == "output")
-    outputs: dict[str, Any] = output.args[0]
-    return TracedNetwork(extractor, {name: outputs[name] for name in unique if isinstance(outputs[name], fx.Node)})
+    """Trace a network in eval mode; the names are those of torchvision's feature extraction in that mode.
+
+    The network's parts are shared, not copied.
+    """
+    leaves = [obj for obj in vars(torchvision.ops).values() if isinstance(obj, type) and issubclass(obj, Module)]
+    tracer = _Tracer(autowrap_modules=(math, torchvision.ops), leaf_modules=[*leaves, *opaque_modules()])
+    graph = tracer.trace(module)
+    nodes = {name: node for node, name in tracer.node_to_qualname.items()}
+    return TracedNetwork(fx.GraphModule(tracer.root, graph).eval(), nodes)
+
+
+class _Tracer(NodePathTracer):  # type: ignore[misc]
+    """Names nodes as torchvision does, but looks for the last node of a name in a table, not among all nodes."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._latest: dict[str, int] = {}
+
+    def _get_node_qualname(self, module_qualname: str, node: fx.Node) -> str:
+        inside = f"{module_qualname}." if module_qualname else ""
+        name = module_qualname if node.op == "call_module" else f"{inside}{node}"
+        base = _NUMBERED.fullmatch(name)
+        if base is not None:
+            name = base[1]
+        before = self._latest.get(name)
+        if before is not None:
+            name = f"{name}_{before + 1}"
+        numbered = _NUMBERED.fullmatch(name)
+        self._latest[name] = 0
+        if numbered is not None:
+            self._latest[numbered[1]] = int(numbered[2])
+        return name
+
+
+_NUMBERED = re.compile(r"(.+)_([0-9]+)")
