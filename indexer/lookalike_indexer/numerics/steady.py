@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 @contextmanager
@@ -15,5 +17,11 @@ def one_thread() -> Iterator[None]:
     Results then do not depend on the number of threads. They may still differ
     in the last digits between processors, for which BLAS has different kernels.
     """
-    with threadpool_limits(1):
+    with _libraries(len(sys.modules)).limit(limits=1):
         yield
+
+
+@functools.lru_cache(1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The loaded libraries. To find them takes 30 ms, so only when `modules`, the number of imported ones, changed."""
+    return ThreadpoolController()
