@@ -79,6 +79,6 @@ def classes(
     if folder is not None:
         from lookalike_indexer.pictures.scores import accuracies_chart
 
-        folder.save("classes", accuracies_chart(result))
+        folder.save("accuracies", accuracies_chart(result))
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)

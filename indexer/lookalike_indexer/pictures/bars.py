@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lookalike_indexer.pictures.figures import short, short_names
 from lookalike_indexer.pictures.palette import COLORS, OTHER
@@ -17,22 +18,28 @@ MOST = 120
 
 @dataclass(frozen=True)
 class BarStyle:
-    """What is written on a chart; `stacked` puts the series behind each other, else they stand side by side."""
+    """What is written on a chart; `stacked` puts the series behind each other, else they stand side by side.
+
+    The values are `whole` numbers or not. `colours` are those of the series, by name.
+    """
 
     title: str = ""
     values: str = ""
     names: str = ""
     stacked: bool = False
     most: float | None = None
+    whole: bool = False
+    colours: Mapping[str, str] | None = None
 
 
 def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: BarStyle | None = None) -> Figure:
     """Draw the values of each series for each name, the first name on top; NaN has no bar.
 
     Only the first 120 names are drawn, and the title says so. A series named
-    "other" is grey.
+    "other" is grey, and left out where it has no bar.
     """
     style = style or BarStyle()
+    series = {name: values for name, values in series.items() if name != "other" or np.nan_to_num(values).any()}
     shown = min(len(names), MOST)
     title = style.title + (f" (the first {shown} of {len(names)})" if shown < len(names) else "")
     together = 1 if style.stacked else max(1, len(series))
@@ -41,7 +48,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     places = np.arange(shown)
     thickness = 0.8 / together
     start = np.zeros(shown)
-    colours, labels = _colours(list(series)), short_names(list(series))
+    colours, labels = _colours(list(series), style.colours), short_names(list(series))
     for number, values in enumerate(series.values()):
         lengths = np.nan_to_num(np.asarray(values[:shown], np.float64))
         offset = 0.0 if style.stacked else (number - (together - 1) / 2) * thickness
@@ -54,6 +61,8 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     axis.set(title=short(title, 120), xlabel=style.values, ylabel=style.names)
     if style.most is not None:
         axis.set_xlim(0, style.most)
+    if style.whole:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(series) > 1:
         figure.legend(loc="outside right upper", fontsize=8)
     axis.grid(axis="x", alpha=0.3)
@@ -61,6 +70,8 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     return figure
 
 
-def _colours(names: list[str]) -> list[str]:
+def _colours(names: list[str], given: Mapping[str, str] | None) -> list[str]:
+    if given is not None:
+        return [given[name] for name in names]
     named = iter(range(len(names)))
     return [OTHER if name == "other" else COLORS[next(named) % len(COLORS)] for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from PIL import Image
 
@@ -53,8 +54,14 @@ def explanation_sheet(
         if tiles:
             sections.append(Section(tiles, title))
     title = f"{model} takes it for {first['class']} ({first['probability']:.0%})"
-    title += f"; its label is {label}" if label else "; it has no label"
+    title += f"; {_about_label(first, label)}"
     return montage(sections, title, MontageStyle(tile=160, columns=6))
+
+
+def _about_label(first: dict[str, Any], label: str) -> str:
+    if not label:
+        return "it has no label"
+    return "its label says so" if first["of_label"] else f"its label is {label}"
 
 
 def _overlays(result: Result, drawn: Drawn) -> list[Tile]:

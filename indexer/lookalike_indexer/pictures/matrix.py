@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
+from lookalike_indexer.pictures.palette import COLORS
 
 # The most labels that can have a colour each.
 _COLOURED = 19
@@ -65,14 +66,17 @@ def _composition(result: Result, name: str) -> Figure:
         f"{label or ''} {cluster}".strip()
         for label, cluster in zip(clusters["label"], clusters["cluster"], strict=True)
     ]
-    style = BarStyle(f"{name}: what each cluster is made of", "images", "cluster, after its main class", stacked=True)
+    style = BarStyle(
+        f"{name}: what each cluster is made of", "images", "cluster, after its main class", stacked=True, whole=True
+    )
     return bars(names, series, style)
 
 
 def _where_classes_went(result: Result, name: str) -> Figure:
     """A bar for each class, the least held together first: in the colours of the clusters, or of ranks if many.
 
-    With ranks the first piece is the class's largest cluster, the next one the second, and so on.
+    A cluster has the colour that its main class has in the chart of clusters. With ranks the first piece is the class's
+    largest cluster, the next one the second, and so on.
     """
     labels = result.tables["labels"].sort_by("share").to_pydict()
     images = dict(zip(labels["label"], labels["images"], strict=True))
@@ -91,5 +95,25 @@ def _where_classes_went(result: Result, name: str) -> Figure:
         piece = names[cluster] if len(names) <= _COLOURED else pieces[min(seen[label], len(_CLUSTER_RANKS))]
         series[piece][place[label]] += count / images[label]
         seen[label] += 1
-    style = BarStyle(f"{name}: where each class went", "share of its images", "class", stacked=True, most=1.0)
+    colours = _colours_of_clusters(result, names) if len(names) <= _COLOURED else None
+    title = f"{name}: where each class went"
+    style = BarStyle(title, "share of its images", "class", stacked=True, most=1.0, colours=colours)
     return bars(labels["label"], series, style)
+
+
+def _colours_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str]:
+    """A colour for each cluster by its name: that of its main class for the first cluster of a class, else another."""
+    labels = result.tables["labels"].column("label").to_pylist()
+    of_label = dict(zip(labels, COLORS, strict=False)) if len(labels) <= _COLOURED else {}
+    main = dict(
+        zip(*(result.tables["clusters"].column(column).to_pylist() for column in ("cluster", "label")), strict=True)
+    )
+    colours: dict[str, str] = {}
+    for cluster, name in names.items():
+        colour = of_label.get(main[cluster])
+        if colour is not None and colour not in colours.values():
+            colours[name] = colour
+    # First those that no class has at all.
+    left = [colour for colour in COLORS if colour not in colours.values()]
+    free = iter(sorted(left, key=lambda colour: colour in of_label.values()))
+    return {name: colours[name] if name in colours else next(free) for name in names.values()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from pyarrow import types
 
 from lookalike_indexer.collection.metrics import heading
 from lookalike_indexer.errors import IndexerError
@@ -22,11 +23,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Grid:
-    """A table as texts; `left` counts the rows that are left out."""
+    """A table as texts; `numeric` says which columns hold numbers, `left` counts the rows that are left out."""
 
     title: str
     columns: list[str]
     rows: list[list[str]]
+    numeric: list[bool]
     left: int
 
 
@@ -109,9 +111,19 @@ def _made(plan: Plan, made: Content) -> Chapter:
 
 def grid(title: str, table: pa.Table, columns: Sequence[str], most: int = _ROWS, metric: object = "") -> Grid:
     """Some columns of a table's first rows, as texts; the headings of distances name the `metric`."""
-    lines = table.select(list(columns)).slice(0, most).to_pylist()
-    rows = [[text(line[column]) for column in columns] for line in lines]
-    return Grid(title, [heading(column, metric) for column in columns], rows, max(0, table.num_rows - most))
+    chosen = table.select(list(columns)).slice(0, most)
+    texts = [_texts(chosen.column(column).to_pylist()) for column in columns]
+    numeric = [types.is_integer(kind) or types.is_floating(kind) for kind in chosen.schema.types]
+    rows = [list(row) for row in zip(*texts, strict=True)]
+    return Grid(title, [heading(column, metric) for column in columns], rows, numeric, max(0, table.num_rows - most))
+
+
+def _texts(values: list[Any]) -> list[str]:
+    """The values of a column; numbers below 1,000 have the same number of decimals, so that they align."""
+    numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
+    if not numbers or max(map(abs, numbers)) >= 1000:
+        return [text(value) for value in values]
+    return [f"{value:z.3f}" if isinstance(value, float) and math.isfinite(value) else text(value) for value in values]
 
 
 def text(value: Any) -> str:

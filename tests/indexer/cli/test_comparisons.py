@@ -46,7 +46,7 @@ def test_classes_are_told_with_what_was_matched(root: str, tmp_path: Path):
     assert "a: top-1 0.875, top-5 0.875 over 24 images of 3 labels." in told.output
     assert ["tench", "a", "tench", "same", "name", "8", "0.875", "0.875"] in rows(told.output)
     assert "but for case and punctuation" in told.output
-    assert (tmp_path / "out" / "classes.png").stat().st_size > 5000
+    assert (tmp_path / "out" / "accuracies.png").stat().st_size > 5000
     (tmp_path / "map.csv").write_text("label,class\ntench,5\n")
     mapped = json.loads(run(root, "classes", "--class-map", tmp_path / "map.csv", "--json").stdout)
     assert mapped["tables"]["accuracies"][2] == {

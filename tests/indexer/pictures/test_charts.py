@@ -11,6 +11,7 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.figures import png, short, short_names
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
+from lookalike_indexer.pictures.matrix import matrix_figures
 from lookalike_indexer.pictures.mistakes import confusion_figure
 
 AWKWARD = ["$x$ and \\alpha", "日本語", "_hidden", "a\nb", "y" * 300]
@@ -101,3 +102,31 @@ def test_more_bars_than_can_be_read_are_cut_and_it_is_said():
     figure = bars([f"name {number}" for number in range(300)], {"n": range(300)}, BarStyle("Sizes"))
     assert len(figure.axes[0].patches) == 120
     assert figure.axes[0].get_title() == "Sizes (the first 120 of 300)"
+
+
+def test_counts_have_whole_ticks_and_an_empty_other_is_left_out():
+    series = {"largest": [5, 9], "second": [3, 1], "other": [0, 0]}
+    figure = bars(["a", "b"], series, BarStyle(values="images", stacked=True, whole=True))
+    assert all(float(tick).is_integer() for tick in figure.axes[0].get_xticks())
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["largest", "second"]
+
+
+def test_a_cluster_has_the_colour_of_its_main_class():
+    counts = {"label": list("aabc"), "cluster": [2, 0, 1, 1], "count": [3, 1, 4, 2]}
+    clusters = {"cluster": [0, 1, 2], "position": [1, 2, 0], "label": ["a", "b", "a"]}
+    labels = {"label": list("abc"), "share": [0.75, 1.0, 1.0], "images": [4, 4, 2], "position": [0, 1, 2]}
+    tables = {"counts": pa.table(counts), "clusters": pa.table(clusters), "labels": pa.table(labels)}
+    figures = dict.fromkeys(("purity", "nmi", "ari"), 0.5)
+    drawn = matrix_figures(Result("class_matrix", {"clustering": "net/k3"}, tables, figures))
+
+    def colours(name: str) -> dict[str, object]:
+        legend = drawn[name].legends[0]
+        patches = zip(legend.get_texts(), legend.get_patches(), strict=True)
+        return {text.get_text().strip(): patch.get_facecolor() for text, patch in patches}
+
+    of_label, of_cluster = colours("clusters"), colours("classes")
+    assert of_cluster["b 1"] == of_label["b"]
+    # The first cluster of a class has its colour, a further one a colour that no class has.
+    assert of_cluster["a 2"] == of_label["a"]
+    assert of_cluster["a 0"] not in of_label.values()
+    assert len(set(of_cluster.values())) == 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
@@ -11,6 +12,7 @@ from lookalike_indexer.cli.report import report
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.report.chapter import Chapter, grid
 from lookalike_indexer.report.context import Context, Examples
 from lookalike_indexer.report.of_images import explained
 from lookalike_indexer.report.of_spaces import number_of_clusters
@@ -74,6 +76,16 @@ def test_numbers_are_those_of_the_experiment(labelled: str, labelled_report: tup
     assert rows.count() == 3
     assert [rows.nth(number).locator("td").first.text_content() for number in range(3)] == ["a", "b", "c"]
     tab.close()
+
+
+def test_numbers_of_a_column_align_and_are_never_broken():
+    table = pa.table({"label": ["a", "b"], "images": [3, 12], "purity": [0.9, float("nan")], "k": [1234.5, 2.0]})
+    made = grid("labels", table, table.column_names)
+    assert made.rows == [["a", "3", "0.900", "1.23e+03"], ["b", "12", "–", "2"]]  # noqa: RUF001 - a dash
+    assert made.numeric == [False, True, True, True]
+    html = page("one", "", {}, [Chapter(1, "Labels", "lookalike matrix", "", grids=[made])])
+    assert '<td>a</td><td class="numeric">3</td><td class="numeric">0.900</td>' in html
+    assert "td.numeric { white-space: nowrap; }" in html
 
 
 def test_what_cannot_be_made_says_why(unlabelled: str, tmp_path: Path):
