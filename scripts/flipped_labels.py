@@ -35,7 +35,7 @@ def main(collection: str) -> None:
         for seed in range(5):
             view = FlippedView(CollectionReader.open(collection))
             flipped = view.flip(0.05, seed)
-            scores = label_issues(view, predictions=predictions).tables["scores"]
+            scores = label_issues(view, predictions=predictions, scores=True).tables["scores"]
             score, issue = (scores.column(name).to_numpy() for name in ("score", "issue"))
             first = np.argsort(score, kind="stable")[: flipped.sum()]
             rows.append(

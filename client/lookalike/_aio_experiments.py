@@ -153,6 +153,54 @@ class Experiments:
         """How clusters, neighbours and images change over the checkpoints of a model."""
         return await self._send(calls.evolution(model, neighbours, sample, seed), timeout)
 
+    async def duplicates(
+        self,
+        space: str = "",
+        *,
+        max_distance: float | None = None,
+        exact_bytes: bool = False,
+        limit: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The groups of near-duplicates, the `limit` largest or all, and the image of each to keep."""
+        return await self._send(calls.duplicates(space, max_distance, exact_bytes, limit), timeout)
+
+    async def leaks(
+        self,
+        split: str,
+        *,
+        space: str = "",
+        max_distance: float | None = None,
+        limit: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The pairs of near-duplicates whose images have different values of the column `split`, nearest first."""
+        return await self._send(calls.leaks(split, space, max_distance, limit), timeout)
+
+    async def label_issues(
+        self,
+        space: str = "",
+        *,
+        limit: int = 0,
+        predictions: bool = True,
+        scores: bool = False,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The `limit` images whose label is most likely wrong, with the label that is suggested instead."""
+        return await self._send(calls.label_issues(space, limit, predictions, scores), timeout)
+
+    async def sample(
+        self, n: int, *, space: str = "", among: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """Choose `n` images that are far from each other, for labelling: the most typical first."""
+        return await self._send(calls.sample(n, space, among, seed), timeout)
+
+    async def quality(
+        self, flag: str = "", *, limit: int = 0, where: Where | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """The images with quality flags, such as "blurry", most extreme first: `limit` of one `flag`, or of each."""
+        return await self._send(calls.quality(flag, limit, where), timeout)
+
     async def attribution(
         self,
         *,

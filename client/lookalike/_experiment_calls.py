@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
 
 from lookalike import _experiment_replies as replies
 from lookalike._calls import Call, as_count, make_call
@@ -151,6 +154,48 @@ def evolution(model: str, neighbours: int, sample: int, seed: int | None) -> Cal
     return _experiment("lookalike.v1.ExperimentService/GetEvolution", request, experiment_pb2.GetEvolutionResponse)
 
 
+def duplicates(space: str, max_distance: float | None, exact_bytes: bool, limit: int) -> Call[Experiment]:
+    request = experiment_pb2.FindDuplicatesRequest(
+        space=space,
+        max_distance=_max_distance(max_distance),
+        exact_bytes=exact_bytes,
+        limit=as_count("limit", limit, 0),
+    )
+    return _experiment("lookalike.v1.ExperimentService/FindDuplicates", request, experiment_pb2.FindDuplicatesResponse)
+
+
+def leaks(split: str, space: str, max_distance: float | None, limit: int) -> Call[Experiment]:
+    request = experiment_pb2.FindLeaksRequest(
+        split=split, space=space, max_distance=_max_distance(max_distance), limit=as_count("limit", limit, 0)
+    )
+    return _experiment("lookalike.v1.ExperimentService/FindLeaks", request, experiment_pb2.FindLeaksResponse)
+
+
+def label_issues(space: str, limit: int, predictions: bool, scores: bool) -> Call[Experiment]:
+    request = experiment_pb2.ListLabelIssuesRequest(
+        space=space, limit=as_count("limit", limit, 0), without_predictions=not predictions, scores=scores
+    )
+    return _experiment(
+        "lookalike.v1.ExperimentService/ListLabelIssues", request, experiment_pb2.ListLabelIssuesResponse
+    )
+
+
+def sample(count: int, space: str, among: int, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.SampleImagesRequest(
+        count=as_count("n", count, 1), space=space, among=as_count("among", among, 0), seed=_seed(seed)
+    )
+    return _experiment("lookalike.v1.ExperimentService/SampleImages", request, experiment_pb2.SampleImagesResponse)
+
+
+def quality(flag: str, limit: int, where: Where | None) -> Call[Experiment]:
+    request = experiment_pb2.ListQualityFlagsRequest(
+        flag=flag, limit=as_count("limit", limit, 0), filter=message_of(where)
+    )
+    return _experiment(
+        "lookalike.v1.ExperimentService/ListQualityFlags", request, experiment_pb2.ListQualityFlagsResponse
+    )
+
+
 def attribution(given: Mapping[str, Any], model: str, method: Method, class_index: int | None) -> Call[Attribution]:
     request = experiment_pb2.GetAttributionRequest(
         image=_image(given),
@@ -202,6 +247,18 @@ def _one_of(name: str, value: str, known: Mapping[str, Any]) -> str:
     if value not in known:
         raise InvalidArgumentError(f"{name}={value!r} must be {' or '.join(map(repr, known))}.")
     return value
+
+
+def _max_distance(distance: float | None) -> float | None:
+    if distance is None:
+        return None
+    if (
+        isinstance(distance, bool)
+        or not isinstance(distance, int | float | np.floating)
+        or not 0 <= distance < math.inf
+    ):
+        raise InvalidArgumentError(f"max_distance={distance!r} must be a number from 0 up, or None for the valley.")
+    return float(distance)
 
 
 def _seed(seed: int | None) -> int | None:

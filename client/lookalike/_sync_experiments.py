@@ -211,6 +211,73 @@ class Experiments:
         """
         return self._send(calls.evolution(model, neighbours, sample, seed), timeout)
 
+    def duplicates(
+        self,
+        space: str = "",
+        *,
+        max_distance: float | None = None,
+        exact_bytes: bool = False,
+        limit: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The groups of near-duplicates, the `limit` largest or all, and the image of each to keep.
+
+        Near-duplicates are at most `max_distance` apart in the graph of `space`, None for
+        the valley of the distances. With `exact_bytes` only files of the same bytes count.
+        FailedPreconditionError: the space has no graph; `lookalike graph` makes it.
+        """
+        return self._send(calls.duplicates(space, max_distance, exact_bytes, limit), timeout)
+
+    def leaks(
+        self,
+        split: str,
+        *,
+        space: str = "",
+        max_distance: float | None = None,
+        limit: int = 0,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The pairs of near-duplicates whose images have different values of the column `split`, nearest first.
+
+        `split` is an attribute, or "label"; the rest is as in `duplicates`.
+        """
+        return self._send(calls.leaks(split, space, max_distance, limit), timeout)
+
+    def label_issues(
+        self,
+        space: str = "",
+        *,
+        limit: int = 0,
+        predictions: bool = True,
+        scores: bool = False,
+        timeout: float | None = None,
+    ) -> Experiment:
+        """The `limit` images whose label is most likely wrong, with the label that is suggested instead.
+
+        The neighbours in the graph of `space` vote, and without `predictions` they decide
+        alone. With `scores` the table "scores" has every labelled image.
+        """
+        return self._send(calls.label_issues(space, limit, predictions, scores), timeout)
+
+    def sample(
+        self, n: int, *, space: str = "", among: int = 0, seed: int | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """Choose `n` images that are far from each other, for labelling: the most typical first.
+
+        Of more than `among` images, that many are looked at, drawn by chance.
+        """
+        return self._send(calls.sample(n, space, among, seed), timeout)
+
+    def quality(
+        self, flag: str = "", *, limit: int = 0, where: Where | None = None, timeout: float | None = None
+    ) -> Experiment:
+        """The images with quality flags, such as "blurry", most extreme first: `limit` of one `flag`, or of each.
+
+        With a filter, `where`, only images that match are counted and listed.
+        FailedPreconditionError: nothing was measured; `lookalike quality` does.
+        """
+        return self._send(calls.quality(flag, limit, where), timeout)
+
     def attribution(
         self,
         *,

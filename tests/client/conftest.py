@@ -573,6 +573,11 @@ for _method in (
     "GetMap",
     "CompareSpaces",
     "GetEvolution",
+    "FindDuplicates",
+    "FindLeaks",
+    "ListLabelIssues",
+    "SampleImages",
+    "ListQualityFlags",
 ):
     setattr(Experiments, _method, echo(_method))
 

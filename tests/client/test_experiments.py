@@ -54,6 +54,16 @@ def test_an_experiment_has_tables_figures_findings_and_settings(client):
          {"spaces": "['toy']", "strategies": "['kmeans', 'whitened']", "clusters": "2", "sample": "9"}),
         (lambda c: c.evolution("resnet18", neighbours=3, sample=9, seed=4), "GetEvolution",
          {"model": "resnet18", "neighbours": "3", "sample": "9", "seed": "4"}),
+        (lambda c: c.duplicates("toy", max_distance=0.25, exact_bytes=True, limit=3), "FindDuplicates",
+         {"space": "toy", "max_distance": "0.25", "exact_bytes": "True", "limit": "3"}),
+        (lambda c: c.leaks("fold", space="toy", max_distance=0, limit=3), "FindLeaks",
+         {"split": "fold", "space": "toy", "max_distance": "0.0", "limit": "3"}),
+        (lambda c: c.label_issues("toy", limit=9, predictions=False, scores=True), "ListLabelIssues",
+         {"space": "toy", "limit": "9", "without_predictions": "True", "scores": "True"}),
+        (lambda c: c.sample(4, space="toy", among=9, seed=0), "SampleImages",
+         {"count": "4", "space": "toy", "among": "9", "seed": "0"}),
+        (lambda c: c.quality("blurry", limit=2, where="width > 9"), "ListQualityFlags",
+         {"flag": "blurry", "limit": "2"}),
     ],
 )  # fmt: skip
 def test_arguments_arrive(client, ask, method, told):
@@ -93,6 +103,9 @@ def test_a_class_map_names_one_class_or_several(client, toy):
         (lambda c: c.compare(seed=1 << 40), "must be an integer from 0"),
         (lambda c: c.oddballs(limit=1.5), "limit=1.5 must be an integer"),
         (lambda c: c.split_label("dogs", seed=-1), "seed=-1 must be an integer"),
+        (lambda c: c.duplicates(max_distance=-0.5), "max_distance=-0.5 must be a number from 0 up"),
+        (lambda c: c.leaks("fold", max_distance=float("nan")), "max_distance=nan must be a number from 0 up"),
+        (lambda c: c.sample(0), "n=0 must be"),
     ],
 )
 def test_wrong_arguments_are_found_before_the_call(client, toy, ask, said):

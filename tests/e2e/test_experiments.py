@@ -40,7 +40,20 @@ ASKED: dict[str, tuple[list[str], Callable[[lookalike_client.Client], lookalike_
     ),
     "split": (["split", "red", "-k", "2"], lambda client: client.split_label("red", k=2)),
     "interpret": (["interpret", "--samples", "3"], lambda client: client.interpret_clusters(samples=3)),
+    "duplicates": (
+        ["duplicates", "DIR", "--max-distance", "0.01", "--limit", "3"],
+        lambda client: client.duplicates(max_distance=0.01, limit=3),
+    ),
+    "leaks": (
+        ["leaks", "DIR", "--split", "label", "--max-distance", "0.5", "--limit", "3"],
+        lambda client: client.leaks("label", max_distance=0.5, limit=3),
+    ),
+    "label-issues": (["label-issues", "DIR", "--scores"], lambda client: client.label_issues(scores=True)),
+    "sample": (["sample", "DIR", "-n", "4"], lambda client: client.sample(4)),
+    "quality": (["quality", "DIR", "--limit", "2"], lambda client: client.quality(limit=2)),
 }
+# What some of these read.
+MADE = (["graph"], ["quality"])
 # What is stored, and by which command. The first one adds a model, so that whatever reads all spaces comes after it.
 STORED = {
     "evolution": ["evolution", "--checkpoints", "CHECKPOINTS", "--model", "squeezenet1_1", "--clusters", "3"],
@@ -108,6 +121,7 @@ def printed(
     folder = tmp_path_factory.mktemp("kept") / "hues"
     shutil.copytree(collection, folder)
     given = [[checkpoints if word == "CHECKPOINTS" else word for word in command] for command in STORED.values()]
+    run_all([[*command, str(folder), "--json"] for command in MADE])
     told = run_all([[*command, "--collection", str(folder), "--keep", "first", "--json"] for command in given])
     return folder, dict(zip(STORED, told, strict=True))
 
@@ -176,7 +190,10 @@ def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
 def test_the_command_and_the_client_give_the_same(name, typed, kept, client, class_map) -> None:
     arguments, ask = ASKED[name]
     arguments = [str(class_map) if argument == "CLASS_MAP" else argument for argument in arguments]
-    done = typed(*arguments, "--collection", kept, "--json")
+    if "DIR" in arguments:
+        done = typed(*(kept if argument == "DIR" else argument for argument in arguments), "--json")
+    else:
+        done = typed(*arguments, "--collection", kept, "--json")
     assert done.returncode == 0, done.stderr
     printed, answered = json.loads(done.stdout), as_data(ask(client))
     assert any(printed["tables"].values())

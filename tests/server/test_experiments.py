@@ -16,25 +16,35 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from lookalike import wire
 from lookalike.v1 import experiment_pb2 as pb
-from lookalike.v1 import types_pb2
+from lookalike.v1 import filter_pb2, types_pb2
 from lookalike_indexer.collection import generations, layout, schema
-from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.manifest import AttributeColumn, AttributesEntry
+from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.choose_k import choose_k
 from lookalike_indexer.experiments.classes import class_accuracies
 from lookalike_indexer.experiments.compare import COSTS, compare
+from lookalike_indexer.experiments.duplicates import duplicates
 from lookalike_indexer.experiments.evolution import evolution
 from lookalike_indexer.experiments.explain import explain
 from lookalike_indexer.experiments.image_clusters import image_clusters
+from lookalike_indexer.experiments.image_quality import image_quality
 from lookalike_indexer.experiments.interpret import interpret_clusters
+from lookalike_indexer.experiments.label_issues import label_issues
+from lookalike_indexer.experiments.leaks import leaks
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.mistakes import mistakes
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.sample import spread_sample
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.graph.graph_stage import run_graph
+from lookalike_indexer.graph.settings import GraphSettings
+from lookalike_indexer.progress import Silent
+from lookalike_indexer.quality.flags import COLUMNS
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.processes import result_encoding as tables
@@ -168,6 +178,67 @@ async def test_every_other_experiment_is_that_of_its_function(toy, serve) -> Non
             assert reply.result.tables
 
 
+@pytest.fixture
+def cared_for(toy):
+    """The same with a graph, copies, and measures of quality."""
+    storage = toy.storage
+    draft, _ = run_graph(storage, generations.require_latest(storage), GraphSettings(k=4), Silent())
+    columns = schema.attributes(COLUMNS.items())
+    random, parts, entry_parts = np.random.default_rng(2), draft.images, []
+    for number, path in enumerate(parts):
+        ids = read_part(storage, path, ["id"]).column("id")
+        values = [
+            pa.array(random.random(len(ids)) < 0.1 if kind == "bool" else random.random(len(ids)))
+            for kind in COLUMNS.values()
+        ]
+        entry_parts.append(layout.attributes("quality", "0" * 64, number))
+        write_part(storage, entry_parts[-1], pa.table([ids, *values], schema=columns))
+    described = [AttributeColumn(name, kind, len(toy.ids), []) for name, kind in COLUMNS.items()]
+    entry = AttributesEntry(described, len(toy.ids), entry_parts, "0" * 64)
+    generations.publish(storage, dataclasses.replace(draft, attributes={"quality": entry}))
+    return toy
+
+
+async def test_what_looks_after_a_set_is_that_of_its_functions(cared_for, serve) -> None:
+    view = view_of(cared_for)
+    near = float(next(view.reader.stream_graph("tiny"))[2][:, 0].mean())
+    calls: list[tuple[str, Any, Result]] = [
+        ("FindDuplicates", pb.FindDuplicatesRequest(), duplicates(view)),
+        (
+            "FindDuplicates",
+            pb.FindDuplicatesRequest(space="tiny", max_distance=near, limit=2),
+            duplicates(view, "tiny", near, limit=2),
+        ),
+        ("FindDuplicates", pb.FindDuplicatesRequest(exact_bytes=True), duplicates(view, exact_bytes=True)),
+        (
+            "FindLeaks",
+            pb.FindLeaksRequest(split="label", max_distance=near, limit=5),
+            leaks(view, "label", max_distance=near, limit=5),
+        ),
+        ("ListLabelIssues", pb.ListLabelIssuesRequest(), label_issues(view)),
+        (
+            "ListLabelIssues",
+            pb.ListLabelIssuesRequest(limit=3, without_predictions=True, scores=True),
+            label_issues(view, limit=3, predictions=False, scores=True),
+        ),
+        ("SampleImages", pb.SampleImagesRequest(count=7, among=90, seed=3), spread_sample(view, 7, among=90, seed=3)),
+        ("ListQualityFlags", pb.ListQualityFlagsRequest(), image_quality(view)),
+        (
+            "ListQualityFlags",
+            pb.ListQualityFlagsRequest(flag="dark", limit=2, filter=filter_pb2.Filter(text="label = 'label1'")),
+            image_quality(view, "dark", 2, "label = 'label1'"),
+        ),
+    ]
+    async with serve(cared_for, experiment_runner=experiment_runner(cared_for)) as served:
+        for method, request, expected in calls:
+            reply = await getattr(served.experiment, method)(request)
+            same(reply.result, expected)
+            # No reply tells where files lie.
+            assert not {"uri"} & {column.name for table in reply.result.tables for column in table.columns}
+    assert [len(result.tables["groups"]) for _, _, result in calls[1:2]] == [2]
+    assert calls[3][2].tables["leaks"].num_rows == 5
+
+
 async def test_a_comparison_has_the_scores_of_the_function_and_costs_of_its_own(toy, serve) -> None:
     request = pb.CompareSpacesRequest(
         spaces=["tiny"], strategies=["kmeans", "whitened"], clusters=4, sample=200, seed=7
@@ -215,6 +286,9 @@ async def test_the_experiments_own_refusals_have_their_codes(toy, serve, refused
     async with serve(toy, experiment_runner=experiment_runner(toy)) as served:
         for method, request, code, said in (
             ("ListOddballs", pb.ListOddballsRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
+            ("SampleImages", pb.SampleImagesRequest(count=600), CODE.INVALID_ARGUMENT, "choose 1 to"),
+            ("ListQualityFlags", pb.ListQualityFlagsRequest(), CODE.FAILED_PRECONDITION, "lookalike quality"),
+            ("ListQualityFlags", pb.ListQualityFlagsRequest(flag="sharp"), CODE.NOT_FOUND, "no quality flag 'sharp'"),
             ("SplitLabel", pb.SplitLabelRequest(label="cats"), CODE.NOT_FOUND, "has the label 'cats'"),
             ("SplitLabel", pb.SplitLabelRequest(label="label1", k=100_000), CODE.INVALID_ARGUMENT, "100000"),
             ("GetClassAccuracies", pb.GetClassAccuraciesRequest(models=["vgg"]), CODE.NOT_FOUND, "no model 'vgg'"),
@@ -313,6 +387,12 @@ WRONG: list[tuple[str, Any, grpc.StatusCode, str]] = [
     ("GetMap", pb.GetMapRequest(sample=10_001), CODE.INVALID_ARGUMENT, "sample is 10001"),
     ("CompareSpaces", pb.CompareSpacesRequest(seed=-1), CODE.INVALID_ARGUMENT, "seed is -1"),
     ("CompareSpaces", pb.CompareSpacesRequest(spaces=["a"] * 1001), CODE.INVALID_ARGUMENT, "which is max_names"),
+    ("FindDuplicates", pb.FindDuplicatesRequest(), CODE.FAILED_PRECONDITION, "lookalike graph"),
+    ("FindDuplicates", pb.FindDuplicatesRequest(max_distance=-1), CODE.INVALID_ARGUMENT, "max_distance is -1"),
+    ("FindLeaks", pb.FindLeaksRequest(), CODE.INVALID_ARGUMENT, "no column that says the split"),
+    ("FindLeaks", pb.FindLeaksRequest(split="label"), CODE.FAILED_PRECONDITION, "lookalike graph"),
+    ("ListLabelIssues", pb.ListLabelIssuesRequest(limit=1001), CODE.INVALID_ARGUMENT, "limit is 1001"),
+    ("SampleImages", pb.SampleImagesRequest(), CODE.INVALID_ARGUMENT, "count is 0"),
     ("GetEvolution", pb.GetEvolutionRequest(neighbours=1025), CODE.INVALID_ARGUMENT, "neighbours is 1025"),
 ]
 

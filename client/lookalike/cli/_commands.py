@@ -25,6 +25,7 @@ _EXPERIMENTS: Final = (
     "duplicates",
     "leaks",
     "label-issues",
+    "quality",
     "sample",
     "sort",
     "explain",

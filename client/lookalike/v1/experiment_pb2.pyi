@@ -1251,6 +1251,332 @@ class GetEvolutionResponse(google.protobuf.message.Message):
 global___GetEvolutionResponse = GetEvolutionResponse
 
 @typing.final
+class FindDuplicatesRequest(google.protobuf.message.Message):
+    """Asks for groups of near-duplicates."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: builtins.int
+    EXACT_BYTES_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    max_distance: builtins.float
+    """Near-duplicates are at most that far; the valley of the distances when not
+    set.
+    """
+    exact_bytes: builtins.bool
+    """Only files of the same bytes; needs no graph."""
+    limit: builtins.int
+    """At most this many groups, the largest first; all when 0."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        max_distance: builtins.float | None = ...,
+        exact_bytes: builtins.bool = ...,
+        limit: builtins.int = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "collection", b"collection", "exact_bytes", b"exact_bytes", "limit", b"limit", "max_distance", b"max_distance", "space", b"space"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_max_distance", b"_max_distance"]) -> typing.Literal["max_distance"] | None: ...
+
+global___FindDuplicatesRequest = FindDuplicatesRequest
+
+@typing.final
+class FindDuplicatesResponse(google.protobuf.message.Message):
+    """Groups of near-duplicates."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The groups, and their images, the one to keep first in each."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___FindDuplicatesResponse = FindDuplicatesResponse
+
+@typing.final
+class FindLeaksRequest(google.protobuf.message.Message):
+    """Asks for near-duplicates in different splits."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    MAX_DISTANCE_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    split: builtins.str
+    """The column that says the split: an attribute, or "label"."""
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    max_distance: builtins.float
+    """Near-duplicates are at most that far; the valley of the distances when not
+    set.
+    """
+    limit: builtins.int
+    """At most this many pairs; all when 0."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    def __init__(
+        self,
+        *,
+        split: builtins.str = ...,
+        space: builtins.str = ...,
+        max_distance: builtins.float | None = ...,
+        limit: builtins.int = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "max_distance", b"max_distance"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_max_distance", b"_max_distance", "collection", b"collection", "limit", b"limit", "max_distance", b"max_distance", "space", b"space", "split", b"split"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_max_distance", b"_max_distance"]) -> typing.Literal["max_distance"] | None: ...
+
+global___FindLeaksRequest = FindLeaksRequest
+
+@typing.final
+class FindLeaksResponse(google.protobuf.message.Message):
+    """Near-duplicates in different splits."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The splits, and the pairs, the nearest first."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___FindLeaksResponse = FindLeaksResponse
+
+@typing.final
+class ListLabelIssuesRequest(google.protobuf.message.Message):
+    """Asks for labels that are likely wrong."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    WITHOUT_PREDICTIONS_FIELD_NUMBER: builtins.int
+    SCORES_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    limit: builtins.int
+    """At most this many images; never more than Limits.max_page_size."""
+    without_predictions: builtins.bool
+    """Whether the neighbours decide alone, also where there are predictions."""
+    scores: builtins.bool
+    """Whether a table has the score of every labelled image."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        limit: builtins.int = ...,
+        without_predictions: builtins.bool = ...,
+        scores: builtins.bool = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "limit", b"limit", "scores", b"scores", "space", b"space", "without_predictions", b"without_predictions"]) -> None: ...
+
+global___ListLabelIssuesRequest = ListLabelIssuesRequest
+
+@typing.final
+class ListLabelIssuesResponse(google.protobuf.message.Message):
+    """Labels that are likely wrong."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The images, the likeliest first, with the label suggested instead."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___ListLabelIssuesResponse = ListLabelIssuesResponse
+
+@typing.final
+class SampleImagesRequest(google.protobuf.message.Message):
+    """Asks for images that are far from each other."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    AMONG_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    count: builtins.int
+    """How many; at most Limits.max_sample."""
+    space: builtins.str
+    """The embedding space; the collection's default when empty."""
+    among: builtins.int
+    """Images that are looked at, drawn by chance where there are more; at most
+    Limits.max_sample.
+    """
+    seed: builtins.int
+    """Decides all that is random; the default when not set."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    def __init__(
+        self,
+        *,
+        count: builtins.int = ...,
+        space: builtins.str = ...,
+        among: builtins.int = ...,
+        seed: builtins.int | None = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "seed", b"seed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "among", b"among", "collection", b"collection", "count", b"count", "seed", b"seed", "space", b"space"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
+
+global___SampleImagesRequest = SampleImagesRequest
+
+@typing.final
+class SampleImagesResponse(google.protobuf.message.Message):
+    """Images that are far from each other."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The images, the most typical first."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___SampleImagesResponse = SampleImagesResponse
+
+@typing.final
+class ListQualityFlagsRequest(google.protobuf.message.Message):
+    """Asks for images that are dark, bright, blurry, uniform, tiny or odd in aspect."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    FLAG_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    flag: builtins.str
+    """The flag; all when empty."""
+    limit: builtins.int
+    """At most this many images of a flag; never more than Limits.max_page_size."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    @property
+    def filter(self) -> lookalike.v1.filter_pb2.Filter:
+        """Only images that match; see GetClassMatrixRequest.filter."""
+
+    def __init__(
+        self,
+        *,
+        flag: builtins.str = ...,
+        limit: builtins.int = ...,
+        filter: lookalike.v1.filter_pb2.Filter | None = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "filter", b"filter", "flag", b"flag", "limit", b"limit"]) -> None: ...
+
+global___ListQualityFlagsRequest = ListQualityFlagsRequest
+
+@typing.final
+class ListQualityFlagsResponse(google.protobuf.message.Message):
+    """Images with quality flags."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    @property
+    def result(self) -> global___ExperimentResult:
+        """The flags with their rules, and the images, the most extreme first."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        result: global___ExperimentResult | None = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["result", b"result", "served", b"served"]) -> None: ...
+
+global___ListQualityFlagsResponse = ListQualityFlagsResponse
+
+@typing.final
 class GetAttributionRequest(google.protobuf.message.Message):
     """Asks which part of an image speaks for a class."""
 

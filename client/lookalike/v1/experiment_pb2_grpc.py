@@ -88,6 +88,31 @@ class ExperimentServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.FromString,
                 )
+        self.FindDuplicates = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/FindDuplicates',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesResponse.FromString,
+                )
+        self.FindLeaks = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/FindLeaks',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.FindLeaksRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.FindLeaksResponse.FromString,
+                )
+        self.ListLabelIssues = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/ListLabelIssues',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesResponse.FromString,
+                )
+        self.SampleImages = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/SampleImages',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.SampleImagesRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.SampleImagesResponse.FromString,
+                )
+        self.ListQualityFlags = channel.unary_unary(
+                '/lookalike.v1.ExperimentService/ListQualityFlags',
+                request_serializer=lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsResponse.FromString,
+                )
         self.GetAttribution = channel.unary_unary(
                 '/lookalike.v1.ExperimentService/GetAttribution',
                 request_serializer=lookalike_dot_v1_dot_experiment__pb2.GetAttributionRequest.SerializeToString,
@@ -218,6 +243,45 @@ class ExperimentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindDuplicates(self, request, context):
+        """Groups near-duplicates, and names the image of each group to keep.
+        FAILED_PRECONDITION: the space has no graph.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindLeaks(self, request, context):
+        """Lists the pairs of near-duplicates whose images are in different splits.
+        FAILED_PRECONDITION: the space has no graph, or the column no two values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLabelIssues(self, request, context):
+        """Lists the images whose label is likely wrong, with the label suggested
+        instead. FAILED_PRECONDITION: the space has no graph.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SampleImages(self, request, context):
+        """Chooses images that are far from each other, for labelling.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQualityFlags(self, request, context):
+        """Lists the images that the indexer measured to be dark, bright, blurry,
+        uniform, tiny or odd in aspect. FAILED_PRECONDITION: it measured none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetAttribution(self, request, context):
         """Draws which part of a picture speaks for a class. FAILED_PRECONDITION: the
         model's weights are not on the server.
@@ -308,6 +372,31 @@ def add_ExperimentServiceServicer_to_server(servicer, server):
                     servicer.GetEvolution,
                     request_deserializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.SerializeToString,
+            ),
+            'FindDuplicates': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindDuplicates,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesResponse.SerializeToString,
+            ),
+            'FindLeaks': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindLeaks,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.FindLeaksRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.FindLeaksResponse.SerializeToString,
+            ),
+            'ListLabelIssues': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLabelIssues,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesResponse.SerializeToString,
+            ),
+            'SampleImages': grpc.unary_unary_rpc_method_handler(
+                    servicer.SampleImages,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.SampleImagesRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.SampleImagesResponse.SerializeToString,
+            ),
+            'ListQualityFlags': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQualityFlags,
+                    request_deserializer=lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsResponse.SerializeToString,
             ),
             'GetAttribution': grpc.unary_unary_rpc_method_handler(
                     servicer.GetAttribution,
@@ -561,6 +650,91 @@ class ExperimentService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/GetEvolution',
             lookalike_dot_v1_dot_experiment__pb2.GetEvolutionRequest.SerializeToString,
             lookalike_dot_v1_dot_experiment__pb2.GetEvolutionResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FindDuplicates(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/FindDuplicates',
+            lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.FindDuplicatesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def FindLeaks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/FindLeaks',
+            lookalike_dot_v1_dot_experiment__pb2.FindLeaksRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.FindLeaksResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListLabelIssues(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ListLabelIssues',
+            lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.ListLabelIssuesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def SampleImages(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/SampleImages',
+            lookalike_dot_v1_dot_experiment__pb2.SampleImagesRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.SampleImagesResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListQualityFlags(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.ExperimentService/ListQualityFlags',
+            lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsRequest.SerializeToString,
+            lookalike_dot_v1_dot_experiment__pb2.ListQualityFlagsResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -131,6 +131,44 @@ class ExperimentServiceStub:
     FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
     """
 
+    FindDuplicates: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.FindDuplicatesRequest,
+        lookalike.v1.experiment_pb2.FindDuplicatesResponse,
+    ]
+    """Groups near-duplicates, and names the image of each group to keep.
+    FAILED_PRECONDITION: the space has no graph.
+    """
+
+    FindLeaks: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.FindLeaksRequest,
+        lookalike.v1.experiment_pb2.FindLeaksResponse,
+    ]
+    """Lists the pairs of near-duplicates whose images are in different splits.
+    FAILED_PRECONDITION: the space has no graph, or the column no two values.
+    """
+
+    ListLabelIssues: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListLabelIssuesRequest,
+        lookalike.v1.experiment_pb2.ListLabelIssuesResponse,
+    ]
+    """Lists the images whose label is likely wrong, with the label suggested
+    instead. FAILED_PRECONDITION: the space has no graph.
+    """
+
+    SampleImages: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.SampleImagesRequest,
+        lookalike.v1.experiment_pb2.SampleImagesResponse,
+    ]
+    """Chooses images that are far from each other, for labelling."""
+
+    ListQualityFlags: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListQualityFlagsRequest,
+        lookalike.v1.experiment_pb2.ListQualityFlagsResponse,
+    ]
+    """Lists the images that the indexer measured to be dark, bright, blurry,
+    uniform, tiny or odd in aspect. FAILED_PRECONDITION: it measured none.
+    """
+
     GetAttribution: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.experiment_pb2.GetAttributionRequest,
         lookalike.v1.experiment_pb2.GetAttributionResponse,
@@ -260,6 +298,44 @@ class ExperimentServiceAsyncStub:
     ]
     """Follows the checkpoints of one model from step to step.
     FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
+    """
+
+    FindDuplicates: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.FindDuplicatesRequest,
+        lookalike.v1.experiment_pb2.FindDuplicatesResponse,
+    ]
+    """Groups near-duplicates, and names the image of each group to keep.
+    FAILED_PRECONDITION: the space has no graph.
+    """
+
+    FindLeaks: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.FindLeaksRequest,
+        lookalike.v1.experiment_pb2.FindLeaksResponse,
+    ]
+    """Lists the pairs of near-duplicates whose images are in different splits.
+    FAILED_PRECONDITION: the space has no graph, or the column no two values.
+    """
+
+    ListLabelIssues: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListLabelIssuesRequest,
+        lookalike.v1.experiment_pb2.ListLabelIssuesResponse,
+    ]
+    """Lists the images whose label is likely wrong, with the label suggested
+    instead. FAILED_PRECONDITION: the space has no graph.
+    """
+
+    SampleImages: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.SampleImagesRequest,
+        lookalike.v1.experiment_pb2.SampleImagesResponse,
+    ]
+    """Chooses images that are far from each other, for labelling."""
+
+    ListQualityFlags: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.experiment_pb2.ListQualityFlagsRequest,
+        lookalike.v1.experiment_pb2.ListQualityFlagsResponse,
+    ]
+    """Lists the images that the indexer measured to be dark, bright, blurry,
+    uniform, tiny or odd in aspect. FAILED_PRECONDITION: it measured none.
     """
 
     GetAttribution: grpc.aio.UnaryUnaryMultiCallable[
@@ -417,6 +493,54 @@ class ExperimentServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[lookalike.v1.experiment_pb2.GetEvolutionResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.GetEvolutionResponse]]:
         """Follows the checkpoints of one model from step to step.
         FAILED_PRECONDITION: fewer than two checkpoints, or one without clustering.
+        """
+
+    @abc.abstractmethod
+    def FindDuplicates(
+        self,
+        request: lookalike.v1.experiment_pb2.FindDuplicatesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.FindDuplicatesResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.FindDuplicatesResponse]]:
+        """Groups near-duplicates, and names the image of each group to keep.
+        FAILED_PRECONDITION: the space has no graph.
+        """
+
+    @abc.abstractmethod
+    def FindLeaks(
+        self,
+        request: lookalike.v1.experiment_pb2.FindLeaksRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.FindLeaksResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.FindLeaksResponse]]:
+        """Lists the pairs of near-duplicates whose images are in different splits.
+        FAILED_PRECONDITION: the space has no graph, or the column no two values.
+        """
+
+    @abc.abstractmethod
+    def ListLabelIssues(
+        self,
+        request: lookalike.v1.experiment_pb2.ListLabelIssuesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.ListLabelIssuesResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ListLabelIssuesResponse]]:
+        """Lists the images whose label is likely wrong, with the label suggested
+        instead. FAILED_PRECONDITION: the space has no graph.
+        """
+
+    @abc.abstractmethod
+    def SampleImages(
+        self,
+        request: lookalike.v1.experiment_pb2.SampleImagesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.SampleImagesResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.SampleImagesResponse]]:
+        """Chooses images that are far from each other, for labelling."""
+
+    @abc.abstractmethod
+    def ListQualityFlags(
+        self,
+        request: lookalike.v1.experiment_pb2.ListQualityFlagsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.experiment_pb2.ListQualityFlagsResponse, collections.abc.Awaitable[lookalike.v1.experiment_pb2.ListQualityFlagsResponse]]:
+        """Lists the images that the indexer measured to be dark, bright, blurry,
+        uniform, tiny or odd in aspect. FAILED_PRECONDITION: it measured none.
         """
 
     @abc.abstractmethod

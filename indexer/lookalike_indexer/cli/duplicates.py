@@ -7,6 +7,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
+    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -22,10 +23,11 @@ from lookalike_indexer.cli.out_folder import open_out
 
 
 @click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@folder_argument
 @space_option
 @max_distance_option
 @click.option("--exact-bytes", is_flag=True, help="Only files of the same bytes; needs no graph.")
+@click.option("--limit", type=click.IntRange(min=1), help="Groups to list, the largest first.  [default: all]")
 @click.option("--list", "as_list", is_flag=True, help="Print the files that can go, one a line, and nothing else.")
 @keep_option
 @out_option
@@ -36,6 +38,7 @@ def duplicates(
     space: str,
     max_distance: float | None,
     exact_bytes: bool,
+    limit: int | None,
     as_list: bool,
     keep: str | None,
     out: str | None,
@@ -47,19 +50,21 @@ def duplicates(
     The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
     that can go. No file is deleted.
     """
+    import pyarrow.compute as pc
+
     from lookalike_indexer.experiments.duplicates import duplicates as experiment
 
     if as_list and as_json:
         raise click.UsageError("Give --list or --json, not both.")
     view, folder = open_view(collection), open_out(out)
-    result = experiment(view, space, max_distance, exact_bytes=exact_bytes)
+    result = experiment(view, space, max_distance, exact_bytes=exact_bytes, limit=limit)
     images, metric = result.tables["images"], result.settings.get("metric")
     if as_json:
         click.echo(to_json(result))
     elif as_list:
-        for uri, kept in zip(images.column("uri").to_pylist(), images.column("keep").to_pylist(), strict=True):
-            if not kept:
-                click.echo(uri)
+        gone = images.filter(pc.invert(images.column("keep")))
+        for uri in view.uris(view.rows_of_ids(gone.column("id").to_numpy())):
+            click.echo(uri)
     else:
         print_all(
             findings(result),

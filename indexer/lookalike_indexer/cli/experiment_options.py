@@ -59,6 +59,9 @@ collection_option = click.option(
     callback=_given,
     help="The collection's folder.",
 )
+folder_argument = click.argument(
+    "collection", type=click.Path(file_okay=False), metavar="DIR", envvar=ENVIRONMENT, required=True
+)
 clustering_option = click.option(
     "--clustering",
     default="",

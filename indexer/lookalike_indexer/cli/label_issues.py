@@ -9,6 +9,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
+    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -25,18 +26,26 @@ _LISTED = ["rank", "label", "suggested", "score", "label_probability", "suggeste
 
 
 @click.command(name="label-issues")
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@folder_argument
 @space_option
 @click.option("--limit", type=click.IntRange(min=1), default=60, show_default=True, help="Issues to list and draw.")
 @click.option(
     "--no-predictions", is_flag=True, help="Let the neighbours decide alone, also where there are predictions."
 )
+@click.option("--scores", is_flag=True, help="Add a table with the score of every labelled image.")
 @keep_option
 @out_option
 @json_option
 @reported
 def label_issues(
-    collection: str, space: str, limit: int, no_predictions: bool, keep: str | None, out: str | None, as_json: bool
+    collection: str,
+    space: str,
+    limit: int,
+    no_predictions: bool,
+    scores: bool,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
 ) -> None:
     """List the images of the collection in DIR whose label is likely wrong, with the label suggested instead.
 
@@ -47,7 +56,7 @@ def label_issues(
     from lookalike_indexer.experiments.label_issues import label_issues as experiment
 
     view, folder = open_view(collection), open_out(out)
-    result = experiment(view, space, limit, predictions=not no_predictions)
+    result = experiment(view, space, limit, predictions=not no_predictions, scores=scores)
     listed = result.tables["issues"]
     if as_json:
         click.echo(to_json(result))

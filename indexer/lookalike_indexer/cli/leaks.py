@@ -7,6 +7,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
+    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -22,12 +23,13 @@ from lookalike_indexer.cli.out_folder import open_out
 
 
 @click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@folder_argument
 @click.option(
     "--split", required=True, metavar="COLUMN", help="The column that says the split: an attribute, or label."
 )
 @space_option
 @max_distance_option
+@click.option("--limit", type=click.IntRange(min=1), help="Pairs to list, the nearest first.  [default: all]")
 @keep_option
 @out_option
 @json_option
@@ -37,6 +39,7 @@ def leaks(
     split: str,
     space: str,
     max_distance: float | None,
+    limit: int | None,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -49,7 +52,7 @@ def leaks(
     from lookalike_indexer.experiments.leaks import leaks as experiment
 
     view, folder = open_view(collection), open_out(out)
-    result = experiment(view, split, space, max_distance)
+    result = experiment(view, split, space, max_distance, limit)
     listed = result.tables["leaks"]
     if as_json:
         click.echo(to_json(result))

@@ -7,6 +7,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
+    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -22,13 +23,13 @@ from lookalike_indexer.cli.out_folder import open_out
 
 
 @click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@folder_argument
 @click.option("-n", "count", type=click.IntRange(min=1), required=True, metavar="N", help="Images to choose.")
 @space_option
 @click.option(
     "--among",
     type=click.IntRange(min=1),
-    default=20_000,
+    default=10_000,
     show_default=True,
     help="Choose among at most this many images, drawn by chance.",
 )
@@ -65,7 +66,7 @@ def sample(
     if as_json:
         click.echo(to_json(result))
     elif as_list:
-        click.echo("\n".join(images.column("uri").to_pylist()))
+        click.echo("\n".join(view.uris(view.rows_of_ids(images.column("id").to_numpy()))))
     else:
         print_all(findings(result), shown(images, ["rank", "distance", "label", "key"], 30, result.settings["metric"]))
     if folder is not None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import clustering_option, json_option, open_view
+from lookalike_indexer.cli.experiment_options import clustering_option, folder_argument, json_option, open_view
 
 
 @click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@folder_argument
 @click.option("--by", type=click.Choice(["cluster", "label"]), default="cluster", show_default=True)
 @click.option("--into", type=click.Path(path_type=Path), metavar="FOLDER", help="A new or empty folder.")
 @clustering_option

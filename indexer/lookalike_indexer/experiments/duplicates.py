@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
+from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.near import (
     Cut,
     Pairs,
@@ -21,17 +23,27 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 
 
-def duplicates(view: View, space: str = "", max_distance: float | None = None, *, exact_bytes: bool = False) -> Result:
+def duplicates(
+    view: View,
+    space: str = "",
+    max_distance: float | None = None,
+    *,
+    exact_bytes: bool = False,
+    limit: int | None = None,
+) -> Result:
     """Group near-duplicates: connected components of the pairs up to `max_distance`, None for the valley.
 
     The image to keep of a group is the largest picture, and the one of the lowest id among equals. Copies by digest
     are in one group at any distance; with `exact_bytes` only they are, and no graph is needed.
 
-    Tables: "groups", the largest first, and "images", those of all groups, the one to keep first in each. `distance`
-    is the smallest to another image of the group. `exact` says that a file has the bytes of the one to keep.
+    Tables: "groups", the `limit` largest, largest first, and "images", those of these groups, the one to keep first in
+    each. `distance` is the smallest to another image of the group. `exact` says that a file has the bytes of the one to
+    keep. Figures are of all groups.
 
-    NotFoundError: no such space. NotBuiltError: no graph. UsageError: a negative distance.
+    NotFoundError: no such space. NotBuiltError: no graph. UsageError: a negative distance, or a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: list at least one group.")
     space, _ = view.reader.space(space)
     notes: tuple[str, ...] = ()
     if exact_bytes:
@@ -59,9 +71,14 @@ def duplicates(view: View, space: str = "", max_distance: float | None = None, *
         "space": space,
         "max_distance": "auto" if max_distance is None else max_distance,
         "exact_bytes": exact_bytes,
+        "limit": limit,
         **({} if exact_bytes else {"metric": view.reader.graph(space).metric}),
     }
-    return Result("duplicates", settings, tables, figures, (*_findings(figures, cut), *notes))
+    found = _findings(figures, cut)
+    if limit is not None and limit < count:
+        tables = {name: table.filter(pc.field("group") <= limit) for name, table in tables.items()}
+        found = (*found, f"Listed are the {limit:,} largest groups.")
+    return Result("duplicates", settings, tables, figures, (*found, *notes))
 
 
 def _findings(figures: dict[str, float], cut: Cut) -> tuple[str, ...]:
@@ -104,7 +121,6 @@ def _tables(view: View, pairs: Pairs) -> dict[str, pa.Table]:
             "group": groups + 1,
             "id": view.ids[rows_of],
             "key": pa.array(view.keys(rows_of), pa.string()),
-            "uri": pa.array(view.uris(rows_of), pa.string()),
             "label": pa.array(view.label_texts(rows_of), pa.string()),
             "width": widths[order],
             "height": heights[order],

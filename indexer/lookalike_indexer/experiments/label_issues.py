@@ -20,7 +20,9 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 
 
-def label_issues(view: View, space: str = "", limit: int = 60, *, predictions: bool = True) -> Result:
+def label_issues(
+    view: View, space: str = "", limit: int = 60, *, predictions: bool = True, scores: bool = False
+) -> Result:
     """List the images whose label is likely wrong, the likeliest first, with the label that is suggested instead.
 
     The probability of each label of an image comes from its neighbours in the graph, and, where the model of the space
@@ -29,7 +31,7 @@ def label_issues(view: View, space: str = "", limit: int = 60, *, predictions: b
     have it. The score is the probability of the given label less that of the suggested one, from -1 to 1.
 
     Tables: "issues", the `limit` likeliest; "labels", for each label its images and issues; "pairs", how often which
-    label is suggested for which; "scores", of all labelled images, by ascending id.
+    label is suggested for which; with `scores` also "scores", of all labelled images, by ascending id.
 
     NotFoundError: no such space. NotBuiltError: no graph, or fewer than two labels.
     """
@@ -56,14 +58,15 @@ def label_issues(view: View, space: str = "", limit: int = 60, *, predictions: b
         "issues": _issues(view, rows, own, best, other, score, listed[:limit]),
         "labels": _labels(view, labels[wrong], sizes, usual),
         "pairs": _pairs(view, labels[wrong], best[wrong]),
-        "scores": pa.table({"id": view.ids[rows], "score": score, "issue": wrong}),
     }
+    if scores:
+        tables["scores"] = pa.table({"id": view.ids[rows], "score": score, "issue": wrong})
     figures = {
         "images": float(len(rows)),
         "issues": float(len(listed)),
         "unlabelled": float((view.labels < 0).sum()),
     }
-    settings: dict[str, Setting] = {"space": space, "limit": limit, "predictions": known is not None}
+    settings: dict[str, Setting] = {"space": space, "limit": limit, "predictions": known is not None, "scores": scores}
     found = [
         f"{len(listed):,} of {len(rows):,} labels are likely wrong, by {view.reader.graph(space).k} neighbours"
         + (f" and the predictions of {entry.model}." if known is not None else "."),

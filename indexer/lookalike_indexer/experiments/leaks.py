@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
-from lookalike_indexer.errors import NotBuiltError, NotFoundError
+from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
 from lookalike_indexer.experiments.near import chosen_cut, graph_notes, near_pairs
 from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
@@ -17,16 +17,21 @@ from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.text import did_you_mean
 
 
-def leaks(view: View, split: str, space: str = "", max_distance: float | None = None) -> Result:
-    """List the pairs of near-duplicates whose images are in different splits, the nearest first.
+def leaks(
+    view: View, split: str, space: str = "", max_distance: float | None = None, limit: int | None = None
+) -> Result:
+    """List the pairs of near-duplicates whose images are in different splits, the nearest first; None lists all.
 
     `split` is a column: an attribute, "label", or another one that filters know. Images without a value are in no
     split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley), and copies by digest.
 
     Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs.
 
-    NotFoundError: no such space or column. NotBuiltError: no graph, or no two splits.
+    NotFoundError: no such space or column. NotBuiltError: no graph, or no two splits. UsageError: a negative distance,
+    or a limit below 1.
     """
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit}: list at least one pair.")
     space, _ = view.reader.space(space)
     view.reader.graph(space)
     values = _values(view, split)
@@ -68,6 +73,7 @@ def leaks(view: View, split: str, space: str = "", max_distance: float | None = 
         "space": space,
         "split": split,
         "max_distance": "auto" if max_distance is None else max_distance,
+        "limit": limit,
         "metric": view.reader.graph(space).metric,
     }
     between = _between(table)
@@ -83,6 +89,9 @@ def leaks(view: View, split: str, space: str = "", max_distance: float | None = 
     without = int((codes < 0).sum())
     if without:
         found.append(f"Left out: {without:,} {'image' if without == 1 else 'images'} without a value of {split}.")
+    if limit is not None and limit < len(table):
+        table = table.slice(0, limit)
+        found.append(f"Listed are the {limit:,} nearest pairs.")
     notes = (*graph_notes(view, space), *untrained_notes(view, [space]))
     tables = {"splits": splits, "pairs_of_splits": between, "leaks": table}
     return Result("leaks", settings, tables, figures, (*found, *notes))

@@ -27,14 +27,14 @@ _BLOCK = 1 << 20
 
 
 def spread_sample(
-    view: View, count: int, space: str = "", among: int = 20_000, seed: int = 1234, *, progress: Progress | None = None
+    view: View, count: int, space: str = "", among: int = 10_000, seed: int = 1234, *, progress: Progress | None = None
 ) -> Result:
     """Choose `count` images that are far from each other by the metric of the space, the most typical first.
 
     The first is the image nearest to the mean, each further one is farthest from all before; ties go by id. At most
     `among` images are looked at, drawn by chance where there are more; their embeddings are held.
 
-    Table "images": rank, id, key, uri, label, and `distance` to the nearest one chosen before (that of the first is
+    Table "images": rank, id, key, label, and `distance` to the nearest one chosen before (that of the first is
     NaN). Figure "radius": the largest distance of an image to its nearest chosen one.
 
     NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more images than are looked at.
@@ -57,7 +57,6 @@ def spread_sample(
             "rank": np.arange(1, count + 1, dtype=np.int64),
             "id": view.ids[images],
             "key": pa.array(view.keys(images), pa.string()),
-            "uri": pa.array(view.uris(images), pa.string()),
             "label": pa.array(view.label_texts(images), pa.string()),
             "distance": apart,
         }

@@ -43,6 +43,11 @@ EXPERIMENTS: Final = {
     "map2d": "lookalike_indexer.experiments.map2d",
     "compare": "lookalike_indexer.experiments.compare",
     "evolution": "lookalike_indexer.experiments.evolution",
+    "duplicates": "lookalike_indexer.experiments.duplicates",
+    "leaks": "lookalike_indexer.experiments.leaks",
+    "label_issues": "lookalike_indexer.experiments.label_issues",
+    "spread_sample": "lookalike_indexer.experiments.sample",
+    "image_quality": "lookalike_indexer.experiments.image_quality",
 }
 ATTRIBUTION: Final = "attribution"
 # Those that read the weights of a model, which may no longer lie where they were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
@@ -32,9 +33,15 @@ _Seeded: TypeAlias = (
     | experiment_pb2.GetMapRequest
     | experiment_pb2.CompareSpacesRequest
     | experiment_pb2.GetEvolutionRequest
+    | experiment_pb2.SampleImagesRequest
 )
 
-_Filtered = experiment_pb2.GetClassMatrixRequest | experiment_pb2.ListOddballsRequest | experiment_pb2.GetMapRequest
+_Filtered: TypeAlias = (
+    experiment_pb2.GetClassMatrixRequest
+    | experiment_pb2.ListOddballsRequest
+    | experiment_pb2.GetMapRequest
+    | experiment_pb2.ListQualityFlagsRequest
+)
 
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14
@@ -183,6 +190,55 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         with self._current.lease() as snapshot:
             return await self._ask(snapshot, None, context, "evolution", given)
 
+    async def FindDuplicates(self, request: experiment_pb2.FindDuplicatesRequest, context: Context) -> Any:
+        """The bytes of a FindDuplicatesResponse."""
+        given: dict[str, Any] = _count("limit", request.limit, _INT32_MAX) | _max_distance(request)
+        given |= _set(exact_bytes=request.exact_bytes)
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            if not request.exact_bytes:
+                snapshot.reader.graph(space.name)
+            return await self._ask(snapshot, space, context, "duplicates", {"space": space.name, **given})
+
+    async def FindLeaks(self, request: experiment_pb2.FindLeaksRequest, context: Context) -> Any:
+        """The bytes of a FindLeaksResponse."""
+        if not request.split:
+            raise ArgumentError("split", "The call names no column that says the split.")
+        given: dict[str, Any] = _count("limit", request.limit, _INT32_MAX) | _max_distance(request)
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            snapshot.reader.graph(space.name)
+            given |= {"split": request.split, "space": space.name}
+            return await self._ask(snapshot, space, context, "leaks", given)
+
+    async def ListLabelIssues(self, request: experiment_pb2.ListLabelIssuesRequest, context: Context) -> Any:
+        """The bytes of a ListLabelIssuesResponse."""
+        given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size)
+        given |= _set(scores=request.scores)
+        if request.without_predictions:
+            given["predictions"] = False
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            snapshot.reader.graph(space.name)
+            return await self._ask(snapshot, space, context, "label_issues", {"space": space.name, **given})
+
+    async def SampleImages(self, request: experiment_pb2.SampleImagesRequest, context: Context) -> Any:
+        """The bytes of a SampleImagesResponse."""
+        if not 1 <= request.count <= self._limits.max_sample:
+            raise ArgumentError("count", f"count is {request.count}; it must be 1 to {self._limits.max_sample}.")
+        given = _count("among", request.among, self._limits.max_sample) | _seed(request)
+        with self._current.lease() as snapshot:
+            space = snapshot.space(request.space)
+            arguments = {"space": space.name, "count": request.count, **given}
+            return await self._ask(snapshot, space, context, "spread_sample", arguments)
+
+    async def ListQualityFlags(self, request: experiment_pb2.ListQualityFlagsRequest, context: Context) -> Any:
+        """The bytes of a ListQualityFlagsResponse."""
+        given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size) | _set(flag=request.flag)
+        with self._current.lease() as snapshot:
+            given |= await self._where(snapshot, request)
+            return await self._ask(snapshot, None, context, "image_quality", given)
+
     async def GetAttribution(self, request: experiment_pb2.GetAttributionRequest, context: Context) -> Any:
         """The bytes of a GetAttributionResponse."""
         watch = Stopwatch()
@@ -293,6 +349,16 @@ def _count(name: str, value: int, most: int) -> dict[str, int]:
     if not 0 <= value <= most:
         raise ArgumentError(name, f"{name} is {value}; it must be 0 to {most}.")
     return _set(**{name: value})
+
+
+def _max_distance(
+    request: experiment_pb2.FindDuplicatesRequest | experiment_pb2.FindLeaksRequest,
+) -> dict[str, float]:
+    if not request.HasField("max_distance"):
+        return {}
+    if not 0 <= request.max_distance < math.inf:
+        raise ArgumentError("max_distance", f"max_distance is {request.max_distance:g}; it must be 0 or more.")
+    return {"max_distance": request.max_distance}
 
 
 def _seed(request: _Seeded) -> dict[str, int]:

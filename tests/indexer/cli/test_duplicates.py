@@ -152,3 +152,16 @@ def test_labels_are_a_split_as_well_and_copies_count(storage):
 def test_a_column_that_is_not_there_is_named_with_those_that_are(split):
     assert "has no column 'set'; it has: id, key, label," in run(leaks, split, "--split", "set", code=1)
     assert "has one value" not in run(leaks, split, "--split", "fold")
+
+
+def test_the_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatch):
+    found = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--limit", "1", "--json"))
+    assert [line["group"] for line in found["tables"]["groups"]] == [1]
+    assert {line["group"] for line in found["tables"]["images"]} == {1}
+    assert found["figures"]["groups"] == 3
+    assert found["findings"][-2] == "Listed are the 1 largest groups."
+    pairs = json.loads(run(leaks, storage, "--split", "label", "--max-distance", "0.5", "--limit", "2", "--json"))
+    assert len(pairs["tables"]["leaks"]) == 2 < pairs["figures"]["pairs"]
+    # The collection can be named once for all.
+    monkeypatch.setenv("LOOKALIKE_COLLECTION", str(storage.root))
+    assert CliRunner().invoke(duplicates, ["--exact-bytes"]).exit_code == 0

@@ -46,7 +46,11 @@ def test_flipped_labels_are_found_with_the_right_one(storage):
     assert scores == sorted(scores)
     assert -1 <= scores[0] < scores[-1] < -0.5
     assert {line["label"]: line["issues"] for line in found["tables"]["labels"]} == dict.fromkeys(NAMES, 1)
-    assert found["settings"] == {"space": "tiny", "limit": 60, "predictions": False}
+    assert found["settings"] == {"space": "tiny", "limit": 60, "predictions": False, "scores": False}
+    assert "scores" not in found["tables"]
+    every = json.loads(run(storage, "--json", "--scores"))["tables"]["scores"]
+    assert len(every) == 159
+    assert {line["id"] // 3 for line in every if line["issue"]} == set(FLIPPED)
 
 
 def test_an_image_has_no_vote_for_itself(make_collection):
@@ -62,7 +66,7 @@ def test_an_image_has_no_vote_for_itself(make_collection):
 def test_predictions_count_as_much_and_can_be_left_out(storage, publish_predictions):
     # The model takes row 8, an ant among ants, for a bee.
     publish_predictions(storage, [[NAMES[row % 4] if row != 8 else "bee", "other"] for row in range(160)])
-    both, alone = (json.loads(run(storage, "--json", *options)) for options in ([], ["--no-predictions"]))
+    both, alone = (json.loads(run(storage, "--json", "--scores", *options)) for options in ([], ["--no-predictions"]))
     assert (both["settings"]["predictions"], alone["settings"]["predictions"]) == (True, False)
     assert "by 8 neighbours and the predictions of tiny." in both["findings"][0]
     score = [next(one["score"] for one in found["tables"]["scores"] if one["id"] == 25) for found in (both, alone)]

@@ -1,0 +1,101 @@
+"""`lookalike quality`: pictures that are dark, bright, blurry, uniform, tiny or of an odd aspect."""
+
+from __future__ import annotations
+
+import click
+
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    findings,
+    folder_argument,
+    json_option,
+    keep_option,
+    keep_result,
+    open_view,
+    out_option,
+    print_all,
+    shown,
+    to_json,
+)
+from lookalike_indexer.cli.out_folder import open_out
+
+
+@click.command()
+@folder_argument
+@click.option("--flag", default="", metavar="NAME", help="Only this flag, such as blurry.  [default: all]")
+@click.option("--limit", type=click.IntRange(min=1), default=40, show_default=True, help="Images of each flag to list.")
+@click.option("--where", default="", metavar="FILTER", help="Only images that match are counted and listed.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that measure.  [default: by processors]")
+@click.option("--list", "as_list", is_flag=True, help="Print the listed files, one a line, and nothing else.")
+@keep_option
+@out_option
+@json_option
+@reported
+def quality(
+    collection: str,
+    flag: str,
+    limit: int,
+    where: str,
+    workers: int | None,
+    as_list: bool,
+    keep: str | None,
+    out: str | None,
+    as_json: bool,
+) -> None:
+    """Measure the pictures of the collection in DIR, and list those that are dark, blurry or otherwise poor.
+
+    Pictures that were measured before are not read again. Measures and flags become attributes, so that filters know
+    them: `lookalike images --where blurry`, or `lookalike search cat.jpg --where "not (dark or tiny)"`. --out draws the
+    most extreme images of each flag.
+    """
+    from lookalike_indexer.experiments.image_quality import image_quality
+    from lookalike_indexer.filters.text import parse
+    from lookalike_indexer.quality.flags import check_flag
+
+    if as_list and as_json:
+        raise click.UsageError("Give --list or --json, not both.")
+    folder = open_out(out)
+    # Before pictures are measured, which may take long.
+    check_flag(flag)
+    if where:
+        parse(where)
+    _measure(collection, workers)
+    view = open_view(collection)
+    result = image_quality(view, flag, limit, where)
+    images = result.tables["images"]
+    if as_json:
+        click.echo(to_json(result))
+    elif as_list:
+        uris = view.uris(view.rows_of_ids(images.column("id").to_numpy()))
+        click.echo("".join(f"{uri}\n" for uri in dict.fromkeys(uris)), nl=False)
+    else:
+        print_all(
+            findings(result),
+            shown(result.tables["flags"], ["flag", "images", "share", "rule"]),
+            shown(images, ["flag", "rank", "value", "label", "key"], 30) if len(images) else "",
+        )
+    if folder is not None:
+        from lookalike_indexer.pictures.quality import quality_montage
+        from lookalike_indexer.pictures.thumbnails import Thumbnails
+
+        if len(images):
+            folder.save("quality", quality_montage(result, Thumbnails(view)))
+        folder.tell(as_json or as_list)
+    keep_result(view, result, keep, as_json or as_list)
+
+
+def _measure(collection: str, workers: int | None) -> None:
+    """Measure what is new, and publish the attributes; a collection that has nothing new stays as it is."""
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.lock import writing
+    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.quality.quality_stage import run_quality
+    from lookalike_indexer.threads import processors
+
+    storage = Storage(collection)
+    generations.require_latest(storage)
+    with writing(storage):
+        latest = generations.require_latest(storage)
+        draft, _ = run_quality(storage, latest, workers or processors(), TerminalProgress())
+        generations.publish(storage, draft)

@@ -1,0 +1,1 @@
+"""Quality of pictures: what is measured of the pixels, and the flags that follow, kept as attributes."""

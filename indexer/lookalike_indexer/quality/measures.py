@@ -1,0 +1,59 @@
+"""What is measured of a picture: how bright, how varied and how sharp it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from lookalike_indexer.arrays import Float64
+
+# The longer side that larger pictures are reduced to, so that sharpness means the same at any resolution.
+_SIDE = 320
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Of the luma of a picture whose longer side has at most 320 pixels, from 0 (black) to 1 (white).
+
+    `brightness` is the mean, `darkest` and `lightest` the 5th and 95th percentile, `contrast` the standard deviation.
+    `sharpness` is the 99th percentile of the absolute Laplacian, in units of the contrast; 0 without contrast.
+    """
+
+    brightness: float
+    darkest: float
+    lightest: float
+    contrast: float
+    sharpness: float
+
+
+def measured(image: Image.Image) -> Measures:
+    """Measure an RGB picture of any size."""
+    luma = _luma(image)
+    darkest, lightest = np.percentile(luma, (5, 95)).tolist()
+    contrast = float(luma.std())
+    edges = float(np.percentile(_laplacian(luma), 99))
+    return Measures(
+        brightness=float(luma.mean()),
+        darkest=darkest,
+        lightest=lightest,
+        contrast=contrast,
+        sharpness=edges / contrast if contrast else 0.0,
+    )
+
+
+def _luma(image: Image.Image) -> Float64:
+    """The luma of ITU-R 601, 0 to 1, of shape (height, width)."""
+    scale = _SIDE / max(image.size)
+    if scale < 1:
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        image = image.resize(size, Image.Resampling.BOX)
+    return np.asarray(image.convert("L"), np.float64) / 255
+
+
+def _laplacian(luma: Float64) -> Float64:
+    """The absolute difference of four times each pixel and its four neighbours; the border repeats itself."""
+    around = np.pad(luma, 1, mode="edge")
+    out: Float64 = np.abs(around[1:-1, :-2] + around[1:-1, 2:] + around[:-2, 1:-1] + around[2:, 1:-1] - 4 * luma)
+    return out
