@@ -23,7 +23,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.conftest import Toy, patient, toys_in
-from tests.server.fronts_network import open_network
+from tests.server.fronts_network import HOLD, open_network
 
 from lookalike import local_secret, wire
 from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, search_pb2, server_pb2, types_pb2
@@ -77,6 +77,12 @@ class Running:
         reply: bytes = stub(request.SerializeToString(), timeout=LONG_S, **more)
         return reply
 
+    def in_flight(self) -> int:
+        """The calls that are being answered, by the server's own measurements."""
+        found = re.search(r"^lookalike_calls_in_flight (\S+)$", self.metrics(), flags=re.MULTILINE)
+        assert found
+        return round(float(found[1]))
+
     def search(self, toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchResponse:
         return search_pb2.SearchResponse.FromString(self.call("Search", by_vector(toy, row), **more))
 
@@ -120,10 +126,35 @@ def by_vector(toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchRequest:
     )
 
 
+def by_picture(**more: Any) -> search_pb2.SearchRequest:
+    """A search that waits for as long as the network is held."""
+    return search_pb2.SearchRequest(
+        query=types_pb2.QueryBatch(images=types_pb2.Images(data=[b"7"])), **{"k": 5, **more}
+    )
+
+
+@contextmanager
+def held(toy: Toy) -> Iterator[None]:
+    """Hold the network until the block ends."""
+    file = toy.root / HOLD
+    file.touch()
+    try:
+        yield
+    finally:
+        file.unlink()
+
+
 def settings(toy: Toy, **more: Any) -> ServeSettings:
     return ServeSettings(
         str(toy.root),
-        **{"listen": Listen(port=0), "watch": 0.05, "fronts": 2, "limits": patient(more.pop("limits", None)), **more},
+        **{
+            "listen": Listen(port=0),
+            "watch": 0.05,
+            "fronts": 2,
+            "limits": patient(more.pop("limits", None)),
+            "observe": ObserveSettings(metrics_port=0),
+            **more,
+        },
     )
 
 
@@ -142,8 +173,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Toy:
 @pytest.fixture(scope="module")
 def several(toy: Toy) -> Iterator[Running]:
     """Two fronts before one engine process."""
-    measured = ObserveSettings(metrics_port=0)
-    with running(Supervisor(settings(toy, observe=measured), open_embedder=open_network)) as served:
+    with running(Supervisor(settings(toy), open_embedder=open_network)) as served:
         yield served
 
 
@@ -301,13 +331,11 @@ def codes_of_searches(toy: Toy, served: Running) -> set[grpc.StatusCode]:
 def test_without_the_engine_process_calls_are_unavailable_until_another_is_there(toy, several) -> None:
     engine = several.server.engine
     killed = engine.pid
-    # Stopped, so that no other is ready before this test has looked.
-    os.kill(killed, signal.SIGSTOP)
-    with ThreadPoolExecutor(4) as callers:
-        calls = [callers.submit(several.search, toy) for _ in range(4)]
-        time.sleep(0.1)
+    with ThreadPoolExecutor(4) as callers, held(toy):
+        calls = [callers.submit(code_of, several, by_picture(), channel) for channel in several.channels[:4]]
+        until(lambda: several.in_flight() == 4)
         os.kill(killed, signal.SIGKILL)
-        assert {call.exception().code() for call in calls} == {UNAVAILABLE}
+        assert {call.result() for call in calls} == {UNAVAILABLE}
     sentences = set()
     try:
         several.search(toy)
@@ -317,6 +345,34 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
     assert engine.pid != killed
     until(lambda: several.health() == {SERVING})
+
+
+def test_a_front_that_hangs_is_killed(toy) -> None:
+    limits = Limits(max_silence_ms=3000)
+    with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
+        hangs = served.server.fronts[0]
+        hung = hangs.pid
+        os.kill(hung, signal.SIGSTOP)
+        until(lambda: hangs.pid != hung and psutil.pid_exists(hangs.pid) and listens(hangs.pid))
+        assert not psutil.pid_exists(hung)
+        until(lambda: codes_of_searches(toy, served) == {grpc.StatusCode.OK})
+
+
+def test_a_drain_lets_calls_end_and_refuses_new_ones(tmp_path) -> None:
+    toy = toys_in(tmp_path)()
+    with (
+        running(Supervisor(settings(toy), open_embedder=open_network)) as served,
+        ThreadPoolExecutor(CONNECTIONS + 1) as callers,
+    ):
+        with held(toy):
+            calls = [callers.submit(code_of, served, by_picture(), channel) for channel in served.channels]
+            until(lambda: served.in_flight() == CONNECTIONS)
+            stopping = callers.submit(served.run, served.server.stop(LONG_S))
+            until(lambda: codes_of_searches(toy, served) == {UNAVAILABLE})
+            assert not any(call.done() for call in calls)
+        assert {call.result() for call in calls} == {grpc.StatusCode.OK}
+        stopping.result()
+        assert codes_of_searches(toy, served) == {UNAVAILABLE}
 
 
 def test_a_swap_fails_no_call(tmp_path) -> None:
@@ -348,8 +404,6 @@ def test_a_swap_fails_no_call(tmp_path) -> None:
 def test_limits_count_over_all_fronts(toy) -> None:
     limits = Limits(max_peer_calls=4, max_peer_streams=3, max_streams=3)
     with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
-        engine = served.server.engine
-        assert engine is not None
         watches = []
         codes = []
         for channel in served.channels:
@@ -363,13 +417,10 @@ def test_limits_count_over_all_fronts(toy) -> None:
         assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         for watch in watches:
             watch.cancel()
-        slow = by_vector(toy, k=400, exact=True)
         with ThreadPoolExecutor(CONNECTIONS) as callers:
-            os.kill(engine.pid, signal.SIGSTOP)
-            calls = [callers.submit(code_of, served, slow, channel) for channel in served.channels]
-            # The fronts take calls in while it stands still, so that all of them come to it together.
-            time.sleep(1)
-            os.kill(engine.pid, signal.SIGCONT)
+            with held(toy):
+                calls = [callers.submit(code_of, served, by_picture(), channel) for channel in served.channels]
+                until(lambda: sum(call.done() for call in calls) == CONNECTIONS - 4)
             told = [call.result() for call in calls]
         assert told.count(grpc.StatusCode.OK) == 4
         assert told.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == CONNECTIONS - 4
