@@ -19,6 +19,7 @@ SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "e
 @click.option("--photos", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Real photographs.")
 @click.option("--weights", type=click.Path(exists=True, path_type=Path), help="A state dict of ResNet-50.")
 @click.option("--set", "options", multiple=True, metavar="NAME=VALUE", help="A parameter of the suite; repeatable.")
+@click.option("--fronts", default="", metavar="1,2,4", help="Let `serve` compare servers of so many fronts alone.")
 @click.option("--quick", is_flag=True, help="Sizes that take seconds: tests the suite, measures nothing of worth.")
 def bench(
     suite: str,
@@ -27,6 +28,7 @@ def bench(
     photos: Path | None,
     weights: Path | None,
     options: tuple[str, ...],
+    fronts: str,
     quick: bool,
 ) -> None:
     """Run a SUITE and keep its rows in OUT, or write docs/benchmarks.md from the rows with `report`."""
@@ -48,7 +50,7 @@ def bench(
         quick=quick,
         photos=photos,
         weights=weights,
-        options=_pairs(options),
+        options=_pairs((*options, f"fronts={fronts}") if fronts else options),
     )
     results = Results(out, suite, _repeatable(sys.argv[1:]))
     for row in importlib.import_module(f"lookalike_benchmarks.suites.{suite}").run(settings):

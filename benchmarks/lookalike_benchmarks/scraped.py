@@ -8,6 +8,7 @@ from collections import Counter
 from prometheus_client.parser import text_string_to_metric_families
 
 _CALLS = "lookalike_call_seconds"
+_STAGES = "lookalike_stage_seconds"
 _REFUSED = "RESOURCE_EXHAUSTED"
 
 
@@ -28,6 +29,18 @@ def refused_within_ms(port: int, share: float) -> float:
     # Cumulative, so that the last one has all of them.
     reached = (bound for bound in bounds if counts[bound] >= share * counts[bounds[-1]] > 0)
     return next(reached, float("nan")) * 1e3
+
+
+def stage_seconds(port: int, stage: str) -> tuple[float, int]:
+    """The seconds that calls spent in a stage so far, and how many calls there were."""
+    seconds, calls = 0.0, 0
+    for family in text_string_to_metric_families(_text(port)):
+        for sample in family.samples:
+            if sample.labels.get("stage") == stage and sample.name == f"{_STAGES}_sum":
+                seconds += sample.value
+            elif sample.labels.get("stage") == stage and sample.name == f"{_STAGES}_count":
+                calls += int(sample.value)
+    return seconds, calls
 
 
 def _text(port: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,16 @@ def serving(root: Path, *options: str) -> Iterator[Running]:
     command = [sys.executable, "-m", "lookalike", "serve", str(root), "--port", "0", *options]
     with listening(command, r"SERVING .* on (127\.0\.0\.1:\d+)") as running:
         yield running
+
+
+@contextmanager
+def serving_with_metrics(root: Path, *options: str) -> Iterator[tuple[Running, int]]:
+    """As `serving`, with the port that the server's measurements are read at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    with serving(root, "--metrics-port", str(port), *options) as running:
+        yield running, port
 
 
 @contextmanager

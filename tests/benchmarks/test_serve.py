@@ -127,3 +127,16 @@ def test_the_service_is_measured_in_every_way(bench):
     alone = rows["one caller's added latency over bare faiss"]["measured"]
     assert alone["added_ms"] == pytest.approx(alone["p50_ms"] - alone["faiss_p50_ms"])
     assert np.isfinite(alone["added_ms"])
+
+
+@pytest.mark.slow
+def test_servers_of_several_fronts_are_measured_beside_one_of_one_process(bench):
+    one, two = bench("serve", "--fronts", "1,2")
+    assert [one["params"]["fronts"], two["params"]["fronts"]] == [1, 2]
+    for row in (one, two):
+        measured = row["measured"]
+        assert measured["calls_per_s"] > 0
+        assert measured["cpu_us_per_call_of_all_processes"] >= measured["cpu_us_per_call_of_the_busiest"] > 0
+    assert one["measured"]["cpu_over_1"] == one["measured"]["calls_over_1"] == 1
+    assert two["measured"]["handover_us"] > 0
+    assert "handover_us" not in one["measured"]

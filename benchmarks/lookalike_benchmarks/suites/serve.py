@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike_benchmarks import overhead, servable
+from lookalike_benchmarks import fronts, overhead, servable
 from lookalike_benchmarks.bare import Bare
 from lookalike_benchmarks.load import requests as asked
 from lookalike_benchmarks.load.fleet import Load, ask
@@ -35,6 +35,7 @@ USUAL = {
     "seconds": "4",
     "rounds": "3",
     "cache": ".cache/benchmarks",
+    "fronts": "",
 }
 QUICK = {
     "rows": "3000",
@@ -96,6 +97,19 @@ def run(settings: Settings) -> Iterator[Row]:
                 continue
             placement, device = ("gpu", Gpu(0)) if gpus else ("cpu", Cpu())
             params = {**wanted.params(), "placement": placement, "gpus": gpus, **_effort(reader)}
+            if counts := options.numbers("fronts"):
+                trial = fronts.Trial(
+                    reader.storage.root,
+                    ("--placement", placement, *_weights(settings)),
+                    wanted.vectors.queries(_QUERIES),
+                    options.number("k"),
+                    options.number("busy"),
+                    options.seconds("seconds"),
+                    options.number("rounds"),
+                    scratch,
+                )
+                yield from fronts.compared(trial, counts, params)
+                continue
             with serving(reader.storage.root, "--placement", placement, *_weights(settings)) as server:
                 queries = wanted.vectors.queries(_QUERIES)
                 yield from _rows(_Subject(reader, server, device, queries, scratch, options, params), files)

@@ -20,7 +20,7 @@ REQUEST_ID = "x-request-id"
 TRACEPARENT = "traceparent"
 TRACESTATE = "tracestate"
 
-Step = Literal["queue", "decode", "embed", "read", "search", "filter", "lookup"]
+Step = Literal["handover", "queue", "decode", "embed", "read", "search", "filter", "lookup"]
 
 _IDS = random.Random()  # noqa: S311  # nosec B311 - tells calls apart, guards nothing
 

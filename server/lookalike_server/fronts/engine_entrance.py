@@ -223,11 +223,11 @@ class EngineEntrance:
             answer = await method.call(request, _Deadline(call.deadline))
             message = answer if isinstance(answer, bytes) else answer.SerializeToString()
             reservation.reserve(len(message))
-            reply = ForwardedReply(message, None, known.collection, known.stages)
+            refused = None
         except Exception as error:
-            refused = self._errors.refused(call.method, error)
-            reply = ForwardedReply(b"", refused, known.collection, known.stages)
-        _reply(link, number, reply)
+            message, refused = b"", self._errors.refused(call.method, error)
+        took = time.perf_counter() - known.started
+        _reply(link, number, ForwardedReply(message, refused, known.collection, known.stages, took))
 
 
 class _Broadcast:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -87,10 +88,12 @@ class EngineLink:
             number, answer = self._open()
             # After the reply has been sent, not when the handler returns: until then it is held for the peer.
             context.add_done_callback(lambda _: self._close(number))
+            sent = time.perf_counter()
             self._send(Kind.CALL, number, *call.encoded())
             reply = await answer
             if known is not None:
                 known.collection = reply.collection
+                record.stage("handover", sent, time.perf_counter() - sent - reply.seconds)
                 known.stages.extend(reply.stages)
             if reply.refusal is not None:
                 await abort(context, reply.refusal)

@@ -31,8 +31,8 @@ _BETWEEN = "\0"
 # The method, whether paths are hidden, the deadline, the bytes of the texts.
 _CALL = struct.Struct("<B?dI")
 _NO_DEADLINE = float("inf")
-# The gRPC code, the number of stages, the bytes of the texts, those of the details of an error.
-_REPLY = struct.Struct("<BBII")
+# The gRPC code, the number of stages, the bytes of the texts, those of the details of an error, the seconds.
+_REPLY = struct.Struct("<BBIId")
 _STAGE = struct.Struct("<Bdd")
 _STATE = struct.Struct("<QQQ")
 
@@ -84,12 +84,16 @@ class ForwardedCall:
 
 @dataclass(frozen=True, slots=True)
 class ForwardedReply:
-    """The answer: the reply as it goes to the caller, or why there is none; and what the call's record is to know."""
+    """The answer: the reply as it goes to the caller, or why there is none; and what the call's record is to know.
+
+    `seconds` is how long the engine process had the call.
+    """
 
     message: bytes = b""
     refusal: Refusal | None = None
     collection: str = ""
     stages: Sequence[Stage] = field(default=())
+    seconds: float = 0.0
 
     def encoded(self) -> tuple[bytes, bytes]:
         """The pieces of a frame's body."""
@@ -99,13 +103,13 @@ class ForwardedReply:
             details, code = self.refusal.details, self.refusal.code.value[0]
         texts = _BETWEEN.join(told).encode(errors="replace")
         stages = [_STAGE.pack(_STEP_NUMBERS[one.name], one.started, one.seconds) for one in self.stages]
-        head = _REPLY.pack(code, len(stages), len(texts), len(details))
+        head = _REPLY.pack(code, len(stages), len(texts), len(details), self.seconds)
         return b"".join([head, *stages, texts, details]), self.message
 
     @classmethod
     def decoded(cls, body: bytes) -> ForwardedReply:
         """What `encoded` made the body of."""
-        code, count, length, size = _REPLY.unpack_from(body)
+        code, count, length, size, took = _REPLY.unpack_from(body)
         at = _REPLY.size + count * _STAGE.size
         stages = [
             Stage(_STEPS[step], started, seconds)
@@ -114,10 +118,10 @@ class ForwardedReply:
         collection, *told = body[at : at + length].decode().split(_BETWEEN)
         at += length
         if not told:
-            return cls(body[at:], None, collection, stages)
+            return cls(body[at:], None, collection, stages, took)
         message, reason = told
         refused = Refusal(_CODES[code], message, body[at : at + size], reason)
-        return cls(b"", refused, collection, stages)
+        return cls(b"", refused, collection, stages, took)
 
 
 @dataclass(frozen=True, slots=True)
