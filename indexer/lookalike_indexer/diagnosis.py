@@ -27,6 +27,30 @@ def examine(model: str) -> list[Finding]:
     return [_python(), *(_library(name) for name in LIBRARIES), _faiss(), _processor(), *_gpus(), _weights(model)]
 
 
+def examine_store(url: str) -> list[Finding]:
+    """Look whether the store of a URL can do what a collection needs; what is written for it is removed again.
+
+    UsageError: a URL of no known store.
+    """
+    from lookalike_indexer.collection.objects import checks
+    from lookalike_indexer.collection.objects.store import place_of
+
+    place = place_of(url)
+    findings = []
+    for topic, check in (
+        ("create only once", checks.check_creates_once),
+        ("list", checks.check_lists),
+        ("read ranges", checks.check_reads_ranges),
+    ):
+        try:
+            check(place)
+        except IndexerError as error:
+            findings.append(Finding(topic, "no", str(error), ok=False))
+        else:
+            findings.append(Finding(topic, "yes", ""))
+    return findings
+
+
 def _python() -> Finding:
     return Finding("Python", platform.python_version(), "")
 

@@ -60,7 +60,7 @@ def attach(
     table = open_table(path, wanted)
     _check_columns(draft, name, table)
     images = Images.read(storage, draft)
-    with Buckets(storage.root, images.ends, path.stat().st_size) as buckets:
+    with Buckets(storage.scratch, images.ends, path.stat().st_size) as buckets:
         joined = _Joined(images, table)
         with progress.stage("Joining", None, "rows") as bar:
             for rows, columns in joined.batches():

@@ -51,12 +51,12 @@ def attach(
     from lookalike_indexer.attributes.table import TableColumns
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
 
     chosen = tuple(one.strip() for one in columns.split(",") if one.strip()) if columns else ()
     wanted = TableColumns(key, chosen, dict(map(_type, types)))
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage):
         latest = generations.require_latest(storage)

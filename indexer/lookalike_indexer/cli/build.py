@@ -39,13 +39,13 @@ def build(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.default_space import default_note
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early import check_build
 
     settings = build_settings(**options)
-    storage, progress = Storage(collection), TerminalProgress()
+    storage, progress = open_storage(collection), TerminalProgress()
     generations.require_latest(storage)
     with writing(storage):
         latest = draft = generations.require_latest(storage)

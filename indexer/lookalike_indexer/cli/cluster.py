@@ -47,11 +47,11 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.cluster_stage import run_cluster
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
 
     settings, progress = cluster_settings(**options), TerminalProgress()
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage):
         draft = generations.require_latest(storage)

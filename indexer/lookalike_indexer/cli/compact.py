@@ -36,12 +36,12 @@ def compact(collection: str, rows: int, dry_run: bool, as_json: bool) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.upkeep.compact import compact as merge
     from lookalike_indexer.upkeep.compact import planned
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     newest = generations.require_latest(storage)
     if dry_run:
         generation, done = newest.generation, planned(storage, newest, rows)[1]

@@ -11,17 +11,19 @@ from lookalike_indexer.cli.errors import reported
 
 
 @click.command()
+@click.argument("location", required=False, metavar="[URL]")
 @click.option("--model", default="resnet152", show_default=True, help="Look for the weights of this model.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
-def doctor(model: str, as_json: bool) -> None:
+def doctor(location: str | None, model: str, as_json: bool) -> None:
     """Tell what GPUs, weights and libraries are here, and what that means.
 
-    Exits with 1 when something is to be mended.
+    With a URL such as s3://bucket/pictures, tell whether that object store can
+    do what a collection needs. Exits with 1 when something is to be mended.
     """
-    from lookalike_indexer.diagnosis import examine
+    from lookalike_indexer.diagnosis import examine, examine_store
 
-    findings = examine(model)
+    findings = examine_store(location) if location else examine(model)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:

@@ -31,13 +31,13 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.current import coverage_notes, default_index
     from lookalike_indexer.collection.default_space import default_note
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.embed_stage import run_embed
     from lookalike_indexer.upkeep.compact import compact_note
 
     settings = embed_settings(source=photos, **options)
-    storage = Storage(collection)
+    storage = open_storage(collection)
     with writing(storage):
         latest = generations.latest(storage)
         draft, report = run_embed(storage, latest, settings, TerminalProgress())

@@ -120,14 +120,14 @@ def _make(collection: str, checkpoints: tuple[str, ...], options: dict[str, Any]
     from lookalike_indexer.clustering.choice import check_clusters
     from lookalike_indexer.clustering.settings import ClusterSettings
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.checkpoints import checkpoint_files, run_checkpoints
 
     if not options["model"]:
         raise UsageError("--checkpoints needs --model: the torchvision model that they are checkpoints of.")
     files = checkpoint_files(checkpoints)
-    storage = Storage(collection)
+    storage = open_storage(collection)
     source = generations.require_latest(storage).source.uri
     embedding = embed_settings(source=source, layers=(), pools=(), **options)
     clustering = ClusterSettings(clusters=options["clusters"], seed=options["seed"])

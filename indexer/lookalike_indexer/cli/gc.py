@@ -44,10 +44,10 @@ def gc(collection: str, keep: int, assume_unread: bool, dry_run: bool, as_json: 
     """
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.garbage import collect
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage, sweep=not dry_run):
         done = collect(storage, keep, dry_run=dry_run, assume_unread=assume_unread)

@@ -34,13 +34,13 @@ def graph(collection: str, as_json: bool, **options: Any) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.graph.graph_stage import run_graph
     from lookalike_indexer.graph.settings import GraphSettings
 
     settings = GraphSettings(**options)
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage):
         draft, report = run_graph(storage, generations.require_latest(storage), settings, TerminalProgress())

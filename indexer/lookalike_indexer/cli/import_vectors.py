@@ -40,17 +40,17 @@ def import_vectors(
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.default_space import default_note
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.imported.import_stage import import_vectors as run
     from lookalike_indexer.imported.vectors import given_vectors
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.settings import BuildSettings
 
-    storage, progress = Storage(collection), TerminalProgress()
+    storage, progress = open_storage(collection), TerminalProgress()
     with writing(storage):
         before = generations.latest(storage)
-        scratch = storage.root / f".tmp-{secrets.token_hex(4)}-vectors.npy"
+        scratch = storage.scratch / f".tmp-{secrets.token_hex(4)}-vectors.npy"
         with given_vectors(vectors, keys, scratch) as given:
             draft, done = run(storage, before, vectors, space, given, progress)
         draft, report = run_build(storage, draft, BuildSettings(space=space, metric=metric), progress)

@@ -57,8 +57,8 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.clustering.cluster_stage import run_cluster
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.default_space import default_note
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.embedding.defaults import settled
     from lookalike_indexer.embedding.embed_stage import run_embed
     from lookalike_indexer.indexing.build_stage import run_build
@@ -69,7 +69,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
 
     # All settings are made before any work, so that a mistake in the last option costs nothing.
     embedding = embed_settings(source=photos, **options)
-    storage, progress = Storage(collection), TerminalProgress()
+    storage, progress = open_storage(collection), TerminalProgress()
     with writing(storage):
         latest = generations.latest(storage)
         embedding = settled(embedding, latest)

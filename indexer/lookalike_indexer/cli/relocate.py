@@ -30,12 +30,12 @@ def relocate(collection: str, source: str, sample: int, as_json: bool) -> None:
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.sources.open import open_source
     from lookalike_indexer.sources.relocate import relocate as moved
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     opened = open_source(source)
     with writing(storage):

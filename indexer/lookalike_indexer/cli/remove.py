@@ -44,10 +44,10 @@ def remove(
     which. The files stay until `lookalike gc` removes the older generations.
     """
     from lookalike_indexer.collection import generations, removal
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models, attributes, graphs)
     with writing(storage):

@@ -24,10 +24,10 @@ def set_defaults(collection: str, default_space: str, as_json: bool) -> None:
     from lookalike_indexer.collection.commands import command
     from lookalike_indexer.collection.current import default_index
     from lookalike_indexer.collection.default_space import set_default_space
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage):
         draft = set_default_space(generations.require_latest(storage), default_space)

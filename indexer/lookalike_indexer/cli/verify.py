@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +11,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
+    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.verification.report import Report
 
 
@@ -28,20 +28,21 @@ def verify(collection: str, deep: bool, as_json: bool) -> None:
     mend it.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
-    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.verification.examination import VerifySettings
     from lookalike_indexer.verification.verify_stage import run_verify
 
-    report = run_verify(Storage(collection), VerifySettings(deep=deep), TerminalProgress())
+    storage = open_storage(collection)
+    report = run_verify(storage, VerifySettings(deep=deep), TerminalProgress())
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(report)))
     else:
-        click.echo("\n".join(summary(report, Path(collection))))
+        click.echo("\n".join(summary(report, storage)))
     if report.damages:
         raise click.exceptions.Exit(1)
 
 
-def summary(report: Report, root: Path) -> list[str]:
+def summary(report: Report, storage: Storage) -> list[str]:
     """What was found, as lines for a person."""
     width = max(len(check.name) for check in report.checks)
     lines = []
@@ -49,7 +50,7 @@ def summary(report: Report, root: Path) -> list[str]:
         note = f" ({check.note})" if check.note else ""
         lines.append(f"{check.name:<{width}}  {check.looked:,} {check.unit}{note}")
     bad = click.style("damaged", fg="red")
-    lines += [f"{bad}: {root / damage.path} {damage.what}; {damage.mend}." for damage in report.damages]
+    lines += [f"{bad}: {storage.shown(damage.path)} {damage.what}; {damage.mend}." for damage in report.damages]
     if not report.damages:
-        lines.append(f"{root} is as it was written, generation {report.generation}.")
+        lines.append(f"{storage.location} is as it was written, generation {report.generation}.")
     return lines

@@ -47,7 +47,7 @@ def read_centroids(storage: Storage, path: str) -> Trained:
     with open_part(storage, path) as part:
         metadata = part.schema_arrow.metadata or {}
         if _TRAINING not in metadata:
-            raise DataLossError(f"{storage.local(path)} is not a table of centroids; delete it and cluster again.")
+            raise DataLossError(f"{storage.shown(path)} is not a table of centroids; delete it and cluster again.")
         training = msgspec.json.decode(metadata[_TRAINING], type=_Training)
         return Trained(matrix(part.read(["centroid"]).column("centroid")), training.inertia)
 

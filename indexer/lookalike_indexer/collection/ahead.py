@@ -14,18 +14,18 @@ T = TypeVar("T")
 _THREADS = 2
 
 
-def read_ahead(read: Callable[[S], T], sources: Iterable[S]) -> Iterator[T]:
-    """What `read` makes of each source, in their order; it runs in threads, and is up to two sources ahead.
+def read_ahead(read: Callable[[S], T], sources: Iterable[S], threads: int = _THREADS) -> Iterator[T]:
+    """What `read` makes of each source, in their order; it runs in `threads`, and is as many sources ahead.
 
     An error comes where the source would have; sources behind it are not read
     any more, nor are those behind the one at which the caller stops.
     """
-    with ThreadPoolExecutor(_THREADS, "read ahead") as pool:
+    with ThreadPoolExecutor(threads, "read ahead") as pool:
         begun: deque[Future[T]] = deque()
         try:
             for source in sources:
                 begun.append(pool.submit(read, source))
-                if len(begun) > _THREADS:
+                if len(begun) > threads:
                     yield begun.popleft().result()
             while begun:
                 yield begun.popleft().result()

@@ -31,7 +31,7 @@ def read(storage: Storage, number: int) -> Manifest:
     MismatchError: see encoding.decode and consistency.check.
     """
     path = layout.generation(number)
-    name = str(storage.local(path))
+    name = storage.shown(path)
     found = encoding.decode(storage.read(path), name, lambda part: _read_list(storage, part))
     if found.generation != number:
         raise DataLossError(f"{name} is the manifest of generation {found.generation}; it was renamed.")
@@ -57,7 +57,8 @@ def require_latest(storage: Storage) -> Manifest:
     found = latest(storage)
     if found is None:
         raise NotFoundError(
-            f"{storage.root} holds no collection; make one with: lookalike index PHOTOS --collection {storage.root}"
+            f"{storage.location} holds no collection; make one with: "
+            f"lookalike index PHOTOS --collection {storage.location}"
         )
     return found
 

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.objects import holds
+from lookalike_indexer.collection.objects.storage import ObjectStorage
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError, NotFoundError
 
@@ -24,6 +26,9 @@ def hold(storage: Storage, number: int, holder: object) -> None:
 
     NotFoundError: it is not there, or is being removed right now.
     """
+    if isinstance(storage, ObjectStorage):
+        holds.hold(storage.place, number, holder, layout.generation(number))
+        return
     path = storage.local(layout.generation(number))
     descriptor = _opened(path)
     weakref.finalize(holder, os.close, descriptor)
@@ -44,6 +49,10 @@ def claimed(storage: Storage, number: int) -> Iterator[bool | None]:
     Yields True when no reader holds it, False when one does, and None when the
     file system cannot tell.
     """
+    if isinstance(storage, ObjectStorage):
+        with holds.claimed(storage.place, number) as is_free:
+            yield is_free
+        return
     descriptor = _opened_to_claim(storage.local(layout.generation(number)))
     try:
         yield _is_free(descriptor)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import filelock
 import msgspec
 
+from lookalike_indexer.collection.objects.storage import ObjectStorage
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, IndexerError
 
@@ -39,6 +40,10 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
     process holds it, which the message names. A first writer that fails before
     it has written anything leaves no folder.
     """
+    if isinstance(storage, ObjectStorage):
+        with _leased(storage):
+            yield
+        return
     is_new = not storage.root.exists()
     try:
         storage.root.mkdir(parents=True, exist_ok=True)
@@ -78,26 +83,50 @@ def _remove_unused(storage: Storage) -> None:
             storage.root.rmdir()
 
 
-def _sign(storage: Storage) -> None:
+def _owner() -> Owner:
     command = " ".join(["lookalike", *sys.argv[1:3]])
-    note = Owner(os.getpid(), socket.gethostname(), command, datetime.datetime.now(datetime.UTC).timestamp())
+    return Owner(os.getpid(), socket.gethostname(), command, datetime.datetime.now(datetime.UTC).timestamp())
+
+
+def _sign(storage: Storage) -> None:
     # The note helps people; whether it can be written decides nothing.
     with contextlib.suppress(OSError):
-        storage.local(OWNER).write_bytes(msgspec.json.encode(note))
+        storage.local(OWNER).write_bytes(msgspec.json.encode(_owner()))
+
+
+@contextmanager
+def _leased(storage: ObjectStorage) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(storage.leased(msgspec.json.encode(_owner())))
+        except CollectionLockedError as error:
+            try:
+                holder = msgspec.json.decode(str(error), type=Owner)
+            except msgspec.DecodeError:
+                raise error from None
+            ends = " (the lease of a killed process ends by itself within half a minute)"
+            raise CollectionLockedError(_told(storage, holder, ends)) from error
+        yield
 
 
 def _refusal(storage: Storage) -> str:
     holder = owner(storage)
     if holder is None:
-        return f"Another process is writing to {storage.root}; wait until it has finished, then run the command again."
-    since = datetime.datetime.fromtimestamp(holder.since, datetime.UTC)
-    age = _age((datetime.datetime.now(datetime.UTC) - since).total_seconds())
+        return (
+            f"Another process is writing to {storage.location}; wait until it has finished, then run the command again."
+        )
     gone = ""
     if holder.host != socket.gethostname():
         gone = f" (or, if {holder.host} is gone for good, remove {storage.local(LOCK)})"
+    return _told(storage, holder, gone)
+
+
+def _told(storage: Storage, holder: Owner, otherwise: str) -> str:
+    since = datetime.datetime.fromtimestamp(holder.since, datetime.UTC)
+    age = _age((datetime.datetime.now(datetime.UTC) - since).total_seconds())
     return (
-        f"Another process is writing to {storage.root}: {holder.command!r}, process {holder.pid} on {holder.host}, "
-        f"for {age}; wait until it has finished{gone}, then run the command again."
+        f"Another process is writing to {storage.location}: {holder.command!r}, process {holder.pid} on {holder.host}, "
+        f"for {age}; wait until it has finished{otherwise}, then run the command again."
     )
 
 

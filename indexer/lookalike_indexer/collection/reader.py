@@ -20,6 +20,7 @@ from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
 from lookalike_indexer.collection.hold import hold
+from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.manifest import (
     ClusteringEntry,
     GraphEntry,
@@ -63,7 +64,7 @@ class CollectionReader:
 
         As long as this reader lives, `lookalike gc` leaves its generation alone.
         """
-        storage = Storage(root)
+        storage = open_storage(root)
         # A certain one can be read though the newest be damaged.
         manifest = generations.require_latest(storage) if generation is None else generations.read(storage, generation)
         reader = cls(storage, manifest)
@@ -72,7 +73,7 @@ class CollectionReader:
 
     @property
     def name(self) -> str:
-        return self.storage.root.resolve().name
+        return self.storage.name
 
     @functools.cached_property
     def deleted(self) -> Int64:
@@ -145,7 +146,7 @@ class CollectionReader:
         if found is None:
             raise NotBuiltError(
                 f"The space {space} has no clustering; make one with: "
-                f"{command('cluster', self.storage.root, '--space', space)}"
+                f"{command('cluster', self.storage.location, '--space', space)}"
                 f"{instead('name one that there is', self.manifest.clusterings)}"
             )
         return found
@@ -161,7 +162,7 @@ class CollectionReader:
         if found is None:
             raise NotBuiltError(
                 f"The space {space} has no index; build one with: "
-                f"{command('build', self.storage.root, '--space', space)}"
+                f"{command('build', self.storage.location, '--space', space)}"
                 f"{instead('name a space that has one', {each.space for each in self.manifest.indexes.values()})}"
             )
         wanted = f"{space}/{name}" if name else found
@@ -176,7 +177,7 @@ class CollectionReader:
         if space not in self.manifest.graphs:
             raise NotBuiltError(
                 f"The space {space} has no graph of nearest neighbours; make one with: "
-                f"{command('graph', self.storage.root, '--space', space)}"
+                f"{command('graph', self.storage.location, '--space', space)}"
             )
         return self.manifest.graphs[space]
 
@@ -234,7 +235,7 @@ class CollectionReader:
         """DataLossError unless a file's bytes are those that the manifest lists."""
         if self.storage.digest(path) != self.manifest.files[path].sha256:
             raise DataLossError(
-                f"{self.storage.local(path)} is not what was written: its digest differs from the manifest's."
+                f"{self.storage.shown(path)} is not what was written: its digest differs from the manifest's."
             )
 
     def images(self, columns: list[str] | None = None) -> pa.Table:
@@ -338,7 +339,7 @@ class CollectionReader:
         if len(rows) and (not len(ends) or rows.max() >= ends[-1]):
             raise DataLossError(
                 f"The embeddings of the collection {self.name} lack row {rows.max()}; run: "
-                f"{command('verify', self.storage.root)}"
+                f"{command('verify', self.storage.location)}"
             )
         places = np.searchsorted(ends, rows, side="right")
         for place in np.unique(places).tolist():

@@ -38,14 +38,36 @@ class Stamp(NamedTuple):
 
 
 class Storage:
-    """A collection's files on a local disk.
+    """A collection's files on a local disk; see objects/storage.py for those on an object store.
 
     DataLossError when a disk cannot read what it holds, IndexerError when the
     system refuses to read or write.
     """
 
+    # Whether the files lie on a disk, where one can be locked and appended to.
+    is_local = True
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
+
+    @property
+    def location(self) -> str:
+        """The folder or URL of the collection, as people gave it."""
+        return str(self.root)
+
+    @property
+    def name(self) -> str:
+        """The last part of the location."""
+        return self.root.resolve().name
+
+    def shown(self, path: str) -> str:
+        """A file's place as messages name it."""
+        return str(self.local(path))
+
+    @property
+    def scratch(self) -> Path:
+        """A local folder for temporary files, on the disk that has room for the collection."""
+        return self.root
 
     def local(self, path: str) -> Path:
         """A local path to read from: pyarrow and faiss open files by name. DataLossError: it leads out of the root."""
@@ -53,6 +75,9 @@ class Storage:
         if inside.is_absolute() or ".." in inside.parts:
             raise DataLossError(f"{path!r} leads out of the collection {self.root}; its manifest was changed.")
         return self.root / inside
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Be told of files that are about to be read; a local disk needs no preparation."""
 
     def exists(self, path: str) -> bool:
         with _reading(self._at(path)) as local:

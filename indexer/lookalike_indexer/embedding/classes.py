@@ -85,7 +85,7 @@ def read_stored_names(storage: Storage, path: str) -> list[str]:
     try:
         names: list[str] = json.loads(storage.read(path))
     except (ValueError, UnicodeDecodeError) as error:
-        raise DataLossError(f"{storage.local(path)} is not what was written: {error}.") from error
+        raise DataLossError(f"{storage.shown(path)} is not what was written: {error}.") from error
     return names
 
 

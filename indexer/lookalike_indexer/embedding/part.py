@@ -19,6 +19,7 @@ from torch import Tensor
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.classes import class_names
@@ -29,10 +30,13 @@ from lookalike_indexer.images.prepare import Expected, ImageRequest, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.network import TOP, BatchResult, Network
+from lookalike_indexer.sources.container import is_remote
 from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
 Row = dict[str, Any]
 _ENCODED_CHUNK = 16
+# Of an object store, which answers each call after some milliseconds; each holds one encoded image at a time.
+_FETCHES = 32
 Advance = Callable[[int], None]
 
 
@@ -146,15 +150,15 @@ class PartEmbedder:
         """The batches of each part, and an empty one after its last."""
         started = 0
 
-        def images() -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
+        def rows() -> Iterator[tuple[int, Row]]:
             nonlocal started
             for number, part in enumerate(parts):
                 started = number + 1
                 for row in part.to_pylist():
-                    yield (number, row), self._asked(row)
+                    yield number, row
 
         current, collected = 0, _Collected()
-        for (number, row), image in self._decoder.stream(self._pool.stream(images(), self._ahead)):
+        for (number, row), image in self._decoder.stream(self._pool.stream(self._images(rows()), self._ahead)):
             while current < number:
                 yield from collected.close()
                 current, collected = current + 1, _Collected()
@@ -164,6 +168,12 @@ class PartEmbedder:
         while current < started:
             yield from collected.close()
             current, collected = current + 1, _Collected()
+
+    def _images(self, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
+        """Each row with what a worker is given of it; images of an object store are fetched many at a time."""
+        if self._source and is_remote(self._source.uri):
+            return read_ahead(lambda item: (item, self._asked(item[1])), rows, _FETCHES)
+        return ((item, self._asked(item[1])) for item in rows)
 
     def _asked(self, row: Row) -> ImageRequest:
         """What a worker is given of a row: the URI of a file, or the bytes of an image that lies in a container.

@@ -179,7 +179,7 @@ def _own_file(storage: Storage, draft: Manifest | None, path: str, spec: ModelSp
     if draft is None or path in draft.files or not storage.exists(path):
         return path
     network = _told(spec)
-    if statistics_of(storage.read(path), str(storage.local(path))) == network:
+    if statistics_of(storage.read(path), storage.shown(path)) == network:
         return path
     return layout.revised_model_file(path, digest_of(network)) if path in PublishedFiles(storage) else path
 
@@ -285,7 +285,7 @@ def _fit_batch_norms(
     What a killed run stored for another network is replaced; what a
     generation lists never is: MismatchError.
     """
-    network, local = _told(spec), str(storage.local(path))
+    network, local = _told(spec), storage.shown(path)
     stored = statistics_of(storage.read(path), local) if storage.exists(path) else None
     if stored is not None and stored != network and is_published:
         raise MismatchError(

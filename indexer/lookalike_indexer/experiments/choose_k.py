@@ -283,5 +283,5 @@ def _findings(
     found += untrained_notes(view, [drawn.space])
     which = "" if drawn.space == view.reader.space()[0] else f" --space {drawn.space}"
     metric = "" if drawn.metric == "cosine" else f" --metric {drawn.metric}"
-    next_step = f"lookalike cluster {shlex.quote(str(view.reader.storage.root))}{which}{metric}"
+    next_step = f"lookalike cluster {shlex.quote(view.reader.storage.location)}{which}{metric}"
     return (*found, f"Next: {next_step} --clusters {suggested[0].k}")

@@ -221,4 +221,4 @@ def _next(view: View, best: Scores, k: int) -> str:
     space = [] if best["space"] == view.reader.space()[0] else ["--space", best["space"]]
     metric = [] if best["metric"] == "cosine" else ["--metric", best["metric"]]
     options = [*space, *metric, "--strategy", best["strategy"], "--clusters", k]
-    return f"Next: {command('cluster', view.reader.storage.root, *options)}"
+    return f"Next: {command('cluster', view.reader.storage.location, *options)}"

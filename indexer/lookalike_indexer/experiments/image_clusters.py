@@ -45,7 +45,7 @@ def image_clusters(view: View, row: int, members: int = 12) -> Result:
     if not clusterings:
         raise NotBuiltError(
             f"The collection {view.reader.name} has no clustering; make one for each space with: "
-            f"lookalike cluster {view.reader.storage.root} --space all"
+            f"lookalike cluster {view.reader.storage.location} --space all"
         )
     (key,), (label,) = view.keys(np.array([row])), view.label_texts(np.array([row]))
     tables = {
@@ -78,7 +78,7 @@ def _unclustered(view: View) -> tuple[str, ...]:
         return ()
     return (
         f"Without a clustering: {some(without, _NAMED)}; make them with: "
-        f"{command('cluster', view.reader.storage.root, '--space', 'all')}",
+        f"{command('cluster', view.reader.storage.location, '--space', 'all')}",
     )
 
 

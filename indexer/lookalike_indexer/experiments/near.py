@@ -112,13 +112,13 @@ def graph_notes(view: View, space: str) -> tuple[str, ...]:
         lacking = view.reader.manifest.spaces[space].rows - entry.rows
         notes.append(
             f"The graph of {space} is of other embeddings ({lacking:,} images more now); go on with: "
-            f"{graph_command(str(view.reader.storage.root), entry)}"
+            f"{graph_command(view.reader.storage.location, entry)}"
         )
     deleted = view.reader.manifest.rows(view.reader.manifest.tombstones) - entry.deleted
     if deleted:
         notes.append(
             f"{deleted:,} images were deleted since the graph of {space} was made, and its lists are shorter by them; "
-            f"make it again with: {graph_command(str(view.reader.storage.root), entry)}"
+            f"make it again with: {graph_command(view.reader.storage.location, entry)}"
         )
     if entry.method == "index":
         notes.append(f"The graph was made by an index; it holds {entry.recall:.1%} of the {entry.k} nearest.")

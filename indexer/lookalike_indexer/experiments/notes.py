@@ -23,4 +23,4 @@ def untrained_notes(view: View, spaces: Iterable[str]) -> tuple[str, ...]:
 def partial_notes(view: View, clusterings: Iterable[str]) -> tuple[str, ...]:
     """A sentence for each of some clusterings that lacks images of its space; none where all are whole."""
     entries = [view.reader.clustering(name) for name in dict.fromkeys(clusterings)]
-    return coverage_notes(view.reader.manifest, entries, str(view.reader.storage.root))
+    return coverage_notes(view.reader.manifest, entries, view.reader.storage.location)

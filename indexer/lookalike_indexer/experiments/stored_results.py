@@ -95,7 +95,7 @@ def keep(reader: CollectionReader, name: str, result: Result) -> Manifest:
         made_from = inputs(reader.manifest)
         if inputs(newest) != made_from:
             raise MismatchError(
-                f"{reader.storage.root} was changed while {result.kind} was made; run the command again."
+                f"{reader.storage.location} was changed while {result.kind} was made; run the command again."
             )
         digest = digest_of([result.kind, dict(result.settings), made_from])
         tables = {table: layout.result(result.kind, name, digest, table) for table in result.tables}

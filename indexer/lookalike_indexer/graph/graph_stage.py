@@ -108,7 +108,7 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
         if rows > _FEW:
             raise NotBuiltError(
                 f"The space {space} has {rows:,} images and no index; build one with: "
-                f"{command('build', reader.storage.root, '--space', space)}; or give --exact."
+                f"{command('build', reader.storage.location, '--space', space)}; or give --exact."
             )
         return _Plan(
             metric,
@@ -123,7 +123,7 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
     if describe(_empty(reader, index)).lossless:
         return _Plan(index.metric, None, f"the index {index.name} is exact: every image is compared with every other")
     if not covers(reader.manifest, index):
-        raise NotBuiltError(coverage_note(reader.manifest, index, str(reader.storage.root)))
+        raise NotBuiltError(coverage_note(reader.manifest, index, reader.storage.location))
     return _Plan(index.metric, index, f"the index {index.name} ({index.factory}) finds the candidates")
 
 

@@ -34,10 +34,15 @@ def split(uri: str) -> tuple[str, str] | None:
     return None
 
 
+def is_remote(uri: str) -> bool:
+    """Whether a URI is that of an object in a store, such as s3://bucket/a.jpg."""
+    return "://" in uri
+
+
 def is_contained(uri: str) -> bool:
-    """Whether an image's bytes lie in a Parquet, tar or zip file.
+    """Whether an image's bytes lie in a Parquet, tar or zip file, or in an object store: it has no file of its own.
 
     Read such images in one process and in the order of the file: every
     process that reads them has to open the file and decode what lies before.
     """
-    return split(uri) is not None
+    return is_remote(uri) or split(uri) is not None

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from types import TracebackType
 
 from lookalike_indexer.errors import DecodeError, IndexerError
-from lookalike_indexer.sources.container import Container, is_contained, split
+from lookalike_indexer.sources.container import Container, is_contained, is_remote, split
 
 __all__ = ["Fetcher", "fetch", "is_contained"]
 
@@ -38,13 +38,20 @@ class Fetcher:
         self.close()
 
     def fetch(self, uri: str, max_bytes: int) -> bytes:
-        """The encoded bytes of an image, by its absolute URI: the path of a file, or "FILE#KEY" of a container.
+        """The encoded bytes of an image, by its absolute URI.
+
+        That is the path of a file, "FILE#KEY" of a container, or the URL of an object.
 
         DecodeError of the kind "missing", "unreadable" or "limit" (more than
         `max_bytes`); an empty file is "damaged".
         """
         if not uri:
             raise DecodeError("its file name is not valid UTF-8; rename the file", kind="unreadable")
+        if is_remote(uri):
+            # Imported where an object store is the source: decoding workers start without it.
+            from lookalike_indexer.sources.objects import read_object
+
+            return _checked(read_object(uri, max_bytes), max_bytes)
         inside = split(uri)
         if inside is None:
             return _checked(_read_file(uri, max_bytes), max_bytes)

@@ -418,7 +418,7 @@ def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -
     """MismatchError, naming both, unless the collection was made from this very source."""
     if (before.kind, before.uri) == (now.kind, now.uri):
         return
-    made = f"The collection {storage.root} was made from the {before.kind} {before.uri}"
+    made = f"The collection {storage.location} was made from the {before.kind} {before.uri}"
     if before.uri == now.uri and (before.kind, now.kind) == ("shards", "directory"):
         raise MismatchError(
             f"{made}, which has pictures beside its Parquet, tar and zip files now; take them out, or leave them out "
@@ -426,5 +426,5 @@ def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -
         )
     raise MismatchError(
         f"{made}, not from the {now.kind} {now.uri}; name that source again, or give another --collection. If it has "
-        f"moved there, run: {command('relocate', storage.root, now.uri)}"
+        f"moved there, run: {command('relocate', storage.location, now.uri)}"
     )

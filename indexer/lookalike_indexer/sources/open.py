@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.sources.archive import ArchiveSource
@@ -22,7 +23,8 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
 
     A directory of pictures; a directory of Parquet, tar and zip files, if it
     has no picture; a Parquet, tar or zip file; "-" for a list on standard
-    input; any other file is a list with one path a line.
+    input; s3://, gs:// or az://BUCKET/PREFIX for the pictures below it; any other
+    file is a list with one path a line.
 
     NotFoundError: there is nothing. UsageError: a single picture, a compressed
     tar file, a Parquet file without the columns, or a wrong pattern.
@@ -30,6 +32,12 @@ def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
     if text == STANDARD_INPUT:
         _check_no_patterns(exclude, "a list; leave lines out of it")
         return ListSource.of_standard_input()
+    if text.startswith("file://"):
+        text = unquote(urlsplit(text).path)
+    if "://" in text:
+        from lookalike_indexer.sources.objects import ObjectSource
+
+        return ObjectSource(text, exclude)
     path = Path(text).expanduser()
     if printable(str(path.resolve())) != str(path.resolve()):
         raise UsageError(f"The path {printable(text)} is not valid UTF-8; rename it.")

@@ -48,7 +48,7 @@ def relocate(
     before, now = draft.source, source.entry
     if before.kind != now.kind:
         raise MismatchError(
-            f"The collection {storage.root} was made from a {before.kind}, and {now.uri} is a {now.kind}; name the "
+            f"The collection {storage.location} was made from a {before.kind}, and {now.uri} is a {now.kind}; name the "
             f"{before.kind} that has moved."
         )
     moved = dataclasses.replace(before, uri=now.uri)

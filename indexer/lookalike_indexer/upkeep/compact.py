@@ -165,9 +165,9 @@ def _check_finished(storage: Storage, draft: Manifest) -> None:
         left += [path for path in unnamed if path not in before]
     if left:
         raise UsageError(
-            f"A run that was stopped, or goes on right now, left unpublished files in {storage.root}, such as "
+            f"A run that was stopped, or goes on right now, left unpublished files in {storage.location}, such as "
             f"{min(left)}, {len(left)} in all; give its command again, or remove them with: "
-            f"{command('gc', storage.root)}"
+            f"{command('gc', storage.location)}"
         )
 
 

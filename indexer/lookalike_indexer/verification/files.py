@@ -77,4 +77,4 @@ def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manif
 
 
 def _without_path(sentence: str, storage: Storage, path: str) -> str:
-    return sentence.removeprefix(f"{storage.local(path)} ").rstrip(".")
+    return sentence.removeprefix(f"{storage.shown(path)} ").rstrip(".")

@@ -11,7 +11,7 @@ _AGAIN = "with the options that it was made with"
 
 def mend(manifest: Manifest, storage: Storage, path: str) -> str:
     """What to do about a damaged file of a generation, as the second half of a sentence."""
-    root = str(storage.root)
+    root = storage.location
     folder = path.partition("/")[0]
     if folder == "generations":
         return "remove it to go back to the generation before, then run the last command again"
@@ -41,7 +41,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
 
 def without_old_generations(storage: Storage) -> str:
     """What to do about a damaged file that only earlier generations name: no later run makes it again."""
-    return f"only earlier generations need it; remove these with: {command('gc', storage.root, '--keep', 1)}"
+    return f"only earlier generations need it; remove these with: {command('gc', storage.location, '--keep', 1)}"
 
 
 def _embed(root: str, manifest: Manifest, path: str) -> str:

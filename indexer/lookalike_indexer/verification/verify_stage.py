@@ -24,14 +24,14 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     is no collection.
     """
     if not generations.numbers(storage):
-        raise NotFoundError(f"{storage.root} holds no collection.")
+        raise NotFoundError(f"{storage.location} holds no collection.")
     manifests, unreadable = readable_manifests(storage)
     checks = [Check("manifests", len(manifests) + len(unreadable), "generations")]
     if not manifests:
         return Report(0, checks, unreadable)
     files, damages = check_files(storage, manifests, progress)
     # Rows as the files have them: those of deleted images must be right as well, as long as they are there.
-    reader = CollectionReader.open(str(storage.root), manifests[-1].generation).whole
+    reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
     for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings):
         check(examination)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.limits import ImageLimits
-from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.errors import IndexerError
 from lookalike_server.commands.collection_options import Own
 from lookalike_server.commands.limit_options import chosen_limits
@@ -33,7 +33,7 @@ def stored_limits(root: str, *, required: bool) -> ImageLimits:
     Errors as generations.require_latest, where it is required.
     """
     try:
-        return generations.require_latest(Storage(root)).limits
+        return generations.require_latest(open_storage(root)).limits
     except IndexerError:
         if required:
             raise

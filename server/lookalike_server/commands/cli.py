@@ -80,6 +80,12 @@ if TYPE_CHECKING:
     help="Processes that take calls in, in front of one that has indexes, devices and network; 1 means one process for "
     "everything, auto as many as there are processors that searches do not need.",
 )
+@setting(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Keep what is fetched from an object store here; LOOKALIKE_CACHE_BYTES limits its size.",
+)
 @setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
 @setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
 @setting("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
@@ -140,6 +146,7 @@ def serve(
     indexes: tuple[str, ...],
     own: tuple[str, ...],
     on_loss: str,
+    cache: Path | None,
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -171,6 +178,9 @@ def serve(
     """
     if while_stdin:
         end_with_stdin()
+    if cache is not None:
+        # The processes beside the server, which embed and run experiments, share it.
+        os.environ["LOOKALIKE_CACHE"] = str(cache.absolute())
     # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
     from lookalike_server.generation.verification import FileVerifier
 

@@ -29,7 +29,7 @@ class CollectionType(click.Path):
     def below(self, folder: Path, text: str) -> str:
         """The same with a relative folder below another one."""
         name, root = split(text)
-        path = str(folder / root)
+        path = root if "://" in root else str(folder / root)
         return f"{name}={path}" if name else path
 
 

@@ -35,7 +35,7 @@ _ROOTS: ContextVar[Roots | None] = ContextVar("lookalike_hidden_roots", default=
 
 def folders_of(reader: CollectionReader, weights: str | None) -> list[str]:
     """The folders that replies and errors may name: the collection's, the source's and those of weights files."""
-    folders = [reader.storage.root, Path(reader.manifest.source.uri), Path(weights or ".").parent]
+    folders = [Path(reader.storage.location), Path(reader.manifest.source.uri), Path(weights or ".").parent]
     used = [model.spec.weights for model in reader.manifest.models.values()]
     folders += [Path(one.name).parent for one in used if one.kind == "file"]
     return [str(folder) for one in folders for folder in (one.absolute(), one.resolve())]

@@ -104,7 +104,7 @@ class Loader:
         if rows.indexed != entry.rows:
             raise DataLossError(
                 f"The index {name}/{entry.name} has {entry.rows} rows, and the embeddings that it was built from have "
-                f"{rows.indexed}; build it again with: {build_command(str(reader.storage.root), entry)}"
+                f"{rows.indexed}; build it again with: {build_command(reader.storage.location, entry)}"
             )
         notes = _told_of(reader, entry, rows)
         planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
@@ -119,7 +119,7 @@ class Loader:
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
     """What each reply has to say of an index; what only the log has to say is logged."""
-    note = coverage_note(reader.manifest, entry, str(reader.storage.root))
+    note = coverage_note(reader.manifest, entry, reader.storage.location)
     if not note:
         return ()
     if rows.lacking > MOST_BESIDE:
@@ -150,7 +150,7 @@ class Snapshot:
         self.spaces = spaces
         self.clusterings = clusterings
         self.clustering_notes = {
-            name: coverage_note(reader.manifest, entry, str(reader.storage.root))
+            name: coverage_note(reader.manifest, entry, reader.storage.location)
             for name, entry in reader.manifest.clusterings.items()
         }
         served = {name: space.index.name for name, space in spaces.items() if space.index is not None}

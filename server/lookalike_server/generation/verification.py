@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,7 +45,7 @@ class FileVerifier:
             self._ahead.join()
             self._ahead = None
         stamps = self._all_verified(reader)
-        pinned = CollectionReader(VerifiedStorage(reader.storage.root, reader.manifest, stamps), reader.manifest)
+        pinned = CollectionReader(VerifiedStorage(reader.storage, reader.manifest, stamps), reader.manifest)
         hold(reader.storage, reader.manifest.generation, pinned)
         return pinned
 
@@ -82,15 +83,52 @@ class VerifiedStorage(Storage):
     files have the same names then.
     """
 
-    def __init__(self, root: Path, manifest: Manifest, stamps: dict[str, Stamp]) -> None:
-        super().__init__(root)
+    def __init__(self, storage: Storage, manifest: Manifest, stamps: dict[str, Stamp]) -> None:
+        super().__init__(storage.root)
+        self._storage = storage
         self._stamps = stamps
         self._digests = {path: manifest.files[path].sha256 for path in stamps}
+
+    @property
+    def location(self) -> str:
+        return self._storage.location
+
+    @property
+    def name(self) -> str:
+        return self._storage.name
+
+    @property
+    def scratch(self) -> Path:
+        return self._storage.scratch
+
+    def shown(self, path: str) -> str:
+        return self._storage.shown(path)
+
+    def stamp(self, path: str) -> Stamp:
+        return self._storage.stamp(path)
+
+    def exists(self, path: str) -> bool:
+        return self._storage.exists(path)
+
+    def read(self, path: str) -> bytes:
+        return self._storage.read(path)
+
+    def list(self, folder: str) -> list[str]:
+        return self._storage.list(folder)
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        return self._storage.sizes(folder)
+
+    def walk(self) -> Iterator[str]:
+        return self._storage.walk()
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        self._storage.prefetch(paths)
 
     def digest(self, path: str) -> str:
         """As Storage.digest, without reading again what was verified and is still that file."""
         if path not in self._stamps:
-            return super().digest(path)
+            return self._storage.digest(path)
         self.local(path)
         return self._digests[path]
 
@@ -103,20 +141,25 @@ class VerifiedStorage(Storage):
             except NotFoundError as error:
                 raise DataLossError(str(error)) from error
             if now != verified:
-                raise DataLossError(f"{self.root / path} was replaced or changed since this generation was loaded.")
-        return super().local(path)
+                raise DataLossError(f"{self.shown(path)} was replaced or changed since this generation was loaded.")
+        return self._storage.local(path)
 
 
 def check_files(reader: CollectionReader) -> None:
     """DataLossError when a file of the generation is missing or has another length: that is quickly told."""
+    sizes: dict[str, dict[str, int]] = {}
     for path, entry in reader.manifest.files.items():
-        local = reader.storage.root / path
-        if not reader.storage.exists(path):
-            raise DataLossError(f"{local} is missing from the collection.")
-        size = reader.storage.size(path)
+        folder, _, name = path.rpartition("/")
+        # One listing for a folder, since an object store answers each question after some milliseconds.
+        if folder not in sizes:
+            sizes[folder] = reader.storage.sizes(folder)
+        size = sizes[folder].get(name)
+        if size is None:
+            raise DataLossError(f"{reader.storage.shown(path)} is missing from the collection.")
         if size != entry.bytes:
             raise DataLossError(
-                f"{local} has {size} bytes and the manifest says {entry.bytes}: it is not what was written."
+                f"{reader.storage.shown(path)} has {size} bytes and the manifest says {entry.bytes}: it is not what "
+                "was written."
             )
 
 

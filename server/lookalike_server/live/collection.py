@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from google.protobuf.message import DecodeError
 
 from lookalike_indexer.collection import changelog
-from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.errors import IndexerError, NotBuiltError
+from lookalike_indexer.collection.location import open_storage
+from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
@@ -48,7 +48,7 @@ class LiveCollection:
     """
 
     def __init__(self, root: str, limits: Limits, *, writable: bool) -> None:
-        self._storage = Storage(root)
+        self._storage = open_storage(root)
         self._limits = limits
         self._writable = writable
         self._current: Current | None = None
@@ -60,6 +60,11 @@ class LiveCollection:
 
     def begin(self, folded_through: int) -> None:
         """Take the log over, if it is writable. CollectionLockedError: another server writes it."""
+        if self._writable and not self._storage.is_local:
+            raise UsageError(
+                f"--writable needs a collection in a folder, since an object store cannot append to a log; serve "
+                f"{self._storage.location} without it, or copy the collection to a disk."
+            )
         if self._writable and self._committer is None:
             writer = LogWriter(self._storage, folded_through)
             if writer.held.damaged_bytes:
@@ -111,7 +116,7 @@ class LiveCollection:
         """Apply what another server logs, until cancelled."""
         while self._committer is None:
             await asyncio.sleep(_FOLLOW_S)
-            if self._state is not None and self._storage.local(changelog.FOLDER).is_dir():
+            if self._state is not None and self._storage.is_local and self._storage.local(changelog.FOLDER).is_dir():
                 try:
                     await asyncio.to_thread(self._follow)
                 except Exception:

@@ -151,6 +151,8 @@ def _sign(storage: Storage) -> None:
 
 def writer_of(storage: Storage) -> Owner | None:
     """What the last writer of a log wrote of itself; None where there is no such note."""
+    if not storage.is_local:
+        return None
     try:
         return msgspec.json.decode(storage.local(_OWNER).read_bytes(), type=Owner)
     except (OSError, msgspec.DecodeError):
@@ -161,6 +163,6 @@ def _refusal(storage: Storage) -> str:
     holder = writer_of(storage)
     who = "another server" if holder is None else f"process {holder.pid} on {holder.host} ({holder.command})"
     return (
-        f"Changes to {storage.root} are taken by {who}; one server does so at a time. "
+        f"Changes to {storage.location} are taken by {who}; one server does so at a time. "
         "End it, or serve this one without --writable."
     )

@@ -18,8 +18,9 @@ from typing import Any, Final, Protocol
 import threadpoolctl
 
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.collection.storage import Stamp
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.threads import sleep_while_waiting
@@ -114,7 +115,7 @@ class LocalExperimentRunner:
 
     def __init__(self, config: RunnerConfig) -> None:
         self._config = config
-        self._storage = Storage(config.root)
+        self._storage = open_storage(config.root)
         self._held: tuple[tuple[int, Stamp], View] | None = None
         self._attributions: Any = None
 

@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.collection.storage import Stamp
 from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
 from lookalike_server.common.errors import refusal
 from lookalike_server.generation.current import Current
@@ -54,7 +55,7 @@ class Reloader:
         self._root = root
         # Tells lines of the log apart where there are several collections.
         self._prefix = f"{loader.name}: " if loader.name else ""
-        self._storage = Storage(root)
+        self._storage = open_storage(root)
         self._loader = loader
         self._current = current
         self._embed_queue = embed_queue

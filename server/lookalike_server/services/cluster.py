@@ -226,7 +226,7 @@ def _some(snapshot: Snapshot, clusterings: list[Clustering], space: str = "") ->
         where = f" in the space {space}" if space else ""
         raise NotBuiltError(
             f"The collection {snapshot.name} has no clustering{where}; make one with: "
-            f"{command('cluster', snapshot.reader.storage.root, *(['--space', space] if space else []))}"
+            f"{command('cluster', snapshot.reader.storage.location, *(['--space', space] if space else []))}"
             f"{instead('name a space that has one', there)}"
         )
     return clusterings

@@ -1,0 +1,64 @@
+"""What a store must be able to do: list, read ranges, and create an object only where there is none."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lookalike_indexer.collection.objects.store import Place, asking
+from lookalike_indexer.errors import IndexerError
+
+_BYTES = b"0123456789"
+
+
+def check_creates_once(place: Place) -> None:
+    """IndexerError: a store that lets two writers create the same object, which would overwrite each other."""
+    with _probe(place) as path:
+        if not _is_refused(place, path):
+            raise IndexerError(
+                f"{place.bucket} cannot create an object only where there is none (If-None-Match), so that two writers "
+                "could overwrite each other; use a store that can, such as S3, Ceph or SeaweedFS."
+            )
+
+
+def check_lists(place: Place) -> None:
+    """IndexerError: a new object is not listed at once, or listings are refused."""
+    with _probe(place) as path:
+        folder = path.rpartition("/")[0]
+        with asking(path, place.bucket):
+            listed: Any = place.store.list_with_delimiter(f"{folder}/")
+        if path not in [str(meta["path"]) for meta in listed["objects"]]:
+            raise IndexerError(f"{place.bucket} does not list an object at once; use a store with consistent listings.")
+
+
+def check_reads_ranges(place: Place) -> None:
+    """IndexerError: a range of bytes is refused, or is not the one that was asked for."""
+    with _probe(place) as path, asking(path, place.bucket):
+        if bytes(place.store.get_range(path, start=2, length=3)) != _BYTES[2:5]:
+            raise IndexerError(f"{place.bucket} does not read ranges of bytes; use a store that does.")
+
+
+@contextmanager
+def _probe(place: Place) -> Iterator[str]:
+    """The path of a small object that is removed in the end."""
+    path = place.path(f".probe/{secrets.token_hex(8)}")
+    with asking(path, place.bucket):
+        place.store.put(path, _BYTES, mode="create")
+    try:
+        yield path
+    finally:
+        with asking(path, place.bucket):
+            place.store.delete(path)
+
+
+def _is_refused(place: Place, path: str) -> bool:
+    from obstore.exceptions import AlreadyExistsError
+
+    try:
+        with asking(path, place.bucket):
+            place.store.put(path, _BYTES, mode="create")
+    except AlreadyExistsError:
+        return True
+    return False

@@ -1,0 +1,87 @@
+"""Generations in use on an object store: whoever reads one rewrites a small object beside it.
+
+Where a reader may not write, `gc` cannot see it; docs/scale.md says what to do
+then. A hold that was not rewritten for three heartbeats is over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import secrets
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from lookalike_indexer.collection.objects.store import Place, asking
+from lookalike_indexer.errors import IndexerError, NotFoundError
+
+HEARTBEAT_S = 20.0
+_CLAIM = "claimed"
+
+
+def hold(place: Place, number: int, holder: object, manifest: str) -> None:
+    """Keep a generation from being removed for as long as `holder` lives; `manifest` is the path of its manifest.
+
+    NotFoundError: it is not there, or is being removed right now.
+    """
+    path = f"{_folder(place, number)}/{secrets.token_hex(8)}"
+    try:
+        _write(place, path)
+    except IndexerError:
+        return  # this reader may not write
+    ended = threading.Event()
+    threading.Thread(target=_beat, args=(place, path, ended), name="hold", daemon=True).start()
+    weakref.finalize(holder, _let_go, place, path, ended)
+    missing = f"{place.bucket}/{manifest} is missing from the collection."
+    if _CLAIM in dict(_listed(place, number)):
+        raise NotFoundError(f"{place.bucket}/{manifest} is being removed from the collection.")
+    with asking(f"{place.bucket}/{manifest}", place.bucket, missing=missing):
+        place.store.head(place.path(manifest))
+
+
+@contextmanager
+def claimed(place: Place, number: int) -> Iterator[bool]:
+    """Claim a generation for as long as the block runs; yields whether no reader holds it."""
+    claim = f"{_folder(place, number)}/{_CLAIM}"
+    _write(place, claim)
+    try:
+        holds = dict(_listed(place, number))
+        # The claim was written just now, so that its time is the store's now.
+        now = holds.pop(_CLAIM)
+        longest = datetime.timedelta(seconds=3 * HEARTBEAT_S)
+        yield all(now - written > longest for written in holds.values())
+    finally:
+        with contextlib.suppress(IndexerError), asking(claim, place.bucket):
+            place.store.delete(claim)
+
+
+def _listed(place: Place, number: int) -> Iterator[tuple[str, datetime.datetime]]:
+    folder = _folder(place, number)
+    with asking(folder, place.bucket):
+        listed: Any = place.store.list_with_delimiter(f"{folder}/")
+    for meta in listed["objects"]:
+        yield str(meta["path"]).rpartition("/")[2], meta["last_modified"]
+
+
+def _beat(place: Place, path: str, ended: threading.Event) -> None:
+    while not ended.wait(HEARTBEAT_S):
+        with contextlib.suppress(IndexerError):
+            _write(place, path)
+
+
+def _let_go(place: Place, path: str, ended: threading.Event) -> None:
+    ended.set()
+    with contextlib.suppress(IndexerError), asking(path, place.bucket):
+        place.store.delete(path)
+
+
+def _write(place: Place, path: str) -> None:
+    with asking(f"{place.bucket}/{path}", place.bucket):
+        place.store.put(path, b"")
+
+
+def _folder(place: Place, number: int) -> str:
+    return place.path(f".holds/{number:08d}")

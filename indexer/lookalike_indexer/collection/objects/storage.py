@@ -1,0 +1,296 @@
+"""A collection on an object store, behind the same verbs as one in a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lookalike_indexer.collection.objects.cache import Cache
+from lookalike_indexer.collection.objects.checks import check_creates_once
+from lookalike_indexer.collection.objects.lease import Lease
+from lookalike_indexer.collection.objects.store import Place, asking, place_of
+from lookalike_indexer.collection.storage import Stamp, Storage
+from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError
+
+# Before a collection's own paths: what belongs to the store's coordination.
+COORDINATION = (".lease/", ".holds/", ".probe/")
+_FETCHES = 16
+
+
+class ObjectStorage(Storage):
+    """A collection's objects below a URL such as s3://bucket/pictures.
+
+    What is read is fetched once into a local cache, by the version that the
+    store names (its ETag). An object is complete or absent by itself, so that
+    nothing is written under temporary names. Errors are those of `Storage`.
+    """
+
+    is_local = False
+
+    def __init__(self, url: str, cache: Cache | None = None) -> None:
+        """UsageError: a URL of no known store."""
+        self._place: Place = place_of(url)
+        super().__init__(self._place.url)
+        self._cache = cache or Cache(self._place.url)
+        self._lock = threading.Lock()
+        # What listings told: the stamp and the version of each object, and the folders that were listed.
+        self._known: dict[str, tuple[Stamp, str]] = {}
+        self._listed: set[str] = set()
+        self._lease: Lease | None = None
+        self._probed = False
+
+    @property
+    def location(self) -> str:
+        return self._place.url
+
+    @property
+    def name(self) -> str:
+        return self._place.prefix.rpartition("/")[2] or self._place.bucket.rpartition("/")[2]
+
+    @property
+    def place(self) -> Place:
+        return self._place
+
+    @property
+    def scratch(self) -> Path:
+        self._cache.folder.mkdir(parents=True, exist_ok=True)
+        return self._cache.folder
+
+    def shown(self, path: str) -> str:
+        return f"{self.location}/{path}"
+
+    def local(self, path: str) -> Path:
+        """The cached copy of an object; NotFoundError when there is none."""
+        _, version = self._described(path)
+        return self._cache.fetched(path, version, lambda temporary: self._fetch(path, temporary))
+
+    def prefetch(self, paths: Iterable[str]) -> None:
+        """Fetch objects that are about to be read, several at a time; what fails then is told when it is read."""
+
+        def fetch(path: str) -> None:
+            with contextlib.suppress(IndexerError):
+                self.local(path)
+
+        with ThreadPoolExecutor(_FETCHES, "prefetch") as pool:
+            list(pool.map(fetch, paths))
+
+    def exists(self, path: str) -> bool:
+        _inside(path)
+        folder = _folder(path)
+        with self._lock:
+            is_listed = self._lease is not None and folder in self._listed
+            known = path in self._known
+        if known or is_listed:
+            return known
+        # A writer lists a folder once and from then on knows what is in it: nobody else writes.
+        if self._lease is not None:
+            self._list(folder)
+            return path in self._known
+        try:
+            self._head(path)
+        except NotFoundError:
+            return False
+        return True
+
+    def stamp(self, path: str) -> Stamp:
+        return self._described(path)[0]
+
+    def list(self, folder: str) -> list[str]:
+        return sorted(self._list(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        return {name: stamp.bytes for name, stamp in self._list(folder).items()}
+
+    def walk(self) -> Iterator[str]:
+        prefix = f"{self._place.prefix}/" if self._place.prefix else None
+        with asking(self.location, self.location):
+            for chunk in self._place.store.list(prefix):
+                for meta in chunk:
+                    name = self._place.name(str(meta["path"]))
+                    if not name.startswith(COORDINATION):
+                        self._note(name, meta)
+                        yield name
+
+    def read(self, path: str) -> bytes:
+        _inside(path)
+        with self._asking(path):
+            return bytes(self._place.store.get(self._place.path(path)).bytes())
+
+    @contextmanager
+    def staged(self, path: str) -> Iterator[Path]:
+        _inside(path)
+        self._require_lease()
+        temporary = self._cache.temporary(path)
+        try:
+            yield temporary
+            size = temporary.stat().st_size
+            with self._asking(path):
+                result: Any = self._place.store.put(self._place.path(path), temporary)
+            version = str(result["e_tag"] or "")
+            with self._lock:
+                self._known.pop(path, None)
+            self._described(path)
+            if self._known[path][1] == version:
+                self._cache.put(path, version, temporary)
+            elif self.stamp(path).bytes != size:
+                raise CollectionLockedError(f"{self.shown(path)} was written by another process meanwhile.")
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def publish(self, path: str, data: bytes) -> None:
+        from obstore.exceptions import AlreadyExistsError
+
+        _inside(path)
+        self._require_lease()
+        self.probe()
+        try:
+            with self._asking(path):
+                self._place.store.put(self._place.path(path), data, mode="create")
+        except AlreadyExistsError as error:
+            # The answer to a first attempt may have been lost, and the second found what the first had made.
+            if self.read(path) != data:
+                raise CollectionLockedError(
+                    f"{self.shown(path)} was published by another process meanwhile; run the command again."
+                ) from error
+
+    def probe(self) -> None:
+        """Refuse a store that lets two writers create the same object; asked once, before the first generation.
+
+        IndexerError names it.
+        """
+        if not self._probed:
+            check_creates_once(self._place)
+            self._probed = True
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Nothing to do: an object is durable once the store has answered."""
+
+    def rename(self, path: str, other: str) -> None:
+        self._require_lease()
+        with self._asking(path):
+            self._place.store.copy(self._place.path(path), self._place.path(other), overwrite=True)
+            self._place.store.delete(self._place.path(path))
+        self._forget(path)
+        self._forget(other)
+        self._head(other)
+
+    def remove(self, path: str) -> None:
+        _inside(path)
+        with self._asking(path), contextlib.suppress(FileNotFoundError):
+            self._place.store.delete(self._place.path(path))
+        self._forget(path)
+
+    def clear(self, folder: str) -> None:
+        _inside(folder)
+        paths: list[str] = []
+        with asking(self.shown(folder), self.location):
+            for chunk in self._place.store.list(f"{self._place.path(folder)}/"):
+                paths += [str(meta["path"]) for meta in chunk]
+            if paths:
+                self._place.store.delete(paths)
+        for path in paths:
+            self._forget(self._place.name(path))
+
+    def digest(self, path: str) -> str:
+        try:
+            local = self.local(path)
+        except NotFoundError as error:
+            raise DataLossError(str(error)) from error
+        with local.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def sweep(self) -> int:
+        """Nothing to do: killed runs leave no part of an object."""
+        return 0
+
+    @contextmanager
+    def leased(self, note: bytes) -> Iterator[None]:
+        """Be the only writer for as long as the block runs; CollectionLockedError when another one is."""
+        lease = Lease(self._place, note)
+        lease.acquire()
+        with self._lock:
+            # What others wrote before is looked up anew.
+            self._known.clear()
+            self._listed.clear()
+            self._lease = lease
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lease = None
+            lease.release()
+
+    def _require_lease(self) -> None:
+        if self._lease is not None:
+            self._lease.require()
+
+    def _list(self, folder: str) -> dict[str, Stamp]:
+        """The objects directly in a folder, by name."""
+        _inside(folder)
+        found: dict[str, Stamp] = {}
+        with asking(self.shown(folder), self.location):
+            listed: Any = self._place.store.list_with_delimiter(f"{self._place.path(folder)}/")
+        with self._lock:
+            for path in [path for path in self._known if _folder(path) == folder]:
+                del self._known[path]
+            self._listed.add(folder)
+        for meta in listed["objects"]:
+            path = self._place.name(str(meta["path"]))
+            # Some stores keep an empty object for the folder itself.
+            if _folder(path) != folder:
+                continue
+            found[PurePosixPath(path).name] = self._note(path, meta)
+        return found
+
+    def _described(self, path: str) -> tuple[Stamp, str]:
+        _inside(path)
+        with self._lock:
+            known = self._known.get(path)
+        return known or self._head(path)
+
+    def _head(self, path: str) -> tuple[Stamp, str]:
+        with self._asking(path):
+            meta = self._place.store.head(self._place.path(path))
+        self._note(path, meta)
+        return self._known[path]
+
+    def _fetch(self, path: str, temporary: Path) -> None:
+        with self._asking(path):
+            found = self._place.store.get(self._place.path(path))
+            with temporary.open("wb") as file:
+                for chunk in found.stream(min_chunk_size=8 << 20):
+                    file.write(chunk)
+        if temporary.stat().st_size != found.meta["size"]:
+            raise IndexerError(f"{self.shown(path)} was cut short on its way; run the command again.")
+
+    def _note(self, path: str, meta: Any) -> Stamp:
+        """Remember what the store says of an object; one that changed has another version."""
+        version = str(meta["e_tag"] or meta["last_modified"])
+        number = int.from_bytes(hashlib.sha256(version.encode()).digest()[:7], "big")
+        stamp = Stamp(number, int(meta["size"]), int(meta["last_modified"].timestamp() * 1_000_000) * 1000)
+        with self._lock:
+            self._known[path] = stamp, version
+        return stamp
+
+    def _forget(self, path: str) -> None:
+        with self._lock:
+            self._known.pop(path, None)
+
+    def _asking(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return asking(self.shown(path), self.location)
+
+
+def _inside(path: str) -> None:
+    parts: Sequence[str] = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts:
+        raise DataLossError(f"{path!r} leads out of the collection; its manifest was changed.")
+
+
+def _folder(path: str) -> str:
+    return path.rpartition("/")[0]

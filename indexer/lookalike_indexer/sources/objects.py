@@ -1,0 +1,133 @@
+"""A prefix of an object store as a source: every picture below it, in the order that a folder of the same files has."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lookalike_indexer.collection.manifest import SourceEntry
+from lookalike_indexer.collection.objects.store import Place, asking, place_of
+from lookalike_indexer.errors import DecodeError, IndexerError, NotFoundError
+from lookalike_indexer.sources.exclusion import Exclusion
+from lookalike_indexer.sources.picture_files import (
+    EXTENSIONS,
+    HEAD,
+    is_known,
+    kind_of_other,
+    looks_like_a_picture,
+    suffix_of,
+)
+from lookalike_indexer.sources.row import SourceRow
+
+
+class ObjectSource:
+    """Every picture below a URL such as s3://bucket/photos, by ascending name within each folder.
+
+    Names are split into folders at "/". Pictures are known as in a folder: by
+    their suffix, or those of an unknown suffix by their first bytes.
+    """
+
+    def __init__(self, url: str, exclude: Sequence[str] = ()) -> None:
+        """UsageError: a URL of no known store, or a pattern that gitignore syntax does not allow."""
+        self._place: Place = place_of(url)
+        self._exclusion = Exclusion(exclude)
+        self.left_out: dict[str, int] = {}
+        self.unreadable_folders: list[str] = []
+
+    @property
+    def entry(self) -> SourceEntry:
+        return SourceEntry("directory", self._place.url, list(self._exclusion.patterns))
+
+    def keys(self) -> None:
+        """None: a store has each name once."""
+
+    def rows(self) -> Iterator[SourceRow]:
+        """The pictures. NotFoundError: nothing is there. IndexerError: the store cannot be read."""
+        self.left_out, self.unreadable_folders = {}, []
+        is_empty = True
+        stack = [self._entries("")]
+        while stack:
+            if not stack[-1]:
+                stack.pop()
+                continue
+            is_empty = False
+            name, path, meta = stack[-1].pop()
+            if self._is_left_out(name, path, meta is None):
+                continue
+            if meta is None:
+                stack.append(self._entries(f"{path}/"))
+            elif self._is_picture(name, path):
+                folder, _, rest = path.partition("/")
+                modified = int(meta["last_modified"].timestamp() * 1_000_000) * 1000
+                yield SourceRow(path, folder if rest else None, path, int(meta["size"]), modified)
+        if is_empty:
+            raise NotFoundError(f"There is nothing below {self._place.url}; correct the bucket or the prefix.")
+
+    def _entries(self, prefix: str) -> list[tuple[str, str, Any]]:
+        """What lies directly below a prefix, last name first: name, path, and what the store says; None for folders."""
+        with asking(f"{self._place.url}/{prefix}", self._place.url):
+            listed: Any = self._place.store.list_with_delimiter(self._place.path(prefix) or None)
+        entries: list[tuple[str, str, Any]] = []
+        for folder in listed["common_prefixes"]:
+            path = self._place.name(str(folder).rstrip("/"))
+            entries.append((path.rpartition("/")[2], path, None))
+        for meta in listed["objects"]:
+            path = self._place.name(str(meta["path"]))
+            # Some stores keep an empty object for the folder itself.
+            if str(meta["path"]) in (self._place.prefix, self._place.path(prefix.rstrip("/"))):
+                continue
+            entries.append((path.rpartition("/")[2], path, meta))
+        return sorted(entries, key=lambda entry: entry[0], reverse=True)
+
+    def _is_left_out(self, name: str, path: str, is_folder: bool) -> bool:
+        if self._exclusion.excludes(path, name, is_folder):
+            self._leave_out("excluded")
+        elif name.startswith("."):
+            self._leave_out("hidden")
+        else:
+            return False
+        return True
+
+    def _is_picture(self, name: str, path: str) -> bool:
+        suffix = suffix_of(name)
+        if suffix in EXTENSIONS:
+            return True
+        if not is_known(suffix) and looks_like_a_picture(self._head(path)):
+            return True
+        self._leave_out(kind_of_other(suffix))
+        return False
+
+    def _head(self, path: str) -> bytes:
+        try:
+            with asking(f"{self._place.url}/{path}", self._place.url):
+                return bytes(self._place.store.get_range(self._place.path(path), start=0, length=HEAD))
+        except IndexerError:
+            # An empty object has no range, and one that cannot be read is told when it is embedded.
+            return b""
+
+    def _leave_out(self, kind: str) -> None:
+        self.left_out[kind] = self.left_out.get(kind, 0) + 1
+
+
+def read_object(url: str, max_bytes: int) -> bytes:
+    """The bytes of an object by its URL, as `Fetcher.fetch` gives those of a file."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, path = rest.partition("/")
+    try:
+        place = _bucket(f"{scheme}://{bucket}")
+        with asking(url, place.bucket):
+            found = place.store.get(path)
+            if found.meta["size"] > max_bytes:
+                # One byte more than allowed: the caller tells that from its length.
+                return bytes(max_bytes + 1)
+            return bytes(found.bytes())
+    except NotFoundError as error:
+        raise DecodeError("there is no such object", kind="missing") from error
+    except IndexerError as error:
+        raise DecodeError(f"the object cannot be read: {error}", kind="unreadable") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _bucket(url: str) -> Place:
+    return place_of(url)

@@ -1,0 +1,90 @@
+"""What a store's network does to answers: lost, cut short, refused for a while."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from click.testing import CliRunner
+
+from lookalike_indexer.cli.doctor import doctor
+from lookalike_indexer.collection.location import open_storage
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.errors import IndexerError
+
+pytestmark = pytest.mark.xdist_group("object store")
+
+MANIFEST = "generations/000001.json"
+
+
+def first(count, fault, method, part):
+    """A fault for the first calls of a method whose path has this part."""
+    seen = Counter()
+
+    def choose(asked, path):
+        if asked == method and part in path:
+            seen["calls"] += 1
+            if seen["calls"] <= count:
+                return fault
+        return ""
+
+    return choose
+
+
+def test_a_writer_whose_answer_was_lost_knows_that_it_published(bucket, broken):
+    settings = broken(first(1, "lost", "PUT", MANIFEST))
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage):
+        storage.publish(MANIFEST, b"mine")
+    assert storage.read(MANIFEST) == b"mine"
+    assert sum(method == "PUT" and MANIFEST in path for method, path in settings.asked) == 2
+
+
+def test_a_store_that_is_busy_for_a_while_costs_no_error(bucket, broken):
+    broken(first(2, "busy", "PUT", "images/part-0"))
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage), storage.staged("images/part-0") as temporary:
+        temporary.write_bytes(b"data")
+    assert storage.read("images/part-0") == b"data"
+
+
+def test_an_object_that_was_cut_short_is_read_again_or_refused(bucket, broken):
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage), storage.staged("images/part-0") as temporary:
+        temporary.write_bytes(bytes(range(256)) * 4096)
+    broken(first(1, "short", "GET", "images/part-0"))
+    reader = open_storage(f"{bucket}/collection")
+    reader._cache.folder.mkdir(parents=True, exist_ok=True)
+    for copy in reader._cache.folder.rglob("*"):
+        if copy.is_file():
+            copy.unlink()
+    try:
+        found = reader.local("images/part-0").read_bytes()
+    except IndexerError:
+        found = reader.local("images/part-0").read_bytes()
+    assert found == bytes(range(256)) * 4096
+
+
+def test_a_store_that_lets_every_writer_win_is_refused_by_name(bucket, broken):
+    broken(lambda method, path: "forgetful" if method == "PUT" else "")
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage), pytest.raises(IndexerError, match=r"s3://tests cannot create an object only where"):
+        storage.publish(MANIFEST, b"mine")
+    assert open_storage(f"{bucket}/collection").list("generations") == []
+    told = CliRunner().invoke(doctor, [f"{bucket}/collection"])
+    assert told.exit_code == 1
+    assert "!! create only once  no - s3://tests cannot create an object" in told.output
+    assert "ok list " in told.output
+
+
+def test_doctor_finds_a_store_that_can_do_everything(bucket):
+    told = CliRunner().invoke(doctor, [f"{bucket}/collection"])
+    assert told.exit_code == 0, told.output
+    assert told.output.count("ok ") == 3
+    assert list(open_storage(bucket).walk()) == []
+
+
+def test_doctor_refuses_a_url_of_no_store():
+    told = CliRunner().invoke(doctor, ["ftp://host/pictures"])
+    assert told.exit_code == 2
+    assert "give a folder, or s3://, gs://, az://" in told.output

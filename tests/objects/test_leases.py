@@ -1,0 +1,116 @@
+"""One writer at a time on an object store, and generations that are read."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+
+from lookalike_indexer.collection.hold import claimed, hold
+from lookalike_indexer.collection.location import open_storage
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.objects import holds
+from lookalike_indexer.collection.objects.lease import Lease
+from lookalike_indexer.collection.objects.store import place_of
+from lookalike_indexer.errors import CollectionLockedError, NotFoundError
+
+pytestmark = pytest.mark.xdist_group("object store")
+
+MANIFEST = "generations/000001.json"
+
+
+class Holder:
+    pass
+
+
+def test_the_lease_of_a_silent_writer_is_taken_over_and_it_publishes_nothing_more(bucket):
+    place = place_of(f"{bucket}/collection")
+    # Its first heartbeat never comes: as if the process stood still.
+    silent = Lease(place, b"silent", heartbeat_s=3600)
+    silent.acquire()
+    silent.require()
+    with pytest.raises(CollectionLockedError, match="silent"):
+        Lease(place, b"early", heartbeat_s=3600).acquire()
+    # This one counts three heartbeats of a hundredth of a second.
+    late = Lease(place, b"late", heartbeat_s=0.01)
+    while True:
+        try:
+            late.acquire()
+            break
+        except CollectionLockedError:
+            pass
+    late.require()
+    with pytest.raises(CollectionLockedError, match="Another process took over"):
+        silent.require()
+    silent.release()
+    late.require()
+    late.release()
+
+
+def test_a_writer_that_beats_keeps_its_lease(bucket):
+    place = place_of(f"{bucket}/collection")
+    busy = Lease(place, b"busy", heartbeat_s=0.05)
+    busy.acquire()
+    threading.Event().wait(1)
+    # By the store's clock of whole seconds the lease was written again and again.
+    with pytest.raises(CollectionLockedError, match="busy"):
+        Lease(place, b"other", heartbeat_s=5).acquire()
+    busy.release()
+    Lease(place, b"next").acquire()
+
+
+def test_of_many_writers_one_gets_the_lease(bucket):
+    place = place_of(f"{bucket}/collection")
+    won: list[int] = []
+
+    def run(number):
+        try:
+            Lease(place, str(number).encode()).acquire()
+        except CollectionLockedError:
+            return
+        won.append(number)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def test_a_generation_that_is_read_is_not_free(bucket):
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage):
+        storage.publish(MANIFEST, b"{}")
+    with claimed(storage, 1) as is_free:
+        assert is_free
+    holder = Holder()
+    hold(open_storage(f"{bucket}/collection"), 1, holder)
+    with claimed(storage, 1) as is_free:
+        assert not is_free
+    del holder
+    gc.collect()
+    with claimed(storage, 1) as is_free:
+        assert is_free
+
+
+def test_a_reader_that_comes_while_a_generation_is_removed_is_told(bucket):
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage):
+        storage.publish(MANIFEST, b"{}")
+    with claimed(storage, 1), pytest.raises(NotFoundError, match="is being removed"):
+        hold(storage, 1, Holder())
+    with pytest.raises(NotFoundError, match=r"generations/000002\.json is missing"):
+        hold(storage, 2, Holder())
+
+
+def test_the_hold_of_a_killed_reader_ends(bucket, monkeypatch):
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage):
+        storage.publish(MANIFEST, b"{}")
+    holder = Holder()
+    hold(storage, 1, holder)
+    monkeypatch.setattr(holds, "HEARTBEAT_S", -1)
+    with claimed(storage, 1) as is_free:
+        assert is_free
