@@ -88,12 +88,12 @@ def _measure(collection: str, workers: int | None) -> None:
     """Measure what is new, and publish the attributes; a collection that has nothing new stays as it is."""
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
-    from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.quality.quality_stage import run_quality
     from lookalike_indexer.threads import processors
 
-    storage = Storage(collection)
+    storage = open_storage(collection)
     generations.require_latest(storage)
     with writing(storage):
         latest = generations.require_latest(storage)

@@ -34,7 +34,7 @@ def image_quality(view: View, flag: str = "", limit: int = 40, where: str = "") 
     if limit < 1:
         raise UsageError(f"--limit {limit}: list at least one image of a flag.")
     entry = view.reader.manifest.attributes.get(TABLE)
-    again = command("quality", str(view.reader.storage.root))
+    again = command("quality", view.reader.storage.location)
     if entry is None:
         raise NotBuiltError(f"The images of {view.reader.name} have no quality flags; measure them with: {again}")
     stored = _stored(view, entry.parts)

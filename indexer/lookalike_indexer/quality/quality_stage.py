@@ -74,7 +74,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
     if unreadable == rows:
         raise NotBuiltError(
             f"None of the {rows:,} pictures can be read from {draft.source.uri}. If they are elsewhere now, say where: "
-            f"{command('relocate', storage.root, 'FOLDER')}"
+            f"{command('relocate', storage.location, 'FOLDER')}"
         )
     entry = AttributesEntry(summary.columns, rows - unreadable, parts, digest_of([VERSION, digests]))
     attributes = {**draft.attributes, TABLE: entry}
