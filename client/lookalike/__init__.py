@@ -84,6 +84,7 @@ __all__ = [
     "Experiment",
     "FailedPreconditionError",
     "Filter",
+    "Folded",
     "GenerationChangedError",
     "Index",
     "InvalidArgumentError",
@@ -136,7 +137,7 @@ __all__ = [
 # starts without numpy and gRPC.
 _MODULES = {
     "lookalike._attributes": "Attributes",
-    "lookalike._changes": "Deleted Described Upserted",
+    "lookalike._changes": "Deleted Described Folded Upserted",
     "lookalike._channel": "TLS",
     "lookalike._collection": (
         "Attribute Clustering Collection Index RecallPoint Space StoredImage StoredImages Thumbnails"

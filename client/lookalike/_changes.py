@@ -50,5 +50,13 @@ class Described:
     sequence: int
 
 
+@dataclass(frozen=True)
+class Folded:
+    """The generation that has the changes up to `sequence`."""
+
+    generation: int
+    sequence: int
+
+
 # What a search may have to wait for.
 After: TypeAlias = Upserted | Deleted | Described | SupportsIndex | None

@@ -11,7 +11,7 @@ import numpy as np
 
 from lookalike import wire
 from lookalike._calls import Call, Result, make_call
-from lookalike._changes import After, Deleted, Described, NewPictures, NewVectors, Upserted, Values
+from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Upserted, Values
 from lookalike._errors import InvalidArgumentError
 from lookalike._filters import Where, message_of
 from lookalike._pictures import picture_bytes
@@ -85,6 +85,14 @@ def describe(keys: Sequence[str], label: str | None, attributes: Values | None) 
         request.attributes.extend(_columns([attributes]))
     reply = update_pb2.SetResponse
     return _changing(make_call("lookalike.v1.UpdateService/Set", request, reply, lambda got: Described(got.sequence)))
+
+
+def fold() -> Call[Folded]:
+    request, reply = update_pb2.FoldRequest(), update_pb2.FoldResponse
+    call = make_call(
+        "lookalike.v1.UpdateService/Fold", request, reply, lambda got: Folded(got.generation, got.sequence)
+    )
+    return _changing(call)
 
 
 def sequence_of(after: After) -> int:

@@ -36,7 +36,7 @@ from lookalike._arguments import (
 )
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
-from lookalike._changes import After, Deleted, Described, NewPictures, NewVectors, Upserted, Values
+from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Upserted, Values
 from lookalike._channel import TLS, Connection
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._columns import Float32
@@ -321,6 +321,10 @@ class Client(Experiments):
     ) -> Described:
         """Set the `label`, "" for none, or `attributes` of the images with some `keys`, which keep their ids."""
         return await self._send(_update_calls.describe(keys, label, attributes), timeout)
+
+    async def fold(self, *, timeout: float | None = None) -> Folded:
+        """Make the next generation of the changes so far, and return when it is served."""
+        return await self._send(_update_calls.fold(), timeout)
 
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Whether the server is up and ready, by the standard health check; False also when none answers."""

@@ -21,6 +21,7 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader, Snapshot
 from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.folding import Folding
 from lookalike_server.observe.observatory import Observatory
 from lookalike_server.placement.devices import Device
 from lookalike_server.processes.embedding import EmbedQueue, OpenEmbedder
@@ -122,6 +123,7 @@ class ServedCollection:
         self.reloader = Reloader(
             self._root, self.loader, self.current, self.embed_queue, self._watch_s, self.live.adopting
         )
+        self.folding = Folding(self._root, self.current, self.live, self.limits, self.reloader.load_newest)
         if failed is not None:
             await self.reloader.note_failure(failed)
         return failed
@@ -136,13 +138,15 @@ class ServedCollection:
             "ClusterService": ClusterServicer(current, limits, resolver, workers),
             "CollectionService": CollectionServicer(current, limits, thumbnails, workers),
             "ExperimentService": ExperimentServicer(current, limits, experiments, workers),
-            "UpdateService": UpdateServicer(current, limits, self.live, self.embed_queue, workers),
-            "ServerService": ServerServicer(current, self.loader, self.embed_queue, self.reloader, self.live),
+            "UpdateService": UpdateServicer(current, limits, self.live, self.folding, self.embed_queue, workers),
+            "ServerService": ServerServicer(
+                current, self.loader, self.embed_queue, self.reloader, self.live, self.folding
+            ),
         }
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
-        return [self.reloader.watch(), self._warm_up(), self.live.follow()]
+        return [self.reloader.watch(), self._warm_up(), self.live.follow(), self.folding.watch()]
 
     @property
     def served(self) -> Served:

@@ -246,6 +246,48 @@ class SetResponse(google.protobuf.message.Message):
 global___SetResponse = SetResponse
 
 @typing.final
+class FoldRequest(google.protobuf.message.Message):
+    """Asks for the changes so far to become a generation."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is changed, one of ListCollections; the server's only
+    one, or the first, when empty.
+    """
+    def __init__(
+        self,
+        *,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection"]) -> None: ...
+
+global___FoldRequest = FoldRequest
+
+@typing.final
+class FoldResponse(google.protobuf.message.Message):
+    """The generation that has the changes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    generation: builtins.int
+    """The generation that is served now; the one before when there was no change."""
+    sequence: builtins.int
+    """The last change that is in it."""
+    def __init__(
+        self,
+        *,
+        generation: builtins.int = ...,
+        sequence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["generation", b"generation", "sequence", b"sequence"]) -> None: ...
+
+global___FoldResponse = FoldResponse
+
+@typing.final
 class LoggedChange(google.protobuf.message.Message):
     """One change in the log of a collection. Not sent: what a server writes, and
     what it and its replicas read.

@@ -36,6 +36,11 @@ class UpdateServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_update__pb2.SetRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_update__pb2.SetResponse.FromString,
                 )
+        self.Fold = channel.unary_unary(
+                '/lookalike.v1.UpdateService/Fold',
+                request_serializer=lookalike_dot_v1_dot_update__pb2.FoldRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_update__pb2.FoldResponse.FromString,
+                )
 
 
 class UpdateServiceServicer(object):
@@ -77,6 +82,16 @@ class UpdateServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Fold(self, request, context):
+        """Makes the next generation of the changes so far, and replies when it is
+        served. The server also does so by itself, now and then.
+
+        UNAVAILABLE: another process is writing to the collection; ask later.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UpdateServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +109,11 @@ def add_UpdateServiceServicer_to_server(servicer, server):
                     servicer.Set,
                     request_deserializer=lookalike_dot_v1_dot_update__pb2.SetRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_update__pb2.SetResponse.SerializeToString,
+            ),
+            'Fold': grpc.unary_unary_rpc_method_handler(
+                    servicer.Fold,
+                    request_deserializer=lookalike_dot_v1_dot_update__pb2.FoldRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_update__pb2.FoldResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -160,5 +180,22 @@ class UpdateService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.UpdateService/Set',
             lookalike_dot_v1_dot_update__pb2.SetRequest.SerializeToString,
             lookalike_dot_v1_dot_update__pb2.SetResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Fold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.UpdateService/Fold',
+            lookalike_dot_v1_dot_update__pb2.FoldRequest.SerializeToString,
+            lookalike_dot_v1_dot_update__pb2.FoldResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)

@@ -56,6 +56,16 @@ class UpdateServiceStub:
     of another type; NOT_FOUND: an unknown key.
     """
 
+    Fold: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.update_pb2.FoldRequest,
+        lookalike.v1.update_pb2.FoldResponse,
+    ]
+    """Makes the next generation of the changes so far, and replies when it is
+    served. The server also does so by itself, now and then.
+
+    UNAVAILABLE: another process is writing to the collection; ask later.
+    """
+
 class UpdateServiceAsyncStub:
     """Changes a served collection. A change is on the disk before its reply is sent,
     and every call that arrives after the reply sees it. Every call needs the role
@@ -92,6 +102,16 @@ class UpdateServiceAsyncStub:
 
     INVALID_ARGUMENT: an attribute that the collection does not have, or a value
     of another type; NOT_FOUND: an unknown key.
+    """
+
+    Fold: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.update_pb2.FoldRequest,
+        lookalike.v1.update_pb2.FoldResponse,
+    ]
+    """Makes the next generation of the changes so far, and replies when it is
+    served. The server also does so by itself, now and then.
+
+    UNAVAILABLE: another process is writing to the collection; ask later.
     """
 
 class UpdateServiceServicer(metaclass=abc.ABCMeta):
@@ -136,6 +156,18 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
 
         INVALID_ARGUMENT: an attribute that the collection does not have, or a value
         of another type; NOT_FOUND: an unknown key.
+        """
+
+    @abc.abstractmethod
+    def Fold(
+        self,
+        request: lookalike.v1.update_pb2.FoldRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.update_pb2.FoldResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.FoldResponse]]:
+        """Makes the next generation of the changes so far, and replies when it is
+        served. The server also does so by itself, now and then.
+
+        UNAVAILABLE: another process is writing to the collection; ask later.
         """
 
 def add_UpdateServiceServicer_to_server(servicer: UpdateServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -109,6 +109,9 @@ class Inventory:
         if whole and (images == listed or self._is_settled(files, listed - images)):
             return None
         rows = read_part(self.storage, files.listing, ["id", "key", "label", "uri", "bytes", "modified_ns"])
+        if files.images is not None and files.rejects and pc.all(pc.equal(rows.column("uri"), "")).as_py():
+            # What was added to the collection while it was served: there is no picture to embed.
+            return None
         ids: Int64 = rows.column("id").to_numpy()
         known = self._known(files)
         done = known.column("id").to_numpy() if whole else self._done(tables)

@@ -74,6 +74,11 @@ class LiveCollection:
                 )  # fmt: skip
             self._committer = Committer(writer, self._there, self._publish, self._limits.max_live_rows)
 
+    @property
+    def writable(self) -> bool:
+        """Whether this server takes changes."""
+        return self._writable
+
     def serve(self, current: Current) -> None:
         """Show changes to the calls that `current` gives snapshots to."""
         self._current = current

@@ -69,6 +69,10 @@ class LiveColumns(Columns):
         return None if self.count == len(self.ids) else np.flatnonzero(self.alive)
 
     @property
+    def label_codes(self) -> tuple[Int32, list[str]]:
+        return self._labels, list(self._added.names)
+
+    @property
     def label_count(self) -> int:
         return len(self._by_name[0])
 

@@ -41,7 +41,7 @@ class Overlay(FilterColumns):
         take the row of a new image.
         """
         self._base, self._columns, self._said = base, columns, said
-        self._formats, self._bytes_of, self._clusterings = formats, bytes_of, clusterings
+        self.format_of, self.bytes_of, self._clusterings = formats, bytes_of, clusterings
         self.kinds = base.kinds
         self._made: dict[tuple[str, str], Any] = {}
 
@@ -57,6 +57,11 @@ class Overlay(FilterColumns):
     @property
     def _values(self) -> Sequence[Values]:
         return self._known[1]
+
+    @property
+    def said(self) -> dict[int, Values]:
+        """What is said of the attributes of each row."""
+        return dict(zip(self.rows.tolist(), self._values, strict=True))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,8 +86,8 @@ class Overlay(FilterColumns):
             "label": lambda: pa.array([text or None for text in columns.labels(rows)], pa.string()),
             "width": lambda: pa.array(columns.widths(rows).astype(np.int64)),
             "height": lambda: pa.array(columns.heights(rows).astype(np.int64)),
-            "bytes": lambda: self._mixed(name, kind, self._bytes_of),
-            "format": lambda: self._mixed(name, kind, self._formats),
+            "bytes": lambda: self._mixed(name, kind, self.bytes_of),
+            "format": lambda: self._mixed(name, kind, self.format_of),
         }
         return of_images[name]() if name in of_images else self._attribute(name, kind)
 

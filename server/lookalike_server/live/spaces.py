@@ -102,6 +102,11 @@ class LiveSpace(Space):
         )  # fmt: skip
         self._live: Beside | None = None
 
+    @property
+    def new_vectors(self) -> Float32:
+        """The vectors (n, dim) of the images that came since the generation was made, as they are stored."""
+        return self._vectors
+
     def search_with(self, live: Beside | None) -> None:
         """Find these images as well; before anything is searched."""
         self._live = live

@@ -272,6 +272,11 @@ class State:
             self._said += [change.attributes] * len(there)
         return Outcome(np.empty(0, np.int64), 0, len(rows) - len(there))
 
+    @property
+    def gone(self) -> int:
+        """The images that were deleted or replaced."""
+        return self._gone
+
     def _code(self, label: str) -> int:
         if not label:
             return self._none
@@ -300,12 +305,13 @@ class State:
             for name, one in self._clusterings.items()
         }
         spaces = {name: one.view(columns) for name, one in self._spaces.items()}
-        filters = self._filters(columns, clusterings)
+        filters, overlay = self._filters(columns, clusterings)
         return LiveSnapshot(
-            self.base, self.sequence, columns, spaces, clusterings, filters, self._added_alive, self._gone
-        )
+            self.base, self.sequence, columns, spaces, clusterings, filters, overlay,
+            self._added_alive, self._gone, self.nbytes,
+        )  # fmt: skip
 
-    def _filters(self, columns: LiveColumns, clusterings: dict[str, LiveClustering]) -> LiveFilters:
+    def _filters(self, columns: LiveColumns, clusterings: dict[str, LiveClustering]) -> tuple[LiveFilters, Overlay]:
         first, formats, lengths = self._first, self._formats, self._bytes
         overlay = Overlay(
             self.base.filters.columns,
@@ -316,7 +322,7 @@ class State:
             clusterings,
         )
         every = LiveFilterColumns(self.base.filters.columns, columns, overlay)
-        return LiveFilters(self.base.filters, every, overlay, columns.alive, self._max_filter_bytes)
+        return LiveFilters(self.base.filters, every, overlay, columns.alive, self._max_filter_bytes), overlay
 
 
 def _said(rows: Int64, said: list[Values], first: int) -> tuple[Int64, list[Values]]:

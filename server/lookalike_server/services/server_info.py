@@ -13,6 +13,7 @@ from lookalike_server.common import visible
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader, Snapshot
 from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.folding import Folding
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.reload import Reloader
 
@@ -27,13 +28,20 @@ class ServerServicer:
     """Answers what ServerService is asked about one collection."""
 
     def __init__(
-        self, current: Current, loader: Loader, embed_queue: EmbedQueue, reloader: Reloader, live: LiveCollection
+        self,
+        current: Current,
+        loader: Loader,
+        embed_queue: EmbedQueue,
+        reloader: Reloader,
+        live: LiveCollection,
+        folding: Folding,
     ) -> None:
         self._current = current
         self._loader = loader
         self._embed_queue = embed_queue
         self._reloader = reloader
         self._live = live
+        self._folding = folding
 
     async def GetServerInfo(
         self, request: server_pb2.GetServerInfoRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -56,7 +64,8 @@ class ServerServicer:
                 sequence=live.sequence,
                 live_rows=live.added,
                 deleted_rows=live.deleted,
-                update_problem=visible.text(live.problem),
+                last_fold_us=round(1e6 * self._folding.last_fold),
+                update_problem=visible.text(live.problem or self._folding.problem),
             )
 
     def _devices(self, snapshot: Snapshot) -> list[str]:

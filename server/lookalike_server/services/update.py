@@ -17,6 +17,7 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.changes import Described, Gone, NewImages, logged
 from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.folding import Folding
 from lookalike_server.live.state import Computed
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.upserts import NewVectors, checked_keys, checked_values
@@ -30,12 +31,14 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         current: Current,
         limits: Limits,
         live: LiveCollection,
+        folding: Folding,
         embed_queue: EmbedQueue,
         workers: Workers,
     ) -> None:
         self._current = current
         self._limits = limits
         self._live = live
+        self._folding = folding
         self._workers = workers
         self._vectors = NewVectors(limits, workers, embed_queue)
 
@@ -111,6 +114,15 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         snapshot.columns.rows_of_keys(keys)
         values = checked_values(request.attributes, 1, snapshot.filters.columns, self._limits)[0]
         return Described(keys, request.label if request.HasField("label") else None, values)
+
+    async def Fold(
+        self, request: update_pb2.FoldRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> update_pb2.FoldResponse:
+        if not self._live.writable:
+            # NotBuiltError, which names the fix.
+            _ = self._live.committer
+        folded = await self._folding.fold()
+        return update_pb2.FoldResponse(generation=folded.generation, sequence=folded.sequence)
 
     def _named(self, keys: Any) -> list[str]:
         if not 1 <= len(keys) <= self._limits.max_page_size:

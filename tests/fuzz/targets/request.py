@@ -32,6 +32,7 @@ from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader
 from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.folding import Folded
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.processes.thumbnails import Thumbnails
@@ -78,6 +79,13 @@ class _Drawn:
         pass
 
 
+class _Unfolded:
+    """Stands for what makes generations of changes."""
+
+    async def fold(self) -> Folded:
+        return Folded(1, 0)
+
+
 def _methods() -> Methods:
     reader = CollectionReader.open(str(toy()))
     snapshot = Loader("cpu", [Cpu()], _LIMITS, ThreadBudget(1, 1, 1)).load(reader)
@@ -91,7 +99,7 @@ def _methods() -> Methods:
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
         (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
-        (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, queue, workers)),
+        (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, _Unfolded(), queue, workers)),
     )
 
 
@@ -157,5 +165,6 @@ def seeds() -> Iterator[bytes]:
     yield _seed("Delete", update_pb2.DeleteRequest(keys=["a", "label2/é 000005.jpg"]))
     yield _seed("Delete", update_pb2.DeleteRequest(filter=words))
     yield _seed("Set", update_pb2.SetRequest(keys=["label1/é 000007.jpg"], label="y", attributes=[values]))
+    yield _seed("Fold", update_pb2.FoldRequest())
     yield _seed("ListLabels", collection_pb2.ListLabelsRequest(page_size=3, page_token="AAAA"))  # noqa: S106
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))

@@ -1,0 +1,289 @@
+"""Changes that were made while a collection was served become its next generation.
+
+New images are one more part of each table: the listing, the images, the
+embeddings of each space, the assignments of each clustering. Deleted and
+replaced images get tombstones. Nothing that is there is written again, but
+for parts in which labels or attributes change. An index finds up to
+MOST_BESIDE images that it lacks by comparing; before there are more, they are
+added to a copy of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from lookalike_indexer.arrays import Bools, Float32, Int64
+from lookalike_indexer.attributes.labels import LabelChanges
+from lookalike_indexer.clustering import tables
+from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
+from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import Reason, with_tombstones
+from lookalike_indexer.embedding.inventory import about, listing_identity
+from lookalike_indexer.indexing.files import read_index, write_index
+from lookalike_indexer.sources.listing import listing_metadata
+from lookalike_indexer.vectors.metric import prepare
+
+# So many images an index may lack after a fold. Servers compare with twice as many beside it.
+MOST_BESIDE = 4096
+
+
+@dataclass(frozen=True)
+class NewImages:
+    """Images that came since the generation was made, by ascending id, those that are gone again among them.
+
+    All of them are (n,), but for the `vectors` (n, dim) of each space. `labels` are "" where there is none.
+    `attributes` has Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 where not known.
+    """
+
+    ids: Int64
+    alive: Bools
+    keys: Sequence[str]
+    labels: Sequence[str]
+    vectors: Mapping[str, Float32]
+    formats: Sequence[str]
+    bytes: Int64
+    widths: Int64
+    heights: Int64
+    attributes: Mapping[str, pa.Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The changes to a generation, up to the one with the number `sequence`.
+
+    `gone` are ids of deleted images by the reason. `labels` and `attributes` are what images of the generation have
+    from now on, by id; "" for no label.
+    """
+
+    sequence: int
+    new: NewImages
+    gone: Mapping[Reason, Int64]
+    labels: Mapping[int, str]
+    attributes: Mapping[int, Mapping[str, Any]]
+
+
+def fold(storage: Storage, manifest: Manifest, changes: Changes) -> Manifest:
+    """Publish the generation after `manifest`, which must be the newest, with the changes; returns it.
+
+    The caller holds the collection's lock.
+    """
+    reader = CollectionReader(storage, manifest)
+    draft = manifest
+    if changes.labels:
+        draft = _relabelled(storage, draft, changes.labels)
+    if changes.attributes:
+        draft = _with_values(storage, draft, changes.attributes)
+    if len(changes.new.ids):
+        draft = _Added(storage, reader, draft, changes.new).applied()
+    draft = dataclasses.replace(draft, folded_through=changes.sequence)
+    draft = generations.complete(storage, draft)
+    for reason, ids in changes.gone.items():
+        draft = with_tombstones(storage, draft, ids, reason, changes.sequence)
+    return generations.publish(storage, draft)
+
+
+class _Added:
+    """One more part of every table."""
+
+    def __init__(self, storage: Storage, reader: CollectionReader, draft: Manifest, new: NewImages) -> None:
+        self._storage, self._reader, self._draft, self._new = storage, reader, draft, new
+        self._part = 1 + max((layout.part_number(path) for path in draft.listing), default=-1)
+        self._rows = np.flatnonzero(new.alive)
+
+    def applied(self) -> Manifest:
+        draft, new, storage = self._draft, self._new, self._storage
+        listing, images = layout.source(self._part), layout.images(self._part)
+        count = len(new.ids)
+        everyone = [
+            new.ids, list(new.keys), [label or None for label in new.labels], [""] * count, new.bytes,
+            np.zeros(count, np.int64),
+        ]  # fmt: skip
+        write_part(storage, listing, _table(everyone, schema.SOURCE, listing_metadata(draft.source)))
+        some = [np.asarray(column, object)[self._rows].tolist() for column in everyone[:5]]
+        sizes = [np.asarray(one)[self._rows].tolist() for one in (new.formats, new.widths, new.heights)]
+        mark = {schema.ABOUT: listing_identity(storage, listing).encode()}
+        table = _table([*some, *sizes], schema.IMAGES, mark)
+        write_part(storage, images, table)
+        self._about = {schema.ABOUT: about(table).encode()}
+        draft = dataclasses.replace(
+            draft,
+            listing=[*draft.listing, listing],
+            images=[*draft.images, images],
+            models={name: self._model(name) for name in draft.models},
+            attributes={name: self._attributes(name) for name in draft.attributes},
+        )
+        parts = {name: self._embeddings(name) for name in draft.spaces if name in new.vectors}
+        draft = dataclasses.replace(
+            draft,
+            spaces={
+                name: dataclasses.replace(space, parts=[*space.parts, parts[name]], rows=space.rows + len(self._rows))
+                if name in parts
+                else space
+                for name, space in draft.spaces.items()
+            },
+            clusterings={name: self._clustering(name, parts) for name in draft.clusterings},
+        )
+        return dataclasses.replace(
+            draft, indexes={name: self._index(draft, entry) for name, entry in draft.indexes.items()}
+        )
+
+    def _model(self, name: str) -> Any:
+        """Parts without rows: nobody has looked for classes, or refused any."""
+        model = self._draft.models[name]
+        rejects = layout.rejects(name, self._part)
+        write_part(self._storage, rejects, schema.REJECTS.empty_table().replace_schema_metadata(self._about))
+        predictions = list(model.predictions)
+        if predictions:
+            path = layout.predictions(name, self._part)
+            columns = read_part(self._storage, predictions[-1]).schema.remove_metadata()
+            write_part(self._storage, path, columns.empty_table().replace_schema_metadata(self._about))
+            predictions.append(path)
+        return dataclasses.replace(model, predictions=predictions, rejects=[*model.rejects, rejects])
+
+    def _embeddings(self, name: str) -> str:
+        space = self._draft.spaces[name]
+        columns = schema.embeddings(space.dim, space.dtype)
+        columns = columns.with_metadata({schema.FINGERPRINT: space.fingerprint.encode(), **self._about})
+        vectors = self._new.vectors[name][self._rows].astype(space.dtype)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), type=columns.field("embedding").type)
+        path = layout.embeddings(name, self._part)
+        write_part(self._storage, path, pa.table([pa.array(self._new.ids[self._rows]), lists], schema=columns))
+        return path
+
+    def _clustering(self, name: str, parts: Mapping[str, str]) -> Any:
+        entry = self._draft.clusterings[name]
+        if entry.space not in parts:
+            return entry
+        path = f"{entry.centroids.rpartition('/')[0]}/assignments/{layout.part_name(self._part)}"
+        vectors = self._new.vectors[entry.space][self._rows]
+        assigned = Rule.of(self._reader, name).assign(vectors)
+        tables.write_assignments(self._storage, path, self._new.ids[self._rows], assigned)
+        return dataclasses.replace(
+            entry,
+            assignments=[*entry.assignments, path],
+            parts=[*self._draft.parts_of(entry), parts[entry.space]],
+            rows=entry.rows + len(self._rows),
+        )
+
+    def _attributes(self, name: str) -> AttributesEntry:
+        entry = self._draft.attributes[name]
+        given = {column.name for column in entry.columns} & self._new.attributes.keys()
+        if not given:
+            return entry
+        columns = schema.attributes((column.name, column.type) for column in entry.columns)
+        rows = pa.array(self._rows)
+        values = [
+            self._new.attributes[column.name].take(rows).cast(columns.field(column.name).type)
+            if column.name in given
+            else pa.nulls(len(self._rows), columns.field(column.name).type)
+            for column in entry.columns
+        ]
+        path = layout.attributes(name, entry.digest, self._part)
+        write_part(self._storage, path, pa.table([pa.array(self._new.ids[self._rows]), *values], schema=columns))
+        counted = [
+            dataclasses.replace(column, count=column.count + len(array) - array.null_count)
+            for column, array in zip(entry.columns, values, strict=True)
+        ]
+        return dataclasses.replace(entry, columns=counted, parts=[*entry.parts, path])
+
+    def _index(self, draft: Manifest, entry: IndexEntry) -> IndexEntry:
+        """The index, with all images of its space in a copy where it would lack too many otherwise."""
+        space = draft.spaces[entry.space]
+        known = draft.parts_of(entry)
+        lacking = [path for path in space.parts if path not in known]
+        if not lacking or space.rows - entry.rows <= MOST_BESIDE:
+            return entry
+        index = read_index(self._reader, entry)
+        for path in lacking:
+            for _, vectors in self._reader.stream_part(path):
+                index.add(prepare(vectors, entry.metric))
+        parts = [*known, *lacking]
+        target = layout.index(entry.space, digest_of([entry.digest, parts]))
+        write_index(self._storage, target, index)
+        return dataclasses.replace(entry, path=target, rows=int(index.ntotal), parts=parts)
+
+
+def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:
+    changed = LabelChanges(storage, draft)
+    for part, ids in _by_part(storage, draft, sorted(labels)):
+        changed.take(part, ids, pa.chunked_array([pa.array([labels[one] for one in ids.tolist()], pa.string())]))
+    return changed.applied(draft)
+
+
+def _with_values(storage: Storage, draft: Manifest, values: Mapping[int, Mapping[str, Any]]) -> Manifest:
+    """The draft with other values of attributes of some images, by id."""
+    found = dict(draft.attributes)
+    for part, ids in _by_part(storage, draft, sorted(values)):
+        number = layout.part_number(draft.images[part])
+        for name, entry in found.items():
+            names = {column.name for column in entry.columns}
+            here = {one: said for one in ids.tolist() if (said := {k: v for k, v in values[one].items() if k in names})}
+            if here:
+                found[name] = _revised(storage, draft, entry, name, number, part, here)
+    return dataclasses.replace(draft, attributes=found)
+
+
+def _revised(
+    storage: Storage,
+    draft: Manifest,
+    entry: AttributesEntry,
+    name: str,
+    number: int,
+    part: int,
+    said: Mapping[int, Mapping[str, Any]],
+) -> AttributesEntry:
+    columns = schema.attributes((column.name, column.type) for column in entry.columns)
+    before = next((path for path in entry.parts if layout.part_number(path) == number), None)
+    if before is None:
+        ids = read_part(storage, draft.images[part], ["id"]).column("id")
+        nothing = [pa.nulls(len(ids), columns.field(column.name).type) for column in entry.columns]
+        table = pa.table([ids, *nothing], schema=columns)
+    else:
+        table = read_part(storage, before)
+    places = {one: row for row, one in enumerate(table.column("id").to_pylist())}
+    after, counts = table, []
+    for column in entry.columns:
+        values = table.column(column.name).to_pylist()
+        for one, given in said.items():
+            if column.name in given and one in places:
+                values[places[one]] = given[column.name]
+        array = pa.array(values, columns.field(column.name).type)
+        gained = table.column(column.name).null_count - array.null_count
+        counts.append(dataclasses.replace(column, count=column.count + gained))
+        after = after.set_column(after.column_names.index(column.name), columns.field(column.name), array)
+    stem = before or layout.attributes(name, entry.digest, number)
+    path = layout.revised(stem, digest_of([stem, {str(one): repr(given) for one, given in said.items()}]))
+    write_part(storage, path, after)
+    kept = [one for one in entry.parts if one != before]
+    parts = sorted([*kept, path], key=layout.part_number)
+    return dataclasses.replace(entry, columns=counts, parts=parts)
+
+
+def _by_part(storage: Storage, draft: Manifest, ids: Sequence[int]) -> list[tuple[int, Int64]]:
+    """Some ids, ascending, by the place of the images part that has them."""
+    wanted = np.array(ids, np.int64)
+    found = []
+    for part, path in enumerate(draft.images):
+        here = read_part(storage, path, ["id"]).column("id").to_numpy()
+        some = wanted[np.isin(wanted, here)]
+        if len(some):
+            found.append((part, some))
+    return found
+
+
+def _table(columns: Sequence[Any], of: pa.Schema, metadata: Mapping[bytes, bytes]) -> pa.Table:
+    """A table of the first columns of a schema; the others are null."""
+    arrays = [pa.array(column, type=of_field.type) for column, of_field in zip(columns, of, strict=False)]
+    arrays += [pa.nulls(len(arrays[0]), of_field.type) for of_field in list(of)[len(columns) :]]
+    return pa.table(arrays, schema=of.with_metadata(dict(metadata)))

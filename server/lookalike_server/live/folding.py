@@ -1,0 +1,124 @@
+"""Folding in the background: the changes so far become the next generation, which is loaded as any other is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import CollectionLockedError, DeviceError, IndexerError
+from lookalike_indexer.upkeep.fold import fold
+from lookalike_server.common.limits import Limits
+from lookalike_server.generation.current import Current
+from lookalike_server.live.captured import changes_of
+from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.snapshot import LiveSnapshot
+
+log = logging.getLogger(__name__)
+
+# How often the rules are looked at, and how long a fold that failed is left alone.
+_LOOK_S = 1.0
+_AGAIN_S = 30.0
+
+
+class Folded(NamedTuple):
+    """A generation, and the last change that is in it."""
+
+    generation: int
+    sequence: int
+
+
+class Folding:
+    """Folds the changes to one collection when there are many, when they are old, and when asked to.
+
+    `load_newest` serves the newest generation, as Reloader does.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        current: Current,
+        live: LiveCollection,
+        limits: Limits,
+        load_newest: Callable[[], Awaitable[int]],
+    ) -> None:
+        self._storage = Storage(root)
+        self._current, self._live, self._limits, self._load_newest = current, live, limits, load_newest
+        self._lock = asyncio.Lock()
+        # When the oldest change that waits was first seen, in the time of `time.monotonic`; None where none waits.
+        self._since: float | None = None
+        # In seconds since 1970; 0 when nothing was folded by this server.
+        self.last_fold = 0.0
+        # Why the last attempt failed; "" when it did not.
+        self.problem = ""
+
+    async def watch(self) -> None:
+        """Fold by the rules until cancelled, where this server takes changes."""
+        if not self._live.writable:
+            return
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if not self._is_due():
+                continue
+            try:
+                await self.fold()
+            except Exception as error:
+                log.error(
+                    "the changes could not become a generation: %s", error, exc_info=not isinstance(error, IndexerError)
+                )
+                await asyncio.sleep(_AGAIN_S)
+
+    async def fold(self) -> Folded:
+        """Make a generation of the changes so far, and serve it. DeviceError: another process writes to the collection.
+
+        One fold runs at a time. Its caller's leaving does not end it.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._fold()))
+
+    async def _fold(self) -> Folded:
+        async with self._lock:
+            with self._current.lease() as snapshot:
+                if not isinstance(snapshot, LiveSnapshot):
+                    return Folded(snapshot.generation, snapshot.sequence)
+                began = time.monotonic()
+                try:
+                    await asyncio.to_thread(self._made, snapshot)
+                except Exception as error:
+                    self.problem = str(error)
+                    raise
+            self.problem, self._since, self.last_fold = "", None, time.time()
+            generation = await self._load_newest()
+            log.info(
+                "changes up to %d became generation %d in %.1f s",
+                snapshot.sequence, generation, time.monotonic() - began,
+            )  # fmt: skip
+            return Folded(generation, snapshot.sequence)
+
+    def _made(self, view: LiveSnapshot) -> None:
+        """Publish the generation. Takes time: not for the event loop."""
+        try:
+            with writing(self._storage, sweep=False):
+                manifest = generations.require_latest(self._storage)
+                if manifest.generation != view.generation:
+                    raise DeviceError(
+                        f"Generation {manifest.generation} was published meanwhile and is not served yet; ask later."
+                    )
+                fold(self._storage, manifest, changes_of(view))
+        except CollectionLockedError as error:
+            raise DeviceError(f"The changes cannot become a generation now: {error}") from error
+
+    def _is_due(self) -> bool:
+        snapshot = self._current.newest
+        if not isinstance(snapshot, LiveSnapshot):
+            self._since = None
+            return False
+        if self._since is None:
+            self._since = time.monotonic()
+        limits, rows = self._limits, snapshot.added_ever + snapshot.gone
+        old = time.monotonic() - self._since > limits.fold_ms / 1000
+        return old or rows >= limits.fold_rows or snapshot.nbytes >= limits.fold_bytes

@@ -1,0 +1,167 @@
+"""Changes become a generation, while the server answers."""
+
+from __future__ import annotations
+
+import asyncio
+import random as chances
+
+import grpc
+import numpy as np
+import pytest
+from tests.server.live.model import compare, run
+from tests.server.live.test_model import model_of
+from tests.server.live.test_update import by_keys, delete, listed, nearest, random, upsert
+
+from lookalike import wire
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.upkeep import fold as fold_module
+from lookalike_server.common.limits import Limits
+
+FOLD = update_pb2.FoldRequest()
+
+
+async def all_of(served, keys):
+    """What is known of some images, and their clusters."""
+    fields = ["label", "price", "format"]
+    page = await served.collection.GetImages(
+        collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=keys), fields=fields)
+    )
+    vectors = await served.search.GetVectors(search_pb2.GetVectorsRequest(query=by_keys(*keys)))
+    memberships = await served.cluster.GetMembership(
+        cluster_pb2.GetMembershipRequest(query=by_keys(*keys), members=100)
+    )
+    images = page.images
+    # What served it differs.
+    return (
+        wire.decode(images.ids).tolist(),
+        list(images.keys),
+        list(images.labels),
+        [one.SerializeToString() for one in images.attributes],
+        wire.decode(vectors.vectors).tolist(),
+        [one.SerializeToString() for one in memberships.memberships],
+    )
+
+
+@pytest.mark.parametrize("index", ["Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8"])
+@pytest.mark.parametrize("grown", [False, True])
+async def test_a_fold_changes_nothing_that_callers_see(make_toy, attach, serve, index, grown, monkeypatch) -> None:
+    """`grown`: the index takes the new images, which are compared beside it otherwise."""
+    monkeypatch.setattr(fold_module, "MOST_BESIDE", 0 if grown else 1000)
+    toy = make_toy(random(300), index=index, clusters=3)
+    attach(toy, price=list(range(300)))
+    price = filter_pb2.AttributeValues(name="price", type="int64", numbers=wire.encode(np.array([7000, -1, 3])))
+    async with serve(toy, writable=True) as served:
+        keys = ["a", "b", toy.key(9)]
+        await served.update.Upsert(upsert(keys, random(3, seed=5), labels=["x", "", "y"], attributes=[price]))
+        await served.update.Upsert(upsert(["dead"], random(1, seed=6)))
+        await served.update.Delete(delete("dead", toy.key(5), toy.key(7)))
+        one = filter_pb2.AttributeValues(name="price", type="int64", numbers=wire.encode(np.array([-5])))
+        await served.update.Set(update_pb2.SetRequest(keys=["b", toy.key(11)], label="set", attributes=[one]))
+        some = [*keys, toy.key(11), toy.key(13)]
+        before = await listed(served), await all_of(served, some)
+        filtered = await listed(served, filter=filter_pb2.Filter(text="price < 0"))
+        done = await served.update.Fold(FOLD)
+        assert (done.generation, done.sequence) == (3, 4)
+        assert (await listed(served), await all_of(served, some)) == before
+        assert await listed(served, filter=filter_pb2.Filter(text="price < 0")) == filtered == [toy.key(11), "b"]
+        assert await nearest(served, random(3, seed=5)[2], 1) == [toy.key(9)]
+        assert len(await nearest(served, random(1)[0], 400)) == 300
+        info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+        assert (info.generation, info.sequence, info.live_rows, info.deleted_rows) == (3, 4, 0, 0)
+        assert info.last_fold_us > 0
+        # Without a change there is nothing to fold.
+        assert (await served.update.Fold(FOLD)).generation == 3
+        # And again.
+        done = await served.update.Upsert(upsert(["c", "a"], random(2, seed=9)))
+        assert wire.decode(done.ids).tolist() == [before[1][0][2] + 2, before[1][0][2] + 3]
+        await served.update.Delete(delete(toy.key(13)))
+        after = await listed(served)
+        assert (await served.update.Fold(FOLD)).generation == 4
+        assert await listed(served) == after
+        assert await nearest(served, random(2, seed=9)[1], 1) == ["a"]
+    async with serve(toy) as served:
+        assert await listed(served) == after
+    reader = CollectionReader.open(str(toy.root))
+    assert sorted(reader.images(["key"]).column("key").to_pylist()) == sorted(after)
+    entry = reader.manifest.indexes["tiny/main"]
+    assert entry.rows == (303 + 2 if grown else 300)
+
+
+async def test_changes_go_on_during_folds_and_no_call_fails(make_toy, serve) -> None:
+    toy = make_toy(random(120), index="IVF16,Flat", clusters=3)
+    model = model_of(toy, seed=3)
+    async with serve(toy, writable=True) as served:
+        await served.update.Delete(delete(toy.key(int(toy.ids[-1]) + 2)))
+        ended = asyncio.Event()
+
+        async def fold() -> int:
+            folds = 0
+            while not ended.is_set():
+                await served.update.Fold(FOLD)
+                folds += 1
+                await asyncio.sleep(0.02)
+            return folds
+
+        folding = asyncio.create_task(fold())
+        try:
+            await run(served, model, 60)
+        finally:
+            ended.set()
+        assert await folding >= 3
+        await served.update.Fold(FOLD)
+        assert sorted(await listed(served)) == sorted(model.vectors)
+    async with serve(toy) as served:
+        for turn in range(4):
+            await compare(served, model, turn, random(1, seed=turn)[0])
+
+
+async def test_many_changes_are_folded_by_themselves(make_toy, serve) -> None:
+    toy = make_toy(random(30))
+    limits = Limits(fold_rows=5)
+    async with serve(toy, writable=True, limits=limits) as served:
+        await served.update.Upsert(upsert([f"k{number}" for number in range(6)], random(6)))
+        async with asyncio.timeout(60):
+            while generations.require_latest(toy.storage).generation == 1:
+                await asyncio.sleep(0.05)
+            while (await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())).live_rows:
+                await asyncio.sleep(0.05)
+        assert len(await listed(served)) == 37
+
+
+async def test_a_fold_waits_for_no_other_writer_and_replicas_follow(make_toy, serve, refused) -> None:
+    toy = make_toy(random(30))
+    async with serve(toy, writable=True) as served, serve(toy) as reader:
+        await served.update.Upsert(upsert(["a"], random(1)))
+        with writing(toy.storage), pytest.raises(grpc.aio.AioRpcError, match="cannot become a generation") as error:
+            await served.update.Fold(FOLD)
+        assert refused(error.value).code is grpc.StatusCode.UNAVAILABLE
+        done = await served.update.Fold(FOLD)
+        later = await served.update.Upsert(upsert(["b"], random(1, seed=3)))
+        found = await nearest(reader, random(1, seed=3)[0], 1, after_sequence=later.sequence)
+        assert found == ["b"]
+        async with asyncio.timeout(60):
+            while (await reader.server.GetServerInfo(server_pb2.GetServerInfoRequest())).generation != done.generation:
+                await asyncio.sleep(0.05)
+        assert await listed(reader) == await listed(served)
+        with pytest.raises(grpc.aio.AioRpcError, match="serve --writable"):
+            await reader.update.Fold(FOLD)
+
+
+async def test_another_generation_beside_changes_keeps_them(make_toy, attach, serve) -> None:
+    """What another command publishes meanwhile is served with the changes that wait."""
+    toy = make_toy(random(30))
+    chance = chances.Random(1)
+    async with serve(toy, writable=True) as served:
+        await served.update.Upsert(upsert(["a"], random(1, seed=3), labels=["x"]))
+        await served.update.Delete(delete(toy.key(5)))
+        await asyncio.to_thread(lambda: attach(toy, price=[chance.randrange(9) for _ in range(30)]))
+        async with asyncio.timeout(60):
+            while (await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())).generation != 2:
+                await asyncio.sleep(0.05)
+        assert await nearest(served, random(1, seed=3)[0], 1) == ["a"]
+        assert toy.key(5) not in await listed(served)
+        assert (await served.update.Fold(FOLD)).generation == 3
+        assert await listed(served, label="x") == ["a"]
