@@ -127,10 +127,17 @@ def records(path: Path, start: int, expected: int) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class Held:
-    """What a log holds: its `last` sequence, 0 for none, and how many bytes behind it are damaged or torn."""
+    """What a log holds: its `last` sequence, 0 for none, and how many `records` there are.
+
+    `damaged_bytes` behind it cannot be read, of the file `damaged` and those after it; "" where all can.
+    `unfinished_bytes` at its end are those of a record that was not written to its end, and never acknowledged.
+    """
 
     last: int
-    damaged_bytes: int
+    records: int = 0
+    damaged_bytes: int = 0
+    damaged: str = ""
+    unfinished_bytes: int = 0
 
 
 class OverruledError(Exception):
@@ -181,24 +188,53 @@ def replay(storage: Storage, after: int) -> Iterator[tuple[int, bytes]]:
 
 def examine(storage: Storage) -> Held:
     """Read the whole log, and tell what it holds."""
-    last, damaged = 0, 0
+    last, count, damaged, unfinished = 0, 0, 0, 0
+    first_damaged = ""
     expected: int | None = None
     for segment, limit in _limited(segments(storage)):
-        size = storage.size(segment.name.path)
+        path = segment.name.path
+        size = storage.size(path)
         if expected is not None and segment.first > expected:
-            damaged += size
+            damaged, first_damaged = damaged + size, first_damaged or path
             continue
         expected, end = segment.first, segment.start
-        for record in records(storage.local(segment.name.path), segment.start, segment.first):
+        for record in records(storage.local(path), segment.start, segment.first):
             if limit is not None and record.sequence >= limit:
                 # What is overruled is no damage.
                 end = size
                 break
-            last, end, expected = record.sequence, record.end, record.sequence + 1
+            last, end, expected, count = record.sequence, record.end, record.sequence + 1, count + 1
         last = max(last, segment.first - 1)
-        if limit is None or limit > expected:
-            damaged += size - end
-    return Held(last, damaged)
+        if end < size and (limit is None or limit > expected):
+            if limit is None and _is_unfinished(storage.local(path), end, size):
+                unfinished += size - end
+            else:
+                damaged, first_damaged = damaged + size - end, first_damaged or path
+    return Held(last, count, damaged, first_damaged, unfinished)
+
+
+def _is_unfinished(path: Path, end: int, size: int) -> bool:
+    """Whether what is behind an offset is the beginning of one record."""
+    with path.open("rb") as file:
+        file.seek(end)
+        head = file.read(FRAME.size)
+    if len(head) < FRAME.size:
+        return True
+    length: int = FRAME.unpack(head)[0]
+    return end + FRAME.size + length > size
+
+
+def removable(storage: Storage, folded_through: int) -> list[str]:
+    """The segments all of whose records are part of every generation that is kept, the oldest first.
+
+    `folded_through` is the least of those of the kept generations.
+    """
+    there = segments(storage)
+    return [
+        one.name.path
+        for place, one in enumerate(there)
+        if any(later.first <= folded_through + 1 for later in there[place + 1 :])
+    ]
 
 
 def _limited(there: list[Segment]) -> Iterator[tuple[Segment, int | None]]:

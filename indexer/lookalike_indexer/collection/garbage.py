@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection import encoding, generations, layout
+from lookalike_indexer.collection import changelog, encoding, generations, layout
 from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.hold import claimed
 from lookalike_indexer.collection.lock import LOCK, OWNER
@@ -43,6 +43,7 @@ _OWN = [
         rf"source/{_PART}",
         r"tombstones/[0-9a-f]{32}\.parquet",
         r"lists/[0-9a-f]{32}\.json",
+        r"live/\d{6,}-\d{4,}\.wal",
     )
 ]
 _MANIFEST = re.compile(r"generations/\d{6,}\.json")
@@ -110,6 +111,7 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
     named: set[str] = set()
     for number in [*in_use, *in_doubt, *kept]:
         named |= _needed(storage, number)
+    named |= _log(storage, [*in_use, *in_doubt, *kept])
     unnamed, foreign = _unnamed(storage, named)
     for path in unnamed:
         size += storage.size(path)
@@ -148,6 +150,15 @@ def _needed(storage: Storage, number: int) -> set[str]:
     beside = {layout.index_record(index.path) for index in manifest.indexes.values()}
     beside |= {layout.choice(index.space, index.choice) for index in manifest.indexes.values() if index.choice}
     return {*manifest.files, *beside, *encoding.encode(manifest).lists}
+
+
+def _log(storage: Storage, numbers: list[int]) -> set[str]:
+    """The files of the log of changes that are needed: those with a change that a kept generation lacks."""
+    files = {f"{changelog.FOLDER}/{name}" for name in storage.list(changelog.FOLDER)}
+    if not files:
+        return files
+    folded = min((generations.read(storage, number).folded_through for number in numbers), default=0)
+    return files.difference(changelog.removable(storage, folded))
 
 
 def _unnamed(storage: Storage, named: set[str]) -> tuple[list[str], list[str]]:

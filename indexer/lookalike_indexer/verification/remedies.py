@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lookalike_indexer.collection import changelog
 from lookalike_indexer.collection.commands import build_command, cluster_command, command, graph_command
 from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
 from lookalike_indexer.collection.storage import Storage
@@ -19,6 +20,11 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         return (
             "nothing else holds what it says: put it back from a copy, or index again into a new folder with: "
             + command("index", manifest.source.uri, "--collection", "NEW_FOLDER")
+        )
+    if folder == changelog.FOLDER:
+        return (
+            "put it back from a copy; or go on with the changes before the damage, as `lookalike serve --writable` "
+            "does, and make the others again"
         )
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"

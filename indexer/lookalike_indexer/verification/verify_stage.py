@@ -7,6 +7,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.verification.changes import check_changes
 from lookalike_indexer.verification.clusterings import check_clusterings
 from lookalike_indexer.verification.embeddings import check_embeddings
 from lookalike_indexer.verification.examination import Examination, VerifySettings
@@ -33,6 +34,6 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     # Rows as the files have them: those of deleted images must be right as well, as long as they are there.
     reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
-    for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings):
+    for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings, check_changes):
         check(examination)
     return Report(reader.manifest.generation, examination.checks, examination.damages)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 # For so long a call waits for a change that it asks for, and looks so often.
 _REACHED_S = 0.5
 _REACHED_LOOK_S = 0.01
+# So many states of a collection are kept whose pages are being read.
+_KEPT = 32
 
 
 class Current:
@@ -62,9 +65,20 @@ class Current:
                 )
             await asyncio.sleep(_REACHED_LOOK_S)
 
+    def keep(self, view: Snapshot) -> None:
+        """Keep a snapshot that was leased for further leases by its sequence; the last few are kept."""
+        held = self._held
+        if held is not None and view.base is held.snapshot:
+            held.kept[view.sequence] = view
+            held.kept.move_to_end(view.sequence)
+            if len(held.kept) > _KEPT:
+                held.kept.popitem(last=False)
+
     @contextmanager
-    def lease(self) -> Iterator[Snapshot]:
+    def lease(self, sequence: int | None = None) -> Iterator[Snapshot]:
         """The newest snapshot, which stays open as long as the block runs, whatever is swapped in meanwhile.
+
+        With `sequence`, the one with the changes up to that, if it is kept.
 
         DeviceError: there is none.
         """
@@ -72,7 +86,7 @@ class Current:
         call = record.current()
         held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
         try:
-            yield held.view
+            yield held.view if sequence is None else held.kept.get(sequence, held.view)
         finally:
             del held.leases[number]
             if held in self._retired:
@@ -142,10 +156,11 @@ class Current:
 
 @dataclass(eq=False)
 class _Held:
-    """A generation, the changes to it that are served, and its leases by number, the oldest first."""
+    """A generation, the changes to it that are served, earlier ones by sequence, and its leases by number."""
 
     snapshot: Snapshot
     view: Snapshot
+    kept: OrderedDict[int, Snapshot] = field(default_factory=OrderedDict)
     leases: dict[int, _Lease] = field(default_factory=dict)
 
 

@@ -113,6 +113,8 @@ class LiveCollection:
             # What has come since is little.
             await asyncio.to_thread(_follow, state, tail)
             self._state, self._tail = state, tail
+            if self._committer is not None:
+                self._committer.end_segment()
             yield state.view()
         finally:
             self._lock.release()

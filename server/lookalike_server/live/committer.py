@@ -93,6 +93,10 @@ class Committer:
             self._changed.notify()
         return await waiting.answer
 
+    def end_segment(self) -> None:
+        """Begin another segment of the log with the next change. For whoever holds the lock."""
+        self._writer.end_segment()
+
     def close(self) -> None:
         """End the thread after what has arrived, and give up the log. Waits: not for the event loop."""
         with self._changed:

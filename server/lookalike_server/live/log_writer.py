@@ -93,6 +93,11 @@ class LogWriter:
         self._size += len(data)
         self.sequence += len(payloads)
 
+    def end_segment(self) -> None:
+        """Begin another segment with the next change, so that this one can be removed when it is not needed."""
+        if self._size:
+            self._size = _SEGMENT_BYTES + 1
+
     def close(self) -> None:
         """Give the log up to the next writer."""
         self._give_up()

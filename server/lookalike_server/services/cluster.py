@@ -27,7 +27,7 @@ from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.resolved import Queries, row_errors, with_directions
 from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import RequestedColumns, fitting
-from lookalike_server.services.pagination import Pager
+from lookalike_server.services.pagination import Pager, sequence_of
 from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, served
 from lookalike_server.services.request_checks import check_names, check_reply
 
@@ -116,7 +116,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     ) -> Any:
         """The bytes of a ListMembersResponse."""
         watch = Stopwatch()
-        with self._current.lease() as snapshot:
+        with self._current.lease(sequence_of(request.page_token)) as snapshot:
             clustering = snapshot.clustering(request.clustering)
             if not 0 <= request.cluster < clustering.entry.k:
                 raise ArgumentError(
@@ -131,8 +131,10 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
                 rows = await self._workers.run(lambda: there.rows_of(request.cluster))
                 named += f"/{shown.matches.meaning}"
             total = len(rows)
-            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}")
+            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
+            if page.stop < page.total:
+                self._current.keep(snapshot)
 
             def found() -> bytes:
                 members = clustering.at(rows[page.start : page.stop])

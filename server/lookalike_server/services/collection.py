@@ -22,7 +22,7 @@ from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import RequestedColumns, fitting
-from lookalike_server.services.pagination import Pager
+from lookalike_server.services.pagination import Pager, sequence_of
 from lookalike_server.services.replies import Stopwatch, served
 
 
@@ -82,7 +82,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> Any:
         """The bytes of a ListImagesResponse."""
         watch = Stopwatch()
-        with self._current.lease() as snapshot:
+        with self._current.lease(sequence_of(request.page_token)) as snapshot:
             columns = snapshot.columns
             asked = RequestedColumns.of(snapshot, request.fields, self._limits)
             listed: Int64 | RowsWithLabel | None = columns.listed
@@ -98,8 +98,10 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
                 )
                 named += f"/{matches.meaning}"
             total = len(columns) if listed is None else len(listed)
-            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}")
+            pager = Pager(snapshot.generation, f"{snapshot.name}/{named}", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, total, self._limits)
+            if page.stop < page.total:
+                self._current.keep(snapshot)
 
             def found() -> bytes:
                 places = spread(page.start, page.stop, total) if spreads else np.arange(page.start, page.stop)
@@ -122,10 +124,12 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     ) -> Any:
         """The bytes of a ListLabelsResponse."""
         watch = Stopwatch()
-        with self._current.lease() as snapshot:
+        with self._current.lease(sequence_of(request.page_token)) as snapshot:
             columns = snapshot.columns
-            pager = Pager(snapshot.generation, f"{snapshot.name}/labels")
+            pager = Pager(snapshot.generation, f"{snapshot.name}/labels", snapshot.sequence)
             page = pager.page(request.page_token, request.page_size, columns.label_count, self._limits)
+            if page.stop < page.total:
+                self._current.keep(snapshot)
 
             def found() -> bytes:
                 labels, counts = columns.labels_by_name(page.start, page.stop)

@@ -12,7 +12,16 @@ from lookalike_indexer.errors import MismatchError
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 
-_TOKEN = struct.Struct("<qq8s")
+_TOKEN = struct.Struct("<qqq8s")
+
+
+def sequence_of(token: str) -> int | None:
+    """The number of the last change that the pages of a token have; None where it says nothing."""
+    try:
+        sequence: int = _TOKEN.unpack(base64.b64decode(token, altchars=b"-_", validate=True))[1]
+    except (binascii.Error, struct.error, ValueError):
+        return None
+    return sequence
 
 
 @dataclass(frozen=True)
@@ -26,10 +35,14 @@ class Page:
 
 @dataclass(frozen=True)
 class Pager:
-    """Pages of one listing: `request` names what is listed, without size and token."""
+    """Pages of one listing: `request` names what is listed, without size and token.
+
+    They are of a generation with the changes up to a sequence, as long as a server keeps that: see Current.keep.
+    """
 
     generation: int
     request: str
+    sequence: int = 0
 
     def page(self, token: str, size: int, total: int, limits: Limits) -> Page:
         """The page that a request asks for.
@@ -49,17 +62,24 @@ class Pager:
         """The token of the page after this one; "" after the last."""
         if page.stop >= page.total:
             return ""
-        return base64.urlsafe_b64encode(_TOKEN.pack(self.generation, page.stop, self._digest())).decode()
+        return base64.urlsafe_b64encode(_TOKEN.pack(self.generation, self.sequence, page.stop, self._digest())).decode()
 
     def _position(self, token: str) -> int:
         try:
-            generation, position, digest = _TOKEN.unpack(base64.b64decode(token, altchars=b"-_", validate=True))
+            generation, sequence, position, digest = _TOKEN.unpack(
+                base64.b64decode(token, altchars=b"-_", validate=True)
+            )
         except (binascii.Error, struct.error, ValueError) as error:
             raise ArgumentError("page_token", "The page token is not one that this server gave.") from error
         if generation != self.generation:
             raise MismatchError(
                 f"The page token is of generation {generation} and generation {self.generation} is served now; "
                 "begin again without a token."
+            )
+        if sequence != self.sequence:
+            raise MismatchError(
+                "The collection has changed since the page token was made, and the server does not keep its state of "
+                "then; begin again without a token."
             )
         if digest != self._digest():
             raise ArgumentError("page_token", "The page token was made for another request; begin without one.")

@@ -39,7 +39,7 @@ def test_records_come_back_over_segments_and_epochs(tmp_path):
     assert held(tmp_path) == list(enumerate(wanted, 1))
     assert held(tmp_path, after=12) == list(enumerate(wanted, 1))[12:]
     assert held(tmp_path, after=11) == list(enumerate(wanted, 1))[11:]
-    assert changelog.examine(Storage(tmp_path)) == changelog.Held(30, 0)
+    assert changelog.examine(Storage(tmp_path)) == changelog.Held(30, 30)
 
 
 def test_a_later_segment_overrules_records_that_were_never_acknowledged(tmp_path):
@@ -47,7 +47,7 @@ def test_a_later_segment_overrules_records_that_were_never_acknowledged(tmp_path
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     segment(tmp_path, Name(2, 1), 2, [b"B", b"C", b"D"])
     assert held(tmp_path) == [(1, b"a"), (2, b"B"), (3, b"C"), (4, b"D")]
-    assert changelog.examine(Storage(tmp_path)) == changelog.Held(4, 0)
+    assert changelog.examine(Storage(tmp_path)) == changelog.Held(4, 4)
 
 
 def test_what_is_behind_a_gap_is_not_held(tmp_path):
@@ -55,7 +55,27 @@ def test_what_is_behind_a_gap_is_not_held(tmp_path):
     segment(tmp_path, Name(1, 2), 3, [b"c"])
     assert held(tmp_path) == [(1, b"a")]
     assert held(tmp_path, after=2) == [(3, b"c")]
-    assert changelog.examine(Storage(tmp_path)).damaged_bytes > 0
+    found = changelog.examine(Storage(tmp_path))
+    assert (found.last, found.records, found.damaged) == (1, 1, Name(1, 2).path)
+    assert found.damaged_bytes > 0
+
+
+def test_a_segment_is_kept_as_long_as_a_generation_lacks_one_of_its_changes(tmp_path):
+    storage = Storage(tmp_path)
+    names = [Name(1, 1), Name(1, 2), Name(2, 1)]
+    segment(tmp_path, names[0], 1, [b"a", b"b"])
+    segment(tmp_path, names[1], 3, [b"c"])
+    segment(tmp_path, names[2], 4, [])
+    paths = [name.path for name in names]
+    for folded, removable in ((0, 0), (1, 0), (2, 1), (3, 2), (9, 2)):
+        assert changelog.removable(storage, folded) == paths[:removable]
+
+
+def test_a_record_that_was_not_finished_is_no_damage(tmp_path):
+    path = segment(tmp_path, Name(1, 1), 1, [b"a" * 50])
+    with path.open("ab") as file:
+        file.write(changelog.frame(2, b"b" * 50)[:40])
+    assert changelog.examine(Storage(tmp_path)) == changelog.Held(1, 1, unfinished_bytes=40)
 
 
 @pytest.mark.parametrize("kind", ["torn", "flipped", "zeroed", "doubled"])

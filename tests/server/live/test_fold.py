@@ -14,10 +14,14 @@ from tests.server.live.test_update import by_keys, delete, listed, nearest, rand
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
-from lookalike_indexer.collection import generations
+from lookalike_indexer.collection import changelog, generations
+from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep import fold as fold_module
+from lookalike_indexer.verification.examination import VerifySettings
+from lookalike_indexer.verification.verify_stage import run_verify
 from lookalike_server.common.limits import Limits
 
 FOLD = update_pb2.FoldRequest()
@@ -165,3 +169,43 @@ async def test_another_generation_beside_changes_keeps_them(make_toy, attach, se
         assert toy.key(5) not in await listed(served)
         assert (await served.update.Fold(FOLD)).generation == 3
         assert await listed(served, label="x") == ["a"]
+
+
+def reader_files(toy) -> set[str]:
+    """The files of the newest generation."""
+    return set(generations.require_latest(toy.storage).files)
+
+
+async def test_gc_and_verify_know_the_log(make_toy, serve) -> None:
+    toy = make_toy(random(60), clusters=3)
+    # The toy's own files are not all as a real run writes them.
+    first = reader_files(toy)
+    async with serve(toy, writable=True) as served:
+        for turn in range(3):
+            await served.update.Upsert(upsert([f"k{turn}", "same"], random(2, seed=turn)))
+            await served.update.Delete(delete(toy.key(int(toy.ids[turn]))))
+            await served.update.Fold(FOLD)
+        await served.update.Upsert(upsert(["later"], random(1, seed=7)))
+        before = await listed(served)
+    log = [name.path for name in changelog.names(toy.storage)]
+    assert len(log) == 4
+    with writing(toy.storage):
+        kept = collect(toy.storage, 4)
+        assert not [path for path in kept.files if path in log]
+        assert not [path for path in kept.foreign if path.startswith("live/")]
+        removed = collect(toy.storage, 1)
+    assert [path for path in removed.files if path in log] == sorted(log[:3], reverse=True)
+    report = run_verify(toy.storage, VerifySettings(deep=True), Silent())
+    about_changes = [check for check in report.checks if check.name == "changes"]
+    assert [(check.looked, check.unit) for check in about_changes] == [(1, "records")]
+    written = {path for path in reader_files(toy) if path not in first}
+    assert written
+    assert not [damage for damage in report.damages if damage.path in written]
+    async with serve(toy, writable=True) as served:
+        assert await listed(served) == before
+    path = toy.storage.local(log[3])
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    report = run_verify(toy.storage, VerifySettings(), Silent())
+    assert [damage.path for damage in report.damages if damage.path.startswith("live/")] == [log[3]]

@@ -47,13 +47,13 @@ async def nearest(served: Any, vector: Any, k: int = 3, **more: Any) -> list[str
     return list(reply.neighbors.keys)
 
 
-async def listed(served: Any, **more: Any) -> list[str]:
+async def listed(served: Any, page_size: int = 1000, **more: Any) -> list[str]:
     """The keys of all images."""
     keys: list[str] = []
     token = ""
     while True:
         page = await served.collection.ListImages(
-            collection_pb2.ListImagesRequest(page_size=100, page_token=token, **more)
+            collection_pb2.ListImagesRequest(page_size=page_size, page_token=token, **more)
         )
         keys += page.images.keys
         token = page.next_page_token
@@ -318,3 +318,27 @@ async def test_changes_survive_a_restart(make_toy, serve) -> None:
             assert (again.images.ids, again.images.labels) == (images.images.ids, ["z"])
             assert again.served.sequence == 3
             assert await nearest(served, random(3, seed=8)[2], 1) == [toy.key(7)]
+
+
+async def test_pages_that_were_begun_are_read_to_their_end(make_toy, serve) -> None:
+    """They are those of the moment at which the first one was read, whatever changes meanwhile."""
+    toy = make_toy(random(50), clusters=2)
+    async with serve(toy, writable=True) as served:
+        await served.update.Upsert(upsert(["a", "b"], random(2)))
+        for spread in (collection_pb2.IMAGE_ORDER_ID, collection_pb2.IMAGE_ORDER_SPREAD):
+            before = await listed(served, order=spread)
+            keys: list[str] = []
+            token = ""
+            turn = 0
+            while True:
+                request = collection_pb2.ListImagesRequest(page_size=7, page_token=token, order=spread)
+                page = await served.collection.ListImages(request)
+                keys += page.images.keys
+                token = page.next_page_token
+                if not token:
+                    break
+                turn += 1
+                await served.update.Delete(delete(before[turn], before[-turn]))
+                await served.update.Upsert(upsert([f"{spread}/{turn}"], random(1)))
+            assert keys == before
+        assert await listed(served, page_size=9) != before
