@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.duplicates import duplicates
@@ -20,12 +20,12 @@ from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View
 
 PER_CLASS, EVERY = 60, 6
-KINDS = ("copy", "reencoded", "resized", "cropped", "flipped")
+KINDS = ("copy", "reencoded", "resized", "cropped", "flipped", "watermarked")
 Pairs = set[tuple[int, int]]
 
 
 def make(photos: Path, target: Path) -> None:
-    """Write the first photographs of each class, and five variants of every sixth as STEM~KIND."""
+    """Write the first photographs of each class, and six variants of every sixth as STEM~KIND."""
     for folder in sorted(path for path in photos.iterdir() if path.is_dir()):
         out = target / folder.name
         out.mkdir(parents=True, exist_ok=True)
@@ -44,10 +44,20 @@ def _write_variants(path: Path, out: Path) -> None:
         "resized": picture.resize((width // 2, height // 2)),
         "cropped": picture.crop((left, top, width - left, height - top)),
         "flipped": ImageOps.mirror(picture),
+        "watermarked": _watermarked(picture),
     }
     for kind, variant in made.items():
         variant.save(out / f"{path.stem}~{kind}.jpg", quality=60 if kind == "reencoded" else 90)
     (out / f"{path.stem}~copy{path.suffix}").write_bytes(path.read_bytes())
+
+
+def _watermarked(picture: Image.Image) -> Image.Image:
+    """The picture with a half transparent line of text over its middle."""
+    width, height = picture.size
+    layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
+    text = ImageDraw.Draw(layer)
+    text.text((width / 2, height / 2), "SAMPLE", (255, 255, 255, 128), font_size=width / 5, anchor="mm")
+    return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
 
 
 def report(collection: str) -> None:

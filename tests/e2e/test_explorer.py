@@ -538,6 +538,73 @@ def test_mistakes_are_counted_by_class_and_each_leads_to_why(open_page):
     seen(page.get_by_alt_text(re.compile("Class activation")))
 
 
+def test_checks_show_duplicates_leaks_wrong_labels_and_poor_pictures(open_page):
+    page = open_page("login")
+    for name, tables in CHECKED.items():
+        page.route(f"**/api/experiments/{name}*", answering(tables))
+    page.goto("checks")
+    group = page.get_by_role("list", name="Group 1").locator(".tile")
+    expect(group).to_have_count(3)
+    expect(group.locator(".line")).to_have_text(["keep", "exact copy", "can go"])
+    seen(page.locator(".tile img").first)
+    page.get_by_role("link", name="Leaks").click()
+    expect(page.locator("h2")).to_have_text(["1: train and test"])
+    expect(page.locator(".tile .value").first).to_have_text("0.012")
+    page.get_by_role("link", name="Labels").click()
+    expect(page.locator(".tile .line")).to_have_text(["rather bus"])
+    page.get_by_role("link", name="Quality").click()
+    expect(page.locator("h2")).to_have_text(["odd aspect: 1 image"])
+    expect(page.get_by_text("longer side more than 3 times the shorter one")).to_be_visible()
+
+
+def test_a_check_that_nobody_prepared_names_the_command_and_leaves_the_others(open_page):
+    page = open_page("checks?show=quality")
+    expect(page.locator(".notice code")).to_contain_text("lookalike quality")
+    expect(page.locator(".tabs a")).to_have_count(4)
+
+
+def answering(tables: dict[str, list[dict[str, Any]]]) -> Callable[[Any], None]:
+    """Answer with these tables, as the server would for images that are so."""
+
+    def answer(route: Any) -> None:
+        served = {"generation": 3, "notes": []}
+        told = {"tables": tables, "settings": {"metric": "cosine"}, "figures": {}, "findings": ["So it is."]}
+        route.fulfill(json={**told, "served": served})
+
+    return answer
+
+
+CHECKED: dict[str, dict[str, list[dict[str, Any]]]] = {
+    "duplicates": {
+        "groups": [{"group": 1, "images": 3}],
+        "images": [
+            {"group": 1, "id": number, "key": f"{number}.jpg", "label": "cat", "width": 200, "height": 100,
+             "keep": number == 0, "exact": number == 1, "distance": 0.004 * number}
+            for number in range(3)
+        ],
+    },
+    "leaks": {
+        "leaks": [
+            {"rank": 1, "distance": 0.0123, "exact": False, "id": 0, "key": "0.jpg", "split": "train", "other_id": 1,
+             "other_key": "1.jpg", "other_split": "test"}
+        ]
+    },
+    "label_issues": {
+        "issues": [
+            {"rank": 1, "id": 2, "key": "2.jpg", "label": "cat", "suggested": "bus", "score": -0.8,
+             "label_probability": 0.1, "suggested_probability": 0.9}
+        ]
+    },
+    "quality": {
+        "flags": [
+            {"flag": "dark", "rule": "95% of the pixels are darker than 0.25", "images": 0, "share": 0},
+            {"flag": "odd_aspect", "rule": "longer side more than 3 times the shorter one", "images": 1, "share": 0.1},
+        ],
+        "images": [{"flag": "odd_aspect", "rank": 1, "id": 1, "key": "1.jpg", "label": "cat", "value": 4}],
+    },
+}  # fmt: skip
+
+
 VIEWS = {
     "start": "",
     "search": "search?id=0",
@@ -547,6 +614,10 @@ VIEWS = {
     "matrix": "clusters?show=matrix",
     "oddballs": "clusters?show=oddballs",
     "mistakes": "mistakes",
+    "duplicates": "checks",
+    "leaks": "checks?show=leaks",
+    "wrong labels": "checks?show=labels",
+    "quality": "checks?show=quality",
     "why": "image?id=1&why=1",
     "map": "map",
     "checkpoints": "map?name=evolution/training",

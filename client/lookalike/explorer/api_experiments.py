@@ -40,6 +40,33 @@ async def _mistakes(client: Client, request: Request, timeout: float) -> Experim
     )
 
 
+async def _duplicates(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.duplicates(
+        asked.text(request, "space", ""), limit=asked.integer(request, "limit", 60, 1, 500), timeout=timeout
+    )
+
+
+async def _leaks(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.leaks(
+        asked.text(request, "split", "label"),
+        space=asked.text(request, "space", ""),
+        limit=asked.integer(request, "limit", 60, 1, 500),
+        timeout=timeout,
+    )
+
+
+async def _label_issues(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.label_issues(
+        asked.text(request, "space", ""), limit=asked.integer(request, "limit", 60, 1, 500), timeout=timeout
+    )
+
+
+async def _quality(client: Client, request: Request, timeout: float) -> Experiment:
+    return await client.quality(
+        asked.text(request, "flag", ""), limit=asked.integer(request, "limit", 24, 1, 500), timeout=timeout
+    )
+
+
 async def _interpret(client: Client, request: Request, timeout: float) -> Experiment:
     samples = asked.integer(request, "samples", 5, 1, 20)
     return await client.interpret_clusters(asked.text(request, "clustering", ""), samples=samples, timeout=timeout)
@@ -58,6 +85,10 @@ _EXPERIMENTS: Final[Mapping[str, Ask]] = {
     "matrix": _matrix,
     "oddballs": _oddballs,
     "mistakes": _mistakes,
+    "duplicates": _duplicates,
+    "leaks": _leaks,
+    "label_issues": _label_issues,
+    "quality": _quality,
     "interpret": _interpret,
     "explain": _explain,
 }

@@ -27,7 +27,7 @@ from lookalike.explorer.settings import Bounds, Listen, Upstream
 from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
 
 STATIC: Final = Path(__file__).parent / "static"
-VIEWS: Final = ("/", "/search", "/image", "/clusters", "/mistakes", "/map", "/login")
+VIEWS: Final = ("/", "/search", "/image", "/clusters", "/mistakes", "/checks", "/map", "/login")
 
 
 def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None) -> Starlette:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lookalike_indexer.report import of_classes, of_images, of_spaces
+from lookalike_indexer.report import of_classes, of_images, of_sets, of_spaces
 from lookalike_indexer.report.chapter import Plan
 
 PLANS = (
@@ -89,5 +89,33 @@ PLANS = (
         "lookalike interpret",
         "Central, borderline and random images of each cluster, and a name for it.",
         of_classes.interpreted,
+    ),
+    Plan(
+        13,
+        "Near-duplicates",
+        "lookalike duplicates",
+        "Groups of images that are nearly the same, and the one of each group to keep.",
+        of_sets.near_duplicates,
+    ),
+    Plan(
+        14,
+        "Leaks between splits",
+        "lookalike leaks --split COLUMN",
+        "Images of one split, such as train, that have near-duplicates in another, such as test.",
+        of_sets.leaked,
+    ),
+    Plan(
+        15,
+        "Labels that are likely wrong",
+        "lookalike label-issues",
+        "Images whose neighbours and predictions speak for another label, and that label.",
+        of_sets.wrong_labels,
+    ),
+    Plan(
+        16,
+        "Poor pictures",
+        "lookalike quality",
+        "Images that are dark, bright, blurry, uniform, tiny or odd in aspect, by measures of their pixels.",
+        of_sets.poor_pictures,
     ),
 )

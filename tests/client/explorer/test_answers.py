@@ -150,6 +150,19 @@ def test_mistakes_are_asked_of_the_server(page, toy):
     assert told["settings"] == {"model": "toynet", "label": "dogs", "limit": "7"}
 
 
+@pytest.mark.parametrize(
+    ("name", "asked", "told"),
+    [
+        ("duplicates", {"space": "toy", "limit": 7}, {"space": "toy", "limit": "7"}),
+        ("leaks", {"split": "fold"}, {"split": "fold", "limit": "60"}),
+        ("label_issues", {"limit": 9}, {"limit": "9"}),
+        ("quality", {"flag": "blurry"}, {"flag": "blurry", "limit": "24"}),
+    ],
+)
+def test_the_checks_are_asked_of_the_server(page, name, asked, told):
+    assert page.get(f"/api/experiments/{name}", params=asked).json()["settings"] == told
+
+
 def test_an_unknown_experiment_is_missing(page):
     assert page.get("/api/experiments/magic").status_code == 404
 

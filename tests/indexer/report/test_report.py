@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,9 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Browser, Page
 
+from lookalike_indexer.cli.attach import attach
+from lookalike_indexer.cli.graph import graph
+from lookalike_indexer.cli.quality import quality
 from lookalike_indexer.cli.report import report
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.matrix import class_matrix
@@ -15,6 +19,7 @@ from lookalike_indexer.experiments.view import View
 from lookalike_indexer.report.chapter import Chapter, grid
 from lookalike_indexer.report.context import Context, Examples
 from lookalike_indexer.report.of_images import explained
+from lookalike_indexer.report.of_sets import leaked, near_duplicates, poor_pictures, wrong_labels
 from lookalike_indexer.report.of_spaces import number_of_clusters
 from lookalike_indexer.report.page import page
 from lookalike_indexer.report.plans import PLANS
@@ -48,7 +53,7 @@ def labelled_report(labelled: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_browser_shows_the_page_whole_and_asks_nobody(labelled_report: tuple[Path, str], browser: Browser):
     file, told = labelled_report
     # The labels are no classes of ImageNet, and there are no checkpoints.
-    assert re.findall(r"^Not made: (\d+)", told, flags=re.MULTILINE) == ["2", "8", "10"]
+    assert re.findall(r"^Not made: (\d+)", told, flags=re.MULTILINE) == ["2", "8", "10", "13", "14", "15", "16"]
     assert file.stat().st_size < 5_000_000
     tab, said, asked = opened(browser, file)
     assert said == []
@@ -144,3 +149,39 @@ def test_pictures_that_cannot_be_drawn_are_named_with_the_reason(weightless: str
     [attributions] = explained(context).left_out
     assert attributions.startswith("Not drawn, --cam and --gbp: There is no weights file ")
     assert attributions.endswith("gone.pth.") or "--weights" in attributions
+
+
+def test_the_state_of_a_set_has_its_chapters(labelled: str, tmp_path: Path):
+    copy = tmp_path / "small"
+    shutil.copytree(labelled, copy)
+    (tmp_path / "folds.csv").write_text(
+        "key,fold\n" + "".join(f"{label}/{number:02d}.png,{number % 2}\n" for number, label in enumerate("abc" * 6))
+    )
+    for command, arguments in (
+        (graph, ["-k", "5"]),
+        (quality, ["--workers", "1"]),
+        (attach, [str(tmp_path / "folds.csv"), "--key", "key", "--type", "fold=string"]),
+    ):
+        done = CliRunner().invoke(command, [str(copy), *arguments])
+        assert done.exit_code == 0, done.output
+    context = Context(View(CollectionReader.open(str(copy))), Examples())
+    for make, table in (
+        (near_duplicates, "groups"),
+        (leaked, "splits"),
+        (wrong_labels, "labels"),
+        (poor_pictures, "flags"),
+    ):
+        made = make(context)
+        assert table in made.tables
+        assert made.result.findings
+        listed = {"groups": "groups", "splits": "leaks", "labels": "issues", "flags": "images"}[table]
+        assert len(made.pictures) == (made.result.tables[listed].num_rows > 0)
+    flags = poor_pictures(context)
+    # Pictures of five by six random pixels, enlarged to sixty by fifty.
+    assert (
+        dict(zip(*(flags.result.tables["flags"].column(name).to_pylist() for name in ("flag", "images")), strict=True))[
+            "tiny"
+        ]
+        == 18
+    )
+    assert len(flags.pictures) == 1

@@ -11,6 +11,7 @@ const VIEWS = {
   image: () => import("./views/image.js"),
   clusters: () => import("./views/clusters.js"),
   mistakes: () => import("./views/mistakes.js"),
+  checks: () => import("./views/checks.js"),
   map: () => import("./views/map.js"),
   login: () => import("./views/login.js"),
 };

@@ -1,0 +1,135 @@
+// The state of the set: near-duplicates, leaks between splits, labels that are likely wrong, poor pictures.
+import { ask, Failure } from "../api.js";
+import { go, link } from "../address.js";
+import { collection, noticed } from "../collection.js";
+import { count, digits, h, labelled, measured, percent } from "../dom.js";
+import { failure } from "../failures.js";
+import { grid, tile } from "../tiles.js";
+
+const PARTS = { duplicates: "Duplicates", leaks: "Leaks", labels: "Labels", quality: "Quality" };
+const GROUPS = 60;
+const LISTED = 120;
+const OF_FLAG = 24;
+// Columns that say a split by their name.
+const SPLITS = ["split", "fold", "subset", "partition"];
+
+export async function view(asked, signal) {
+  const found = await collection();
+  const part = PARTS[asked.show] ? asked.show : "duplicates";
+  const make = { duplicates, leaks, labels, quality }[part];
+  let element;
+  try {
+    element = await make(asked, signal, found.collection);
+  } catch (error) {
+    // What one check needs may be missing; the others stay within reach.
+    if (!(error instanceof Failure) || error.kind === "login") throw error;
+    element = failure(error, null, { inline: true });
+  }
+  const whole = h(
+    "div",
+    {},
+    h("div", { class: "heading" }, h("h1", { tabindex: "-1" }, "Checks"), choice(asked, part, found.collection)),
+    h(
+      "nav",
+      { class: "tabs", aria: { label: "Checks of the images" } },
+      Object.entries(PARTS).map(([name, text]) => h("a", { href: link("checks", { show: name === "duplicates" ? "" : name }), aria: name === part ? { current: "page" } : {} }, text)),
+    ),
+    element,
+  );
+  return { element: whole, title: PARTS[part] };
+}
+
+/** Of leaks, the column that says the split. */
+function choice(asked, part, { attributes }) {
+  if (part !== "leaks") return null;
+  const names = ["label", ...attributes.map((each) => each.name)];
+  const chosen = splitOf(asked, attributes);
+  const select = h(
+    "select",
+    { id: "split", onchange: () => go(link("checks", { show: "leaks", split: select.value })) },
+    names.map((name) => h("option", { value: name, selected: name === chosen }, name)),
+  );
+  return h("div", { class: "pick" }, h("div", { class: "field" }, h("label", { for: "split" }, "Split by"), select));
+}
+
+function splitOf(asked, attributes) {
+  const there = attributes.map((each) => each.name);
+  return asked.split || SPLITS.find((name) => there.includes(name)) || "label";
+}
+
+function told({ findings, served }) {
+  noticed(served);
+  return h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each)));
+}
+
+function nothing(sentence) {
+  return h("p", { class: "notice" }, sentence);
+}
+
+async function duplicates(asked, signal) {
+  const reply = await ask("experiments/duplicates", { limit: GROUPS }, { signal });
+  const images = Map.groupBy(reply.tables.images, (row) => row.group);
+  const groups = reply.tables.groups.map((group) => [
+    h("h2", { class: "section" }, `Group ${group.group}: ${count(group.images, "image")}`),
+    grid(images.get(group.group).map((row) => duplicate(row, reply.settings.metric)), { strip: true, label: `Group ${group.group}` }),
+  ]);
+  return h("div", {}, told(reply), groups.length ? groups : nothing("No two images are near-duplicates."));
+}
+
+function duplicate(row, metric) {
+  const state = row.keep ? "keep" : row.exact ? "exact copy" : "can go";
+  const numbers = [["pixels", `${row.width} × ${row.height}`], ["nearest", digits(row.distance)]];
+  return tile(row, {
+    href: link("image", { id: row.id }),
+    title: `${state}: ${labelled(row.label)}, ${row.width} × ${row.height}, ${measured(metric)} ${digits(row.distance)} to the nearest of its group; ${row.key}`,
+    other: !row.keep,
+    lines: [state],
+    numbers,
+  });
+}
+
+async function leaks(asked, signal, { attributes }) {
+  const reply = await ask("experiments/leaks", { split: splitOf(asked, attributes), limit: GROUPS }, { signal });
+  const pairs = reply.tables.leaks.map((row) => {
+    const title = `${row.rank}: ${labelled(row.split)} and ${labelled(row.other_split)}`;
+    const sides = [
+      { id: row.id, key: row.key, label: row.split },
+      { id: row.other_id, key: row.other_key, label: row.other_split },
+    ];
+    const value = row.exact ? "exact copy" : digits(row.distance);
+    return [
+      h("h2", { class: "section" }, title),
+      grid(sides.map((side) => tile(side, { href: link("image", { id: side.id }), value, valueTitle: measured(reply.settings.metric), title: `${labelled(side.label)}: ${side.key}` })), { strip: true, label: title }),
+    ];
+  });
+  return h("div", {}, told(reply), pairs.length ? pairs : nothing("No image has a near-duplicate in another split."));
+}
+
+async function labels(asked, signal) {
+  const reply = await ask("experiments/label_issues", { limit: LISTED }, { signal });
+  const rows = reply.tables.issues;
+  return h("div", {}, told(reply), rows.length ? grid(rows.map(issue), { label: "Labels that are likely wrong" }) : nothing("No label is likely wrong."));
+}
+
+function issue(row) {
+  return tile(row, {
+    href: link("image", { id: row.id }),
+    title: `${row.rank}: labelled ${labelled(row.label)}, rather ${labelled(row.suggested)}; ${row.key}`,
+    other: true,
+    lines: [`rather ${labelled(row.suggested)}`],
+    numbers: [["this label", percent(row.label_probability)], ["suggested", percent(row.suggested_probability)]],
+  });
+}
+
+async function quality(asked, signal) {
+  const reply = await ask("experiments/quality", { limit: OF_FLAG }, { signal });
+  const images = Map.groupBy(reply.tables.images, (row) => row.flag);
+  const flags = reply.tables.flags
+    .filter((flag) => flag.images)
+    .map((flag) => [
+      h("h2", { class: "section" }, `${labelled(flag.flag)}: ${count(flag.images, "image")}`),
+      h("p", { class: "print" }, flag.rule),
+      grid(images.get(flag.flag).map((row) => tile(row, { href: link("image", { id: row.id }), value: digits(row.value, 2), title: `${labelled(flag.flag)}, ${digits(row.value)}: ${row.key}` })), { label: labelled(flag.flag) }),
+    ]);
+  return h("div", {}, told(reply), flags.length ? flags : nothing("No picture is poor."));
+}

@@ -1,0 +1,83 @@
+"""Chapters about the state of a set: near-duplicates, leaks between splits, wrong labels, poor pictures."""
+
+from __future__ import annotations
+
+from lookalike_indexer.collection.commands import command
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.report.chapter import Content
+from lookalike_indexer.report.context import Context
+from lookalike_indexer.report.inline import Picture
+
+# Columns that say a split by their name.
+_SPLITS = ("split", "fold", "subset", "partition")
+_LISTED = 30
+
+
+def near_duplicates(context: Context) -> Content:
+    from lookalike_indexer.experiments.duplicates import duplicates
+    from lookalike_indexer.pictures.duplicates import duplicates_montage
+
+    result = context.kept("duplicates") or duplicates(context.view)
+    tables = {
+        "groups": ["group", "images", "exact", "farthest", "keep"],
+        "images": ["group", "key", "width", "height", "keep", "exact", "distance"],
+    }
+    pictures: list[tuple[str, Picture]] = []
+    if result.tables["groups"].num_rows:
+        pictures.append(("Groups of duplicates, the largest first", duplicates_montage(result, context.thumbnails)))
+    return Content(result, tables, pictures)
+
+
+def leaked(context: Context) -> Content:
+    """The kept result, or the leaks of the column that is called like a split."""
+    from lookalike_indexer.experiments.leaks import leaks
+    from lookalike_indexer.pictures.leaks import leaks_montage
+
+    result = context.kept("leaks")
+    if result is None:
+        manifest = context.view.reader.manifest
+        columns = {column.name for entry in manifest.attributes.values() for column in entry.columns}
+        named = [name for name in _SPLITS if name in columns]
+        if not named:
+            again = command("leaks", context.view.reader.storage.root, "--split", "COLUMN", "--keep", "split")
+            raise NotBuiltError(
+                f"The collection {context.view.reader.name} has no attribute called {', '.join(_SPLITS[:-1])} or "
+                f"{_SPLITS[-1]}; name the column that says the split with: {again}"
+            )
+        result = leaks(context.view, named[0])
+    tables = {
+        "splits": ["split", "images", "leaked", "share"],
+        "leaks": ["rank", "distance", "exact", "split", "key", "other_split", "other_key"],
+    }
+    pictures: list[tuple[str, Picture]] = []
+    if result.tables["leaks"].num_rows:
+        pictures.append(("Images with near-duplicates in another split", leaks_montage(result, context.thumbnails)))
+    return Content(result, tables, pictures)
+
+
+def wrong_labels(context: Context) -> Content:
+    from lookalike_indexer.experiments.label_issues import label_issues
+    from lookalike_indexer.pictures.label_issues import label_issues_sheet
+
+    result = context.kept("label_issues") or label_issues(context.view, limit=_LISTED)
+    tables = {
+        "issues": ["rank", "label", "suggested", "score", "label_probability", "suggested_probability", "key"],
+        "labels": ["label", "images", "issues", "share"],
+    }
+    pictures: list[tuple[str, Picture]] = []
+    if result.tables["issues"].num_rows:
+        sheet = label_issues_sheet(result, context.thumbnails)
+        pictures.append(("Images whose label is likely wrong, the likeliest first", sheet))
+    return Content(result, tables, pictures)
+
+
+def poor_pictures(context: Context) -> Content:
+    from lookalike_indexer.experiments.image_quality import image_quality
+    from lookalike_indexer.pictures.quality import quality_montage
+
+    result = context.kept("image_quality") or image_quality(context.view, limit=_LISTED)
+    tables = {"flags": ["flag", "images", "share", "rule"], "images": ["flag", "rank", "value", "label", "key"]}
+    pictures: list[tuple[str, Picture]] = []
+    if result.tables["images"].num_rows:
+        pictures.append(("The most extreme images of each flag", quality_montage(result, context.thumbnails)))
+    return Content(result, tables, pictures)
