@@ -20,6 +20,7 @@ from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.vectors import rowwise
 from lookalike_indexer.vectors.flat import flat_index
+from lookalike_indexer.vectors.rounding import worst_error
 
 _CANDIDATES = 8
 # Elements of the largest block of float64 distances, vectors by centroids.
@@ -126,11 +127,5 @@ class Assigner:
         )
 
     def _error(self, norms: Float64, dtype: npt.DTypeLike) -> Float64:
-        """How wrong a squared distance may be that was computed as |x|^2 + |c|^2 - 2xc in this type.
-
-        A sum of dim products in any order is wrong by at most dim * u times the
-        sum of the products' sizes (Higham, Accuracy and Stability of Numerical
-        Algorithms, 3.1), which is at most the product of the norms.
-        """
-        unit = np.finfo(dtype).eps / 2
-        return np.asarray((self._centroids.shape[1] + 8) * unit * np.square(norms + self._longest), np.float64)
+        """How wrong a squared distance may be that was computed as |x|^2 + |c|^2 - 2xc in this type."""
+        return worst_error(self._centroids.shape[1] + 8, norms + self._longest, dtype)

@@ -21,7 +21,7 @@ from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.settings_digest import settings_digest
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.progress import Progress
@@ -138,9 +138,7 @@ def _decisive(k: int, of: ClusterSettings | ClusteringEntry) -> dict[str, int | 
 
 
 def _digest(draft: Manifest, space: str, k: int, settings: ClusterSettings) -> str:
-    decisive = _decisive(k, settings)
-    made_of = [*draft.spaces[space].parts, *draft.tombstones]
-    return digest_of([decisive, [draft.files[path].sha256 for path in made_of]])
+    return settings_digest(draft, space, _decisive(k, settings))
 
 
 def _found(

@@ -6,10 +6,12 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lookalike_indexer.collection import schema
+from lookalike_indexer.collection.row_groups import RowGroups
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DataLossError
 
@@ -45,17 +47,12 @@ def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:
     """Rows `start` to before `stop` of a part, those of them that there are, without reading all row groups."""
     with open_part(storage, path) as file:
-        groups: list[int] = []
-        begin = first = 0
-        for group in range(file.num_row_groups):
-            end = begin + file.metadata.row_group(group).num_rows
-            if begin < stop and end > start:
-                first = first if groups else begin
-                groups.append(group)
-            begin = end
-        if not groups:
+        groups = RowGroups.of(file)
+        stop = min(stop, groups.rows)
+        if start >= stop:
             return file.schema_arrow.empty_table()
-        return file.read_row_groups(groups).slice(start - first, stop - start)
+        first, last = groups.find(np.array([start, stop - 1])).tolist()
+        return file.read_row_groups(range(first, last + 1)).slice(start - int(groups.starts[first]), stop - start)
 
 
 @contextmanager

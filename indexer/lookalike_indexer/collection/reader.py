@@ -30,6 +30,7 @@ from lookalike_indexer.collection.manifest import (
     SpaceEntry,
 )
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part
+from lookalike_indexer.collection.row_groups import RowGroups
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uri_column import absolute_column
 from lookalike_indexer.errors import DataLossError, NotBuiltError, NotFoundError, UsageError
@@ -351,13 +352,13 @@ class CollectionReader:
     def _part_vectors(self, path: str, rows: Int64) -> Float32:
         with open_part(self.storage, path) as part:
             check_columns(part, ["embedding"])
-            sizes = [part.metadata.row_group(group).num_rows for group in range(part.num_row_groups)]
-            ends = np.cumsum(sizes)
-            groups = np.searchsorted(ends, rows, side="right")
+            row_groups = RowGroups.of(part)
+            groups = row_groups.find(rows)
             needed, position = np.unique(groups, return_inverse=True)
-            table = part.read_row_groups([int(group) for group in needed], columns=["embedding"])
-            offsets = np.concatenate([[0], np.cumsum([sizes[group] for group in needed])])
-            local = rows - (ends[groups] - np.asarray(sizes)[groups]) + offsets[position]
+            table = part.read_row_groups(needed.tolist(), columns=["embedding"])
+            # Where each of the groups that were read begins in the table.
+            offsets = np.concatenate([[0], np.cumsum(row_groups.sizes[needed])])
+            local = rows - row_groups.starts[groups] + offsets[position]
             found: Float32 = matrix(table.column("embedding"))[local]
             return found
 

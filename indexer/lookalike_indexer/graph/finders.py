@@ -22,10 +22,9 @@ from lookalike_indexer.graph.lists import Neighbors, nearest
 from lookalike_indexer.indexing.params import nprobe_for_k
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Bar
-from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors import pairs
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
-from lookalike_indexer.vectors.rounding import to_distance
 
 # Queries that an index is asked at a time.
 _BATCH = 1024
@@ -88,14 +87,9 @@ class IndexSearch:
         start = 0
         for ids, vectors in _watched(self._reader.stream_ahead(self._entry.space), bar):
             low, high = np.searchsorted(ascending, [start, start + len(ids)])
-            pairs = order[low:high]
-            asked, there = pairs // candidates.shape[1], ascending[low:high] - start
-            stored = prepare(vectors, metric)
-            if metric == "l2":
-                costs = rowwise.squared_distances(queries, asked, stored, there)
-            else:
-                costs = -rowwise.inner_products(queries, asked, stored, there)
-            out[pairs] = to_distance(costs, metric)
+            found = order[low:high]
+            asked, there = found // candidates.shape[1], ascending[low:high] - start
+            out[found] = pairs.distances(queries, asked, prepare(vectors, metric), there, metric)
             start += len(ids)
         return out.reshape(candidates.shape)
 

@@ -14,7 +14,7 @@ from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.default_space import with_default_space
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.settings_digest import settings_digest
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
@@ -114,8 +114,7 @@ def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings
         "metric": settings.metric,
         "seed": settings.seed,
     }
-    made_of = [*draft.spaces[space].parts, *draft.tombstones]
-    return digest_of([decisive, [draft.files[path].sha256 for path in made_of]])
+    return settings_digest(draft, space, decisive)
 
 
 def _build(

@@ -16,7 +16,7 @@ import msgspec
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.collection.spec import digest_of
+from lookalike_indexer.collection.settings_digest import settings_digest
 from lookalike_indexer.indexing.growth import slowdown
 from lookalike_indexer.indexing.recipes import COMPONENTS, RECALL_QUERIES, Recipe, candidates, choose, worth_trying
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -80,7 +80,7 @@ def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> st
         "metric": settings.metric,
         "seed": settings.seed,
     }
-    return digest_of([decisive, [reader.manifest.files[path].sha256 for path in reader.manifest.spaces[space].parts]])
+    return settings_digest(reader.manifest, space, decisive)
 
 
 def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Candidate], int] | None:

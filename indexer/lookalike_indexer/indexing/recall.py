@@ -22,7 +22,7 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.indexing.params import describe, search_parameters
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Progress
-from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors import pairs
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 
@@ -203,6 +203,5 @@ def pair_distances(
     queries: Float32, query: npt.NDArray[np.intp], vectors: Float32, rows: npt.NDArray[np.intp], metric: Metric
 ) -> Float64:
     """The distance of queries[query[i]] and vectors[rows[i]], both prepared for the metric, shape (pairs,)."""
-    if metric == "l2":
-        return np.sqrt(rowwise.squared_distances(queries, query, vectors, rows))
-    return 1 - rowwise.inner_products(queries, query, vectors, rows)
+    costs = pairs.costs(queries, query, vectors, rows, metric)
+    return np.sqrt(costs) if metric == "l2" else 1 + costs

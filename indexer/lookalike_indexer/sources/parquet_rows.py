@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from itertools import accumulate
 
 import pyarrow as pa
 
+from lookalike_indexer.collection.row_groups import RowGroups
 from lookalike_indexer.errors import DecodeError, IndexerError
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.parquet_columns import columns_of, keys_of, leaves, open_parquet
@@ -32,9 +32,7 @@ class ParquetRows:
             self._keys = None if by_row else KeyTable(keys_of(self._file, self._columns, path))
         except IndexerError as error:
             raise DecodeError(str(error), kind="unreadable") from error
-        metadata = self._file.metadata
-        counts = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        self._starts = [0, *accumulate(counts)]
+        self._starts: list[int] = RowGroups.of(self._file).starts.tolist()
         self._cursor = _Cursor(iter(()), 0)
         # By row group, the first row that could not be read: asking for it or a later one would fail again.
         self._unreadable: dict[int, int] = {}

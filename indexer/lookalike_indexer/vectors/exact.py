@@ -17,9 +17,9 @@ import numpy as np
 from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors import pairs, rowwise
 from lookalike_indexer.vectors.metric import prepare
-from lookalike_indexer.vectors.rounding import largest_cost, to_distance
+from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
@@ -63,7 +63,7 @@ def exact_search(
             limits = best.limits(some, metric)
             query_rows, candidates = _candidates(wanted[some], norms[some], rows, limits, k, metric, banned)
             query_rows += some.start
-            distances = _distances(wanted, query_rows, rows, candidates, metric)
+            distances = pairs.distances(wanted, query_rows, rows, candidates, metric)
             best = best.merged(query_rows, numbers[candidates], distances, some)
     return best.rows, best.distances
 
@@ -146,11 +146,10 @@ def _candidates(
         limits = limits - np.square(norms)
     else:
         np.negative(scores, out=scores)
-    unit = float(np.finfo(np.float32).eps) / 2
     if banned is not None:
         scores[banned] = np.inf
-    # 12 units more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
-    error = (queries.shape[1] + 12) * unit * np.square(norms + longest)
+    # 12 terms more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
+    error = worst_error(queries.shape[1] + 12, norms + longest)
     if len(rows) > k:
         limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
     near = scores <= (limits + error)[:, None]
@@ -159,12 +158,6 @@ def _candidates(
         near &= ~banned
     query_rows, candidates = np.nonzero(near)
     return query_rows, candidates
-
-
-def _distances(queries: Float32, query_rows: Int64, rows: Float32, candidates: Int64, metric: Metric) -> Float32:
-    if metric == "l2":
-        return to_distance(rowwise.squared_distances(queries, query_rows, rows, candidates), metric)
-    return to_distance(-rowwise.inner_products(queries, query_rows, rows, candidates), metric)
 
 
 def _slices(queries: int, rows: int) -> Iterator[slice]:

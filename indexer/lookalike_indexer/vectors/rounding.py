@@ -39,6 +39,17 @@ def score_error(dim: int, norms: Float64, distances: npt.NDArray[Any], metric: M
     return error
 
 
+def worst_error(terms: int, lengths: Float64, dtype: npt.DTypeLike = np.float32) -> Float64:
+    """Upper bounds that always hold on the error of a score that was computed in this type, shape (n,).
+
+    A sum of n products in any order is wrong by at most n * u times the sum of
+    the products' sizes (Higham, Accuracy and Stability of Numerical Algorithms,
+    3.1), which is at most the product of the norms. `terms` counts the
+    dimensions and the other terms; `lengths` (n,) are the sums of both norms.
+    """
+    return np.asarray(terms * (np.finfo(dtype).eps / 2) * np.square(lengths), np.float64)
+
+
 def largest_cost(distances: npt.NDArray[np.float32], metric: Metric) -> Float64:
     """Costs that no vector within a float32 distance exceeds, before rounding to float32; same shape.
 

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.parts import check_columns, open_part
 from lookalike_indexer.collection.reader import CollectionReader, matrix
+from lookalike_indexer.collection.row_groups import RowGroups
 
 _COLUMN = "embedding"
 _UNKNOWN = -1
@@ -96,13 +97,13 @@ class _Part:
         """Read rows by decoding their row groups, each once, and note the places of all rows in them."""
         with open_part(self._storage, self._path) as file, local.open("rb", buffering=0) as raw:
             check_columns(file, [_COLUMN])
-            ends = np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
-            groups = np.searchsorted(ends, rows, side="right")
+            row_groups = RowGroups.of(file)
+            groups = row_groups.find(rows)
             for group in np.unique(groups).tolist():
                 # One at a time: a batch of keys may want all of them.
                 table = file.read_row_group(group, columns=[_COLUMN], use_threads=False)
                 vectors = matrix(table.column(_COLUMN))
-                first = int(ends[group]) - len(vectors)
+                first = int(row_groups.starts[group])
                 wanted = groups == group
                 out[positions[wanted]] = vectors[rows[wanted] - first]
                 if self._places[first] == _UNKNOWN:

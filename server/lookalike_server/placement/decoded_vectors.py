@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.vectors import rowwise
-from lookalike_indexer.vectors.rounding import score_error, to_distance
+from lookalike_indexer.vectors import pairs, rowwise
+from lookalike_indexer.vectors.rounding import score_error
 
 # From rows (m,) to their vectors (m, dim).
 Decode = Callable[[Int64], Float32]
@@ -119,11 +119,7 @@ class DecodedVectors:
         return group, first
 
     def _pairs(self, queries: Float32, lines: Int64, rows: Int64) -> Float32:
-        vectors = self._decode(rows)
-        places = np.arange(len(rows))
-        if self._metric == "l2":
-            return to_distance(rowwise.squared_distances(queries, lines, vectors, places), "l2")
-        return to_distance(-rowwise.inner_products(queries, lines, vectors, places), "cosine")
+        return pairs.distances(queries, lines, self._decode(rows), np.arange(len(rows)), self._metric)
 
 
 def _distinct(numbers: Int64, count: int) -> Int64:

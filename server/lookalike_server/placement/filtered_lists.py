@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
-from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors import pairs, rowwise
 from lookalike_indexer.vectors.rounding import score_error
 from lookalike_server.placement.coverage import Coverage
 from lookalike_server.placement.facts import Facts, Strategy
@@ -243,9 +243,7 @@ class FilteredChooser:
     def _true_costs(self, queries: Float32, lines: Int64, lists: Int64) -> Float64:
         """The cost of list `lists[i]` for query `lines[i]`, in float64."""
         chooser: Any = self._chooser
-        if chooser.metric == "l2":
-            return rowwise.squared_distances(queries, lines, chooser.centroids, lists)
-        return -rowwise.inner_products(queries, lines, chooser.centroids, lists)
+        return pairs.costs(queries, lines, chooser.centroids, lists, chooser.metric)
 
     def _probes(self, queries: Float32, parts: list[_Part], cached: Bools, precise: bool) -> Probes:
         counts = np.array([len(part.lists) for part in parts], np.int64)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.vectors import rowwise
+from lookalike_indexer.vectors import pairs, rowwise
 from lookalike_indexer.vectors.rounding import score_error
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.facts import Facts
@@ -161,10 +161,8 @@ class ListChooser:
     def in_true_order(self, queries: Float32, lists: Int64, centroids: Float32) -> tuple[Int64, Float64]:
         """The lists by their costs in float64, equal ones by number, and those costs."""
         lines, places = np.nonzero(lists >= 0)
-        compare = rowwise.squared_distances if self.metric == "l2" else rowwise.inner_products
-        values = compare(queries, lines, centroids, lists[lines, places])
         costs = np.full(lists.shape, np.inf)
-        costs[lines, places] = values if self.metric == "l2" else -values
+        costs[lines, places] = pairs.costs(queries, lines, centroids, lists[lines, places], self.metric)
         order = np.lexsort((lists, costs), axis=1)
         return np.take_along_axis(lists, order, axis=1), np.take_along_axis(costs, order, axis=1)
 
