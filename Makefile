@@ -46,6 +46,7 @@ lint: $(READY) proto-check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/released.binpb
 	$(BIN)/bandit -q -r client indexer server
 
 # Asks for every pinned package by name, so it is no part of lint.
@@ -63,6 +64,10 @@ format: $(READY)
 
 proto:
 	$(PYTHON) proto/generate.py
+
+# With a release: from then on, `make lint` refuses what would break its clients.
+proto-released: $(READY)
+	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
 
 proto-check:
 	$(PYTHON) proto/generate.py --check
