@@ -23,7 +23,7 @@ _LONGEST = 1024
 def write(port: int, secret: str) -> Path:
     """Write the secret of the server on a port; returns the file. OSError: no folder of this user's own for it."""
     failed: OSError | None = None
-    for folder in _folders():
+    for folder in _secret_folders():
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             _require_private(folder.lstat(), folder)
@@ -43,7 +43,7 @@ def remove(path: Path, secret: str) -> None:
 def find(port: int) -> str | None:
     """The newest secret that a server of this user has written for a port; None when there is none."""
     found: list[tuple[int, str]] = []
-    for folder in _folders():
+    for folder in _secret_folders():
         path = folder / _name(port)
         with contextlib.suppress(OSError):
             found.append((path.lstat().st_mtime_ns, _read(path)))
@@ -54,7 +54,7 @@ def _name(port: int) -> str:
     return f"serve-{port}.token"
 
 
-def _folders() -> Iterator[Path]:
+def _secret_folders() -> Iterator[Path]:
     """Where the file may be; a server and a command may have been started with different environments."""
     if sys.platform == "win32":
         return

@@ -12,8 +12,8 @@ from typing import Any, Final
 import click
 
 import lookalike
+from lookalike.cli._collection_folder import collection_option, folder_meant, read_folder
 from lookalike.cli._fields import names_of, plain_row, shown, to_csv, where_option
-from lookalike.cli._folders import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import table, to_json
 

@@ -12,7 +12,7 @@ import click
 
 import lookalike
 from lookalike._metrics import heading
-from lookalike.cli._folders import collection_option, folder_meant, read_folder
+from lookalike.cli._collection_folder import collection_option, folder_meant, read_folder
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import printable, table, to_json
 
