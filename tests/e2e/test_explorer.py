@@ -19,7 +19,9 @@ import pyarrow as pa
 import pytest
 from tests.e2e.reverse_proxy import proxied
 
+from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.map2d import map2d
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.stored_results import keep
@@ -127,8 +129,20 @@ def steps_of(placed: Result) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def server(collection: Path) -> Iterator[Server]:
-    running = Server(collection)
+def others(collection: Path) -> list[str]:
+    """Two more collections to serve beside it: "fewer", without six of the images, and "broken", which cannot load."""
+    fewer, broken = collection.with_name("fewer"), collection.with_name("broken")
+    shutil.copytree(collection, fewer)
+    shutil.copytree(collection, broken)
+    delete(Storage(str(fewer)), ids=CollectionReader.open(str(fewer)).images(["id"]).column("id").to_pylist()[:6])
+    part = next(broken.glob("embeddings/**/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-1])
+    return [f"fewer={fewer}", f"broken={broken}"]
+
+
+@pytest.fixture(scope="module")
+def server(collection: Path, others: list[str]) -> Iterator[Server]:
+    running = Server(collection, *others)
     running.start()
     yield running
     running.stop()
@@ -137,11 +151,11 @@ def server(collection: Path) -> Iterator[Server]:
 class Server:
     """`lookalike serve` on a port that was free, and stays the same when it is started again."""
 
-    def __init__(self, collection: Path) -> None:
-        self._collection, self.port = collection, 0
+    def __init__(self, *collections: object) -> None:
+        self._collections, self.port = collections, 0
 
     def start(self) -> None:
-        self._process = Process("serve", self._collection, "--port", self.port)
+        self._process = Process("serve", *self._collections, "--port", self.port)
         said = re.search(r" on 127\.0\.0\.1:(\d+)", self._process.line("SERVING"))
         assert said
         self.port = int(said.group(1))
@@ -356,6 +370,46 @@ def test_a_cluster_is_opened_from_the_sheet(open_page):
     expect(tiles(page)).to_have_count(int(size.split()[0]))
     tiles(page).first.click()
     expect(page.locator(".facts")).to_be_visible()
+
+
+def test_the_header_switches_between_the_collections_of_the_server(open_page, collection):
+    page = open_page("clusters?show=matrix")
+    switch = page.get_by_label("Collection", exact=True)
+    expect(switch).to_have_value(collection.name)
+    expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH} images")
+    switch.select_option("fewer")
+    expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH - 6} images")
+    expect(page).to_have_url(re.compile(r"/clusters\?collection=fewer$"))
+    # Where links lead, and pictures come from, is the same collection.
+    seen(page.locator(".card img").first)
+    page.locator(".card a").first.click()
+    tiles(page).first.click()
+    expect(page.locator(".facts")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/image\?collection=fewer&id="))
+    page.get_by_role("link", name="Mistakes").click()
+    expect(page).to_have_url(re.compile(r"/mistakes\?collection=fewer$"))
+    page.reload()
+    expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH - 6} images")
+    expect(switch).to_have_value("fewer")
+    # The way back leads to the other collection, too.
+    for _ in range(4):
+        page.go_back()
+    expect(switch).to_have_value(collection.name)
+    expect(page.locator("#collection")).to_contain_text(f"{CLASSES * EACH} images")
+
+
+def test_a_collection_that_is_not_loaded_is_listed_with_the_reason(open_page):
+    page = open_page("map")
+    switch = page.get_by_label("Collection", exact=True)
+    expect(switch.locator("option", has_text="broken")).to_contain_text("not loaded")
+    switch.select_option("broken")
+    expect(page.get_by_role("heading", name="This collection is not loaded")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("it is not what was written")
+    expect(page.locator("#banner")).to_be_hidden()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("main")).to_contain_text("it is not what was written")
+    switch.select_option("fewer")
+    expect(page.locator(".stage[data-ready=true]")).to_be_visible()
 
 
 def test_a_cell_of_the_matrix_opens_its_images(open_page):

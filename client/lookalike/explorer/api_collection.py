@@ -8,10 +8,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookalike import Collection, Served, StoredImages
+from lookalike import Collection, Served, StoredImages, UnimplementedError
 from lookalike.aio import Client
 from lookalike.explorer import asked
-from lookalike.explorer.thumbnails import SIZES, tag_of
+from lookalike.explorer.tag import tag_of
+from lookalike.explorer.thumbnails import SIZES
 
 _PAGE = 200
 _LABELS = 1000
@@ -21,7 +22,7 @@ async def get_collection(request: Request) -> Response:
     """The collection, and the tag for thumbnails' addresses."""
     client = request.app.state.callers.require(request)
     collection = await client.info()
-    request.app.state.callers.answered(client)
+    request.app.state.callers.answered(client, collection)
     return JSONResponse(
         {
             "collection": dataclasses.asdict(collection),
@@ -29,6 +30,16 @@ async def get_collection(request: Request) -> Response:
             "sizes": SIZES,
         }
     )
+
+
+async def get_collections(request: Request) -> Response:
+    """The collections that the caller may look at; `problem` says why one of them is not loaded. Newer servers only."""
+    client: Client = request.app.state.callers.require(request)
+    try:
+        found = await client.collections()
+    except UnimplementedError:
+        found = ()
+    return JSONResponse({"collections": [dataclasses.asdict(each) for each in found]})
 
 
 async def get_health(request: Request) -> Response:

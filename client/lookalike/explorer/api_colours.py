@@ -15,7 +15,7 @@ from lookalike import InvalidArgumentError
 from lookalike.aio import Client
 from lookalike.explorer import asked
 from lookalike.explorer.api_map import pack
-from lookalike.explorer.thumbnails import tag_of
+from lookalike.explorer.tag import tag_of
 
 _PAGE: Final = 1000
 # Clusters that are read at the same time.

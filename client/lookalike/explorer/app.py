@@ -21,7 +21,7 @@ from lookalike.explorer import api_clusters, api_collection, api_colours, api_ex
 from lookalike.explorer.about_server import AboutServer, get_server
 from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
 from lookalike.explorer.guard import Guard
-from lookalike.explorer.held import Held
+from lookalike.explorer.lru import ByteLru
 from lookalike.explorer.pictures import Pictures, get_picture, post_picture
 from lookalike.explorer.settings import Bounds, Listen, Upstream
 from lookalike.explorer.thumbnails import Thumbnails, get_thumbnail
@@ -40,7 +40,7 @@ def create_app(upstream: Upstream, listen: Listen, bounds: Bounds | None = None)
         app.state.health = open_client(upstream, bounds, None)
         app.state.about_server = AboutServer()
         app.state.pictures = Pictures(bounds.picture_bytes, bounds.one_picture_bytes)
-        app.state.colours = Held[tuple[str, str, str]](bounds.colour_bytes)
+        app.state.colours = ByteLru[tuple[str, str, str]](bounds.colour_bytes)
         app.state.thumbnails = Thumbnails(bounds.thumbnail_bytes)
         try:
             yield
@@ -74,6 +74,7 @@ def _routes() -> list[BaseRoute]:
         Route("/login", post_login, methods=["POST"]),
         Route("/logout", post_logout, methods=["POST"]),
         Route("/api/collection", api_collection.get_collection),
+        Route("/api/collections", api_collection.get_collections),
         Route("/api/server", get_server),
         Route("/api/images", api_collection.get_images),
         Route("/api/labels", api_collection.get_labels),

@@ -20,9 +20,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookalike import AuthenticationError, InvalidArgumentError
+from lookalike import AuthenticationError, Collection, InvalidArgumentError, UnavailableError
 from lookalike.aio import Client
+from lookalike.explorer import asked
 from lookalike.explorer.settings import Bounds, Upstream
+from lookalike.explorer.tag import tag_of
 
 COOKIE: Final = "lookalike-session"
 _LOGIN_BYTES: Final = 8192
@@ -31,36 +33,49 @@ _ASK: Final = "This server asks for a token: log in with one."
 
 @dataclass
 class _Session:
-    client: Client
+    clients: _Clients
     used: float
 
 
+@dataclass(frozen=True)
+class _Admitted:
+    """When the server last answered a client, and the tag of the collection that it answered about."""
+
+    when: float = -math.inf
+    tag: str = ""
+
+
 class Callers:
-    """The client of each caller; `everyone_logs_in` refuses those without a session."""
+    """The clients of each caller, one a collection; `everyone_logs_in` refuses those without a session."""
 
     def __init__(self, upstream: Upstream, bounds: Bounds, everyone_logs_in: bool, secure: bool) -> None:
         self._upstream = upstream
         self._bounds = bounds
         self._everyone_logs_in = everyone_logs_in
         self.secure = secure
-        self._own = open_client(upstream, bounds, upstream.token)
+        self._own = _Clients(upstream, bounds, upstream.token)
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._closing: list[Client] = []
-        # When the server last answered each, and the question that several wait for.
-        self._admitted: weakref.WeakKeyDictionary[Client, float] = weakref.WeakKeyDictionary()
-        self._asking: weakref.WeakKeyDictionary[Client, asyncio.Task[object]] = weakref.WeakKeyDictionary()
+        # The sessions that ended, whose connections are still to be closed.
+        self._ended: list[_Clients] = []
+        self._admitted: weakref.WeakKeyDictionary[Client, _Admitted] = weakref.WeakKeyDictionary()
+        # The question that several wait for.
+        self._asking: weakref.WeakKeyDictionary[Client, asyncio.Task[Collection]] = weakref.WeakKeyDictionary()
 
     def require(self, request: Request) -> Client:
-        """The client that asks on behalf of a request; AuthenticationError when it must log in first."""
+        """The client that asks on behalf of a request about the collection that its address names.
+
+        AuthenticationError: the caller must log in first.
+        """
+        name = asked.text(request, "collection", "")
         session = self._sessions.get(_session_name(request))
         if session is not None and time.monotonic() - session.used < self._bounds.session_s:
             session.used = time.monotonic()
             self._sessions.move_to_end(_session_name(request))
-            return session.client
+            return session.clients.get(name)
         self.forget(request)
         if self._everyone_logs_in:
             raise AuthenticationError(_ASK)
-        return self._own
+        return self._own.get(name)
 
     async def admit(self, request: Request) -> Client:
         """As `require`, for what is answered without asking the server: it must have answered this caller of late.
@@ -68,13 +83,17 @@ class Callers:
         Not ever: a token may have been taken back since.
         """
         client = self.require(request)
-        if time.monotonic() - self._admitted.get(client, -math.inf) > self._bounds.admitted_s:
+        if time.monotonic() - self._admitted.get(client, _Admitted()).when > self._bounds.admitted_s:
             await self._ask(client)
         return client
 
-    def answered(self, client: Client) -> None:
+    def tag(self, client: Client) -> str:
+        """The tag of the collection that an admitted client asks about, whatever an address says."""
+        return self._admitted[client].tag
+
+    def answered(self, client: Client, collection: Collection) -> None:
         """Take notice that the server has answered a caller."""
-        self._admitted[client] = time.monotonic()
+        self._admitted[client] = _Admitted(time.monotonic(), tag_of(collection))
 
     async def _ask(self, client: Client) -> None:
         """Ask the server once, however many of a page's pictures wait for it."""
@@ -82,44 +101,79 @@ class Callers:
         if asking is None or asking.done():
             asking = self._asking[client] = asyncio.create_task(client.info())
         # One who leaves must not cancel what others wait for.
-        await asyncio.shield(asking)
-        self.answered(client)
+        self.answered(client, await asyncio.shield(asking))
 
     def forget(self, request: Request) -> None:
         """End the session of a request, if it has one."""
         session = self._sessions.pop(_session_name(request), None)
         if session is not None:
-            self._closing.append(session.client)
+            self._ended.append(session.clients)
 
     async def log_in(self, token: str) -> str:
         """The name of a new session; errors as Client.info, AuthenticationError when the server refuses the token."""
-        client = open_client(self._upstream, self._bounds, token)
+        clients = _Clients(self._upstream, self._bounds, token)
         try:
-            await client.info()
+            await _check_token(clients.get(""))
         except BaseException:
-            await client.close()
+            await clients.close()
             raise
         name = secrets.token_urlsafe(32)
-        self._sessions[name] = _Session(client, time.monotonic())
+        self._sessions[name] = _Session(clients, time.monotonic())
         while len(self._sessions) > self._bounds.sessions:
-            self._closing.append(self._sessions.popitem(last=False)[1].client)
+            self._ended.append(self._sessions.popitem(last=False)[1].clients)
         await self._close_ended()
         return name
 
     async def close(self) -> None:
         """End all connections."""
-        self._closing += [self._own, *(session.client for session in self._sessions.values())]
+        self._ended += [self._own, *(session.clients for session in self._sessions.values())]
         self._sessions.clear()
         await self._close_ended()
 
     async def _close_ended(self) -> None:
-        ended, self._closing = self._closing, []
-        for client in ended:
-            await client.close()
+        ended, self._ended = self._ended, []
+        for clients in ended:
+            await clients.close()
 
 
-def open_client(upstream: Upstream, bounds: Bounds, token: str | None) -> Client:
-    """A client of the server that shows a token, if there is one."""
+class _Clients:
+    """The clients of one caller, by the collection that they ask about; "" is the first that the caller may see."""
+
+    def __init__(self, upstream: Upstream, bounds: Bounds, token: str | None) -> None:
+        self._upstream, self._bounds, self._token = upstream, bounds, token
+        self._clients: OrderedDict[str, Client] = OrderedDict()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def get(self, collection: str) -> Client:
+        """The client of a collection, whether the server has it or not."""
+        client = self._clients.get(collection)
+        if client is None:
+            client = self._clients[collection] = open_client(self._upstream, self._bounds, self._token, collection)
+        self._clients.move_to_end(collection)
+        # Anybody can make up names.
+        while len(self._clients) > self._bounds.collections:
+            task = asyncio.create_task(self._clients.popitem(last=False)[1].close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        return client
+
+    async def close(self) -> None:
+        """End the connections."""
+        while self._clients:
+            await self._clients.popitem()[1].close()
+        await asyncio.gather(*self._closing)
+
+
+async def _check_token(client: Client) -> None:
+    try:
+        await client.info()
+    except UnavailableError:
+        # The first collection may not be loaded, which says nothing of the token.
+        await client.collections()
+
+
+def open_client(upstream: Upstream, bounds: Bounds, token: str | None, collection: str = "") -> Client:
+    """A client of the server that shows a token, if there is one, and asks about a collection."""
     return Client(
         upstream.server,
         tls=upstream.tls,
@@ -128,6 +182,7 @@ def open_client(upstream: Upstream, bounds: Bounds, token: str | None) -> Client
         wait_for_server=False,
         token=token,
         insecure=upstream.insecure,
+        collection=collection,
     )
 
 

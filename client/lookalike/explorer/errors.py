@@ -37,7 +37,23 @@ async def on_lookalike_error(request: Request, error: Exception) -> JSONResponse
         raise error
     if isinstance(error, lookalike.AuthenticationError):
         request.app.state.callers.forget(request)
+    if isinstance(error, lookalike.UnavailableError) and (problem := await _problem_of_collection(request)):
+        return JSONResponse({"error": problem, "kind": "not-loaded"}, 503)
     return to_response(error)
+
+
+async def _problem_of_collection(request: Request) -> str:
+    """Why the collection of a request is not loaded; "" where it is, and where the server itself is away."""
+    try:
+        client = request.app.state.callers.require(request)
+        collections = await client.collections()
+    except lookalike.LookalikeError:
+        return ""
+    name = request.query_params.get("collection", "")
+    # For "", the server answers about the first.
+    meant = (each for each in collections if each.name == name or not name)
+    found = next(meant, None)
+    return found.problem if found else ""
 
 
 async def on_http_error(request: Request, error: Exception) -> JSONResponse:

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from lookalike import InvalidArgumentError, MessageTooLargeError, NotFoundError
 from lookalike.explorer import asked
-from lookalike.explorer.held import Held
+from lookalike.explorer.lru import ByteLru
 
 # Only these are sent back, and as what they begin like, so that no dropped file becomes a page of this site.
 _TYPES: Final = (
@@ -32,7 +32,7 @@ class Pictures:
     """The dropped pictures by name; `one` bounds the bytes of a picture."""
 
     def __init__(self, bound: int, one: int) -> None:
-        self._held: Held[str] = Held(bound)
+        self._held: ByteLru[str] = ByteLru(bound)
         self._one = one
 
     async def take(self, request: Request) -> str:

@@ -96,10 +96,11 @@ class Upstream:
 class Bounds:
     """What the page may hold and wait for.
 
-    Bytes of thumbnails, of dropped pictures and of the colours of maps in
-    memory, bytes of one dropped picture, people logged in, the seconds that a login lasts unused, the seconds after
-    which the server is asked again whether a caller may see what is held, and the seconds that a call may take;
-    experiments may take longer.
+    Bytes in memory of thumbnails, of dropped pictures and of the colours of
+    maps; bytes of one dropped picture; people logged in, and the collections
+    that each of them is connected for. `session_s` is how long a login lasts
+    unused. After `admitted_s` the server is asked again whether a caller may
+    see what is held. A call may take `call_s` seconds, an experiment longer.
     """
 
     thumbnail_bytes: int = 64 << 20
@@ -107,6 +108,7 @@ class Bounds:
     colour_bytes: int = 32 << 20
     one_picture_bytes: int = 20 << 20
     sessions: int = 256
+    collections: int = 64
     session_s: float = 12 * 3600.0
     admitted_s: float = 5.0
     call_s: float = 30.0

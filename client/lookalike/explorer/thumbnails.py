@@ -7,39 +7,32 @@ own. Those that arrive together go to the server in one call.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lookalike import Collection, LookalikeError, NotFoundError
+from lookalike import LookalikeError, NotFoundError
 from lookalike.aio import Client
 from lookalike.explorer import asked
-from lookalike.explorer.held import Held
+from lookalike.explorer.callers import Callers
+from lookalike.explorer.lru import ByteLru
 
 SIZES: Final = (64, 160, 320, 512)
 # Long enough for the requests of one page to arrive, too short to be seen.
 _GATHER_S: Final = 0.003
 _BATCH: Final = 32
 
-Wanted = tuple[str, int, int]  # the collection's tag, the image's id, the size
-
-
-def tag_of(collection: Collection) -> str:
-    """A name for a collection in the state it is in, for addresses that may be cached."""
-    spaces = ",".join(space.fingerprint for space in collection.spaces)
-    state = f"{collection.name}\n{collection.generation}\n{collection.images}\n{spaces}"
-    return hashlib.sha256(state.encode()).hexdigest()[:12]
+ThumbnailKey = tuple[str, int, int]  # the collection's tag, the image's id, the size
 
 
 class Thumbnails:
     """The thumbnails of one server."""
 
     def __init__(self, bound: int) -> None:
-        self._held: Held[Wanted] = Held(bound)
-        self._under_way: dict[Wanted, asyncio.Future[bytes]] = {}
-        self._waiting: dict[tuple[Client, int], list[Wanted]] = {}
+        self._held: ByteLru[ThumbnailKey] = ByteLru(bound)
+        self._under_way: dict[ThumbnailKey, asyncio.Future[bytes]] = {}
+        self._waiting: dict[tuple[Client, int], list[ThumbnailKey]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def get(self, client: Client, tag: str, image_id: int, size: int) -> bytes:
@@ -55,7 +48,7 @@ class Thumbnails:
         # One who leaves must not cancel what others wait for.
         return await asyncio.shield(future)
 
-    def _enqueue(self, client: Client, wanted: Wanted) -> None:
+    def _enqueue(self, client: Client, wanted: ThumbnailKey) -> None:
         group = (client, wanted[2])
         waiting = self._waiting.setdefault(group, [])
         waiting.append(wanted)
@@ -70,7 +63,7 @@ class Thumbnails:
         batches = [wanted[first : first + _BATCH] for first in range(0, len(wanted), _BATCH)]
         await asyncio.gather(*(self._fetch(*group, batch) for batch in batches))
 
-    async def _fetch(self, client: Client, size: int, batch: list[Wanted]) -> None:
+    async def _fetch(self, client: Client, size: int, batch: list[ThumbnailKey]) -> None:
         try:
             made = await client.thumbnails([image_id for _, image_id, _ in batch], size=size)
         except NotFoundError as error:
@@ -88,7 +81,7 @@ class Thumbnails:
                     self._held.put(wanted, jpeg)
                 self._under_way.pop(wanted).set_result(jpeg or b"")
 
-    def _fail(self, batch: list[Wanted], error: BaseException) -> None:
+    def _fail(self, batch: list[ThumbnailKey], error: BaseException) -> None:
         for wanted in batch:
             future = self._under_way.pop(wanted)
             if isinstance(error, asyncio.CancelledError):
@@ -100,7 +93,8 @@ class Thumbnails:
 
 async def get_thumbnail(request: Request) -> Response:
     """The thumbnail /thumbnails/{tag}/{id}/{size}.jpg; the tag changes whenever the collection does."""
-    client = await request.app.state.callers.admit(request)
+    callers: Callers = request.app.state.callers
+    client = await callers.admit(request)
     tag = request.path_params["tag"]
     image_id, size = request.path_params["id"], request.path_params["size"]
     if size not in SIZES:
@@ -109,7 +103,8 @@ async def get_thumbnail(request: Request) -> Response:
     headers = {"ETag": etag, "Cache-Control": "private, max-age=86400, stale-while-revalidate=604800"}
     if etag in (each.strip() for each in request.headers.get("if-none-match", "").split(",")):
         return Response(status_code=304, headers=headers)
-    jpeg = await request.app.state.thumbnails.get(client, tag, image_id, size)
+    # The tag of the address may be another collection's.
+    jpeg = await request.app.state.thumbnails.get(client, callers.tag(client), image_id, size)
     if not jpeg:
         raise NotFoundError(f"The file of image {image_id} can no longer be read.")
     return Response(jpeg, media_type="image/jpeg", headers=headers)

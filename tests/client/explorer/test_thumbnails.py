@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import Image
 
-from lookalike.explorer.held import Held
+from lookalike.explorer.lru import ByteLru
 from lookalike.explorer.settings import Bounds
 
 
@@ -75,7 +75,7 @@ def test_a_failed_call_is_told_to_each_and_not_kept(page, toy, tag):
 
 
 def test_the_cache_drops_what_was_not_used_for_longest():
-    held = Held[str](1000)
+    held = ByteLru[str](1000)
     for name in "abc":
         held.put(name, bytes(100))
     held.get("a")

@@ -7,6 +7,11 @@ export function read() {
   return { view, asked: Object.fromEntries(new URLSearchParams(location.search)) };
 }
 
+/** The collection that the address names; "" for the server's first. */
+export function chosen() {
+  return read().asked.collection ?? "";
+}
+
 /** The address of what is shown, as `link` gives it. */
 export function here() {
   return read().view + location.search;
@@ -17,9 +22,9 @@ export function isOwn(address) {
   return address.startsWith(new URL(".", location).href);
 }
 
-/** The address of a view, relative; parameters that are empty are left out. */
+/** The address of a view, relative, of the collection that is shown; parameters that are empty are left out. */
 export function link(view, asked = {}) {
-  const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "" && value !== false);
+  const given = Object.entries({ collection: chosen(), ...asked }).filter(([, value]) => value !== undefined && value !== null && value !== "" && value !== false);
   const text = new URLSearchParams(given.map(([key, value]) => [key, value === true ? "1" : String(value)])).toString();
   return `${view}${text ? `?${text}` : ""}`;
 }

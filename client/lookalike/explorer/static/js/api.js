@@ -1,6 +1,7 @@
-// Questions to the page's own server.
+// Questions to the page's own server, about the collection that the address names.
+import { chosen } from "./address.js";
 
-/** What went wrong, in a sentence. `kind`: wrong, missing, not-built, changed, busy, login, gone, slow, failed, offline. */
+/** What went wrong, in a sentence. `kind`: wrong, missing, not-built, not-loaded, changed, busy, login, gone, slow, failed, offline. */
 export class Failure extends Error {
   constructor(sentence, kind, retryAfter = 0) {
     super(sentence);
@@ -35,7 +36,7 @@ export async function logIn(token) {
 }
 
 async function fetchReply(path, asked, options) {
-  const given = Object.entries(asked).filter(([, value]) => value !== undefined && value !== null && value !== "");
+  const given = Object.entries({ collection: chosen(), ...asked }).filter(([, value]) => value !== undefined && value !== null && value !== "");
   const text = new URLSearchParams(given).toString();
   let reply;
   try {
@@ -50,6 +51,11 @@ async function fetchReply(path, asked, options) {
   const kind = said.kind ?? "failed";
   if (kind === "gone") lost.dispatchEvent(new Event("lost"));
   throw new Failure(said.error ?? `The page's server answered ${reply.status}.`, kind, Number(reply.headers.get("Retry-After") ?? 0));
+}
+
+/** The address of a file that the page's server answers with, such as a picture. */
+export function file(path) {
+  return chosen() ? `${path}?${new URLSearchParams({ collection: chosen() })}` : path;
 }
 
 const dropped = new Map();

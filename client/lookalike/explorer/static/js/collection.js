@@ -1,11 +1,12 @@
 // The collection behind the page, and its server: asked for once, and again when the generation changes.
-import { ask } from "./api.js";
+import { ask, file } from "./api.js";
 import { count } from "./dom.js";
 
 let pending = null;
 let known = null;
 let about = null;
 let named = null;
+let listed = null;
 
 /** The collection: {collection, tag, sizes}. */
 export async function collection() {
@@ -21,6 +22,18 @@ export async function collection() {
     },
   );
   return pending;
+}
+
+/** The collections that the caller may look at, as [{name, images, problem}]; `problem` says why one is not loaded. */
+export async function collections() {
+  listed ??= ask("collections").then(
+    (found) => found.collections,
+    (error) => {
+      listed = null;
+      throw error;
+    },
+  );
+  return listed;
 }
 
 /**
@@ -49,7 +62,7 @@ export async function labels() {
 
 /** Ask anew when they are next needed. */
 export function forget() {
-  pending = about = named = null;
+  pending = about = named = listed = null;
 }
 
 /** Take notice of what served a reply: a newer generation is asked about anew. */
@@ -62,7 +75,7 @@ export function noticed(served) {
 
 /** The address of an image's thumbnail, relative. */
 export function thumbnail(id, size = 160) {
-  return `thumbnails/${known.tag}/${id}/${size}.jpg`;
+  return file(`thumbnails/${known.tag}/${id}/${size}.jpg`);
 }
 
 /** The names of the clusterings, those of the default space first, and of each space the current one first. */

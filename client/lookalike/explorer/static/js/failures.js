@@ -6,6 +6,7 @@ const TITLES = {
   wrong: "That cannot be asked",
   missing: "Not here",
   "not-built": "Not made yet",
+  "not-loaded": "This collection is not loaded",
   changed: "The collection has changed",
   busy: "The server is busy",
   gone: "The server is away",
@@ -16,11 +17,12 @@ const TITLES = {
 const HINTS = {
   gone: "This page tries again by itself, and goes on where it was.",
   offline: "This page tries again by itself, and goes on where it was. Is `lookalike explore` still running?",
+  "not-loaded": "Choose another one above, or try again when it is mended.",
   busy: "Try again in a moment.",
   slow: "The server may be reading a large space. Try again, or ask for less.",
   changed: "Load it again to see the new generation.",
 };
-const RETRIED = new Set(["busy", "slow", "failed", "changed"]);
+const RETRIED = new Set(["busy", "not-loaded", "slow", "failed", "changed"]);
 
 /** A panel about a Failure; `again` is offered where that may help. */
 export function failure(error, again, { inline = false } = {}) {

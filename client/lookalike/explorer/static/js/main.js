@@ -1,10 +1,12 @@
 // The page: which view the address asks for, and what all views share.
 import { Failure, sendPicture } from "./api.js";
-import { go, here, isOwn, link, read } from "./address.js";
+import { chosen, go, here, isOwn, link, read } from "./address.js";
+import { forget } from "./collection.js";
 import { watch } from "./connection.js";
-import { count, h, say } from "./dom.js";
+import { h, say } from "./dom.js";
 import { handed } from "./handed.js";
 import { failure } from "./failures.js";
+import { describe, fillSwitch, undescribe } from "./switch.js";
 
 const VIEWS = {
   search: () => import("./views/search.js"),
@@ -21,13 +23,20 @@ const main = document.getElementById("view");
 const progress = document.getElementById("progress");
 let shown = new AbortController();
 let showing = "";
+let about = chosen();
 
 /** Show what the address asks for. What is there stays until the new view has its answer. */
 async function show() {
   const { view, asked } = read();
   shown.abort();
   const mine = (shown = new AbortController());
+  if (about !== chosen()) {
+    about = chosen();
+    forget();
+    undescribe();
+  }
   mark(view);
+  fillSwitch();
   main.setAttribute("aria-busy", "true");
   const slow = setTimeout(() => (progress.hidden = false), SLOW_MS);
   let made;
@@ -42,7 +51,7 @@ async function show() {
       go(link("login", { next: here() }), { replace: true });
       return;
     }
-    made = { element: failure(error, show), title: error.message };
+    made = { element: failure(error, again), title: error.message };
   } finally {
     clearTimeout(slow);
     if (shown === mine) progress.hidden = true;
@@ -60,8 +69,15 @@ async function show() {
   made.ready?.();
 }
 
+function again() {
+  forget();
+  show();
+}
+
 function mark(view) {
+  document.querySelector(".top .mark").setAttribute("href", link("search"));
   for (const anchor of document.querySelectorAll(".top nav a")) {
+    anchor.setAttribute("href", link(anchor.dataset.view));
     if (anchor.dataset.view === view) anchor.setAttribute("aria-current", "page");
     else anchor.removeAttribute("aria-current");
   }
@@ -135,10 +151,7 @@ function refuse(sentence) {
   line.hidden = !sentence;
   line.replaceChildren(...(sentence ? [h("span", {}, sentence), h("button", { type: "button", onclick: () => refuse("") }, "Close")] : []));
 }
-addEventListener("collection", ({ detail: { collection } }) => {
-  document.getElementById("collection").textContent =
-    `${collection.name} · ${count(collection.images, "image")} · generation ${collection.generation}`;
-});
+addEventListener("collection", ({ detail: { collection } }) => describe(collection));
 
 history.scrollRestoration = "manual";
 watch(show);

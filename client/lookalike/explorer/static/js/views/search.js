@@ -1,5 +1,5 @@
 // Which stored images look like this one?
-import { ask, sendAgain } from "../api.js";
+import { ask, file, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed, server } from "../collection.js";
 import { count, digits, h, labelled, measured, say } from "../dom.js";
@@ -121,7 +121,7 @@ async function results(asked, signal) {
 }
 
 function queried(asked, subject) {
-  const source = asked.id === undefined ? `api/pictures/${encodeURIComponent(asked.picture)}` : null;
+  const source = asked.id === undefined ? file(`api/pictures/${encodeURIComponent(asked.picture)}`) : null;
   return h(
     "div",
     { class: "about" },

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Held(Generic[Key]):
+class ByteLru(Generic[Key]):
     """A cache of at most `bound` bytes. Each entry is counted with 200 bytes for itself."""
 
     _EACH = 200

@@ -1,0 +1,48 @@
+// The header's line about the collection: its numbers and, where a server has several, a switch between them.
+import { chosen, go, link, read } from "./address.js";
+import { collections } from "./collection.js";
+import { count, h } from "./dom.js";
+
+// Views that every collection has. What else is in an address may mean nothing in another collection.
+const SHARED = new Set(["search", "clusters", "mistakes", "map"]);
+
+const place = document.getElementById("switch");
+const line = document.getElementById("collection");
+
+/** Fill the switch with what the server lists now. There is none where it lists one, or is too old to list any. */
+export async function fillSwitch() {
+  const name = chosen();
+  const found = await collections().catch(() => []);
+  if (name !== chosen()) return;
+  place.hidden = found.length < 2;
+  if (place.hidden) return place.replaceChildren();
+  const shown = name || found[0].name;
+  const select = h(
+    "select",
+    { id: "collection-choice", onchange: () => change(select.value) },
+    // A link may name one that is not there, which its view says.
+    found.some((each) => each.name === shown) ? null : h("option", { value: shown, selected: true }, shown),
+    found.map((each) => h("option", { value: each.name, selected: each.name === shown }, each.problem ? `${each.name}: not loaded. ${each.problem}` : each.name)),
+  );
+  place.replaceChildren(h("label", { for: select.id, class: "unseen" }, "Collection"), select);
+}
+
+/** Say what is shown. */
+export async function describe(collection) {
+  const name = chosen();
+  await fillSwitch();
+  if (name !== chosen()) return;
+  const numbers = `${count(collection.images, "image")} · generation ${collection.generation}`;
+  line.textContent = place.hidden ? `${collection.name} · ${numbers}` : numbers;
+}
+
+/** Say nothing of a collection that is no longer shown. */
+export function undescribe() {
+  line.textContent = "";
+}
+
+function change(collection) {
+  const { view, asked } = read();
+  // A dropped picture can be looked for anywhere.
+  go(link(SHARED.has(view) ? view : "search", { collection, picture: view === "search" ? asked.picture : "" }));
+}

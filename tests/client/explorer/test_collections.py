@@ -1,0 +1,82 @@
+"""A server of several collections: each request is about the one that its address names."""
+
+from __future__ import annotations
+
+import grpc
+import pytest
+
+from lookalike.explorer.settings import Bounds
+from lookalike.v1 import server_pb2
+
+FLOWERS = {"collection": "flowers"}
+
+
+@pytest.fixture
+def two(toy):
+    """The server lists two collections, of which the second is not loaded; each answers by its name."""
+
+    def change(method, reply):
+        if method == "ListCollections":
+            problem = "embeddings/toy/part-0.parquet is not what was written."
+            reply.collections.append(server_pb2.ServedCollection(name="flowers", problem=problem))
+        elif method == "GetCollection":
+            reply.name = toy.requests[-1].collection or "toys"
+
+    toy.change = change
+    return toy
+
+
+def test_the_collections_are_listed_with_what_is_wrong_with_one(page, two):
+    first, second = page.get("/api/collections").json()["collections"]
+    assert (first["name"], first["images"] > 0, first["problem"]) == ("toys", True, "")
+    assert (second["name"], second["images"]) == ("flowers", 0)
+    assert second["problem"] == "embeddings/toy/part-0.parquet is not what was written."
+
+
+def test_a_server_that_cannot_list_has_no_collections_to_choose_from(page, toy):
+    toy.fail(grpc.StatusCode.UNIMPLEMENTED, "Unknown method.")
+    assert page.get("/api/collections").json() == {"collections": []}
+
+
+@pytest.mark.parametrize("path", ["collection", "images", "labels", "search", "image"])
+@pytest.mark.parametrize("name", ["flowers", ""])
+def test_a_request_is_about_the_collection_of_its_address(page, two, path, name):
+    asked = {"id": 3} if path in ("search", "image") else {}
+    assert page.get(f"/api/{path}", params={**asked, "collection": name}).status_code == 200
+    assert {request.collection for request in two.requests} == {name}
+
+
+def test_a_thumbnail_is_of_the_collection_that_is_asked_about_whatever_its_tag(page, two):
+    tag = page.get("/api/collection").json()["tag"]
+    other = page.get("/api/collection", params=FLOWERS).json()["tag"]
+    assert tag != other
+    assert page.get(f"/thumbnails/{tag}/3/160.jpg").status_code == 200
+    two.requests.clear()
+    # What is held for the tag must not reach who may only see another collection.
+    assert page.get(f"/thumbnails/{tag}/3/160.jpg", params=FLOWERS).status_code == 200
+    asked = [request for request in two.requests if type(request).__name__ == "GetThumbnailsRequest"]
+    assert [request.collection for request in asked] == ["flowers"]
+
+
+def test_a_collection_that_is_not_loaded_is_told_from_a_server_that_is_gone(page, two):
+    # Retried once: two calls fail.
+    two.fail(grpc.StatusCode.UNAVAILABLE, "This collection is not loaded: it is damaged.", times=2)
+    reply = page.get("/api/collection", params=FLOWERS)
+    assert (reply.status_code, reply.json()["kind"]) == (503, "not-loaded")
+    assert reply.json()["error"] == "embeddings/toy/part-0.parquet is not what was written."
+    two.fail(grpc.StatusCode.UNAVAILABLE, "The device is lost.", times=2)
+    assert page.get("/api/collection").json()["kind"] == "gone"
+    two.fail(grpc.StatusCode.UNAVAILABLE, "Nobody is there.")
+    assert page.get("/api/collection", params=FLOWERS).json()["kind"] == "gone"
+
+
+def test_names_that_somebody_makes_up_are_no_connections_for_ever(serve, two):
+    with serve(two.address, bounds=Bounds(collections=2)) as page:
+        for name in ("a", "b", "c", "a", ""):
+            reply = page.get("/api/collection", params={"collection": name}).json()
+            assert reply["collection"]["name"] == (name or "toys")
+
+
+def test_a_name_that_no_collection_has_is_a_mistake_of_one_sentence(page, two):
+    reply = page.get("/api/collection", params={"collection": "x" * 2000})
+    assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")
