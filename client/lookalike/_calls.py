@@ -118,7 +118,7 @@ def search(
         after_sequence=after,
     )
     _set_effort(request, nprobe, recall, exact)
-    columns = _replies.Wanted(uris, with_vectors, group_by is not None)
+    columns = _replies.NeighborFields(uris, with_vectors, group_by is not None)
 
     def parse(reply: search_pb2.SearchResponse) -> NeighborsBatch | Neighbors:
         batch = _replies.neighbors(reply, queries, columns, asked.failed or {})

@@ -70,7 +70,7 @@ def _plan(message: types_pb2.Plan) -> Plan:
     )
 
 
-class Wanted(NamedTuple):
+class NeighborFields(NamedTuple):
     """Which columns of neighbours were asked for."""
 
     uris: bool = False
@@ -79,7 +79,7 @@ class Wanted(NamedTuple):
 
 
 def neighbors(
-    reply: search_pb2.SearchResponse, queries: int, wanted: Wanted, failed: Mapping[int, str] = _NONE_FAILED
+    reply: search_pb2.SearchResponse, queries: int, wanted: NeighborFields, failed: Mapping[int, str] = _NONE_FAILED
 ) -> NeighborsBatch:
     """The neighbours of `queries` queries, of which some had `failed` before they were sent."""
     columns = reply.neighbors

@@ -57,7 +57,9 @@ def _fuzz(given: argparse.Namespace, corpus: Path) -> None:
     try:
         arguments = [
             sys.argv[0], f"-seed={given.seed}", f"-runs={given.runs}", f"-max_total_time={given.seconds}",
-            "-timeout=25", "-rss_limit_mb=3072", "-max_len=65536", f"-artifact_prefix={found}/", "-print_final_stats=1",
+            # A unit that is slow on a busy machine is no finding.
+            "-timeout=25", "-report_slow_units=25", "-rss_limit_mb=3072", "-max_len=65536",
+            f"-artifact_prefix={found}/", "-print_final_stats=1",
             str(working), str(corpus),
         ]  # fmt: skip
         atheris.Setup(arguments, module.target, enable_python_coverage=True)
