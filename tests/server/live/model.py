@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from tests.server.live.test_update import EVERY, by_vectors, listed, upsert
 
 from lookalike import wire
 from lookalike.v1 import filter_pb2, search_pb2, types_pb2, update_pb2
-
-Float32 = npt.NDArray[np.float32]
+from lookalike_indexer.arrays import Float32
 
 
 @dataclass
