@@ -7,9 +7,15 @@ import sys
 
 import pytest
 
+# What a front is made of, and what starts it.
+FRONT = [
+    "lookalike_server.fronts.supervisor",
+    "lookalike_server.fronts.engine_link, lookalike_server.observe.observatory, lookalike_server.transport.grpc_server",
+]
 
-@pytest.mark.parametrize("module", ["lookalike_server.common.settings", "lookalike_server.commands.cli"])
-def test_settings_load_neither_faiss_nor_torch(module):
-    program = f"import sys, {module}; print([name for name in ('faiss', 'torch') if name in sys.modules])"
+
+@pytest.mark.parametrize("modules", ["lookalike_server.common.settings", "lookalike_server.commands.cli", *FRONT])
+def test_settings_and_fronts_load_neither_faiss_nor_torch(modules):
+    program = f"import sys, {modules}; print([name for name in ('faiss', 'torch') if name in sys.modules])"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert told.stdout == "[]\n"

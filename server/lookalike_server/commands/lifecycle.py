@@ -59,9 +59,9 @@ async def run(
     """
     loop = asyncio.get_running_loop()
     allow_connections()
+    app = _made(settings, verifier, logs)
     # What was imported stays: looking at it again and again costs a call a twentieth of its time.
     gc.freeze()
-    app = _made(settings, verifier, logs)
     # Its default would end the process, and somebody may send it while a generation is loading.
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
     await app.start()

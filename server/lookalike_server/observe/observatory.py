@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from lookalike_server.batching.batcher import Observe
 from lookalike_server.common.call_record import Sink
 from lookalike_server.common.observe_settings import ObserveSettings
-from lookalike_server.observe.audit import RecallAudit
 from lookalike_server.observe.exposition import MetricsPort, Readers
-from lookalike_server.observe.gauges import Gauges, Watched
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.logs import CallLog
 from lookalike_server.observe.metrics import Metrics, of_all_processes
 from lookalike_server.observe.security import SecurityLog
 from lookalike_server.observe.tracing import Tracing, open_tracing
-from lookalike_server.placement.devices import Device
 from lookalike_server.transport.tokens import Tokens
+
+# Imported where they are needed: a front has no generation to look at, and loads no index.
+if TYPE_CHECKING:
+    from lookalike_server.observe.audit import RecallAudit
+    from lookalike_server.observe.gauges import Watched
+    from lookalike_server.placement.devices import Device
 
 
 class Observatory:
@@ -52,6 +56,8 @@ class Observatory:
         if metrics is None or not self._settings.audit_share:
             return None
 
+        from lookalike_server.observe.audit import RecallAudit
+
         def count(outcome: str, queries: int) -> None:
             metrics.audited(outcome, queries, collection)
 
@@ -66,6 +72,8 @@ class Observatory:
         """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:
+            from lookalike_server.observe.gauges import Gauges
+
             registry = of_all_processes(self._metrics.registry)
             registry.register(Gauges(watched, devices))
             host, port = self._settings.metrics_host, self._settings.metrics_port

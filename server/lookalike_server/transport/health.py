@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from grpc_health.v1 import health_pb2
 
-from lookalike_server.generation.current import Current
-from lookalike_server.processes.embedding import EmbedQueue
+# A front, which tells others' health, loads no index.
+if TYPE_CHECKING:
+    from lookalike_server.generation.current import Current
+    from lookalike_server.processes.embedding import EmbedQueue
 
 log = logging.getLogger(__name__)
 
