@@ -25,6 +25,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.conftest import Toy, patient, toys_in
 from tests.server.fronts_network import HOLD, open_network
 
+import lookalike
 from lookalike import local_secret, wire
 from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, search_pb2, server_pb2, types_pb2
 from lookalike_indexer.errors import IndexerError, NotFoundError
@@ -74,7 +75,7 @@ class Running:
             self._next += 1
         service, method = METHODS[name]
         stub = channel.unary_unary(f"/{service.full_name}/{method.name}")
-        reply: bytes = stub(request.SerializeToString(), timeout=LONG_S, **more)
+        reply: bytes = stub(request.SerializeToString(), **{"timeout": LONG_S, **more})
         return reply
 
     def in_flight(self) -> int:
@@ -375,11 +376,28 @@ def test_a_drain_lets_calls_end_and_refuses_new_ones(tmp_path) -> None:
         assert codes_of_searches(toy, served) == {UNAVAILABLE}
 
 
+def test_a_call_whose_caller_gives_up_is_given_up(toy, several) -> None:
+    with held(toy), ThreadPoolExecutor(3) as callers:
+        calls = [callers.submit(code_of, several, by_picture(), one, timeout=3) for one in several.channels[:2]]
+        until(lambda: several.in_flight() == 2)
+        assert {call.result() for call in calls} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        left = (
+            several.channels[0]
+            .unary_unary("/lookalike.v1.SearchService/Search")
+            .future(by_picture().SerializeToString(), timeout=LONG_S)
+        )
+        until(lambda: several.in_flight() == 1)
+        left.cancel()
+        until(lambda: several.in_flight() == 0)
+
+
 def test_a_swap_fails_no_call(tmp_path) -> None:
     make = toys_in(tmp_path)
     toy = make()
     failed, generations = [], []
-    with running(Supervisor(settings(toy), open_embedder=open_network)) as served, ThreadPoolExecutor(4) as callers:
+    # It does not look by itself: SIGHUP, and whoever runs the server, tell it to.
+    server = Supervisor(settings(toy, watch=3600), open_embedder=open_network)
+    with running(server) as served, ThreadPoolExecutor(4) as callers:
         done = threading.Event()
 
         def ask(number: int) -> None:
@@ -393,12 +411,28 @@ def test_a_swap_fails_no_call(tmp_path) -> None:
         asking = [callers.submit(ask, number) for number in range(4)]
         for generation in (2, 3):
             make()
+            served.run(asyncio.to_thread(server.reload))
             until(lambda generation=generation: generation in generations)
         done.set()
         for caller in asking:
             caller.result()
     assert not failed
     assert set(generations) == {1, 2, 3}
+
+
+def test_a_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
+    toy = toys_in(tmp_path)()
+    with running(Supervisor(settings(toy, writable=True), open_embedder=open_network)) as served:
+        secret = local_secret.find(int(served.server.address.rpartition(":")[2]))
+        request = by_vector(toy, fields=search_pb2.NeighborFields(keys=True))
+        for row in (7, 8):
+            deleted = toy.key(int(toy.ids[row]))
+            with lookalike.Client(served.server.address, token=secret) as client:
+                client.delete(keys=[deleted])
+            request.query.CopyFrom(by_vector(toy, row).query)
+            for _ in range(CONNECTIONS):
+                reply = search_pb2.SearchResponse.FromString(served.call("Search", request))
+                assert deleted not in reply.neighbors.keys
 
 
 def test_limits_count_over_all_fronts(toy) -> None:
@@ -426,9 +460,9 @@ def test_limits_count_over_all_fronts(toy) -> None:
         assert told.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == CONNECTIONS - 4
 
 
-def code_of(served: Running, request: Any, channel: grpc.Channel) -> grpc.StatusCode:
+def code_of(served: Running, request: Any, channel: grpc.Channel, **more: Any) -> grpc.StatusCode:
     try:
-        served.call("Search", request, channel)
+        served.call("Search", request, channel, **more)
     except grpc.RpcError as error:
         return error.code()
     return grpc.StatusCode.OK

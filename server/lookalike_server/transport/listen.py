@@ -95,6 +95,8 @@ def reserve(listen: Listen) -> tuple[socket.socket, int]:
 
     The socket does not listen, so no caller comes to it. IndexerError: the address cannot be had.
     """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        raise IndexerError("Several processes cannot share a port on this system; use --fronts 1.")
     check_free(listen)
     family, kind, protocol, _, address = _resolved(listen)
     held = socket.socket(family, kind, protocol)
