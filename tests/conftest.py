@@ -10,11 +10,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from tests import zygote
 from tests.patience import PATIENT_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,9 @@ _FULL_EVERY = 50
 # Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# numba compiles UMAP for a minute, and interprets it for a second on the few images that tests have.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
 # How long an example takes says nothing on a machine that others use, and the first one may import something large.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
@@ -41,6 +45,18 @@ def pytest_configure() -> None:
     # Servers that tests kill leave their secrets behind: not in this user's own runtime directory.
     os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="lookalike-tests-")
     os.environ.update(PATIENT_ENVIRONMENT)
+    # After the last change of the environment, which the zygote gets.
+    global _end_zygote
+    _end_zygote = zygote.install(zygote.Zygote.started)
+
+
+_end_zygote: Callable[[], None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with zygote.own_processes() if item.get_closest_marker("own_process") else contextlib.nullcontext():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
@@ -50,6 +66,7 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_sessionfinish() -> None:
+    _end_zygote()
     # Libraries complain at the end about what was not given back.
     gc.unfreeze()
     shutil.rmtree(os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,8 @@ def kept(printed: tuple[Path, dict[str, Any]]) -> Path:
     return printed[0]
 
 
-@pytest.fixture(scope="module")
-def server(kept: Path) -> Iterator[tuple[psutil.Process, str]]:
+@contextmanager
+def serving(kept: Path) -> Iterator[tuple[psutil.Process, str]]:
     """A server of the copy, and where it listens."""
     command = [sys.executable, "-m", "lookalike", "serve", str(kept), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -142,6 +143,12 @@ def server(kept: Path) -> Iterator[tuple[psutil.Process, str]]:
     finally:
         process.terminate()
         process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def server(kept: Path) -> Iterator[tuple[psutil.Process, str]]:
+    with serving(kept) as started:
+        yield started
 
 
 @pytest.fixture
@@ -248,15 +255,16 @@ def test_an_attribution_is_a_picture_of_what_the_network_saw(client) -> None:
     assert client.attribution(key=KEY, class_index=3).class_name == "class 3"
 
 
-def test_experiments_have_a_process_of_their_own_which_may_die(server, client) -> None:
-    process, _ = server
-    client.class_matrix()
-    loaded = " ".join(mapped.path for mapped in process.memory_maps())
-    assert "sklearn" not in loaded
-    assert "torch" not in loaded
-    runs = [child for child in process.children() if "sklearn" in " ".join(m.path for m in child.memory_maps())]
-    assert len(runs) == 1
-    assert runs[0].nice() == min(19, process.nice() + 10)
-    runs[0].kill()
-    # UNAVAILABLE, which the client asks again. Another question, since the answer to that one is kept.
-    assert client.explain(key="red/00.png").kind == "explain"
+@pytest.mark.own_process
+def test_experiments_have_a_process_of_their_own_which_may_die(kept) -> None:
+    with serving(kept) as (process, address), lookalike_client.Client(address, timeout=240) as client:
+        client.class_matrix()
+        loaded = " ".join(mapped.path for mapped in process.memory_maps())
+        assert "sklearn" not in loaded
+        assert "torch" not in loaded
+        runs = [child for child in process.children() if "sklearn" in " ".join(m.path for m in child.memory_maps())]
+        assert len(runs) == 1
+        assert runs[0].nice() == min(19, process.nice() + 10)
+        runs[0].kill()
+        # UNAVAILABLE, which the client asks again. Another question, since the answer to that one is kept.
+        assert client.explain(key="red/00.png").kind == "explain"

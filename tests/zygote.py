@@ -1,0 +1,373 @@
+"""Processes of the tests, forked from one that has imported torch and its like.
+
+A new interpreter takes 1 to 4 seconds of a processor to import what a command
+or a child of a server needs, and the tests start hundreds of them. Here
+one process for each worker of pytest, the zygote, imports everything before it
+has any thread. It then forks what is asked for:
+
+- command lines `python -m lookalike ...`, whoever starts them by subprocess;
+- the processes of the `lookalike` packages that multiprocessing spawns.
+
+A fork gets the arguments, environment, folder, open files and session that the
+new interpreter would have. It runs the same code as `__main__`, ends as an
+interpreter ends, and is a child of the process that asked for it: signals, exit
+codes and process trees are the same. Each fork has a zygote of its own for the
+processes that it spawns.
+
+A new interpreter is started after all where what it imports matters: for
+decoders, whose memory is limited; where the environment configures Python or
+numeric libraries; and in tests marked `own_process`.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import ctypes
+import fcntl
+import gc
+import io
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Read when Python or a library is loaded, so a fork would not see them.
+_READ_AT_START = (
+    *("PYTHON", "LANG", "LC_", "TZ", "LD_", "MALLOC_", "MPL"),
+    *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "NPY_", "NUMBA_"),
+)
+# The thread of pyarrow's allocator, which has handlers for forks.
+_STARTED_AGAIN = "jemalloc_bg_thd"
+_SPAWNED = "--multiprocessing-fork"
+_HIGH = 512
+_MAX_MESSAGE = 1 << 20
+_PR_SET_CHILD_SUBREAPER = 36
+
+Command = Callable[[], None]
+
+
+class Zygote:
+    """A connection to a zygote that is a child of this process; for any thread."""
+
+    def __init__(self, connection: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._connection = connection
+        self._process = process
+        self._lock = threading.Lock()
+
+    @classmethod
+    def started(cls) -> Zygote:
+        """A new interpreter that imports everything; forks wait until it has."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, "-m", "tests.zygote", str(theirs.fileno())]
+            # Threads of OpenBLAS start when it is loaded, and a process with threads must not be forked.
+            environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        return cls(ours, process)
+
+    def close(self) -> None:
+        """End it; what it has forked goes on."""
+        self._connection.close()
+        if self._process is not None:
+            self._process.wait()
+
+    def fork(self, request: dict[str, Any], files: dict[int, int]) -> int:
+        """The process id of a fork that has this process's `files`, by the numbers that they have there."""
+        message = json.dumps({**request, "files": list(files)}).encode()
+        descriptors = array.array("i", files.values())
+        with self._lock, _adopting():
+            self._connection.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            told = self._connection.recv(64)
+        if not told:
+            raise ChildProcessError("the zygote of the tests has ended")
+        return int(told)
+
+
+@contextlib.contextmanager
+def _adopting() -> Iterator[None]:
+    """Let orphans below this process become its children."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    try:
+        yield
+    finally:
+        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+
+
+def install(start: Callable[[], Zygote]) -> Callable[[], None]:
+    """From now on, let this process's commands and spawned processes be forks of the zygote, started when needed.
+
+    To be called at the end: what ends the zygote.
+    """
+    if sys.platform != "linux":
+        return lambda: None
+    import _posixsubprocess
+    from multiprocessing import popen_spawn_posix
+
+    real = _posixsubprocess.fork_exec
+    same_start = _at_start(dict(os.environ))
+    launching = threading.local()
+    starting = threading.Lock()
+    zygotes: list[Zygote] = []
+
+    def zygote() -> Zygote:
+        with starting:
+            if not zygotes:
+                zygotes.append(start())
+        return zygotes[0]
+
+    def fork_exec(args: Sequence[Any], executables: Any, close_fds: bool, kept: Sequence[int], *rest: Any) -> int:
+        line = [os.fsdecode(argument) for argument in args]
+        command = line[1:3] == ["-m", "lookalike"] or (_SPAWNED in line and getattr(launching, "ours", False))
+        (cwd, env, p2cread, _, _, c2pwrite, _, errwrite, _, errpipe, _, new_session, group, *identity) = rest[:18]
+        environment = dict(os.environ) if env is None else _parsed(env)
+        plain = close_fds and group == -1 and all(value in (None, -1) for value in identity)
+        if not (command and line[0] == sys.executable and plain and _enabled and _at_start(environment) == same_start):
+            return int(real(args, executables, close_fds, kept, *rest))
+        streams = (p2cread, c2pwrite, errwrite)
+        files = {number: number if given == -1 else given for number, given in enumerate(streams)}
+        request = {
+            "arguments": line,
+            "environment": environment,
+            "folder": os.fspath(cwd or Path.cwd()),
+            "new_session": new_session,
+            "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        }
+        return zygote().fork(request, files | {number: number for number in kept if number != errpipe})
+
+    launch = popen_spawn_posix.Popen._launch
+
+    def launch_ours(popen: Any, process: Any) -> None:
+        # Decoders have a limit of their memory, which torch would exceed.
+        launching.ours = str(getattr(process._target, "__module__", "")).startswith("lookalike")
+        try:
+            launch(popen, process)
+        finally:
+            launching.ours = False
+
+    _posixsubprocess.fork_exec = fork_exec
+    subprocess._fork_exec = fork_exec
+    popen_spawn_posix.Popen._launch = launch_ours
+
+    def end() -> None:
+        for started in zygotes:
+            started.close()
+
+    return end
+
+
+_enabled = True
+
+
+@contextlib.contextmanager
+def own_processes() -> Iterator[None]:
+    """Let every process be a new interpreter as long as the block runs."""
+    global _enabled
+    _enabled = False
+    try:
+        yield
+    finally:
+        _enabled = True
+
+
+def _parsed(environment: Sequence[bytes]) -> dict[str, str]:
+    pairs = (entry.partition(b"=") for entry in environment)
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def _at_start(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_READ_AT_START)}
+
+
+def _serve(connection: socket.socket) -> Command | None:
+    """Fork until the connection ends: None then, and in each fork what it is to run."""
+    while True:
+        try:
+            message, received, _, _ = socket.recv_fds(connection, _MAX_MESSAGE, 64)
+        except ConnectionError:
+            return None
+        if not message:
+            return None
+        reader, writer = os.pipe()
+        between = os.fork()
+        if between == 0:
+            # Its child loses its parent at once, and goes to the process that asked, which adopts now.
+            child = os.fork()
+            if child:
+                os.write(writer, str(child).encode())
+                os._exit(0)
+            os.close(reader)
+            os.close(writer)
+            connection.close()
+            return _become(json.loads(message), received)
+        os.close(writer)
+        for descriptor in received:
+            os.close(descriptor)
+        pid = os.read(reader, 64)
+        os.close(reader)
+        os.waitpid(between, 0)
+        with contextlib.suppress(ConnectionError):
+            connection.send(pid)
+
+
+def _become(request: dict[str, Any], received: list[int]) -> Command:
+    """Be the process that was asked for, in all but what it has imported; what it is to run."""
+    if request["new_session"]:
+        os.setsid()
+    own_zygote = _own_zygote(received)
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _HIGH) for descriptor in received]
+    for descriptor in received:
+        os.close(descriptor)
+    for descriptor, number in zip(high, request["files"], strict=True):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    _open_streams()
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    install(lambda: own_zygote)
+    os.chdir(request["folder"])
+    os.nice(max(0, request["niceness"] - os.getpriority(os.PRIO_PROCESS, 0)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _, option, what, *arguments = request["arguments"]
+    sys.orig_argv = request["arguments"]
+    # `python -m` has the folder at its front, `python -c` an empty name.
+    sys.path[0] = request["folder"] if option == "-m" else ""
+    if _SPAWNED in arguments:
+        return _spawned(request["arguments"])
+    sys.argv = [what, *arguments]
+    return lambda: runpy.run_module(what, run_name="__main__", alter_sys=True) and None
+
+
+def _open_streams() -> None:
+    """As an interpreter does at its start."""
+    sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    for number, name, errors in ((1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
+        binary = open(number, "wb", closefd=False)  # noqa: SIM115
+        lines = number == 2 or os.isatty(number)
+        stream = io.TextIOWrapper(binary, "utf-8", errors, line_buffering=lines)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _spawned(line: list[str]) -> Command:
+    """What `python -c` of a process that multiprocessing spawns runs."""
+    code = line[line.index("-c") + 1]
+    sys.argv = ["-c", _SPAWNED]
+    return lambda: exec(code, {"__name__": "__main__"})  # noqa: S102 - multiprocessing's own line
+
+
+def _own_zygote(received: list[int]) -> Zygote:
+    """Fork a zygote that is this process's child, while it has neither threads nor files of its own."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork() == 0:
+        ours.close()
+        for descriptor in received:
+            os.close(descriptor)
+        command = _serve(theirs)
+        if command is None:
+            os._exit(0)
+        raise _Forked(command)
+    theirs.close()
+    return Zygote(ours)
+
+
+class _Forked(BaseException):
+    """Leaves the frames of the zygotes that a fork comes from."""
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+
+
+def _import_everything() -> None:
+    """What commands and the processes of servers import, as far as it takes long."""
+    import importlib
+    import pkgutil
+
+    import lookalike.cli
+    import lookalike_indexer
+    import lookalike_server
+
+    names = ["PIL.Image", "sklearn.cluster", "sklearn.manifold", "sklearn.metrics", "matplotlib.backends.backend_agg"]
+    for package in (lookalike, lookalike.cli, lookalike_indexer, lookalike_server):
+        names += [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    for name in names:
+        if not name.endswith("__main__"):
+            with contextlib.suppress(ImportError):  # of an extra that is not installed
+                importlib.import_module(name)
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _import_everything()
+    gc.collect()
+    gc.freeze()
+    threads = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    if lost := [name for name in threads[1:] if name != _STARTED_AGAIN]:
+        raise RuntimeError(f"imports have started threads that forks would lack: {', '.join(lost)}")
+    try:
+        command = _serve(socket.socket(fileno=int(sys.argv[1])))
+    except _Forked as forked:
+        command = forked.command
+    if command is None:
+        os._exit(0)
+    _run(command)
+
+
+def _run(command: Command) -> NoReturn:
+    """Run a command and end as an interpreter does, except that nothing is torn down that was imported before."""
+    code = 1
+    try:
+        command()
+        code = 0
+    except SystemExit as ended:
+        code = _exit_code(ended.code)
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        code = -signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        code = 120
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
+    if code < 0:
+        signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _exit_code(told: object) -> int:
+    if isinstance(told, int):
+        return told & 0xFF
+    if told is not None:
+        sys.stderr.write(f"{told}\n")
+    return int(told is not None)
+
+
+if __name__ == "__main__":
+    main()
