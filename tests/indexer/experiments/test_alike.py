@@ -119,11 +119,7 @@ def test_one_to_three_images(view_of, kind: str, count: int):
         assert compare(view).settings["clusters"] == 2
 
 
-# One worker compiles UMAP for all tests that use it, which takes longer than all the rest of them.
-UMAP = pytest.param("umap", marks=[pytest.mark.slow, pytest.mark.xdist_group("umap")])
-
-
-@pytest.mark.parametrize("method", ["pca", "tsne", UMAP])
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("groups", [(7, 1), (4, 4), (6, 1, 1)])
 def test_few_different_images_have_a_map(view_of, method: str, groups: tuple[int, ...]):
     vectors = np.repeat(np.eye(len(groups), 64, dtype=np.float32), groups, axis=0)

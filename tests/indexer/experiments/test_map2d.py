@@ -25,17 +25,14 @@ def places_of(result) -> np.ndarray:
     return np.stack([table.column("x").to_numpy(), table.column("y").to_numpy()], axis=1)
 
 
-# numba compiles UMAP for many seconds, so one worker takes all its tests.
-UMAP = [pytest.mark.slow, pytest.mark.xdist_group("umap")]
-EACH_METHOD = pytest.mark.parametrize(
-    "method", [pytest.param(method, marks=UMAP if method == "umap" else []) for method in METHODS]
-)
+EACH_METHOD = pytest.mark.parametrize("method", METHODS)
 
 
 @EACH_METHOD
-def test_groups_stay_together_and_a_seed_decides(view, method: str):
+def test_groups_stay_together_and_a_seed_decides(make_collection, clustered, method: str):
+    view = opened(make_collection(clustered(40, 12, 4, spread=0.05), part_rows=30))
     result = map2d(view, method=method)
-    places, group = places_of(result), np.arange(80) % 4
+    places, group = places_of(result), np.arange(40) % 4
     assert result.tables["map"].column("id").to_pylist() == view.ids.tolist()
     distances = np.linalg.norm(places[:, None] - places[None], axis=2)
     np.fill_diagonal(distances, np.inf)
