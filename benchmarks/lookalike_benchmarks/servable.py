@@ -29,7 +29,7 @@ from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.models.nodes import trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import preprocessing, published
+from lookalike_indexer.models.presets import preprocessing, published
 from lookalike_indexer.models.untrained import CLASSES, FILE, calibrate, state_digest, statistics, untrained
 from lookalike_indexer.models.weights import WeightsRequest, load_pretrained
 from lookalike_indexer.progress import Silent

@@ -16,7 +16,7 @@ from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.write_text import as_text
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
-from lookalike_server.filters.kept import KeptMatches, Matches
+from lookalike_server.filters.match_cache import MatchCache, Matches
 from lookalike_server.filters.reading import read
 
 Filter = filter_pb2.Filter
@@ -296,7 +296,7 @@ async def test_another_generation_has_filters_of_its_own(shop, serve, attach) ->
 
 class TestKeptMatches:
     def test_the_ones_that_were_not_used_for_the_longest_time_go_first(self) -> None:
-        kept = KeptMatches(5000)
+        kept = MatchCache(5000)
         for name in "abc":
             kept.put(Matches(np.zeros(1000, bool), name, name))
             assert kept.by_meaning("a", b"A") is not None
@@ -306,7 +306,7 @@ class TestKeptMatches:
         assert kept.by_words(b"x") is None
 
     def test_masks_of_spaces_count_and_what_is_too_large_is_not_kept(self) -> None:
-        kept = KeptMatches(5000)
+        kept = MatchCache(5000)
         matches = Matches(np.zeros(1000, bool), "a", "a")
         kept.put(matches)
         matches.masks["whole"] = RowMask(matches.images)

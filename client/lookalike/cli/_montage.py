@@ -23,7 +23,7 @@ from lookalike.cli._subject import Subject
 Pictures = Mapping[int, Image.Image | None]
 
 
-class Found(Protocol):
+class FoundImage(Protocol):
     """A neighbor of a query, or a member of its cluster."""
 
     @property
@@ -87,7 +87,7 @@ def query_of(client: lookalike.Client, subject: Subject) -> Query:
     return Query(fetch(client, [image.id])[image.id], _file(image.key), image.label or "")
 
 
-def found_tiles(found: Iterable[Found], pictures: Pictures, query: Query) -> list[Tile]:
+def found_tiles(found: Iterable[FoundImage], pictures: Pictures, query: Query) -> list[Tile]:
     """The tiles of what was found: in a green frame with the query's label, in a red one with another."""
     tiles = []
     for rank, each in enumerate(found, 1):

@@ -42,7 +42,7 @@ def build(collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.indexing.build_stage import run_build
-    from lookalike_indexer.indexing.early import check_build
+    from lookalike_indexer.indexing.early_checks import check_build
 
     settings = build_settings(**options)
     storage, progress = open_storage(collection), TerminalProgress()
@@ -95,7 +95,7 @@ def as_data(report: BuildReport, generation: int) -> dict[str, Any]:
 
 def summary(report: BuildReport) -> str:
     """The report for people, with the recall ladder as a table."""
-    from lookalike_indexer.indexing.growth import RULE
+    from lookalike_indexer.indexing.search_time_model import RULE
 
     entry = report.entry
     lines = [

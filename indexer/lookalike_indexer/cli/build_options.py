@@ -71,7 +71,7 @@ def build_settings(**options: Any) -> BuildSettings:
 
     from lookalike_indexer.collection.manifest import MAIN
     from lookalike_indexer.devices import parse_gpus
-    from lookalike_indexer.indexing.early import check_kind
+    from lookalike_indexer.indexing.early_checks import check_kind
     from lookalike_indexer.indexing.settings import BuildSettings
 
     settings = BuildSettings(

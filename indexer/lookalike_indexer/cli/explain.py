@@ -83,7 +83,7 @@ def explain(
     class, the original, Grad-CAM and guided backpropagation; and a picture for
     each image with what is nearest to it.
     """
-    from lookalike_indexer.cli.explained import Explainer
+    from lookalike_indexer.cli.explain_output import Explainer
     from lookalike_indexer.experiments.class_map import read_class_map
 
     if (cam or gbp) and out is None:
@@ -94,7 +94,7 @@ def explain(
     explainer = Explainer(view, space, weights, neighbours, names)
     results = [explainer.result(image) for image in images]
     if folder is not None:
-        from lookalike_indexer.cli.explained import draw
+        from lookalike_indexer.cli.explain_output import draw
 
         asked = {"cam": cam, "gbp": gbp}
         for line in draw(explainer, folder, images, results, [name for name, wanted in asked.items() if wanted]):

@@ -62,7 +62,7 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.embedding.defaults import settled
     from lookalike_indexer.embedding.embed_stage import run_embed
     from lookalike_indexer.indexing.build_stage import run_build
-    from lookalike_indexer.indexing.early import check_build
+    from lookalike_indexer.indexing.early_checks import check_build
     from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all

@@ -103,7 +103,7 @@ def categories(view: View, space: str, color: str | None, clustering: str) -> tu
     """What colours mean, and the category of each image of the view."""
     import numpy as np
 
-    from lookalike_indexer.experiments.notes import partial_notes
+    from lookalike_indexer.experiments.space_notes import partial_notes
 
     if color is None and not clustering and view.label_names:
         color = "label"

@@ -12,8 +12,8 @@ import numpy as np
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.clustering.choice import choose_clusters, choose_name, choose_restarts
-from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import check_paired
 from lookalike_indexer.clustering.training import TrainedClustering, find_centroids, sample_size

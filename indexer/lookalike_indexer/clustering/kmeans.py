@@ -2,10 +2,10 @@
 
 Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
 similarity search with GPUs, 2017), with emptied clusters filled by splitting
-large ones, from the start that k-means++ chooses (`start.py`). One call of faiss.Kmeans with n iterations and
+large ones, from the start that k-means++ chooses (`seeding.py`). One call of faiss.Kmeans with n iterations and
 n calls with one iteration each, every call starting from the centroids of the
 last, give the same centroids. On GPUs and processors that multiply numbers of
-fewer bits faster, the larger of these tasks go another way; see `reduced.py`.
+fewer bits faster, the larger of these tasks go another way; see `reduced_precision.py`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.distinct import distinct_rows
-from lookalike_indexer.clustering.reduced import ReducedStep, worthwhile
+from lookalike_indexer.clustering.reduced_precision import ReducedStep, worthwhile
+from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.start import starting_rows
 from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.vectors.flat import flat_index

@@ -1,6 +1,6 @@
 """k-means of unit vectors on the grid of `numerics.grid`: the same bits on every processor, with any threads.
 
-Lloyd's algorithm, started by k-means++ (`start.py`). It needs float64 and all
+Lloyd's algorithm, started by k-means++ (`seeding.py`). It needs float64 and all
 vectors in memory, so it serves experiments on samples. `kmeans.py` trains the
 clusterings that a collection keeps.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.clustering.distinct import distinct_rows
-from lookalike_indexer.clustering.start import starting_rows
+from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.numerics.grid import UNIT_BITS, on_grid, squared_norms
 
 ITERATIONS = 25

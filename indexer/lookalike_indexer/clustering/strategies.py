@@ -2,7 +2,7 @@
 
 Each takes vectors (n, dim), a number of clusters k <= n, and a k-means to use.
 Each returns centroids (k, dim): every vector belongs to the nearest of them,
-see `rule.py`. Whitened k-means is k-means of other vectors, see `whitening.py`.
+see `assignment_rule.py`. Whitened k-means is k-means of other vectors, see `whitening.py`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.numerics.grid import on_grid, squared_distances, unit_scale
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.vectors.sample import choose_rows
 
 # From vectors (n, dim) and k <= n to centroids (k, dim).

@@ -15,8 +15,8 @@ import numpy as np
 from lookalike_indexer.arrays import Float32, Float64
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.numerics.grid import on_grid
-from lookalike_indexer.numerics.steady import one_thread
-from lookalike_indexer.numerics.varied import NEGLIGIBLE, all_alike
+from lookalike_indexer.numerics.single_thread import one_thread
+from lookalike_indexer.numerics.variation import NEGLIGIBLE, all_alike
 from lookalike_indexer.vectors.metric import prepare
 
 # Rows that are in float64 at a time: 64 MiB of 2048 dimensions.

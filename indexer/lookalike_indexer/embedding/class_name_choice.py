@@ -14,7 +14,7 @@ from lookalike_indexer.embedding.classes import (
     store_names,
 )
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.models.preset import published_name
+from lookalike_indexer.models.presets import published_name
 
 
 def names_given(settings: EmbedSettings, spec: ModelSpec) -> list[str] | None:

@@ -16,7 +16,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError
-from lookalike_indexer.images.boxed import Boxed
+from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute

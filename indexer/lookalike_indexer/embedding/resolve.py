@@ -29,7 +29,7 @@ from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import published
+from lookalike_indexer.models.presets import published
 from lookalike_indexer.models.timm_models import is_timm, package_file
 from lookalike_indexer.models.untrained import (
     CLASSES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.models.preset import alternatives, fitting, published, published_name, transforms_of
+from lookalike_indexer.models.presets import alternatives, fitting, published, published_name, transforms_of
 from lookalike_indexer.models.timm_models import is_timm
 from lookalike_indexer.models.weights import WeightsRequest
 

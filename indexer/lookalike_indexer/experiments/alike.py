@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.sampled import Sampled
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.experiments.space_sample import Sampled
+from lookalike_indexer.numerics.variation import all_alike
 
 
 def require_varied(drawn: Sampled, purpose: str) -> None:

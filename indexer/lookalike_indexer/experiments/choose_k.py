@@ -17,11 +17,11 @@ from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.metrics import agreement, contingency
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
 from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.sampled import Sampled, sampled
+from lookalike_indexer.experiments.space_notes import untrained_notes
+from lookalike_indexer.experiments.space_sample import Sampled, sampled
 from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, suggestions
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent

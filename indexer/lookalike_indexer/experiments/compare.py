@@ -18,13 +18,13 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.alike import alike
 from lookalike_indexer.experiments.cost import Cost, measured
 from lookalike_indexer.experiments.metrics import agreement, contingency
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.sampled import Sampled, sampled_alike
+from lookalike_indexer.experiments.space_notes import untrained_notes
+from lookalike_indexer.experiments.space_sample import Sampled, sampled_alike
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.progress import Progress, Silent
 
 # The table of a comparison that is not the same at every run, and so is never stored.

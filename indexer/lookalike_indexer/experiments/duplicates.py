@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.experiments.near import (
+from lookalike_indexer.experiments.near_duplicates import (
     Cut,
     Pairs,
     chosen_cut,
@@ -18,8 +18,8 @@ from lookalike_indexer.experiments.near import (
     graph_notes,
     near_pairs,
 )
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
 
 

@@ -15,12 +15,12 @@ from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.metrics import NAMES, shared
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.checkpoint_steps import Step, steps_of
 from lookalike_indexer.experiments.class_map import class_map as map_classes
-from lookalike_indexer.experiments.following import Followed, churn, common_rows, follow
+from lookalike_indexer.experiments.cluster_tracks import Followed, churn, common_rows, follow
 from lookalike_indexer.experiments.metrics import agreement, contingency
-from lookalike_indexer.experiments.notes import partial_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.steps import Step, steps_of
+from lookalike_indexer.experiments.space_notes import partial_notes
 from lookalike_indexer.experiments.view import View
 
 _NAN = float("nan")

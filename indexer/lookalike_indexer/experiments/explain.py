@@ -16,10 +16,10 @@ from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.explain_findings import findings
-from lookalike_indexer.experiments.notes import partial_notes
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.rival import Rival, rival_of
+from lookalike_indexer.experiments.space_notes import partial_notes
 from lookalike_indexer.experiments.subject import Picture, Subject, picture_subject, stored_subject
 from lookalike_indexer.experiments.surroundings import clusters_around, nearest_of
 from lookalike_indexer.experiments.view import View

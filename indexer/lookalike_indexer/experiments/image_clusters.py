@@ -14,8 +14,8 @@ from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.metrics import metric_of, shared
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.agreement import pairwise_agreement
-from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import Assigned, View, some
 from lookalike_indexer.vectors.exact import exact_search
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.naming import Named, names_of_clusters, told_apart
-from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import Assigned, View, some
 
 SEED = 1234

@@ -13,10 +13,10 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.near import graph_notes
+from lookalike_indexer.experiments.near_duplicates import graph_notes
 from lookalike_indexer.experiments.neighbor_votes import given, votes
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
 
 

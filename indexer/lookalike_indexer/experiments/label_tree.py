@@ -19,7 +19,7 @@ from lookalike_indexer.experiments.metrics import Agreement, agreement, continge
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.experiments.word_vectors import name_vectors
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.variation import all_alike
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import NotBuiltError, NotFoundError, UsageError
-from lookalike_indexer.experiments.near import chosen_cut, graph_notes, near_pairs
-from lookalike_indexer.experiments.notes import untrained_notes
+from lookalike_indexer.experiments.near_duplicates import chosen_cut, graph_notes, near_pairs
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.filters.sources import FilterColumns
 from lookalike_indexer.text import did_you_mean

@@ -13,11 +13,11 @@ from lookalike_indexer.arrays import Float32, Float64, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.sampled import Sampled, sampled
+from lookalike_indexer.experiments.space_notes import untrained_notes
+from lookalike_indexer.experiments.space_sample import Sampled, sampled
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.single_thread import one_thread
 from lookalike_indexer.progress import Progress, Silent
 
 Method = Literal["pca", "tsne", "umap"]

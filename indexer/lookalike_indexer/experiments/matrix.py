@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.experiments.homes import HOME_SHARE, Cells, order_columns, order_rows, ranked, turned
+from lookalike_indexer.experiments.main_clusters import HOME_SHARE, Cells, order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.metrics import Contingency, agreement, contingency
-from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import View, some
 
 _NAMED = 6

@@ -10,11 +10,11 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.experiments.homes import HOME_SHARE, ranked
+from lookalike_indexer.experiments.main_clusters import HOME_SHARE, ranked
 from lookalike_indexer.experiments.metrics import contingency
-from lookalike_indexer.experiments.notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.oddness import FAR, Measured, at_home, by_clusters, by_embeddings, with_others
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import partial_notes, untrained_notes
 from lookalike_indexer.experiments.view import Assigned, View, some
 from lookalike_indexer.progress import Progress, Silent
 

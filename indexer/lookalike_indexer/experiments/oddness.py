@@ -11,9 +11,9 @@ import numpy.typing as npt
 from lookalike_indexer.arrays import Bools, Float32, Float64, Int32
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.experiments.homes import Cells
+from lookalike_indexer.experiments.main_clusters import Cells
 from lookalike_indexer.experiments.view import Assigned, View
-from lookalike_indexer.numerics.varied import NEGLIGIBLE
+from lookalike_indexer.numerics.variation import NEGLIGIBLE
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare

@@ -18,7 +18,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.numerics.grid import on_grid, squared_distances
-from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.single_thread import one_thread
 
 Groups = npt.NDArray[np.integer]
 _NAN = float("nan")

@@ -16,8 +16,8 @@ from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent
 from lookalike_indexer.vectors.sample import choose_rows, read_rows

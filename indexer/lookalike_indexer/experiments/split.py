@@ -11,8 +11,8 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.metrics import NAMES, metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
-from lookalike_indexer.experiments.notes import untrained_notes
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.subclusters import MEASURED, Split, Splitter, goodness
 from lookalike_indexer.experiments.view import View, some
 from lookalike_indexer.progress import Progress, Silent

@@ -10,12 +10,12 @@ import numpy as np
 from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.lloyd import best_lloyd
-from lookalike_indexer.clustering.measured import in_metric
+from lookalike_indexer.clustering.metric_distances import in_metric
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.quality import distances_between
-from lookalike_indexer.experiments.sampled import fitted
+from lookalike_indexer.experiments.space_sample import fitted
 from lookalike_indexer.numerics.grid import on_grid
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.vectors.sample import choose_rows
 
 # Images between which silhouettes are measured: all pairs of them.

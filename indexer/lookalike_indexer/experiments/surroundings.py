@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int64
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
-from lookalike_indexer.clustering.measured import measured_assignments
+from lookalike_indexer.clustering.metric_distances import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.classes import class_names, known_class_names

@@ -173,7 +173,7 @@ class FilterColumns:
 
     def _read_assignment(self, clustering: str) -> Assignment:
         # faiss, which it needs, is loaded only where a filter asks about clusters.
-        from lookalike_indexer.clustering.measured import measured_assignments
+        from lookalike_indexer.clustering.metric_distances import measured_assignments
 
         stored = measured_assignments(self._reader, clustering)
         rows = self._rows(stored.ids)

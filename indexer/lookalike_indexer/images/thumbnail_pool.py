@@ -12,7 +12,7 @@ from pebble import ProcessExpired
 
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.confined import ConfinedPool
+from lookalike_indexer.images.isolated_pool import IsolatedPool
 from lookalike_indexer.images.thumbnail import thumbnail
 from lookalike_indexer.sources.fetch import fetch
 
@@ -36,7 +36,7 @@ class ThumbnailPool:
         self._limits = limits
         self._awaited: set[Future[ThumbnailResult]] = set()
         # Behind searches and the network: somebody looks at these, who sees no difference of some milliseconds.
-        self._pool = ConfinedPool(workers, 5, limits)
+        self._pool = IsolatedPool(workers, 5, limits)
 
     def make(self, uri: str, size: int) -> Future[ThumbnailResult]:
         """The thumbnail of an image, by its URI; the future has a ThumbnailResult whatever happens."""

@@ -22,8 +22,8 @@ from pebble import ProcessExpired
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.images.boxed import Boxed
-from lookalike_indexer.images.confined import ConfinedPool
+from lookalike_indexer.images.isolated_pool import IsolatedPool
+from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.prepare import (
     Encoded,
     Expected,
@@ -85,7 +85,7 @@ class DecodePool:
     def __init__(self, settings: PoolSettings, spec: PreprocessingSpec) -> None:
         self._settings = settings
         self._spec = spec
-        self._pool = ConfinedPool(settings.workers, settings.niceness, settings.limits)
+        self._pool = IsolatedPool(settings.workers, settings.niceness, settings.limits)
 
     def __enter__(self) -> DecodePool:
         return self

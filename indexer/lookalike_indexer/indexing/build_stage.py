@@ -19,7 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.choice import pick
-from lookalike_indexer.indexing.early import check_build
+from lookalike_indexer.indexing.early_checks import check_build
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
 from lookalike_indexer.indexing.params import default_nprobe, describe, ladder_at, ladder_recall
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at

@@ -1,6 +1,6 @@
 """Which kind of index, by trial: candidates are built over a sample, and the fastest that finds enough is taken.
 
-The times over the sample are scaled to the collection, see growth.py. They
+The times over the sample are scaled to the collection, see search_time_model.py. They
 differ from run to run, so a choice is written down once and then kept:
 the same command makes the same index again.
 """
@@ -17,8 +17,8 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.settings_digest import settings_digest
-from lookalike_indexer.indexing.growth import slowdown
 from lookalike_indexer.indexing.recipes import COMPONENTS, RECALL_QUERIES, Recipe, candidates, choose, worth_trying
+from lookalike_indexer.indexing.search_time_model import slowdown
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.trial import Trial
 from lookalike_indexer.progress import Progress
@@ -121,7 +121,7 @@ def _try(
 
 
 def _scaled(candidate: Candidate, sampled: int, rows: int, settings: BuildSettings) -> Candidate:
-    """With the speed that is expected over all rows, see growth.py."""
+    """With the speed that is expected over all rows, see search_time_model.py."""
     kind = candidate.index
     over_sample, over_all = BuildSettings(index=kind), BuildSettings(index=kind, train_size=settings.train_size)
     longer = slowdown(kind, candidate.nprobe, over_sample, sampled, over_all, rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lookalike_indexer.models.architecture import checked_architecture
-from lookalike_indexer.models.preset import published
+from lookalike_indexer.models.presets import published
 
 
 def weights_path(arch: str, name: str = "") -> Path:

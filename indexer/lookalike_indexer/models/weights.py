@@ -13,7 +13,7 @@ from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.errors import UsageError, WeightsError
 from lookalike_indexer.models import timm_models
 from lookalike_indexer.models.availability import weights_path
-from lookalike_indexer.models.preset import published
+from lookalike_indexer.models.presets import published
 from lookalike_indexer.models.statefile import digest, fitted, read_state
 from lookalike_indexer.models.untrained import state_digest
 

@@ -14,8 +14,8 @@ from pebble import ProcessExpired
 
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.confined import ConfinedPool
 from lookalike_indexer.images.decode import decode
+from lookalike_indexer.images.isolated_pool import IsolatedPool
 from lookalike_indexer.quality.measures import Measures, measured
 from lookalike_indexer.sources.fetch import fetch
 
@@ -28,7 +28,7 @@ class MeasurePool:
 
     def __init__(self, workers: int, limits: ImageLimits) -> None:
         self._limits, self._ahead = limits, 4 * workers
-        self._pool = ConfinedPool(workers, 5, limits)
+        self._pool = IsolatedPool(workers, 5, limits)
 
     def __enter__(self) -> MeasurePool:
         return self

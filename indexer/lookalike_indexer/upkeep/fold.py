@@ -21,7 +21,7 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.clustering import tables
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part

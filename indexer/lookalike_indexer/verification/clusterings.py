@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import Assignments
 from lookalike_indexer.vectors.sample import choose_rows

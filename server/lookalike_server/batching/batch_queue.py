@@ -13,7 +13,7 @@ from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.load import Load, Loads, grade
 from lookalike_server.batching.waiting import Entry, Piece, R, Refused, Rules, W
 from lookalike_server.common.errors import ExpiredError, OverloadedError
-from lookalike_server.common.shares import beyond
+from lookalike_server.common.fair_share import beyond
 
 _SHORTEST_RETRY_S = 0.05
 

@@ -31,7 +31,7 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_server.batching.batch_queue import BatchQueue
 from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.outcomes import Join, Outcome, Ran, settle
-from lookalike_server.batching.under_way import UnderWay
+from lookalike_server.batching.running_batches import RunningBatches
 from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, Rules
 
 __all__ = ["Answer", "Batcher", "Observe", "ObserveLane", "Rules", "Run"]
@@ -88,7 +88,7 @@ class Batcher(Generic[W, R]):
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, LatencyModel(len(workers)))
         # What is wrong with the workers that take no batches.
         self._down: dict[str, str] = {}
-        self._under_way: UnderWay[W, R] = UnderWay()
+        self._under_way: RunningBatches[W, R] = RunningBatches()
         self._changed = threading.Condition()
         self._closed = threading.Event()
         self._threads: dict[str, threading.Thread] = {}

@@ -10,8 +10,8 @@ import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.clustering.measured import measured_assignments
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
+from lookalike_indexer.clustering.metric_distances import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError

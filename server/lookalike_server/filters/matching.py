@@ -18,7 +18,7 @@ from lookalike_indexer.filters.text import parse
 from lookalike_indexer.filters.tree import canonical
 from lookalike_indexer.filters.write_text import as_text
 from lookalike_server.columns.row_mask import RowMask
-from lookalike_server.filters.kept import KeptMatches, Matches
+from lookalike_server.filters.match_cache import MatchCache, Matches
 from lookalike_server.filters.reading import read, refused
 
 # A plan tells so many values of a list, and so many characters of a filter.
@@ -45,7 +45,7 @@ class Filters:
     ) -> None:
         """`ids` are those of all images, `held` columns that are in memory; matches are kept up to `most_bytes`."""
         self.columns = FilterColumns(reader, ids, held)
-        self._kept = KeptMatches(most_bytes)
+        self._kept = MatchCache(most_bytes)
 
     @property
     def nbytes(self) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from lookalike_indexer.filters.errors import FilterError
 from lookalike_indexer.filters.evaluate import matching
 from lookalike_indexer.filters.meaning import meant
 from lookalike_indexer.filters.tree import canonical
-from lookalike_server.filters.kept import KeptMatches, Matches
+from lookalike_server.filters.match_cache import MatchCache, Matches
 from lookalike_server.filters.matching import FilterMatches, Filters
 from lookalike_server.filters.reading import read, refused
 from lookalike_server.live.overlay import LiveFilterColumns, Overlay
@@ -26,7 +26,7 @@ class LiveFilters(Filters):
     ) -> None:
         self._base, self._overlay, self._alive = base, overlay, alive
         self.columns = columns
-        self._kept = KeptMatches(most_bytes)
+        self._kept = MatchCache(most_bytes)
 
     @property
     def nbytes(self) -> tuple[int, int]:

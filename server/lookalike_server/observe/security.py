@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from lookalike_indexer.errors import UsageError
 from lookalike_server.common.call_record import CallRecord
+from lookalike_server.common.log_once import LogOnce
 from lookalike_server.common.peers import host_of
-from lookalike_server.common.repeats import Repeats
 from lookalike_server.observe.logs import JsonFormatter
 
 # The log that has these lines.
@@ -50,7 +50,7 @@ class SecurityLog:
     def __init__(self, admin: frozenset[str]) -> None:
         """`admin` are the methods that change what is served, as /package.Service/Method."""
         self._admin = frozenset(method.removeprefix("/") for method in admin)
-        self._repeats: Repeats[_Refused] = Repeats(_QUIET_S)
+        self._repeats: LogOnce[_Refused] = LogOnce(_QUIET_S)
         # Those who read measurements have threads of their own.
         self._lock = threading.Lock()
 

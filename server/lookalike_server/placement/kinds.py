@@ -16,17 +16,17 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing import two_stage
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.vectors.metric import faiss_metric
-from lookalike_server.placement.as_found import AsFound
 from lookalike_server.placement.coverage import coverage_of
 from lookalike_server.placement.decoded_vectors import Decode, DecodedVectors
 from lookalike_server.placement.filtered_lists import FilteredChooser
 from lookalike_server.placement.flat_source import FlatSource
 from lookalike_server.placement.graph_source import GraphSource
+from lookalike_server.placement.index_distances import IndexDistances
 from lookalike_server.placement.list_source import ListSource
 from lookalike_server.placement.lists import ListChooser, Membership
 from lookalike_server.placement.other_source import OtherSource
 from lookalike_server.placement.projected_source import ProjectedSource, TwoStageSource
-from lookalike_server.placement.refined import Refined
+from lookalike_server.placement.reranked import Reranked
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import Compared, Graph, Strategy
 
@@ -57,7 +57,7 @@ def strategy_of(
     """
     nlist = _nlist(index)
     coverage = coverage_of(measured.recall, nlist, int(index.ntotal))
-    as_found = AsFound(OtherSource(index, metric), metric, nlist, max_selection, coverage)
+    as_found = IndexDistances(OtherSource(index, metric), metric, nlist, max_selection, coverage)
     if not isinstance(index, faiss.Index) or max_selection is not None:
         return np.ascontiguousarray, as_found
     if two_stage.is_two_stage(index):
@@ -70,13 +70,13 @@ def strategy_of(
     source = _source(kind, metric, measured)
     decode = _decode(kind)
     if decode is None:
-        return transform, AsFound(source, metric, 0, None)
+        return transform, IndexDistances(source, metric, 0, None)
     vectors = DecodedVectors(decode, metric)
     if isinstance(source, GraphSource):
         return transform, Graph(source, vectors)
     if isinstance(source, (FlatSource, ListSource)):
         return transform, Compared(source, vectors, metric)
-    return transform, AsFound(source, metric, 0, None)
+    return transform, IndexDistances(source, metric, 0, None)
 
 
 def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy | None:
@@ -85,7 +85,7 @@ def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Str
     decode = _decode(faiss.downcast_index(kind.refine_index))
     if decode is None or isinstance(base, faiss.IndexPreTransform):
         return None
-    return Refined(_source(base, metric, measured), DecodedVectors(decode, metric), float(kind.k_factor))
+    return Reranked(_source(base, metric, measured), DecodedVectors(decode, metric), float(kind.k_factor))
 
 
 def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy:
@@ -97,7 +97,7 @@ def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> S
     inner = _source(first, "l2", measured)
     # faiss's own choice of lists depends on the batch.
     source: Source = ProjectedSource(kind, inner) if isinstance(first, faiss.IndexIVF) else TwoStageSource(kind, inner)
-    return Refined(source, DecodedVectors(decode, metric), two_stage.FACTOR, two_stage.LEAST)
+    return Reranked(source, DecodedVectors(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
 def _source(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:

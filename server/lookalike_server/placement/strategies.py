@@ -2,8 +2,8 @@
 
 `Compared`: the index holds vectors or codes that decode to some, so candidates
 are compared again in float64, and none is missed by rounding. `Graph`: so are
-those that a graph finds. refined.py: quick codes find candidates and finer codes
-order them. as_found.py: distances are the index's own.
+those that a graph finds. reranked.py: quick codes find candidates and finer codes
+order them. index_distances.py: distances are the index's own.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.distinct import Distinct
-from lookalike_server.query.resolved import Queries
+from lookalike_server.query.query_vectors import Queries
 
 QUERY_WEIGHT, WEIGHT, NOT_WEIGHT = 1.0, 0.75, 0.15
 # What an index on a GPU finds at most, the query's own image among it.

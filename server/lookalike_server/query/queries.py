@@ -12,7 +12,7 @@ from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
-from lookalike_indexer.images.boxed import Boxed
+from lookalike_indexer.images.picture_box import Boxed
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import call_record as record
 from lookalike_server.common.errors import ArgumentError
@@ -21,7 +21,7 @@ from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.distinct import Distinct
-from lookalike_server.query.resolved import Queries
+from lookalike_server.query.query_vectors import Queries
 
 # Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
 _LARGEST = 1e15

@@ -19,12 +19,12 @@ from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.space_images import Texts
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
-from lookalike_server.filters.kept import Matches
+from lookalike_server.filters.match_cache import Matches
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
 from lookalike_server.query.queries import Resolver, count_of
-from lookalike_server.query.resolved import Queries, row_errors, with_directions
+from lookalike_server.query.query_vectors import Queries, row_errors, with_directions
 from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import RequestedColumns, fitting
 from lookalike_server.services.pagination import Pager, sequence_of

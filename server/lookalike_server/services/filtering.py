@@ -12,7 +12,7 @@ from lookalike_server.columns.clusterings import Clustering, Matching
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.filters.attributes import columns_asked, values
-from lookalike_server.filters.kept import Matches
+from lookalike_server.filters.match_cache import Matches
 from lookalike_server.filters.matching import FilterMatches
 from lookalike_server.generation.snapshot import Snapshot
 

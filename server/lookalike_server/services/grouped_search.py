@@ -14,7 +14,7 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.query.distinct import Distinct
-from lookalike_server.query.resolved import Queries
+from lookalike_server.query.query_vectors import Queries
 from lookalike_server.search.hits import Hits
 from lookalike_server.services.answering import Answering
 from lookalike_server.services.grouping import Grouped, Groups, grouped

@@ -25,7 +25,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.query import examples
 from lookalike_server.query.queries import Resolver, count_of
-from lookalike_server.query.resolved import Queries, row_errors, with_directions
+from lookalike_server.query.query_vectors import Queries, row_errors, with_directions
 from lookalike_server.search.hits import Hits
 from lookalike_server.services import filtering
 from lookalike_server.services.answering import Answering

@@ -19,7 +19,7 @@ from lookalike_indexer.errors import DeviceError
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
 from lookalike_server.common.errors import Refusal, refusal
-from lookalike_server.common.repeats import Repeats
+from lookalike_server.common.log_once import LogOnce
 
 log = logging.getLogger(__name__)
 
@@ -184,7 +184,7 @@ class Errors(UnaryInterceptor):
     """
 
     def __init__(self) -> None:
-        self._repeats: Repeats[str] = Repeats(_QUIET_S)
+        self._repeats: LogOnce[str] = LogOnce(_QUIET_S)
 
     def wrap(self, method: str, call: Call) -> Call:
         async def answered(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:

@@ -11,9 +11,9 @@ from typing import Any, Protocol, cast
 import grpc
 
 from lookalike_server.common.errors import ArgumentError, OverloadedError
+from lookalike_server.common.fair_share import beyond
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.peers import host_of
-from lookalike_server.common.shares import beyond
 from lookalike_server.transport.interceptors import Call, Handler, Stream
 from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.receiving import Receiving

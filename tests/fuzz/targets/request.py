@@ -23,8 +23,8 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.errors import DecodeError
-from lookalike_indexer.images.boxed import Boxed
 from lookalike_indexer.images.decode import decode
+from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.thumbnail_pool import ThumbnailResult
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.limits import Limits

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from lookalike_indexer.cli.cluster import cluster as command
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.clustering.cluster_stage import run_cluster
-from lookalike_indexer.clustering.rule import Rule
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.strategies import MOST_PAIRED, check_paired
 from lookalike_indexer.clustering.whitening import fit_whitening
@@ -171,6 +171,7 @@ def test_ward_groups_are_those_of_scikit_learn(make_collection, clustered):
 
 
 def test_the_rule_is_read_without_the_libraries_that_train():
-    program = "import sys; import lookalike_indexer.clustering.rule; print([*{'torch', 'sklearn'} & {*sys.modules}])"
+    rule = "lookalike_indexer.clustering.assignment_rule"
+    program = f"import sys; import {rule}; print([*{{'torch', 'sklearn'}} & {{*sys.modules}}])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "[]"

@@ -125,7 +125,7 @@ def test_a_thousand_classes_of_a_file_are_imagenets_only_when_that_is_said(stora
     # A file with the digest of published weights says so itself.
     digest = view.reader.model("squeezenet1_1").spec.weights.digest
     published = type("Weights", (), {"name": "IMAGENET1K_V1", "url": f"https://example.invalid/own-{digest[:8]}.pth"})
-    monkeypatch.setattr("lookalike_indexer.models.preset.torchvision.models.get_model_weights", lambda _: [published])
+    monkeypatch.setattr("lookalike_indexer.models.presets.torchvision.models.get_model_weights", lambda _: [published])
     known = view.reader.model("squeezenet1_1").spec.preprocessing
     monkeypatch.setattr("lookalike_indexer.embedding.transforms.transforms_of", lambda *_: known)
     monkeypatch.setattr("lookalike_indexer.embedding.transforms.fitting", lambda *_: known)

@@ -22,7 +22,7 @@ from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.partitions import STRATEGIES
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.variation import all_alike
 
 NOISE = np.random.default_rng(0)
 KINDS: dict[str, Callable[[int], np.ndarray]] = {

@@ -13,8 +13,8 @@ from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.experiments.cluster_tracks import churn, matched
 from lookalike_indexer.experiments.evolution import evolution, trace
-from lookalike_indexer.experiments.following import churn, matched
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.pictures.evolution import evolution_chart
 from lookalike_indexer.progress import Silent

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
-from lookalike_indexer.experiments.homes import order_columns, order_rows, ranked, turned
+from lookalike_indexer.experiments.main_clusters import order_columns, order_rows, ranked, turned
 from lookalike_indexer.experiments.matrix import class_matrix
 from lookalike_indexer.experiments.metrics import contingency
 from lookalike_indexer.experiments.view import View

@@ -20,7 +20,7 @@ from lookalike_indexer.cli.compare import compare as compare_command
 from lookalike_indexer.cli.oddballs import oddballs as oddballs_command
 from lookalike_indexer.cli.show import show
 from lookalike_indexer.cli.split import split as split_command
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import generations, metrics
 from lookalike_indexer.collection.metrics import heading, metric_of, shared
 from lookalike_indexer.collection.reader import CollectionReader
@@ -30,7 +30,7 @@ from lookalike_indexer.experiments.compare import compare
 from lookalike_indexer.experiments.image_clusters import image_clusters
 from lookalike_indexer.experiments.oddballs import oddballs
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
-from lookalike_indexer.experiments.sampled import sampled
+from lookalike_indexer.experiments.space_sample import sampled
 from lookalike_indexer.experiments.split import split_label
 from lookalike_indexer.experiments.view import View
 

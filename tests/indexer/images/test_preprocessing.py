@@ -12,7 +12,7 @@ from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.preprocessing import geometric
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.preset import preprocessing
+from lookalike_indexer.models.presets import preprocessing
 
 SIZES = [(500, 375), (375, 500), (224, 224), (32, 32), (1, 1), (233, 1000), (1001, 333), (3, 700), (255, 256)]
 

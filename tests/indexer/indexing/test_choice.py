@@ -14,7 +14,7 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import choice, recipes
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.choice import pick
-from lookalike_indexer.indexing.growth import slowdown
+from lookalike_indexer.indexing.search_time_model import slowdown
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.trial import Trial
 from lookalike_indexer.progress import Silent

@@ -12,7 +12,7 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.indexing import recipes, two_stage
 from lookalike_indexer.indexing.build import add, empty_index, train
 from lookalike_indexer.indexing.build_stage import run_build
-from lookalike_indexer.indexing.early import check_build
+from lookalike_indexer.indexing.early_checks import check_build
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.projection import projectable, train_components, transform
 from lookalike_indexer.indexing.settings import BuildSettings

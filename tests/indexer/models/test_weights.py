@@ -16,7 +16,7 @@ from lookalike_indexer.errors import UsageError, WeightsError
 from lookalike_indexer.models import availability, weights
 from lookalike_indexer.models.availability import weights_status
 from lookalike_indexer.models.nodes import trace
-from lookalike_indexer.models.preset import fitting, preprocessing, published
+from lookalike_indexer.models.presets import fitting, preprocessing, published
 from lookalike_indexer.models.statefile import fitted
 from lookalike_indexer.models.weights import WeightsRequest, load_pretrained, parse_weights
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.single_thread import one_thread
 
 
 def threads() -> set[int]:

@@ -16,8 +16,8 @@ from grpc_reflection.v1alpha import reflection_pb2_grpc
 
 from lookalike.v1 import collection_pb2, server_pb2
 from lookalike_indexer.errors import UsageError
+from lookalike_server.common.log_once import LogOnce
 from lookalike_server.common.observe_settings import ObserveSettings
-from lookalike_server.common.repeats import Repeats
 from lookalike_server.common.settings import Listen
 from lookalike_server.observe import security
 from lookalike_server.observe.logs import CALLS, JsonFormatter, TextFormatter
@@ -172,8 +172,8 @@ def test_the_log_is_kept_in_a_private_file_that_may_be_moved_away(tmp_path) -> N
 
 def test_what_is_said_again_and_again_takes_a_bounded_amount_of_memory(monkeypatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("lookalike_server.common.repeats.time.monotonic", lambda: now[0])
-    repeats: Repeats[int] = Repeats(10)
+    monkeypatch.setattr("lookalike_server.common.log_once.time.monotonic", lambda: now[0])
+    repeats: LogOnce[int] = LogOnce(10)
     assert [repeats.quiet(1) for _ in range(3)] == [0, None, None]
     assert list(repeats.over()) == []
     now[0] = 11

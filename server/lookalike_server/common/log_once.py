@@ -20,7 +20,7 @@ class _Said:
     quiet: int = 0
 
 
-class Repeats(Generic[K]):
+class LogOnce(Generic[K]):
     """Tells whether something is worth a line of the log: its first time, and again `seconds` after the last line."""
 
     def __init__(self, seconds: float) -> None:

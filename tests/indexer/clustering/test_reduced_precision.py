@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lookalike_indexer.clustering import int8, kmeans, reduced
+from lookalike_indexer.clustering import int8, kmeans, reduced_precision
 from lookalike_indexer.clustering.kmeans import train
-from lookalike_indexer.clustering.reduced import ReducedStep
+from lookalike_indexer.clustering.reduced_precision import ReducedStep
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.processor import flags
 from lookalike_indexer.progress import Silent
@@ -103,7 +103,7 @@ def test_what_does_not_fit_on_a_gpu_is_sent_block_by_block(monkeypatch, clustere
     vectors = clustered(5000, 64, 12)
     start = vectors[:12].copy()
     kept, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
-    monkeypatch.setattr(reduced, "_has_room", lambda device, size: False)
+    monkeypatch.setattr(reduced_precision, "_has_room", lambda device, size: False)
     sent, _ = ReducedStep(vectors, spherical=False, devices=["cuda:0"])(start)
     assert sent.tobytes() == kept.tobytes()
 
@@ -119,10 +119,10 @@ def test_an_empty_cluster_takes_half_of_the_largest():
 
 def test_small_tasks_stay_with_faiss(monkeypatch):
     monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512_vnni"}))
-    assert reduced.worthwhile(50_000, 256, 2048)
-    assert not reduced.worthwhile(1_000, 10, 2048)
+    assert reduced_precision.worthwhile(50_000, 256, 2048)
+    assert not reduced_precision.worthwhile(1_000, 10, 2048)
     monkeypatch.setattr(int8, "flags", lambda path: frozenset({"avx512f"}))
-    assert not reduced.worthwhile(50_000, 256, 2048)
+    assert not reduced_precision.worthwhile(50_000, 256, 2048)
 
 
 def test_the_processor_names_its_features(tmp_path):

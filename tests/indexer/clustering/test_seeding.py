@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from lookalike_indexer.clustering import start
+from lookalike_indexer.clustering import seeding
 from lookalike_indexer.clustering.kmeans import train
+from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.start import starting_rows
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.metric import prepare
 
@@ -37,7 +37,7 @@ def test_copies_are_no_reason_to_start_twice_from_one_row():
 
 def test_many_centroids_start_from_random_rows(monkeypatch):
     vectors = np.random.default_rng(0).standard_normal((2000, 8)).astype(np.float32)
-    monkeypatch.setattr(start, "_MOST_OPERATIONS", 1e5)
+    monkeypatch.setattr(seeding, "_MOST_OPERATIONS", 1e5)
     rows = starting_rows(vectors, 300, 4)
     assert len(set(rows.tolist())) == 300
     assert set(rows.tolist()) == set(starting_rows(vectors[:, :4].copy(), 300, 4).tolist())

@@ -14,11 +14,11 @@ from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.collection.metrics import metric_of
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import NotBuiltError
-from lookalike_indexer.experiments.sampled import fitted
-from lookalike_indexer.experiments.steps import Step
+from lookalike_indexer.experiments.checkpoint_steps import Step
+from lookalike_indexer.experiments.space_sample import fitted
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.numerics.steady import one_thread
-from lookalike_indexer.numerics.varied import all_alike
+from lookalike_indexer.numerics.single_thread import one_thread
+from lookalike_indexer.numerics.variation import all_alike
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 

@@ -30,7 +30,7 @@ _BYTES_PER_PIXEL = 24
 CONSTS.term_timeout = 0
 
 
-class ConfinedPool:
+class IsolatedPool:
     """`workers` processes for pictures within the limits; for several threads.
 
     A worker that dies with a task in hand fails that task with

@@ -19,7 +19,7 @@ _MOST_REFINED = 2048
 _MOST_CANDIDATES = 4
 
 
-class Refined:
+class Reranked:
     """The `factor` * k best by quick codes, but `least` of them, put in order by what finer codes decode to."""
 
     depends_on_k = True

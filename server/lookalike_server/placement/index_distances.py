@@ -23,7 +23,7 @@ _FETCHED = 2
 _RARE = 0.5
 
 
-class AsFound:
+class IndexDistances:
     """Rows and distances as an index gives them. Copies that tie at the k-th place are looked for.
 
     An index of which nothing more is known may ignore masks, so that more

@@ -44,7 +44,7 @@ class Matches:
         return _AROUND + int(self.images.nbytes) + own
 
 
-class KeptMatches:
+class MatchCache:
     """Matches by what their filter means, and meanings by the bytes that filters came as. For any thread."""
 
     def __init__(self, most_bytes: int) -> None:

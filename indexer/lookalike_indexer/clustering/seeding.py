@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.numerics.grid import on_grid, unit_scale
-from lookalike_indexer.numerics.steady import one_thread
+from lookalike_indexer.numerics.single_thread import one_thread
 
 _PROJECTED_DIMS = 64
 # Multiplications up to which all dimensions are looked at: a tenth of a second.

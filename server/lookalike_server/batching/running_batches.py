@@ -11,7 +11,7 @@ W = TypeVar("W")
 R = TypeVar("R")
 
 
-class UnderWay(Generic[W, R]):
+class RunningBatches(Generic[W, R]):
     """The pieces of each worker's batch, and since when it runs; a worker that recovers has none."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned, Assigner
-from lookalike_indexer.clustering.measured import in_metric
+from lookalike_indexer.clustering.metric_distances import in_metric
 from lookalike_indexer.clustering.whitening import Whitening
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
@@ -50,7 +50,7 @@ class Rule:
         return self._assigner.assign(self.transformed(vectors))
 
     def measure(self, vectors: Float32) -> Assigned:
-        """The same, with distances and margins in the clustering's metric, see `measured.py`."""
+        """The same, with distances and margins in the clustering's metric, see `metric_distances.py`."""
         transformed = self.transformed(vectors)
         assigned = self._assigner.assign(transformed)
         return in_metric(assigned, self.centroids, self.metric, (transformed != 0).any(axis=1))
