@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from lookalike.cli import _commands, _text
+from lookalike.cli._catalogue import ANALYSES, SECTIONS
 from lookalike.cli._run import run
 
 
@@ -471,65 +472,37 @@ def test_errors_that_are_each_others_cause_are_told(cli, monkeypatch):
     assert cli("search", "dogs/01.jpg")[0] == 1
 
 
-def test_help_lists_every_command_in_the_order_of_use(cli):
+def names_in(help_page: str) -> list[str]:
+    """The commands that a help page lists, each with its summary on one line."""
+    return re.findall(r"^  ([a-z][a-z-]*)  +[A-Z].*\.$", help_page, re.MULTILINE)
+
+
+def test_help_lists_every_command_by_sections_with_whole_summaries(cli):
     code, out, _ = cli("--help")
     assert code == 0
-    listed = [line.split()[0] for line in out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
-    wanted = [
-        "index",
-        "embed",
-        "cluster",
-        "build",
-        "import",
-        "graph",
-        "attach",
-        "serve",
-        "explore",
-        "search",
-        "images",
-        "clusters",
-        "show",
-        "classes",
-        "matrix",
-        "oddballs",
-        "split",
-        "interpret",
-        "choose-k",
-        "dendrogram",
-        "map",
-        "compare",
-        "mistakes",
-        "duplicates",
-        "leaks",
-        "label-issues",
-        "sample",
-        "sort",
-        "explain",
-        "evolution",
-        "report",
-        "results",
-        "export",
-        "info",
-        "verify",
-        "rejects",
-        "relocate",
-        "parts",
-        "set",
-        "remove",
-        "compact",
-        "gc",
-        "token",
-        "reload",
-        "doctor",
-        "completion",
-    ]
     # An editable install has the entry points of the day that it was made.
-    installed = metadata.entry_points(group="lookalike.commands").names
-    wanted = [name for name in wanted if name in installed]
-    assert listed[: len(wanted)] == wanted
-    rest = listed[len(wanted) :]
-    assert rest == sorted(rest)
-    assert "bench" in rest
+    installed = {*metadata.entry_points(group="lookalike.commands").names, "bench", "analyze"}
+    wanted = [name for section in SECTIONS.values() for name in section if name in installed]
+    assert names_in(out) == wanted
+    assert [line for line in out.splitlines() if line.rstrip(":") in SECTIONS] == [f"{title}:" for title in SECTIONS]
+    assert installed == {*wanted, *ANALYSES}
+
+
+def test_analyses_are_a_group_of_their_own_and_keep_their_names(cli):
+    code, out, _ = cli("analyze", "--help")
+    assert code == 0
+    assert names_in(out) == list(ANALYSES)
+    for arguments in (["analyze", "matrix"], ["matrix"]):
+        code, out, _ = cli(*arguments, "--help")
+        assert code == 0
+        assert "cluster" in out
+    assert cli("analyze", "gc")[0] == 2
+
+
+def test_a_mistyped_command_or_the_option_of_another_tool_is_guessed(cli):
+    assert cli("serach", "a.jpg")[2].endswith("Error: No such command 'serach'. Did you mean 'search'?\n")
+    assert cli("search", "a.jpg", "--top-k", "3")[2].endswith("Error: No such option: --top-k. Use -k.\n")
+    assert "Did you mean '--montage'" in cli("search", "a.jpg", "--montag", "x.png")[2]
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -545,10 +518,13 @@ def test_without_click_it_says_what_to_install():
     assert done.stderr == "Error: the command line needs the package click: pip install 'lookalike[cli]'\n"
 
 
-def test_without_the_indexer_help_still_lists_its_commands_and_they_say_what_to_install():
+def test_without_the_indexer_help_lists_what_can_run_and_its_commands_say_what_to_install():
     listed = without("lookalike_indexer", "--help")
     assert listed.returncode == 0
-    assert re.search(r"^ *index +\(not installed: pip install 'lookalike\[indexer\]'\)$", listed.stdout, re.MULTILINE)
+    assert {"search", "info", "serve"} <= set(names_in(listed.stdout))
+    assert not {"index", "analyze", "gc"} & set(names_in(listed.stdout))
+    more = " ".join(listed.stdout.split()).partition("More commands come with: ")[2]
+    assert more.startswith("pip install 'lookalike[experiments]', pip install 'lookalike[indexer]'.")
     done = without("lookalike_indexer", "index", "photos", "--collection", "c")
     assert done.returncode == 1
     assert done.stderr == (
@@ -558,7 +534,6 @@ def test_without_the_indexer_help_still_lists_its_commands_and_they_say_what_to_
 
 
 def test_experiments_need_more_than_indexing_does():
-    assert "pip install 'lookalike[experiments]'" in without("lookalike_indexer", "--help").stdout
     entry = metadata.EntryPoint("matrix", "lookalike_indexer.cli.matrix:matrix", "lookalike.commands")
     assert _commands._install(entry) == "pip install 'lookalike[experiments]'"
 
@@ -646,7 +621,9 @@ def test_completion_prints_a_script_and_how_to_install_it(cli, shell, monkeypatc
 
 def test_the_shell_completes_commands_and_options(lookalike):
     done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike cl", COMP_CWORD="1")
-    assert done.stdout.split() == ["plain,cluster", "plain,clusters", "plain,classes"]
+    assert done.stdout.split() == ["plain,cluster", "plain,clusters"]
+    done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike analyze cl", COMP_CWORD="2")
+    assert done.stdout.split() == ["plain,classes"]
     done = lookalike(_LOOKALIKE_COMPLETE="bash_complete", COMP_WORDS="lookalike search --mo", COMP_CWORD="2")
     assert done.stdout.split() == ["plain,--montage"]
 

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 collection_option = click.option(
+    "-c",
     "--collection",
     type=click.Path(file_okay=False),
     metavar="DIR",

@@ -2,67 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
+import importlib.util
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any, Final
 
 import click
 
+from lookalike.cli._catalogue import ANALYSES, SECTIONS
+
 COMMANDS: Final = "lookalike.commands"
-# Commands that look into a collection; some need libraries that indexing does not.
-_EXPERIMENTS: Final = (
-    "show",
-    "classes",
-    "matrix",
-    "oddballs",
-    "split",
-    "interpret",
-    "choose-k",
-    "dendrogram",
-    "map",
-    "compare",
-    "mistakes",
-    "duplicates",
-    "leaks",
-    "label-issues",
-    "quality",
-    "sample",
-    "sort",
-    "explain",
-    "evolution",
-    "report",
-)
-# The order of the help page: first what makes a collection, then what asks it.
-_ORDER: Final = (
-    "index",
-    "embed",
-    "cluster",
-    "build",
-    "import",
-    "graph",
-    "attach",
-    "serve",
-    "explore",
-    "search",
-    "images",
-    "clusters",
-    *_EXPERIMENTS,
-    "results",
-    "export",
-    "info",
-    "verify",
-    "rejects",
-    "relocate",
-    "parts",
-    "set",
-    "remove",
-    "compact",
-    "gc",
-    "token",
-    "reload",
-    "doctor",
-    "completion",
-)
 # How to get what a command needs, by the module or the package of its entry point.
 _INSTALL: Final = {
     "lookalike_indexer": "pip install 'lookalike[indexer]'",
@@ -73,18 +24,27 @@ _INSTALL: Final = {
 }
 
 
-class Commands(click.Group):
-    """A group whose commands are entry points.
+# Modules without which no command of a package can run; what is heavy is not imported, only looked for.
+_NEEDS: Final = {
+    "lookalike_indexer": ("pyarrow", "torch"),
+    "lookalike_server": ("pyarrow", "grpc_health"),
+    "lookalike.cli.explore": ("starlette",),
+}
+_BENCH: Final = metadata.EntryPoint("bench", "lookalike_benchmarks.cli:bench", COMMANDS)
+# What people type who know another tool, and what they mean here.
+_OTHER_OPTIONS: Final = {"--top-k": "-k", "--topk": "-k", "--limit": "-k", "-n": "-k", "--num": "-k"}
 
-    A command whose packages are not installed is listed all the same, and says
-    what to install.
+
+class Lazy(click.Group):
+    """A group whose commands are entry points, each loaded when it is needed.
+
+    A command whose packages are not installed is not listed; when it is run, it
+    says what to install.
     """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        names = _entries()
-        return [name for name in _ORDER if name in names] + sorted(names.keys() - set(_ORDER))
-
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "analyze":
+            return analyze
         entry = _entries().get(cmd_name)
         if entry is None:
             return None
@@ -94,9 +54,27 @@ class Commands(click.Group):
             return _unavailable(entry, error)
         return command if isinstance(command, click.Command) else None
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            known = {*_entries(), "analyze"}
+            near = difflib.get_close_matches(args[0], known, n=1)
+            if not near or "Did you mean" in error.message:
+                raise
+            raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?", ctx) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            meant = _OTHER_OPTIONS.get(error.option_name)
+            context = error.ctx
+            if meant is None or context is None or not any(meant in one.opts for one in context.command.params):
+                raise
+            raise click.UsageError(f"No such option: {error.option_name}. Use {meant}.", context) from error
         except ModuleNotFoundError as error:
             # Commands import what is heavy only when they run.
             entry = _entries().get(ctx.invoked_subcommand or "")
@@ -104,10 +82,81 @@ class Commands(click.Group):
                 raise
             raise click.ClickException(_sentence(entry, error)) from error
 
+    def sections(self) -> dict[str, dict[str, str]]:
+        """The commands that can run here, by section, with their summaries."""
+        raise NotImplementedError
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in self.sections().values() for name in section]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections = self.sections()
+        widest = max((len(name) for section in sections.values() for name in section), default=0)
+        for title, commands in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(widest), summary) for name, summary in commands.items()])
+
+
+class Commands(Lazy):
+    """All commands; analyses are found here, too, under their own names."""
+
+    def sections(self) -> dict[str, dict[str, str]]:
+        sections = {title: _runnable(commands) for title, commands in SECTIONS.items()}
+        known = {name for commands in SECTIONS.values() for name in commands} | ANALYSES.keys()
+        others = {name: entry.value for name, entry in sorted(_entries().items()) if name not in known}
+        if others:
+            sections["Other"] = {**sections["Other"], **others}
+        if not _runnable(ANALYSES):
+            del sections["Analyze"]
+        return {title: commands for title, commands in sections.items() if commands}
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        missing = sorted({_install(entry) for entry in _entries().values() if not _can_run(entry)})
+        if missing:
+            formatter.write_paragraph()
+            formatter.write_text(f"More commands come with: {', '.join(missing)}.")
+        super().format_epilog(ctx, formatter)
+
+
+class Analyses(Lazy):
+    """The analyses of a collection."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) if cmd_name in ANALYSES else None
+
+    def sections(self) -> dict[str, dict[str, str]]:
+        return {"Analyses": _runnable(ANALYSES)}
+
+
+def _runnable(commands: Mapping[str, str]) -> dict[str, str]:
+    entries = _entries()
+    return {
+        name: summary
+        for name, summary in commands.items()
+        if name == "analyze" or (name in entries and _can_run(entries[name]))
+    }
+
+
+def _can_run(entry: metadata.EntryPoint) -> bool:
+    package = entry.module.partition(".")[0]
+    needs = _NEEDS.get(entry.module) or _NEEDS.get(package) or ()
+    return all(_is_there(name) for name in (package, *needs))
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
 
 @functools.cache
 def _entries() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group=COMMANDS)}
+    entries = {entry.name: entry for entry in metadata.entry_points(group=COMMANDS)}
+    # Benchmarks come with a checkout, not with the wheel.
+    if _is_there("lookalike_benchmarks"):
+        entries.setdefault("bench", _BENCH)
+    return entries
 
 
 def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
@@ -128,7 +177,7 @@ def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:
 def _install(entry: metadata.EntryPoint) -> str:
     """What to do to have a command."""
     package = entry.module.partition(".")[0]
-    if package == "lookalike_indexer" and entry.name in _EXPERIMENTS:
+    if package == "lookalike_indexer" and entry.name in ANALYSES:
         return "pip install 'lookalike[experiments]'"
     for known in (entry.module, package):
         if known in _INSTALL:
@@ -141,9 +190,17 @@ def _sentence(entry: metadata.EntryPoint, error: Exception) -> str:
     return f"`lookalike {entry.name}` needs {missing}, which is not installed here: {_install(entry)}"
 
 
+_NAMES: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.command(cls=Analyses, context_settings=_NAMES)
+def analyze() -> None:
+    """Analyze the collection: clusters against labels, oddballs, maps, explanations. `--out DIR` saves charts."""
+
+
 @click.command(
     cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=_NAMES,
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage. LOOKALIKE_DEBUG=1 shows the traceback of a failure.",
 )
 @click.version_option(package_name="lookalike", message="lookalike %(version)s")

@@ -26,12 +26,32 @@ _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
 @click.command(short_help="Describe a collection: a folder's or a server's.")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
+@click.option(
+    "-c",
+    "--collection",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    envvar="LOOKALIKE_COLLECTION",
+    show_envvar=True,
+    help="The collection's folder or URL; the first argument can name it, too.",
+)
 @server_options(default=None)
 @json_option
 @click.pass_context
-def info(ctx: click.Context, folder: str | None, server: str | None, tls: bool, ca: str | None, as_json: bool) -> None:
+def info(
+    ctx: click.Context,
+    folder: str | None,
+    collection: str | None,
+    server: str | None,
+    tls: bool,
+    ca: str | None,
+    as_json: bool,
+) -> None:
     """Describe the collection in DIR, or the one behind a server (127.0.0.1:50051 by default)."""
     given = ctx.get_parameter_source("server")
+    typed = ctx.get_parameter_source("collection") is click.core.ParameterSource.COMMANDLINE
+    if folder is None and (typed or given is not click.core.ParameterSource.COMMANDLINE):
+        folder = collection
     if folder is not None and _ADDRESS.fullmatch(folder) and not Path(folder).exists():
         raise click.UsageError(f"{folder} is the address of a server; write --server {folder}.")
     if folder is not None and given is click.core.ParameterSource.COMMANDLINE:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.text import aligned, printable
 
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from lookalike_indexer.attributes.attach import Attached
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.argument("table", type=click.Path(path_type=Path), metavar="TABLE")
 @click.option("--key", required=True, metavar="COLUMN", help="The column of TABLE that has the images' keys.")
 @click.option("--name", metavar="NAME", help="The attribute table's name.  [default: the file's, without its suffix]")

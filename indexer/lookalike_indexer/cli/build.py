@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lookalike_indexer.cli.build_options import build_options, build_settings
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 _ALL = "all"
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option(
     "--space", default="", metavar="NAME|all", help="The embedding space, or all.  [default: the collection's default]"
 )

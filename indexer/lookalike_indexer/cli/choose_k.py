@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -22,7 +23,7 @@ from lookalike_indexer.cli.experiment_options import (
 from lookalike_indexer.cli.out_folder import open_out
 
 
-@click.command("choose-k")
+@click.command("choose-k", cls=CollectionCommand)
 @space_option
 @click.option("--from", "first", type=click.IntRange(min=2), default=2, show_default=True, help="Fewest clusters.")
 @click.option("--to", "last", type=click.IntRange(min=2), default=64, show_default=True, help="Most clusters.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.experiments.classes import AccuracyMetric
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @click.option("--models", default="", metavar="A,B", help="The models.  [default: all that keep predictions]")
 @click.option("--metric", type=click.Choice(["top1", "top5"]), default="top1", show_default=True)
 @click.option(

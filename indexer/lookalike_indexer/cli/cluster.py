@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from lookalike_indexer.collection.manifest import ClusteringEntry
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option(
     "--space",
     default="",

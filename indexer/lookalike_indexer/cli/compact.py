@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
     from lookalike_indexer.upkeep.compact import Compacted
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option(
     "--rows",
     type=click.IntRange(min=1),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     experiment_options,
@@ -45,7 +46,7 @@ _SHOWN = [
 ]
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @click.option("--spaces", default="", metavar="A,B", help="The embedding spaces.  [default: all]")
 @click.option(
     "--strategies",

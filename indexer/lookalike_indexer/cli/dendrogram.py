@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -19,7 +20,7 @@ from lookalike_indexer.cli.experiment_options import (
 from lookalike_indexer.cli.out_folder import open_out
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @click.option("--model", default="", metavar="NAME", help="The model.  [default: that of the default space]")
 @click.option(
     "--word-vectors",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.text import harmless
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("photos", type=click.Path())
-@click.option("--collection", required=True, type=click.Path(file_okay=False), help="The collection's folder.")
+@collection_option
 @embed_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @reported

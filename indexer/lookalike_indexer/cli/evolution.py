@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -27,7 +28,7 @@ _STEPS = ["step", "clusters", "purity", "nmi", "accuracy", "ari_before", "moved"
 _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @experiment_options
 @click.option(
     "--checkpoints",

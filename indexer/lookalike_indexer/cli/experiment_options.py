@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.collection.layout import checked_name
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.text import aligned, printable
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
     from lookalike_indexer.experiments.view import View
 
 F = TypeVar("F", bound=Callable[..., Any])
-ENVIRONMENT = "LOOKALIKE_COLLECTION"
-
-
-def _given(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    if not value and not context.resilient_parsing:
-        raise click.UsageError(f"Name the collection's folder: --collection DIR, or set {ENVIRONMENT}.")
-    return value
 
 
 def _fit(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -50,18 +44,6 @@ def checked_keep(context: click.Context, option: click.Parameter, value: str | N
         raise click.UsageError(str(error)) from error
 
 
-collection_option = click.option(
-    "--collection",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    envvar=ENVIRONMENT,
-    show_envvar=True,
-    callback=_given,
-    help="The collection's folder.",
-)
-folder_argument = click.argument(
-    "collection", type=click.Path(file_okay=False), metavar="DIR", envvar=ENVIRONMENT, required=True
-)
 clustering_option = click.option(
     "--clustering",
     default="",

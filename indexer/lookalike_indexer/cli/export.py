@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import json_option, space_option
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @space_option
 @json_option

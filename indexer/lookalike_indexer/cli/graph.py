@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.collection.metrics import NAMES
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from lookalike_indexer.graph.graph_stage import GraphReport
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
 @click.option("-k", type=click.IntRange(1, 1024), default=16, show_default=True, help="Neighbours of each image.")
 @click.option("--exact", is_flag=True, help="Compare each image with each other, whatever index there is.")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import collection_option, json_option
+from lookalike_indexer.cli.experiment_options import json_option
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.spec import Metric

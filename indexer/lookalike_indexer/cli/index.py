@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from lookalike_indexer.cli.build_options import build_options, build_settings
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
+from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.errors import IndexerError
@@ -24,7 +25,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 
 @click.command()
 @click.argument("photos", type=click.Path())
-@click.option("--collection", required=True, type=click.Path(file_okay=False), help="The collection's folder.")
+@collection_option
 @embed_options
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -20,7 +21,7 @@ from lookalike_indexer.cli.experiment_options import (
 )
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @clustering_option
 @click.option("--samples", type=click.IntRange(1, 100), default=5, show_default=True, help="Samples of each kind.")
 @seed_option

@@ -6,10 +6,10 @@ import shlex
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
-    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -25,8 +25,8 @@ from lookalike_indexer.cli.out_folder import open_out
 _LISTED = ["rank", "label", "suggested", "score", "label_probability", "suggested_probability", "key"]
 
 
-@click.command(name="label-issues")
-@folder_argument
+@click.command(name="label-issues", cls=CollectionCommand)
+@collection_option
 @space_option
 @click.option("--limit", type=click.IntRange(min=1), default=60, show_default=True, help="Issues to list and draw.")
 @click.option(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
-    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -22,8 +22,8 @@ from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
 
 
-@click.command()
-@folder_argument
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option(
     "--split", required=True, metavar="COLUMN", help="The column that says the split: an attribute, or label."
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     checked_keep,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from lookalike_indexer.experiments.view import View
 
 
-@click.command("map")
+@click.command("map", cls=CollectionCommand)
 @space_option
 @click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), default="pca", show_default=True)
 @click.option(

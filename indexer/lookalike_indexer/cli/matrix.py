@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     clustering_option,
@@ -19,7 +20,7 @@ from lookalike_indexer.cli.experiment_options import (
 )
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @clustering_option
 @where_option
 @keep_option

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
@@ -24,7 +25,7 @@ from lookalike_indexer.cli.out_folder import open_out
 _LISTED = ["rank", "label", "class", "probability", "label_rank", "key"]
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @click.option("--model", default="", metavar="NAME", help="The model.  [default: that of the default space]")
 @click.option("--label", default="", metavar="LABEL", help="Only the images of this label.")
 @click.option(

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     clustering_option,
@@ -21,7 +22,7 @@ from lookalike_indexer.cli.experiment_options import (
 _LISTED = ["rank", "key", "label", "looks_like", "why", "score", "distance", "other_distance"]
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @clustering_option
 @click.option("--label", default="", metavar="L", help="Only images of this class.  [default: all]")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Images to list, at most.")

@@ -6,11 +6,12 @@ import json
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.argument("table")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     findings,
-    folder_argument,
     json_option,
     keep_option,
     keep_result,
@@ -20,8 +20,8 @@ from lookalike_indexer.cli.experiment_options import (
 from lookalike_indexer.cli.out_folder import open_out
 
 
-@click.command()
-@folder_argument
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--flag", default="", metavar="NAME", help="Only this flag, such as blurry.  [default: all]")
 @click.option("--limit", type=click.IntRange(min=1), default=40, show_default=True, help="Images of each flag to list.")
 @click.option("--where", default="", metavar="FILTER", help="Only images that match are counted and listed.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.errors import IndexerError
 
@@ -17,8 +18,8 @@ _COLUMNS = ["model", "id", "key", "kind", "reason", "tried_again", "uri"]
 _SHOWN = 20
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--model", default="", metavar="NAME", help="Only the rejects of this model.  [default: of all models]")
 @click.option("--kind", default="", metavar="KIND", help="Only this kind, such as missing, timeout or damaged.")
 @click.option("--csv", "csv_path", type=click.Path(dir_okay=False), help="Write all of them to this CSV file.")

@@ -7,11 +7,12 @@ import json
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.argument("source", type=click.Path(), metavar="NEW_SOURCE")
 @click.option(
     "--sample",

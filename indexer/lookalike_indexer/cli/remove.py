@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
     from lookalike_indexer.collection.removal import Removed
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--clustering", "clusterings", multiple=True, metavar="SPACE/NAME", help="A clustering.  Repeatable.")
 @click.option("--index", "indexes", multiple=True, metavar="SPACE/NAME", help="An index.  Repeatable.")
 @click.option("--result", "results", multiple=True, metavar="KIND/NAME", help="A stored result.  Repeatable.")

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import class_names_option, open_view, seed_option
 from lookalike_indexer.errors import NotFoundError
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option(
     "--out",
     type=click.Path(dir_okay=False),

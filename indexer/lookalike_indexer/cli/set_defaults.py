@@ -6,11 +6,12 @@ import json
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 
-@click.command("set")
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command("set", cls=CollectionCommand)
+@collection_option
 @click.option("--default-space", required=True, metavar="NAME", help="The space that answers when none is named.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import clustering_option, folder_argument, json_option, open_view
+from lookalike_indexer.cli.experiment_options import clustering_option, json_option, open_view
 
 
-@click.command()
-@folder_argument
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--by", type=click.Choice(["cluster", "label"]), default="cluster", show_default=True)
 @click.option("--into", type=click.Path(path_type=Path), metavar="FOLDER", help="A new or empty folder.")
 @clustering_option

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     experiment_options,
@@ -26,7 +27,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new
         return 0 if value in ("auto", 0) else click.IntRange(min=1).convert(value, param, ctx)
 
 
-@click.command()
+@click.command(cls=CollectionCommand)
 @click.argument("label", metavar="LABEL")
 @click.option("-k", "--k", type=_Number(), default="auto", show_default=True, metavar="K|auto", help="Sub-clusters.")
 @space_option

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from lookalike_indexer.cli.experiment_options import ENVIRONMENT, open_view
+from lookalike_indexer.cli.collection_command import ENVIRONMENT, HOW
+from lookalike_indexer.cli.experiment_options import open_view
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 
 # The collection may also be the first argument.
 collection_option = click.option(
+    "-c",
     "--collection",
     type=click.Path(file_okay=False),
     metavar="DIR",
     envvar=ENVIRONMENT,
     show_envvar=True,
-    help="The collection's folder, where the first argument is none.",
+    help="The collection's folder or URL; the first argument can name it, too.",
 )
 random_option = click.option(
     "--random", "drawn", type=click.IntRange(min=1), metavar="N", help="N images of the collection, drawn by chance."
@@ -52,7 +54,7 @@ def open_subjects(
     if source is not ParameterSource.COMMANDLINE and subjects and Path(subjects[0]).is_dir():
         collection = subjects.pop(0)
     if not collection:
-        raise UsageError(f"Name the collection's folder: as the first argument, --collection DIR, or {ENVIRONMENT}.")
+        raise UsageError(f"Name the collection {HOW}.")
     if not subjects and drawn is None:
         raise UsageError("Name at least one image by its KEY, a picture file, or give --random N.")
     view = open_view(collection, class_names)

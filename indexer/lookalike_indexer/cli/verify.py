@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from lookalike_indexer.verification.report import Report
 
 
-@click.command()
-@click.argument("collection", type=click.Path(file_okay=False), metavar="DIR")
+@click.command(cls=CollectionCommand)
+@collection_option
 @click.option("--deep", is_flag=True, help="Look at every row, and embed every image again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported

@@ -50,7 +50,10 @@ def test_a_command_that_draws_nothing_leaves_no_new_folder(tmp_path):
 def test_without_a_collection_one_sentence_says_how_to_name_it(tmp_path):
     missing = CliRunner().invoke(example, [], env={"LOOKALIKE_COLLECTION": None})
     assert missing.exit_code == 2
-    assert "Name the collection's folder: --collection DIR, or set LOOKALIKE_COLLECTION." in missing.output
+    assert (
+        "Name the collection as the first argument, by -c/--collection DIR, or by LOOKALIKE_COLLECTION."
+        in missing.output
+    )
     wrong = CliRunner().invoke(example, ["--collection", str(tmp_path / "none")])
     assert (wrong.exit_code, "Traceback" in wrong.output) == (1, False)
     assert "holds no collection" in wrong.output
