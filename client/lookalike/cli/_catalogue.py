@@ -53,7 +53,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "serve": "Serve a collection over gRPC.",
         "explore": "Serve a web page to look at a collection.",
         "reload": "Let a server load the newest generation now.",
-        "token": "Create a token for a caller.",
+        "token": "Create a token for a caller.",  # nosec B105
     },
     "Maintain": {
         "verify": "Check every file of a collection.",
