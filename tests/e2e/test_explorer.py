@@ -17,8 +17,10 @@ from typing import Any
 import httpx
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 from tests.e2e.reverse_proxy import proxied
 
+from lookalike_indexer.cli.attach import attach
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
@@ -109,6 +111,11 @@ def collection(pictures: Path, resnet18_weights: Path, tmp_path_factory: pytest.
         CLUSTERS,
     ]
     lookalike("index", pictures, "--collection", folder, *options)
+    table = folder.parent / "shots.csv"
+    keys = sorted(path.relative_to(pictures) for path in pictures.rglob("*.jpg"))
+    lines = [f"{key},{5 * at},{'kept;sold' if at % 3 else 'sold'}" for at, key in enumerate(keys)]
+    table.write_text("\n".join(["file,price,tags", *lines]))
+    assert CliRunner().invoke(attach, [str(folder), str(table), "--key", "file", "--type", "tags=list"]).exit_code == 0
     view = View(CollectionReader.open(str(folder)))
     placed = map2d(view, method="pca")
     keep(view.reader, "pca", placed)
@@ -659,6 +666,68 @@ CHECKED: dict[str, dict[str, list[dict[str, Any]]]] = {
 }  # fmt: skip
 
 
+def test_a_filter_is_written_by_suggestions_and_narrows_every_view(open_page):
+    """Prices are 0, 5, ... 175; those of the first 4 images are below 20, and 2 of these are tagged "kept"."""
+    page = open_page("search")
+    bar, told = page.get_by_role("combobox", name="Filter"), page.locator("#filter-told")
+    bar.click()
+    options = page.get_by_role("option")
+    expect(options.filter(has_text="price")).to_contain_text("0 to 175")
+    expect(options.filter(has_text="tags")).to_contain_text("sold, kept")
+    bar.fill("price < 20 and ta")
+    expect(options).to_have_count(1)
+    for value in ("price < 20 and tags ", "price < 20 and tags has ", "price < 20 and tags has 'sold' "):
+        bar.press("ArrowDown")
+        bar.press("Enter")
+        expect(bar).to_have_value(value)
+    bar.fill("price < 20 and tags has 'kept'")
+    bar.press("Escape")
+    bar.press("Enter")
+    expect(told).to_have_text("2 of 36 images match")
+    expect(tiles(page)).to_have_count(2)
+    assert "where=price+%3C+20+and+tags+has+%27kept%27" in page.url
+    tiles(page).first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Looks like")
+    expect(tiles(page)).to_have_count(1)
+    page.get_by_role("link", name="Clusters", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("with matches")
+    assert page.locator(".card .title .print").all_inner_texts() in (["2 images"], ["1 image", "1 image"])
+    page.get_by_role("link", name=re.compile("Classes")).click()
+    expect(page.locator(".heatmap .heat").first).to_be_visible()
+    assert sum(map(int, page.locator(".heatmap .heat").all_inner_texts())) == 2
+    page.locator(".heatmap .heat").first.click()
+    expect(tiles(page).first).to_be_visible()
+    page.get_by_role("link", name="Map", exact=True).click()
+    expect(page.locator(".panel")).to_contain_text("2 images")
+    expect(page.locator(".stage")).to_have_attribute("data-inside", "2")
+    page.reload()
+    expect(told).to_have_text("2 of 36 images match")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".panel")).to_contain_text("36 images")
+    expect(told).to_be_hidden()
+
+
+def test_what_is_wrong_with_a_filter_is_told_below_the_bar_with_its_place(open_page):
+    page = open_page("search?where=price+%3C+20")
+    bar, told = page.get_by_role("combobox", name="Filter"), page.locator("#filter-told")
+    expect(told).to_have_text("4 of 36 images match")
+    bar.fill("price < 20 and prize > 3")
+    bar.press("Escape")
+    bar.press("Enter")
+    expect(told).to_contain_text("There is no column 'prize'; did you mean 'price'?")
+    expect(told.locator("mark")).to_have_text("prize")
+    expect(bar).to_have_attribute("aria-invalid", "true")
+    # What was shown stays, and so does the address.
+    expect(tiles(page)).to_have_count(4)
+    assert page.url.endswith("?where=price+%3C+20")
+    page.goto("map?where=cluster('nowhere')+=+1")
+    expect(told).to_contain_text("has no clustering 'nowhere'")
+    expect(page.locator("main")).to_contain_text("the filter above cannot be applied")
+    page.goto("search?where=price+<+0")
+    expect(told).to_have_text("0 of 36 images match")
+    expect(page.locator("main")).to_contain_text("No image matches the filter.")
+
+
 VIEWS = {
     "start": "",
     "search": "search?id=0",
@@ -675,6 +744,8 @@ VIEWS = {
     "why": "image?id=1&why=1",
     "map": "map",
     "checkpoints": "map?name=evolution/training",
+    "filtered": "search?id=1&where=price+%3C+90+and+tags+has+'kept'",
+    "refused": "clusters?where=price+%3C+90+und+tags+has+'kept'",
     "error": "image?id=999999",
     "login": "login",
 }

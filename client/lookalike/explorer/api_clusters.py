@@ -14,22 +14,27 @@ _PAGE = 200
 
 
 async def get_clusters(request: Request) -> Response:
-    """The clusters of a `clustering` with their sizes and mean distances."""
+    """The clusters of a `clustering` with their sizes and mean distances; `where`: of the members that match."""
     client: Client = request.app.state.callers.require(request)
     name = clustering_of(await client.info(), asked.text(request, "clustering", ""))
     if not name:
         raise NotFoundError("This collection has no clustering yet; make one with: lookalike cluster DIR")
-    found = await client.list_clusters(name)
+    found = await client.list_clusters(name, where=asked.where(request))
     rows = [{"cluster": each.cluster, "size": each.size, "mean_distance": number(each.mean_distance)} for each in found]
     return JSONResponse({"clustering": name, "metric": found.metric, "clusters": rows, **served(found.served)})
 
 
 async def get_members(request: Request) -> Response:
-    """A page of a cluster's members, nearest to its centroid first; `token` goes on after an earlier page."""
+    """A page of a cluster's members, nearest to its centroid first, all or those that match `where`.
+
+    `label`: only those that have it. `token` goes on after an earlier page.
+    """
     client: Client = request.app.state.callers.require(request)
     clustering = asked.text(request, "clustering")
     cluster = asked.integer(request, "cluster", None, 0, 2**31 - 1)
-    pager = client.members(clustering, cluster, page_size=asked.integer(request, "limit", 60, 1, _PAGE))
+    size = asked.integer(request, "limit", 60, 1, _PAGE)
+    where = asked.where(request, asked.text(request, "label", ""))
+    pager = client.members(clustering, cluster, where=where, page_size=size)
     page = await anext(pager.pages(asked.text(request, "token", "")))
     rows = [
         {

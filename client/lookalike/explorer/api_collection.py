@@ -48,11 +48,15 @@ async def get_health(request: Request) -> Response:
 
 
 async def get_images(request: Request) -> Response:
-    """A page of the images: those with a `label` by id, or all, so that the first are a mix of everything."""
+    """A page of the images: those with a `label` by id, or all, so that the first are a mix of everything.
+
+    `where`: of those that match.
+    """
     client: Client = request.app.state.callers.require(request)
     size = asked.integer(request, "limit", 60, 1, _PAGE)
     label = asked.text(request, "label", "")
-    pager = client.images(label=label, order="id" if label else "spread", page_size=size)
+    where = asked.where(request)
+    pager = client.images(label=label, where=where, order="id" if label else "spread", page_size=size)
     page = await anext(pager.pages(asked.text(request, "token", "")))
     return JSONResponse(
         {"images": image_rows(page.items), "total": page.total, "next": page.next_page_token, **served(page.served)}

@@ -19,7 +19,8 @@ Ask = Callable[[Client, Request, float], Awaitable[Experiment]]
 
 
 async def _matrix(client: Client, request: Request, timeout: float) -> Experiment:
-    return await client.class_matrix(asked.text(request, "clustering", ""), timeout=timeout)
+    clustering = asked.text(request, "clustering", "")
+    return await client.class_matrix(clustering, where=asked.where(request), timeout=timeout)
 
 
 async def _oddballs(client: Client, request: Request, timeout: float) -> Experiment:
@@ -27,6 +28,7 @@ async def _oddballs(client: Client, request: Request, timeout: float) -> Experim
         asked.text(request, "clustering", ""),
         label=asked.text(request, "label", ""),
         limit=asked.integer(request, "limit", 60, 1, 500),
+        where=asked.where(request),
         timeout=timeout,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from lookalike import InvalidArgumentError, Neighbors, UnimplementedError, column
+from lookalike import Filter, InvalidArgumentError, Neighbors, UnimplementedError, column
 from lookalike.aio import Client
 from lookalike.explorer import asked
 from lookalike.explorer.api_collection import clustering_of, number, served
@@ -22,7 +22,8 @@ async def get_search(request: Request) -> Response:
 
     k, space, recall, exact: as Client.search. label: only images that have it;
     `matching` tells how many there are to find, and min(k, matching) come.
-    other: only images with another label than that one. clustering: in which
+    other: only images with another label than that one. where: only images that
+    match; `matches` of the `images` of the space do. clustering: in which
     the cluster of each neighbour is told.
     """
     client: Client = request.app.state.callers.require(request)
@@ -36,8 +37,8 @@ async def get_search(request: Request) -> Response:
         options["exact"] = True
     elif recall := asked.share(request, "recall"):
         options["recall"] = recall
-    if label or other:
-        options["where"] = column("label") == label if label else column("label") != other
+    options["where"] = asked.where(request, label, other)
+    words = asked.filter_text(request)
     near = await client.search(k=k, **options, **query)
     collection = await client.info()
     clustering = clustering_of(collection, asked.text(request, "clustering", ""))
@@ -47,17 +48,20 @@ async def get_search(request: Request) -> Response:
             "neighbors": [_row(near, row, cluster) for row, cluster in enumerate(clusters)],
             "metric": near.metric,
             "clustering": clustering,
-            "matching": await _matching(client, near, query, label) if label else None,
+            "matching": await _matching(client, near, query, label, words) if label else None,
             **served(near.served),
         }
     )
 
 
-async def _matching(client: Client, near: Neighbors, query: dict[str, Any], label: str) -> int:
+async def _matching(client: Client, near: Neighbors, query: dict[str, Any], label: str, words: str) -> int:
     """How many images with a label a search could find: all of them but the one that it is by."""
     if near.served.plan is None:
         raise UnimplementedError("This server is of a version that cannot search among the images with a label.")
     own = "id" in query and (await client.lookup(id=query["id"])).label == label
+    if own and words:
+        where = Filter(words) & (column("id") == query["id"])
+        own = (await anext(client.images(where=where, page_size=1).pages())).total == 1
     return near.served.plan.matches - own
 
 

@@ -17,7 +17,16 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 import lookalike
-from lookalike.explorer import api_clusters, api_collection, api_colours, api_experiments, api_map, api_search, errors
+from lookalike.explorer import (
+    api_clusters,
+    api_collection,
+    api_colours,
+    api_experiments,
+    api_filter,
+    api_map,
+    api_search,
+    errors,
+)
 from lookalike.explorer.about_server import AboutServer, get_server
 from lookalike.explorer.callers import Callers, open_client, post_login, post_logout
 from lookalike.explorer.guard import Guard
@@ -78,6 +87,9 @@ def _routes() -> list[BaseRoute]:
         Route("/api/server", get_server),
         Route("/api/images", api_collection.get_images),
         Route("/api/labels", api_collection.get_labels),
+        Route("/api/columns", api_filter.get_columns),
+        Route("/api/matches", api_filter.get_matches),
+        Route("/api/matching", api_filter.get_matching),
         Route("/api/image", api_collection.get_image),
         Route("/api/pictures", post_picture, methods=["POST"]),
         Route("/api/pictures/{name}", get_picture),

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 
 from starlette.requests import Request
 
-from lookalike import InvalidArgumentError
+from lookalike import Filter, InvalidArgumentError, column
 
 _LONGEST = 1024
+# Addresses of more than 16 KiB are refused by many proxies, and a character of a filter may take several bytes there.
+_LONGEST_FILTER = 4096
 
 
-def text(request: Request, name: str, default: str | None = None) -> str:
+def text(request: Request, name: str, default: str | None = None, longest: int = _LONGEST) -> str:
     """A parameter of the address; `default` None means that it must be there."""
     value = request.query_params.get(name, default)
     if value is None:
         raise InvalidArgumentError(f"The parameter {name} is missing.")
-    if len(value) > _LONGEST:
-        raise InvalidArgumentError(f"The parameter {name} has {len(value)} characters; {_LONGEST} is the most.")
+    if len(value) > longest:
+        raise InvalidArgumentError(f"The parameter {name} has {len(value)} characters; {longest} is the most.")
     return value
+
+
+def filter_text(request: Request) -> str:
+    """The parameter `where`, "" when there is none."""
+    return text(request, "where", "", _LONGEST_FILTER)
+
+
+def where(request: Request, label: str = "", other: str = "") -> Filter | None:
+    """The filter `where`, and that the label is `label`, or another than `other`; None when there is none of these."""
+    words = filter_text(request)
+    parts = [Filter(words)] if words else []
+    parts += [column("label") == label] if label else []
+    parts += [column("label") != other] if other else []
+    return functools.reduce(operator.and_, parts) if parts else None
 
 
 def integer(request: Request, name: str, default: int | None, low: int, high: int) -> int:

@@ -227,3 +227,36 @@ def test_the_health_tells_whether_the_server_is_there(page, serve):
     with serve("127.0.0.1:1") as lonely:
         assert lonely.get("/api/health").json() == {"serving": False}
         assert lonely.get("/api/collection").json()["kind"] == "gone"
+
+
+@pytest.mark.parametrize(
+    ("path", "about", "message"),
+    [
+        ("images", {}, "ListImagesRequest"),
+        ("matches", {}, "ListImagesRequest"),
+        ("matching", {}, "ListImagesRequest"),
+        ("clusters", {}, "ListClustersRequest"),
+        ("members", {"clustering": "toy/halves", "cluster": 0}, "ListMembersRequest"),
+        ("search", {"id": 0}, "SearchRequest"),
+        ("experiments/matrix", {}, "GetClassMatrixRequest"),
+        ("experiments/oddballs", {}, "ListOddballsRequest"),
+    ],
+)
+def test_the_filter_of_the_address_travels_with_every_question(page, toy, path, about, message):
+    page.get(f"/api/{path}", params={**about, "where": "a < 3"})
+    (asked,) = (each for each in toy.requests if type(each).__name__ == message)
+    assert asked.filter.text == "a < 3"
+
+
+def test_a_label_and_a_filter_are_joined(page, toy):
+    page.get("/api/members", params={"clustering": "toy/halves", "cluster": 0, "label": "dogs", "where": "a < 3"})
+    (asked,) = (each for each in toy.requests if type(each).__name__ == "ListMembersRequest")
+    text, label = asked.filter.all.filters
+    assert text.text == "a < 3"
+    assert label.compare.column == "label"
+
+
+def test_a_filter_of_more_than_4096_characters_is_refused(page):
+    reply = page.get("/api/images", params={"where": "x" * 4097})
+    assert (reply.status_code, reply.json()["kind"]) == (400, "wrong")
+    assert page.get("/api/images", params={"where": "x" * 4096}).status_code == 200

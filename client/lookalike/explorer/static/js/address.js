@@ -1,10 +1,21 @@
 // The address bar holds what is shown, so that a link shows the same. Addresses are relative, because a proxy may put
 // a prefix before them; all views lie in one folder, so that an address means the same in each of them.
 
+// Views of the images that a filter means. The last filter goes along to them from other views, too.
+const FILTERED = new Set(["search", "clusters", "map"]);
+let kept = "";
+
+/** Whether a view shows only the images that the filter of the address means. */
+export function isFiltered(view) {
+  return FILTERED.has(view);
+}
+
 /** The view and the parameters of the address. */
 export function read() {
   const view = location.pathname.split("/").at(-1) || "search";
-  return { view, asked: Object.fromEntries(new URLSearchParams(location.search)) };
+  const asked = Object.fromEntries(new URLSearchParams(location.search));
+  if (isFiltered(view)) kept = asked.where ?? "";
+  return { view, asked };
 }
 
 /** The collection that the address names; "" for the server's first. */
@@ -22,9 +33,16 @@ export function isOwn(address) {
   return address.startsWith(new URL(".", location).href);
 }
 
-/** The address of a view, relative, of the collection that is shown; parameters that are empty are left out. */
+/**
+ * The address of a view, relative, of the collection that is shown and with its filter, unless `asked` has others;
+ * parameters that are empty are left out.
+ */
 export function link(view, asked = {}) {
-  const given = Object.entries({ collection: chosen(), ...asked }).filter(([, value]) => value !== undefined && value !== null && value !== "" && value !== false);
+  const all = { collection: chosen(), where: "", ...asked };
+  if (!isFiltered(view)) all.where = "";
+  // The columns of another collection are others.
+  else if (!("where" in asked) && all.collection === chosen()) all.where = kept;
+  const given = Object.entries(all).filter(([, value]) => value !== undefined && value !== null && value !== "" && value !== false);
   const text = new URLSearchParams(given.map(([key, value]) => [key, value === true ? "1" : String(value)])).toString();
   return `${view}${text ? `?${text}` : ""}`;
 }

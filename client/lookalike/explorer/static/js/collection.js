@@ -7,6 +7,7 @@ let known = null;
 let about = null;
 let named = null;
 let listed = null;
+let filterable = null;
 
 /** The collection: {collection, tag, sizes}. */
 export async function collection() {
@@ -60,9 +61,24 @@ export async function labels() {
   return named;
 }
 
+/** What a filter may name: {columns: [{name, type, values}], clusterings, models}. */
+export async function columns() {
+  filterable ??= Promise.all([ask("columns"), labels().catch(() => [])]).then(
+    ([found, there]) => ({
+      ...found,
+      columns: found.columns.map((each) => (each.name === "label" ? { ...each, values: there.map(({ label }) => label) } : each)),
+    }),
+    (error) => {
+      filterable = null;
+      throw error;
+    },
+  );
+  return filterable;
+}
+
 /** Ask anew when they are next needed. */
 export function forget() {
-  pending = about = named = listed = null;
+  pending = about = named = listed = filterable = null;
 }
 
 /** Take notice of what served a reply: a newer generation is asked about anew. */

@@ -1,11 +1,12 @@
 // The page: which view the address asks for, and what all views share.
 import { Failure, sendPicture } from "./api.js";
-import { chosen, go, here, isOwn, link, read } from "./address.js";
+import { chosen, go, here, isFiltered, isOwn, link, read } from "./address.js";
 import { forget } from "./collection.js";
 import { watch } from "./connection.js";
 import { h, say } from "./dom.js";
 import { handed } from "./handed.js";
 import { failure } from "./failures.js";
+import { FilterBar } from "./filter/bar.js";
 import { describe, fillSwitch, undescribe } from "./switch.js";
 
 const VIEWS = {
@@ -21,6 +22,7 @@ const SLOW_MS = 150;
 
 const main = document.getElementById("view");
 const progress = document.getElementById("progress");
+const bar = new FilterBar(document.getElementById("filter"));
 let shown = new AbortController();
 let showing = "";
 let about = chosen();
@@ -39,6 +41,7 @@ async function show() {
   fillSwitch();
   main.setAttribute("aria-busy", "true");
   const slow = setTimeout(() => (progress.hidden = false), SLOW_MS);
+  const taken = isFiltered(view) ? bar.show(asked.where ?? "", mine.signal) : bar.hide();
   let made;
   try {
     const module = await (VIEWS[view] ?? VIEWS.search)();
@@ -51,7 +54,7 @@ async function show() {
       go(link("login", { next: here() }), { replace: true });
       return;
     }
-    made = { element: failure(error, again), title: error.message };
+    made = (await taken) ? { element: failure(error, again), title: error.message } : unfiltered();
   } finally {
     clearTimeout(slow);
     if (shown === mine) progress.hidden = true;
@@ -74,8 +77,14 @@ function again() {
   show();
 }
 
+/** What is shown while the bar tells what is wrong with the filter. */
+function unfiltered() {
+  const words = "No images are shown, because the filter above cannot be applied.";
+  return { element: h("div", { class: "notice" }, h("h1", { tabindex: "-1" }, "Filter"), h("p", {}, words)), title: "Filter" };
+}
+
 function mark(view) {
-  document.querySelector(".top .mark").setAttribute("href", link("search"));
+  document.querySelector(".top .mark").setAttribute("href", link("search", { where: "" }));
   for (const anchor of document.querySelectorAll(".top nav a")) {
     anchor.setAttribute("href", link(anchor.dataset.view));
     if (anchor.dataset.view === view) anchor.setAttribute("aria-current", "page");
@@ -151,7 +160,10 @@ function refuse(sentence) {
   line.hidden = !sentence;
   line.replaceChildren(...(sentence ? [h("span", {}, sentence), h("button", { type: "button", onclick: () => refuse("") }, "Close")] : []));
 }
-addEventListener("collection", ({ detail: { collection } }) => describe(collection));
+addEventListener("collection", ({ detail: { collection } }) => {
+  bar.forget();
+  describe(collection);
+});
 
 history.scrollRestoration = "manual";
 watch(show);

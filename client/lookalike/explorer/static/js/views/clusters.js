@@ -46,11 +46,11 @@ function choice(asked, names) {
 }
 
 async function sheet(asked, signal) {
-  const { clusters, metric, served } = await ask("clusters", { clustering: asked.clustering }, { signal });
+  const { clusters, metric, served } = await ask("clusters", { clustering: asked.clustering, where: asked.where }, { signal });
   noticed(served);
   const ordered = clusters.filter((each) => each.size).sort((a, b) => b.size - a.size);
-  const names = interpreted(asked.clustering, signal);
-  const cards = ordered.map((each) => card({ ...each, metric }, asked.clustering, names, signal));
+  const names = interpreted(asked, signal);
+  const cards = ordered.map((each) => card({ ...each, metric }, asked, names, signal));
   const empty = clusters.length - ordered.length;
   const element = h(
     "div",
@@ -58,26 +58,26 @@ async function sheet(asked, signal) {
     served.notes.map((note) => h("p", { class: "print section" }, note)),
     h("p", { class: "print lead" }, `Largest first. Purity: the share of the most frequent label. Mean ${measured(metric)}: to the centroid.`),
     h("ul", { class: "sheet" }, cards),
-    empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image`) : null,
+    empty ? h("p", { class: "print section" }, `${count(empty, "cluster")} without any image${asked.where ? " that matches" : ""}`) : null,
   );
-  return { element, title: count(clusters.length, "cluster") };
+  return { element, title: asked.where ? `${count(ordered.length, "cluster")} with matches` : count(clusters.length, "cluster") };
 }
 
 /** The suggested name and the purity of each cluster by number; none where the server cannot tell. */
-async function interpreted(clustering, signal) {
+async function interpreted({ clustering, where }, signal) {
   // Without labels or predictions there is no purity or no name, and the clusters are shown by their numbers.
   const told = (name, settings) =>
     ask(`experiments/${name}`, { clustering, ...settings }, { signal }).then(
       ({ tables }) => tables.clusters,
       () => [],
     );
-  const [names, purities] = await Promise.all([told("interpret", { samples: 1 }), told("matrix")]);
+  const [names, purities] = await Promise.all([told("interpret", { samples: 1 }), told("matrix", { where })]);
   const rows = new Map(names.map(({ cluster, name }) => [cluster, { name: name ? labelled(name) : "" }]));
   for (const { cluster, purity } of purities) rows.set(cluster, { name: "", ...rows.get(cluster), purity });
   return rows;
 }
 
-function card({ cluster, size, metric, mean_distance: mean }, clustering, names, signal) {
+function card({ cluster, size, metric, mean_distance: mean }, { clustering, where }, names, signal) {
   const mosaic = h("span", { class: "mosaic waiting", aria: { hidden: "true" } });
   const title = h("h2", {}, `Cluster ${cluster}`);
   const print = h("span", { class: "print" }, `mean ${measured(metric)} ${digits(mean, 2)}`);
@@ -92,7 +92,7 @@ function card({ cluster, size, metric, mean_distance: mean }, clustering, names,
     ),
   );
   const fill = async () => {
-    const { members } = await ask("members", { clustering, cluster, limit: SAMPLES }, { signal }).catch(() => ({ members: [] }));
+    const { members } = await ask("members", { clustering, cluster, where, limit: SAMPLES }, { signal }).catch(() => ({ members: [] }));
     mosaic.classList.remove("waiting");
     mosaic.append(...members.map((each, at) => frame(each.id, { size: at ? 160 : 320 })));
   };
@@ -109,8 +109,8 @@ function card({ cluster, size, metric, mean_distance: mean }, clustering, names,
 }
 
 async function one(asked, signal) {
-  const { clustering, cluster } = asked;
-  const page = (token) => ask("members", { clustering, cluster, token, limit: 60 }, { signal });
+  const { clustering, cluster, where } = asked;
+  const page = (token) => ask("members", { clustering, cluster, where, token, limit: 60 }, { signal });
   const first = await page("");
   noticed(first.served);
   const toTiles = ({ members, metric, next, total }) => ({
@@ -122,7 +122,7 @@ async function one(asked, signal) {
   });
   const title = h("h1", { tabindex: "-1" }, `Cluster ${cluster}`);
   const about = h("p", { class: "muted small" }, `${count(first.total, "image")}, nearest to the centroid first · numbers: ${measured(first.metric)} to it`);
-  interpreted(clustering, signal).then((rows) => {
+  interpreted(asked, signal).then((rows) => {
     const row = rows.get(Number(cluster));
     if (row?.name) title.textContent = row.name;
     if (row?.purity !== undefined && row.purity !== null) about.textContent += ` · purity ${digits(row.purity, 2)}`;
@@ -134,7 +134,7 @@ async function one(asked, signal) {
     h("div", { class: "heading" }, title, about),
     first.total
       ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: `Members of cluster ${cluster}`, signal, noun: "member" })
-      : h("p", { class: "notice" }, "This cluster is empty: k-means found no image nearest to its centroid."),
+      : h("p", { class: "notice" }, where ? "No image of this cluster matches the filter." : "This cluster is empty: k-means found no image nearest to its centroid."),
   );
   return { element, title: `Cluster ${cluster} of ${clustering}` };
 }

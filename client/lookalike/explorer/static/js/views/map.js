@@ -28,10 +28,22 @@ const PLACES = new Set(["x", "y", "id", "step"]);
 
 export async function view(asked, signal) {
   const [known, bytes] = await Promise.all([collection(), askBytes("map", { name: asked.name }, { signal })]);
-  const found = read(bytes);
+  const all = read(bytes);
+  if (all.categories.step) levelled(all.columns, all.categories.step.length);
+  const found = asked.where ? await matching(all, asked.where, signal) : all;
+  if (!found.columns.id.length) return { element: h("div", { class: "notice" }, h("h1", { tabindex: "-1" }, "Map"), h("p", {}, "No image of this map matches the filter.")), title: "Map" };
   const map = new MapView(found, asked, known, signal);
   await map.learn(map.colour);
   return { element: map.element, title: "Map", whole: true, ready: () => map.start() };
+}
+
+/** The points of the images that match a filter, in their places; `extent` are those of all. */
+async function matching(found, where, signal) {
+  const ids = new Set(read(await askBytes("matching", { where }, { signal })).columns.id);
+  const { columns } = found;
+  const rows = [...columns.id.keys()].filter((at) => ids.has(columns.id[at]));
+  const kept = Object.entries(columns).map(([name, values]) => [name, values.constructor.from(rows, (at) => values[at])]);
+  return { ...found, columns: Object.fromEntries(kept), extent: columns };
 }
 
 class MapView {
@@ -40,7 +52,6 @@ class MapView {
     this.asked = asked;
     this.signal = signal;
     this.steps = found.categories.step ?? [];
-    if (this.steps.length) levelled(found.columns, this.steps.length);
     // Columns of the map itself, such as predictions; labels; and the clusters of each clustering.
     const own = Object.keys(found.columns).filter((name) => !PLACES.has(name) && found.columns[name] instanceof Int32Array);
     const labelled = known.collection.labels ? ["label"] : [];
@@ -160,7 +171,7 @@ class MapView {
   }
 
   start() {
-    this.camera = new Camera(this.found.columns);
+    this.camera = new Camera(this.found.extent ?? this.found.columns);
     try {
       this.drawing = new Points(this.canvas, this.points);
     } catch (error) {
@@ -252,7 +263,7 @@ class MapView {
   }
 
   fit() {
-    this.camera = Object.assign(this.camera, new Camera(this.found.columns));
+    this.camera = Object.assign(this.camera, new Camera(this.found.extent ?? this.found.columns));
     this.camera.resize(this.box.clientWidth, this.box.clientHeight, true);
     this.moved();
   }

@@ -9,7 +9,8 @@ const FIGURES = { purity: "Purity", nmi: "NMI", ari: "ARI", v_measure: "V-measur
 
 export async function matrix(asked, signal) {
   if (asked.label !== undefined && asked.in !== undefined) return cell(asked, signal);
-  const { tables, figures, findings } = await ask("experiments/matrix", { clustering: asked.clustering }, { signal });
+  const { tables, figures, findings } = await ask("experiments/matrix", { clustering: asked.clustering, where: asked.where }, { signal });
+  if (!figures.images) return { element: h("p", { class: "notice" }, asked.where ? "No image with a label and a cluster matches the filter." : "No image has a label and a cluster."), title: "Classes and clusters" };
   const element = h("div", {}, summary(figures, findings), table(asked, tables));
   return { element, title: "Classes and clusters" };
 }
@@ -54,20 +55,13 @@ function table(asked, { counts, labels, clusters }) {
   return h("div", {}, drawn, note);
 }
 
-/** The images of a class in a cluster: its members with that label, found page by page. */
+/** The images of a class in a cluster, nearest to its centroid first. */
 async function cell(asked, signal) {
-  const { clustering, label } = asked;
+  const { clustering, label, where } = asked;
   const cluster = asked.in;
   const page = async (token) => {
-    const tiles = [];
-    let next = token;
-    let total = 0;
-    do {
-      const found = await ask("members", { clustering, cluster, token: next, limit: 200 }, { signal });
-      const own = found.members.filter((each) => (each.label ?? "") === label);
-      tiles.push(...own.map((each) => tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(found.metric)} to the centroid` })));
-      ({ next, total } = found);
-    } while (next && tiles.length < 40);
+    const { members, metric, next, total } = await ask("members", { clustering, cluster, label, where, token, limit: 60 }, { signal });
+    const tiles = members.map((each) => tile(each, { href: link("image", { id: each.id }), value: digits(each.distance), valueTitle: `${measured(metric)} to the centroid` }));
     return { tiles, next, total };
   };
   const first = await page("");

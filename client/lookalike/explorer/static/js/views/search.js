@@ -19,7 +19,7 @@ export async function view(asked, signal) {
 }
 
 async function start(asked, signal) {
-  const page = (token) => ask("images", { label: asked.label, token, limit: 60 }, { signal });
+  const page = (token) => ask("images", { label: asked.label, where: asked.where, token, limit: 60 }, { signal });
   const [found, first] = await Promise.all([collection(), page("")]);
   const toTiles = ({ images, next, total }) => ({
     tiles: images.map((image) => tile(image, { href: link("search", { id: image.id }) })),
@@ -58,12 +58,13 @@ async function start(asked, signal) {
       untrained(all),
     ),
     h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labelled ${labelled(asked.label)}` : "In this collection"), form),
-    first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked.label, all),
+    first.total ? endless(toTiles(first), async (token) => toTiles(await page(token)), { label: "Images of the collection", signal, noun: "image" }) : empty(asked, all),
   );
   return { element, title: asked.label ? `Images labelled ${asked.label}` : all.name, ready };
 }
 
-function empty(label, all) {
+function empty({ label, where }, all) {
+  if (where) return h("div", { class: "notice" }, h("p", {}, label ? `No image with the label ${label} matches the filter.` : "No image matches the filter."));
   const what = label ? `No image has the label ${label}.` : "This collection has no images yet.";
   const todo = label ? "Labels are matched whole, with capitals." : h("span", {}, "Add some with ", h("code", {}, `lookalike index PHOTOS --collection ${all.name}`), ".");
   return h("div", { class: "notice" }, h("p", {}, what), h("p", { class: "muted small" }, todo));
@@ -111,7 +112,8 @@ async function results(asked, signal) {
         h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${measured(near.metric)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
-      near.matching === null ? null : h("p", { class: "muted small" }, filtered(asked.label, near)),
+      near.matching === null ? null : h("p", { class: "muted small" }, filtered(asked, near)),
+      tiles.length || !asked.where ? null : h("p", { class: "notice" }, "No other image matches the filter."),
       grid(tiles, { label: "Neighbours, nearest first" }),
       h("p", { class: "print section", id: "served" }, smallPrint(near.served, seen)),
     ),
@@ -136,8 +138,9 @@ function queried(asked, subject) {
   );
 }
 
-function filtered(label, { neighbors, matching }) {
-  return `${neighbors.length} of ${count(matching, "image")} with the label ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
+function filtered({ label, where }, { neighbors, matching }) {
+  const which = where ? "that match the filter and have the label" : "with the label";
+  return `${neighbors.length} of ${count(matching, "image")} ${which} ${labelled(label)} ${neighbors.length === 1 ? "is" : "are"} shown.`;
 }
 
 function untrained(all) {
@@ -199,6 +202,7 @@ function smallPrint(served, seen) {
     `vector ${ms(timings.resolve_us)}, queue ${ms(timings.queue_us)}, search ${ms(timings.search_us)}, names ${ms(timings.lookup_us)}, ${ms(timings.total_us)} in all`,
     `here after ${seen.toFixed(0)} ms`,
     `generation ${served.generation}`,
+    ...(served.plan?.lists_skipped ? [`${count(served.plan.lists_skipped, "list")} without a match skipped`] : []),
     ...served.notes,
   ].join(" · ");
 }

@@ -1,0 +1,115 @@
+"""What the filter bar needs: the columns with values to suggest, the number of matches, and which images match."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from lookalike import Collection, InvalidArgumentError, StoredImages
+from lookalike.aio import Client
+from lookalike.explorer import asked
+from lookalike.explorer.api_collection import served
+from lookalike.explorer.api_map import pack
+from lookalike.explorer.thumbnails import tag_of
+
+# The columns that every image has, see docs/filters.md.
+_OF_IMAGES: Final = {
+    "label": "string",
+    "key": "string",
+    "id": "int64",
+    "width": "int64",
+    "height": "int64",
+    "bytes": "int64",
+    "format": "string",
+}
+# Of these, values are suggested; labels have a list of their own.
+_SAMPLED: Final = ("width", "height", "bytes", "format")
+_SAMPLE: Final = 500
+_MOST_COLUMNS: Final = 64
+_MOST_VALUES: Final = 40
+_LONGEST_VALUE: Final = 120
+_PAGE: Final = 1000
+
+
+async def get_columns(request: Request) -> Response:
+    """The columns that a filter may name: name, type, values.
+
+    `values` are the most frequent ones among the first `sampled` images in mixed
+    order, of numbers and times the least and the greatest. `clusterings` and
+    `models` may stand in cluster('...') and predicted('...').
+    """
+    client: Client = request.app.state.callers.require(request)
+    collection = await client.info()
+    wanted = (tag_of(collection), "columns", "")
+    held = request.app.state.colours
+    told: bytes | None = held.get(wanted)
+    if told is None:
+        told = json.dumps(await _columns(client, collection)).encode()
+        held.put(wanted, told)
+    return Response(told, media_type="application/json")
+
+
+async def get_matches(request: Request) -> Response:
+    """How many images match `where`, exactly, and how many there are."""
+    client: Client = request.app.state.callers.require(request)
+    page = await anext(client.images(where=asked.where(request), page_size=1).pages())
+    collection = await client.info()
+    return JSONResponse({"matches": page.total, "images": collection.images, **served(page.served)})
+
+
+async def get_matching(request: Request) -> Response:
+    """The ids of the images that match `where`, ascending, as the column id."""
+    client: Client = request.app.state.callers.require(request)
+    where = asked.where(request)
+    wanted = (tag_of(await client.info()), "where", asked.filter_text(request))
+    held = request.app.state.colours
+    packed: bytes | None = held.get(wanted)
+    if packed is None:
+        ids = [page.items.ids async for page in client.images(where=where, page_size=_PAGE).pages()]
+        packed = pack({}, {"id": np.concatenate(ids).astype(np.float64) if ids else np.zeros(0)})
+        held.put(wanted, packed)
+    return Response(packed, media_type="application/octet-stream")
+
+
+async def _columns(client: Client, collection: Collection) -> dict[str, Any]:
+    kinds = {**{each.name: each.type for each in collection.attributes}, **_OF_IMAGES}
+    names = [*[each.name for each in collection.attributes][:_MOST_COLUMNS], *_SAMPLED]
+    page = await _sample(client, names)
+    values = {} if page is None else {name: _suggested(page.attributes.get(name, ())) for name in names}
+    return {
+        "columns": [{"name": name, "type": kind, "values": values.get(name, [])} for name, kind in kinds.items()],
+        "sampled": 0 if page is None else len(page),
+        "clusterings": [each.name for each in collection.clusterings],
+        "models": sorted({each.model for each in collection.spaces}),
+    }
+
+
+async def _sample(client: Client, names: list[str]) -> StoredImages | None:
+    """Images in mixed order with their values; None where these are more than a message may have."""
+    try:
+        page = await anext(client.images(order="spread", fields=names, page_size=_SAMPLE).pages())
+    except InvalidArgumentError:
+        return None
+    return page.items
+
+
+def _suggested(values: Sequence[Any]) -> list[Any]:
+    there = [value for value in values if value is not None]
+    if not there:
+        return []
+    if isinstance(there[0], (int, float, datetime)) and not isinstance(there[0], bool):
+        return [_told(value) for value in dict.fromkeys((min(there), max(there)))]
+    each = [text for value in there for text in value] if isinstance(there[0], tuple) else there
+    short = Counter(value for value in each if not isinstance(value, str) or len(value) <= _LONGEST_VALUE)
+    return [value for value, _ in short.most_common(_MOST_VALUES)]
+
+
+def _told(value: float | datetime) -> Any:
+    return value.date().isoformat() if isinstance(value, datetime) else value
