@@ -120,6 +120,20 @@ def test_the_answer_is_the_same_alone_and_among_other_masks(kind) -> None:
         assert alone.facts.visited[0] == together.facts.visited[line]
 
 
+@pytest.mark.parametrize("filter_kind", ["random", "near", "far"])
+def test_a_batch_is_compared_by_one_product_and_answers_as_one_by_one(filter_kind, monkeypatch) -> None:
+    """The nearest of all rows hold enough matches of near and random filters; of far ones they hold none."""
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", 1)
+    index, _ = placed("flat")
+    for share in (0.05, 0.3, 0.9):
+        masks = data().masks(filter_kind, share)
+        together = index.search(data().queries, K, 0, masks=QueryMasks.of([RowMask(mask) for mask in masks]))
+        for line, mask in enumerate(masks):
+            alone = index.search(data().queries[line : line + 1], K, 0, masks=masks_for(1, mask))
+            np.testing.assert_array_equal(alone.rows[0], together.rows[line])
+            np.testing.assert_array_equal(alone.distances[0], together.distances[line])
+
+
 def masks_by_share(rows: int, *shares: float) -> QueryMasks:
     """A mask for each query, by the share of the rows that it allows."""
     random = np.random.default_rng(2)
@@ -209,6 +223,8 @@ class TestFacts:
         assert set(self.told("hnsw", "random", 0.01)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "far", 0.9)[0].strategy) == {"matches"}
         assert set(self.told("hnsw", "random", 0.9)[0].strategy) == {"graph"}
+        # 80 rows do not match, which the graph is followed past.
+        assert set(self.told("hnsw", "far", 0.99)[0].strategy) == {"graph"}
         index, _ = placed("flat")
         facts = index.search(data().queries[:2], K, 0, masks=masks_for(2, np.zeros(ROWS, bool))).facts
         assert facts is not None

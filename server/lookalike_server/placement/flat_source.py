@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import faiss
 import numpy as np
 
-from lookalike_indexer.arrays import Float32, Float64, Int64
+from lookalike_indexer.arrays import Bools, Float32, Float64, Int64
 from lookalike_indexer.collection.spec import Metric
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.lists import Probes
@@ -16,6 +17,11 @@ from lookalike_server.placement.sources import by_mask, by_radius, costs_of, rad
 
 # A flat index is followed from match to match up to this share of its rows; above, each row is looked up.
 _LISTED_SHARE = 0.1
+# From this share on, queries are compared with all rows by one matrix product, whatever their masks. Reading the rows
+# costs as much as comparing this share more of them for one query.
+_PRODUCT_SHARE, _READ_SHARE = 0.08, 1.0
+# So many times the candidates are kept that are expected to have k matches, but at most so many.
+_SPARE, _MOST_KEPT = 1.5, 1024
 
 
 class FlatSource:
@@ -40,6 +46,40 @@ class FlatSource:
         if masks is None:
             scores, rows = self._index.search(queries, k)
             return rows, costs_of(scores, rows, self._metric)
+        found, costs, done = self._by_product(queries, k, masks)
+        rest = np.flatnonzero(~done)
+        if len(rest):
+            found[rest], costs[rest] = self._by_mask(np.ascontiguousarray(queries[rest]), k, masks.at(rest))
+        return found, costs
+
+    def _by_product(self, queries: Float32, k: int, masks: QueryMasks) -> tuple[Int64, Float32, Bools]:
+        """The rows and costs (n, k) of queries among whose nearest rows of all there are as many matches as there are
+        to find, and which queries (n,) these are. A product needs a batch, and reads the rows once for all masks.
+        """
+        rows, costs = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
+        done = np.zeros(len(queries), np.bool_)
+        lines = np.flatnonzero(masks.shares >= _PRODUCT_SHARE + _READ_SHARE / len(queries))
+        # faiss counts the values of all queries, and makes no product of fewer.
+        few = len(lines) * queries.shape[1] < faiss.cvar.distance_compute_blas_threshold
+        if few or not len(lines) or not isinstance(self._index, faiss.IndexFlat):
+            return rows, costs, done
+        kept = min(self.ntotal, math.ceil(_SPARE * k / float(masks.shares[lines].min())))
+        if kept > _MOST_KEPT:
+            return rows, costs, done
+        scores, near = self._index.search(np.ascontiguousarray(queries[lines]), kept)
+        theirs = masks.at(lines)
+        allowed = theirs.allow(near)
+        enough = allowed.sum(axis=1) >= np.minimum(k, theirs.matches)
+        # The matches first, in their order.
+        order = np.argsort(~allowed[enough], axis=1, kind="stable")[:, :k]
+        found = np.where(allowed[enough], near[enough], -1)
+        done[lines[enough]] = True
+        rows[done] = np.take_along_axis(found, order, axis=1)
+        costs[done] = costs_of(np.take_along_axis(scores[enough], order, axis=1), rows[done], self._metric)
+        return rows, costs, done
+
+    def _by_mask(self, queries: Float32, k: int, masks: QueryMasks) -> tuple[Int64, Float32]:
+        """What each mask allows by itself."""
 
         def search(mask: RowMask, lines: Int64) -> tuple[Int64, Float32]:
             if isinstance(self._index, faiss.IndexPQ):

@@ -21,6 +21,8 @@ from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, given
 _SCANNED_SHARE = 0.03
 # Or where no more matches than so many for each candidate that would be kept.
 _COMPARED = 16
+# Rows are compared in the time in which a graph is followed with one more candidate.
+_FOLLOWED = 20
 # Or where of the nearest images, fewer match than such a part of the share of all. So many are looked at as are
 # expected to have a few matches, but no more than that.
 _RARE, _EXPECTED, _AROUND = 0.5, 4, 64
@@ -32,6 +34,7 @@ class GraphSource:
     faiss follows a graph through vectors that a mask does not allow, and counts
     them as candidates. So matches that are few, or rare near the query, are
     compared in the graph's storage, all of them; otherwise more candidates are kept.
+    Where the rows that do not match are few, all of these may be candidates besides.
     """
 
     filters = True
@@ -62,6 +65,9 @@ class GraphSource:
         # Where clearly fewer match than elsewhere, by as much more again: those beyond are missed more easily.
         chance = np.sqrt(shares[lines] * (1 - shares[lines]) / around)
         efforts[lines] *= np.square(np.maximum(shares[lines] / np.maximum(local[lines] + chance, 1e-9), 1))
+        rare = lines[~walked[lines]]
+        efforts[rare] = np.maximum(nprobe, self.ntotal - matches[rare] + wanted[rare] + MARGIN)
+        walked[rare] = matches[rare] > _FOLLOWED * efforts[rare]
         kinds: list[Strategy] = [
             "none" if not count else "graph" if walks else "matches"
             for count, walks in zip(matches.tolist(), walked.tolist(), strict=True)
