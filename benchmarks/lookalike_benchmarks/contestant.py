@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,9 +16,18 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
+import lookalike
+import lookalike_benchmarks
+import lookalike_indexer
+import lookalike_server
+from lookalike_benchmarks.engines.shape import Where
 from lookalike_indexer.arrays import Float32, Int64
 
-_SOURCE = Path(__file__).resolve().parent.parent
+# The folders of our packages: an engine's environment has its library and numpy only.
+_SOURCES = [
+    str(Path(package.__path__[0]).parent)
+    for package in (lookalike, lookalike_benchmarks, lookalike_indexer, lookalike_server)
+]
 
 
 class EngineError(Exception):
@@ -59,7 +69,7 @@ class Contestant:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(_SOURCE), "PYTHONWARNINGS": "ignore"},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_SOURCES), "PYTHONWARNINGS": "ignore"},
         )
         self._answer(patience)
 
@@ -85,11 +95,25 @@ class Contestant:
             self._process.stdout.close()
         self._errors.close()
 
-    def build(self, vectors: Path, limit_s: float) -> dict[str, Any]:
-        """Store and index the vectors of a .npy file: seconds, efforts and what the engine says of itself."""
+    def build(self, vectors: Path, limit_s: float, columns: Path | None = None) -> dict[str, Any]:
+        """Store and index the vectors of a .npy file: seconds, efforts and what the engine says of itself.
+
+        `columns`, an .npz file, are what filters may name.
+        """
         folder = self._scratch / "stored"
         folder.mkdir()
-        return self._asked({"task": "build", "vectors": str(vectors), "folder": str(folder)}, limit_s)
+        task = {"task": "build", "vectors": str(vectors), "folder": str(folder)}
+        return self._asked(task if columns is None else {**task, "columns": str(columns)}, limit_s)
+
+    def filtered(
+        self, queries: Path, k: int, effort: int, where: Sequence[Where], passes: int
+    ) -> tuple[Int64, list[float]]:
+        """The ids of the nearest, (n, k), each query by itself under its filter; the processor seconds of each pass."""
+        out = self._scratch / "filtered.npy"
+        task = {"task": "filtered", "queries": str(queries), "k": k, "effort": effort, "passes": passes}
+        answer = self._asked({**task, "where": [asdict(one) for one in where], "out": str(out)})
+        found: Int64 = np.load(out)
+        return found, answer["cpu_s"]
 
     def find(self, queries: Float32, k: int, effort: int) -> Int64:
         """The ids of the nearest, (n, k)."""

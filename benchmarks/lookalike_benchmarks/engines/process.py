@@ -7,6 +7,11 @@ one; vectors and ids are in .npy files. It ends with its input.
     {"task": "find", "queries": FILE, "k": K, "effort": E, "out": FILE}               -> {}
     {"task": "time", "queries": FILE, "k": K, "effort": E, "batch": B, "callers": C, "seconds": S}
                                                              -> {"latencies_s": [...], "seconds": S}
+    {"task": "filtered", "queries": FILE, "where": [...], "k": K, "effort": E, "passes": N, "out": FILE}
+                                                             -> {"cpu_s": [...], "seconds": S}
+
+A "build" with "columns", an .npz file, makes an engine that takes filters. A "filtered" task asks each query by itself;
+`cpu_s` is the processor time of the process, all threads together, of each pass over the queries.
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from lookalike_benchmarks.engines.shape import Engine
+from lookalike_benchmarks.engines.shape import Engine, Where
 from lookalike_indexer.arrays import Float32
 
 
@@ -43,6 +48,8 @@ def _done(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
     if task["task"] == "build":
         return _build(engine, task)
     queries = np.load(task["queries"])
+    if task["task"] == "filtered":
+        return _filtered(engine, task, queries)
     if task["task"] == "find":
         np.save(task["out"], engine.search(queries, task["k"], task["effort"]))
         return {}
@@ -52,8 +59,31 @@ def _done(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
 def _build(engine: Engine, task: dict[str, Any]) -> dict[str, Any]:
     vectors = np.load(task["vectors"])
     began = time.perf_counter()
-    engine.build(vectors, Path(task["folder"]))
+    if "columns" in task:
+        # An engine that takes filters is asked for them only.
+        filtering: Any = engine
+        with np.load(task["columns"]) as columns:
+            filtering.build_with(vectors, dict(columns), Path(task["folder"]))
+    else:
+        engine.build(vectors, Path(task["folder"]))
     return {"seconds": time.perf_counter() - began, "efforts": list(engine.efforts), "about": engine.about()}
+
+
+def _filtered(engine: Any, task: dict[str, Any], queries: Float32) -> dict[str, Any]:
+    where = [Where(one["column"], one["below"], tuple(one["among"])) for one in task["where"]]
+
+    def ask() -> list[Any]:
+        asked = range(len(queries))
+        return [engine.search_where(queries[i : i + 1], task["k"], task["effort"], where[i : i + 1]) for i in asked]
+
+    # The first pass is not timed: engines keep what they find out about a filter.
+    np.save(task["out"], np.concatenate(ask()))
+    cpu, began = [], time.perf_counter()
+    for _ in range(task["passes"]):
+        before = time.process_time()
+        ask()
+        cpu.append(time.process_time() - before)
+    return {"cpu_s": cpu, "seconds": time.perf_counter() - began}
 
 
 def _time(engine: Engine, task: dict[str, Any], queries: Float32) -> dict[str, Any]:

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
+
+# Whole numbers about the vectors, (n,) each, by name.
+Columns = Mapping[str, Int64]
+
+
+@dataclass(frozen=True)
+class Where:
+    """A filter: `column` is less than `below` or, where `among` has some, one of them."""
+
+    column: str
+    below: int = 0
+    among: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        """The filter in SQL, with as few spaces as there must be."""
+        listed = ",".join(map(str, self.among))
+        return f"{self.column} in ({listed})" if self.among else f"{self.column} < {self.below}"
+
+
+class FilteringEngine(Protocol):
+    """An engine that also takes filters. The columns that a filter names have an index, where the engine has such."""
+
+    def build_with(self, vectors: Float32, columns: Columns, folder: Path) -> None:
+        """As Engine.build; `columns` may be named by filters."""
+
+    def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:
+        """As Engine.search; query i among what `where[i]` allows."""
+        ...
 
 
 class Engine(Protocol):

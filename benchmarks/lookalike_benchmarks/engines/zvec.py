@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import zvec
 
-from lookalike_benchmarks.engines.shape import filled
+from lookalike_benchmarks.engines.shape import Columns, Where, filled
 from lookalike_indexer.arrays import Float32, Int64
 
 _BLOCK = 1000
@@ -19,33 +20,47 @@ class Zvec:
     efforts = (16, 32, 64, 128, 256, 512)
 
     def build(self, vectors: Float32, folder: Path) -> None:
+        self.build_with(vectors, {}, folder)
+
+    def build_with(self, vectors: Float32, columns: Columns, folder: Path) -> None:
         graph = zvec.HnswIndexParam(
             metric_type=zvec.MetricType.IP,
             m=_M,
             ef_construction=_EF_CONSTRUCTION,
             quantize_type=zvec.QuantizeType.INT8,
         )
+        inverted = zvec.InvertIndexParam(enable_range_optimization=True)
+        fields = [zvec.FieldSchema(name, zvec.DataType.INT64, index_param=inverted) for name in columns]
         schema = zvec.CollectionSchema(
             name="vectors",
+            fields=fields or None,
             vectors=zvec.VectorSchema("v", zvec.DataType.VECTOR_FP32, vectors.shape[1], index_param=graph),
         )
         self._collection = zvec.create_and_open(str(folder / "collection"), schema)
         for start in range(0, len(vectors), _BLOCK):
             block = vectors[start : start + _BLOCK]
             docs = [
-                zvec.Doc(id=str(start + number), vectors={"v": vector.tolist()}) for number, vector in enumerate(block)
+                zvec.Doc(
+                    id=str(row),
+                    vectors={"v": vector.tolist()},
+                    fields={name: int(values[row]) for name, values in columns.items()},
+                )
+                for row, vector in enumerate(block, start)
             ]
             self._collection.insert(docs)
         # Makes the graph: until then everything is compared.
         self._collection.optimize()
 
     def search(self, queries: Float32, k: int, effort: int) -> Int64:
-        parameters = zvec.HnswQueryParam(ef=effort)
-        found = []
-        for query in queries:
-            asked = zvec.VectorQuery("v", vector=query.tolist(), param=parameters)
-            found.append([int(doc.id) for doc in self._collection.query(asked, topk=k)])
+        return filled([self._one(query, k, effort, None) for query in queries], k)
+
+    def search_where(self, queries: Float32, k: int, effort: int, where: Sequence[Where]) -> Int64:
+        found = [self._one(query, k, effort, str(one)) for query, one in zip(queries, where, strict=True)]
         return filled(found, k)
+
+    def _one(self, query: Float32, k: int, effort: int, where: str | None) -> list[int]:
+        asked = zvec.VectorQuery("v", vector=query.tolist(), param=zvec.HnswQueryParam(ef=effort))
+        return [int(doc.id) for doc in self._collection.query(asked, topk=k, filter=where, output_fields=[])]
 
     def about(self) -> dict[str, Any]:
         return {

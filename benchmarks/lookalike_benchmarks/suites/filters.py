@@ -12,6 +12,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from lookalike_benchmarks import filtered_peers
 from lookalike_benchmarks.data import Data
 from lookalike_benchmarks.filtering import KINDS, Filterable, Kind, ladder
 from lookalike_benchmarks.options import Options
@@ -19,6 +20,7 @@ from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.searching import build_index
 from lookalike_benchmarks.vectors import Clustered
 from lookalike_indexer.arrays import Bools, Int64
+from lookalike_indexer.indexing.products import multiply_from_few
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.kinds import Measured
 from lookalike_server.placement.masks import QueryMasks
@@ -34,8 +36,21 @@ USUAL = {
     "batch_shares": "0.01,0.5",
     "indexes": "flat;ivf-fp16;ivf-sq8;ivf-rabitq;hnsw",
     "passes": "3",
+    "peers": "qdrant-edge,zvec,lancedb",
+    "peers_index": "auto",
+    "peers_shares": "0.001,0.01,0.1,0.5,0.9",
+    "build_seconds": "900",
+    "cache": ".cache/peers",
 }
-QUICK = {"rows": "3000", "dim": "32", "queries": "8", "shares": "0.01,0.5", "indexes": "flat;ivf-sq8", "passes": "1"}
+QUICK = {
+    "rows": "3000",
+    "dim": "32",
+    "queries": "8",
+    "shares": "0.01,0.5",
+    "indexes": "flat;ivf-sq8",
+    "passes": "1",
+    "peers": "",
+}
 _K = 10
 _TOGETHER = 64
 
@@ -70,12 +85,38 @@ def run(settings: Settings) -> Iterator[Row]:
                 yield _different(subject, float(together), options.number("passes"))
     finally:
         faiss.omp_set_num_threads(threads)
+    yield from _peers(options, made, points)
+
+
+def _peers(options: Options, made: Clustered, points: Filterable) -> Iterator[Row]:
+    names = [name for name in options.text("peers").split(",") if name]
+    if not names:
+        return
+    setting = filtered_peers.Setting(
+        points=points,
+        classes=made.classes(),
+        shares=[float(share) for share in options.text("peers_shares").split(",")],
+        target=options.seconds("target"),
+        passes=options.number("passes"),
+        build_seconds=options.seconds("build_seconds"),
+        cache=Path(options.text("cache")),
+        params={
+            "rows": made.rows,
+            "dim": made.dim,
+            "queries": len(points.queries),
+            "k": filtered_peers.K,
+            "target": options.seconds("target"),
+        },
+    )
+    yield from filtered_peers.run(setting, names, options.text("peers_index"))
 
 
 def _subject(name: str, points: Filterable, options: Options, seed: int) -> _Subject:
     data = Data(points.vectors, points.queries, {})
     with tempfile.TemporaryDirectory() as folder:
         built = build_index(name, data, seed, (), Path(folder))
+    # As the server does.
+    multiply_from_few(int(built.index.d), 1)
     recall = list(ladder(built.index, points.vectors))
     target = options.seconds("target")
     steps = [point for point in recall if point.k == _K]
