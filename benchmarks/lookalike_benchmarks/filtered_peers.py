@@ -41,7 +41,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """A filter for each query, and the rows that it allows."""
 
     kind: Kind
@@ -62,44 +62,49 @@ class _Reached:
 
 def run(setting: Setting, names: Sequence[str], index: str) -> Iterator[Row]:
     """A row for each peer and filter: theirs over ours, by the processor time of a query."""
-    cells = list(_cells(setting))
+    there = list(cells(setting))
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         np.save(scratch / "vectors.npy", setting.points.vectors)
         np.save(scratch / "queries.npy", setting.points.queries)
-        rank = np.random.default_rng(0).permutation(len(setting.classes))
-        columns: dict[str, Any] = {_RANK: rank, _CLASS: setting.classes}
+        columns: dict[str, Any] = {_RANK: ranks(len(setting.classes)), _CLASS: setting.classes}
         np.savez(scratch / "columns.npz", **columns)
         with Contestant("lookalike_local", Path(sys.executable), scratch, index, patience=_PATIENCE_S) as engine:
-            about, ours = _measured(setting, engine, scratch, cells)
+            about, ours = _measured(setting, engine, scratch, there)
         for name in names:
             peer = PEERS[name]
             try:
                 python = python_of(peer, setting.cache)
                 with Contestant(peer.module, python, scratch, name=name, patience=_PATIENCE_S) as engine:
-                    theirs_about, theirs = _measured(setting, engine, scratch, cells)
+                    theirs_about, theirs = _measured(setting, engine, scratch, there)
             except (NotInstalledError, EngineError) as error:
                 yield Row("filters", f"{name}, failed", setting.params, {}, f"it failed here: {error}")
                 continue
             params = {**setting.params, "engine": name, "ours": about["index"], **theirs_about}
-            for cell, mine, their in zip(cells, ours, theirs, strict=True):
+            for cell, mine, their in zip(there, ours, theirs, strict=True):
                 yield _row(name, params, cell, mine, their)
 
 
-def _cells(setting: Setting) -> Iterator[_Cell]:
+def ranks(rows: int) -> Int64:
+    """The column of random numbers, (rows,): each from 0 to before `rows` once."""
+    return np.random.default_rng(0).permutation(rows)
+
+
+def cells(setting: Setting) -> Iterator[Cell]:
+    """Each kind and share of filters."""
     points, classes = setting.points, setting.classes
-    rank = np.random.default_rng(0).permutation(len(classes))
+    rank = ranks(len(classes))
     for kind in KINDS:
         for share in setting.shares:
             if kind == "random":
                 one = Where(_RANK, below=points.matches(share))
                 masks = [rank < one.below] * len(points.queries)
-                yield _Cell(kind, share, [one] * len(points.queries), masks)
+                yield Cell(kind, share, [one] * len(points.queries), masks)
                 continue
             # Whole classes, so that a user could ask for the same.
             chosen = [_classes(classes, order, points.matches(share), kind) for order in points.by_class]
             masks = [np.isin(classes, one) for one in chosen]
-            yield _Cell(kind, share, [Where(_CLASS, among=tuple(one)) for one in chosen], masks)
+            yield Cell(kind, share, [Where(_CLASS, among=tuple(one)) for one in chosen], masks)
 
 
 def _classes(classes: Int64, order: Any, count: int, kind: Kind) -> list[int]:
@@ -109,13 +114,13 @@ def _classes(classes: Int64, order: Any, count: int, kind: Kind) -> list[int]:
 
 
 def _measured(
-    setting: Setting, engine: Contestant, scratch: Path, cells: Sequence[_Cell]
+    setting: Setting, engine: Contestant, scratch: Path, cells: Sequence[Cell]
 ) -> tuple[dict[str, Any], list[_Reached]]:
     answer = engine.build(scratch / "vectors.npy", setting.build_seconds, scratch / "columns.npz")
     return answer["about"], [_reached(setting, engine, scratch, cell, answer["efforts"]) for cell in cells]
 
 
-def _reached(setting: Setting, engine: Contestant, scratch: Path, cell: _Cell, efforts: Sequence[int]) -> _Reached:
+def _reached(setting: Setting, engine: Contestant, scratch: Path, cell: Cell, efforts: Sequence[int]) -> _Reached:
     best: _Reached | None = None
     for effort in efforts:
         found, _ = engine.filtered(scratch / "queries.npy", K, effort, cell.where, 0)
@@ -135,7 +140,7 @@ def _complete(found: Int64, masks: Sequence[Bools]) -> bool:
     return all((rows >= 0).sum() == min(K, int(mask.sum())) and mask[rows[rows >= 0]].all() for rows, mask in there)
 
 
-def _row(name: str, params: dict[str, Any], cell: _Cell, ours: _Reached, theirs: _Reached) -> Row:
+def _row(name: str, params: dict[str, Any], cell: Cell, ours: _Reached, theirs: _Reached) -> Row:
     measured = {
         "cpu_ms": theirs.cpu_ms,
         "our_cpu_ms": ours.cpu_ms,

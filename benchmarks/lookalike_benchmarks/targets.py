@@ -144,6 +144,13 @@ TARGETS = (
         (_at_most("ratio", 2.2),),
     ),
     Target(
+        "filters-peers",
+        "CPU of a filtered search of an embedded peer over ours, each at recall@10 0.95 or its best",
+        "filters",
+        r"(qdrant-edge|zvec|lancedb), .*%",
+        (_at_least("ratio", 1),),
+    ),
+    Target(
         "networked-peers",
         "served queries/s against the best networked peer at equal recall@10, 1 and 16 callers",
         "peers",
