@@ -238,7 +238,9 @@ async def test_the_clients_and_the_command_line(make_shop, serve, capsys, monkey
         assert run(["search", key, "--explain", "--exact"]) == 0
         assert capsys.readouterr().out.endswith("plan: all 500 images were compared.\n")
         assert run(["search", key, "--explain", "--where", "stock > 1000"]) == 0
-        assert capsys.readouterr().out.endswith("plan: 0 of 500 images match (0%).\n")
+        out = capsys.readouterr().out
+        assert out.startswith("No image is found: none matches, or is near enough.")
+        assert out.endswith("plan: 0 of 500 images match (0%).\n")
 
     async with serve(toy) as served:
         await asyncio.to_thread(ask, served.app.address)

@@ -152,7 +152,8 @@ def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:
         groups = [number for number, size in enumerate(near.group_sizes, 1) for _ in range(size)]
         rows = [(group, *row) for group, row in zip(groups, rows, strict=True)]
         headers = ("group", *headers)
-    lines = [table(headers, rows), served_lines(near.served, k)]
+    found = table(headers, rows) if rows else "No image is found: none matches, or is near enough."
+    lines = [found, served_lines(near.served, k)]
     if explain and near.served.plan is not None:
         lines.append(f"plan: {near.served.plan}.")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from lookalike.aio import Client
 from lookalike.explorer import asked
 from lookalike.explorer.api_collection import served
 from lookalike.explorer.api_map import pack
-from lookalike.explorer.thumbnails import tag_of
+from lookalike.explorer.tag import tag_of
 
 # The columns that every image has, see docs/filters.md.
 _OF_IMAGES: Final = {

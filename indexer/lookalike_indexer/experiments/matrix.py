@@ -152,6 +152,8 @@ def _secondary(view: View, cells: Cells, residents: list[list[str]]) -> pa.Table
 
 
 def _findings(name: str, tables: dict[str, pa.Table], figures: dict[str, float]) -> tuple[str, ...]:
+    if not figures["images"]:
+        return (f"No image with a label and a cluster of {name} is counted.",)
     labels = tables["labels"].to_pylist()
     told = [
         f"{name}: purity {figures['purity']:.3f}, NMI {figures['nmi']:.3f}, ARI {figures['ari']:.3f} over "

@@ -79,6 +79,8 @@ def test_commands_take_a_filter(shop):
 
     assert as_text(matrix)["settings"]["where"] == WHERE
     assert as_text(oddballs_command)["settings"]["where"] == WHERE
+    nothing = CliRunner().invoke(matrix, ["--collection", root, "--where", "id < 0"])
+    assert nothing.output.startswith("No image with a label and a cluster of tiny/five is counted.")
     before = generations.require_latest(shop.storage)
     assert len(as_text(map_command)["tables"]["map"]) == matching(shop).sum()
     # A map of some is not stored in the place of that of all.
