@@ -16,7 +16,7 @@ from lookalike_benchmarks.engines.shape import GRAPH_EFFORTS, Columns, Where
 from lookalike_benchmarks.synthetic import SPACE, Given, key, write_collection
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.attach import attach
-from lookalike_indexer.attributes.table import Wanted
+from lookalike_indexer.attributes.table import TableColumns
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
@@ -64,7 +64,7 @@ class LookalikeLocal:
         table = folder / "columns.parquet"
         pq.write_table(pa.table({"key": [key(row) for row in range(len(vectors))], **columns}), table)
         storage = reader.storage
-        draft, _ = attach(storage, reader.manifest, table, "columns", Wanted("key"), Silent())
+        draft, _ = attach(storage, reader.manifest, table, "columns", TableColumns("key"), Silent())
         reader = CollectionReader(storage, generations.publish(storage, draft))
         self._open(reader)
         ids = reader.images(["id"]).column("id").to_numpy()
