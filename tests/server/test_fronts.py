@@ -28,7 +28,7 @@ from tests.server.fronts_network import HOLD, open_network
 import lookalike
 from lookalike import local_secret, wire
 from lookalike.v1 import cluster_pb2, collection_pb2, experiment_pb2, filter_pb2, search_pb2, server_pb2, types_pb2
-from lookalike_indexer.errors import IndexerError, NotFoundError
+from lookalike_indexer.errors import IndexerError, NotFoundError, UsageError
 from lookalike_server.app import App
 from lookalike_server.common.automatic_fronts import automatic_fronts
 from lookalike_server.common.limits import Limits
@@ -502,25 +502,39 @@ def test_a_collection_that_is_not_there_is_one_sentence(tmp_path) -> None:
         asyncio.run(Supervisor(ServeSettings(str(tmp_path), Listen(port=0), fronts=2)).start())
 
 
+def test_a_front_that_cannot_begin_ends_the_others_with_its_sentence(toy, tmp_path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.touch()
+    before = psutil.Process().children()
+    server = Supervisor(settings(toy, listen=Listen(port=0, tokens=tokens)), open_embedder=open_network)
+    with pytest.raises(UsageError, match="holds no token"):
+        asyncio.run(server.start())
+    assert not [one for one in psutil.Process().children() if one not in before and "tracker" not in str(one.cmdline())]
+
+
 class TestCommand:
     """`lookalike serve --fronts 2` as people run it."""
 
-    def test_sigterm_lets_calls_end_and_sigkill_leaves_no_process(self, toy) -> None:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with ExitStack() as stack:
-                command = [sys.executable, "-m", "lookalike", "serve", str(toy.root), "--fronts", "2", "--port", "0"]
-                process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-                stack.callback(process.communicate)
-                stack.callback(process.kill)
-                line = process.stdout.readline()
-                assert "SERVING toys on 127.0.0.1:" in line
-                family = psutil.Process(process.pid).children(recursive=True)
-                assert len(family) >= 3
-                process.send_signal(number)
-                code = process.wait(LONG_S)
-                assert code == (0 if number is signal.SIGTERM else -signal.SIGKILL)
-                _, alive = psutil.wait_procs(family, LONG_S)
-                assert not alive
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_no_process_outlives_the_one_that_was_started(self, toy, number, tmp_path) -> None:
+        command = [sys.executable, "-m", "lookalike", "serve", str(toy.root), "--fronts", "2", "--port", "0"]
+        with (tmp_path / "log").open("w") as log, ExitStack() as stack:
+            process = subprocess.Popen([*command, "--log-calls"], stdout=subprocess.PIPE, stderr=log, text=True)
+            stack.callback(process.communicate)
+            stack.callback(process.kill)
+            address = process.stdout.readline().split(" on ")[1].split(": ")[0]
+            with lookalike.Client(address) as client:
+                client.search(vector=toy.vectors[7], k=3)
+            family = psutil.Process(process.pid).children(recursive=True)
+            assert len(family) >= 3
+            process.send_signal(number)
+            assert process.wait(LONG_S) == (0 if number is signal.SIGTERM else -signal.SIGKILL)
+            _, alive = psutil.wait_procs(family, LONG_S)
+            assert not alive
+        lines = (tmp_path / "log").read_text()
+        assert re.search(r" INFO \[engine process\] .*: loaded generation 1 of toys", lines)
+        assert re.search(r" \[front [01]\] lookalike_server.calls: lookalike.v1.SearchService/Search OK in ", lines)
+        assert "Traceback" not in lines
 
 
 def test_auto_leaves_processors_to_searches() -> None:

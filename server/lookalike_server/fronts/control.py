@@ -98,7 +98,7 @@ def run_process(connection: Connection, common: Common, serve: Serve) -> NoRetur
     from lookalike_server.observe.logs import configure
     from lookalike_server.observe.security import keep_in
 
-    configure(common.logs.form)
+    configure(common.logs.form, multiprocessing.current_process().name)
     code = 0
     try:
         if common.logs.security is not None:
@@ -111,12 +111,21 @@ def run_process(connection: Connection, common: Common, serve: Serve) -> NoRetur
         code = 1
         if not isinstance(error, IndexerError):
             logging.getLogger(__name__).exception("a process of the server failed")
-            error = RuntimeError(f"{type(error).__name__}: {error}")
-        connection.send(("failed", error))
+        connection.send(("failed", _sendable(error)))
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _sendable(error: Exception) -> IndexerError:
+    """An error that the supervisor can be told: our own as it is, unless it is made of more than a sentence."""
+    kind = type(error) if isinstance(error, IndexerError) else IndexerError
+    text = str(error) if isinstance(error, IndexerError) else f"{type(error).__name__}: {error}"
+    try:
+        return kind(text)
+    except TypeError:
+        return IndexerError(text)
 
 
 def allow_connections() -> None:

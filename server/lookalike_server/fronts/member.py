@@ -120,12 +120,13 @@ class Member:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Hear what the process says; False where it says nothing more."""
         try:
             word, what = self._connection.recv()
         except (EOFError, OSError):
             self._loop.remove_reader(self._connection.fileno())
-            return
+            return False
         self._heard = time.monotonic()
         if word == "ready" and not self._ready.done():
             self._ready.set_result(what)
@@ -133,14 +134,13 @@ class Member:
             self._ready.set_exception(what)
         elif word == "ending":
             self._ending(what)
+        return True
 
     def _gone(self, process: SpawnProcess) -> None:
         self._loop.remove_reader(process.sentinel)
-        while not self._connection.closed and self._connection.poll():
-            before = self._heard
-            self._read()
-            if self._heard == before:
-                break
+        # What it said last.
+        while self._connection.poll() and self._read():
+            pass
         self._loop.remove_reader(self._connection.fileno())
         self._connection.close()
         process.join()

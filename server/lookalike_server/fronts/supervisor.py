@@ -71,7 +71,7 @@ class Supervisor:
         common = Common(settings, self._folder, self._logs)
         environment = self._environment()
         engine = self.engine = Member(
-            "the engine process", run_engine, EngineGiven(common, self._open_embedder), environment, ending=self.end
+            "engine process", run_engine, EngineGiven(common, self._open_embedder), environment, ending=self.end
         )
         silence_s = settings.limits.max_silence_ms / 1000
         given = [FrontGiven(common, number, self._local_user.secret) for number in range(settings.fronts)]

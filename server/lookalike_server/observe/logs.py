@@ -24,18 +24,18 @@ CALLS = "lookalike_server.calls"
 log = logging.getLogger(CALLS)
 
 
-def configure(log_format: LogFormat) -> None:
-    """Write the process's log to standard error in a format, from level INFO."""
+def configure(log_format: LogFormat, process: str = "") -> None:
+    """Write the process's log to standard error in a format, from level INFO; lines of one of several name it."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.setFormatter(JsonFormatter(process) if log_format == "json" else TextFormatter(process))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class TextFormatter(logging.Formatter):
-    """time level logger: message [request id caller]"""
+    """time level [process] logger: message [request id caller]"""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    def __init__(self, process: str = "") -> None:
+        super().__init__(f"%(asctime)s %(levelname)s {f'[{process}] ' if process else ''}%(name)s: %(message)s")
 
     def formatMessage(self, line: logging.LogRecord) -> str:  # noqa: N802 - the base's name for it
         call = record.current()
@@ -46,6 +46,10 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One JSON object a line; its fields are listed in docs/observability.md."""
 
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, line: logging.LogRecord) -> str:
         fields: dict[str, Any] = {
             "time": datetime.datetime.fromtimestamp(line.created, datetime.UTC).isoformat(timespec="milliseconds"),
@@ -53,6 +57,8 @@ class JsonFormatter(logging.Formatter):
             "logger": line.name,
             "message": line.getMessage(),
         }
+        if self._process:
+            fields["process"] = self._process
         call = record.current()
         if call:
             fields["request_id"] = call.request_id
