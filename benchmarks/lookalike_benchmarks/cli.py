@@ -9,7 +9,19 @@ from pathlib import Path
 
 import click
 
-SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer", "filters")
+SUITES = (
+    "embed",
+    "kmeans",
+    "search",
+    "serve",
+    "overload",
+    "peers",
+    "scale",
+    "experiments",
+    "explorer",
+    "filters",
+    "live",
+)
 
 
 @click.command(short_help="Measure, and report what was measured.")

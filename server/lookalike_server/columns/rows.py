@@ -11,6 +11,7 @@ from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors.exact import exact_search
+from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import Remaining
 from lookalike_server.columns.stored_vectors import StoredVectors
 
@@ -63,7 +64,8 @@ class Rows:
         """The search of the images that the index lacks; None where it lacks none, or more than MOST_BESIDE."""
         if not 0 < self.lacking <= MOST_BESIDE:
             return None
-        return Beside(self._reader.vectors(self._space, self._added), self.indexed, metric)
+        vectors = prepare(self._reader.vectors(self._space, self._added), metric)
+        return Beside(vectors, self.indexed, metric, prepared=True)
 
     def blocks(self, wanted: Bools | None = None) -> Iterator[tuple[Int64, Float32]]:
         """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time.

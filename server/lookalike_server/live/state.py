@@ -211,12 +211,11 @@ class State:
         start = len(self._ids)
         replaced = []
         for place, key in enumerate(images.keys):
-            row = self.row_of(key)
-            if row is not None:
-                replaced.append(row)
             earlier = self._newest.get(key)
             if earlier is None:
                 earlier = self.base.columns.row_of_key(key)
+            if earlier is not None and earlier >= 0 and self._alive.values[earlier]:
+                replaced.append(earlier)
             # Before the newest one, which readers follow to it.
             self._previous.append(_NONE if earlier is None else earlier)
             self._keys.append(key)

@@ -1,0 +1,166 @@
+"""Changes to a served collection: how many are stored a second, how long one takes, and what they cost a search."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import lookalike
+from lookalike_benchmarks.options import Options
+from lookalike_benchmarks.results import Row, Settings
+from lookalike_benchmarks.serving import Running, serving
+from lookalike_benchmarks.synthetic import write_collection
+from lookalike_benchmarks.vectors import Clustered
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
+from lookalike_indexer.indexing.settings import BuildSettings
+from lookalike_indexer.progress import Silent
+
+USUAL = {
+    "rows": "100000",
+    "dim": "2048",
+    "live": "20000",
+    "indexes": "ivf-sq8;hnsw",
+    "clients": "64",
+    "batches": "1,16,64",
+    "seconds": "10",
+    "single": "200",
+    "queries": "300",
+}
+QUICK = {
+    "rows": "1000", "dim": "16", "live": "200", "indexes": "flat", "clients": "4", "batches": "1,4", "seconds": "0.3",
+    "single": "10", "queries": "10",
+}  # fmt: skip
+_MANY = 10_000_000
+
+
+def run(settings: Settings) -> Iterator[Row]:
+    """The rows of the suite live."""
+    options = Options(settings, USUAL, QUICK)
+    made = Clustered(rows=options.number("rows"), dim=options.number("dim"), seed=settings.seed)
+    for index in options.texts("indexes"):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder) / "collection"
+            _write(root, made, index)
+            # So that no fold comes between.
+            never = [f"--fold-rows={_MANY}", f"--max-live-rows={_MANY}", f"--fold-bytes={1 << 40}"]
+            with serving(root, "--writable", *never) as running:
+                yield from _measured(running, root, options, index, made.dim)
+
+
+def _write(root: Path, made: Clustered, index: str) -> None:
+    write_collection(str(root), made)
+    storage = Storage(root)
+    draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index=index), Silent())
+    generations.publish(storage, draft)
+
+
+def _measured(running: Running, root: Path, options: Options, index: str, dim: int) -> Iterator[Row]:
+    address = running.address
+    random = np.random.default_rng(5)
+    fresh = random.standard_normal((256, dim)).astype(np.float32)
+    params = {"index": index, "rows": options.number("rows"), "dim": dim}
+    with lookalike.Client(address, timeout=120) as client:
+        before = _latency(client, fresh, options.number("queries"))
+        _add(client, fresh, options.number("live"))
+        after = _latency(client, fresh, options.number("queries"))
+        yield Row(
+            "live",
+            f"{index}, a search beside {options.number('live'):,} live rows",
+            {**params, "live": options.number("live")},
+            {"p50_ms_without": before, "p50_ms_with": after, "ratio": after / before},
+        )
+        one = _single(client, fresh, options.number("single"))
+        sync = _fdatasync(root, dim, options.number("single"))
+        yield Row(
+            "live",
+            f"{index}, one vector at a time",
+            params,
+            {"p50_ms": one, "fdatasync_p50_ms": sync, "ratio": one / sync},
+        )
+    for batch in options.numbers("batches"):
+        clients = options.number("clients")
+        spent = running.cpu_seconds()
+        calls, seconds = asyncio.run(_rate(address, fresh, clients, batch, options.seconds("seconds")))
+        rate = calls * batch / seconds
+        yield Row(
+            "live",
+            f"{index}, {clients} clients with {batch} vectors a call",
+            {**params, "clients": clients, "batch": batch},
+            {
+                "vectors_a_second": rate,
+                "calls_a_second": calls / seconds,
+                # What the server's process takes, whatever else the machine does.
+                "server_cpu_us_a_vector": 1e6 * (running.cpu_seconds() - spent) / (calls * batch),
+            },
+        )
+
+
+def _latency(client: lookalike.Client, vectors: Float32, queries: int) -> float:
+    """The median of lone searches in milliseconds, as the server counts it."""
+    times = []
+    for turn in range(queries):
+        found = client.search(vector=vectors[turn % len(vectors)], k=10)
+        times.append(found.served.timings.search_us / 1000)
+    return float(np.median(times))
+
+
+def _add(client: lookalike.Client, vectors: Float32, count: int) -> None:
+    random = np.random.default_rng(9)
+    for start in range(0, count, len(vectors)):
+        some = random.standard_normal((min(len(vectors), count - start), vectors.shape[1])).astype(np.float32)
+        client.upsert(vectors={f"live/{start + row}": vector for row, vector in enumerate(some)})
+
+
+def _single(client: lookalike.Client, vectors: Float32, count: int) -> float:
+    """The median of storing one vector, in milliseconds, as the caller sees it."""
+    times = []
+    for turn in range(count):
+        began = time.perf_counter()
+        client.upsert(vectors={f"single/{turn}": vectors[turn % len(vectors)]})
+        times.append(time.perf_counter() - began)
+    return 1000 * float(np.median(times))
+
+
+def _fdatasync(root: Path, dim: int, count: int) -> float:
+    """The median of writing as much and syncing it, in milliseconds, on the same disk."""
+    data = os.urandom(4 * dim + 100)
+    times = []
+    path = root / "sync.tmp"
+    with path.open("wb", buffering=0) as file:
+        for _ in range(count):
+            began = time.perf_counter()
+            file.write(data)
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    path.unlink()
+    return 1000 * float(np.median(times))
+
+
+async def _rate(address: str, vectors: Float32, clients: int, batch: int, seconds: float) -> tuple[int, float]:
+    """How many calls were acknowledged, and in how many seconds."""
+    until = time.perf_counter() + seconds
+    calls = 0
+
+    async def one(number: int) -> None:
+        nonlocal calls
+        turn = 0
+        async with lookalike.aio.Client(address, timeout=120) as client:
+            while time.perf_counter() < until:
+                rows = {f"{batch}/{number}/{turn}/{row}": vectors[(turn + row) % len(vectors)] for row in range(batch)}
+                await client.upsert(vectors=rows)
+                turn += 1
+                calls += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    took = time.perf_counter() - began
+    return calls, took
