@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.lock import writing
-from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, DeviceError, IndexerError
 from lookalike_indexer.upkeep.fold import fold
 from lookalike_server.common.limits import Limits
@@ -47,7 +47,7 @@ class Folding:
         limits: Limits,
         load_newest: Callable[[], Awaitable[int]],
     ) -> None:
-        self._storage = Storage(root)
+        self._storage = open_storage(root)
         self._current, self._live, self._limits, self._load_newest = current, live, limits, load_newest
         self._lock = asyncio.Lock()
         # When the oldest change that waits was first seen, in the time of `time.monotonic`; None where none waits.
