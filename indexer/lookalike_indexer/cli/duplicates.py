@@ -29,6 +29,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--exact-bytes", is_flag=True, help="Only files of the same bytes; needs no graph.")
 @click.option("--limit", type=click.IntRange(min=1), help="Groups to list, the largest first.  [default: all]")
 @click.option("--list", "as_list", is_flag=True, help="Print the files that can go, one a line, and nothing else.")
+@click.option("--apply", is_flag=True, help="Delete the images that can go from the collection. Their files stay.")
 @keep_option
 @out_option
 @json_option
@@ -40,6 +41,7 @@ def duplicates(
     exact_bytes: bool,
     limit: int | None,
     as_list: bool,
+    apply: bool,
     keep: str | None,
     out: str | None,
     as_json: bool,
@@ -48,16 +50,20 @@ def duplicates(
 
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
     The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
-    that can go. No file is deleted.
+    that can go, and --apply deletes these from the collection. No file is deleted; `lookalike index` leaves out what was
+    deleted.
     """
     import pyarrow.compute as pc
 
+    from lookalike_indexer.experiments.duplicates import check_sure
     from lookalike_indexer.experiments.duplicates import duplicates as experiment
 
     if as_list and as_json:
         raise click.UsageError("Give --list or --json, not both.")
     view, folder = open_view(collection), open_out(out)
     result = experiment(view, space, max_distance, exact_bytes=exact_bytes, limit=limit)
+    if apply and max_distance is None and not exact_bytes:
+        check_sure(result)
     images, metric = result.tables["images"], result.settings.get("metric")
     if as_json:
         click.echo(to_json(result))
@@ -83,3 +89,10 @@ def duplicates(
             folder.save("duplicates", duplicates_montage(result, Thumbnails(view)))
         folder.tell(as_json or as_list)
     keep_result(view, result, keep, as_json or as_list)
+    if apply:
+        from lookalike_indexer.collection.deletion import delete
+
+        gone = images.filter(pc.invert(images.column("keep"))).column("id").to_pylist()
+        done = delete(view.reader.storage, ids=gone)
+        told = f"Deleted {len(done.ids):,} images. {collection} is at generation {done.generation}."
+        click.echo(told, err=as_json or as_list)

@@ -20,6 +20,7 @@ from lookalike_indexer.experiments.near_duplicates import (
 )
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
+from lookalike_indexer.experiments.valley import FAIRLY_SURE
 from lookalike_indexer.experiments.view import View
 
 
@@ -79,6 +80,15 @@ def duplicates(
         tables = {name: table.filter(pc.field("group") <= limit) for name, table in tables.items()}
         found = (*found, f"Listed are the {limit:,} largest groups.")
     return Result("duplicates", settings, tables, figures, (*found, *notes))
+
+
+def check_sure(result: Result) -> None:
+    """UsageError: the distance is that of a valley that is not deep enough to delete images by."""
+    if not result.figures["depth"] >= FAIRLY_SURE:
+        raise UsageError(
+            f"{result.findings[1]} That is not sure enough to delete images: look at them with --out DIR and name the "
+            "distance with --max-distance D, or take copies alone with --exact-bytes."
+        )
 
 
 def _findings(figures: dict[str, float], cut: Cut) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from lookalike_indexer.arrays import Float64
 ROUNDING = 1e-5
 # A valley that is less deep than this is none.
 _SHALLOW = 0.3
+# From this depth on, images may be deleted by the cut.
+FAIRLY_SURE = 0.6
 _STEPS = 512
 # Logarithms that lie closer together than this are one value.
 _LEAST_SPREAD = 1e-6
@@ -42,7 +44,7 @@ class Valley:
         """The depth in a word."""
         if not self.depth:
             return "no valley"
-        return "sure" if self.depth >= 0.9 else "fairly sure" if self.depth >= 0.6 else "unsure"
+        return "sure" if self.depth >= 0.9 else "fairly sure" if self.depth >= FAIRLY_SURE else "unsure"
 
 
 def valley(nearest: npt.NDArray[np.float32]) -> Valley:

@@ -16,6 +16,7 @@ from lookalike_indexer.cli.graph import graph
 from lookalike_indexer.cli.leaks import leaks
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.parts import read_part, write_part
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.stored_results import out_of_date
 
 # Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 stand alone.
@@ -165,3 +166,27 @@ def test_the_largest_groups_and_the_nearest_pairs_are_enough(storage, monkeypatc
     # The collection can be named once for all.
     monkeypatch.setenv("LOOKALIKE_COLLECTION", str(storage.root))
     assert CliRunner().invoke(duplicates, ["--exact-bytes"]).exit_code == 0
+
+
+def test_images_that_can_go_are_deleted_and_their_files_stay(storage):
+    before = json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))
+    kept = {line["id"] for line in before["tables"]["images"] if line["keep"]}
+    gone = {line["id"] for line in before["tables"]["images"]} - kept
+    told = run(duplicates, storage, "--max-distance", NEAR, "--apply")
+    assert f"Deleted {len(gone)} images. {storage.root} is at generation 4." in told
+    reader = CollectionReader.open(str(storage.root))
+    ids = set(reader.images(["id"]).column("id").to_pylist())
+    assert kept <= ids
+    assert not gone & ids
+    assert json.loads(run(duplicates, storage, "--max-distance", NEAR, "--json"))["figures"]["groups"] == 0
+    # Nothing is left to delete, and nothing is published.
+    assert "Deleted 0 images" in run(duplicates, storage, "--max-distance", NEAR, "--apply")
+    assert generations.numbers(storage) == [1, 2, 3, 4]
+
+
+def test_images_are_not_deleted_by_a_distance_that_nobody_is_sure_of(storage):
+    told = run(duplicates, storage, "--apply", code=2)
+    assert "not sure enough to delete images" in told
+    assert "name the distance with --max-distance D" in told
+    assert generations.numbers(storage) == [1, 2, 3]
+    assert "Deleted 1 images" in run(duplicates, storage, "--exact-bytes", "--apply")
