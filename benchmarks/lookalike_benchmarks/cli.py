@@ -21,6 +21,7 @@ SUITES = (
     "explorer",
     "filters",
     "live",
+    "graph",
 )
 
 

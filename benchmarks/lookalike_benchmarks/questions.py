@@ -184,6 +184,13 @@ def _columns(rows: Rows, first: str, columns: dict[str, str]) -> list[str]:
     return markdown([first, *(columns[name] for name in used)], lines)
 
 
+def _graph(rows: Rows) -> list[str]:
+    columns = {"seconds": "s", "neighbors_per_s": "neighbors/s", "share_of_matrix_peak": "share of the matrix peak"}
+    recalls = sorted({name for row in rows for name in row["measured"] if name.startswith("recall_at_")})
+    named = {name: name.replace("recall_at_", "recall@") for name in recalls}
+    return _columns(rows, "case", {**columns, **named, "time_ratio": "time over theirs"})
+
+
 QUESTIONS = (
     Question(
         "How fast is a search, and at which recall?",
@@ -233,6 +240,12 @@ QUESTIONS = (
         "\nnumbers. Near and far filters name the classes nearest to the query or farthest from it. Each engine has"
         "\nseen a filter before it is timed.",
         _filtered_peers,
+    ),
+    Question(
+        "How fast is the graph of all nearest neighbors?",
+        "graph",
+        "Lookalike reads and writes Parquet; the others have the vectors in memory. Below 1, Lookalike is faster.",
+        _graph,
     ),
     Question("How long do experiments take?", "experiments", "", _experiments),
     Question("How fast is the explorer?", "explorer", "Measured in a headless browser.", _explorer),

@@ -13,7 +13,19 @@ from lookalike_benchmarks.scorecard import scorecard
 from lookalike_benchmarks.tables import comma_separated, told
 from lookalike_benchmarks.targets import LabelledRow
 
-SUITES = ("embed", "kmeans", "search", "serve", "overload", "peers", "scale", "experiments", "explorer", "filters")
+SUITES = (
+    "embed",
+    "kmeans",
+    "search",
+    "serve",
+    "overload",
+    "peers",
+    "scale",
+    "experiments",
+    "explorer",
+    "filters",
+    "graph",
+)
 # Why a target is missed, written by people: `key = "reason"`, with the keys of targets.py.
 REASONS = "reasons.toml"
 SCORECARD = "benchmark-targets.md"

