@@ -188,8 +188,9 @@ def cared_for(toy):
     for number, path in enumerate(parts):
         ids = read_part(storage, path, ["id"]).column("id")
         values = [
-            pa.array(random.random(len(ids)) < 0.1 if kind == "bool" else random.random(len(ids)))
+            pa.array({"bool": drawn < 0.1, "int64": (drawn * 2**62).astype(np.int64), "float64": drawn}[kind])
             for kind in COLUMNS.values()
+            for drawn in [random.random(len(ids))]
         ]
         entry_parts.append(layout.attributes("quality", "0" * 64, number))
         write_part(storage, entry_parts[-1], pa.table([ids, *values], schema=columns))

@@ -53,7 +53,7 @@ def duplicates(
     else:
         view.reader.graph(space)
         cut = chosen_cut(view, space, max_distance)
-        pairs = near_pairs(view, space, cut.distance)
+        pairs = near_pairs(view, space, cut)
         notes = (*graph_notes(view, space), *untrained_notes(view, [space]))
     tables = _tables(view, pairs)
     groups = tables["groups"]

@@ -43,7 +43,7 @@ def leaks(
     place = {name: at for at, name in enumerate(names)}
     codes = np.array([-1 if value is None else place[value] for value in values], np.int64)
     cut = chosen_cut(view, space, max_distance)
-    pairs = near_pairs(view, space, cut.distance)
+    pairs = near_pairs(view, space, cut)
     across = (codes[pairs.left] != codes[pairs.right]) & (codes[pairs.left] >= 0) & (codes[pairs.right] >= 0)
     order = np.flatnonzero(across)
     order = order[np.argsort(pairs.distances[order], kind="stable")]

@@ -9,22 +9,33 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.commands import graph_command
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.metrics import NAMES
+from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.valley import valley
 from lookalike_indexer.experiments.view import View
+from lookalike_indexer.quality.flags import HASH, TABLE
+
+# The bits that are 1 in each byte.
+_ONES = np.array([number.bit_count() for number in range(256)], np.uint8)
+# Of 64. Of the photographs of docs/experiments.md no two others differ by so few.
+_BITS = 8
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it."""
+    """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it.
+
+    With `bits` neighbours whose perceptual hashes differ by no more bits are near-duplicates at any distance.
+    """
 
     distance: float
     depth: float
     finding: str
+    bits: int | None = None
 
 
 @dataclass(frozen=True)
@@ -50,26 +61,33 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
         return Cut(max_distance, float("nan"), finding)
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
+    bits = _BITS if HASH in _hash_columns(view) else None
+    hashed = f" So are neighbours whose perceptual hashes differ by at most {_BITS} of 64 bits." if bits else ""
     if not found.depth:
         return Cut(
             found.distance,
             0.0,
             f"The {by} distances to the nearest image have no valley, so that only copies count; look at them and give "
-            "--max-distance D.",
+            f"--max-distance D.{hashed}",
+            bits,
         )
     finding = (
         f"The {by} distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
-        f"({found.sureness}): near-duplicates are at most that far."
+        f"({found.sureness}): near-duplicates are at most that far.{hashed}"
     )
-    return Cut(found.distance, found.depth, finding)
+    return Cut(found.distance, found.depth, finding, bits)
 
 
-def near_pairs(view: View, space: str, distance: float) -> Pairs:
-    """The pairs of the graph up to a distance, and all neighbouring copies by digest; streams the graph."""
+def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
+    """The pairs of the graph within a cut, and all neighbouring copies by digest; streams the graph."""
     left, right, apart = [], [], []
-    limit = np.float32(distance)
+    limit = np.float32(cut.distance)
+    hashes, known = _hashes(view) if cut.bits is not None else (np.zeros(0, np.uint64), np.zeros(0, np.bool_))
     for ids, neighbors, distances in view.reader.stream_graph(space):
-        image, place = np.nonzero((distances <= limit) & (neighbors >= 0))
+        wanted = distances <= limit
+        if cut.bits is not None:
+            wanted |= _alike(view, ids, neighbors, hashes, known, cut.bits)
+        image, place = np.nonzero(wanted & (neighbors >= 0))
         left.append(view.rows_of_ids(ids)[image])
         right.append(view.rows_of_ids(neighbors[image, place]))
         apart.append(distances[image, place])
@@ -80,6 +98,34 @@ def near_pairs(view: View, space: str, distance: float) -> Pairs:
         np.concatenate([*apart, copies.distances]),
         view,
     )
+
+
+def _hash_columns(view: View) -> set[str]:
+    entry = view.reader.manifest.attributes.get(TABLE)
+    return {column.name for column in entry.columns} if entry is not None else set()
+
+
+def _hashes(view: View) -> tuple[npt.NDArray[np.uint64], Bools]:
+    """The perceptual hash of each image, and whether it has one: a uniform picture has none that tells anything."""
+    hashes, known = np.zeros(len(view), np.uint64), np.zeros(len(view), np.bool_)
+    for path in view.reader.manifest.attributes[TABLE].parts:
+        table = read_part(view.reader.storage, path, ["id", HASH, "uniform"])
+        there = np.flatnonzero(np.isin(table.column("id").to_numpy(), view.ids))
+        table = table.take(pa.array(there))
+        rows = view.rows_of_ids(table.column("id").to_numpy())
+        hashes[rows] = table.column(HASH).fill_null(0).to_numpy().astype(np.int64).view(np.uint64)
+        known[rows] = table.column(HASH).is_valid().to_numpy() & ~table.column("uniform").fill_null(True).to_numpy()
+    return hashes, known
+
+
+def _alike(view: View, ids: Int64, neighbors: Int64, hashes: npt.NDArray[np.uint64], known: Bools, bits: int) -> Bools:
+    """Which neighbours (n, k) of some images (n,) have a hash that differs by at most so many bits."""
+    rows = view.rows_of_ids(ids)
+    others = view.rows_of_ids(np.where(neighbors < 0, ids[:, None], neighbors))
+    apart = np.ascontiguousarray(hashes[rows][:, None] ^ hashes[others])
+    differ = _ONES[apart.view(np.uint8).reshape(*apart.shape, 8)].sum(axis=-1)
+    found: Bools = (differ <= bits) & known[rows][:, None] & known[others]
+    return found
 
 
 def copied_pairs(view: View) -> Pairs:

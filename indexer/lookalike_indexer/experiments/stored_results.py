@@ -18,6 +18,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import MismatchError, NotFoundError
 from lookalike_indexer.experiments.result import Result
+from lookalike_indexer.quality.flags import TABLE
 
 # Kinds of results that were read from the graph of a space.
 OF_GRAPHS = ("duplicates", "leaks", "label_issues")
@@ -49,7 +50,9 @@ def read_by(manifest: Manifest, kind: str, settings: Mapping[str, Setting]) -> s
         models = [*models, manifest.spaces[space].model]
     if kind in OF_GRAPHS:
         paths += [path for space in spaces if space in manifest.graphs for path in manifest.graphs[space].neighbors]
-        paths += [path for table in manifest.attributes.values() for path in table.parts] if kind == "leaks" else []
+        # Leaks are of a column, and hashes are among the measures of quality.
+        read = [name for name in manifest.attributes if kind == "leaks" or (kind == "duplicates" and name == TABLE)]
+        paths += [path for name in read for path in manifest.attributes[name].parts]
     for model in models:
         paths += [*manifest.models[model].predictions, *manifest.models[model].files]
     return digest_of({path: manifest.files[path].sha256 for path in paths})

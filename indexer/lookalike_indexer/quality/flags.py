@@ -11,7 +11,7 @@ from lookalike_indexer.quality.measures import Measures
 
 # The attribute table; a change of what is measured or of a threshold needs another version.
 TABLE: Final = "quality"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _DARK, _BRIGHT, _BLURRY, _UNIFORM = 0.25, 0.75, 1.0, 0.02
 _TINY, _ODD = 64, 3.0
@@ -71,8 +71,9 @@ FLAGS: Final = {
     )
 }
 MEASURES: Final = ("brightness", "darkest", "lightest", "contrast", "sharpness")
+HASH: Final = "phash"
 # The columns of the attribute table, with their types.
-COLUMNS: Final = {**dict.fromkeys(MEASURES, "float64"), **dict.fromkeys(FLAGS, "bool")}
+COLUMNS: Final = {**dict.fromkeys(MEASURES, "float64"), HASH: "int64", **dict.fromkeys(FLAGS, "bool")}
 
 
 def check_flag(name: str) -> None:

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.uri_column import absolute_column
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.progress import Bar, Progress
-from lookalike_indexer.quality.flags import COLUMNS, FLAGS, MEASURES, TABLE, VERSION
+from lookalike_indexer.quality.flags import COLUMNS, FLAGS, HASH, MEASURES, TABLE, VERSION
 from lookalike_indexer.quality.measure_pool import MeasurePool
 from lookalike_indexer.quality.measures import Measures
 
@@ -108,9 +108,9 @@ def _measured(images: pa.Table, uris: list[str], pool: MeasurePool, bar: Bar) ->
         found.append(one)
         bar.advance(1)
     sizes = zip(images.column("width").to_pylist(), images.column("height").to_pylist(), strict=True)
-    columns: dict[str, list[float | bool | None]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[float | int | bool | None]] = {name: [] for name in COLUMNS}
     for one, (width, height) in zip(found, sizes, strict=True):
-        for name in MEASURES:
+        for name in (*MEASURES, HASH):
             columns[name].append(None if one is None else getattr(one, name))
         for name, flag in FLAGS.items():
             columns[name].append(None if one is None else flag.holds(one, width, height))

@@ -14,7 +14,8 @@ from lookalike_indexer.cli.attach import attach
 from lookalike_indexer.cli.duplicates import duplicates
 from lookalike_indexer.cli.graph import graph
 from lookalike_indexer.cli.leaks import leaks
-from lookalike_indexer.collection import generations
+from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.manifest import AttributeColumn, AttributesEntry
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.stored_results import out_of_date
@@ -190,3 +191,38 @@ def test_images_are_not_deleted_by_a_distance_that_nobody_is_sure_of(storage):
     assert "name the distance with --max-distance D" in told
     assert generations.numbers(storage) == [1, 2, 3]
     assert "Deleted 1 images" in run(duplicates, storage, "--exact-bytes", "--apply")
+
+
+def groups_of(found):
+    """The rows of each group, as they come."""
+    groups = {}
+    for line in found["tables"]["images"]:
+        groups.setdefault(line["group"], set()).add(line["id"] // 3)
+    return sorted(groups.values(), key=min)
+
+
+def test_neighbours_of_nearly_the_same_hash_are_near_duplicates_at_any_distance(storage):
+    latest = generations.require_latest(storage)
+    before = groups_of(json.loads(run(duplicates, storage, "--json")))
+    # Rows 5 and 6 differ by two bits. Rows 0 and 3 have the same hash, but row 0 no pixels that tell anything.
+    patterns = [0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x5555555555555555]
+    hashes, uniform = [patterns[2], *patterns[:2], patterns[2], -1, 7, 4, 2**40 - 1], [row == 0 for row in range(8)]
+    columns, parts = schema.attributes([("phash", "int64"), ("uniform", "bool")]), []
+    for part, path in enumerate(latest.images):
+        ids = read_part(storage, path, ["id"]).column("id")
+        rows = slice(3 * part, 3 * part + len(ids))
+        parts.append(layout.attributes("quality", "0" * 64, part))
+        write_part(storage, parts[-1], pa.table([ids, hashes[rows], uniform[rows]], schema=columns))
+    described = [AttributeColumn(name, kind, 8, []) for name, kind in (("phash", "int64"), ("uniform", "bool"))]
+    entry = AttributesEntry(described, 8, parts, "0" * 64)
+    generations.publish(storage, dataclasses.replace(latest, attributes={"quality": entry}))
+    found = json.loads(run(duplicates, storage, "--json", "--keep", "today"))
+    assert {5, 7} in before
+    assert groups_of(found) == [group | {6} if group == {5, 7} else group for group in before]
+    assert "neighbours whose perceptual hashes differ by at most 8 of 64 bits" in found["findings"][1]
+    # A distance that somebody names is the only rule.
+    named = json.loads(run(duplicates, storage, "--max-distance", "0.0001", "--json"))
+    assert 6 not in {line["id"] // 3 for line in named["tables"]["images"]}
+    assert not out_of_date(generations.require_latest(storage), "duplicates/today")
+    generations.publish(storage, dataclasses.replace(generations.require_latest(storage), attributes={}))
+    assert out_of_date(generations.require_latest(storage), "duplicates/today")

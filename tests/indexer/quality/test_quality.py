@@ -130,7 +130,7 @@ def test_what_was_measured_is_not_read_again(storage, tmp_path, monkeypatch):
         def measure(self, uris):
             for uri in uris:
                 asked.append(uri.rsplit("/", 1)[-1])
-                yield None if uri.endswith("gone.png") else Measures(0.5, 0.1, 0.9, 0.2, 3.0)
+                yield None if uri.endswith("gone.png") else Measures(0.5, 0.1, 0.9, 0.2, 3.0, -7)
 
     monkeypatch.setattr(stage, "MeasurePool", Counted)
     run(storage, "--keep", "today")
@@ -184,3 +184,15 @@ def test_a_column_of_that_name_is_refused(storage, tmp_path):
     (tmp_path / "mine.csv").write_text("key,dark\nplain.png,true\n")
     assert CliRunner().invoke(attach, [str(storage.root), str(tmp_path / "mine.csv"), "--key", "key"]).exit_code == 0
     assert "The attribute table 'mine' has a column 'dark' as well" in run(storage, code=2)
+
+
+def test_a_hash_survives_what_changes_few_low_frequencies():
+    picture = scene(320, 240).filter(ImageFilter.GaussianBlur(3))
+    other = scene(320, 240).filter(ImageFilter.GaussianBlur(3))
+
+    def apart(one: Image.Image) -> int:
+        return ((measured(picture).phash ^ measured(one).phash) & (2**64 - 1)).bit_count()
+
+    assert apart(picture.resize((160, 120))) <= 4
+    assert apart(picture.point(lambda value: value * 0.8)) <= 4
+    assert apart(other) > 16
