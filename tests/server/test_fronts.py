@@ -332,6 +332,8 @@ def codes_of_searches(toy: Toy, served: Running) -> set[grpc.StatusCode]:
 def test_without_the_engine_process_calls_are_unavailable_until_another_is_there(toy, several) -> None:
     engine = several.server.engine
     killed = engine.pid
+    watch = health_pb2_grpc.HealthStub(several.channels[0]).Watch(health_pb2.HealthCheckRequest(), timeout=LONG_S)
+    assert next(watch).status == SERVING
     with ThreadPoolExecutor(4) as callers, held(toy):
         calls = [callers.submit(code_of, several, by_picture(), channel) for channel in several.channels[:4]]
         until(lambda: several.in_flight() == 4)
@@ -345,6 +347,8 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
     assert sentences <= {"The engine process of this server ended; another is started, ask again."}
     until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK})
     assert engine.pid != killed
+    assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
+    watch.cancel()
     until(lambda: several.health() == {SERVING})
 
 
