@@ -13,6 +13,7 @@ import click
 
 # Besides what is used here, all that the commands load: once, for all children.
 import pandas  # noqa: F401
+import sklearn.cluster  # noqa: F401
 import torch
 from PIL import Image
 from tests.faults import at_server, changes, kinds
