@@ -5,8 +5,8 @@ or a child of a server needs, and the tests start hundreds of them. Here
 one process for each worker of pytest, the zygote, imports everything before it
 has any thread. It then forks what is asked for:
 
-- command lines `python -m lookalike ...`, whoever starts them by subprocess;
-- the processes of the `lookalike` packages that multiprocessing spawns.
+- command lines `python -m lookalike ...` and those of the benchmarks, whoever starts them by subprocess;
+- the processes of the `lookalike` packages, and of pools of concurrent.futures, that multiprocessing spawns.
 
 A fork gets the arguments, environment, folder, open files and session that the
 new interpreter would have. It runs the same code as `__main__`, ends as an
@@ -137,7 +137,7 @@ def install(start: Callable[[], Zygote]) -> Callable[[], None]:
 
     def fork_exec(args: Sequence[Any], executables: Any, close_fds: bool, kept: Sequence[int], *rest: Any) -> int:
         line = [os.fsdecode(argument) for argument in args]
-        command = line[1:3] == ["-m", "lookalike"] or (_SPAWNED in line and getattr(launching, "ours", False))
+        command = _is_ours(line) or (_SPAWNED in line and getattr(launching, "ours", False))
         (cwd, env, p2cread, _, _, c2pwrite, _, errwrite, _, errpipe, _, new_session, group, *identity) = rest[:18]
         environment = dict(os.environ) if env is None else _parsed(env)
         plain = close_fds and group == -1 and all(value in (None, -1) for value in identity)
@@ -158,7 +158,8 @@ def install(start: Callable[[], Zygote]) -> Callable[[], None]:
 
     def launch_ours(popen: Any, process: Any) -> None:
         # Decoders have a limit of their memory, which torch would exceed.
-        launching.ours = str(getattr(process._target, "__module__", "")).startswith("lookalike")
+        module = str(getattr(process._target, "__module__", ""))
+        launching.ours = module.startswith("lookalike") or module == "concurrent.futures.process"
         try:
             launch(popen, process)
         finally:
@@ -187,6 +188,10 @@ def own_processes() -> Iterator[None]:
         yield
     finally:
         _enabled = True
+
+
+def _is_ours(line: Sequence[str]) -> bool:
+    return line[1:2] == ["-m"] and line[2].split(".")[0] in ("lookalike", "lookalike_benchmarks")
 
 
 def _parsed(environment: Sequence[bytes]) -> dict[str, str]:
@@ -307,7 +312,15 @@ def _import_everything() -> None:
     import lookalike_indexer
     import lookalike_server
 
-    names = ["PIL.Image", "sklearn.cluster", "sklearn.manifold", "sklearn.metrics", "matplotlib.backends.backend_agg"]
+    names = [
+        "lookalike_benchmarks.bookkeeping",
+        "lookalike_benchmarks.scaling",
+        "PIL.Image",
+        "sklearn.cluster",
+        "sklearn.manifold",
+        "sklearn.metrics",
+        "matplotlib.backends.backend_agg",
+    ]
     for package in (lookalike, lookalike.cli, lookalike_indexer, lookalike_server):
         names += [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
     for name in names:
