@@ -25,15 +25,22 @@ if TYPE_CHECKING:
     metavar="N",
     help="Merge parts until they have at most N images.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be merged.")
+@click.option(
+    "--purge", is_flag=True, help="Write the parts without deleted images, however few.  [default: from 20% on]"
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
-def compact(collection: str, rows: int, dry_run: bool, as_json: bool) -> None:
+def compact(collection: str, rows: int, purge: bool, dry_run: bool, as_json: bool) -> None:
     """Merge small parts of the collection in DIR, in all tables, and publish that as a generation.
 
     Each run of `lookalike index` adds parts, and many small files make every
     command slower. Ids, labels, embeddings, assignments and indexes stay as they
     are. Nothing is embedded again.
+
+    Where a fifth of the images is deleted, or with --purge, all tables and
+    indexes are written without these images. They are gone from the disk once
+    `lookalike gc DIR --keep 1` has removed the older generations.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
@@ -41,22 +48,38 @@ def compact(collection: str, rows: int, dry_run: bool, as_json: bool) -> None:
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.upkeep.compact import compact as merge
     from lookalike_indexer.upkeep.compact import planned
+    from lookalike_indexer.upkeep.purge import dead_rows, is_worth_it
+    from lookalike_indexer.upkeep.purge import purge as write_without
 
     storage = open_storage(collection)
     newest = generations.require_latest(storage)
+    purged, results = 0, []
     if dry_run:
         generation, done = newest.generation, planned(storage, newest, rows)[1]
+        purged = dead_rows(storage, newest) if purge or is_worth_it(storage, newest) else 0
     else:
         with writing(storage):
-            draft, done = merge(storage, generations.require_latest(storage), rows, TerminalProgress())
+            draft = generations.require_latest(storage)
+            # What a run that was stopped left is refused before anything is written.
+            planned(storage, draft, rows)
+            if purge or is_worth_it(storage, draft):
+                draft, without = write_without(storage, draft, TerminalProgress())
+                purged, results = without.images, without.results
+            draft, done = merge(storage, draft, rows, TerminalProgress())
             generation = generations.publish(storage, draft).generation
     if as_json:
-        click.echo(json.dumps({"generation": generation, "dry_run": dry_run, **dataclasses.asdict(done)}))
+        report = {"generation": generation, "dry_run": dry_run, "purged": purged, "results_removed": results}
+        click.echo(json.dumps({**report, **dataclasses.asdict(done)}))
         return
+    if purged:
+        did = "would write" if dry_run else "wrote"
+        click.echo(f"{did} all tables without {purged:,} deleted images")
+    for name in results:
+        click.echo(f"removed the result {name}, which named one of them")
     click.echo("\n".join(summary(done, dry_run)))
     if not dry_run:
         click.echo(f"{collection} is at generation {generation}.")
-        if done.merged:
+        if done.merged or purged:
             click.echo(f"The old files go when older generations do: lookalike gc {collection} --keep 1")
 
 

@@ -73,6 +73,9 @@ def summary(report: EmbedReport) -> list[str]:
         "could not be embedded: lookalike rejects DIR lists them with the reasons": report.rejected,
         "that were rejected before are embedded now": report.recovered,
         "are gone from the source, and kept as they were embedded": report.gone,
+        "of the source are deleted here, and stay so: --sync takes those that were gone, --undelete KEY any": (
+            report.kept_out if report.changes is None else 0
+        ),
         "match --exclude now, and are kept as they were embedded": report.excluded,
         "are in folders that cannot be read now, and kept as they were embedded": report.unreachable,
         "hold other bytes in the source than were embedded, and are kept as they were embedded": report.changed,

@@ -16,6 +16,7 @@ from lookalike_indexer.cli.cluster_options import cluster_options, cluster_setti
 from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.sync_options import sync_options, sync_settings, told_followed, with_model
 from lookalike_indexer.errors import IndexerError
 
 # The options that decide a clustering, and an index, beside those that all stages share.
@@ -37,9 +38,20 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
     show_default=True,
     help="Make all other clusterings and indexes again, too, when the collection has grown.",
 )
+@sync_options
 @click.option("--json", "as_json", is_flag=True, help="Print the reports as JSON.")
 @reported
-def index(photos: str, collection: str, renew: bool, as_json: bool, **options: Any) -> None:
+def index(
+    photos: str,
+    collection: str,
+    renew: bool,
+    sync: bool,
+    dry_run: bool,
+    allow_deletions: bool,
+    undelete: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Turn PHOTOS into a collection: embed, cluster and build the index.
 
     PHOTOS is a folder of pictures, a text file with one path a line ("-" for
@@ -47,6 +59,10 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     or zip file, or a folder of these. Run again, it embeds only what is new,
     and goes on where a killed run stopped; a server takes up the result as one
     new generation.
+
+    With --sync the collection becomes what PHOTOS is now: images whose bytes
+    changed are embedded anew, those that are gone are deleted, and clusterings
+    and indexes are extended instead of made again.
 
     Options that a later run leaves out are those that the current clustering
     and the current index were made with. Every other clustering and index is
@@ -61,19 +77,27 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.embedding.defaults import settled
-    from lookalike_indexer.embedding.embed_stage import run_embed
+    from lookalike_indexer.embedding.embed_stage import look, run_embed
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.early_checks import check_build
+    from lookalike_indexer.sources.sync import said
     from lookalike_indexer.upkeep.compact import compact_note
+    from lookalike_indexer.upkeep.follow import embed_all, follow
     from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
 
     # All settings are made before any work, so that a mistake in the last option costs nothing.
     embedding = embed_settings(source=photos, **options)
+    wanted = sync_settings(sync, dry_run, allow_deletions, undelete)
     storage, progress = open_storage(collection), TerminalProgress()
+    if wanted is not None and wanted.dry_run:
+        newest = generations.require_latest(storage)
+        changes = look(storage, newest, with_model(embedding, newest), wanted, progress)
+        click.echo(json.dumps({"dry_run": True, "sync": dataclasses.asdict(changes)}) if as_json else said(changes))
+        return
     with writing(storage):
         latest = generations.latest(storage)
-        embedding = settled(embedding, latest)
+        embedding = settled(with_model(embedding, latest) if sync else embedding, latest)
         options["space"] = embedding.space_name(None)
         del options["name"]  # the model's; the clustering is named auto, or by --clusters
         clustering, building = cluster_settings(**options), build_settings(**options)
@@ -88,7 +112,16 @@ def index(photos: str, collection: str, renew: bool, as_json: bool, **options: A
                 check_clusters(clustering.clusters, images, name)
                 check_build(building, images, dim)
 
-        draft, embedded = run_embed(storage, latest, embedding, progress, check)
+        made = bool(latest and recorded_clustering(latest, space) and recorded_index(latest, space))
+        if wanted is not None and latest is not None and made and not _given(*CLUSTERING, *BUILDING, "metric", "seed"):
+            draft, followed = follow(storage, latest, embedding, wanted, progress, clustering.gpus)
+            published = generations.publish(storage, draft)
+            told_followed(followed, published, collection, as_json)
+            return
+        if wanted is None:
+            draft, embedded = run_embed(storage, latest, embedding, progress, check)
+        else:
+            draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check)
         renewed = Renewed([], [])
         with _embeddings_kept():
             draft, clustered = run_cluster(storage, draft, clustering, progress)

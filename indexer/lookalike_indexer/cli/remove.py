@@ -26,6 +26,13 @@ if TYPE_CHECKING:
     "--space", "spaces", multiple=True, metavar="NAME", help="A space with all that was made of it.  Repeatable."
 )
 @click.option("--model", "models", multiple=True, metavar="NAME", help="A model with its spaces.  Repeatable.")
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="KEY",
+    help="An image, which the source does not bring back.  Repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
 def remove(
@@ -37,27 +44,47 @@ def remove(
     graphs: tuple[str, ...],
     spaces: tuple[str, ...],
     models: tuple[str, ...],
+    images: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Publish a generation of the collection in DIR without the things named.
 
     Where a default is removed, another one takes its place, and the output says
     which. The files stay until `lookalike gc` removes the older generations.
+    Images are deleted: nothing shows them any more. Their rows go with
+    `lookalike compact --purge`.
     """
     from lookalike_indexer.collection import generations, removal
+    from lookalike_indexer.collection.deletion import without_images
     from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.collection.lock import writing
 
     storage = open_storage(collection)
     generations.require_latest(storage)
     unwanted = removal.Unwanted(clusterings, indexes, results, spaces, models, attributes, graphs)
+    done, deleted = removal.Removed([], [], [], [], [], [], [], []), None
     with writing(storage):
-        draft, done = removal.remove(generations.require_latest(storage), unwanted)
+        draft = generations.require_latest(storage)
+        if not images or any(dataclasses.astuple(unwanted)):
+            draft, done = removal.remove(draft, unwanted)
+        if images:
+            draft, deleted = without_images(storage, draft, keys=images)
         generation = generations.publish(storage, draft).generation
     if as_json:
-        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done)}))
+        gone = {"images": [] if deleted is None else deleted.ids, "unknown": 0 if deleted is None else deleted.unknown}
+        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(done), **gone}))
+        return
+    lines = summary(done)
+    if deleted is not None:
+        lines.append(f"deleted {len(deleted.ids):,} images")
+        lines += [f"{deleted.unknown:,} keys name no image"] if deleted.unknown else []
+    click.echo("\n".join([*lines, f"{collection} is at generation {generation}."]))
+    if deleted is not None and deleted.ids:
+        click.echo(
+            f"Their vectors are gone from the disk after: lookalike compact {collection} --purge && "
+            f"lookalike gc {collection} --keep 1"
+        )
     else:
-        click.echo("\n".join([*summary(done), f"{collection} is at generation {generation}."]))
         click.echo(f"The files go when older generations do: lookalike gc {collection} --keep 1")
 
 

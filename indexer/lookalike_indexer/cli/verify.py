@@ -11,6 +11,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 
+# Files that are named one by one.
+_SHOWN = 12
+
 if TYPE_CHECKING:
     from lookalike_indexer.collection.storage import Storage
     from lookalike_indexer.verification.report import Report
@@ -19,17 +22,22 @@ if TYPE_CHECKING:
 @click.command(cls=CollectionCommand)
 @collection_option
 @click.option("--deep", is_flag=True, help="Look at every row, and embed every image again.")
+@click.option("--deleted", metavar="KEY", help="Only verify that nothing is left of this deleted image but its key.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reported
-def verify(collection: str, deep: bool, as_json: bool) -> None:
+def verify(collection: str, deep: bool, deleted: str | None, as_json: bool) -> None:
     """Verify the collection in DIR: digests, schemas, ids, assignments, indexes, and embeddings against the source.
 
     Of long tables a sample of rows is looked at, and a few images of each model
     are embedded again. Exits with 1 when something is damaged, and says how to
     mend it.
     """
-    from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection.location import open_storage
+
+    if deleted is not None:
+        _verify_deleted(open_storage(collection), deleted, as_json)
+        return
+    from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.verification.examination import VerifySettings
     from lookalike_indexer.verification.verify_stage import run_verify
 
@@ -40,6 +48,23 @@ def verify(collection: str, deep: bool, as_json: bool) -> None:
     else:
         click.echo("\n".join(summary(report, storage)))
     if report.damages:
+        raise click.exceptions.Exit(1)
+
+
+def _verify_deleted(storage: Storage, key: str, as_json: bool) -> None:
+    from lookalike_indexer.verification.deleted import left_of
+
+    left = left_of(storage, key)
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(left)))
+    elif left.files:
+        names = ", ".join(left.files[:_SHOWN])
+        more = f" and {len(left.files) - _SHOWN:,} more" if len(left.files) > _SHOWN else ""
+        click.echo(f"{key} is deleted, and {len(left.files):,} files still have something of it: {names}{more}.")
+        click.echo(f"Remove it with: {left.mend}")
+    else:
+        click.echo(f"Nothing is left of {key} but its key, which keeps it from being listed again.")
+    if left.files:
         raise click.exceptions.Exit(1)
 
 

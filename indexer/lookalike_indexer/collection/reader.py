@@ -190,7 +190,7 @@ class CollectionReader:
         """
         for path in self.graph(space).neighbors:
             ids, neighbors, distances = self.graph_part(path)
-            yield self._living_lists(ids, neighbors, distances) if len(self.deleted) else (ids, neighbors, distances)
+            yield self.living_lists(ids, neighbors, distances) if len(self.deleted) else (ids, neighbors, distances)
 
     def graph_part(self, path: str) -> tuple[Int64, Int64, Float32]:
         """One part of a graph, as `stream_graph` yields it but with deleted images."""
@@ -401,7 +401,7 @@ class CollectionReader:
             elif live.any():
                 yield ids[live], vectors[live]
 
-    def _living_lists(self, ids: Int64, neighbors: Int64, distances: Float32) -> tuple[Int64, Int64, Float32]:
+    def living_lists(self, ids: Int64, neighbors: Int64, distances: Float32) -> tuple[Int64, Int64, Float32]:
         """A part of a graph without deleted images, the remaining neighbours of each moved up."""
         rows = self.live(ids)
         gone = ~self.live(neighbors[rows])

@@ -8,10 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import deleted_ids, with_tombstones
 from lookalike_indexer.embedding.assemble import assemble
 from lookalike_indexer.embedding.classes import kind_of
 from lookalike_indexer.embedding.defaults import settled
@@ -29,6 +33,8 @@ from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.listing import ListingReport, check_same_source, require_pictures, update_listing
 from lookalike_indexer.sources.open import open_source
 from lookalike_indexer.sources.relocate import relocate
+from lookalike_indexer.sources.row import Source
+from lookalike_indexer.sources.sync import Changes, Sync
 
 # Images that are compared by their bytes when the source has moved.
 _SAMPLE = 256
@@ -51,7 +57,8 @@ class EmbedReport:
     `renamed` ones have another key, `relabelled` ones another label than
     before. `without_label` new images have no label
     though there is a labels file, and `unknown_labels` of its keys name no
-    image. `left_out` counts files of the source that are no pictures, by the
+    image. `kept_out` images of the source stay deleted. `changes` are those of a
+    run that followed the source in everything. `left_out` counts files of the source that are no pictures, by the
     reason. `again` are models that lost embeddings of images whose table was
     damaged: they have to be embedded again. `seconds` is the time of embedding
     alone, `images_per_second` is 0 when nothing was embedded.
@@ -81,6 +88,8 @@ class EmbedReport:
     excluded: int
     unreachable: int
     unreadable_folders: list[str]
+    kept_out: int
+    changes: Changes | None
     again: list[str]
     seconds: float
     images_per_second: float
@@ -108,6 +117,7 @@ def run_embed(
     settings: EmbedSettings,
     progress: Progress,
     check: Check = _pass,
+    sync: Sync | None = None,
 ) -> tuple[Manifest, EmbedReport]:
     """Embed what is new; returns the completed draft of the next generation, which is not published.
 
@@ -117,29 +127,28 @@ def run_embed(
     were rejected for a reason that can pass are tried again. Nothing is
     written before the source, the model and its weights were found right.
     `check` is called before anything is embedded, and may refuse what comes
-    later.
+    later. With `sync` the images become what the source has now.
     MismatchError: another source, or a name that stands for something else.
     """
     settings = settled(settings, draft)
     check_options(settings)
-    source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
-    if draft and settings.source_moved:
-        draft, _ = relocate(storage, draft, source, _SAMPLE, progress)
-    if draft:
-        check_same_source(storage, draft.source, source.entry)
-    labels = Labels(Path(settings.labels), source.entry) if settings.labels else None
+    draft, source, labels = _opened(storage, draft, settings, progress)
     if draft is None:
         # Before weights are downloaded.
         require_pictures(source)
     loaded = load(draft, settings)
     if loaded.note:
         progress.say(loaded.note)
-    listing = update_listing(storage, source, labels, settings.part_size, progress, draft)
+    listing = update_listing(storage, source, labels, settings.part_size, progress, draft, sync)
     pool = PoolSettings(settings.workers_per_device, settings.decode_timeout, settings.limits)
     resolved = resolve(storage, draft, settings, loaded, pool, source.entry, listing.parts)
     for space in resolved.plan.spaces:
         check(space.name, listing.rows, space.dim)
-    parts = _Parts(Inventory(storage, _refreshed(storage, draft, listing), resolved.plan, listing.parts), source.entry)
+    deleted = np.union1d(deleted_ids(storage, draft) if draft else [], [*listing.gone_ids, *listing.replaced_ids])
+    inventory = Inventory(
+        storage, _refreshed(storage, draft, listing), resolved.plan, listing.parts, deleted.astype(np.int64)
+    )
+    parts = _Parts(inventory, source.entry)
     skipped = listing.rows - sum(parts.missing.values())
     began = time.perf_counter()
     with progress.stage("Embedding", listing.rows, "images", skipped) as bar:
@@ -149,7 +158,10 @@ def run_embed(
     # The widest of all runs: what any of them took must never be too large for what decodes it later.
     limits = draft.limits.widened(settings.limits) if draft else settings.limits
     manifest = dataclasses.replace(manifest, limits=limits)
-    if not sum(manifest.rows([path]) for path in manifest.images):
+    manifest = with_tombstones(storage, manifest, listing.gone_ids, "gone")
+    manifest = with_tombstones(storage, manifest, listing.replaced_ids, "replaced")
+    images = _count(storage, manifest)
+    if not images:
         raise nothing_readable(_first_reject(storage, manifest, resolved.plan))
     plan = resolved.plan
     return manifest, EmbedReport(
@@ -160,7 +172,7 @@ def run_embed(
         resize=plan.spec.preprocessing.resize,
         crop=plan.spec.preprocessing.crop,
         spaces=[space.name for space in plan.spaces],
-        images=manifest.rows(manifest.images),
+        images=images,
         new=listing.new,
         embedded=tally.embedded,
         skipped=skipped,
@@ -177,10 +189,40 @@ def run_embed(
         excluded=listing.excluded,
         unreachable=listing.unreachable,
         unreadable_folders=listing.unreadable_folders,
+        kept_out=listing.kept_out,
+        changes=listing.changes,
         again=again,
         seconds=seconds,
         images_per_second=tally.embedded / seconds if tally.embedded else 0.0,
     )
+
+
+def look(storage: Storage, draft: Manifest, settings: EmbedSettings, sync: Sync, progress: Progress) -> Changes:
+    """What a run with `sync` would find to do, without changing anything; errors as `run_embed` for the source."""
+    settings = settled(settings, draft)
+    draft_now, source, labels = _opened(storage, draft, settings, progress)
+    only_look = dataclasses.replace(sync, dry_run=True)
+    found = update_listing(storage, source, labels, settings.part_size, progress, draft_now, only_look).changes
+    return found or Changes()
+
+
+def _opened(
+    storage: Storage, draft: Manifest | None, settings: EmbedSettings, progress: Progress
+) -> tuple[Manifest | None, Source, Labels | None]:
+    """The source and its labels file; the draft follows a source that was elsewhere before."""
+    source = open_source(settings.source, settings.exclude or (draft.source.exclude if draft else ()))
+    if draft and settings.source_moved:
+        draft, _ = relocate(storage, draft, source, _SAMPLE, progress)
+    if draft:
+        check_same_source(storage, draft.source, source.entry)
+    return draft, source, Labels(Path(settings.labels), source.entry) if settings.labels else None
+
+
+def _count(storage: Storage, manifest: Manifest) -> int:
+    """The number of images that are not deleted."""
+    if not manifest.tombstones:
+        return manifest.rows(manifest.images)
+    return sum(map(len, CollectionReader(storage, manifest).stream_images(["id"])))
 
 
 class _Parts:

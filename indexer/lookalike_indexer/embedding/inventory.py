@@ -17,6 +17,7 @@ from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.rejects import FINAL, kind_of
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import contains
 from lookalike_indexer.embedding.plan import ModelPlan
 
 
@@ -50,14 +51,16 @@ class Todo:
 class Inventory:
     """The files of one model in a collection, by the numbers of the parts.
 
-    `listing` is the present listing. A file that the draft names but that is
-    missing, or of another length, counts as not there.
+    `listing` is the present listing, and `deleted` are the ids of its rows that
+    are not wanted, ascending. A file that the draft names but that is missing,
+    or of another length, counts as not there.
     """
 
     storage: Storage
     draft: Manifest | None
     plan: ModelPlan
     listing: list[str]
+    deleted: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     _sizes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -116,7 +119,7 @@ class Inventory:
         known = self._known(files)
         done = known.column("id").to_numpy() if whole else self._done(tables)
         final, refused = self._final(files, rows)
-        wanted = ~np.isin(ids, done) & ~np.isin(ids, final)
+        wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
         if whole and not wanted.any() and not len(refused):
             return None
         chosen = rows.filter(pa.array(wanted))
@@ -145,13 +148,16 @@ class Inventory:
         """Whether all images that a part lacks were rejected for good when a run last looked at the same listing."""
         if self.draft is None or files.listing not in self.draft.files:
             return False
+        if len(self.deleted) and files.images:
+            lacked = np.setdiff1d(self._ids(files.listing), self._ids(files.images))
+            lacking = int(np.count_nonzero(~contains(self.deleted, lacked)))
         found: set[int] = set()
         for path in files.rejects:
             if path not in self.draft.files:
                 return False
             table = read_part(self.storage, path, ["id", "kind"])
             found.update(table.filter(pc.equal(table.column("kind"), FINAL)).column("id").to_pylist())
-        return len(found) == lacking
+        return int(np.count_nonzero(~contains(self.deleted, np.array(sorted(found), np.int64)))) == lacking
 
     def is_there(self, path: str) -> bool:
         """Whether a file that the draft names is there, with the length that it should have."""

@@ -139,6 +139,19 @@ def load_rows(reader: CollectionReader, name: str, tables: Collection[str], star
     return _without_deleted(reader, Result(found.kind, found.settings, rows, found.figures, tuple(found.findings)))
 
 
+def names_deleted(reader: CollectionReader, name: str) -> bool:
+    """Whether a stored result names a deleted image: in a row, a finding or a setting."""
+    if not len(reader.deleted):
+        return False
+    found = entry(reader, name)
+    told = [*found.findings, *(str(value) for value in found.settings.values())]
+    if any(key in text for text in told for key in reader.deleted_keys):
+        return True
+    keys = pa.array(sorted(reader.deleted_keys), pa.string())
+    tables = (read_part(reader.storage, path) for path in found.tables.values())
+    return any(len(_named_live(reader, table, keys)) < len(table) for table in tables)
+
+
 def _without_deleted(reader: CollectionReader, result: Result) -> Result:
     """What remains of a result that was made before images were deleted; it is out of date then."""
     if not len(reader.deleted):

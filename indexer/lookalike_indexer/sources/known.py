@@ -1,4 +1,4 @@
-"""What the collection's listing had before this run: about 52 bytes for each image, whatever the length of its key."""
+"""What the collection's listing had before this run: about 54 bytes for each image, whatever the length of its key."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.parts import open_part, read_part
@@ -15,6 +16,8 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.row import SourceRow
 
+# The time of images that did not come from the source, so that they are not gone where it lacks them.
+NOT_OF_SOURCE = -1
 _COLUMNS = ["label", "source_label", "bytes", "modified_ns", "changed_sha256"]
 
 
@@ -30,13 +33,19 @@ class Labels:
 
 
 class KnownListing:
-    """The rows of the listing, numbered in its order: the id of a row is its number plus the first id."""
+    """The rows of the listing, numbered in its order, which are their ids.
 
-    def __init__(self, storage: Storage, paths: Sequence[str]) -> None:
+    A key that has several rows means the newest. `tombstones` are those of the generation, schema.TOMBSTONES.
+    """
+
+    def __init__(self, storage: Storage, paths: Sequence[str], tombstones: pa.Table | None = None) -> None:
         self.paths = list(paths)
         tables = [read_part(storage, path, _COLUMNS) for path in paths]
         table = pa.concat_tables(tables) if tables else None
         self._stamps = stamps(table) if table else np.empty(0, np.uint64)
+        self.of_source: Bools = np.ones(len(table) if table else 0, np.bool_)
+        if table:
+            self.of_source &= table.column("modified_ns").to_numpy() != NOT_OF_SOURCE
         self.labels = _labels(table, "label")
         self.source_labels = _labels(table, "source_label")
         self.changed: Bools = np.zeros(len(table) if table else 0, np.bool_)
@@ -51,13 +60,43 @@ class KnownListing:
             key for path in paths for key in read_part(storage, path, ["key"]).column("key").to_pylist()
         )
         self.seen: Bools = np.zeros(len(self._keys), np.bool_)
+        self.dead: Bools = np.zeros(len(self._keys), np.bool_)
+        # Of those a person deleted, so that the source does not bring them back.
+        self.unwanted: Bools = np.zeros(len(self._keys), np.bool_)
+        if tombstones is not None and len(tombstones):
+            ids = tombstones.column("id").to_numpy()
+            self.dead[ids] = True
+            self.unwanted[ids] = pc.equal(tombstones.column("reason"), "deleted").to_numpy()
+        self._again = self._keys.duplicates()
+        self._newest: Int64 | None = self._found_newest() if len(self._again) else None
 
     def __len__(self) -> int:
         return len(self._keys)
 
+    def _found_newest(self) -> Int64:
+        """For each row the newest one of its key."""
+        newest = np.arange(len(self._keys), dtype=np.int64)
+        for before, after in self._again[np.argsort(-self._again[:, 1])].tolist():
+            newest[before] = newest[after]
+        return newest
+
+    @property
+    def superseded(self) -> Bools:
+        """Of each row whether a newer one has its key: also one that a killed run left."""
+        found: Bools = np.zeros(len(self), np.bool_)
+        found[self._again[:, 0]] = True
+        return found
+
+    @property
+    def images(self) -> Bools:
+        """Of each row whether it is an image that the collection has: not deleted, and the newest of its key."""
+        return ~self.dead & ~self.superseded
+
     def numbers(self, rows: Sequence[SourceRow]) -> Int64:
         """The number of each row of the source in the listing, -1 where it is new; notes that it was seen."""
         numbers = self._keys.find([row.key for row in rows])
+        if self._newest is not None:
+            numbers = np.where(numbers >= 0, self._newest[numbers], -1)
         self.seen[numbers[numbers >= 0]] = True
         return numbers
 

@@ -1,7 +1,8 @@
 """The listing of the source that the collection keeps: ids are given here, once and in order.
 
 What is new in the source is appended as further parts. What was listed keeps
-its id for ever; its label, its name and what is known of its file follow the
+its id for ever, and its row after it was deleted, so that it is not listed
+again by mistake; its label, its name and what is known of its file follow the
 source, in revised parts. Parts are written in the source's order and each but
 the last of a run is full, so that a killed run's listing is continued with
 the very parts that it would have written.
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Int64
-from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection import layout, schema, tombstones
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, write_part
@@ -36,6 +37,7 @@ from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.renames import find_renames
 from lookalike_indexer.sources.revisions import revise_part
 from lookalike_indexer.sources.row import Source, SourceRow
+from lookalike_indexer.sources.sync import Changes, Sync, check_deletions
 
 _SOURCE = b"lookalike.source"
 _BATCH = 4096
@@ -56,7 +58,11 @@ class ListingReport:
     label though a labels file is given, and
     `unknown_labels` the keys of that file that name no image of the source.
     `left_out` counts files of the source that are not listed, by reason.
-    `revised` are the numbers of the parts that changed.
+    `revised` are the numbers of the parts that changed. `kept_out` images of
+    the source stay deleted. The images with `gone_ids` and `replaced_ids` are
+    to be deleted: the source does not have them any more, or newer ids have
+    their keys. `changes` are those of a run that follows the source in
+    everything, which counts no `gone`, `changed` or `excluded` images.
     """
 
     parts: list[str]
@@ -73,6 +79,10 @@ class ListingReport:
     unreachable: int = 0
     unreadable_folders: list[str] = field(default_factory=list)
     revised: frozenset[int] = frozenset()
+    kept_out: int = 0
+    gone_ids: tuple[int, ...] = ()
+    replaced_ids: tuple[int, ...] = ()
+    changes: Changes | None = None
 
 
 def update_listing(
@@ -82,19 +92,21 @@ def update_listing(
     part_size: int,
     progress: Progress,
     draft: Manifest | None = None,
+    sync: Sync | None = None,
 ) -> ListingReport:
     """Bring the collection's listing to what the source is now; new images come in parts of `part_size`.
 
-    `draft` is the newest generation, or None. UsageError: the source is empty,
-    has a key twice, or has none of the keys of the labels file; then nothing
-    is written.
+    `draft` is the newest generation, or None. With `sync`, images whose bytes
+    changed are listed anew, and the report names those to delete. UsageError:
+    the source is empty, has a key twice, has none of the keys of the labels
+    file, or lacks more images than may be deleted; then nothing is written.
     """
     _check_duplicates(source)
     if labels:
         _check_labels(source, labels)
     parts = listed_parts(storage, source.entry, draft)
     with SourceDigests() as digests:
-        listing = _Listing(storage, source, labels, parts, part_size, draft, digests)
+        listing = _Listing(storage, source, labels, parts, part_size, draft, digests, sync)
         with progress.stage("Listing", None, "images") as bar:
             for rows in _batches(source.rows()):
                 listing.take(rows)
@@ -145,9 +157,13 @@ class _Listing:
         part_size: int,
         draft: Manifest | None,
         digests: SourceDigests,
+        sync: Sync | None,
     ) -> None:
-        self._storage, self._source, self._labels = storage, source, labels
-        self._known = KnownListing(storage, parts)
+        self._storage, self._source, self._labels, self._sync = storage, source, labels, sync
+        self._known = KnownListing(storage, parts, tombstones.stored(storage, draft) if draft else None)
+        # Images of other bytes, which a run that follows the source lists anew.
+        self._replaced: Bools = np.zeros(len(self._known), np.bool_)
+        self._kept_out = 0
         images = {layout.part_number(path): layout.images(layout.part_number(path)) for path in parts}
         images |= {layout.part_number(path): path for path in (draft.images if draft else [])}
         self._embedded = EmbeddedImages(storage, images)
@@ -162,38 +178,76 @@ class _Listing:
         """Look at some rows of the source."""
         numbers = self._known.numbers(rows)
         given = self._given(rows)
+        out = self._kept_out_of(rows, numbers)
         fresh = np.flatnonzero(numbers < 0).tolist()
-        if fresh:
-            table = _table([rows[at] for at in fresh], [given[at] for at in fresh])
-            if self._labels:
-                self._without_label += table.column("label").null_count
-            if len(self._known):
-                # It may be a file that was renamed: which ones are gone is known only at the end.
-                self._new.append(table)
-            else:
-                self._writer.add(table)
-        there = np.flatnonzero(numbers >= 0).tolist()
+        self._list([rows[at] for at in fresh], [given[at] for at in fresh])
+        there = np.flatnonzero((numbers >= 0) & ~out).tolist()
         if there:
             self._compare([rows[at] for at in there], [given[at] for at in there], numbers[there])
 
+    def _kept_out_of(self, rows: list[SourceRow], numbers: Int64) -> Bools:
+        """Which rows name a deleted image that does not come back; `numbers` of those that do become -1."""
+        dead: Bools = np.zeros(len(rows), np.bool_)
+        there = np.flatnonzero(numbers >= 0)
+        dead[there] = self._known.dead[numbers[there]]
+        for at in np.flatnonzero(dead).tolist():
+            if self._comes_back(rows[at], int(numbers[at])):
+                numbers[at], dead[at] = -1, False
+        self._kept_out += int(np.count_nonzero(dead))
+        return dead
+
+    def _comes_back(self, row: SourceRow, number: int) -> bool:
+        """Whether a file of the source, whose image is deleted, is listed again: never by mistake."""
+        if self._sync is None:
+            return False
+        return row.key in self._sync.undelete or not self._known.unwanted[number]
+
+    def _list(self, rows: list[SourceRow], given: list[_Given]) -> None:
+        """List some rows anew."""
+        if not rows:
+            return
+        table = _table(rows, given)
+        if self._labels:
+            self._without_label += table.column("label").null_count
+        if len(self._known):
+            # It may be a file that was renamed: which ones are gone is known only at the end.
+            self._new.append(table)
+        else:
+            self._writer.add(table)
+
     def close(self) -> ListingReport:
         """Write what changed and what is new; see update_listing for the errors."""
-        unreachable = self._unreachable()
-        excluded = self._excluded(unreachable)
-        renamed = self._rename(np.flatnonzero(~self._known.seen & ~unreachable & ~excluded))
+        known, images = self._known, self._known.images
+        unreachable = self._unreachable(images)
+        excluded = self._excluded(images & ~known.seen & ~unreachable)
+        missing = images & ~known.seen & ~unreachable & ~excluded & known.of_source
+        renamed = self._rename(np.flatnonzero(missing | self._replaced))
+        changes, gone = None, missing & ~known.seen
+        if self._sync is not None:
+            gone, excluded = gone | excluded, np.zeros_like(excluded)
+            changes = self._changes_of(gone, renamed, unreachable)
+            check_deletions(
+                self._sync,
+                self._source.entry.uri,
+                int(gone.sum()),
+                int(images.sum()),
+                int(images.sum()) - int(gone.sum()) + changes.new,
+            )
+            if self._sync.dry_run:
+                return ListingReport(list(known.paths), len(known), 0, 0, 0, 0, 0, 0, 0, changes=changes)
         for table in self._new:
             self._writer.add(table)
         self._writer.close()
         if not self._writer.rows:
             raise UsageError(_nothing(self._source))
         parts, revised = self._revise()
-        known = self._known
+        replaced = (self._replaced | known.superseded) & ~known.dead
         return ListingReport(
             parts=parts + self._writer.parts,
             rows=self._writer.rows,
             new=self._writer.rows - len(known),
-            gone=int((~known.seen & ~unreachable & ~excluded).sum()),
-            changed=int((known.changed & known.seen).sum()),
+            gone=0 if self._sync else int(gone.sum()),
+            changed=0 if self._sync else int((known.changed & known.seen).sum()),
             renamed=renamed,
             relabelled=self._relabelled,
             without_label=self._without_label,
@@ -203,6 +257,23 @@ class _Listing:
             unreachable=int(unreachable.sum()),
             unreadable_folders=list(self._source.unreadable_folders),
             revised=revised,
+            kept_out=self._kept_out,
+            gone_ids=tuple(np.flatnonzero(gone).tolist()) if self._sync else (),
+            replaced_ids=tuple(np.flatnonzero(replaced).tolist()),
+            changes=changes,
+        )
+
+    def _changes_of(self, gone: Bools, renamed: int, unreachable: Bools) -> Changes:
+        """The counts of a run that follows the source; some new rows may have been found to be renamed."""
+        changed = int(self._replaced.sum())
+        return Changes(
+            new=sum(map(len, self._new)) - changed,
+            changed=changed,
+            renamed=renamed,
+            deleted=int(gone.sum()),
+            relabelled=self._relabelled,
+            kept_out=self._kept_out,
+            unreachable=int(unreachable.sum()),
         )
 
     def _given(self, rows: Sequence[SourceRow]) -> list[_Given]:
@@ -219,6 +290,13 @@ class _Listing:
         """Note what has changed of rows that the listing has."""
         for at in np.flatnonzero(self._known.touched(rows, numbers)).tolist():
             self._look_again(rows[at], int(numbers[at]))
+        if self._sync is not None:
+            changed = self._known.changed[numbers]
+            self._replaced[numbers[changed]] = True
+            other = np.flatnonzero(changed).tolist()
+            self._list([rows[each] for each in other], [given[each] for each in other])
+            kept = np.flatnonzero(~changed).tolist()
+            rows, given, numbers = [rows[each] for each in kept], [given[each] for each in kept], numbers[kept]
         before = self._known.labels.of(numbers)
         own = self._known.source_labels.of(numbers)
         if [one.label for one in given] == before and [row.label for row in rows] == own:
@@ -254,17 +332,16 @@ class _Listing:
         self._known.changed[number] = changed is not None
         self._changes[number] |= {"bytes": row.bytes, "modified_ns": row.modified_ns, "changed_sha256": changed}
 
-    def _unreachable(self) -> Bools:
+    def _unreachable(self, images: Bools) -> Bools:
         """Of each row that the listing has, whether its file may be in a folder or shard that cannot be read now."""
         found: Bools = np.zeros(len(self._known), np.bool_)
         folders = tuple(f"{folder}/" for folder in self._source.unreadable_folders)
         if folders:
             found[:] = [key.startswith(folders) for key in self._keys()]
-        return found & ~self._known.seen
+        return found & images & ~self._known.seen
 
-    def _excluded(self, unreachable: Bools) -> Bools:
-        """Of each row that the listing has, whether a pattern leaves it out of the source now."""
-        missing = ~self._known.seen & ~unreachable
+    def _excluded(self, missing: Bools) -> Bools:
+        """Of each row that the listing has and that is `missing`, whether a pattern leaves it out of the source now."""
         if not missing.any():
             return missing
         exclusion = Exclusion(self._source.entry.exclude)
@@ -281,7 +358,7 @@ class _Listing:
             yield from read_part(self._storage, path, ["key"])["key"].to_pylist()
 
     def _rename(self, gone: Int64) -> int:
-        """Give images that are gone the keys of new files that hold the same bytes; returns how many."""
+        """Give images that are gone, or changed, the keys of new files that hold the same bytes; returns how many."""
         if not len(gone) or not self._new:
             return 0
         places = ((number, self._known.place(number)[0]) for number in gone.tolist())
@@ -291,7 +368,7 @@ class _Listing:
         )
         renames = find_renames(self._source.entry, images, self._new, self._digests)
         for number, row in renames.found.items():
-            self._known.seen[number] = True
+            self._known.seen[number], self._known.changed[number], self._replaced[number] = True, False, False
             label, own = (each.of(np.array([number]))[0] for each in (self._known.labels, self._known.source_labels))
             # A label that the source did not give, which a labels file did, goes with the image.
             kept = label if label != own else row["label"]

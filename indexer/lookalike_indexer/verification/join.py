@@ -12,6 +12,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import deleted_ids
 from lookalike_indexer.verification.examination import Examination
 
 _SHARED = ["id", "key", "label", "uri"]
@@ -20,7 +21,10 @@ Parts = dict[int, list[str]]
 
 def check_join(examination: Examination) -> None:
     """Compare the ids of each part in all tables, one part at a time."""
-    tables = _Tables.of(examination.reader.manifest)
+    manifest, storage = examination.reader.manifest, examination.reader.storage
+    # They may be gone from the other tables, or not.
+    deleted = deleted_ids(storage, manifest) if examination.intact(manifest.tombstones) else np.empty(0, np.int64)
+    tables = _Tables.of(manifest, deleted)
     last = -1
     left_out = 0
     with examination.progress.stage("join", len(tables.listing), "part") as bar:
@@ -53,9 +57,10 @@ class _Tables:
     images: Parts
     models: list[_Model]
     attributes: list[Parts]
+    deleted: Int64
 
     @classmethod
-    def of(cls, manifest: Manifest) -> _Tables:
+    def of(cls, manifest: Manifest, deleted: Int64) -> _Tables:
         models = [
             _Model(
                 _by_number(entry.predictions),
@@ -66,7 +71,7 @@ class _Tables:
             for name, entry in manifest.models.items()
         ]
         attributes = [_by_number(entry.parts) for entry in manifest.attributes.values()]
-        return cls(_by_number(manifest.listing), _by_number(manifest.images), models, attributes)
+        return cls(_by_number(manifest.listing), _by_number(manifest.images), models, attributes, deleted)
 
     def paths(self, number: int) -> Iterator[str]:
         """The paths of a part in all tables."""
@@ -98,7 +103,7 @@ class _Part:
                 self._subset(path, kept)
         rejected = [self._rejects(self._of(model.rejects)) for model in models]
         if any(model.rejected for model in models):
-            there = np.isin(self._ids, np.concatenate([kept, *rejected]))
+            there = np.isin(self._ids, np.concatenate([kept, *rejected, self._tables.deleted]))
             self._require(images, there.all(), "lacks images that no rejects table has either")
         for model, refused in zip(models, rejected, strict=True):
             for path in self._of(model.predictions):

@@ -1,0 +1,136 @@
+"""Whether anything of a deleted image is left in the files of a collection.
+
+Every file is looked at, whichever generation names it, and also those that none does: the ids of each table, the texts
+of each table and manifest, the neighbours of each graph, and the parts that each index was filled from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lookalike_indexer.arrays import Int64
+from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection.commands import command
+from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.parts import open_part, read_part
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import contains, deleted_ids
+from lookalike_indexer.errors import NotFoundError, UsageError
+
+_BATCH = 1 << 16
+
+
+@dataclass(frozen=True)
+class Left:
+    """The files that still have something of the image, and the command that removes it; both empty where none has."""
+
+    ids: list[int]
+    files: list[str]
+    mend: str
+
+
+def left_of(storage: Storage, key: str) -> Left:
+    """What is left of all images that had a key and are deleted.
+
+    The listing keeps the key, so that the image is not listed again by mistake; that does not count. NotFoundError: no
+    image ever had the key. UsageError: an image that is not deleted has it. DataLossError: a file cannot be read.
+    """
+    newest = generations.require_latest(storage)
+    ids = _ids_of(storage, newest, key)
+    if not len(ids):
+        raise NotFoundError(f"No image of the collection {storage.root} ever had the key {key!r}.")
+    dead = ids[contains(deleted_ids(storage, newest), ids)]
+    if len(dead) < len(ids):
+        if not len(dead):
+            raise UsageError(
+                f"The image {key!r} is not deleted; delete it with: {command('remove', storage.root, '--image', key)}"
+            )
+        # Its older versions are: only they are looked for, and the key is that of the newest.
+        key = ""
+    files = sorted({*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead)})
+    if not files:
+        return Left(dead.tolist(), [], "")
+    named = {*newest.files, layout.generation(newest.generation)}
+    older = command("gc", storage.root, "--keep", "1")
+    purge = command("compact", storage.root, "--purge")
+    return Left(dead.tolist(), files, f"{purge} && {older}" if named.intersection(files) else older)
+
+
+def _ids_of(storage: Storage, manifest: Manifest, key: str) -> Int64:
+    """The ids that a key ever had."""
+    found = [np.empty(0, np.int64)]
+    for path in manifest.listing:
+        table = read_part(storage, path, ["id", "key"])
+        found.append(table.filter(pc.equal(table.column("key"), key)).column("id").to_numpy())
+    return np.concatenate(found)
+
+
+def _tables(storage: Storage, ids: Int64, key: str) -> Iterator[str]:
+    """The tables that have one of the ids, or the key where there is one."""
+    for path in storage.walk():
+        if not path.endswith(".parquet") or path.startswith("tombstones/"):
+            continue
+        if path.startswith(f"{layout.SOURCE}/"):
+            if _is_listed(storage, path, ids):
+                yield path
+        elif _has(storage, path, ids, key):
+            yield path
+
+
+def _is_listed(storage: Storage, path: str, ids: Int64) -> bool:
+    """Whether a part of the listing knows more of an image than its key."""
+    table = read_part(storage, path, ["id", "label", "uri", "source_label", "changed_sha256"])
+    rows = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids)))
+    return any(value for name in rows.column_names[1:] for value in rows.column(name).to_pylist())
+
+
+def _has(storage: Storage, path: str, ids: Int64, key: str) -> bool:
+    with open_part(storage, path) as part:
+        schema = part.schema_arrow
+        names = [
+            field.name
+            for field in schema
+            if (field.type == pa.int64() and (field.name == "id" or field.name.endswith("_id")))
+            or (key and pa.types.is_string(field.type))
+            or (path.startswith("graphs/") and field.name == "neighbor")
+        ]
+        for batch in part.iter_batches(batch_size=_BATCH, columns=names) if names else ():
+            for name in names:
+                column = batch.column(name)
+                if name == "neighbor":
+                    column = column.flatten()
+                if pa.types.is_string(column.type):
+                    if pc.any(pc.equal(column, key)).as_py():
+                        return True
+                elif np.isin(column.to_numpy(zero_copy_only=False), ids).any():
+                    return True
+    return False
+
+
+def _manifests(storage: Storage, key: str) -> Iterator[str]:
+    """The manifests whose texts name the key: the findings of stored results, values of attributes."""
+    told = json.dumps(key, ensure_ascii=False)[1:-1].encode()
+    for number in generations.numbers(storage) if key else ():
+        path = layout.generation(number)
+        if told in storage.read(path):
+            yield path
+
+
+def _indexes(storage: Storage, ids: Int64) -> Iterator[str]:
+    """The indexes that were filled from rows of the images, and those of which no generation tells."""
+    known: dict[str, bool] = {}
+    for number in generations.numbers(storage):
+        manifest = generations.read(storage, number)
+        reader = CollectionReader(storage, manifest)
+        for entry in manifest.indexes.values():
+            if entry.path not in known:
+                known[entry.path] = bool(np.isin(reader.ids_of(manifest.parts_of(entry)), ids).any())
+    yield from (path for path, has in known.items() if has)
+    yield from (path for path in storage.walk() if path.endswith(".faiss") and path not in known)
