@@ -60,7 +60,7 @@ def with_model(settings: EmbedSettings, manifest: Manifest | None) -> EmbedSetti
 
 def told_followed(done: Followed, published: Manifest, collection: str, as_json: bool) -> None:
     """Print what a run did."""
-    from lookalike_indexer.cli.embed import told
+    from lookalike_indexer.cli.embed import summary
     from lookalike_indexer.sources.sync import said
     from lookalike_indexer.upkeep.compact import compact_note
 
@@ -74,7 +74,7 @@ def told_followed(done: Followed, published: Manifest, collection: str, as_json:
         click.echo(json.dumps(reports))
         return
     for report in done.embedded:
-        for line in told(report):
+        for line in summary(report):
             click.echo(line)
     for kind, every in (("clustering", done.grown.clusterings), ("index", done.grown.indexes)):
         for name, what in every.items():

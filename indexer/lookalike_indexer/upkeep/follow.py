@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import IMPORTED
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import Check, EmbedReport, run_embed
 from lookalike_indexer.embedding.settings import EmbedSettings
-from lookalike_indexer.embedding.stage import Check, EmbedReport, run_embed
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.sync import Changes, Sync
 from lookalike_indexer.upkeep.growing import Grown, grow

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.extend import extend_clustering
 from lookalike_indexer.clustering.settings import settings_of as cluster_settings_of
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.extend import extend_index
 from lookalike_indexer.indexing.params import ladder_recall
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Progress
 
 # What is new is searched beside an index, exactly, until it is this share of its rows: then the index is extended.

@@ -23,7 +23,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.inventory import about
-from lookalike_indexer.experiments.stored import names_deleted
+from lookalike_indexer.experiments.stored_results import names_deleted
 from lookalike_indexer.indexing.extend import refill_index
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.sources.listing import listing_metadata

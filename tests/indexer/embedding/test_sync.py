@@ -13,12 +13,12 @@ import pytest
 from lookalike_indexer.collection import generations, tombstones
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.stage import look, run_embed
+from lookalike_indexer.embedding.embed_stage import look, run_embed
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.sync import Changes, Sync, said
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, set
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("lookalike_indexer.embedding.stage._embed", stop)
+        patched.setattr("lookalike_indexer.embedding.embed_stage._embed", stop)
         with pytest.raises(KeyboardInterrupt):
             sync()
     assert generations.numbers(storage) == [1]

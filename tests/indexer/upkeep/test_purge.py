@@ -16,23 +16,23 @@ from lookalike_indexer.cli.compact import compact
 from lookalike_indexer.cli.gc import gc
 from lookalike_indexer.cli.remove import remove
 from lookalike_indexer.cli.verify import verify
+from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
-from lookalike_indexer.clustering.stage import run_cluster
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.result import Result
-from lookalike_indexer.experiments.stored import keep
+from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
-from lookalike_indexer.graph.stage import run_graph
+from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.settings import BuildSettings
-from lookalike_indexer.indexing.stage import run_build
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.purge import is_worth_it, purge
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.verification.examination import VerifySettings
-from lookalike_indexer.verification.stage import run_verify
+from lookalike_indexer.verification.verify_stage import run_verify
 
 DELETED = [4, 7, 31, 58]
 KEYS = [f"{number:05d}.jpg" for number in DELETED]

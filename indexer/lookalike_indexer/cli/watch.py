@@ -1,0 +1,71 @@
+"""`lookalike watch`: keep a collection what its source is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lookalike_indexer.cli.embed_options import embed_options, embed_settings
+from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.sync_options import with_model
+
+if TYPE_CHECKING:
+    from lookalike_indexer.collection.manifest import Manifest
+    from lookalike_indexer.upkeep.follow import Followed
+
+
+@click.command()
+@click.argument("photos", type=click.Path())
+@click.option("--collection", required=True, type=click.Path(file_okay=False), help="The collection's folder.")
+@embed_options
+@click.option("--allow-deletions", is_flag=True, help="Delete more than half of the images at once if they are gone.")
+@click.option("--poll", is_flag=True, help="Look at all files again and again: for network mounts.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each batch.")
+@reported
+def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_json: bool, **options: Any) -> None:
+    """Bring the collection to what the folder PHOTOS is, now and whenever files change, until Ctrl-C.
+
+    Changes are taken in batches, each as `lookalike index --sync` does. What
+    fails is said and tried again. A running server takes up each batch as one
+    new generation.
+    """
+    import dataclasses
+
+    from lookalike_indexer.cli.progress import TerminalProgress
+    from lookalike_indexer.collection import generations
+    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.errors import UsageError
+    from lookalike_indexer.sources.sync import Sync, said
+    from lookalike_indexer.upkeep.watching import changes_of, keep_following
+
+    try:
+        import watchfiles  # noqa: F401
+    except ImportError as error:
+        raise click.ClickException("Watching a folder needs watchfiles: pip install 'lookalike[watch]'") from error
+    storage = Storage(collection)
+    newest = generations.require_latest(storage)
+    if Path(photos).exists() and not Path(photos).is_dir():
+        raise UsageError(f"{photos} is no folder; run lookalike index --sync when it has changed.")
+    settings = with_model(embed_settings(source=photos, **options), newest)
+
+    def done(published: Manifest, followed: Followed) -> None:
+        changes = followed.changes
+        if as_json:
+            click.echo(json.dumps({"generation": published.generation, "sync": dataclasses.asdict(changes)}))
+        else:
+            click.echo(f"{said(changes)}; {collection} is at generation {published.generation}.")
+
+    def failed(problem: str) -> None:
+        click.echo(f"Nothing was changed, and it is tried again: {problem}", err=True)
+
+    changes = changes_of(Path(photos), Path(collection), poll)
+    click.echo(f"Watching {photos} for {collection}; end with Ctrl-C.", err=True)
+    try:
+        keep_following(storage, settings, Sync(allow_deletions), changes, TerminalProgress(), done, failed)
+    except KeyboardInterrupt:
+        click.echo(
+            f"Stopped; {collection} is at generation {generations.require_latest(storage).generation}.", err=True
+        )
