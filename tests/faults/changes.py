@@ -1,8 +1,10 @@
 """The kind of fault "the source changes": between any two commands, of which some are killed.
 
 After every command, each stored vector must be that of the bytes whose digest
-is stored beside it, under a key that has held these bytes. After a run that
-nothing disturbed, each picture of the source must be an image or a reject.
+is stored beside it, under a key that has held these bytes, each key must have
+one image, and what was deleted must stay so. After a run that nothing
+disturbed, each picture of the source must be an image or a reject; with --sync
+each image must also be of the bytes that the source has now.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import click
 from tests.faults.children import Outcome, run_in_child
 from tests.faults.operations import Fault, Operations
 from tests.faults.source import NAMES, ChangingSource
-from tests.faults.stored import left_out, wrong_vectors
+from tests.faults.stored import left_out, not_followed, not_unique, wrong_vectors
 
 KIND = "the source changes"
 _STEPS = 5
@@ -65,6 +67,7 @@ class _Trial:
         self._listed_at = ""
         # The files of each space when it was last looked at: published files never change.
         self._looked: dict[str, list[str]] = {}
+        self._deleted: set[str] = set()
 
     def run(self) -> None:
         """Index, change and run again and again, and at last complete the collection and verify it."""
@@ -73,9 +76,9 @@ class _Trial:
             if self.problems:
                 return
             self.told.append(self.source.change())
-            command = self._draw.choice([self._index, self._index, self._embed, self._upkeep])
+            command = self._draw.choice([self._index, self._sync, self._sync, self._embed, self._delete, self._upkeep])
             command(may_be_killed=self._draw.random() < 0.4)
-        for command in (self._index, self._embed, self._verify):
+        for command in (self._index, self._embed, self._sync, self._verify):
             if not self.problems:
                 command(may_be_killed=False)
 
@@ -86,6 +89,28 @@ class _Trial:
         labels = self._label_options()
         arguments = [*self._where(), *_MAIN, "--clusters", "2", "--index", "Flat", *labels]
         self._run("index", index, arguments, may_be_killed, "squeezenet1_1")
+
+    def _sync(self, may_be_killed: bool) -> None:
+        from lookalike_indexer.cli.index import index
+
+        if not (self._root / "generations").exists():
+            self._index(may_be_killed)
+            return
+        self._follow(may_be_killed)
+        # Half of a small source is soon gone.
+        arguments = [*self._where(), "--sync", "--allow-deletions", *_EMBED, *self._label_options()]
+        self._run("index --sync", index, arguments, may_be_killed, "squeezenet1_1")
+
+    def _delete(self, may_be_killed: bool) -> None:
+        from lookalike_indexer.cli.remove import remove
+
+        if len(self._deleted) > 1 or not (self._root / "generations").exists():
+            self._index(may_be_killed)
+            return
+        key = self._draw.choice(sorted(self.source.pictures))
+        self._run(f"delete {key}", remove, [str(self._root), "--image", key], may_be_killed)
+        if self.outcome.code == 0 and "deleted 1 " in self.outcome.said:
+            self._deleted.add(key)
 
     def _embed(self, may_be_killed: bool) -> None:
         from lookalike_indexer.cli.embed import embed
@@ -98,7 +123,7 @@ class _Trial:
         from lookalike_indexer.cli.compact import compact
         from lookalike_indexer.cli.gc import gc
 
-        name, command, options = self._draw.choice([("compact", compact, []), ("gc", gc, ["--keep", "1"])])
+        name, command, options = self._draw.choice([("compact", compact, ["--purge"]), ("gc", gc, ["--keep", "1"])])
         self._run(name, command, [str(self._root), *options], may_be_killed)
 
     def _verify(self, may_be_killed: bool) -> None:
@@ -140,7 +165,7 @@ class _Trial:
         self.told.append(f"{name}{' (killed)' if is_killed else ''}")
         self.problems += self._judged(name)
         completed = model if self.outcome.code == 0 else ""
-        looked = run_in_child(lambda: self._look(completed))
+        looked = run_in_child(lambda: self._look(completed, name == "index --sync"))
         if looked.code != 0:
             self.problems.append(f"after {name}, the collection could not be read: {looked.said}")
         else:
@@ -163,7 +188,7 @@ class _Trial:
             return []
         return [f"{name} ended with {code} and said: {self.outcome.said}"]
 
-    def _look(self, completed: str) -> None:
+    def _look(self, completed: str, is_synced: bool) -> None:
         """In a child, since it starts threads: write the problems, and the files that were looked at, as JSON."""
         from lookalike_indexer.collection import generations
         from lookalike_indexer.collection.reader import CollectionReader
@@ -177,6 +202,9 @@ class _Trial:
                 looked[space] = [*reader.manifest.images, *entry.parts]
                 if looked[space] != self._looked.get(space):
                     problems += wrong_vectors(reader, space, self.source)
+            problems += not_unique(reader, self._deleted)
             if completed:
-                problems += left_out(reader, completed, self.source)
+                problems += left_out(reader, completed, self.source, self._deleted)
+            if completed and is_synced:
+                problems += not_followed(reader, self.source)
         self._found.write_text(json.dumps({"problems": problems, "looked": looked}))

@@ -40,6 +40,8 @@ class ChangingSource:
         self._times: dict[str, int] = {}
         self.pictures: dict[str, bytes] = {}
         self.broken: set[str] = set()
+        # Keys whose bytes changed behind the same length and time, until they change visibly.
+        self.unseen: set[str] = set()
         self.labels: dict[str, str] = {}
         self.held: defaultdict[str, set[str]] = defaultdict(set)
         self.known: dict[str, bytes] = {}
@@ -103,6 +105,7 @@ class ChangingSource:
         before = self._times[key]
         self._put(key, self._paint())
         self._times[key] = before
+        self.unseen.add(key)
         return f"replace {key} and keep its length and time"
 
     def _swap(self) -> str:
@@ -163,6 +166,7 @@ class ChangingSource:
         self.pictures[key], self._times[key] = data, self._now()
         self.known[digest] = data
         self.held[key].add(digest)
+        self.unseen.discard(key)
         (self.broken.add if broken else self.broken.discard)(key)
 
     def _drop(self, key: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Set
 
 import numpy as np
 import torch
@@ -44,11 +46,30 @@ def wrong_vectors(reader: CollectionReader, space: str, source: ChangingSource) 
                 yield f"the vector of {key} in {space} is off by {error:.2g} from that of its bytes"
 
 
-def left_out(reader: CollectionReader, model: str, source: ChangingSource) -> Iterator[str]:
+def not_unique(reader: CollectionReader, deleted: Set[str]) -> Iterator[str]:
+    """Each key that several images have, and each that a person deleted and that has an image."""
+    counts = Counter(reader.images(["key"]).column("key").to_pylist())
+    yield from (f"{key} has {count} images" for key, count in sorted(counts.items()) if count > 1)
+    yield from (f"{key} was deleted, and has an image" for key in sorted(deleted & counts.keys()))
+
+
+def not_followed(reader: CollectionReader, source: ChangingSource) -> Iterator[str]:
+    """Each image that is not of the bytes that the source has now, where a look at its files could tell."""
+    for row in reader.images(["key", "sha256"]).to_pylist():
+        now = source.pictures.get(row["key"])
+        if now is None:
+            yield f"{row['key']} is an image, and not in the source"
+        elif row["key"] not in source.unseen and hashlib.sha256(now).hexdigest() != row["sha256"]:
+            yield f"{row['key']} is an image of other bytes than the source has"
+
+
+def left_out(
+    reader: CollectionReader, model: str, source: ChangingSource, deleted: Set[str] = frozenset()
+) -> Iterator[str]:
     """Each picture of the source, and each image, that a completed model neither has nor rejects; and wrong labels."""
     images = {row["key"]: row for row in reader.images(["id", "key", "label"]).to_pylist()}
     rejected = {row["key"] for row in reader.rejects(model).to_pylist()}
-    for key in sorted(source.pictures.keys() - images.keys() - rejected):
+    for key in sorted(source.pictures.keys() - images.keys() - rejected - deleted):
         yield f"{key} is neither an image nor a reject of {model}"
     for space, entry in sorted(reader.manifest.spaces.items()):
         there = set(reader.ids(space).tolist()) if entry.model == model else None

@@ -36,7 +36,7 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
 
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
-    from lookalike_indexer.collection.storage import Storage
+    from lookalike_indexer.collection.location import open_storage
     from lookalike_indexer.errors import UsageError
     from lookalike_indexer.sources.sync import Sync, said
     from lookalike_indexer.upkeep.watching import changes_of, keep_following
@@ -45,7 +45,7 @@ def watch(photos: str, collection: str, allow_deletions: bool, poll: bool, as_js
         import watchfiles  # noqa: F401
     except ImportError as error:
         raise click.ClickException("Watching a folder needs watchfiles: pip install 'lookalike[watch]'") from error
-    storage = Storage(collection)
+    storage = open_storage(collection)
     newest = generations.require_latest(storage)
     if Path(photos).exists() and not Path(photos).is_dir():
         raise UsageError(f"{photos} is no folder; run lookalike index --sync when it has changed.")

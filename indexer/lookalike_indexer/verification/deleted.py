@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.collection import generations, layout
+from lookalike_indexer.collection import changelog, generations, layout
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
@@ -45,21 +45,20 @@ def left_of(storage: Storage, key: str) -> Left:
     newest = generations.require_latest(storage)
     ids = _ids_of(storage, newest, key)
     if not len(ids):
-        raise NotFoundError(f"No image of the collection {storage.root} ever had the key {key!r}.")
+        raise NotFoundError(f"No image of the collection {storage.location} ever had the key {key!r}.")
     dead = ids[contains(deleted_ids(storage, newest), ids)]
     if len(dead) < len(ids):
         if not len(dead):
-            raise UsageError(
-                f"The image {key!r} is not deleted; delete it with: {command('remove', storage.root, '--image', key)}"
-            )
+            delete = command("remove", storage.location, "--image", key)
+            raise UsageError(f"The image {key!r} is not deleted; delete it with: {delete}")
         # Its older versions are: only they are looked for, and the key is that of the newest.
         key = ""
     files = sorted({*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead)})
     if not files:
         return Left(dead.tolist(), [], "")
     named = {*newest.files, layout.generation(newest.generation)}
-    older = command("gc", storage.root, "--keep", "1")
-    purge = command("compact", storage.root, "--purge")
+    older = command("gc", storage.location, "--keep", "1")
+    purge = command("compact", storage.location, "--purge")
     return Left(dead.tolist(), files, f"{purge} && {older}" if named.intersection(files) else older)
 
 
@@ -73,8 +72,10 @@ def _ids_of(storage: Storage, manifest: Manifest, key: str) -> Int64:
 
 
 def _tables(storage: Storage, ids: Int64, key: str) -> Iterator[str]:
-    """The tables that have one of the ids, or the key where there is one."""
+    """The tables that have one of the ids, or the key where there is one; segments of the log that name the key."""
     for path in storage.walk():
+        if path.startswith(f"{changelog.FOLDER}/") and key and key.encode() in storage.read(path):
+            yield path
         if not path.endswith(".parquet") or path.startswith("tombstones/"):
             continue
         if path.startswith(f"{layout.SOURCE}/"):

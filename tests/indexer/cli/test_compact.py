@@ -96,7 +96,7 @@ def told(collection: Path):
         "predictions": {name: reader.predictions(name).to_pylist() for name in manifest.models},
         "ids": {name: reader.ids(name).tolist() for name in manifest.spaces},
         "vectors": {
-            name: reader.vectors(name, np.arange(entry.rows)).tobytes() for name, entry in manifest.spaces.items()
+            name: reader.vectors(name, np.arange(reader.space(name)[1].rows)).tobytes() for name in manifest.spaces
         },
         "assignments": {
             name: [column.tolist() for column in vars(reader.assignments(name)).values()]

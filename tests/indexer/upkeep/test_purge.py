@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lookalike_indexer.attributes.attach import attach
-from lookalike_indexer.attributes.table import Wanted
+from lookalike_indexer.attributes.table import TableColumns
 from lookalike_indexer.cli.compact import compact
 from lookalike_indexer.cli.gc import gc
 from lookalike_indexer.cli.remove import remove
@@ -65,7 +65,7 @@ def storage(make_collection, clustered, publish_predictions, tmp_path):
     draft, _ = run_cluster(storage, draft, ClusterSettings(clusters=4), Silent())
     draft, _ = run_build(storage, draft, BuildSettings(index="IVF4,Flat"), Silent())
     draft, _ = run_graph(storage, draft, GraphSettings(k=5), Silent())
-    draft, _ = attach(storage, draft, table, "prices", Wanted("key"), Silent())
+    draft, _ = attach(storage, draft, table, "prices", TableColumns("key"), Silent())
     generations.publish(storage, draft)
     rows = pa.table({"id": [1, 4], "key": ["00001.jpg", "00004.jpg"]})
     keep(opened(storage), "names", Result("sample", {"space": "tiny"}, {"images": rows}, {}, ()))
