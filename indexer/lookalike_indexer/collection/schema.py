@@ -18,13 +18,16 @@ FINGERPRINT = b"lookalike.fingerprint"
 COMPUTE = b"lookalike.compute"
 ABOUT = b"lookalike.about"
 
+# The time of images that did not come from the source, so that they are not gone where it lacks them.
+NOT_OF_SOURCE = -1
+
 SOURCE = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
         pa.field("key", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("uri", pa.string(), nullable=False),
-        # Of the file that holds the image, when the listing last looked; a time of -1 where it is not of the source.
+        # Of the file that holds the image, when the listing last looked; NOT_OF_SOURCE as its time where there is none.
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("modified_ns", pa.int64(), nullable=False),
         # What the source itself says; `label` may come from a labels file.

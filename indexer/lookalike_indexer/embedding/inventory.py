@@ -112,15 +112,16 @@ class Inventory:
         if whole and (images == listed or self._is_settled(files, listed - images)):
             return None
         rows = read_part(self.storage, files.listing, ["id", "key", "label", "uri", "bytes", "modified_ns"])
-        if files.images is not None and files.rejects and pc.all(pc.equal(rows.column("uri"), "")).as_py():
-            # What was added to the collection while it was served: there is no picture to embed.
-            return None
         ids: Int64 = rows.column("id").to_numpy()
         known = self._known(files)
         done = known.column("id").to_numpy() if whole else self._done(tables)
         final, refused = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
-        if whole and not wanted.any() and not len(refused):
+        # What was added to the collection while it was served has no file.
+        has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
+        wanted &= has_file
+        made = files.images is not None and len(files.rejects) > 0 and all(path is not None for path in tables)
+        if (whole or (made and not has_file.all())) and not wanted.any() and not len(refused):
             return None
         chosen = rows.filter(pa.array(wanted))
         at = pc.index_in(chosen.column("id"), known.column("id"))

@@ -11,13 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Bools, Int64
+from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.row import SourceRow
 
-# The time of images that did not come from the source, so that they are not gone where it lacks them.
-NOT_OF_SOURCE = -1
 _COLUMNS = ["label", "source_label", "bytes", "modified_ns", "changed_sha256"]
 
 
@@ -45,7 +44,7 @@ class KnownListing:
         self._stamps = stamps(table) if table else np.empty(0, np.uint64)
         self.of_source: Bools = np.ones(len(table) if table else 0, np.bool_)
         if table:
-            self.of_source &= table.column("modified_ns").to_numpy() != NOT_OF_SOURCE
+            self.of_source &= table.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
         self.labels = _labels(table, "label")
         self.source_labels = _labels(table, "source_label")
         self.changed: Bools = np.zeros(len(table) if table else 0, np.bool_)

@@ -107,7 +107,7 @@ class _Added:
         count = len(new.ids)
         everyone = [
             new.ids, list(new.keys), [label or None for label in new.labels], [""] * count, new.bytes,
-            np.zeros(count, np.int64),
+            np.full(count, schema.NOT_OF_SOURCE, np.int64),
         ]  # fmt: skip
         write_part(storage, listing, _table(everyone, schema.SOURCE, listing_metadata(draft.source)))
         some = [np.asarray(column, object)[self._rows].tolist() for column in everyone[:5]]

@@ -231,7 +231,7 @@ def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, set
 def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
     """Images that were not of the source, such as uploaded ones, are not gone where it lacks them."""
     from lookalike_indexer.collection.parts import read_part, write_part
-    from lookalike_indexer.sources.known import NOT_OF_SOURCE
+    from lookalike_indexer.collection.schema import NOT_OF_SOURCE
 
     embed()
     (photos / "a" / "04.png").unlink()
