@@ -23,7 +23,9 @@ import pyarrow as pa
 from lookalike_benchmarks import timing
 from lookalike_benchmarks.processes import peak_bytes, resident_bytes
 from lookalike_benchmarks.synthetic import PART_ROWS, embeddings_table, images_table, key
+from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.clustering.extend import extend_clustering
 from lookalike_indexer.clustering.tables import write_assignments, write_centroids
 from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.collection import encoding, generations, layout, schema
@@ -40,12 +42,14 @@ from lookalike_indexer.collection.parts import write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.tombstones import with_tombstones
 from lookalike_indexer.embedding.inventory import Inventory
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.listing import update_listing
 from lookalike_indexer.sources.open import open_source
+from lookalike_indexer.sources.sync import Sync
 from lookalike_indexer.verification.examination import Examination, VerifySettings
 from lookalike_indexer.verification.join import check_join
 
@@ -86,7 +90,9 @@ def _make_source(photos: str, images: int) -> None:
 def measure(root: str, photos: str) -> dict[str, Measured]:
     """What each task costs, by its name; the listing comes first, whose peak of memory is to be its own."""
     listed = relist(root, photos)
-    return {"relist": listed, "resume": resume(root), "join": join(root), "publish": publish(root)}
+    costs = {"relist": listed, "resume": resume(root), "join": join(root), "publish": publish(root)}
+    # The last, since it changes the collection.
+    return {**costs, "sync": sync(root, photos)}
 
 
 def relist(root: str, photos: str) -> Measured:
@@ -126,6 +132,47 @@ def resume(root: str) -> Measured:
     seconds = time.perf_counter() - began
     _check(todo == [None] * len(draft.listing))
     return {"resume_seconds": seconds, "resume_ms_a_part": 1e3 * seconds / len(draft.listing)}
+
+
+def sync(root: str, photos: str) -> Measured:
+    """Follow a source in which one file is new and another is gone; what embedding one image takes is left out.
+
+    `share_read` is the share of what is read from files, of a collection of so many embeddings of 2,048 float16.
+    """
+    storage = Storage(root)
+    Path(f"{photos}/new.jpg").touch()
+    Path(f"{photos}/{key(0)}").unlink()
+    space = SpacePlan(_NAME, Node("flatten", "avg"), _DIM, "float32", _FINGERPRINT)
+    plan = ModelPlan(_NAME, _SPEC, "", (space,), "float32", 64)
+    began, worked, before = time.perf_counter(), time.process_time(), _bytes_read()
+    draft = generations.require_latest(storage)
+    report = update_listing(storage, open_source(photos), None, PART_ROWS, Silent(), draft, Sync())
+    inventory = Inventory(storage, draft, plan, report.parts, np.array(report.gone_ids, np.int64))
+    todo = [one for one in (inventory.todo(inventory.files(path)) for path in report.parts) if one is not None]
+    _check([len(one.rows) for one in todo] == [1] and len(report.gone_ids) == 1)
+    number = layout.part_number(report.parts[-1])
+    _write_part(storage, number, np.array(todo[0].rows.column("id").to_numpy()), np.zeros((1, _DIM), np.float32))
+    after = _draft(draft.source, report.parts, 0)
+    images = draft.rows(draft.images) + 1
+    spaces = {_NAME: dataclasses.replace(after.spaces[_NAME], rows=images)}
+    draft = dataclasses.replace(draft, listing=after.listing, images=after.images, models=after.models, spaces=spaces)
+    draft = generations.complete(storage, draft)
+    draft = with_tombstones(storage, draft, report.gone_ids, "gone")
+    clustering = extend_clustering(storage, draft, draft.clusterings[f"{_NAME}/made"], Silent())
+    draft = dataclasses.replace(draft, clusterings={f"{_NAME}/made": clustering})
+    _check(generations.publish(storage, draft).rows(clustering.assignments) == images)
+    read = _bytes_read() - before
+    return {
+        "sync_seconds": time.perf_counter() - began,
+        "sync_processor_seconds": time.process_time() - worked,
+        "sync_mib_read": read / 2**20,
+        "share_read": read / (images * 2048 * 2),
+    }
+
+
+def _bytes_read() -> int:
+    """What this process has read from files so far, from the disk or from memory."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
 def join(root: str) -> Measured:
@@ -178,17 +225,23 @@ def _write_tables(storage: Storage, listing: Sequence[str], images: int) -> None
         start = number * PART_ROWS
         rows = min(PART_ROWS, images - start)
         ids = np.arange(start, start + rows)
-        # As the listing has them, which is by name: these names ascend with their numbers.
-        table = images_table(start, rows)
-        folders = [[name.partition("/")[0] for name in map(key, ids.tolist())]]
-        table = table.set_column(2, schema.IMAGES.field(2), folders)
-        table = table.set_column(3, schema.IMAGES.field(3), table.column("key"))
-        write_part(storage, layout.images(number), table)
-        write_part(storage, layout.rejects(_NAME, number), schema.REJECTS.empty_table())
-        write_part(storage, layout.predictions(_NAME, number), _predictions(ids))
-        write_part(storage, layout.embeddings(_NAME, number), embeddings_table(start, vectors[:rows]))
-        zeros = np.zeros(rows, np.float32)
-        write_assignments(storage, _assignments(number), ids, Assigned(zeros.astype(np.int32), zeros, zeros))
+        _write_part(storage, number, ids, vectors[:rows])
+
+
+def _write_part(storage: Storage, number: int, ids: Int64, vectors: Float32) -> None:
+    """Write a part of all tables but the listing, and of assignments to one cluster; its ids are consecutive."""
+    start, rows = int(ids[0]), len(ids)
+    # As the listing has them, which is by name: these names ascend with their numbers.
+    table = images_table(start, rows)
+    folders = [[name.partition("/")[0] for name in map(key, ids.tolist())]]
+    table = table.set_column(2, schema.IMAGES.field(2), folders)
+    table = table.set_column(3, schema.IMAGES.field(3), table.column("key"))
+    write_part(storage, layout.images(number), table)
+    write_part(storage, layout.rejects(_NAME, number), schema.REJECTS.empty_table())
+    write_part(storage, layout.predictions(_NAME, number), _predictions(ids))
+    write_part(storage, layout.embeddings(_NAME, number), embeddings_table(start, vectors))
+    zeros = np.zeros(rows, np.float32)
+    write_assignments(storage, _assignments(number), ids, Assigned(zeros.astype(np.int32), zeros, zeros))
 
 
 def _predictions(ids: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:

@@ -143,6 +143,7 @@ def _memory(options: Options) -> Iterator[Row]:
 _GROWING = (
     "relist_seconds",
     "resume_seconds",
+    "sync_seconds",
     "join_seconds",
     "encode_seconds",
     "decode_seconds",
@@ -164,6 +165,7 @@ def _bookkeeping(options: Options) -> Iterator[Row]:
         yield Row("scale", f"bookkeeping: list {images:,} images again", params, {**costs["relist"], **made})
         yield Row("scale", f"bookkeeping: nothing to embed of {images:,} images", params, costs["resume"])
         yield Row("scale", f"bookkeeping: verify the join of {images:,} images", params, costs["join"])
+        yield Row("scale", f"bookkeeping: follow one change among {images:,} images", params, costs["sync"])
         yield Row("scale", f"bookkeeping: the manifest of {images:,} images", params, costs["publish"])
     if len(sizes) > 1:
         growth = {
