@@ -8,7 +8,7 @@ import numpy as np
 
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assign import Assigned
-from lookalike_indexer.clustering.rule import Rule
+from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
