@@ -6,7 +6,6 @@ import asyncio
 import logging
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -18,6 +17,9 @@ from lookalike_server.fronts.control import Word
 
 log = logging.getLogger(__name__)
 
+# How often a process is looked at, which gives a sign of life as often. One that comes late is no silence.
+_LOOK_S = 1.0
+_SHORTEST_SILENCE_S = 3.0
 # Before a process that ended is started again: longer, each time that it ends before it is ready.
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
@@ -58,7 +60,7 @@ class Member:
         """Start the process; returns what it says when it is ready. Errors: those that it fails with."""
         self._ready: asyncio.Future[Any] = self._loop.create_future()
         self._ended: asyncio.Future[None] = self._loop.create_future()
-        self._heard = time.monotonic()
+        self._heard = True
         context = multiprocessing.get_context("spawn")
         connection, theirs = context.Pipe()
         self._connection = connection
@@ -99,8 +101,12 @@ class Member:
 
     async def _follow(self, process: SpawnProcess) -> None:
         """Kill the process when it is silent, and start it again when it has ended."""
-        while not await self._ends(1.0):
-            if self._silence_s is not None and time.monotonic() - self._heard > self._silence_s:
+        silent = 0.0
+        while not await self._ends(_LOOK_S):
+            # Counted in looks: a machine that stood still for a while has made nobody silent.
+            silent = 0.0 if self._heard else silent + _LOOK_S
+            self._heard = False
+            if self._silence_s is not None and silent >= max(self._silence_s, _SHORTEST_SILENCE_S):
                 log.error("%s gave no sign of life for %g s: it is killed", self._name, self._silence_s)
                 process.kill()
         log.error("%s ended with exit code %s; another is started", self._name, process.exitcode)
@@ -127,7 +133,7 @@ class Member:
         except (EOFError, OSError):
             self._loop.remove_reader(self._connection.fileno())
             return False
-        self._heard = time.monotonic()
+        self._heard = True
         if word == "ready" and not self._ready.done():
             self._ready.set_result(what)
         elif word == "failed" and not self._ready.done():
