@@ -10,6 +10,7 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_map_option,
     class_names_option,
     experiment_options,
     findings,
@@ -33,13 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--best", type=click.IntRange(min=1), default=20, show_default=True, help="Best classes of each model to compare."
 )
-@click.option(
-    "--class-map",
-    "class_map_file",
-    type=click.Path(),
-    metavar="FILE",
-    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
-)
+@class_map_option
 @keep_option
 @class_names_option
 @experiment_options

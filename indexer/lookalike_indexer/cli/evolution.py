@@ -10,6 +10,7 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    class_map_option,
     class_names_option,
     experiment_options,
     findings,
@@ -51,13 +52,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
     show_default=True,
     help="At most so many images are compared by neighbours and drawn on the maps.",
 )
-@click.option(
-    "--class-map",
-    "class_map_file",
-    type=click.Path(),
-    metavar="FILE",
-    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
-)
+@class_map_option
 @click.option("--image", metavar="KEY", help="Follow this image through the steps.")
 @class_names_option
 @seed_option

@@ -61,6 +61,13 @@ class_names_option = click.option(
     help="The names of the classes of one's own network: a line for each, or JSON; imagenet for ImageNet's 1,000. "
     "[default: those stored with the model]",
 )
+class_map_option = click.option(
+    "--class-map",
+    "class_map_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="CSV of label and class (a name or an index), for labels that are not called as the model's classes are.",
+)
 where_option = click.option(
     "--where",
     default="",

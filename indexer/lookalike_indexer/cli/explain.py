@@ -11,6 +11,7 @@ import click
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     as_data,
+    class_map_option,
     class_names_option,
     findings,
     json_option,
@@ -40,13 +41,7 @@ if TYPE_CHECKING:
 @click.option(
     "-k", "neighbours", type=click.IntRange(min=1), default=5, show_default=True, help="Images of each class shown."
 )
-@click.option(
-    "--class-map",
-    "class_map_file",
-    type=click.Path(),
-    metavar="FILE",
-    help="CSV of label and class, for labels that are not called as the model's classes are.",
-)
+@class_map_option
 @click.option("--cam", is_flag=True, help="Draw Grad-CAM over the image, for the class taken and for its own.")
 @click.option("--gbp", is_flag=True, help="Draw guided backpropagation over the image, likewise.")
 @click.option(

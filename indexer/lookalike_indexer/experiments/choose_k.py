@@ -17,8 +17,13 @@ from lookalike_indexer.collection.metrics import NAMES
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.alike import require_varied
 from lookalike_indexer.experiments.metrics import agreement, contingency
+from lookalike_indexer.experiments.partition_quality import (
+    calinski_harabasz,
+    davies_bouldin,
+    distances_between,
+    silhouette,
+)
 from lookalike_indexer.experiments.partitions import inertia, kmeans_once
-from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.space_sample import Sampled, sampled

@@ -11,6 +11,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Bools, Int32
 from lookalike_indexer.collection.commands import instead
+from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.embedding.classes import imagenet_names, numbered_names
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.view import View, some
@@ -104,6 +105,11 @@ def _names(view: View, model: str, written: Mapping[str, Sequence[str]] | None) 
     known = {loose_name(name) for name in imagenet}
     said = [name for classes in (written or {}).values() for name in classes if not name.isdecimal()]
     return imagenet if said and all(loose_name(name) in known for name in said) else names
+
+
+def digest_of_map(written: Mapping[str, Sequence[str]] | None) -> str:
+    """The digest by which results name the map that they were made with; "" for none."""
+    return digest_of({label: list(names) for label, names in written.items()}) if written else ""
 
 
 def read_class_map(path: Path) -> dict[str, list[str]]:

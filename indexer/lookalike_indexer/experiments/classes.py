@@ -13,9 +13,8 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.manifest import Setting
-from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.class_map import ClassMap
+from lookalike_indexer.experiments.class_map import ClassMap, digest_of_map
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import View, some
@@ -91,7 +90,7 @@ def class_accuracies(
         "models": [each.model for each in counted],
         "metric": metric,
         "best": best,
-        "class_map": digest_of({label: list(names) for label, names in class_map.items()}) if class_map else "",
+        "class_map": digest_of_map(class_map),
     }
     figures = {"labels": float(len(view.label_names)), "in_all": float(len(good))}
     for each in counted:

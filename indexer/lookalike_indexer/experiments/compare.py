@@ -18,8 +18,13 @@ from lookalike_indexer.errors import UsageError
 from lookalike_indexer.experiments.alike import alike
 from lookalike_indexer.experiments.cost import Cost, measured
 from lookalike_indexer.experiments.metrics import agreement, contingency
+from lookalike_indexer.experiments.partition_quality import (
+    calinski_harabasz,
+    davies_bouldin,
+    distances_between,
+    silhouette,
+)
 from lookalike_indexer.experiments.partitions import STRATEGIES
-from lookalike_indexer.experiments.quality import calinski_harabasz, davies_bouldin, distances_between, silhouette
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.space_sample import Sampled, sampled_alike

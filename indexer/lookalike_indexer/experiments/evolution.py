@@ -13,10 +13,10 @@ import pyarrow as pa
 from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.collection.metrics import NAMES, shared
-from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.experiments.checkpoint_steps import Step, steps_of
 from lookalike_indexer.experiments.class_map import class_map as map_classes
+from lookalike_indexer.experiments.class_map import digest_of_map
 from lookalike_indexer.experiments.cluster_tracks import Followed, churn, common_rows, follow
 from lookalike_indexer.experiments.metrics import agreement, contingency
 from lookalike_indexer.experiments.result import Result
@@ -77,7 +77,7 @@ def evolution(
         "seed": seed,
         "steps": [step.name for step in steps],
         "metric": shared(each.metric for each in followed),
-        "class_map": digest_of({label: list(names) for label, names in class_map.items()}) if class_map else "",
+        "class_map": digest_of_map(class_map),
     }
     partial = partial_notes(view, [step.clustering for step in steps])
     measured = _metrics_told(followed)

@@ -9,9 +9,8 @@ import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.manifest import Setting
-from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.errors import NotBuiltError, UsageError
-from lookalike_indexer.experiments.class_map import ClassMap
+from lookalike_indexer.experiments.class_map import ClassMap, digest_of_map
 from lookalike_indexer.experiments.class_map import class_map as map_classes
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.view import Predicted, View, some
@@ -77,7 +76,7 @@ def mistakes(
         "model": model,
         "label": label,
         "limit": limit,
-        "class_map": digest_of({name: list(names) for name, names in class_map.items()}) if class_map else "",
+        "class_map": digest_of_map(class_map),
     }
     counts = {
         "images": int(judged.sum()),

@@ -12,7 +12,7 @@ from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.lloyd import best_lloyd
 from lookalike_indexer.clustering.metric_distances import in_metric
 from lookalike_indexer.collection.spec import Metric
-from lookalike_indexer.experiments.quality import distances_between
+from lookalike_indexer.experiments.partition_quality import distances_between
 from lookalike_indexer.experiments.space_sample import fitted
 from lookalike_indexer.numerics.grid import on_grid
 from lookalike_indexer.numerics.variation import all_alike

@@ -3,9 +3,6 @@ import { chosen, go, link, read } from "./address.js";
 import { collections } from "./collection.js";
 import { count, h } from "./dom.js";
 
-// Views that every collection has. What else is in an address may mean nothing in another collection.
-const SHARED = new Set(["search", "clusters", "mistakes", "map"]);
-
 const place = document.getElementById("switch");
 const line = document.getElementById("collection");
 
@@ -43,6 +40,8 @@ export function undescribe() {
 
 function change(collection) {
   const { view, asked } = read();
-  // A dropped picture can be looked for anywhere.
-  go(link(SHARED.has(view) ? view : "search", { collection, picture: view === "search" ? asked.picture : "" }));
+  // A view of the navigation means the same in every collection; an image is in one alone. A dropped picture can be looked for
+  // in any of them.
+  const isShared = Boolean(document.querySelector(`.top nav a[data-view="${CSS.escape(view)}"]`));
+  go(link(isShared ? view : "search", { collection, picture: view === "search" ? asked.picture : "" }));
 }
