@@ -101,7 +101,7 @@ def test_memory_is_that_of_the_work():
 
 
 def test_mistakes_are_named(view, publish_space):
-    with pytest.raises(NotFoundError, match="has no space 'none'; it has: noise, tiny"):
+    with pytest.raises(NotFoundError, match=r"has no space 'none'; did you mean 'noise'\? It has: noise, tiny"):
         compare(view, spaces=["tiny", "none"])
     publish_space(view.reader.storage, "first", np.array([1], np.int64), np.ones((1, 12), np.float32))
     with pytest.raises(NotBuiltError, match="The spaces first, noise have in common 0 images; at least 2 are needed"):
