@@ -303,5 +303,5 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
 
 async def until_closed(served: Any) -> None:
     async with asyncio.timeout(60):
-        while served.app.current.generations != [2]:
+        while len(served.app.current.generations) > 1:
             await asyncio.sleep(0.01)

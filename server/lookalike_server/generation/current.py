@@ -94,6 +94,10 @@ class Current:
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve another generation from the next call on, with the changes to it that `snapshot` has."""
+        if self._held is not None and self._held.snapshot is snapshot.base:
+            # The same one, with other changes.
+            self._held.view = snapshot
+            return
         old, self._held = self._held, _Held(snapshot.base, snapshot)
         self.problem = ""
         if old is not None:
