@@ -134,7 +134,8 @@ class _Part:
     def _space(self, paths: list[str], kept: Int64, rejected: Int64 | None) -> None:
         for path in paths:
             if self._subset(path, kept) and rejected is not None:
-                there = np.concatenate([_ids(self._storage, path), rejected])
+                # A model that came after an image was deleted has not looked at it.
+                there = np.concatenate([_ids(self._storage, path), rejected, self._tables.deleted])
                 self._require([path], np.isin(kept, there).all(), "lacks images that its model did not reject")
 
     def _subset(self, path: str, of: Int64) -> bool:

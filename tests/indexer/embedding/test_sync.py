@@ -248,3 +248,11 @@ def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
     generations.publish(storage, dataclasses.replace(manifest, listing=[revised, *manifest.listing[1:]]))
     assert sync() == Changes()
     assert "a/04.png" in images(storage)
+
+
+def test_a_model_that_comes_later_does_not_look_at_deleted_images(embed, storage, photos):
+    embed()
+    delete(storage, keys=["a/04.png"])
+    embed(model="shufflenet_v2_x0_5")
+    assert opened(storage).space("shufflenet_v2_x0_5")[1].rows == 19
+    assert_true(storage, photos)
