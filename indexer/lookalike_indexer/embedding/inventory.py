@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,10 @@ from lookalike_indexer.collection.rejects import FINAL, kind_of
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.tombstones import contains
-from lookalike_indexer.embedding.plan import ModelPlan
+
+if TYPE_CHECKING:
+    # It imports torch, which the server's own process must not: it folds changes by this module.
+    from lookalike_indexer.embedding.plan import ModelPlan
 
 
 @dataclass(frozen=True)
