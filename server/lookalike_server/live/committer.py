@@ -149,7 +149,7 @@ class Committer:
                     outcomes.append(
                         OverloadedError(
                             f"{state.rows} images wait to become part of a generation; there may be {self._max_rows}, "
-                            "which is max_live_rows. Fold them with: lookalike fold",
+                            "which is max_live_rows. Fold them with client.fold(), or raise max_live_rows.",
                             _RETRY_S,
                         )
                     )
