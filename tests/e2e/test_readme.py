@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 pytestmark = pytest.mark.xdist_group("e2e")
+Serve = Callable[..., AbstractContextManager[str]]
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = ("README.md", "docs/python.md", "docs/collection.md")
 SNIPPETS = [
@@ -20,7 +24,17 @@ SNIPPETS = [
 
 
 @pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=lambda text: text.splitlines()[0])
-def test_a_snippet_runs(page: str, snippet: str, collection: Path, pictures: Path, address: str, capsys) -> None:
+def test_a_snippet_runs(
+    page: str, snippet: str, collection: Path, pictures: Path, address: str, serve: Serve, tmp_path: Path, capsys
+) -> None:
+    with ExitStack() as stack:
+        if "upsert" in snippet:
+            copied = Path(shutil.copytree(collection, tmp_path / "copied"))
+            address = stack.enter_context(serve(copied, "--writable"))
+        check(snippet, collection, pictures, address, capsys)
+
+
+def check(snippet: str, collection: Path, pictures: Path, address: str, capsys: pytest.CaptureFixture[str]) -> None:
     here = {
         "127.0.0.1:50051": address,
         "dogs/0017.jpg": "red/01.png",
@@ -36,6 +50,8 @@ def test_a_snippet_runs(page: str, snippet: str, collection: Path, pictures: Pat
     if "many" in names:
         assert len(names["many"]) == 3
         assert "red/" in capsys.readouterr().out
+    elif "done" in names:
+        assert "dogs/0099.jpg" in names["found"].keys
     elif "predictions" in names:
         assert "red" in capsys.readouterr().out
     elif "images" in names:
@@ -45,7 +61,11 @@ def test_a_snippet_runs(page: str, snippet: str, collection: Path, pictures: Pat
 
 
 def test_the_pages_have_the_client_and_the_tables() -> None:
-    assert [page for page, _ in SNIPPETS] == ["README.md", "docs/python.md", "docs/collection.md", "docs/collection.md"]
+    assert [page for page, _ in SNIPPETS] == [
+        "README.md",
+        *["docs/python.md"] * 2,
+        *["docs/collection.md"] * 2,
+    ]
 
 
 def test_links_of_the_pages_lead_to_files() -> None:
