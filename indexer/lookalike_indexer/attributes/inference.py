@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.attributes.types import cast
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import UsageError
 
 # "007" is the name of something, not a number.
@@ -96,10 +97,13 @@ def _times(texts: pa.Array) -> pa.Array:
     return pc.coalesce(local, zoned)
 
 
+_TEXTS = TypedJson(list[str])
+
+
 def _listed(text: str) -> list[str]:
     if text.strip().startswith("["):
         try:
-            return msgspec.json.decode(text, type=list[str])
+            return _TEXTS.decode(text)
         except msgspec.MsgspecError as error:
             raise ValueError(f"{text!r} is no list of texts") from error
     return [one.strip() for one in text.split(";") if one.strip()]

@@ -14,6 +14,7 @@ from lookalike_indexer.collection import schema
 from lookalike_indexer.collection.parts import check_columns, open_part, read_part, write_part
 from lookalike_indexer.collection.reader import matrix
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import DataLossError
 
 # The training's figures lie in the metadata of the centroids' own file: a run that was killed after it was written
@@ -23,6 +24,9 @@ _TRAINING = b"lookalike.training"
 
 class _Training(msgspec.Struct, frozen=True):
     inertia: list[float]
+
+
+_TRAINING_JSON = TypedJson(_Training)
 
 
 def write_centroids(storage: Storage, path: str, trained: Trained) -> None:
@@ -48,7 +52,7 @@ def read_centroids(storage: Storage, path: str) -> Trained:
         metadata = part.schema_arrow.metadata or {}
         if _TRAINING not in metadata:
             raise DataLossError(f"{storage.shown(path)} is not a table of centroids; delete it and cluster again.")
-        training = msgspec.json.decode(metadata[_TRAINING], type=_Training)
+        training = _TRAINING_JSON.decode(metadata[_TRAINING])
         return Trained(matrix(part.read(["centroid"]).column("centroid")), training.inertia)
 
 

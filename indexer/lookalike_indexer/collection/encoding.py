@@ -20,6 +20,7 @@ import msgspec
 
 from lookalike_indexer.collection.canonical import sorted_keys
 from lookalike_indexer.collection.manifest import FORMAT, Manifest
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.collection.upgrade import completed, upgrade
 from lookalike_indexer.errors import DataLossError, MismatchError
 
@@ -80,16 +81,16 @@ def decode(data: bytes, name: str, read_list: ReadList) -> Manifest:
     a manifest, or it or one of its lists is not as it was written.
     """
     try:
-        head = msgspec.json.decode(data, type=_Head)
+        head = _HEAD.decode(data)
         if head.format not in range(1, FORMAT + 1) and _checksum_fits(data) is not False:
             raise MismatchError(_another_format(name, head.format))
         if not _checksum_fits(data):
             raise DataLossError(f"{name} is not what was written: its checksum does not fit.")
-        raw = upgrade(msgspec.json.decode(data, type=dict[str, Any]))
+        raw = upgrade(msgspec.json.decode(data))
         for holder, key in _sequences(raw):
             if isinstance(holder[key], dict):
                 holder[key] = _unpaged(holder[key][_PAGES], raw["files"], name, read_list)
-        return completed(msgspec.convert(raw, Manifest))
+        return completed(_MANIFEST.convert(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         # msgspec says the second, of text that is not UTF-8, in Python's words.
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
@@ -147,7 +148,7 @@ def _unpaged(digests: list[str], files: dict[str, Any], name: str, read_list: Re
         data = read_list(list_path(digest))
         if hashlib.sha256(data).hexdigest() != digest:
             raise DataLossError(f"{name} names the list {list_path(digest)}, which is not what was written.")
-        for path, size, sha256, rows, compute in msgspec.json.decode(data, type=list[_Row]):
+        for path, size, sha256, rows, compute in _ROWS.decode(data):
             files[path] = {"bytes": size, "sha256": sha256, "rows": rows, "compute": compute}
             paths.append(path)
     return paths
@@ -178,3 +179,8 @@ def _another_format(name: str, found: int) -> str:
 @dataclass(frozen=True)
 class _Head:
     format: int
+
+
+_HEAD = TypedJson(_Head)
+_MANIFEST = TypedJson(Manifest)
+_ROWS = TypedJson(list[_Row])

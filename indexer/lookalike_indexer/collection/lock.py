@@ -15,6 +15,7 @@ import msgspec
 
 from lookalike_indexer.collection.objects.storage import ObjectStorage
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import CollectionLockedError, IndexerError
 
 LOCK = ".lock"
@@ -29,6 +30,9 @@ class Owner(msgspec.Struct, frozen=True):
     host: str
     command: str
     since: float
+
+
+OWNER_JSON = TypedJson(Owner)
 
 
 @contextmanager
@@ -70,7 +74,7 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
 def owner(storage: Storage) -> Owner | None:
     """What the last one to take the lock wrote of itself; None when there is no such note."""
     try:
-        return msgspec.json.decode(storage.local(OWNER).read_bytes(), type=Owner)
+        return OWNER_JSON.decode(storage.local(OWNER).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -101,7 +105,7 @@ def _leased(storage: ObjectStorage) -> Iterator[None]:
             stack.enter_context(storage.leased(msgspec.json.encode(_owner())))
         except CollectionLockedError as error:
             try:
-                holder = msgspec.json.decode(str(error), type=Owner)
+                holder = OWNER_JSON.decode(str(error))
             except msgspec.DecodeError:
                 raise error from None
             ends = " (the lease of a killed process ends by itself within half a minute)"

@@ -14,9 +14,12 @@ from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part, with_columns, write_part
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.embedding.inventory import PartFiles, Todo, about, listing_identity
 from lookalike_indexer.embedding.part import PartTables
 from lookalike_indexer.embedding.plan import ModelPlan
+
+_PART_FILES = TypedJson(PartFiles)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class PartStore:
         if not todo.inputs or not self.storage.exists(path):
             return None
         try:
-            files = msgspec.json.decode(self.storage.read(path), type=PartFiles)
+            files = _PART_FILES.decode(self.storage.read(path))
         except msgspec.DecodeError:
             return None
         paths = [files.images, files.predictions, *files.rejects, *files.embeddings.values()]

@@ -17,6 +17,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Candidate
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.settings_digest import settings_digest
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.indexing.recipes import COMPONENTS, RECALL_QUERIES, Recipe, candidates, choose, worth_trying
 from lookalike_indexer.indexing.search_time_model import slowdown
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -62,6 +63,9 @@ class _Record(msgspec.Struct, frozen=True):
     sampled: int
 
 
+_RECORD_JSON = TypedJson(_Record)
+
+
 def _digest(reader: CollectionReader, space: str, settings: BuildSettings) -> str:
     """That of a trial on these very embeddings and settings, or a new one: parts that `compact` merged have others."""
     asked = (settings.target_recall, settings.max_memory, settings.train_size, settings.metric, settings.seed)
@@ -92,7 +96,7 @@ def _known(reader: CollectionReader, space: str, digest: str) -> tuple[list[Cand
     if not reader.storage.exists(path):
         return None
     try:
-        record = msgspec.json.decode(reader.storage.read(path), type=_Record)
+        record = _RECORD_JSON.decode(reader.storage.read(path))
     except msgspec.DecodeError:
         return None
     return record.candidates, record.sampled

@@ -9,6 +9,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import DataLossError
 
 
@@ -18,6 +19,9 @@ class Record(msgspec.Struct, frozen=True):
     sha256: str
     recall: list[RecallPoint]
     recall_queries: int
+
+
+RECORD_JSON = TypedJson(Record)
 
 
 def write_index(storage: Storage, path: str, index: faiss.Index) -> None:
@@ -57,7 +61,7 @@ def finished(storage: Storage, space: str, digest: str) -> Record | None:
     if not (storage.exists(path) and storage.exists(record_path)):
         return None
     try:
-        record = msgspec.json.decode(storage.read(record_path), type=Record)
+        record = RECORD_JSON.decode(storage.read(record_path))
     except msgspec.DecodeError:
         return None
     return record if storage.digest(path) == record.sha256 else None

@@ -8,7 +8,7 @@ from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.manifest import FileEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
-from lookalike_indexer.indexing.files import Record
+from lookalike_indexer.indexing.files import RECORD_JSON
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.verification.remedies import mend, without_old_generations
 from lookalike_indexer.verification.report import Check, Damage
@@ -68,7 +68,7 @@ def _difference(storage: Storage, path: str, entry: FileEntry) -> str:
 
 def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manifest) -> bool:
     try:
-        record = msgspec.json.decode(storage.read(path), type=Record)
+        record = RECORD_JSON.decode(storage.read(path))
     except (IndexerError, msgspec.DecodeError):
         return False
     canonical = msgspec.json.encode(record, order="sorted") == storage.read(path)

@@ -14,7 +14,7 @@ import msgspec
 
 from lookalike_indexer.collection import changelog
 from lookalike_indexer.collection.changelog import Name
-from lookalike_indexer.collection.lock import Owner
+from lookalike_indexer.collection.lock import OWNER_JSON, Owner
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, DeviceError, IndexerError
 from lookalike_server.common.errors import OverloadedError
@@ -159,7 +159,7 @@ def writer_of(storage: Storage) -> Owner | None:
     if not storage.is_local:
         return None
     try:
-        return msgspec.json.decode(storage.local(_OWNER).read_bytes(), type=Owner)
+        return OWNER_JSON.decode(storage.local(_OWNER).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
 
