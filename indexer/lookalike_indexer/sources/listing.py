@@ -10,11 +10,10 @@ the very parts that it would have written.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
+from itertools import groupby, islice
+from operator import itemgetter
 
 import msgspec
 import numpy as np
@@ -35,7 +34,7 @@ from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.known import KnownListing
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.renames import find_renames
-from lookalike_indexer.sources.revisions import revise_part
+from lookalike_indexer.sources.revisions import ListingChanges, revise_part
 from lookalike_indexer.sources.row import Source, SourceRow
 from lookalike_indexer.sources.sync import Changes, Sync, check_deletions
 
@@ -168,7 +167,7 @@ class _Listing:
         images |= {layout.part_number(path): path for path in (draft.images if draft else [])}
         self._embedded = EmbeddedImages(storage, images)
         self._digests = digests
-        self._changes: dict[int, dict[str, Any]] = defaultdict(dict)
+        self._changes = ListingChanges(len(self._known))
         self._relabelled = self._without_label = 0
         self._new: list[pa.Table] = []
         following = 1 + max((layout.part_number(path) for path in parts), default=-1)
@@ -316,10 +315,10 @@ class _Listing:
         if given.is_from_file or (is_known and source_label != row.label and before == source_label):
             label = given.label
         if is_known and source_label != row.label:
-            self._changes[number]["source_label"] = row.label
+            self._changes.set(number, {"source_label": row.label})
         if label != before:
             self._relabelled += 1
-            self._changes[number] |= {"label": label, "source_label": row.label}
+            self._changes.set(number, {"label": label, "source_label": row.label})
 
     def _look_again(self, row: SourceRow, number: int) -> None:
         """Look at a file that has another size or time: whether it holds other bytes than were embedded."""
@@ -330,7 +329,7 @@ class _Listing:
             return  # It cannot be read at the moment, which says nothing of its bytes.
         changed = now if image and now != image.sha256 else None
         self._known.changed[number] = changed is not None
-        self._changes[number] |= {"bytes": row.bytes, "modified_ns": row.modified_ns, "changed_sha256": changed}
+        self._changes.touch(number, row.bytes, row.modified_ns, changed)
 
     def _unreachable(self, images: Bools) -> Bools:
         """Of each row that the listing has, whether its file may be in a folder or shard that cannot be read now."""
@@ -373,19 +372,18 @@ class _Listing:
             # A label that the source did not give, which a labels file did, goes with the image.
             kept = label if label != own else row["label"]
             self._relabelled += kept != label
-            self._changes[number] |= {**row, "label": kept, "changed_sha256": None}
+            self._changes.set(number, {**row, "label": kept, "changed_sha256": None})
         self._new = renames.new
         return len(renames.found)
 
     def _revise(self) -> tuple[list[str], frozenset[int]]:
         """Write the changed parts; returns the paths of all parts that were known, and the numbers of those revised."""
-        by_part: dict[int, dict[int, dict[str, Any]]] = defaultdict(dict)
-        for number in sorted(self._changes):
-            position, row = self._known.place(number)
-            by_part[position][row] = self._changes[number]
         parts = list(self._known.paths)
         metadata = listing_metadata(self._source.entry)
-        for position, changes in by_part.items():
+        places = ((*self._known.place(number), number) for number in self._changes.numbers())
+        # Part by part, so that never more than the changes of one are in memory as dictionaries.
+        for position, group in groupby(places, key=itemgetter(0)):
+            changes = {row: self._changes.of(number) for _, row, number in group}
             parts[position] = revise_part(self._storage, parts[position], changes, metadata)
         revised = (position for position, path in enumerate(parts) if path != self._known.paths[position])
         return parts, frozenset(layout.part_number(parts[position]) for position in revised)
