@@ -53,7 +53,7 @@ def test_the_memory_of_embedding_is_compared(bench):
 def test_bookkeeping_is_followed_over_the_sizes(bench):
     only = ["--set", "sizes=", "--set", "lookups=", "--set", "memory="]
     rows = {row["case"].removeprefix("bookkeeping: "): row for row in bench("scale", *only)}
-    assert len(rows) == 9
+    assert len(rows) == 11
     for images, parts in ((1500, 2), (3000, 3)):
         listed = rows[f"list {images:,} images again"]
         assert listed["params"] == {"images": images, "parts": parts}
@@ -61,6 +61,8 @@ def test_bookkeeping_is_followed_over_the_sizes(bench):
         joined = rows[f"verify the join of {images:,} images"]["measured"]
         assert joined["join_ms_a_part"] == pytest.approx(1e3 * joined["join_seconds"] / parts)
         assert f"nothing to embed of {images:,} images" in rows
+        followed = rows[f"follow one change among {images:,} images"]["measured"]
+        assert 0 < followed["share_read"] < 1
     first, last = (rows[f"the manifest of {images:,} images"]["measured"] for images in (1500, 3000))
     growth = rows["exponents of growth"]["measured"]
     # Of two sizes, the slope is that of the line through both.

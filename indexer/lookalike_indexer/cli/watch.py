@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.sync_options import with_model
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("photos", type=click.Path())
-@click.option("--collection", required=True, type=click.Path(file_okay=False), help="The collection's folder.")
+@collection_option
 @embed_options
 @click.option("--allow-deletions", is_flag=True, help="Delete more than half of the images at once if they are gone.")
 @click.option("--poll", is_flag=True, help="Look at all files again and again: for network mounts.")

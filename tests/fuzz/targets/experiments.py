@@ -16,6 +16,8 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Loader
+from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.folding import Folding
 from lookalike_server.placement.devices import Cpu
 from lookalike_server.processes.embedding import Embedder, EmbedQueue
 from lookalike_server.processes.experiment_queue import ExperimentQueue
@@ -44,10 +46,12 @@ def _methods() -> Methods:
     experiments = ExperimentQueue(LocalExperimentRunner(RunnerConfig(root, None, 1, _LIMITS)), _LIMITS)
     reloader = Reloader(root, loader, current, networks, 3600)
     names = CollectionNames(["toys"])
+    live = LiveCollection(root, _LIMITS, writable=False)
+    folding = Folding(root, current, live, _LIMITS, reloader.load_newest)
     server = routed(
         server_pb2.DESCRIPTOR.services_by_name["ServerService"],
         names,
-        {"toys": ServerServicer(current, loader, networks, reloader)},
+        {"toys": ServerServicer(current, loader, networks, reloader, live, folding)},
         {"ListCollections": CollectionList(names, {"toys": current}).list_collections},
     )
     return Methods(
