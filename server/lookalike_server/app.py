@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import faiss
 
 from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+from lookalike_indexer.threads import processors
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.served import Served
 from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.memory_trim import limit_arenas
 from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.observe.gauges import UnderWay
 from lookalike_server.observe.observatory import Observatory
@@ -87,6 +89,7 @@ class App:
         self._settings = settings
         self._entrance = entrance
         self._budget = ThreadBudget.detect()
+        limit_arenas(processors())
         if devices is None:
             there = 0 if settings.placement == "cpu" else faiss.get_num_gpus()
             devices = choose_devices(settings.placement, settings.gpus, there)

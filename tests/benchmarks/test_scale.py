@@ -69,7 +69,7 @@ def test_bookkeeping_is_followed_over_the_sizes(bench):
     expected = math.log(last["bytes_to_add_a_part"] / first["bytes_to_add_a_part"]) / math.log(2)
     assert growth["exponent_bytes_to_add_a_part"] == pytest.approx(expected)
     assert set(growth) == {
-        f"exponent_{name}" for name in ("relist", "resume", "join", "encode", "decode", "bytes_to_add_a_part")
+        f"exponent_{name}" for name in ("relist", "resume", "join", "encode", "decode", "sync", "bytes_to_add_a_part")
     }
 
 

@@ -8,6 +8,23 @@ import sys
 
 import pyarrow as pa
 
+# Of glibc's malloc.h.
+_M_ARENA_MAX = -8
+
+
+def limit_arenas(count: int) -> None:
+    """Let all threads of this process share `count` arenas of glibc's allocator, of those that are made from now on.
+
+    By default there are eight for each processor. Each swap loads a generation in
+    other threads, and each arena keeps pieces that the next one cannot use: a
+    server of two processors grew by 100 MB in 14 swaps of a generation of 16 MB,
+    and by 20 MB with two arenas.
+    """
+    if sys.platform == "linux":
+        choose = getattr(ctypes.CDLL(None), "mallopt", None)
+        if choose is not None:
+            choose(_M_ARENA_MAX, count)
+
 
 def trim_memory() -> None:
     """Give back what a generation that was freed has left behind; may take a moment, so not for the event loop.
