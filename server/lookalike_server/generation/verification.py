@@ -54,7 +54,8 @@ class FileVerifier:
         self._abandoned = True
 
     def _verify_newest(self, root: str) -> None:
-        with contextlib.suppress(IndexerError):
+        # RuntimeError: the process ends, because of a mistake that is told, and no thread can be started any more.
+        with contextlib.suppress(IndexerError, RuntimeError):
             self._all_verified(CollectionReader.open(root))
 
     def _all_verified(self, reader: CollectionReader) -> dict[str, Stamp]:
