@@ -38,6 +38,9 @@ from lookalike_server.fronts.supervisor import Supervisor
 from lookalike_server.transport.service_table import SERVED
 from lookalike_server.transport.tokens import new_token
 
+# One server of several processes is enough for all of them.
+pytestmark = pytest.mark.xdist_group("fronts")
+
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 LONG_S = 120
@@ -271,7 +274,7 @@ def test_both_fronts_answer_and_are_measured_together(toy, several) -> None:
         several.search(toy)
     # A call is counted once its reply was sent, so its caller may be quicker.
     end = time.monotonic() + 60
-    while calls() != before + 2 * CONNECTIONS:
+    while calls() < before + 2 * CONNECTIONS:
         assert time.monotonic() < end, calls()
         time.sleep(0.05)
     counted = [connections(front.pid) for front in several.server.fronts]
