@@ -178,6 +178,12 @@ def test_what_was_fetched_is_kept_up_to_a_limit(bucket, tmp_path, monkeypatch):
     assert storage.local("a/0").read_bytes() == bytes(1000)
 
 
+def test_a_size_of_the_cache_that_is_no_number_is_refused(bucket, monkeypatch):
+    monkeypatch.setenv("LOOKALIKE_CACHE_BYTES", "50G")
+    with pytest.raises(UsageError, match="LOOKALIKE_CACHE_BYTES is '50G'; write a number of bytes"):
+        open_storage(bucket)
+
+
 def test_an_object_is_fetched_once(bucket, broken):
     with writing(open_storage(f"{bucket}/collection")) as _, nullcontext(open_storage(f"{bucket}/collection")) as one:
         pass

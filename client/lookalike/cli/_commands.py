@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import difflib
 import functools
 import importlib.util
@@ -35,7 +36,7 @@ _BENCH: Final = metadata.EntryPoint("bench", "lookalike_benchmarks.cli:bench", C
 _OTHER_OPTIONS: Final = {"--top-k": "-k", "--topk": "-k", "--limit": "-k", "-n": "-k", "--num": "-k"}
 
 
-class Lazy(click.Group):
+class Lazy(click.Group, abc.ABC):
     """A group whose commands are entry points, each loaded when it is needed.
 
     A command whose packages are not installed is not listed; when it is run, it
@@ -82,9 +83,9 @@ class Lazy(click.Group):
                 raise
             raise click.ClickException(_sentence(entry, error)) from error
 
+    @abc.abstractmethod
     def sections(self) -> dict[str, dict[str, str]]:
         """The commands that can run here, by section, with their summaries."""
-        raise NotImplementedError
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in self.sections().values() for name in section]

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import click
 
+from lookalike.cli._collection_folder import collection_option
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import UNTRAINED, printable, table, to_json
 
@@ -26,15 +27,7 @@ _ADDRESS: Final = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d{1,5}")
 
 @click.command(short_help="Describe a collection: a folder's or a server's.")
 @click.argument("folder", metavar="[DIR]", required=False, type=click.Path())
-@click.option(
-    "-c",
-    "--collection",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    envvar="LOOKALIKE_COLLECTION",
-    show_envvar=True,
-    help="The collection's folder or URL; the first argument can name it, too.",
-)
+@collection_option
 @server_options(default=None)
 @json_option
 @click.pass_context

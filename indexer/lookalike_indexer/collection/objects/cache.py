@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lookalike_indexer.errors import UsageError
+
 CACHE = "LOOKALIKE_CACHE"
 CACHE_BYTES = "LOOKALIKE_CACHE_BYTES"
 DEFAULT_BYTES = 50 << 30
@@ -28,8 +30,11 @@ def cache_folder() -> Path:
 
 
 def cache_bytes() -> int:
-    """The most bytes that copies may take."""
-    return int(os.environ.get(CACHE_BYTES, DEFAULT_BYTES))
+    """The most bytes that copies may take; UsageError: the variable is no number."""
+    text = os.environ.get(CACHE_BYTES) or str(DEFAULT_BYTES)
+    if not text.isdecimal():
+        raise UsageError(f"{CACHE_BYTES} is {text!r}; write a number of bytes, such as {DEFAULT_BYTES}.")
+    return int(text)
 
 
 class Cache:
