@@ -248,6 +248,7 @@ def _become(request: dict[str, Any], received: list[int]) -> Command:
     _open_streams()
     os.environ.clear()
     os.environ.update(request["environment"])
+    _read_environment_again()
     install(lambda: own_zygote)
     os.chdir(request["folder"])
     os.nice(max(0, request["niceness"] - os.getpriority(os.PRIO_PROCESS, 0)))
@@ -261,6 +262,14 @@ def _become(request: dict[str, Any], received: list[int]) -> Command:
         return _spawned(request["arguments"])
     sys.argv = [what, *arguments]
     return lambda: runpy.run_module(what, run_name="__main__", alter_sys=True) and None
+
+
+def _read_environment_again() -> None:
+    """Let libraries that read the environment when they are imported have that of this process."""
+    with contextlib.suppress(ImportError):
+        from prometheus_client import values
+
+        values.ValueClass = values.get_value_class()
 
 
 def _open_streams() -> None:

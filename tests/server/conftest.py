@@ -19,6 +19,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 from tests.patience import PATIENT_LIMITS
+from tests.server.certificates import certificates  # noqa: F401 - a fixture
 
 from lookalike import local_secret, wire
 from lookalike.v1 import (

@@ -22,6 +22,7 @@ import grpc
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.server.certificates import Pair
 from tests.server.conftest import Toy, patient, toys_in
 from tests.server.fronts_network import HOLD, open_network
 
@@ -41,7 +42,7 @@ from lookalike_server.transport.tokens import new_token
 # One server of several processes is enough for all of them.
 pytestmark = pytest.mark.xdist_group("fronts")
 
-UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+UNAVAILABLE, UNAUTHENTICATED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 LONG_S = 120
 
@@ -53,8 +54,10 @@ CONNECTIONS = 16
 class Running:
     """A server in a thread of this process; `call` asks it, by one of many connections."""
 
-    def __init__(self, server: App | Supervisor) -> None:
+    def __init__(self, server: App | Supervisor, trusted: Path | None = None) -> None:
+        """`trusted` is the server's certificate, where it has one."""
         self.server = server
+        self._trusted = trusted
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._next = 0
@@ -62,8 +65,15 @@ class Running:
     def start(self) -> None:
         self._thread.start()
         self.run(self.server.start())
+        self.channels = [self.connect() for _ in range(CONNECTIONS)]
+
+    def connect(self) -> grpc.Channel:
+        """A connection of its own."""
         options = [("grpc.use_local_subchannel_pool", 1)]
-        self.channels = [grpc.insecure_channel(self.server.address, options) for _ in range(CONNECTIONS)]
+        if self._trusted is None:
+            return grpc.insecure_channel(self.server.address, options)
+        credentials = grpc.ssl_channel_credentials(self._trusted.read_bytes())
+        return grpc.secure_channel(self.server.address, credentials, options)
 
     def run(self, work: Awaitable[Any]) -> Any:
         async def awaited() -> Any:
@@ -112,8 +122,8 @@ class Running:
 
 
 @contextmanager
-def running(server: App | Supervisor) -> Iterator[Running]:
-    one = Running(server)
+def running(server: App | Supervisor, trusted: Path | None = None) -> Iterator[Running]:
+    one = Running(server, trusted)
     try:
         one.start()
         yield one
@@ -359,9 +369,18 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
     until(lambda: several.health() == {SERVING})
 
 
-def test_a_front_that_hangs_is_killed(toy) -> None:
+def test_a_process_that_hangs_is_killed_and_another_started(toy) -> None:
     limits = Limits(max_silence_ms=3000)
     with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
+        engine = served.server.engine
+        hung = engine.pid
+        os.kill(hung, signal.SIGSTOP)
+        # A call that it has is answered when it is killed, and later ones until another is there.
+        assert code_of(served, by_vector(toy), served.channels[0]) is UNAVAILABLE
+        until(lambda: served.health() == {SERVING})
+        assert engine.pid != hung
+        assert not psutil.pid_exists(hung)
+        assert codes_of_searches(toy, served) == {grpc.StatusCode.OK}
         hangs = served.server.fronts[0]
         hung = hangs.pid
         os.kill(hung, signal.SIGSTOP)
@@ -479,26 +498,43 @@ def code_of(served: Running, request: Any, channel: grpc.Channel, **more: Any) -
     return grpc.StatusCode.OK
 
 
-def test_several_collections_and_limited_tokens(tmp_path) -> None:
+def test_several_collections_by_tls_with_limited_tokens(tmp_path, certificates) -> None:
     make = toys_in(tmp_path)
     pictures, flowers = make(name="pictures"), make(name="flowers")
     digests = tmp_path / "tokens"
     ours = [made_token(digests, "all"), made_token(digests, "garden", "flowers")]
     chosen = (CollectionSettings(str(pictures.root), "pictures"), CollectionSettings(str(flowers.root), "flowers"))
-    listen = Listen(port=0, tokens=digests)
-    with running(Supervisor(settings(pictures, listen=listen, collections=chosen))) as served:
+    pair: Pair = certificates("old").put(tmp_path)
+    listen = Listen("localhost", 0, pair.cert, pair.key, tokens=digests)
+    server = Supervisor(settings(pictures, listen=listen, collections=chosen))
+    with running(server, pair.cert) as served:
 
-        def ask(secret: str, **more: Any) -> str:
+        def ask(secret: str, **more: Any) -> set[str]:
+            """What a call comes to by all connections, and so by each front."""
             metadata = [("authorization", f"Bearer {secret}")]
-            try:
-                data = served.call("Search", by_vector(pictures, **more), metadata=metadata)
-                return search_pb2.SearchResponse.FromString(data).served.collection
-            except grpc.RpcError as error:
-                return error.code().name
+            found = set()
+            for channel in served.channels:
+                try:
+                    request = by_vector(pictures, **more)
+                    data = served.call("Search", request, channel, metadata=metadata, wait_for_ready=True)
+                    found.add(search_pb2.SearchResponse.FromString(data).served.collection)
+                except grpc.RpcError as error:
+                    found.add(error.code().name)
+            return found
 
-        assert [ask(one) for one in ("", *ours)] == ["UNAUTHENTICATED", "pictures", "flowers"]
-        assert [ask(one, collection="pictures") for one in ours] == ["pictures", "PERMISSION_DENIED"]
-        assert ask(ours[0], collection="trees") == "NOT_FOUND"
+        assert [ask(one) for one in ("", *ours)] == [{"UNAUTHENTICATED"}, {"pictures"}, {"flowers"}]
+        assert [ask(one, collection="pictures") for one in ours] == [{"pictures"}, {"PERMISSION_DENIED"}]
+        assert ask(ours[0], collection="trees") == {"NOT_FOUND"}
+        assert all(connections(front.pid) for front in server.fronts)
+        # One that is taken back is unknown to each front with the next call, and so is a certificate.
+        digests.write_text("".join(line for line in digests.read_text().splitlines(True) if "garden" in line))
+        assert [ask(one) for one in ours] == [{"UNAUTHENTICATED"}, {"flowers"}]
+        with served.connect() as old:
+            certificates("new").put(tmp_path)
+            assert code_of(served, by_vector(pictures), old, timeout=5) is UNAVAILABLE
+        for _ in range(CONNECTIONS):
+            with served.connect() as new:
+                assert code_of(served, by_vector(pictures), new, wait_for_ready=True) is UNAUTHENTICATED
 
 
 def made_token(digests: Path, name: str, *collections: str) -> str:

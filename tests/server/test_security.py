@@ -10,8 +10,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.server.certificates import Pair
 
 from lookalike.v1 import collection_pb2, collection_pb2_grpc, server_pb2, server_pb2_grpc
 from lookalike_indexer.errors import UsageError
@@ -32,40 +31,6 @@ from lookalike_server.transport.tls import credentials
 from lookalike_server.transport.tokens import Tokens, new_token
 
 CODE = grpc.StatusCode
-
-
-@dataclass
-class Pair:
-    cert: Path
-    key: Path
-
-    def put(self, folder: Path) -> Pair:
-        """Copy it over what is in a folder, as a renewal would: each file in one step."""
-        there = Pair(folder / "cert.pem", folder / "key.pem")
-        for source, target in ((self.cert, there.cert), (self.key, there.key)):
-            shutil.copy(source, f"{target}.new")
-            os.replace(f"{target}.new", target)
-        return there
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pair]:
-    """Self-signed certificates for localhost, by a name of one's own."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("needs the openssl command to make certificates")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def make(name: str) -> Pair:
-        pair = Pair(folder / f"{name}.pem", folder / f"{name}.key")
-        if not pair.cert.exists():
-            command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                       "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost",
-                       "-keyout", str(pair.key), "-out", str(pair.cert)]  # fmt: skip
-            subprocess.run(command, check=True, capture_output=True)
-        return pair
-
-    return make
 
 
 Running = Callable[..., AbstractAsyncContextManager[App]]

@@ -29,9 +29,8 @@ class Member:
     """A process that is started again whenever it ends by itself, until it is stopped.
 
     `target` is a module's function, which is given its end of a pipe and
-    `given`. One that gives no sign of life for `silence_s` seconds is killed;
-    None: it is left alone. `ending` hears why the process wants the server to
-    end.
+    `given`. One that is ready, and then gives no sign of life for `silence_s`
+    seconds, is killed. `ending` hears why the process wants the server to end.
     """
 
     def __init__(
@@ -40,7 +39,7 @@ class Member:
         target: Callable[[Connection, Any], None],
         given: Any,
         environment: Mapping[str, str],
-        silence_s: float | None = None,
+        silence_s: float,
         ending: Callable[[str], None] = lambda why: None,
     ) -> None:
         self._name, self._target, self.given = name, target, given
@@ -106,7 +105,7 @@ class Member:
             # Counted in looks: a machine that stood still for a while has made nobody silent.
             silent = 0.0 if self._heard else silent + _LOOK_S
             self._heard = False
-            if self._silence_s is not None and silent >= max(self._silence_s, _SHORTEST_SILENCE_S):
+            if silent >= max(self._silence_s, _SHORTEST_SILENCE_S):
                 log.error("%s gave no sign of life for %g s: it is killed", self._name, self._silence_s)
                 process.kill()
         log.error("%s ended with exit code %s; another is started", self._name, process.exitcode)

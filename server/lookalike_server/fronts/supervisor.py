@@ -70,10 +70,10 @@ class Supervisor:
         settings = dataclasses.replace(self._settings, listen=dataclasses.replace(self._settings.listen, port=port))
         common = Common(settings, self._folder, self._logs)
         environment = self._environment()
-        engine = self.engine = Member(
-            "engine process", run_engine, EngineGiven(common, self._open_embedder), environment, ending=self.end
-        )
         silence_s = settings.limits.max_silence_ms / 1000
+        engine = self.engine = Member(
+            "engine process", run_engine, EngineGiven(common, self._open_embedder), environment, silence_s, self.end
+        )
         given = [FrontGiven(common, number, self._local_user.secret) for number in range(settings.fronts)]
         self.fronts = [Member(f"front {one.number}", run_front, one, environment, silence_s) for one in given]
         # All at once: fronts wait for the engine process, which takes longer.
