@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check lock clean
+.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
@@ -16,7 +16,7 @@ help:
 	@echo "make lint | format          the checks alone | mend what can be mended by itself"
 	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
 	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and pictures"
-	@echo "make proto                  regenerate the stubs from proto/"
+	@echo "make proto | async          regenerate the stubs from proto/ | the asyncio client from the synchronous one"
 	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
 	@echo "make clean                  remove everything that make made"
 
@@ -41,6 +41,7 @@ test-under-load: $(READY)
 	    $(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 lint: $(READY) proto-check
+	$(BIN)/python scripts/generate_async.py --check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -71,6 +72,10 @@ proto-released: $(READY)
 
 proto-check:
 	$(PYTHON) proto/generate.py --check
+
+# The asyncio client's methods, of the synchronous client's.
+async: $(READY)
+	$(BIN)/python scripts/generate_async.py
 
 # No index addresses: the lock must work behind any mirror.
 lock: $(READY)

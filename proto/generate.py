@@ -59,6 +59,16 @@ def generate(out: Path) -> None:
         *sources,
     ]  # fmt: skip
     subprocess.run(command, check=True)
+    for path in (out / "lookalike" / "v1").glob("*_pb2_grpc.pyi"):
+        path.write_text(complete(path.read_text()))
+
+
+def complete(stub: str) -> str:
+    """A stub whose types are known in full: the pinned generator leaves the parameters of a generic class out."""
+    return stub.replace(
+        "(grpc.ServicerContext, grpc.aio.ServicerContext)",
+        "(grpc.ServicerContext, grpc.aio.ServicerContext[typing.Any, typing.Any])",
+    )
 
 
 def stub_names(folder: Path) -> set[str]:

@@ -3,7 +3,7 @@
 >>> import lookalike
 >>> with lookalike.Client(address) as client:
 ...     near = client.search(key="dogs/01.jpg", k=3)
-...     home = client.clusters(key="dogs/01.jpg")
+...     home = client.membership(key="dogs/01.jpg")
 >>> near.labels, home[0].cluster
 (('dogs', 'dogs', 'dogs'), 0)
 
@@ -17,8 +17,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
+
     from lookalike import aio as aio
     from lookalike._attributes import Attributes
+    from lookalike._changes import Deleted, Described, Folded, Upserted
     from lookalike._channel import TLS
     from lookalike._collection import (
         Attribute,
@@ -57,7 +60,7 @@ if TYPE_CHECKING:
     from lookalike._memberships import Cluster, Clusters, Member, Members, Membership, Memberships, MembershipsBatch
     from lookalike._neighbors import Neighbor, Neighbors, NeighborsBatch
     from lookalike._paging import AsyncPager, Page, Pager
-    from lookalike._request import request_id
+    from lookalike._request import request_id, traceparent
     from lookalike._served import Plan, Served, Timings
     from lookalike._server import Limits, ServedCollection, ServerInfo
     from lookalike._sync import Client
@@ -131,6 +134,7 @@ __all__ = [
     "predicted",
     "probability",
     "request_id",
+    "traceparent",
 ]
 
 # The module of each public name. The first use of a name imports its module, so that a command that needs none of them
@@ -156,7 +160,7 @@ _MODULES = {
     "lookalike._memberships": "Cluster Clusters Member Members Membership Memberships MembershipsBatch",
     "lookalike._neighbors": "Neighbor Neighbors NeighborsBatch",
     "lookalike._paging": "AsyncPager Page Pager",
-    "lookalike._request": "request_id",
+    "lookalike._request": "request_id traceparent",
     "lookalike._served": "Plan Served Timings",
     "lookalike._server": "Limits ServedCollection ServerInfo",
     "lookalike._sync": "Client",
@@ -165,6 +169,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("lookalike")
     if name == "aio":
         return importlib.import_module("lookalike.aio")
     module = _MODULE_OF.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Required, SupportsIndex, TypeAlias, TypedDict, Union
 
 import numpy as np
@@ -17,6 +17,8 @@ Errors: TypeAlias = Literal["raise", "rows"]
 # The names of columns that a result has besides, or "*" for all attributes of the collection.
 Fields: TypeAlias = Sequence[str] | str
 Order: TypeAlias = Literal["id", "spread"]
+# Called with the number of rows that are done, and of all; True draws a bar by tqdm.
+Progress: TypeAlias = Callable[[int, int], object] | bool
 # A part of a picture: (x, y, width, height) in pixels, after EXIF orientation has been applied.
 Box: TypeAlias = tuple[int, int, int, int]
 # What a query, the mean of examples and the mean of counter-examples count for.
@@ -51,6 +53,8 @@ class ManyQueries(TypedDict, total=False):
     fingerprint: str
     boxes: Sequence[Box | None]
     errors: Errors
+    batch_size: int | None
+    progress: Progress
 
 
 class OneImage(TypedDict, total=False):
@@ -67,20 +71,11 @@ class ManyImages(TypedDict, total=False):
     ids: IdSequence
 
 
-class AnyImages(TypedDict, total=False):
-    """Exactly one of `key`, `id`, `keys` and `ids`."""
-
-    key: str
-    id: SupportsIndex
-    keys: Sequence[str]
-    ids: IdSequence
-
-
 class SearchOptions(TypedDict, total=False):
     """What a search may be told besides the query; the clients' `search` explains each."""
 
     k: int
-    space: str
+    space: str | None
     nprobe: int | None
     recall: float | None
     exact: bool
@@ -100,7 +95,7 @@ class ClustersOptions(TypedDict, total=False):
     """What a question for clusters may be told besides the query; the clients' `clusters` explains each."""
 
     clusterings: Sequence[str] | str
-    space: str
+    space: str | None
     members: int
     where: Where | None
     fields: Fields
@@ -112,15 +107,6 @@ class SearchOne(OneQuery, SearchOptions, total=False):
 
 class SearchMany(ManyQueries, SearchOptions, total=False):
     """The arguments of a search that gives a batch of results."""
-
-
-class Pictures(TypedDict, total=False):
-    """Exactly one of `image` and `images`, with `box` or `boxes`."""
-
-    image: Picture
-    images: Sequence[Picture]
-    box: Box
-    boxes: Sequence[Box | None]
 
 
 class SearchExamples(OneQuery, SearchOptions, total=False):

@@ -15,7 +15,7 @@ import numpy as np
 from google.protobuf import message, wrappers_pb2
 
 from lookalike import _replies
-from lookalike._arguments import Errors, Fields, IdSequence, Order, Weights
+from lookalike._arguments import Errors, Fields, Order, Weights
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._columns import Float32
 from lookalike._errors import InvalidArgumentError, ProtocolError
@@ -73,7 +73,7 @@ def search(
     given: Mapping[str, Any],
     *,
     k: int,
-    space: str,
+    space: str | None,
     nprobe: int | None,
     recall: float | None,
     exact: bool,
@@ -83,7 +83,6 @@ def search(
     fields: Fields,
     explain: bool,
     max_distance: float | None,
-    not_keys: Sequence[str] | None,
     weights: Weights | None,
     group_by: str | None,
     per_group: int,
@@ -92,6 +91,7 @@ def search(
     errors: Errors,
 ) -> Call[NeighborsBatch | Neighbors]:
     feedback = None
+    not_keys, given = given.get("not_keys"), {name: each for name, each in given.items() if name != "not_keys"}
     if not_keys is not None:
         feedback, given = examples(given, not_keys, weights)
     elif weights is not None:
@@ -105,7 +105,7 @@ def search(
     )
     request = search_pb2.SearchRequest(
         query=asked.batch,
-        space=space,
+        space=space or "",
         k=as_count("k", k, 1),
         include_self=include_self,
         fields=wanted,
@@ -128,8 +128,8 @@ def search(
     return dataclasses.replace(call, undirected=asked.undirected)
 
 
-def check_direction(row: int, space: str, collection: Collection) -> None:
-    """InvalidArgumentError where the space of a search, "" for the default one, has cosine distances.
+def check_direction(row: int, space: str | None, collection: Collection) -> None:
+    """InvalidArgumentError where the space of a search, None for the default one, has cosine distances.
 
     `row` is a query without direction, which has no cosine distance to anything.
     """
@@ -146,7 +146,7 @@ def memberships(
     given: Mapping[str, Any],
     *,
     clusterings: Sequence[str] | str,
-    space: str,
+    space: str | None,
     members: int,
     where: Where | None,
     fields: Fields,
@@ -157,7 +157,7 @@ def memberships(
     request = cluster_pb2.GetMembershipRequest(
         query=asked.batch,
         clusterings=[clusterings] if isinstance(clusterings, str) else list(clusterings),
-        space=space,
+        space=space or "",
         members=as_count("members", members, 0),
         row_errors=asked.failed is not None,
         filter=message_of(where),
@@ -172,12 +172,12 @@ def memberships(
 
 
 def members_page(
-    clustering: str, cluster: int, where: Where | None, fields: Fields, page_size: int, token: str
+    clustering: str, cluster: int, where: Where | None, fields: Fields, page_size: int | None, token: str
 ) -> Call[Page[Members]]:
     request = cluster_pb2.ListMembersRequest(
         clustering=clustering,
         cluster=as_count("cluster", cluster, 0),
-        page_size=as_count("page_size", page_size, 0),
+        page_size=as_count("page_size", page_size or 0, 0),
         page_token=token,
         filter=message_of(where),
         fields=_names(fields),
@@ -217,14 +217,14 @@ def lookup(given: Mapping[str, Any], fields: Fields) -> Call[StoredImages | Stor
 
 
 def images_page(
-    label: str, where: Where | None, order: Order, fields: Fields, page_size: int, token: str
+    label: str | None, where: Where | None, order: Order, fields: Fields, page_size: int | None, token: str
 ) -> Call[Page[StoredImages]]:
     if order not in _ORDERS:
         raise InvalidArgumentError(f"order={order!r} must be 'id' or 'spread'.")
     request = collection_pb2.ListImagesRequest(
-        label=label,
+        label=label or "",
         order=_ORDERS[order],
-        page_size=as_count("page_size", page_size, 0),
+        page_size=as_count("page_size", page_size or 0, 0),
         page_token=token,
         filter=message_of(where),
         fields=_names(fields),
@@ -233,14 +233,14 @@ def images_page(
     return make_call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
 
 
-def labels_page(page_size: int, token: str) -> Call[Page[Labels]]:
-    request = collection_pb2.ListLabelsRequest(page_size=as_count("page_size", page_size, 0), page_token=token)
+def labels_page(page_size: int | None, token: str) -> Call[Page[Labels]]:
+    request = collection_pb2.ListLabelsRequest(page_size=as_count("page_size", page_size or 0, 0), page_token=token)
     reply = collection_pb2.ListLabelsResponse
     return make_call("lookalike.v1.CollectionService/ListLabels", request, reply, _replies.labels_page)
 
 
-def thumbnails(ids: IdSequence, size: int) -> Call[Thumbnails]:
-    wanted = [check_id(image_id) for image_id in several("ids", ids)]
+def thumbnails(given: Mapping[str, Any], size: int) -> Call[Thumbnails]:
+    wanted = [check_id(image_id) for image_id in several("ids", given["ids"])]
     request = collection_pb2.GetThumbnailsRequest(ids=wanted, size=as_count("size", size, 0))
     reply = collection_pb2.GetThumbnailsResponse
     return make_call(
@@ -262,14 +262,14 @@ def server_info() -> Call[ServerInfo]:
     return make_call("lookalike.v1.ServerService/GetServerInfo", request, reply, _replies.server_info)
 
 
-def health(service: str) -> Call[bool]:
+def health(service: str | None) -> Call[bool]:
     """The standard health check.
 
     Its messages have one field each, a string to ask and an enum to answer, and
     are on the wire what protobuf's own wrappers are; so the client needs no
     further package for them.
     """
-    request, reply = wrappers_pb2.StringValue(value=service), wrappers_pb2.Int32Value
+    request, reply = wrappers_pb2.StringValue(value=service or ""), wrappers_pb2.Int32Value
     call = make_call("grpc.health.v1.Health/Check", request, reply, lambda got: got.value == _SERVING)
     return dataclasses.replace(call, patient=False, of_collection=False)
 
@@ -304,10 +304,10 @@ def _length(batch: Any) -> int:
     return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
 
 
-def vectors(given: Mapping[str, Any], *, space: str) -> Call[Float32]:
+def vectors(given: Mapping[str, Any], *, space: str | None) -> Call[Float32]:
     asked = query(given)
     queries = _length(asked.batch)
-    request = search_pb2.GetVectorsRequest(query=asked.batch, space=space)
+    request = search_pb2.GetVectorsRequest(query=asked.batch, space=space or "")
 
     def parse(reply: search_pb2.GetVectorsResponse) -> Float32:
         found = _replies.vectors(reply, queries)

@@ -14,6 +14,7 @@ import grpc
 from lookalike import local_secret
 from lookalike._address import Address
 from lookalike._attempts import Attempts
+from lookalike._environment import Environment
 from lookalike._errors import InvalidArgumentError
 from lookalike._proxy import Proxy, proxy_of
 
@@ -32,6 +33,7 @@ _FIRST_RECONNECT_MS = 100
 _LONGEST_RECONNECT_MS = 2_000
 MAX_RETRIES = 4
 
+_URL = re.compile(r"(grpcs?)://([^/]*)/?", re.IGNORECASE)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
 Options = list[tuple[str, Any]]
@@ -96,16 +98,23 @@ class Connection:
     @classmethod
     def checked(
         cls,
-        target: str,
+        target: str | None,
         tls: bool | TLS,
         timeout: float | None,
         retries: int,
         wait_for_server: bool,
         token: str | None,
         insecure: bool,
-        collection: str = "",
+        collection: str | None = None,
     ) -> Connection:
-        """InvalidArgumentError: a setting that cannot be."""
+        """InvalidArgumentError: a setting that cannot be. Without a `target`, the environment tells the server."""
+        if target is None:
+            told = Environment.read()
+            target, token = told.server, told.token if token is None else token
+            collection = told.collection if collection is None else collection
+            if told.ca is not None and not tls:
+                tls = TLS(ca=told.ca)
+        target, tls = _without_scheme(target, tls)
         address = Address.parse(target)
         if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= MAX_RETRIES:
             raise InvalidArgumentError(f"retries={retries!r} must be 0 to {MAX_RETRIES}.")
@@ -117,11 +126,11 @@ class Connection:
                     f"The token would cross the network to {target} readable by others; "
                     "use tls, or insecure=True if the network is trusted."
                 )
-        if not isinstance(collection, str):
+        if collection is not None and not isinstance(collection, str):
             raise InvalidArgumentError(
                 f"collection={collection!r} must be the name of one of the server's collections."
             )
-        return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token, collection)
+        return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token, collection or "")
 
     def metadata(self, *, needs_admin: bool = False) -> tuple[tuple[str, str], ...]:
         """What goes with a call: the token, if there is one.
@@ -176,6 +185,17 @@ class Connection:
         if self.tls is not None and self.tls.server_name is not None:
             options.append(("grpc.ssl_target_name_override", self.tls.server_name))
         return options
+
+
+def _without_scheme(target: str, tls: bool | TLS) -> tuple[str, bool | TLS]:
+    """The address of grpc://HOST:PORT, or of grpcs://HOST:PORT, which means TLS; any other as it is."""
+    found = _URL.fullmatch(target) if isinstance(target, str) else None
+    if found is None:
+        return target, tls
+    secure = found[1].lower() == "grpcs"
+    if tls and not secure:
+        raise InvalidArgumentError(f"{target} is an address without TLS; with tls= write grpcs://{found[2]}.")
+    return found[2], tls or secure
 
 
 def _check_token(token: object) -> None:

@@ -37,20 +37,20 @@ _MAPS: Final = {
 }
 
 
-def image_clusters(given: Mapping[str, Any], members: int) -> Call[Experiment]:
-    request = experiment_pb2.GetImageClustersRequest(image=_image(given), members=as_count("members", members, 0))
+def image_clusters(given: Mapping[str, Any], members: int | None) -> Call[Experiment]:
+    request = experiment_pb2.GetImageClustersRequest(image=_image(given), members=_count("members", members))
     return _experiment(
         "lookalike.v1.ExperimentService/GetImageClusters", request, experiment_pb2.GetImageClustersResponse
     )
 
 
 def class_accuracies(
-    models: Sequence[str] | str, metric: Metric, best: int, class_map: ClassMap | None
+    models: Sequence[str] | str, metric: Metric, best: int | None, class_map: ClassMap | None
 ) -> Call[Experiment]:
     request = experiment_pb2.GetClassAccuraciesRequest(
         models=_names(models),
         metric=_METRICS[_one_of("metric", metric, _METRICS)],
-        best=as_count("best", best, 0),
+        best=_count("best", best),
         class_map=_class_map(class_map),
     )
     return _experiment(
@@ -58,73 +58,79 @@ def class_accuracies(
     )
 
 
-def class_matrix(clustering: str, where: Where | None) -> Call[Experiment]:
-    request = experiment_pb2.GetClassMatrixRequest(clustering=clustering, filter=message_of(where))
+def class_matrix(clustering: str | None, where: Where | None) -> Call[Experiment]:
+    request = experiment_pb2.GetClassMatrixRequest(clustering=clustering or "", filter=message_of(where))
     return _experiment("lookalike.v1.ExperimentService/GetClassMatrix", request, experiment_pb2.GetClassMatrixResponse)
 
 
-def oddballs(clustering: str, label: str, limit: int, where: Where | None) -> Call[Experiment]:
+def oddballs(clustering: str | None, label: str | None, limit: int | None, where: Where | None) -> Call[Experiment]:
     request = experiment_pb2.ListOddballsRequest(
-        clustering=clustering, label=label, limit=as_count("limit", limit, 0), filter=message_of(where)
+        clustering=clustering or "", label=label or "", limit=_count("limit", limit), filter=message_of(where)
     )
     return _experiment("lookalike.v1.ExperimentService/ListOddballs", request, experiment_pb2.ListOddballsResponse)
 
 
-def mistakes(model: str, label: str, limit: int, class_map: ClassMap | None) -> Call[Experiment]:
+def mistakes(model: str | None, label: str | None, limit: int | None, class_map: ClassMap | None) -> Call[Experiment]:
     request = experiment_pb2.ListMistakesRequest(
-        model=model, label=label, limit=as_count("limit", limit, 0), class_map=_class_map(class_map)
+        model=model or "", label=label or "", limit=_count("limit", limit), class_map=_class_map(class_map)
     )
     return _experiment("lookalike.v1.ExperimentService/ListMistakes", request, experiment_pb2.ListMistakesResponse)
 
 
-def split_label(label: str, space: str, k: int, seed: int | None) -> Call[Experiment]:
-    request = experiment_pb2.SplitLabelRequest(label=label, space=space, k=as_count("k", k, 0), seed=_seed(seed))
+def split_label(label: str, space: str | None, k: int | None, seed: int | None) -> Call[Experiment]:
+    request = experiment_pb2.SplitLabelRequest(label=label, space=space or "", k=_count("k", k), seed=_seed(seed))
     return _experiment("lookalike.v1.ExperimentService/SplitLabel", request, experiment_pb2.SplitLabelResponse)
 
 
-def interpret_clusters(clustering: str, samples: int, seed: int | None) -> Call[Experiment]:
+def interpret_clusters(clustering: str | None, samples: int | None, seed: int | None) -> Call[Experiment]:
     request = experiment_pb2.InterpretClustersRequest(
-        clustering=clustering, samples=as_count("samples", samples, 0), seed=_seed(seed)
+        clustering=clustering or "", samples=_count("samples", samples), seed=_seed(seed)
     )
     return _experiment(
         "lookalike.v1.ExperimentService/InterpretClusters", request, experiment_pb2.InterpretClustersResponse
     )
 
 
-def explain(given: Mapping[str, Any], space: str, neighbours: int, class_map: ClassMap | None) -> Call[Experiment]:
+def explain(
+    given: Mapping[str, Any], space: str | None, neighbors: int | None, class_map: ClassMap | None
+) -> Call[Experiment]:
     request = experiment_pb2.ExplainImageRequest(
         image=_image(given),
-        space=space,
-        neighbours=as_count("neighbours", neighbours, 0),
+        space=space or "",
+        neighbours=_count("neighbors", neighbors),
         class_map=_class_map(class_map),
     )
     return _experiment("lookalike.v1.ExperimentService/ExplainImage", request, experiment_pb2.ExplainImageResponse)
 
 
-def choose_k(space: str, first: int, last: int, sample: int, seeds: int, seed: int | None) -> Call[Experiment]:
+def choose_k(
+    space: str | None, first: int | None, last: int | None, sample: int | None, seeds: int | None, seed: int | None
+) -> Call[Experiment]:
     request = experiment_pb2.ChooseKRequest(
-        space=space,
-        first=as_count("first", first, 0),
-        last=as_count("last", last, 0),
-        sample=as_count("sample", sample, 0),
-        seeds=as_count("seeds", seeds, 0),
+        space=space or "",
+        first=_count("first", first),
+        last=_count("last", last),
+        sample=_count("sample", sample),
+        seeds=_count("seeds", seeds),
         seed=_seed(seed),
     )
     return _experiment("lookalike.v1.ExperimentService/ChooseK", request, experiment_pb2.ChooseKResponse)
 
 
-def dendrogram(model: str, clusters: int, most: int) -> Call[Experiment]:
+def dendrogram(model: str | None, clusters: int | None, most: int | None) -> Call[Experiment]:
     request = experiment_pb2.GetDendrogramRequest(
-        model=model, clusters=as_count("clusters", clusters, 0), most=as_count("most", most, 0)
+        model=model or "", clusters=_count("clusters", clusters), most=_count("most", most)
     )
     return _experiment("lookalike.v1.ExperimentService/GetDendrogram", request, experiment_pb2.GetDendrogramResponse)
 
 
-def map_of(space: str, method: MapMethod, sample: int, seed: int | None, where: Where | None) -> Call[Experiment]:
+def map_of(
+    space: str | None, method: MapMethod, sample: int | None, seed: int | None, where: Where | None
+) -> Call[Experiment]:
     request = experiment_pb2.GetMapRequest(
-        space=space,
+        space=space or "",
         method=_MAPS[_one_of("method", method, _MAPS)],
-        sample=as_count("sample", sample, 0),
+        sample=_count("sample", sample),
         seed=_seed(seed),
         filter=message_of(where),
     )
@@ -132,74 +138,80 @@ def map_of(space: str, method: MapMethod, sample: int, seed: int | None, where: 
 
 
 def compare(
-    spaces: Sequence[str] | str, strategies: Sequence[str] | str, clusters: int, sample: int, seed: int | None
+    spaces: Sequence[str] | str,
+    strategies: Sequence[str] | str,
+    clusters: int | None,
+    sample: int | None,
+    seed: int | None,
 ) -> Call[Experiment]:
     request = experiment_pb2.CompareSpacesRequest(
         spaces=_names(spaces),
         strategies=_names(strategies),
-        clusters=as_count("clusters", clusters, 0),
-        sample=as_count("sample", sample, 0),
+        clusters=_count("clusters", clusters),
+        sample=_count("sample", sample),
         seed=_seed(seed),
     )
     return _experiment("lookalike.v1.ExperimentService/CompareSpaces", request, experiment_pb2.CompareSpacesResponse)
 
 
-def evolution(model: str, neighbours: int, sample: int, seed: int | None) -> Call[Experiment]:
+def evolution(model: str | None, neighbors: int | None, sample: int | None, seed: int | None) -> Call[Experiment]:
     request = experiment_pb2.GetEvolutionRequest(
-        model=model,
-        neighbours=as_count("neighbours", neighbours, 0),
-        sample=as_count("sample", sample, 0),
+        model=model or "",
+        neighbours=_count("neighbors", neighbors),
+        sample=_count("sample", sample),
         seed=_seed(seed),
     )
     return _experiment("lookalike.v1.ExperimentService/GetEvolution", request, experiment_pb2.GetEvolutionResponse)
 
 
-def duplicates(space: str, max_distance: float | None, exact_bytes: bool, limit: int) -> Call[Experiment]:
+def duplicates(space: str | None, max_distance: float | None, exact_bytes: bool, limit: int | None) -> Call[Experiment]:
     request = experiment_pb2.FindDuplicatesRequest(
-        space=space,
+        space=space or "",
         max_distance=_max_distance(max_distance),
         exact_bytes=exact_bytes,
-        limit=as_count("limit", limit, 0),
+        limit=_count("limit", limit),
     )
     return _experiment("lookalike.v1.ExperimentService/FindDuplicates", request, experiment_pb2.FindDuplicatesResponse)
 
 
-def leaks(split: str, space: str, max_distance: float | None, limit: int) -> Call[Experiment]:
+def leaks(split: str, space: str | None, max_distance: float | None, limit: int | None) -> Call[Experiment]:
     request = experiment_pb2.FindLeaksRequest(
-        split=split, space=space, max_distance=_max_distance(max_distance), limit=as_count("limit", limit, 0)
+        split=split, space=space or "", max_distance=_max_distance(max_distance), limit=_count("limit", limit)
     )
     return _experiment("lookalike.v1.ExperimentService/FindLeaks", request, experiment_pb2.FindLeaksResponse)
 
 
-def label_issues(space: str, limit: int, predictions: bool, scores: bool) -> Call[Experiment]:
+def label_issues(space: str | None, limit: int | None, predictions: bool, scores: bool) -> Call[Experiment]:
     request = experiment_pb2.ListLabelIssuesRequest(
-        space=space, limit=as_count("limit", limit, 0), without_predictions=not predictions, scores=scores
+        space=space or "", limit=_count("limit", limit), without_predictions=not predictions, scores=scores
     )
     return _experiment(
         "lookalike.v1.ExperimentService/ListLabelIssues", request, experiment_pb2.ListLabelIssuesResponse
     )
 
 
-def sample(count: int, space: str, among: int, seed: int | None) -> Call[Experiment]:
+def sample(count: int, space: str | None, among: int | None, seed: int | None) -> Call[Experiment]:
     request = experiment_pb2.SampleImagesRequest(
-        count=as_count("n", count, 1), space=space, among=as_count("among", among, 0), seed=_seed(seed)
+        count=as_count("n", count, 1), space=space or "", among=_count("among", among), seed=_seed(seed)
     )
     return _experiment("lookalike.v1.ExperimentService/SampleImages", request, experiment_pb2.SampleImagesResponse)
 
 
-def quality(flag: str, limit: int, where: Where | None) -> Call[Experiment]:
+def quality(flag: str | None, limit: int | None, where: Where | None) -> Call[Experiment]:
     request = experiment_pb2.ListQualityFlagsRequest(
-        flag=flag, limit=as_count("limit", limit, 0), filter=message_of(where)
+        flag=flag or "", limit=_count("limit", limit), filter=message_of(where)
     )
     return _experiment(
         "lookalike.v1.ExperimentService/ListQualityFlags", request, experiment_pb2.ListQualityFlagsResponse
     )
 
 
-def attribution(given: Mapping[str, Any], model: str, method: Method, class_index: int | None) -> Call[Attribution]:
+def attribution(
+    given: Mapping[str, Any], model: str | None, method: Method, class_index: int | None
+) -> Call[Attribution]:
     request = experiment_pb2.GetAttributionRequest(
         image=_image(given),
-        model=model,
+        model=model or "",
         method=_METHODS[_one_of("method", method, _METHODS)],
         class_index=None if class_index is None else as_count("class_index", class_index, 0),
     )
@@ -216,9 +228,9 @@ def results() -> Call[tuple[StoredResult, ...]]:
     return make_call("lookalike.v1.ExperimentService/ListResults", request, reply, replies.stored)
 
 
-def result_page(name: str, tables: Sequence[str] | str, page_size: int, token: str) -> Call[Page[Any]]:
+def result_page(name: str, tables: Sequence[str] | str, page_size: int | None, token: str) -> Call[Page[Any]]:
     request = experiment_pb2.GetResultRequest(
-        name=name, tables=_names(tables), page_size=as_count("page_size", page_size, 0), page_token=token
+        name=name, tables=_names(tables), page_size=_count("page_size", page_size), page_token=token
     )
     return make_call(
         "lookalike.v1.ExperimentService/GetResult", request, experiment_pb2.GetResultResponse, replies.result_page
@@ -268,3 +280,8 @@ def _seed(seed: int | None) -> int | None:
     if number is None or not 0 <= number < 1 << 32:
         raise InvalidArgumentError(f"seed={seed!r} must be an integer from 0 to {(1 << 32) - 1}.")
     return number
+
+
+def _count(name: str, value: int | None) -> int:
+    """The number on the wire, where 0 means the server's default."""
+    return 0 if value is None else as_count(name, value, 0)

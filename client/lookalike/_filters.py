@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections.abc import Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import numpy as np
 
@@ -41,7 +41,7 @@ class Filter:
         """The expression that a text says, such as "price < 20"."""
         if not isinstance(text, str):
             raise InvalidArgumentError(f"A filter is a str or an expression of columns, not {text!r}.")
-        self.message = filter_pb2.Filter(text=checked_text(text))
+        self.message: filter_pb2.Filter = filter_pb2.Filter(text=checked_text(text))
 
     def __and__(self, other: Where) -> Filter:
         return _joined("all", self, other)
@@ -73,7 +73,7 @@ class Comparable:
     """What is compared with a value by ==, !=, <, <=, > and >=, each of which makes a filter."""
 
     # == makes a filter, so that nothing of this kind can be a key of a dict.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __eq__(self, value: Value) -> Filter:  # type: ignore[override]
         return self._compared("=", value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, ClassVar
 
 from lookalike._errors import InvalidArgumentError
 from lookalike._filters import SIGNS, Comparable, Filter, Value, checked_text, made, plain_value, several
@@ -32,7 +32,7 @@ class _Number(Comparable):
 class _Among:
     """Something that is one of a few things: `field` of a filter, its message, and the values in it."""
 
-    __hash__: Final = None  # type: ignore[assignment]
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -102,7 +102,11 @@ class AsyncPager(Generic[Row, Items]):
 
 def _stale(error: FailedPreconditionError, token: str) -> FailedPreconditionError:
     """A refusal of a later page is one of its token; that of the first page is about something else."""
-    return error if not token else GenerationChangedError(str(error), code=error.code)
+    if not token:
+        return error
+    return GenerationChangedError(
+        str(error), code=error.code, retry_after=error.retry_after, request_id=error.request_id
+    )
 
 
 def _of_one_generation(first: Page[Any] | None, page: Page[Items]) -> Page[Any]:

@@ -1,17 +1,25 @@
-"""A name for the calls of one piece of work, by which the server's log can be searched."""
+"""What ties calls to the work that they are part of: a name for the server's log, and the trace that goes on there."""
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Final
 
 from lookalike._errors import InvalidArgumentError
 
 HEADER = "x-request-id"
 
 _ALLOWED = re.compile(r"[\x21-\x7e]{1,128}")
+_PARENT_HEADER: Final = "traceparent"
+_STATE_HEADER: Final = "tracestate"
+_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_STATE = re.compile(r"[\x20-\x7e]{1,512}")
+_TRACE: ContextVar[tuple[str, str | None] | None] = ContextVar("lookalike_traceparent", default=None)
 _GIVEN: ContextVar[str] = ContextVar("lookalike_request_id", default="")
 
 
@@ -35,7 +43,42 @@ def request_id(name: str) -> Iterator[None]:
         _GIVEN.reset(before)
 
 
+@contextmanager
+def traceparent(parent: str, state: str | None = None) -> Iterator[None]:
+    """Let the server's spans of the calls within the block belong to the trace of a W3C `traceparent`.
+
+    It holds for the block's thread or asyncio task. `state` is a `tracestate`. It is not needed where OpenTelemetry is
+    used: then each call belongs to the current span. InvalidArgumentError: a malformed one.
+
+    >>> with lookalike.traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+    ...     near = client.search(key="dogs/01.jpg", k=3)
+    """
+    if not isinstance(parent, str) or not _PARENT.fullmatch(parent):
+        raise InvalidArgumentError(f"traceparent {parent!r} must be like 00-<32 digits>-<16 digits>-<2 digits>, hex.")
+    if state is not None and (not isinstance(state, str) or not _STATE.fullmatch(state)):
+        raise InvalidArgumentError(f"tracestate {state!r} must be 1 to 512 printable ASCII characters.")
+    before = _TRACE.set((parent, state))
+    try:
+        yield
+    finally:
+        _TRACE.reset(before)
+
+
 def metadata() -> tuple[tuple[str, str], ...]:
     """What a call sends along."""
     name = _GIVEN.get()
-    return ((HEADER, name),) if name else ()
+    return (((HEADER, name),) if name else ()) + _trace()
+
+
+def _trace() -> tuple[tuple[str, str], ...]:
+    given = _TRACE.get()
+    if given is not None:
+        parent, state = given
+        return ((_PARENT_HEADER, parent), *(((_STATE_HEADER, state),) if state else ()))
+    # A program that has no spans has not loaded this.
+    if "opentelemetry.trace" not in sys.modules:
+        return ()
+    carrier: dict[str, str] = {}
+    importlib.import_module("opentelemetry.propagate").inject(carrier)
+    # Nothing else of it: baggage is for the program's own services.
+    return tuple((name, carrier[name]) for name in (_PARENT_HEADER, _STATE_HEADER) if carrier.get(name))

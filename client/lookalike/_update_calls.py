@@ -26,7 +26,7 @@ def upsert(
     vectors: NewVectors | None,
     labels: Mapping[str, str] | None,
     attributes: Mapping[str, Values] | None,
-    fingerprint: str,
+    fingerprint: str | None,
 ) -> Call[Upserted]:
     given = images if images is not None else vectors
     if given is None or (images is not None and vectors is not None):
@@ -110,7 +110,7 @@ def _changing(call: Call[Result]) -> Call[Result]:
     return dataclasses.replace(call, needs_admin=True)
 
 
-def _vectors(vectors: NewVectors, fingerprint: str) -> list[update_pb2.SpaceVectors]:
+def _vectors(vectors: NewVectors, fingerprint: str | None) -> list[update_pb2.SpaceVectors]:
     """The vectors of all keys, space by space."""
     by_space: dict[str, list[Any]] = {}
     for key, given in vectors.items():
@@ -124,7 +124,7 @@ def _vectors(vectors: NewVectors, fingerprint: str) -> list[update_pb2.SpaceVect
             raise InvalidArgumentError(f"vectors= must have one vector of equal length for each key{named}.")
         message = update_pb2.SpaceVectors(space=space)
         message.vectors.values.CopyFrom(wire.encode(np.stack(rows)))
-        message.vectors.space_fingerprint = fingerprint
+        message.vectors.space_fingerprint = fingerprint or ""
         found.append(message)
     return found
 

@@ -86,6 +86,7 @@ class Toy:
     image_queries: bool = True
     delay: float = 0.0
     uri_padding: int = 0
+    max_batch: int = 256
     fault: Fault | None = None
     change: Callable[[str, object], None] | None = None  # may alter a reply, named by its method
     calls: list[str] = field(default_factory=list)
@@ -203,6 +204,11 @@ def told(errors: set[int]) -> list[types_pb2.RowError]:
 def resolve(toy: Toy, batch: types_pb2.QueryBatch, context, errors=frozenset()) -> tuple[np.ndarray, list[int | None]]:
     """The query vectors, and the stored image of each where it is one."""
     kind = batch.WhichOneof("kind")
+    count = batch.vectors.values.shape[0] if kind == "vectors" else 0
+    count = count or len(batch.images.data if kind == "images" else getattr(batch, kind).values)
+    if count > toy.max_batch:
+        sentence = f"The call has {count} queries; it must have 1 to {toy.max_batch}."
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, sentence)
     if kind == "vectors":
         if batch.vectors.space_fingerprint not in ("", FINGERPRINT):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The vectors are of another space.")
@@ -426,6 +432,8 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
         )
 
     def GetThumbnails(self, request, context):
+        if len(request.ids) > self.toy.max_batch:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"The call names {len(request.ids)} images.")
         jpegs = []
         for row in check_rows(request.ids, context):
             buffer = io.BytesIO()
@@ -603,13 +611,13 @@ class Server(server_pb2_grpc.ServerServiceServicer):
             search_threads=2,
             embed_threads=1,
             limits=server_pb2.Limits(
-                max_batch=256,
+                max_batch=self.toy.max_batch,
                 max_k=1000,
                 max_nprobe=8,
                 max_image_bytes=20_000_000,
                 max_image_pixels=100_000_000,
                 max_message_bytes=MAX_MESSAGE,
-                max_page_size=5000,
+                max_page_size=1000,
                 max_members=100,
                 max_queue=512,
                 max_experiments=8,

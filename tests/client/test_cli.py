@@ -316,14 +316,10 @@ def test_a_montage_that_cannot_be_written_is_refused_before_any_work(cli, toy, p
 
 
 def test_thumbnails_are_asked_for_within_the_servers_limits(cli, toy):
-    def small(method, reply):
-        if method == "GetServerInfo":
-            reply.limits.max_batch = 4
-
-    toy.change = small
+    toy.max_batch = 4
     assert cli("search", "dogs/01.jpg", "--montage", "near.png")[0] == 0
     sizes = [len(r.ids) for m, r in zip(toy.calls, toy.requests, strict=True) if m == "GetThumbnails"]
-    assert sizes == [4, 4, 2, 1]
+    assert sizes == [10, 4, 4, 2, 1]  # the first one is refused
 
 
 @pytest.mark.parametrize(

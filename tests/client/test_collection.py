@@ -103,7 +103,7 @@ def test_thumbnails_are_jpegs_in_the_order_asked_for(client):
 def test_server_info_tells_devices_and_limits(client, toy):
     info = client.server_info()
     assert (info.version, info.collection, info.placement, info.devices) == ("1.2.3", "circle", "cpu", ("cpu",))
-    told = (256, 1000, 8, 20_000_000, 100_000_000, 16 << 20, 5000, 100, 512, 8, 1000)
+    told = (256, 1000, 8, 20_000_000, 100_000_000, 16 << 20, 1000, 100, 512, 8, 1000)
     assert info.limits == lookalike.Limits(*told, *[0] * 6), "0 is what an older server tells"
     assert info.image_queries
     assert info.image_query_problem == ""

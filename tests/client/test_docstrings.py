@@ -1,21 +1,34 @@
 """The examples of the documentation run against a real server and give what they say."""
 
 import doctest
+import inspect
 
 import pytest
 
 import lookalike
-from lookalike import _sync, _sync_experiments
+from lookalike import _request, _sync, _sync_experiments, _sync_methods
+
+FINDER = doctest.DocTestFinder(recurse=False)
+
+
+def documented(module) -> list[object]:
+    """The module, its classes and their methods, as they were written: not what a decorator made of them."""
+    own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+    methods = [value for each in own if inspect.isclass(each) for value in vars(each).values() if callable(value)]
+    return [module, *map(inspect.unwrap, own), *map(inspect.unwrap, methods)]
 
 
 @pytest.mark.parametrize(
     "module",
-    [lookalike, _sync, _sync_experiments, lookalike.aio],
+    [lookalike, _sync, _sync_methods, _sync_experiments, _request, lookalike.aio],
     ids=lambda module: module.__name__,
 )
 def test_examples_give_what_they_say(module, toy):
+    runner = doctest.DocTestRunner()
     with lookalike.Client(toy.address) as client:
-        names = {"client": client, "address": toy.address}
-        result = doctest.testmod(module, extraglobs=names)
-    assert result.attempted >= 3
-    assert result.failed == 0
+        names = {"client": client, "address": toy.address, "lookalike": lookalike}
+        for each in documented(module):
+            for test in FINDER.find(each, getattr(each, "__qualname__", module.__name__), module, globs=dict(names)):
+                runner.run(test)
+    assert runner.tries >= 2
+    assert runner.failures == 0

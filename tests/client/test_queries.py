@@ -67,6 +67,26 @@ def test_an_argument_that_there_is_not_is_a_type_error(client):
         client.lookup(name="a.jpg")
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "sentence"),
+    [
+        ("search", {"key": "a.jpg", "limit": 3}, "'limit'; use k=$"),
+        ("search", {"key": "a.jpg", "top_k": 3}, "'top_k'; use k=$"),
+        ("search", {"key": "a.jpg", "filter": "label = 'dogs'"}, "'filter'; use where=$"),
+        ("search", {"embedding": [0.0, 1.0]}, "'embedding'; use vector=$"),
+        ("search", {"key": "a.jpg", "nprobes": 3}, r"'nprobes'; did you mean nprobe=\?$"),
+        ("membership", {"key": "a.jpg", "clustering": "toy/halves"}, r"did you mean clusterings=\?$"),
+        ("explain", {"key": "a.jpg", "neighbours": 3}, "'neighbours'; use neighbors=$"),
+        ("oddballs", {"n": 3}, "'n'; use limit=$"),
+        ("list_clusters", {"xyz": 3}, "there are: clustering, timeout, where$"),
+    ],
+)
+def test_an_unknown_argument_is_answered_with_the_one_that_is_meant(client, toy, method, given, sentence):
+    with pytest.raises(TypeError, match=sentence):
+        getattr(client, method)(**given)
+    assert toy.calls == []
+
+
 def test_wrong_pictures_are_named(client, toy, tmp_path):
     empty = tmp_path / "empty.jpg"
     empty.touch()

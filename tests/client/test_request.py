@@ -67,3 +67,35 @@ def test_an_error_of_no_server_has_none(connect):
     with pytest.raises(lookalike.UnavailableError) as caught:
         connect("127.0.0.1:1", retries=0).info()
     assert caught.value.request_id is None
+
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def test_calls_within_the_block_belong_to_its_trace(toy):
+    with lookalike.Client(toy.address) as client:
+        client.info()
+        with lookalike.traceparent(PARENT, "vendor=1"):
+            client.info()
+        client.info()
+    async with lookalike.aio.Client(toy.address) as client:
+        with lookalike.traceparent(PARENT):
+            await client.info()
+    traces = [(metadata.get("traceparent"), metadata.get("tracestate")) for metadata in toy.metadata]
+    assert traces == [(None, None), (PARENT, "vendor=1"), (None, None), (PARENT, None)]
+
+
+@pytest.mark.parametrize("given", [("00-1-2-3",), ("",), (PARENT.upper(),), (PARENT, "é"), (PARENT, "")])
+def test_a_malformed_trace_is_refused_before_any_call(client, toy, given):
+    with pytest.raises(lookalike.InvalidArgumentError, match="trace"), lookalike.traceparent(*given):
+        client.info()
+    assert toy.metadata == []
+
+
+def test_calls_belong_to_the_current_span_of_opentelemetry(toy):
+    trace = pytest.importorskip("opentelemetry.sdk.trace")
+    tracer = trace.TracerProvider().get_tracer("test")
+    with lookalike.Client(toy.address) as client, tracer.start_as_current_span("work") as span:
+        client.info()
+    trace_id = f"{span.get_span_context().trace_id:032x}"
+    assert toy.metadata[-1]["traceparent"].split("-")[1] == trace_id

@@ -1,8 +1,10 @@
 """What the package shows, and what it loads."""
 
+import importlib.metadata
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,7 @@ FailedPreconditionError Filter Folded GenerationChangedError Index InvalidArgume
 LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
 NeighborsBatch NotFoundError OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServedCollection
 ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError
-UnimplementedError Upserted aio cluster column distance open predicted probability request_id
+UnimplementedError Upserted aio cluster column distance open predicted probability request_id traceparent
 """
 
 
@@ -40,6 +42,28 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments():
         ours = inspect.signature(getattr(lookalike.Client, name)).parameters
         theirs = inspect.signature(getattr(lookalike.aio.Client, name)).parameters
         assert list(ours.values()) == list(theirs.values()), name
+
+
+def test_a_method_shows_its_arguments_and_refuses_others_with_the_one_that_is_meant():
+    for client in (lookalike.Client, lookalike.aio.Client):
+        shown = inspect.signature(client.search).parameters
+        assert {"key", "id", "image", "vector", "keys", "ids", "images", "vectors", "k", "where"} <= shown.keys()
+        for name in (name for name in dir(client) if not name.startswith("_")):
+            parameters = inspect.signature(getattr(client, name)).parameters.values()
+            assert not [one for one in parameters if one.kind is one.VAR_KEYWORD], name
+            # What is left out is None: neither 0 nor "" means the server's default.
+            defaults = [one.default for one in parameters if one.name != "offset"]
+            assert not [one for one in defaults if isinstance(one, (int, str)) and one in (0, "") and one is not False]
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert lookalike.__version__ == importlib.metadata.version("lookalike")
+
+
+def test_the_asyncio_client_is_what_its_source_makes():
+    script = Path(__file__).parents[2] / "scripts" / "generate_async.py"
+    done = subprocess.run([sys.executable, script, "--check"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_error_is_a_lookalike_error_and_named_so():

@@ -44,7 +44,12 @@ def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], 
             _kept("--tls-key", metavar="FILE", type=click.Path(), help="The private key of --tls-cert, PEM."),
             _kept("--tls-cert", metavar="FILE", type=click.Path(), help="Show this certificate to the server, PEM."),
             click.option(
-                "--ca", metavar="FILE", type=click.Path(), help="Use TLS, and trust the certificates in this PEM file."
+                "--ca",
+                metavar="FILE",
+                type=click.Path(),
+                envvar="LOOKALIKE_CA",
+                show_envvar=True,
+                help="Use TLS, and trust the certificates in this PEM file.",
             ),
             click.option("--tls", is_flag=True, help="Use TLS with a certificate of a public authority."),
             click.option(

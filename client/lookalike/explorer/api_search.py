@@ -14,7 +14,6 @@ from lookalike.explorer import asked
 from lookalike.explorer.api_collection import clustering_of, number, served
 
 _MOST = 200
-_CLUSTERS_AT_ONCE = 128
 
 
 async def get_search(request: Request) -> Response:
@@ -88,9 +87,6 @@ async def _clusters_of(client: Client, ids: list[int], clustering: str) -> list[
     """The cluster of each image; None where there is none."""
     if not clustering or not ids:
         return [None] * len(ids)
-    found: list[int] = []
-    for first in range(0, len(ids), _CLUSTERS_AT_ONCE):
-        some = ids[first : first + _CLUSTERS_AT_ONCE]
-        batch = await client.clusters(ids=some, clusterings=clustering, members=0)
-        found += np.asarray(batch.clusters)[:, 0].tolist()
+    batch = await client.membership(ids=ids, clusterings=clustering, members=0)
+    found: list[int] = np.asarray(batch.clusters)[:, 0].tolist()
     return [cluster if cluster >= 0 else None for cluster in found]

@@ -17,7 +17,7 @@ class ByteLru(Generic[Key]):
     def __init__(self, bound: int) -> None:
         self._bound = bound
         self._entries: OrderedDict[Key, bytes] = OrderedDict()
-        self.size = 0
+        self.size: int = 0
 
     def __len__(self) -> int:
         return len(self._entries)

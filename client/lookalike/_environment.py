@@ -1,0 +1,44 @@
+"""The server that `Client()` calls: the one that variables of the environment name, as for the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from lookalike._errors import InvalidArgumentError
+
+DEFAULT_SERVER: Final = "127.0.0.1:50051"
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What the variables say: LOOKALIKE_SERVER, LOOKALIKE_CA, LOOKALIKE_TOKEN or _TOKEN_FILE, and _COLLECTION_NAME."""
+
+    server: str
+    ca: str | None
+    token: str | None
+    collection: str | None
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
+        """InvalidArgumentError: the file with the token cannot be read."""
+        return cls(
+            server=variables.get("LOOKALIKE_SERVER") or DEFAULT_SERVER,
+            ca=variables.get("LOOKALIKE_CA") or None,
+            token=_token(variables),
+            collection=variables.get("LOOKALIKE_COLLECTION_NAME") or None,
+        )
+
+
+def _token(variables: Mapping[str, str]) -> str | None:
+    path = variables.get("LOOKALIKE_TOKEN_FILE")
+    if not path:
+        return variables.get("LOOKALIKE_TOKEN") or None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InvalidArgumentError(f"LOOKALIKE_TOKEN_FILE: {path!r} cannot be read: {reason}.") from error
