@@ -21,8 +21,12 @@ def answers(client: lookalike.Client, vectors: npt.NDArray[np.float32]) -> list[
     assert_type(client.lookup(key="a.jpg"), lookalike.StoredImage)
     assert_type(client.lookup(keys=["a.jpg"]), lookalike.StoredImages)
     distances: npt.NDArray[np.float32] = one.distances
-    print(distances.shape, many.counts.sum(), home[0].cluster, homes[0]["space/kmeans"].size)
-    return [image.key for image in client.images(where="label = 'dogs'")] + [near.key for near in one]
+    numbers: list[int] = [*distances.shape, len(many), home[0].cluster, homes[0]["space/kmeans"].size]
+    return (
+        [*map(str, numbers)]
+        + [image.key for image in client.images(where="label = 'dogs'")]
+        + [near.key for near in one]
+    )
 
 
 async def same(client: lookalike.aio.Client, pictures: Sequence[bytes]) -> int:
@@ -32,11 +36,12 @@ async def same(client: lookalike.aio.Client, pictures: Sequence[bytes]) -> int:
     return len(found.errors) + len(listed) + len(matrix.tables)
 
 
-def program() -> None:
+def program() -> float | None:
     try:
         with lookalike.Client(tls=lookalike.TLS(ca="ca.pem"), token="secret") as client:  # noqa: S106
             answers(client, np.eye(3, dtype=np.float32))
             done = client.upsert(images={"a.jpg": "a.jpg"}, attributes={"a.jpg": {"price": 5}})
             client.search(image="a.jpg", after=done)
     except lookalike.OverloadedError as error:
-        print(error.retry_after, error.request_id, lookalike.__version__)
+        return error.retry_after
+    return None

@@ -25,12 +25,21 @@ SNIPPETS = [
 
 @pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=lambda text: text.splitlines()[0])
 def test_a_snippet_runs(
-    page: str, snippet: str, collection: Path, pictures: Path, address: str, serve: Serve, tmp_path: Path, capsys
+    page: str,
+    snippet: str,
+    collection: Path,
+    pictures: Path,
+    address: str,
+    serve: Serve,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ExitStack() as stack:
         if "upsert" in snippet:
             copied = Path(shutil.copytree(collection, tmp_path / "copied"))
             address = stack.enter_context(serve(copied, "--writable"))
+        monkeypatch.setenv("LOOKALIKE_SERVER", address)
         check(snippet, collection, pictures, address, capsys)
 
 
@@ -50,6 +59,9 @@ def check(snippet: str, collection: Path, pictures: Path, address: str, capsys: 
     if "many" in names:
         assert len(names["many"]) == 3
         assert "red/" in capsys.readouterr().out
+    elif "embedded" in names:
+        assert len(names["found"]) == 3
+        assert names["embedded"].shape == (2, 512)
     elif "done" in names:
         assert "dogs/0099.jpg" in names["found"].keys
     elif "predictions" in names:
@@ -63,7 +75,7 @@ def check(snippet: str, collection: Path, pictures: Path, address: str, capsys: 
 def test_the_pages_have_the_client_and_the_tables() -> None:
     assert [page for page, _ in SNIPPETS] == [
         "README.md",
-        *["docs/python.md"] * 2,
+        *["docs/python.md"] * 3,
         *["docs/collection.md"] * 2,
     ]
 
