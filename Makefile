@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async lock clean
+.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async docs lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
@@ -17,6 +17,7 @@ help:
 	@echo "make audit                  look for known weaknesses of the pinned releases; says what was not checked"
 	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and pictures"
 	@echo "make proto | async          regenerate the stubs from proto/ | the asyncio client from the synchronous one"
+	@echo "make docs                   build the documentation into site/; a broken link fails"
 	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
 	@echo "make clean                  remove everything that make made"
 
@@ -66,6 +67,9 @@ format: $(READY)
 proto:
 	$(PYTHON) proto/generate.py
 
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 # With a release: from then on, `make lint` refuses what would break its clients.
 proto-released: $(READY)
 	$(BIN)/buf build proto --exclude-source-info -o proto/released.binpb
@@ -84,4 +88,4 @@ lock: $(READY)
 	    --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" -q -o requirements.txt
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache demo
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache demo site dist

@@ -188,7 +188,7 @@ class MembershipsBatch(Columns[Memberships]):
     """The clusters of n queries in each of c clusterings; `batch[i]` and iteration give each query's Memberships.
 
     clusters: int32, (n, c). distances, margins: float32, (n, c). sizes: int64,
-    (n, c). nearest[i][j]: the Members of query i in clustering j. metrics: how
+    (n, c). `nearest[i][j]`: the Members of query i in clustering j. metrics: how
     the distances of each clustering are measured. errors: with errors="rows",
     why a query is in no cluster, by its row. Arrays are read-only.
     """

@@ -112,7 +112,7 @@ class App:
 
         NotFoundError: no collection there. DataLossError, DeviceError: see
         Loader; of several collections, none can be loaded. IndexerError: the
-        address cannot be listened on.
+        address cannot be bound.
         """
         settings, limits = self._settings, self._settings.limits
         # Has a result when the server should end: what is wrong, "" when nothing is.

@@ -421,7 +421,7 @@ def test_what_was_not_foreseen_is_one_sentence_and_a_traceback_only_when_asked(c
     code, out, err = cli("search", "dogs/01.jpg")
     assert (code, out) == (1, "")
     assert err == (
-        "Error: something went wrong that was not foreseen: RuntimeError: the moon is in the wrong place. "
+        "Error: Unexpected RuntimeError: the moon is in the wrong place. "
         "Run it again with LOOKALIKE_DEBUG=1 to see where.\n"
     )
     monkeypatch.setenv("LOOKALIKE_DEBUG", "1")

@@ -73,7 +73,7 @@ async def test_images_that_the_index_lacks_are_found_all_the_same(
             described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest())
     index = described.spaces[0].index
     assert (index.images, index.missing, described.spaces[0].images) == (400, 100, 500)
-    assert "The index tiny/main is of 400 of 500 images; go on with: lookalike build " in caplog.text
+    assert "The index tiny/main covers 400 of 500 images; update it with: lookalike build " in caplog.text
     assert "the other 100 images are searched exactly beside it" in caplog.text
 
 
@@ -107,7 +107,7 @@ async def test_too_many_to_be_searched_beside_are_told_of_and_found_exactly(
         assert found(reply, 3)[0].max() <= toy.ids[399]
         assert reply.served.expected_recall == 0
         [note] = reply.served.notes
-        assert "is of 400 of 500 images" in note
+        assert "covers 400 of 500 images" in note
         assert "only exact searches find the other 100 images" in note
         exact = await served.neighbors(by_vector(asked), 3, exact=True)
         assert np.array_equal(found(exact, 3)[0], toy.brute_force(asked, 3)[0])
@@ -121,7 +121,9 @@ async def test_a_clustering_of_fewer_images_says_so_in_every_answer(make_toy, se
         members = await served.cluster.ListMembers(cluster_pb2.ListMembersRequest(clustering="tiny/k3"))
         for reply in (home, listed, members):
             [note] = reply.served.notes
-            assert note.startswith("The clustering tiny/k3 is of 400 of 500 images; go on with: lookalike cluster ")
+            assert note.startswith(
+                "The clustering tiny/k3 covers 400 of 500 images; update it with: lookalike cluster "
+            )
         described = await served.collection.GetCollection(collection_pb2.GetCollectionRequest())
         assert described.clusterings[0].missing == 100
         assert described.spaces[0].default_clustering == "tiny/k3"
@@ -171,7 +173,7 @@ async def test_commands_tell_of_what_is_missing(make_toy, serve) -> None:
         assert "main, cosine, lacks 100 of 500 images" in told
         assert "400 of 500" in told
         homes = await asyncio.to_thread(run, clusters, key, "--key")
-        assert "The clustering tiny/k3 is of 400 of 500 images" in homes
+        assert "The clustering tiny/k3 covers 400 of 500 images" in homes
         asked = json.loads(await asyncio.to_thread(run, search, key, "--key", "--json"))
         assert asked["served"]["index"] == "main"
     folder = CliRunner().invoke(info, [str(toy.root)])

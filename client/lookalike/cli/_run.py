@@ -69,10 +69,7 @@ def _told(error: Exception) -> int:
         return _WRONG_USAGE if isinstance(error, InvalidArgumentError) else _FAILED
     if os.environ.get("LOOKALIKE_DEBUG", "0") not in ("", "0"):
         raise error
-    _say(
-        f"something went wrong that was not foreseen: {type(error).__name__}: {error}. "
-        "Run it again with LOOKALIKE_DEBUG=1 to see where."
-    )
+    _say(f"Unexpected {type(error).__name__}: {error}. Run it again with LOOKALIKE_DEBUG=1 to see where.")
     return _FAILED
 
 

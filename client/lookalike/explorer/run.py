@@ -20,7 +20,7 @@ from lookalike.explorer.settings import Bounds, Listen, Upstream
 async def run(upstream: Upstream, listen: Listen, announce: Callable[[str], None], *, while_stdin: bool) -> None:
     """Serve until SIGTERM or SIGINT, or, with `while_stdin`, until standard input ends; `announce` gets the address.
 
-    InvalidArgumentError: the address cannot be listened on, or is open to
+    InvalidArgumentError: the address cannot be bound, or is open to
     others while the server asks nobody for a token.
     """
     if listen.needs_tokens:

@@ -69,12 +69,13 @@ def coverage_note(manifest: Manifest, entry: Entry, root: str) -> str:
     if covers(manifest, entry):
         return ""
     rows = manifest.spaces[entry.space].rows
-    of = f"of {entry.rows:,} of {rows:,} images" if entry.rows != rows else "of embeddings that have changed since"
+    differs = entry.rows != rows
+    of = f"covers {entry.rows:,} of {rows:,} images" if differs else "was made of embeddings that have changed since"
     if isinstance(entry, ClusteringEntry):
         kind, go_on = "clustering", cluster_command(root, entry)
     else:
         kind, go_on = "index", build_command(root, entry)
-    return f"The {kind} {entry.space}/{entry.name} is {of}; go on with: {go_on}"
+    return f"The {kind} {entry.space}/{entry.name} {of}; update it with: {go_on}"
 
 
 def coverage_notes(manifest: Manifest, entries: Iterable[Entry], root: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class MetricsPort:
     """
 
     def __init__(self, host: str, port: int, registry: CollectorRegistry, readers: Readers | None = None) -> None:
-        """IndexerError when the address cannot be listened on."""
+        """IndexerError when the address cannot be bound."""
         try:
             family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
             # Of its own for each port: WSGIServer takes the family from its class.

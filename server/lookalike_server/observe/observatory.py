@@ -68,7 +68,7 @@ class Observatory:
     def open(self, watched: Watched, devices: Sequence[Device], tokens: Tokens | None = None) -> None:
         """Begin to answer scrapes; from other machines with one of the `tokens`, where there are any.
 
-        IndexerError: the port cannot be listened on.
+        IndexerError: the port cannot be bound.
         """
         self._watched = watched
         if self._metrics and self._settings.metrics_port is not None:

@@ -87,7 +87,7 @@ class GrpcServer:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
 
     def open(self) -> int:
-        """Bind the port, and return it. IndexerError: the address cannot be listened on."""
+        """Bind the port, and return it. IndexerError: the address cannot be bound."""
         port = open_port(self._server, self._listen, shares_port=self._shares_port)
         if self._tokens is None and not self._shares_port:
             self._local_user.publish(port)

@@ -71,7 +71,7 @@ def open_port(server: grpc.aio.Server, listen: Listen, *, shares_port: bool = Fa
             return server.add_insecure_port(address)
         return server.add_secure_port(address, secure)
     except RuntimeError as error:
-        raise IndexerError(f"{address} cannot be listened on; check --host and --port.") from error
+        raise IndexerError(f"Cannot bind {address}; check --host and --port.") from error
 
 
 def check_free(listen: Listen) -> None:
@@ -86,7 +86,7 @@ def check_free(listen: Listen) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise IndexerError(
-            f"{listen.address(listen.port)} cannot be listened on ({reason}); choose another --port or --host."
+            f"Cannot bind {listen.address(listen.port)}: {reason}; choose another --port or --host."
         ) from error
 
 

@@ -74,7 +74,7 @@ def test_an_index_that_lacks_the_new_images_is_told(photos: Path, tmp_path: Path
     assert run(build, [collection, "--index", "Flat"]).exit_code == 0
     Image.new("RGB", (20, 20), (0, 90, 0)).save(photos / "9.png")
     done = run(embed, [str(photos), "--collection", collection, *SMALL])
-    assert "The index squeezenet1_1/main is of 3 of 4 images; go on with: lookalike build" in done.stdout
+    assert "The index squeezenet1_1/main covers 3 of 4 images; update it with: lookalike build" in done.stdout
 
 
 def test_a_missing_folder_fails(tmp_path: Path):

@@ -111,12 +111,12 @@ def test_a_clustering_of_all_images_comes_before_a_later_one_of_fewer(make_colle
 def test_a_clustering_of_fewer_images_says_so_and_how_to_go_on(make_collection, clustered, grow_collection):
     storage = labelled(make_collection, clustered)
     clustered_by(storage, "--clusters", 3)
-    assert not [told for told in matrix_of(storage)["findings"] if "go on with" in told]
+    assert not [told for told in matrix_of(storage)["findings"] if "update it with" in told]
     grow_collection(storage, clustered(5, 8, 4, seed=1))
-    [told] = [told for told in matrix_of(storage)["findings"] if "go on with" in told]
-    assert told.startswith("The clustering tiny/k3 is of 30 of 35 images; go on with: lookalike cluster ")
+    [told] = [told for told in matrix_of(storage)["findings"] if "update it with" in told]
+    assert told.startswith("The clustering tiny/k3 covers 30 of 35 images; update it with: lookalike cluster ")
     run(cluster, *told.split("lookalike cluster ")[1].split())
-    assert not [told for told in matrix_of(storage)["findings"] if "go on with" in told]
+    assert not [told for told in matrix_of(storage)["findings"] if "update it with" in told]
 
 
 def test_running_a_command_again_publishes_nothing(make_collection, clustered):

@@ -156,7 +156,7 @@ def test_an_index_finds_candidates_and_its_recall_is_told(make_collection, grow_
     assert stored(storage)[1].tolist() == expected.tolist()
     grow_collection(storage, vectors[:20])
     said = graphed(storage, "-k", 6, code=1)
-    assert "The index tiny/main is of 600 of 620 images; go on with: lookalike build" in said
+    assert "The index tiny/main covers 600 of 620 images; update it with: lookalike build" in said
 
 
 def test_an_index_is_asked_about_new_images_only(make_collection, grow_collection, clustered, graphed):
