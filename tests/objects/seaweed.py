@@ -9,6 +9,7 @@ import json
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,8 @@ class Seaweed:
 
 
 def weed() -> str | None:
-    """The program, where it is installed."""
-    return shutil.which("weed")
+    """The program, where it is installed: beside this Python, whose folder need not be in PATH, or in PATH."""
+    return shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
 
 
 @contextmanager
