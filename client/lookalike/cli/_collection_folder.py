@@ -18,23 +18,28 @@ collection_option = click.option(
     metavar="DIR",
     envvar="LOOKALIKE_COLLECTION",
     show_envvar=True,
-    help="The collection's folder, in place of a server.",
+    help="The collection's folder, in place of a server; the first argument can name it, too.",
 )
 
 
-def folder_meant(ctx: click.Context, collection: str | None) -> str | None:
+def folder_meant(ctx: click.Context, collection: str | None, argument: str | None = None) -> str | None:
     """The folder to read, None when a server is to be asked.
 
+    The argument is that of a command whose first argument can name the folder.
     What is typed goes before what the environment says; click.UsageError when
-    both a folder and a server are typed.
+    two folders, or both a folder and a server, are typed.
     """
     typed = {
         option
         for option in ("collection", "server")
         if ctx.get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
     }
-    if len(typed) == 2:
+    if argument is not None and "collection" in typed:
+        raise click.UsageError(f"Name the collection once: {argument} or {collection}.")
+    if len(typed) == 2 or (argument is not None and "server" in typed):
         raise click.UsageError("Name a --collection or a --server, not both.")
+    if argument is not None:
+        return argument
     return None if typed == {"server"} else collection or None
 
 

@@ -22,6 +22,7 @@ _COLUMNS: Final = ("id", "key", "label", "uri", "width", "height")
 
 
 @click.command(short_help="List the stored images, all or those that match a filter.")
+@click.argument("folder", metavar="[DIR]", required=False)
 @click.option("--label", default="", help="List the images of this label only.")
 @where_option
 @click.option(
@@ -39,6 +40,7 @@ _COLUMNS: Final = ("id", "key", "label", "uri", "width", "height")
 @click.pass_context
 def images(
     ctx: click.Context,
+    folder: str | None,
     label: str,
     where: str | None,
     fields: str,
@@ -57,7 +59,7 @@ def images(
     """
     if as_json and as_csv:
         raise click.UsageError("Use --json or --csv, not both.")
-    folder, names = folder_meant(ctx, collection), [] if fields == "none" else names_of(fields)
+    folder, names = folder_meant(ctx, collection, folder), [] if fields == "none" else names_of(fields)
     if folder is not None:
         found = read_folder(IMAGES, folder, label, where, names, limit)
     else:

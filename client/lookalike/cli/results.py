@@ -6,6 +6,7 @@ Both give the same dicts: a function of the entry point group
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -20,6 +21,7 @@ RESULTS: Final = "lookalike.results"
 
 
 @click.command(short_help="List the stored results of experiments, or show one.")
+@click.argument("folder", metavar="[DIR]", required=False)
 @click.argument("name", metavar="[KIND/NAME]", default="")
 @collection_option
 @server_options(default=None)
@@ -28,6 +30,7 @@ RESULTS: Final = "lookalike.results"
 @click.pass_context
 def results(
     ctx: click.Context,
+    folder: str | None,
     name: str,
     collection: str | None,
     server: str | None,
@@ -41,7 +44,10 @@ def results(
     The collection is that in DIR, or the one behind a server (127.0.0.1:50051
     by default). Experiments store their result when they are given --keep.
     """
-    folder = folder_meant(ctx, collection)
+    if folder and not name and "://" not in folder and not Path(folder).is_dir():
+        # One word that is no folder is the result's name.
+        name, folder = folder, None
+    folder = folder_meant(ctx, collection, folder)
     if folder is not None:
         found = read_folder(RESULTS, folder, name)
     else:

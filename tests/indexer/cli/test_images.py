@@ -36,6 +36,20 @@ def test_a_folder_tells_the_images_of_a_label(cli):
     assert out.splitlines()[3] == "... and 1 more of 3; --limit lists them."
 
 
+def test_the_first_argument_names_the_folder(cli, monkeypatch):
+    folder = os.environ["LOOKALIKE_COLLECTION"]
+    monkeypatch.delenv("LOOKALIKE_COLLECTION")
+    assert json.loads(cli("images", folder, "--json")[1])["total"] == 5
+    assert cli("results", folder)[:2] == (0, "No result is stored; experiments store theirs with --keep NAME.\n")
+    code, _, err = cli("results", folder, "map/none")
+    assert code == 1
+    assert "map/none" in err
+    code, _, err = cli("images", folder, "--server", "127.0.0.1:1")
+    assert code == 2
+    assert "Name a --collection or a --server, not both." in err
+    assert "Name the collection once" in cli("images", folder, "-c", folder)[2]
+
+
 def test_machines_get_the_same_columns_as_from_a_server(cli):
     found = json.loads(cli("images", "--json")[1])
     assert (found["label"], found["total"]) == (None, 5)
