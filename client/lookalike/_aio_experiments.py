@@ -128,7 +128,7 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """What each cluster is about: `samples` from its centre, its border and at random, and a suggested name."""
+        """What each cluster is about: `samples` from its center, its border and at random, and a suggested name."""
         return await self._send(calls.interpret_clusters(clustering, samples, seed), timeout)
 
     @hinted
@@ -287,7 +287,7 @@ class Experiments:
         """The `limit` images whose label is most likely wrong, with the label that is suggested instead.
 
         The neighbors in the graph of `space` vote, and without `predictions` they decide
-        alone. With `scores` the table "scores" has every labelled image.
+        alone. With `scores` the table "scores" has every labeled image.
         """
         return await self._send(calls.label_issues(space, limit, predictions, scores), timeout)
 
@@ -301,7 +301,7 @@ class Experiments:
         seed: int | None = None,
         timeout: float | None = None,
     ) -> Experiment:
-        """Choose `n` images that are far from each other, for labelling: the most typical first.
+        """Choose `n` images that are far from each other, for labeling: the most typical first.
 
         Of more than `among` images, that many are looked at, drawn by chance.
         """

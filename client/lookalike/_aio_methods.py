@@ -129,20 +129,20 @@ class Methods:
         `space` is the collection's default one when None. At most one of `nprobe`
         (inverted lists to visit), `recall` (as many lists as reached this recall@k
         when the index was built, in (0, 1]) and `exact` says how hard to look. Each
-        query has min(k, images) neighbours: further lists are visited where the
+        query has min(k, images) neighbors: further lists are visited where the
         first hold fewer. A query by key or id leaves its own image out unless
         `include_self`. `uris` asks for where each image's bytes are.
 
         `where` is a filter, as text or as an expression of columns: each query has
-        min(k, matches) neighbours, all of which match, and `recall` means what it
-        means without one. `fields` are columns that come with the neighbours, "*" all
+        min(k, matches) neighbors, all of which match, and `recall` means what it
+        means without one. `fields` are columns that come with the neighbors, "*" all
         attributes of the collection. `served.plan` tells how a search with a filter
         was made, and with `explain` any search. `with_vectors` brings the stored
         vectors along. `after` is what a change returned, such as that of `upsert`: the answer has it, also where
         another server of the collection gives it.
 
-        `max_distance` leaves farther neighbours out, so that `k` is but a bound. With
-        `group_by`, a column, there are `k` groups of up to `per_group` neighbours of
+        `max_distance` leaves farther neighbors out, so that `k` is but a bound. With
+        `group_by`, a column, there are `k` groups of up to `per_group` neighbors of
         equal values, fewer where no further group matches: `groups` of the result.
         Images without a value are in no group. `box` is the part of `image` that is
         asked about, (x, y, width, height) in pixels of the upright picture; `boxes`
@@ -153,7 +153,7 @@ class Methods:
         is 0.75 times the mean of the examples less 0.15 times that of the
         counter-examples, besides the `key`, `id`, `image` or `vector` that is given;
         `weights` are other numbers than (1, 0.75, 0.15). Vectors have length 1 first
-        where distances are cosine. Examples are no neighbours, unless `include_self`.
+        where distances are cosine. Examples are no neighbors, unless `include_self`.
 
         A batch may have any number of queries. It is sent in calls that are within the server's limits, or of at most
         `batch_size` queries; `timeout` is that of each call. `progress` is a function that is told the number of
@@ -161,7 +161,7 @@ class Methods:
         GenerationChangedError is raised.
 
         With `errors` "rows", a query of a batch that cannot be answered has no
-        neighbours, and `errors` of the result says why, by row: a picture that cannot
+        neighbors, and `errors` of the result says why, by row: a picture that cannot
         be read, a key or id that is not stored, a query without direction where
         distances are cosine. With "raise" it fails the call, and the error names it.
 

@@ -284,7 +284,7 @@ def collection_field(name: str) -> bytes:
     """The bytes of the field `collection`, which has one number in all requests; none for "".
 
     Messages that follow each other are one message to protobuf, so that a
-    request that was serialised before can be given the field.
+    request that was serialized before can be given the field.
     """
     return server_pb2.GetServerInfoRequest(collection=name).SerializeToString()
 

@@ -1,4 +1,4 @@
-"""The neighbours of one query and of a batch."""
+"""The neighbors of one query and of a batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOST_QUERIES = 8
 
 
 class Neighbor(NamedTuple):
-    """One neighbour of a query. `uri` is None unless it was asked for, `attributes` are those that were."""
+    """One neighbor of a query. `uri` is None unless it was asked for, `attributes` are those that were."""
 
     id: int
     key: str
@@ -35,14 +35,14 @@ class Neighbor(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Neighbors(Columns[Neighbor]):
-    """The neighbours of one query as columns of length m <= k, nearest first, equal distances by ascending id.
+    """The neighbors of one query as columns of length m <= k, nearest first, equal distances by ascending id.
 
     ids: int64, (m,). distances: float32, (m,): 1 - cosine similarity where
     `metric` is "cosine", the Euclidean distance where it is "l2". labels: None
     where an image has none. uris: where each image's bytes are; None unless
     asked for. error: why there are none, where the query failed with errors="rows". attributes: the
     columns that were asked for. vectors: float32, (m, dim), the stored vectors;
-    None unless asked for. group_sizes: with `group_by`, the number of neighbours in
+    None unless asked for. group_sizes: with `group_by`, the number of neighbors in
     each group, which follow one another; None otherwise. Arrays are read-only.
     """
 
@@ -62,7 +62,7 @@ class Neighbors(Columns[Neighbor]):
 
     @property
     def groups(self) -> tuple[Neighbors, ...]:
-        """The neighbours of each group, that of the nearest first; all of them in one without `group_by`."""
+        """The neighbors of each group, that of the nearest first; all of them in one without `group_by`."""
         if self.group_sizes is None:
             return (self,)
         ends = np.cumsum(self.group_sizes).tolist()
@@ -104,12 +104,12 @@ class Neighbors(Columns[Neighbor]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NeighborsBatch(Columns[Neighbors]):
-    """The neighbours of n queries; `batch[i]` and iteration give the Neighbors of each.
+    """The neighbors of n queries; `batch[i]` and iteration give the Neighbors of each.
 
     The columns hold those of query 0 first, then those of query 1, and so on:
     query i has the rows offsets[i]:offsets[i + 1]. counts: int32, (n,). offsets:
     int64, (n + 1,). ids: int64, (sum of counts,). distances: float32, likewise.
-    errors: with errors="rows", why a query has no neighbours, by its row.
+    errors: with errors="rows", why a query has no neighbors, by its row.
     attributes: the columns that were asked for. vectors: float32, (sum of counts,
     dim). group_sizes: those of each query. Arrays are read-only.
     """
@@ -155,7 +155,7 @@ class NeighborsBatch(Columns[Neighbors]):
         )
 
     def _table(self) -> Mapping[str, Column]:
-        """One row for each neighbour, with the row of its query in the batch."""
+        """One row for each neighbor, with the row of its query in the batch."""
         return {"query": np.repeat(np.arange(len(self)), self.counts), **_columns(self)}
 
     def _repr_html_(self) -> str:

@@ -47,7 +47,7 @@ def encode(pixels: npt.NDArray[Any]) -> bytes:
 
 
 def _rows(array: npt.NDArray[Any]) -> bytes:
-    """The pixels, most significant byte first, as differences from the left neighbour; each row tells so before it.
+    """The pixels, most significant byte first, as differences from the left neighbor; each row tells so before it.
 
     PNG calls this the filter Sub. A photograph is smaller by it.
     """

@@ -71,7 +71,7 @@ def _plan(message: types_pb2.Plan) -> Plan:
 
 
 class NeighborFields(NamedTuple):
-    """Which columns of neighbours were asked for."""
+    """Which columns of neighbors were asked for."""
 
     uris: bool = False
     vectors: bool = False
@@ -81,7 +81,7 @@ class NeighborFields(NamedTuple):
 def neighbors(
     reply: search_pb2.SearchResponse, queries: int, wanted: NeighborFields, failed: Mapping[int, str] = _NONE_FAILED
 ) -> NeighborsBatch:
-    """The neighbours of `queries` queries, of which some had `failed` before they were sent."""
+    """The neighbors of `queries` queries, of which some had `failed` before they were sent."""
     columns = reply.neighbors
     counts = np.array(columns.counts, np.int32)
     offsets = np.zeros(len(counts) + 1, np.int64)

@@ -88,8 +88,8 @@ class Served:
     measured for the lists that were asked for when the index was built, 1 for an
     exact search, None when it was not measured.
     `batch_size` is the number of queries that were searched together.
-    `pretrained` is False when the space's network is untrained: its neighbours
-    mean nothing beyond colour and texture. `index` is the name of the index that
+    `pretrained` is False when the space's network is untrained: its neighbors
+    mean nothing beyond color and texture. `index` is the name of the index that
     was searched, "" when none was. `notes` are sentences that a reader of the
     reply should know, such as that a clustering lacks images of its space. `plan`
     tells how a search with a filter was made; None without one, unless it was asked

@@ -12,7 +12,7 @@ from lookalike._notebook import html
 class Limits:
     """What a call may ask for; beyond it the call is refused before any work.
 
-    Queries in a call, neighbours of a query, inverted lists visited, bytes and
+    Queries in a call, neighbors of a query, inverted lists visited, bytes and
     pixels of one picture, bytes of one message, rows of one page, members
     returned with a membership, queries waiting for the device, experiments
     waiting to be run, rows of one table of an experiment; calls and bytes of

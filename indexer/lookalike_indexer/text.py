@@ -15,7 +15,7 @@ _LEADING = re.compile(r"^n\d{8}[_ -]+")
 
 
 def printable(text: str) -> str:
-    """The text on one line, without characters that would move a cursor or colour a terminal."""
+    """The text on one line, without characters that would move a cursor or color a terminal."""
     return harmless(" ".join(text.split()))
 
 

@@ -22,7 +22,7 @@ def search_options(command: Command) -> Command:
             "--max-distance",
             type=click.FloatRange(0),
             metavar="D",
-            help="Leave out neighbours that are farther; -k bounds their number.",
+            help="Leave out neighbors that are farther; -k bounds their number.",
         ),
         click.option(
             "--like", multiple=True, metavar="KEY", help="A further example of what is looked for.  Repeatable."
@@ -49,7 +49,7 @@ def search_options(command: Command) -> Command:
             "--vectors",
             metavar="OUT.npz",
             type=click.Path(dir_okay=False, path_type=Path),
-            help="Write the vectors of the query and of its neighbours to a file for numpy.",
+            help="Write the vectors of the query and of its neighbors to a file for numpy.",
         ),
     ):
         command = option(command)
@@ -82,7 +82,7 @@ def boxed(asked: Subject, box: tuple[int, int, int, int] | None) -> dict[str, An
 
 
 def write_vectors(path: Path, client: lookalike.Client, near: lookalike.Neighbors, query: dict[str, Any]) -> None:
-    """Write the query's own vector and those of the neighbours, with their ids."""
+    """Write the query's own vector and those of the neighbors, with their ids."""
     import numpy as np
 
     space = near.served.space

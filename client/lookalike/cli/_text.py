@@ -12,7 +12,7 @@ import lookalike
 
 
 def printable(text: str) -> str:
-    """The text without characters that would move the cursor or colour the terminal."""
+    """The text without characters that would move the cursor or color the terminal."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
@@ -47,7 +47,7 @@ def _cell(value: object) -> str:
 
 
 def served_lines(served: lookalike.Served, k: int = 10) -> str:
-    """What served a reply about k neighbours, and a line for each thing to know, such as an untrained network."""
+    """What served a reply about k neighbors, and a line for each thing to know, such as an untrained network."""
     if served.expected_recall == 1 and served.nprobe == 0:
         effort = ["exact"]
     elif served.nprobe:

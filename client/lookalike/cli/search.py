@@ -32,7 +32,7 @@ from lookalike.cli._text import served_lines, table, to_json
     default=10,
     show_default=True,
     type=click.IntRange(1),
-    help="How many neighbours; fewer where the collection has fewer images.",
+    help="How many neighbors; fewer where the collection has fewer images.",
 )
 @server_options()
 @space_option

@@ -1,4 +1,4 @@
-"""What each image of a map is, so that its point can have a colour: its label, or its cluster in a clustering."""
+"""What each image of a map is, so that its point can have a color: its label, or its cluster in a clustering."""
 
 from __future__ import annotations
 

@@ -17,13 +17,13 @@ _MOST = 200
 
 
 async def get_search(request: Request) -> Response:
-    """The neighbours of a stored image (`id`) or a dropped one (`picture`).
+    """The neighbors of a stored image (`id`) or a dropped one (`picture`).
 
     k, space, recall, exact: as Client.search. label: only images that have it;
     `matching` tells how many there are to find, and min(k, matching) come.
     other: only images with another label than that one. where: only images that
     match; `matches` of the `images` of the space do. clustering: in which
-    the cluster of each neighbour is told.
+    the cluster of each neighbor is told.
     """
     client: Client = request.app.state.callers.require(request)
     k = asked.integer(request, "k", 24, 1, _MOST)

@@ -86,7 +86,7 @@ async def post_picture(request: Request) -> Response:
 
 
 async def get_picture(request: Request) -> Response:
-    """A held picture, to be shown beside its neighbours."""
+    """A held picture, to be shown beside its neighbors."""
     await request.app.state.callers.admit(request)
     picture = request.app.state.pictures.get(request.path_params["name"])
     headers = {

@@ -96,7 +96,7 @@ class Upstream:
 class Bounds:
     """What the page may hold and wait for.
 
-    Bytes in memory of thumbnails, of dropped pictures and of the colours of
+    Bytes in memory of thumbnails, of dropped pictures and of the colors of
     maps; bytes of one dropped picture; people logged in, and the collections
     that each of them is connected for. `session_s` is how long a login lasts
     unused. After `admitted_s` the server is asked again whether a caller may

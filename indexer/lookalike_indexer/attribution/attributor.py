@@ -53,7 +53,7 @@ class Attributor:
         `pixels` is a prepared picture, uint8 of shape (3, crop, crop). "cam" is
         Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) on the last feature
         maps, interpolated; "gbp" guided backpropagation (Springenberg et al.
-        2014, arXiv:1412.6806), the greatest magnitude of the three colours. All
+        2014, arXiv:1412.6806), the greatest magnitude of the three colors. All
         0 when nothing speaks for the class. UsageError: no such class.
         NotBuiltError: the network has not what the method needs.
         """

@@ -32,7 +32,7 @@ _IN_PLACE: dict[Any, Any] = {operator.iadd: operator.add, operator.imul: operato
 
 @dataclass(frozen=True)
 class GradientGraph:
-    """Normalised images (n, 3, crop, crop) to logits (n, classes), sharing the network's weights.
+    """Normalized images (n, 3, crop, crop) to logits (n, classes), sharing the network's weights.
 
     `maps` is the module that passes on the last feature maps, None when the
     network has none that its classifier reads; `relus` counts its ReLUs.

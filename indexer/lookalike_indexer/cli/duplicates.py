@@ -49,7 +49,7 @@ def duplicates(
     """Group the near-duplicates among the images of the collection in DIR, and name the one of each group to keep.
 
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
-    Where `lookalike quality` measured the images, auto also takes neighbours of nearly the same perceptual hash.
+    Where `lookalike quality` measured the images, auto also takes neighbors of nearly the same perceptual hash.
     The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
     that can go, and --apply deletes these from the collection. No file is deleted, and a later `lookalike index` does
     not bring them back.

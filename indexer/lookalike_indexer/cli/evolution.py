@@ -1,4 +1,4 @@
-"""`lookalike evolution`: how clusters, neighbours and single images change over the checkpoints of a model."""
+"""`lookalike evolution`: how clusters, neighbors and single images change over the checkpoints of a model."""
 
 from __future__ import annotations
 
@@ -42,15 +42,13 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 @click.option("--preprocess", default="", metavar="NAME", help="Use the transforms of these published weights.")
 @click.option("--clusters", type=click.IntRange(min=1), metavar="K", help="Clusters of each --checkpoints step.")
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to embed with.  [default: the first, or the CPU]")
-@click.option(
-    "-k", "neighbours", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbours compared."
-)
+@click.option("-k", "neighbours", type=click.IntRange(min=1), default=10, show_default=True, help="Neighbors compared.")
 @click.option(
     "--sample",
     type=click.IntRange(min=2),
     default=2000,
     show_default=True,
-    help="At most so many images are compared by neighbours and drawn on the maps.",
+    help="At most so many images are compared by neighbors and drawn on the maps.",
 )
 @class_map_option
 @click.option("--image", metavar="KEY", help="Follow this image through the steps.")

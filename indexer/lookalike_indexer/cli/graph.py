@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command(cls=CollectionCommand)
 @collection_option
 @click.option("--space", default="", metavar="NAME", help="The embedding space.  [default: the collection's default]")
-@click.option("-k", type=click.IntRange(1, 1024), default=16, show_default=True, help="Neighbours of each image.")
+@click.option("-k", type=click.IntRange(1, 1024), default=16, show_default=True, help="Neighbors of each image.")
 @click.option("--exact", is_flag=True, help="Compare each image with each other, whatever index there is.")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), help="[default: that of the index, or cosine]")
 @click.option("--index", default="", metavar="NAME", help="The index that finds candidates.  [default: the current]")

@@ -30,9 +30,9 @@ _LISTED = ["rank", "label", "suggested", "score", "label_probability", "suggeste
 @space_option
 @click.option("--limit", type=click.IntRange(min=1), default=60, show_default=True, help="Issues to list and draw.")
 @click.option(
-    "--no-predictions", is_flag=True, help="Let the neighbours decide alone, also where there are predictions."
+    "--no-predictions", is_flag=True, help="Let the neighbors decide alone, also where there are predictions."
 )
-@click.option("--scores", is_flag=True, help="Add a table with the score of every labelled image.")
+@click.option("--scores", is_flag=True, help="Add a table with the score of every labeled image.")
 @keep_option
 @out_option
 @json_option
@@ -49,7 +49,7 @@ def label_issues(
 ) -> None:
     """List the images of the collection in DIR whose label is likely wrong, with the label suggested instead.
 
-    The neighbours of an image in the graph that `lookalike graph` made vote for their labels, and so do images with the
+    The neighbors of an image in the graph that `lookalike graph` made vote for their labels, and so do images with the
     same predicted classes. --out draws a sheet with image, label and suggestion, and writes the suggestions as CSV:
     look through them, and correct labels with `lookalike attach`.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--color",
     type=click.Choice(["label", "cluster", "prediction"]),
-    help="What colours mean.  [default: the label, or the cluster where there are no labels]",
+    help="What colors mean.  [default: the label, or the cluster where there are no labels]",
 )
 @clustering_option
 @sample_option
@@ -101,7 +101,7 @@ def map2d(
 
 
 def categories(view: View, space: str, color: str | None, clustering: str) -> tuple[str, list[str]]:
-    """What colours mean, and the category of each image of the view."""
+    """What colors mean, and the category of each image of the view."""
     import numpy as np
 
     from lookalike_indexer.experiments.space_notes import partial_notes

@@ -1,4 +1,4 @@
-"""`lookalike sample`: a subset that is spread out, for labelling."""
+"""`lookalike sample`: a subset that is spread out, for labeling."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def sample(
     out: str | None,
     as_json: bool,
 ) -> None:
-    """Choose N images of the collection in DIR that are far from each other, for labelling.
+    """Choose N images of the collection in DIR that are far from each other, for labeling.
 
     The first is the most typical image; each further one is farthest from all before (k-center greedy). --out draws
     them.

@@ -22,7 +22,7 @@ def best_space(manifest: Manifest) -> str:
 def with_default_space(manifest: Manifest) -> Manifest:
     """The draft with a default space. It replaces an untrained one that no user set, once a trained one is as complete.
 
-    An untrained network sees colours and textures alone.
+    An untrained network sees colors and textures alone.
     """
     now = manifest.default_space
     if now not in manifest.spaces:

@@ -183,9 +183,9 @@ class CollectionReader:
         return self.manifest.graphs[space]
 
     def stream_graph(self, space: str = "") -> Iterator[tuple[Int64, Int64, Float32]]:
-        """Yield (ids, neighbours, distances) of a graph part by part, shapes (n,), (n, k) and (n, k).
+        """Yield (ids, neighbors, distances) of a graph part by part, shapes (n,), (n, k) and (n, k).
 
-        Neighbours are ids of images, nearest first; -1 at distance infinity where there are fewer than k, also since
+        Neighbors are ids of images, nearest first; -1 at distance infinity where there are fewer than k, also since
         others were deleted.
         """
         for path in self.graph(space).neighbors:
@@ -402,7 +402,7 @@ class CollectionReader:
                 yield ids[live], vectors[live]
 
     def living_lists(self, ids: Int64, neighbors: Int64, distances: Float32) -> tuple[Int64, Int64, Float32]:
-        """A part of a graph without deleted images, the remaining neighbours of each moved up."""
+        """A part of a graph without deleted images, the remaining neighbors of each moved up."""
         rows = self.live(ids)
         gone = ~self.live(neighbors[rows])
         left: Int64 = np.where(gone, np.int64(-1), neighbors[rows])

@@ -1,4 +1,4 @@
-"""The checkpoints of a model one after another: tracks of clusters, neighbours and aligned positions."""
+"""The checkpoints of a model one after another: tracks of clusters, neighbors and aligned positions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def common_rows(view: View, steps: Sequence[Step]) -> Int64:
 
 
 def follow(view: View, steps: Sequence[Step], rows: Int64, sampled: Int64, k: int) -> list[Followed]:
-    """Each step over some images; `sampled` are the positions among them that are compared by neighbours and maps."""
+    """Each step over some images; `sampled` are the positions among them that are compared by neighbors and maps."""
     followed: list[Followed] = []
     for step in steps:
         followed.append(_followed(view, step, rows, sampled, k, followed[-1] if followed else None))
@@ -96,7 +96,7 @@ def matched(before: Int32, clusters: Int32, count: int) -> Int32:
 
 
 def churn(before: Int64, now: Int64) -> float:
-    """The share of neighbours (images, k), distinct in each row, that were not there before."""
+    """The share of neighbors (images, k), distinct in each row, that were not there before."""
     kept = (now[:, :, None] == before[:, None, :]).any(2)
     return float(1 - kept.mean())
 

@@ -1,4 +1,4 @@
-"""How spaces change over the checkpoints of one model: clusters, neighbours, classes, single images."""
+"""How spaces change over the checkpoints of one model: clusters, neighbors, classes, single images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evolution(
     Clusters of successive steps are matched so that as many images as can be
     stay together (Kuhn 1955, the Hungarian method); matched clusters are one
     track, and an image whose track changes has moved. Churn@k is the share of
-    an image's k nearest neighbours (among the sample, by the metric of each
+    an image's k nearest neighbors (among the sample, by the metric of each
     step's space, see `collection.metrics`) that it did not have at the step
     before. Maps are two principal components, aligned to the
     step before by Procrustes analysis. A label's purity is the share of its

@@ -1,4 +1,4 @@
-"""Labels that are likely wrong: confident learning by out-of-sample probabilities of neighbours and predictions.
+"""Labels that are likely wrong: confident learning by out-of-sample probabilities of neighbors and predictions.
 
 C. Northcutt, L. Jiang, I. Chuang: Confident Learning: Estimating Uncertainty in Dataset Labels, JAIR 70, 2021.
 """
@@ -25,13 +25,13 @@ def label_issues(
 ) -> Result:
     """List the images whose label is likely wrong, the likeliest first, with the label that is suggested instead.
 
-    The probability of each label of an image comes from its neighbours in the graph, and, where the model of the space
+    The probability of each label of an image comes from its neighbors in the graph, and, where the model of the space
     has predictions, as much from other images with the same predicted classes. The image itself has no vote. A label
     is an issue when another one is more probable, and at least as probable as it is on average for the images that
     have it. The score is the probability of the given label less that of the suggested one, from -1 to 1.
 
     Tables: "issues", the `limit` likeliest; "labels", for each label its images and issues; "pairs", how often which
-    label is suggested for which; with `scores` also "scores", of all labelled images, by ascending id.
+    label is suggested for which; with `scores` also "scores", of all labeled images, by ascending id.
 
     NotFoundError: no such space. NotBuiltError: no graph, or fewer than two labels.
     """

@@ -72,7 +72,7 @@ def order_rows(table: Contingency) -> Int64:
     """Rows so that those with similar shares of the columns stand together; empty ones last. int64 (rows,).
 
     Average linkage over the cosine distances of the rows' shares, up to 300 rows
-    with its leaves in the order in which neighbours are most alike (Bar-Joseph,
+    with its leaves in the order in which neighbors are most alike (Bar-Joseph,
     Gifford, Jaakkola, 2001), by SciPy; beyond 1,000 rows in their own order.
     """
     full = np.flatnonzero(table.row_sums)

@@ -30,7 +30,7 @@ def class_matrix(view: View, clustering: str = "", where: str = "") -> Result:
       position
     - secondary: label, cluster, count, share, shares_with; the other clusters that hold a tenth of a label's images,
       two at least, and the labels that they are a main cluster of; the highest share first
-    - clusters: cluster, size, labelled, label (the most frequent one), purity (its share of those labelled), labels
+    - clusters: cluster, size, `labelled`, label (the most frequent one), purity (its share of those labeled), labels
       (those that it is a main cluster of), position
 
     `position` is the place in an order in which what is alike stands together.

@@ -1,4 +1,4 @@
-"""Pairs of images that are near-duplicates: by the graph of nearest neighbours, or by the bytes of their files."""
+"""Pairs of images that are near-duplicates: by the graph of nearest neighbors, or by the bytes of their files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BITS = 8
 class Cut:
     """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it.
 
-    With `bits` neighbours whose perceptual hashes differ by no more bits are near-duplicates at any distance.
+    With `bits` neighbors whose perceptual hashes differ by no more bits are near-duplicates at any distance.
     """
 
     distance: float
@@ -79,7 +79,7 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
 
 
 def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
-    """The pairs of the graph within a cut, and all neighbouring copies by digest; streams the graph."""
+    """The pairs of the graph within a cut, and all neighboring copies by digest; streams the graph."""
     left, right, apart = [], [], []
     limit = np.float32(cut.distance)
     hashes, known = _hashes(view) if cut.bits is not None else (np.zeros(0, np.uint64), np.zeros(0, np.bool_))
@@ -119,7 +119,7 @@ def _hashes(view: View) -> tuple[npt.NDArray[np.uint64], Bools]:
 
 
 def _alike(view: View, ids: Int64, neighbors: Int64, hashes: npt.NDArray[np.uint64], known: Bools, bits: int) -> Bools:
-    """Which neighbours (n, k) of some images (n,) have a hash that differs by at most so many bits."""
+    """Which neighbors (n, k) of some images (n,) have a hash that differs by at most so many bits."""
     rows = view.rows_of_ids(ids)
     others = view.rows_of_ids(np.where(neighbors < 0, ids[:, None], neighbors))
     apart = np.ascontiguousarray(hashes[rows][:, None] ^ hashes[others])

@@ -1,4 +1,4 @@
-"""The probability of each label for each image, by images that are not itself: its neighbours, and its predictions."""
+"""The probability of each label for each image, by images that are not itself: its neighbors, and its predictions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _PRIOR = 1.0
 
 @dataclass(frozen=True)
 class Votes:
-    """Some labelled images by row (n,), and the probability of each label (n, labels); rows add up to 1."""
+    """Some labeled images by row (n,), and the probability of each label (n, labels); rows add up to 1."""
 
     rows: Int64
     probabilities: Float64
 
 
 def votes(view: View, space: str, predicted: Predicted | None) -> Iterator[Votes]:
-    """Yield the labelled images of a graph in blocks, with out-of-sample probabilities.
+    """Yield the labeled images of a graph in blocks, with out-of-sample probabilities.
 
-    Each neighbour votes for its label, the nearest with weight 1, the others by the ratio of the distances. With
+    Each neighbor votes for its label, the nearest with weight 1, the others by the ratio of the distances. With
     predictions, what the labels of the other images with the same predicted classes say counts as much.
     """
     priors = np.bincount(view.labels[view.labels >= 0], minlength=len(view.label_names)).astype(np.float64)

@@ -47,7 +47,7 @@ def split_label(
       (the labels around it, the most frequent first)
     - members: subcluster, rank, id, key, distance, silhouette (NaN: not measured); the nearest to the centroid first
     - around: subcluster, label, count (among the 50 nearest images of other labels), distance (of the nearest one)
-    - neighbours: subcluster, rank, id, key, label, distance (to the centroid); those 50
+    - `neighbours`: subcluster, rank, id, key, label, distance (to the centroid); those 50
     - ks: k, silhouette, inertia (squared Euclidean distances); of each k that was tried
 
     NotFoundError: no such label or space. UsageError: k above the number of images, or too few images.
@@ -138,7 +138,7 @@ def _neighbours(view: View, space: str, metric: Metric, code: int, made: Split, 
 
 
 def _around(neighbours: pa.Table) -> pa.Table:
-    """The labels of the neighbours of each sub-cluster, the most frequent first."""
+    """The labels of the neighbors of each sub-cluster, the most frequent first."""
     counted = neighbours.group_by(["subcluster", "label"]).aggregate([("rank", "count"), ("distance", "min")])
     counted = counted.rename_columns(["subcluster", "label", "count", "distance"])
     return counted.sort_by([("subcluster", "ascending"), ("count", "descending"), ("label", "ascending")])

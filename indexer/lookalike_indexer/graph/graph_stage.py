@@ -31,9 +31,9 @@ _MUCH = 0.25
 
 @dataclass(frozen=True)
 class GraphReport:
-    """What the stage did: `reason` says who found the neighbours, `reused` the parts that an earlier run had written.
+    """What the stage did: `reason` says who found the neighbors, `reused` the parts that an earlier run had written.
 
-    `extended` images had neighbours before, which were compared with the new images only.
+    `extended` images had neighbors before, which were compared with the new images only.
     """
 
     entry: GraphEntry
@@ -91,7 +91,7 @@ def run_graph(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who finds the neighbours: an index, or a comparison with everything where it is None."""
+    """Who finds the neighbors: an index, or a comparison with everything where it is None."""
 
     metric: Metric
     index: IndexEntry | None
@@ -141,7 +141,7 @@ def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
 
 
 def _is_of_all(draft: Manifest, entry: GraphEntry) -> bool:
-    """Whether nothing was deleted since: the lists lack the neighbours that come after deleted ones."""
+    """Whether nothing was deleted since: the lists lack the neighbors that come after deleted ones."""
     return entry.deleted == draft.rows(draft.tombstones)
 
 
@@ -200,7 +200,7 @@ def _find(
     plan: _Plan,
     progress: Progress,
 ) -> None:
-    """Write parts from nothing: all images of the space may be neighbours."""
+    """Write parts from nothing: all images of the space may be neighbors."""
     if not places:
         return
     finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)

@@ -1,4 +1,4 @@
-"""Lists of nearest neighbours: ids and distances, in one order whoever found them."""
+"""Lists of nearest neighbors: ids and distances, in one order whoever found them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Colours of 16 bits a sample, of which Pillow keeps the higher 8 bits only."""
+"""Colors of 16 bits a sample, of which Pillow keeps the higher 8 bits only."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def raw_mode(picture: Image.Image) -> str:
 
 
 def is_dark(picture: Image.Image) -> bool:
-    """Whether the colours of a loaded picture may be of fewer bits than their samples: 12 bits in 16, for example."""
+    """Whether the colors of a loaded picture may be of fewer bits than their samples: 12 bits in 16, for example."""
     return int(np.asarray(picture)[..., :3].max()) <= _DARK
 
 
@@ -56,7 +56,7 @@ def samples(data: bytes, picture: Image.Image, mode: str) -> _Samples:
 def to_rgb(levels: _Samples, declared: int) -> Image.Image:
     """Samples as mode RGB by the rule of `levels.to_8_bit`; white shows behind transparency.
 
-    Where alpha goes no further than the colours do, it has the same range.
+    Where alpha goes no further than the colors do, it has the same range.
     """
     has_alpha = levels.shape[-1] in (2, 4)
     colours = levels[..., :-1] if has_alpha else levels

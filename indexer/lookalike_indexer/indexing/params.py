@@ -90,7 +90,7 @@ def ladder_at(points: list[RecallPoint], k: int) -> list[RecallPoint]:
     """The recall@k by ascending nprobe. Empty where no recall at this k or a larger one was measured.
 
     Between two k that were measured it is the lower of their recalls, since
-    some indexes find more of the first neighbours and others of the later ones.
+    some indexes find more of the first neighbors and others of the later ones.
     """
     measured = sorted({point.k for point in points})
     above = [each for each in measured if each >= k]
@@ -139,7 +139,7 @@ def nprobe_for_recall(entry: IndexEntry, recall: float, k: int = 10) -> RecallPo
 
 
 def nprobe_for_k(entry: IndexEntry, k: int) -> int:
-    """The nprobe of a search for k neighbours that does not say how hard to look; at least the default.
+    """The nprobe of a search for k neighbors that does not say how hard to look; at least the default.
 
     It is the cheapest that reached the index's target at recall@k, as the
     default did at recall@10. Where nothing was measured at k, its lists hold

@@ -50,7 +50,7 @@ class Trial:
     def components(self) -> list[int]:
         """The numbers of principal components that are worth a trial, of recipes.COMPONENTS; at most two.
 
-        That is the least number by which so many of the true neighbours are
+        That is the least number by which so many of the true neighbors are
         among the candidates that the second stage can reach the target, and
         the next one. Empty where it takes more than half of the dimensions.
         """
@@ -106,7 +106,7 @@ class Trial:
 
     @functools.cached_property
     def _limits(self) -> Float64:
-        """How far the last of each query's true neighbours is, shape (nq,)."""
+        """How far the last of each query's true neighbors is, shape (nq,)."""
         everything = [(np.arange(len(self.vectors)), self.vectors)]
         return as_near(exact_search(everything, self._queries, self._k, self._settings.metric)[1][:, -1])
 

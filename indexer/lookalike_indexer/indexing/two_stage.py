@@ -96,7 +96,7 @@ def first_stage(index: faiss.IndexRefine) -> faiss.Index:
 
 
 def candidates_for(k: int, ntotal: int) -> int:
-    """How many candidates the first stage looks for where k neighbours are wanted."""
+    """How many candidates the first stage looks for where k neighbors are wanted."""
     return min(max(math.ceil(FACTOR * k), LEAST), ntotal)
 
 

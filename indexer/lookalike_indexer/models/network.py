@@ -82,7 +82,7 @@ class Network:
 
     @property
     def module(self) -> fx.GraphModule:
-        """Images, normalised, to a dict of pooled nodes and logits."""
+        """Images, normalized, to a dict of pooled nodes and logits."""
         return self._module
 
     def run(self, batches: Iterable[tuple[T, Pixels]]) -> Iterator[tuple[T, BatchResult | None]]:
@@ -123,7 +123,7 @@ class Network:
         return torch.stack([moved.get(place, image) for place, image in enumerate(images)])
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Run normalised images, on the device, in the computing type."""
+        """Run normalized images, on the device, in the computing type."""
         autocast = torch.autocast(self._device.type, torch_dtype(self._compute), enabled=self._compute != "float32")
         with torch.inference_mode(), autocast:
             if self._fixed_batch is None or len(images) > self._fixed_batch:

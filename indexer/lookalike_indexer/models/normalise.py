@@ -8,7 +8,7 @@ from lookalike_indexer.collection.spec import PreprocessingSpec
 
 
 class Normaliser:
-    """Scale to 0..1 and normalise on a device, in the order and precision of torchvision's transforms."""
+    """Scale to 0..1 and normalize on a device, in the order and precision of torchvision's transforms."""
 
     def __init__(self, spec: PreprocessingSpec, device: torch.device) -> None:
         self._mean = torch.tensor(spec.mean, device=device).reshape(1, 3, 1, 1)

@@ -49,7 +49,7 @@ def batch_norms(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def calibrate(module: torch.nn.Module, forward: Callable[[torch.Tensor], object], images: torch.Tensor) -> None:
-    """Set the batch norms' statistics to those of one batch of normalised images, float32, n x 3 x crop x crop.
+    """Set the batch norms' statistics to those of one batch of normalized images, float32, n x 3 x crop x crop.
 
     All other parts stay in eval mode, so that nothing random happens.
     """

@@ -36,7 +36,7 @@ def bars(names: Sequence[str], series: Mapping[str, Sequence[float]], style: Bar
     """Draw the values of each series for each name, the first name on top; NaN has no bar.
 
     Only the first 120 names are drawn, and the title says so. A series named
-    "other" is grey, and left out where it has no bar.
+    "other" is gray, and left out where it has no bar.
     """
     style = style or BarStyle()
     series = {name: values for name, values in series.items() if name != "other" or np.nan_to_num(values).any()}

@@ -1,4 +1,4 @@
-"""A matrix of numbers as colours."""
+"""A matrix of numbers as colors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES, _NUMBERS = 150, 100
 
 @dataclass(frozen=True)
 class Axes:
-    """What is written on a heatmap. With `vmax` None colours reach to the highest value."""
+    """What is written on a heatmap. With `vmax` None colors reach to the highest value."""
 
     title: str = ""
     rows: str = ""

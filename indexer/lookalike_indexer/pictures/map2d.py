@@ -29,9 +29,9 @@ _NAME_POINTS = 8
 
 @dataclass(frozen=True)
 class Map:
-    """Positions (n, 2) with a category for each, the colours of some categories, what they are, and a title.
+    """Positions (n, 2) with a category for each, the colors of some categories, what they are, and a title.
 
-    Other categories are grey. `pictures.palette.palette` makes the colors; those of
+    Other categories are gray. `pictures.palette.palette` makes the colors; those of
     all images fit a map of some of them. `names` stand at their x and y, over the
     points; without any, each category has its name at the median of its points.
     """
@@ -60,7 +60,7 @@ def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[
 
 
 def points(chart: Map) -> Figure:
-    """Draw a map as points with names over them; points of categories without a color are grey.
+    """Draw a map as points with names over them; points of categories without a color are gray.
 
     Categories of one color have different markers. A name that would lie over
     one before it is left out.
@@ -123,7 +123,7 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
     Each picture gets a cell of a grid of about twice as many cells, so that
     the sum of squared distances to where they belong is least: the assignment
     problem (Kuhn, 1955), as IsoMatch lays out pictures (Fried, DiVerdi,
-    Halber, Sizikova, Finkelstein, 2015). A frame has its category's colour.
+    Halber, Sizikova, Finkelstein, 2015). A frame has its category's color.
     """
     cells, columns, rows = grid_cells(chart.places)
     colours = chart.colours

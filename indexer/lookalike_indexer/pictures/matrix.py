@@ -45,7 +45,7 @@ def _heatmap(result: Result, name: str) -> Figure:
 
 
 def _composition(result: Result, name: str) -> Figure:
-    """A bar for each cluster, in the order of the heatmap: in the colours of the labels, or of ranks if there are many.
+    """A bar for each cluster, in the order of the heatmap: in the colors of the labels, or of ranks if there are many.
 
     With ranks the first piece is the cluster's most frequent label, the next
     one its second, and so on.
@@ -73,9 +73,9 @@ def _composition(result: Result, name: str) -> Figure:
 
 
 def _where_classes_went(result: Result, name: str) -> Figure:
-    """A bar for each class, the least held together first: in the colours of the clusters, or of ranks if many.
+    """A bar for each class, the least held together first: in the colors of the clusters, or of ranks if many.
 
-    A cluster has the colour that its main class has in the chart of clusters. With ranks the first piece is the class's
+    A cluster has the color that its main class has in the chart of clusters. With ranks the first piece is the class's
     largest cluster, the next one the second, and so on.
     """
     labels = result.tables["labels"].sort_by("share").to_pydict()
@@ -102,7 +102,7 @@ def _where_classes_went(result: Result, name: str) -> Figure:
 
 
 def _colours_of_clusters(result: Result, names: dict[int, str]) -> dict[str, str]:
-    """A colour for each cluster by its name: that of its main class for the first cluster of a class, else another."""
+    """A color for each cluster by its name: that of its main class for the first cluster of a class, else another."""
     labels = result.tables["labels"].column("label").to_pylist()
     of_label = dict(zip(labels, COLORS, strict=False)) if len(labels) <= _COLOURED else {}
     main = dict(

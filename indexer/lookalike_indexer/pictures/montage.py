@@ -17,7 +17,7 @@ QUERY, ODD, GOOD = "#1060c0", "#c02020", "#2a8a3a"
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture, None where its file is gone, with lines below it and perhaps a frame in a colour.
+    """A picture, None where its file is gone, with lines below it and perhaps a frame in a color.
 
     The first `words` lines are cut at their end where they are too long, those
     below them, mostly files, at their beginning.

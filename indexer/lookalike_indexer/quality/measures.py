@@ -71,7 +71,7 @@ def _luma(image: Image.Image) -> Float64:
 
 
 def _laplacian(luma: Float64) -> Float64:
-    """The absolute difference of four times each pixel and its four neighbours; the border repeats itself."""
+    """The absolute difference of four times each pixel and its four neighbors; the border repeats itself."""
     around = np.pad(luma, 1, mode="edge")
     out: Float64 = np.abs(around[1:-1, :-2] + around[1:-1, 2:] + around[:-2, 1:-1] + around[2:, 1:-1] - 4 * luma)
     return out

@@ -138,7 +138,7 @@ class Tables:
         return [*self.single(), *self.rejects.values()]
 
     def assigned(self, space: str, numbers: Sequence[int]) -> Iterator[list[str]]:
-        """The assignments or neighbours of some parts, for each clustering and graph of their present embeddings."""
+        """The assignments or neighbors of some parts, for each clustering and graph of their present embeddings."""
         parts = self.spaces[space].all_of(numbers)
         for of, by_part in self.assignments:
             paths = [by_part[part] for part in parts if part in by_part] if of == space else []

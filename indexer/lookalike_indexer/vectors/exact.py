@@ -1,4 +1,4 @@
-"""Exact nearest neighbours by comparing with every vector, block by block.
+"""Exact nearest neighbors by comparing with every vector, block by block.
 
 A float32 matrix product finds what may be among the k nearest; those pairs
 are compared again in float64, each on its own. So the answer does not depend

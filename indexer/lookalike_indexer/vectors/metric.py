@@ -31,7 +31,7 @@ def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:
 
 
 def faiss_metric(metric: Metric) -> int:
-    """The metric as faiss numbers it: cosine is the inner product of normalised vectors."""
+    """The metric as faiss numbers it: cosine is the inner product of normalized vectors."""
     number: int = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     return number
 

@@ -1,7 +1,7 @@
 """Whether anything of a deleted image is left in the files of a collection.
 
 Every file is looked at, whichever generation names it, and also those that none does: the ids of each table, the texts
-of each table and manifest, the neighbours of each graph, and the parts that each index was filled from.
+of each table and manifest, the neighbors of each graph, and the parts that each index was filled from.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is known of each image, as columns in memory: looking up 1,000 neighbours must cost less than finding them."""
+"""What is known of each image, as columns in memory: looking up 1,000 neighbors must cost less than finding them."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from lookalike_server.columns.row_mask import RowMask
 
 
 class Texts(NamedTuple):
-    """Which texts of its neighbours a call wants."""
+    """Which texts of its neighbors a call wants."""
 
     keys: bool = False
     labels: bool = False

@@ -93,7 +93,7 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """An error in gRPC's words: `details` is a serialised google.rpc.Status, `reason` that of its ErrorInfo."""
+    """An error in gRPC's words: `details` is a serialized google.rpc.Status, `reason` that of its ErrorInfo."""
 
     code: grpc.StatusCode
     message: str

@@ -28,7 +28,7 @@ class Limits:
     Each field can be set by an option, the environment and a file (limit_options.py).
 
     `max_k` and `max_nprobe` stay below what a GPU index can do (2048 each,
-    where a query by key asks for one neighbour more than the caller did), so
+    where a query by key asks for one neighbor more than the caller did), so
     that every placement answers the same calls. `max_batch` bounds both a call
     and the batch that several calls are searched in; `max_queue` is in queries
     of one peer, and four times as many may wait of all.

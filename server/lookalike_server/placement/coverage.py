@@ -28,7 +28,7 @@ _AIMS = 1024
 
 
 class Aim(NamedTuple):
-    """The share of its neighbours that a search finds, and for each of `sizes` how many lists hold so much."""
+    """The share of its neighbors that a search finds, and for each of `sizes` how many lists hold so much."""
 
     share: float
     needed: Float64
@@ -60,7 +60,7 @@ class Coverage:
         self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
 
     def aim(self, k: int, nprobe: int) -> Aim:
-        """What `nprobe` lists reach of k neighbours. The few that callers ask for are kept."""
+        """What `nprobe` lists reach of k neighbors. The few that callers ask for are kept."""
         known = self._aims.get((k, nprobe))
         if known is None:
             share = self.of_search(k, nprobe)

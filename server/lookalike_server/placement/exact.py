@@ -2,7 +2,7 @@
 
 faiss's flat GPU index reaches half of the memory's bandwidth for a single query, and in float16 a twentieth of the
 tensor cores' speed for a thousand (docs/performance-notes.md). So flat indexes are searched by torch here: the product,
-then the largest of each group of neighbouring scores, then the groups that can hold one of the k best.
+then the largest of each group of neighboring scores, then the groups that can hold one of the k best.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Lists say how dense the matches are in them, coverage.py how a neighbourhood
 lies in a query's nearest lists. Together they give the smallest neighbourhood
 that can be expected to hold k matches, and how many lists hold the share of
-those matches that an unfiltered search finds of its neighbours. Where matches
+those matches that an unfiltered search finds of its neighbors. Where matches
 are rare near the query, the neighbourhood is large and its estimate rough, so
 that a larger share is wanted. Lists without a match are skipped.
 """
@@ -90,7 +90,7 @@ class FilteredChooser:
         self._lookup = min(1.0, _LOOKUP_DIMS / dim)
 
     def choose(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks) -> Probes:
-        """The lists of each query (n, dim), nearest first, that needs min(wanted (n,), its matches) neighbours.
+        """The lists of each query (n, dim), nearest first, that needs min(wanted (n,), its matches) neighbors.
 
         As many as hold the share of those that `nprobe` lists hold of an unfiltered search's. `precise`: the scores
         do not depend on the batch either.

@@ -27,7 +27,7 @@ class IndexDistances:
     """Rows and distances as an index gives them. Copies that tie at the k-th place are looked for.
 
     An index of which nothing more is known may ignore masks, so that more
-    neighbours are found and those left out that do not match. Where matches are
+    neighbors are found and those left out that do not match. Where matches are
     few, or rare near the query, nothing is found: somebody else has to compare them.
     """
 
@@ -87,7 +87,7 @@ class IndexDistances:
         return RawHits(rows, distances, effort, facts)
 
     def _lists_around(self, around: int, k: int, nprobe: int) -> int:
-        """How many lists hold of so large a neighbourhood what `nprobe` lists hold of k neighbours."""
+        """How many lists hold of so large a neighbourhood what `nprobe` lists hold of k neighbors."""
         most = min(self._nlist, self._max_selection or self._nlist)
         if not nprobe:
             return 0

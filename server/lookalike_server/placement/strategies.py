@@ -1,4 +1,4 @@
-"""From candidates to neighbours whose order depends on the query and the index alone.
+"""From candidates to neighbors whose order depends on the query and the index alone.
 
 `Compared`: the index holds vectors or codes that decode to some, so candidates
 are compared again in float64, and none is missed by rounding. `Graph`: so are

@@ -34,7 +34,7 @@ class ExperimentQueue:
         )
 
     async def answer(self, key: ExperimentKey, deadline: float | None) -> Answer[bytes]:
-        """A serialised message; see ExperimentRunner. `deadline` is in the time of `time.monotonic`.
+        """A serialized message; see ExperimentRunner. `deadline` is in the time of `time.monotonic`.
 
         OverloadedError, ExpiredError: see AwaitedBatcher. Otherwise what the experiment failed with.
         """

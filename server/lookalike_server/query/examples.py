@@ -24,7 +24,7 @@ _SHORTEST = float(np.finfo(np.float32).tiny)
 
 
 def check(feedback: search_pb2.Feedback, limits: Limits, k: int) -> None:
-    """ArgumentError: no example at all, too many beside k neighbours, or a weight that is below 0 or infinite."""
+    """ArgumentError: no example at all, too many beside k neighbors, or a weight that is below 0 or infinite."""
     count = len(feedback.keys) + len(feedback.not_keys)
     if not 1 <= count <= limits.max_batch:
         raise ArgumentError("feedback", f"The call has {count} examples; it must have 1 to {limits.max_batch}.")

@@ -61,7 +61,7 @@ class Planner:
         return cls(entry, describe(index).lossless, uncompressed, incomplete)
 
     def plan(self, effort: Effort, limits: Limits, k: int = 10) -> Plan:
-        """How to search for k neighbours.
+        """How to search for k neighbors.
 
         ArgumentError: out of range. NotBuiltError: a recall@k that this index cannot reach.
         """

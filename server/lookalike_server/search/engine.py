@@ -94,7 +94,7 @@ class Engine:
     def search(self, queries: Float32, k: int, plan: Plan, mask: RowMask | None = None) -> Hits:
         """The k nearest rows of each query (n, dim), of those that `mask` allows; blocks the calling thread.
 
-        Queries need not be prepared. Each has min(k, images) neighbours, or
+        Queries need not be prepared. Each has min(k, images) neighbors, or
         min(k, mask.count): where the index finds fewer, every embedding is compared.
         OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
         """

@@ -54,7 +54,7 @@ class Hits(NamedTuple):
     `nprobe` is the most lists that a query visited, of a graph the largest
     efSearch; 0 where everything was compared, or there are none. `scanned`:
     every stored embedding was compared. `device` is where they were found, such
-    as "cpu" or "cuda:0". `complete`: no query has fewer neighbours than there
+    as "cpu" or "cuda:0". `complete`: no query has fewer neighbors than there
     are; what is not complete is to be asked again with a plan that scans.
     `filtered` is there where a mask was given.
     """

@@ -68,7 +68,7 @@ class IndexLane:
         return parted(batch, found, self.device, self._there_are + batch[0].live_rows)
 
     def _without_deleted(self, queries: Float32, nprobe: int, wanted: Int64, masks: QueryMasks) -> RawHits:
-        """The neighbours among what was not deleted: where that is but a few, they are found and left out."""
+        """The neighbors among what was not deleted: where that is but a few, they are found and left out."""
         k, gone = int(wanted.max()), self._indexed - int(masks.matches.min())
         if gone > _FEW_DELETED or k + gone > _MOST_SELECTED:
             return _checked(self._there().search(queries, k, nprobe, wanted, masks), masks, self.device)

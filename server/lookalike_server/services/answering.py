@@ -62,7 +62,7 @@ class Answering:
         deadline: float | None,
         spec: ReplySpec,
     ) -> Answered:
-        """Search for the neighbours of vectors (n, dim), of which equal ones are searched once.
+        """Search for the neighbors of vectors (n, dim), of which equal ones are searched once.
 
         OverloadedError, ExpiredError, DeviceError: see Engine.put. Who is
         cancelled leaves the queue.
@@ -152,7 +152,7 @@ def _spread(answer: Answer[Hits], lines: list[int]) -> Answer[Hits]:
 
 
 def _together(calls: Sequence[_Call]) -> int:
-    """How many of the first calls to write at once: those of one space, and no more neighbours than a piece has."""
+    """How many of the first calls to write at once: those of one space, and no more neighbors than a piece has."""
     size = 0
     for count, call in enumerate(calls):
         size += call.spec.neighbors

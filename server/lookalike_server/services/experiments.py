@@ -332,7 +332,7 @@ _ROWS = ("tables",)
 
 
 def _shown(answer: bytes) -> bytes:
-    """A serialised ExperimentResult as the caller may see it, for a thread of its own."""
+    """A serialized ExperimentResult as the caller may see it, for a thread of its own."""
     if not visible.hidden():
         return answer
     result = experiment_pb2.ExperimentResult.FromString(answer)

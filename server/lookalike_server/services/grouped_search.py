@@ -1,4 +1,4 @@
-"""Searches whose neighbours are grouped by a column: query by query, as each has groups of its own."""
+"""Searches whose neighbors are grouped by a column: query by query, as each has groups of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALONE = Distinct([0], [0])
 
 @dataclass(frozen=True)
 class FoundGroups:
-    """The neighbours of all queries, group after group; `hits` tells of all searches how they were made."""
+    """The neighbors of all queries, group after group; `hits` tells of all searches how they were made."""
 
     flat: Flat
     group_counts: list[int]

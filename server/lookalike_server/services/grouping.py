@@ -1,8 +1,8 @@
-"""Neighbours in groups: the nearest images of k different groups, not of one.
+"""Neighbors in groups: the nearest images of k different groups, not of one.
 
 The nearest images are searched among those of groups that are not full yet, so
 that a group of a million near images costs one more search, and not a million
-neighbours. It ends when k groups are full, or no image is left.
+neighbors. It ends when k groups are full, or no image is left.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Groups:
 
     @property
     def missing(self) -> int:
-        """How many neighbours all groups together could still take."""
+        """How many neighbors all groups together could still take."""
         return self.by.k * self.by.per_group - sum(map(len, self.members.values()))
 
     def take(self, rows: Int64, distances: Float32) -> None:
@@ -83,7 +83,7 @@ async def grouped(
     """The groups of one query, and the hits of each search for them.
 
     `allowed` (rows,) may be found, all rows when None, but for the rows
-    `left_out`. One search is for at most `most` neighbours.
+    `left_out`. One search is for at most `most` neighbors.
     """
     found, seen, searches = Groups(by), [left_out], list[Hits]()
     while found.missing:

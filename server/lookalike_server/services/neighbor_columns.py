@@ -1,4 +1,4 @@
-"""Columns of neighbours that are read for a reply: attributes, and stored vectors."""
+"""Columns of neighbors that are read for a reply: attributes, and stored vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lookalike_server.services.filtering import RequestedColumns
 
 @dataclass(frozen=True)
 class NeighborColumns:
-    """What a call wants of each neighbour besides ids, distances and texts."""
+    """What a call wants of each neighbor besides ids, distances and texts."""
 
     space: Space
     asked: RequestedColumns

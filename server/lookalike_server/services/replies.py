@@ -66,7 +66,7 @@ def served(
 
 
 def within(number: int, message: bytes) -> bytes:
-    """A serialised message as field `number`, below 16, of another one, which goes on behind it.
+    """A serialized message as field `number`, below 16, of another one, which goes on behind it.
 
     So that bytes which are there already are neither read nor written again.
     """

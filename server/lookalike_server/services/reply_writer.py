@@ -35,7 +35,7 @@ def texts_of(fields: search_pb2.NeighborFields) -> Texts:
 
 
 class ReplySpec(NamedTuple):
-    """What a call wants to know: at most `k` neighbours of each of `queries`, and which texts.
+    """What a call wants to know: at most `k` neighbors of each of `queries`, and which texts.
 
     `own` (queries, m) are the ids of images that are left out of each query, -1
     for none; None where none has to be. `answered` are the rows of these queries among all
@@ -52,7 +52,7 @@ class ReplySpec(NamedTuple):
     more: bool = False
 
     def spread(self, counts: list[int]) -> list[int]:
-        """The counts of all queries that were asked: one without an answer has no neighbours."""
+        """The counts of all queries that were asked: one without an answer has no neighbors."""
         if self.answered is None:
             return counts
         spread = np.zeros(self.asked, np.int64)
@@ -62,12 +62,12 @@ class ReplySpec(NamedTuple):
 
     @property
     def wanted(self) -> int:
-        """How many neighbours to search for: more where some are left out."""
+        """How many neighbors to search for: more where some are left out."""
         return self.k + (0 if self.own is None else self.own.shape[1])
 
     @property
     def neighbors(self) -> int:
-        """The most neighbours that the reply has."""
+        """The most neighbors that the reply has."""
         return self.queries * self.k
 
     @property
@@ -78,7 +78,7 @@ class ReplySpec(NamedTuple):
 
 @dataclass(frozen=True)
 class Flat:
-    """The neighbours of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
+    """The neighbors of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
 
     counts: list[int]
     rows: Int64
@@ -114,7 +114,7 @@ def write_batch(images: SpaceImages, hits: Sequence[Hits], calls: Sequence[Reply
 
 
 def flat(images: SpaceImages, hits: Hits, call: ReplySpec) -> Flat:
-    """The neighbours that one call wants of its hits."""
+    """The neighbors that one call wants of its hits."""
     return Flat.of(hits.rows, hits.distances, images.ids, [call])
 
 

@@ -154,7 +154,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         deadline: float | None,
         watch: Stopwatch,
     ) -> bytes:
-        """The reply to a search whose neighbours are grouped."""
+        """The reply to a search whose neighbors are grouped."""
         asked = time.perf_counter()
         found = await self._grouped.find(snapshot, task, queries, spec, filtered, deadline)
         took = time.perf_counter() - asked
@@ -223,7 +223,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
 
 def _flat(task: SearchTask, hits: Hits, spec: ReplySpec) -> Flat:
-    """The neighbours of hits that are near enough."""
+    """The neighbors of hits that are near enough."""
     if task.farthest < math.inf:
         hits = hits._replace(rows=np.where(hits.distances <= np.float32(task.farthest), hits.rows, -1))
     return flat(task.space.images, hits, spec)
@@ -238,7 +238,7 @@ def _rest(
     filtered: Filtered | None,
     watch: Stopwatch,
 ) -> bytes:
-    """What follows the neighbours in a reply: what served it, and the rows that failed."""
+    """What follows the neighbors in a reply: what served it, and the rows that failed."""
     # Filled in place: a message that is given to another one's constructor is copied.
     rest = search_pb2.SearchResponse(metric=METRICS[task.space.engine.entry.metric])
     last, space = rest.served, task.space

@@ -26,9 +26,9 @@ _DEFAULT = Effort()
 class SearchTask(NamedTuple):
     """A search of a space.
 
-    `queries` is how many there are; `k` the neighbours of each, in all of its
+    `queries` is how many there are; `k` the neighbors of each, in all of its
     groups. `columns` is None where the reply has none besides texts, `per_group` 0
-    where neighbours are not grouped. `farthest` is the largest distance, infinite
+    where neighbors are not grouped. `farthest` is the largest distance, infinite
     where none was given.
     """
 
@@ -92,7 +92,7 @@ def effort_of(request: search_pb2.SearchRequest) -> Effort:
 
 
 def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:
-    """The columns of neighbours that are asked for, the one that they are grouped by among them."""
+    """The columns of neighbors that are asked for, the one that they are grouped by among them."""
     if not request.HasField("grouping"):
         return RequestedColumns.of(snapshot, request.fields.attributes, limits, "fields.attributes")
     names = [*request.fields.attributes, request.grouping.column]

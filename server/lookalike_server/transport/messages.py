@@ -54,7 +54,7 @@ class Messages:
 
 
 def text_bytes(data: bytes, kind: Descriptor) -> int:
-    """The bytes of a serialised message besides those of its fields of type bytes.
+    """The bytes of a serialized message besides those of its fields of type bytes.
 
     All of them count when there are too many fields to look at, or the bytes
     are no message.

@@ -1,0 +1,96 @@
+"""Check the language of documents, docstrings and help texts; CONTRIBUTING.md has the rules.
+
+    python scripts/check_language.py            exit code 1 where a rule is broken
+    python scripts/check_language.py --fix      correct the spelling where there is one correction
+    python scripts/check_language.py --shares   print the shares of long and of passive sentences
+
+A page or a package may have a few sentences of more than 25 words, and a third of passive ones. The words are those of
+scripts/language/words.toml, besides proselint's and codespell's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from language.checks import MOST_WORDS, Finding, measured, phrases, spelling, too_long
+from language.prose import Prose, of_markdown, of_python
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("client/lookalike", "indexer/lookalike_indexer", "server/lookalike_server")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+
+MOST_LONG = 0.07
+MOST_PASSIVE = 0.35
+# Of fewer sentences a share tells nothing.
+FEWEST = 15
+
+
+def collected() -> dict[str, list[Prose]]:
+    """The prose of each page and of each package, by its name."""
+    pages = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in DOCUMENTS)]
+    found = {str(page.relative_to(ROOT)): [of_markdown(page)] for page in pages}
+    for package in PACKAGES:
+        files = [file for file in sorted((ROOT / package).rglob("*.py")) if "_pb2" not in file.name]
+        found[package] = [text for file in files for text in of_python(file)]
+    return found
+
+
+def shares(collection: dict[str, list[Prose]], told: bool) -> Iterable[str]:
+    """The pages and packages with too many long or passive sentences."""
+    for name, texts in collection.items():
+        measure = measured(texts)
+        if not measure.sentences:
+            continue
+        long, passive = len(measure.long) / measure.sentences, measure.passive / measure.sentences
+        if told:
+            print(f"{name:40} {measure.sentences:5} sentences, long {long:5.1%}, passive {passive:5.1%}")
+        if long > MOST_LONG and len(measure.long) > 1 and measure.sentences >= FEWEST:
+            yield f"{name}: {long:.1%} of the sentences have more than {MOST_WORDS} words, at most {MOST_LONG:.0%}:"
+            yield from (f"  {_place(finding)}" for finding in measure.long)
+        if passive > MOST_PASSIVE and measure.sentences >= FEWEST:
+            yield f"{name}: {passive:.1%} of the sentences are passive, at most {MOST_PASSIVE:.0%}; name the actors"
+
+
+def _place(finding: Finding) -> str:
+    return f"{finding.path.relative_to(ROOT)}:{finding.line}: {finding.message}"
+
+
+def correct(findings: Iterable[Finding]) -> None:
+    """Write the one correction of each misspelled word into its line, but for code."""
+    for finding in findings:
+        word, _, better = finding.message.partition(" ==> ")
+        if "," in better:
+            continue
+        lines = finding.path.read_text(encoding="utf-8").split("\n")
+        row = finding.line - 1
+        parts = re.split(r"(`[^`]*`)", lines[row])
+        parts[::2] = [re.sub(rf"\b{word}\b", better, part) for part in parts[::2]]
+        lines[row] = "".join(parts)
+        finding.path.write_text("\n".join(lines), encoding="utf-8")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Check the language of documents, docstrings and help texts.")
+    parser.add_argument("--fix", action="store_true", help="correct the spelling")
+    parser.add_argument("--shares", action="store_true", help="print the shares of long and passive sentences")
+    options = parser.parse_args()
+    collection = collected()
+    texts = [text for each in collection.values() for text in each]
+    if options.fix:
+        correct(spelling(texts))
+        return 0
+    pages = [text for name, each in collection.items() if name not in PACKAGES for text in each]
+    problems = [_place(finding) for text in pages for finding in too_long(text)]
+    problems += [_place(finding) for finding in phrases(texts)]
+    problems += [_place(finding) for finding in spelling(texts)]
+    problems += shares(collection, options.shares)
+    print("\n".join(problems), end="\n" if problems else "")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""Checks of proselint with the project's words, and the mechanical rules: length of sentences, passive voice."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from proselint.checks import __register__
+from proselint.registry import CheckRegistry
+from proselint.registry.checks import Check, types
+from proselint.registry.checks.engine import Fancy
+from proselint.tools import LintFile
+
+from language.prose import Prose, sentences
+
+WORDS: Final = tomllib.loads((Path(__file__).parent / "words.toml").read_text(encoding="utf-8"))
+# The rules of proselint that fit a reference. Its typography asks for curly quotes, and its cliches for taste.
+_RULES: Final = ("redundancy", "needless_variants", "malapropisms", "mixed_metaphors", "nonwords", "lookalike")
+
+MOST_WORDS: Final = 25
+# No sentence at all may be longer, wherever it is.
+LONGEST: Final = 40
+_WORD: Final = re.compile(r"\S*[A-Za-z0-9]\S*")
+_PASSIVE: Final = re.compile(
+    r"\b(?:is|are|was|were|be|been|being)\s+(?:\w+ly\s+|not\s+|never\s+|also\s+)?"
+    r"(?!indeed\b|need\b|speed\b|red\b)"
+    r"(?:\w+ed|known|shown|given|taken|written|read|sent|kept|left|made|found|told|held|built|drawn|run|cut|put|set)\b"
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, and where."""
+
+    path: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """The sentences of a document or of a package: how many, how many are long, and how many are passive."""
+
+    sentences: int
+    long: tuple[Finding, ...]
+    passive: int
+
+
+def measured(texts: Sequence[Prose]) -> Measure:
+    long, count, passive = [], 0, 0
+    for text in texts:
+        for offset, sentence in sentences(text.text):
+            words = len(_WORD.findall(sentence))
+            count += 1
+            passive += bool(_PASSIVE.search(sentence))
+            if words > MOST_WORDS:
+                message = f"a sentence of {words} words: {sentence[:60]}..."
+                long.append(Finding(text.path, text.line_of(offset), message))
+    return Measure(count, tuple(long), passive)
+
+
+def too_long(text: Prose) -> Iterator[Finding]:
+    """Sentences that no page may have."""
+    for offset, sentence in sentences(text.text):
+        words = len(_WORD.findall(sentence))
+        if words > LONGEST:
+            yield Finding(text.path, text.line_of(offset), f"{words} words, at most {LONGEST}: {sentence[:60]}...")
+
+
+def phrases(texts: Sequence[Prose]) -> Iterator[Finding]:
+    """Words and phrases that proselint, or the project's list, has another one for."""
+    registry = CheckRegistry()
+    if not registry.checks:
+        registry.register_many(__register__)
+        registry.register_many(_own())
+    rules = dict.fromkeys(_RULES, True)
+    config: Any = {"max_errors": 1000, "checks": rules}
+    for text in texts:
+        # A phrase may go on in the next line; every character keeps its place.
+        for result in LintFile("prose", re.sub(r"(?<!\n)\n(?!\n)", " ", text.text)).lint(config):
+            found = result.check_result
+            yield Finding(text.path, text.line_of(found.span[0]), found.message)
+
+
+def _own() -> tuple[Check, ...]:
+    replaced = Check(
+        check_type=types.PreferredForms({re.escape(said): better for said, better in WORDS["preferred"]}),
+        path="lookalike.preferred",
+        message="Write '{}' instead of '{}'.",
+    )
+    banned = (
+        Check(types.ExistenceSimple(phrase), Fancy(), "lookalike.banned", f"'{{}}': {advice}.")
+        for phrase, advice in WORDS["banned"].items()
+    )
+    return replaced, *banned
+
+
+def spelling(texts: Sequence[Prose]) -> Iterator[Finding]:
+    """Misspelled and British words, by codespell."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, text in enumerate(texts):
+            Path(folder, f"{number}.txt").write_text(text.text.replace("\f", "\n"), encoding="utf-8")
+        command = [
+            sys.executable, "-m", "codespell_lib", "--builtin", "clear,rare,en-GB_to_en-US",
+            "--ignore-words-list", ",".join(WORDS["spelling"]["words"]), "--quiet-level", "2", folder,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        file, row, message = re.fullmatch(r"(.*?):(\d+): (.*)", line).groups()  # type: ignore[union-attr]
+        text = texts[int(Path(file).stem)]
+        yield Finding(text.path, text.line + int(row) - 1, message)

@@ -1,0 +1,120 @@
+"""The prose of the project: what people read in documents, docstrings and help texts, without code.
+
+What is no prose is blanked, so that each character keeps its place and a finding can name its line.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+# Blanked as a whole: fenced code, comments of HTML, tables, directives of mkdocstrings.
+_BLOCKS: Final = (
+    re.compile(r"^([ \t]*)(```|~~~).*?^\1\2", re.MULTILINE | re.DOTALL),
+    re.compile(r"<!--.*?-->", re.DOTALL),
+    re.compile(r"^[ \t]*\|.*$", re.MULTILINE),
+    re.compile(r"^:::.*(?:\n[ \t]+\S.*)*", re.MULTILINE),
+    re.compile(r"(?:(?<=\n\n)|\A)(?: {4,}|\t).*(?:\n(?: {4,}|\t).*|\n(?=\n(?: {4,}|\t)))*"),
+)
+# One word each, however long: code, an address, the target of a link.
+_CODE: Final = re.compile(r"``[^`]+``|`[^`\n]*(?:\n[^`\n]*)?`")
+_TARGET: Final = re.compile(r"\]\([^)\s]*\)")
+_ADDRESS: Final = re.compile(r"https?://\S+")
+_MARKS: Final = re.compile(r"[*_#>\[\]]|^[ \t]*(?:[-+]|\d+\.) ", re.MULTILINE)
+_EXAMPLE: Final = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Prose:
+    """The prose of a file, in which `line` is that of the first character."""
+
+    path: Path
+    text: str
+    line: int = 1
+
+    def line_of(self, offset: int) -> int:
+        return self.line + self.text.count("\n", 0, offset)
+
+
+def of_markdown(path: Path) -> Prose:
+    text = path.read_text(encoding="utf-8")
+    for block in _BLOCKS:
+        text = block.sub(_blank, text)
+    # A list item is a paragraph of its own, and so is a heading.
+    text = re.sub(r"\n(?=[ \t]*(?:[-*+]|\d+\.) )", "\f", text)
+    return Prose(path, _plain(text))
+
+
+def of_python(path: Path) -> Iterator[Prose]:
+    """The docstrings of a module, and the texts of `help=`."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                yield Prose(path, _docstring(first.value.value), first.lineno)
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if (
+                    keyword.arg == "help"
+                    and isinstance(keyword.value, ast.Constant)
+                    and isinstance(keyword.value.value, str)
+                ):
+                    yield Prose(path, _plain(keyword.value.value), keyword.value.lineno)
+
+
+def _docstring(text: str) -> str:
+    text = _EXAMPLE.sub(_blank, text)
+    # Deeper than its paragraph is a drawing, a table or code.
+    lines = text.split("\n")
+    indents = [len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()]
+    least = min(indents, default=0)
+    kept = [
+        line if not row or len(line) - len(line.lstrip()) <= least else " " * len(line)
+        for row, line in enumerate(lines)
+    ]
+    return _plain(re.sub(r"\n(?=[ \t]*(?:[-*+]|\d+\.) )", "\f", "\n".join(kept)))
+
+
+def _plain(text: str) -> str:
+    text = _CODE.sub(lambda found: re.sub(r"[^\n]", "x", found[0]), text)
+    text = _TARGET.sub(lambda found: " " * len(found[0]), text)
+    text = _ADDRESS.sub(lambda found: "x" * len(found[0]), text)
+    return _MARKS.sub(_blank, text)
+
+
+def _blank(found: re.Match[str]) -> str:
+    return re.sub(r"[^\n]", " ", found[0])
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Each paragraph, with where it begins."""
+    start = 0
+    for found in re.finditer(r"\n[ \t]*\n|\f", text):
+        yield start, text[start : found.start()]
+        start = found.end()
+    yield start, text[start:]
+
+
+# A sentence may also begin with the name of a field: "ids: int64, (n,)."
+_END: Final = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[\"'(]?[A-Z0-9x*]|\w+(?:, \w+)*:)")
+
+
+def sentences(text: str) -> Iterator[tuple[int, str]]:
+    """Each sentence of at least one word, with where it begins."""
+    for start, paragraph in paragraphs(text):
+        place = 0
+        for found in [*_END.finditer(paragraph), None]:
+            end = found.start() if found else len(paragraph)
+            sentence = paragraph[place:end]
+            if re.search(r"[A-Za-z]{2}", sentence):
+                yield start + place + len(sentence) - len(sentence.lstrip()), " ".join(sentence.split())
+            place = found.end() if found else end
