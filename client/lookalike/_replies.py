@@ -299,6 +299,7 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         deleted_rows=reply.deleted_rows,
         last_fold=_moment(reply.last_fold_us),
         update_problem=reply.update_problem,
+        shard=reply.shard,
     )
 
 

@@ -83,7 +83,8 @@ class ServedCollection:
 class ServerInfo:
     """A server.
 
-    `placement` is where indexes live: "cpu", "gpu", "shard" or "replicate".
+    `placement` is where indexes live: "cpu", "gpu", "shard" or "replicate"; "shards" at a router. `shard` is the share
+    of the images that the server searches, such as "2/4", "" for all of them.
     `image_queries` is False when it cannot embed pictures, and
     `image_query_problem` says why. A `writable` one takes changes. `sequence` is
     the number of the last change that it has; since its generation was made,
@@ -108,6 +109,7 @@ class ServerInfo:
     deleted_rows: int = 0
     last_fold: dt.datetime | None = None
     update_problem: str = ""
+    shard: str = ""
 
     def _repr_html_(self) -> str:
         told = {name: value for name, value in asdict(self).items() if name != "limits"}

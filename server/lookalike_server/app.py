@@ -35,7 +35,7 @@ from lookalike_server.transport.collection_names import CollectionNames
 from lookalike_server.transport.grpc_server import GrpcServer
 from lookalike_server.transport.health import Health, Statuses, Watched
 from lookalike_server.transport.local_user import LocalUser
-from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES
+from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES, SHARDED
 from lookalike_server.transport.tokens import Tokens
 
 log = logging.getLogger(__name__)
@@ -129,8 +129,11 @@ class App:
             if self._entrance is None
             else self._entrance(self)
         )
-        always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING)]
-        others = {EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections)}
+        always = [service for service in SERVICES if service not in (SEARCHING, EXPERIMENTING, SHARDED)]
+        others = {
+            EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections),
+            SHARDED: lambda: settings.share is not None,
+        }
         watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
         self._health = Health(watched, [SEARCHING], always, others, self._server.statuses)
         self._server.add(self._servicers())

@@ -18,6 +18,7 @@ from lookalike_server.common.served import Served
 from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.snapshot import Loader, Snapshot
 from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.live.collection import LiveCollection
@@ -37,7 +38,9 @@ from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.experiments import ExperimentServicer
 from lookalike_server.services.search import SearchServicer
 from lookalike_server.services.server_info import ServerServicer
+from lookalike_server.services.shard import ShardServicer
 from lookalike_server.services.update import UpdateServicer
+from lookalike_server.shards.shard_set import ShardSet, ShardsMovedOnError
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,8 @@ class ServedCollection:
         self._watch_s = settings.watch
         self.live = LiveCollection(chosen.root, chosen.limits, writable=settings.writable)
         self.audit = shared.observatory.audit(self.name)
+        self.share = settings.share
+        self._shards = None if settings.shards is None else ShardSet(settings.shards)
         self.loader = Loader(
             settings.placement,
             shared.devices,
@@ -90,6 +95,8 @@ class ServedCollection:
             verifier or FileVerifier(),
             chosen.indexes,
             chosen.name,
+            settings.share,
+            self._shards,
         )
         self._open_embedder = open_embedder or embedder_opener(
             chosen, settings.placement, shared.devices, budget, shared.hangs.note
@@ -114,6 +121,7 @@ class ServedCollection:
                 raise
             failed = error
         self.current = Current()
+        self._kept = None if self.share is None else KeptForRouters(self.current)
         self.live.serve(self.current)
         if snapshot is not None:
             async with self.live.adopting(snapshot) as view:
@@ -139,6 +147,7 @@ class ServedCollection:
             "CollectionService": CollectionServicer(current, limits, thumbnails, workers),
             "ExperimentService": ExperimentServicer(current, limits, experiments, workers),
             "UpdateService": UpdateServicer(current, limits, self.live, self.folding, self.embed_queue, workers),
+            "ShardService": ShardServicer(current, limits, self.share, self._kept, workers),
             "ServerService": ServerServicer(
                 current, self.loader, self.embed_queue, self.reloader, self.live, self.folding
             ),
@@ -146,7 +155,8 @@ class ServedCollection:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
-        return [self.reloader.watch(), self._warm_up(), self.live.follow(), self.folding.watch()]
+        tasks = [self.reloader.watch(), self._warm_up(), self.live.follow(), self.folding.watch()]
+        return tasks if self._kept is None else [*tasks, self._kept.watch()]
 
     @property
     def served(self) -> Served:
@@ -190,12 +200,22 @@ class ServedCollection:
         await asyncio.to_thread(self.live.close)
         self.current.close()
         await asyncio.gather(asyncio.to_thread(self.embed_queue.close), asyncio.to_thread(self.experiments.close))
+        if self._shards is not None:
+            await asyncio.to_thread(self._shards.close)
 
     def _loaded(self) -> Snapshot:
         """The newest generation; of a server that takes changes, once no other server of the collection does."""
         reader = CollectionReader.open(self._root)
         self.live.begin(reader.manifest.folded_through)
-        return self.loader.load(reader)
+        while True:
+            try:
+                return self.loader.load(reader)
+            except ShardsMovedOnError as error:
+                newest = CollectionReader.open(self._root)
+                if newest.manifest.generation == reader.manifest.generation:
+                    raise
+                log.info("%s", error)
+                reader = newest
 
     def _lane(self, lane: str) -> Observe | None:
         return self._observatory.lane(lane, self.name)

@@ -21,7 +21,7 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.transport.health import EMBEDDING
-from lookalike_server.transport.service_table import EXPERIMENTING, SERVICES
+from lookalike_server.transport.service_table import EXPERIMENTING, SERVICES, SHARDED
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -53,7 +53,8 @@ class TestHealth:
         async with serve(make_toy()) as served:
             stub = health_pb2_grpc.HealthStub(served.channel)
             for name in ("", "toys", *SERVICES):
-                assert (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
+                status = (await stub.Check(health_pb2.HealthCheckRequest(service=name))).status
+                assert (status == SERVING) == (name != SHARDED), name
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await stub.Check(health_pb2.HealthCheckRequest(service="other"))
         assert caught.value.code() == grpc.StatusCode.NOT_FOUND
@@ -195,7 +196,7 @@ async def test_reflection_lists_the_services(make_toy, serve) -> None:
         [reply] = [reply async for reply in calls]
     listed = {service.name for service in reply.list_services_response.service}
     assert {*SERVICES, "grpc.health.v1.Health"} <= listed
-    assert len(SERVICES) == 6
+    assert len(SERVICES) == 7
 
 
 async def test_an_answer_larger_than_grpcs_default_comes_through(make_toy, serve) -> None:

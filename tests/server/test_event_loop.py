@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,11 +32,17 @@ from lookalike.v1 import (
     search_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
+    shard_pb2,
+    shard_pb2_grpc,
     types_pb2,
     update_pb2,
     update_pb2_grpc,
 )
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.spec import digest_of
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import MIB, Limits
+from lookalike_server.common.share import Share
 from lookalike_server.transport.access import WRITE
 from lookalike_server.transport.service_table import SERVICES
 
@@ -181,9 +187,28 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "ListImages", "beside changes", collection_pb2.ListImagesRequest(page_size=1000)
     yield "ListClusters", "beside changes", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
     yield "ListLabels", "beside changes", collection_pb2.ListLabelsRequest(page_size=1000)
+    yield from of_shard(toy)
     yield "GetServerInfo", "", server_pb2.GetServerInfoRequest()
     yield "Reload", "", server_pb2.ReloadRequest()
     yield "ListCollections", "", server_pb2.ListCollectionsRequest()
+
+
+def of_shard(toy: Any) -> Iterator[tuple[str, str, Any]]:
+    """The messages of a router, with as many queries and rows as may be."""
+    yield "GetShard", "", shard_pb2.GetShardRequest(router="r", digests=["d" * 64] * LIMITS.max_names)
+    digest = digest_of(generations.require_latest(toy.storage))
+    queries = np.random.default_rng(2).standard_normal((4 * LIMITS.max_batch, DIM)).astype(np.float32)
+    asked = {"digest": digest, "k": LIMITS.max_k, "nprobe": 2, "queries": wire.encode(queries)}
+    asked["wanted"] = wire.encode(np.full(len(queries), LIMITS.max_k))
+    yield "SearchShard", "the largest reply", shard_pb2.SearchShardRequest(**asked)
+    masks = [RowMask(np.arange(ROWS) % number == 0) for number in range(2, 130)]
+    told = [shard_pb2.ShardMask(digest=one.digest, rows=ROWS, bits=one.bits.tobytes()) for one in masks]
+    mask_of = wire.encode(np.arange(len(queries)) % len(masks))
+    yield (
+        "SearchShard",
+        "128 masks",
+        shard_pb2.SearchShardRequest(**{**asked, "k": 9, "masks": told, "mask_of": mask_of}),
+    )
 
 
 def upsert(keys: list[str]) -> update_pb2.UpsertRequest:
@@ -199,14 +224,15 @@ STUBS = (
     experiment_pb2_grpc.ExperimentServiceStub,
     server_pb2_grpc.ServerServiceStub,
 )
+SHARD_STUBS = (shard_pb2_grpc.ShardServiceStub,)
 
 
 @contextmanager
-def methods(address: str) -> Iterator[dict[str, Any]]:
+def methods(address: str, stubs: Sequence[Any] = STUBS) -> Iterator[dict[str, Any]]:
     """The methods by name, of a client whose work is done by other threads than the event loop's."""
     options = [("grpc.max_receive_message_length", LIMITS.max_message_bytes)]
     with grpc.insecure_channel(address, options) as channel:
-        yield {name: method for stub in STUBS for name, method in vars(stub(channel)).items()}
+        yield {name: method for stub in stubs for name, method in vars(stub(channel)).items()}
 
 
 def told(method: Any, request: Any, metadata: Any) -> tuple[str, int]:
@@ -265,15 +291,19 @@ async def test_the_largest_messages_take_no_more_than_a_moment_of_it(make_toy, s
         await work
         return steps.longest
 
-    async with serve(
-        toy,
-        experiment_runner=ExperimentRunner(),
-        open_embedder=lambda reader, space: make_embedder(toy),
-        watch=3600,
-        writable=True,
-    ) as served:
+    async with (
+        serve(toy, share=Share(1, 2), watch=3600) as shard,
+        serve(
+            toy,
+            experiment_runner=ExperimentRunner(),
+            open_embedder=lambda reader, space: make_embedder(toy),
+            watch=3600,
+            writable=True,
+        ) as served,
+    ):
         own = [("authorization", f"Bearer {local_secret.find(int(served.app.address.rpartition(':')[2]))}")]
-        with methods(served.app.address) as by_name:
+        with methods(served.app.address) as by_name, methods(shard.app.address, SHARD_STUBS) as of_shards:
+            by_name |= of_shards
             assert by_name.keys() == {name for name, _, _ in requests}, f"a method of {SERVICES} is not asked"
             for name, what, request in requests:
                 # What is a step of ours is so each time; what fresh pages and caches cost is not.

@@ -51,6 +51,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
     },
     "Serve": {
         "serve": "Serve a collection over gRPC.",
+        "route": "Serve a collection whose index is spread over servers.",
         "explore": "Serve a web page to look at a collection.",
         "reload": "Let a server load the newest generation now.",
         "token": "Create a token for a caller.",  # nosec B105

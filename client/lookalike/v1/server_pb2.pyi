@@ -206,6 +206,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     DELETED_ROWS_FIELD_NUMBER: builtins.int
     LAST_FOLD_US_FIELD_NUMBER: builtins.int
     UPDATE_PROBLEM_FIELD_NUMBER: builtins.int
+    SHARD_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Lookalike's version."""
     collection: builtins.str
@@ -213,7 +214,9 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     generation: builtins.int
     """The generation that is served."""
     placement: builtins.str
-    """Where indexes live: "cpu", "gpu", "shard" or "replicate"."""
+    """Where indexes live: "cpu", "gpu", "shard" or "replicate"; "shards" at a
+    router, whose devices are its shards.
+    """
     search_threads: builtins.int
     """Threads that a search may use."""
     embed_threads: builtins.int
@@ -236,6 +239,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     """
     update_problem: builtins.str
     """Why no change can be taken, or folded, now; empty when both can."""
+    shard: builtins.str
+    """Which share of the images this server searches, such as "2/4"; empty when it
+    searches all of them.
+    """
     @property
     def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The devices in use, such as "cpu" or "cuda:0"."""
@@ -263,9 +270,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         deleted_rows: builtins.int = ...,
         last_fold_us: builtins.int = ...,
         update_problem: builtins.str = ...,
+        shard: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deleted_rows", b"deleted_rows", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "last_fold_us", b"last_fold_us", "limits", b"limits", "live_rows", b"live_rows", "placement", b"placement", "search_threads", b"search_threads", "sequence", b"sequence", "update_problem", b"update_problem", "version", b"version", "writable", b"writable"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deleted_rows", b"deleted_rows", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "last_fold_us", b"last_fold_us", "limits", b"limits", "live_rows", b"live_rows", "placement", b"placement", "search_threads", b"search_threads", "sequence", b"sequence", "shard", b"shard", "update_problem", b"update_problem", "version", b"version", "writable", b"writable"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
 

@@ -90,6 +90,15 @@ def project(index: faiss.IndexRefine, vectors: Float32) -> Float32:
     return projected
 
 
+def emptied(index: faiss.IndexRefine) -> faiss.IndexRefine:
+    """An index with the projection of another one, and no vectors."""
+    made = empty(TwoStage(int(_linear(index).d_out), "Flat", "Flat"), int(index.d))
+    linear = _linear(made)
+    linear.A = _linear(index).A
+    linear.is_trained = True
+    return made
+
+
 def first_stage(index: faiss.IndexRefine) -> faiss.Index:
     """The index over the projected vectors, by its own class."""
     return faiss.downcast_index(_projected(index).index)

@@ -67,24 +67,50 @@ class Rows:
         vectors = prepare(self._reader.vectors(self._space, self._added), metric)
         return Beside(vectors, self.indexed, metric, prepared=True)
 
-    def blocks(self, wanted: Bools | None = None) -> Iterator[tuple[Int64, Float32]]:
+    def blocks(
+        self, wanted: Bools | None = None, places: tuple[int, int] | None = None
+    ) -> Iterator[tuple[Int64, Float32]]:
         """Yield (rows, embeddings) of all images of the space, as they are stored now, a block at a time.
 
-        Where only some are `wanted` (images,), others may be left out: a few are read one by one.
+        Where only some are `wanted` (images,), others may be left out: a few are read one by one. With `places`, only
+        what is stored from the first of them to before the second.
         """
         if wanted is not None and np.count_nonzero(wanted) <= _ONE_BY_ONE * len(wanted):
-            rows = np.flatnonzero(wanted)
+            rows = self._stored_in(np.flatnonzero(wanted), places)
             for some in np.split(rows, range(_BLOCK, len(rows), _BLOCK)):
-                places = some if self._order is None else np.searchsorted(self.ids, self.ids[some], sorter=self._order)
-                yield some, self._stored.read(places)
+                at = some if self._order is None else np.searchsorted(self.ids, self.ids[some], sorter=self._order)
+                yield some, self._stored.read(at)
             return
-        start = 0
-        for ids, vectors in self._reader.stream(self._space):
+        start = 0 if places is None else places[0]
+        for ids, vectors in self._streamed(places):
             if self._order is None:
                 yield np.arange(start, start + len(ids), dtype=np.int64), vectors
             else:
                 yield self._order[np.searchsorted(self.ids, ids, sorter=self._order)].astype(np.int64), vectors
             start += len(ids)
+
+    def _stored_in(self, rows: Int64, places: tuple[int, int] | None) -> Int64:
+        """Those of some rows that are stored at certain places."""
+        if places is None:
+            return rows
+        at = rows if self._order is None else np.searchsorted(self.ids, self.ids[rows], sorter=self._order)
+        return rows[(at >= places[0]) & (at < places[1])]
+
+    def _streamed(self, places: tuple[int, int] | None) -> Iterator[tuple[Int64, Float32]]:
+        """The ids and embeddings at some places of the space, a block at a time; no other parts are read."""
+        if places is None:
+            yield from self._reader.stream(self._space)
+            return
+        start, manifest = 0, self._reader.manifest
+        for path in manifest.spaces[self._space].parts:
+            stop = start + (manifest.files[path].rows or 0)
+            if stop > places[0] and start < places[1]:
+                for ids, vectors in self._reader.stream_part(path):
+                    here = slice(max(0, places[0] - start), max(0, places[1] - start))
+                    if len(ids[here]):
+                        yield ids[here], vectors[here]
+                    start += len(ids)
+            start = stop
 
 
 class Beside:

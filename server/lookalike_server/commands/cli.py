@@ -86,6 +86,11 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Keep what is fetched from an object store here; LOOKALIKE_CACHE_BYTES limits its size.",
 )
+@setting(
+    "--shard",
+    metavar="N/M",
+    help="Search share N of M of the images alone, for a router; see `lookalike route`.",
+)
 @setting("--grace", type=float, default=10.0, show_default=True, help="Seconds that calls may take to end.")
 @setting("--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM.")
 @setting("--tls-key", type=click.Path(path_type=Path), metavar="FILE", help="Private key, PEM.")
@@ -147,6 +152,7 @@ def serve(
     own: tuple[str, ...],
     on_loss: str,
     cache: Path | None,
+    shard: str | None,
     grace: float,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -165,6 +171,7 @@ def serve(
     log_format: LogFormat,
     security_log: Path | None,
     fronts: int | None,
+    shards: Path | None = None,
 ) -> None:
     """Answer queries about the collection in DIR over gRPC, or about several.
 
@@ -187,7 +194,7 @@ def serve(
     verifier = FileVerifier()
     pairs = named(collection)
     several = number_of_fronts(fronts, placement)
-    if several == 1:
+    if several == 1 and shards is None:
         verifier.verify_ahead(pairs[0][1])
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
@@ -197,6 +204,8 @@ def serve(
         from lookalike_server.commands.lifecycle import run
         from lookalike_server.common.placement_mode import ON_LOSS, PLACEMENTS
         from lookalike_server.common.settings import Listen, ServeSettings
+        from lookalike_server.common.shard_settings import read_shards
+        from lookalike_server.common.share import Share
         from lookalike_server.common.visible import SHOW_PATHS
         from lookalike_server.fronts.control import Logs
         from lookalike_server.observe.logs import configure
@@ -221,7 +230,14 @@ def serve(
             limits=of_server,
             observe=observe,
             fronts=several,
+            share=None if shard is None else Share.parse(shard),
+            shards=None if shards is None else read_shards(shards),
         )
+        where = f"placement {placement}"
+        if settings.share is not None:
+            where = f"shard {settings.share}"
+        elif settings.shards is not None:
+            where = f"{len(settings.shards.replicas)} shards"
 
         def announce(server: Server) -> None:
             for served in server.served:
@@ -230,7 +246,7 @@ def serve(
                     continue
                 click.echo(
                     f"SERVING {served.name} on {server.address}: generation {served.generation}, "
-                    f"{served.images} images, placement {placement}, indexes {', '.join(served.indexes) or 'none'}"
+                    f"{served.images} images, {where}, indexes {', '.join(served.indexes) or 'none'}"
                 )
             if server.metrics_port is not None:
                 click.echo(f"METRICS on http://{observe.metrics_host}:{server.metrics_port}/metrics")

@@ -8,6 +8,7 @@ IndexerError                     (lookalike_indexer.errors)
 ├── UnknownCallerError           the call has no token, or one that nobody was given
 ├── ForbiddenError               the caller's role does not allow the call
 ├── UnknownMethodError           no service has the method
+├── ShardLostError               a router has no replica of a shard to ask
 └── RefusedError                 another process of this server has refused the call
 """
 
@@ -73,6 +74,10 @@ class UnknownMethodError(IndexerError):
     """No service has the method."""
 
 
+class ShardLostError(IndexerError):
+    """No replica of a shard answers, so that nothing is: a part of the images is no answer."""
+
+
 # The first class that fits decides, so a class stands before its bases.
 TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (UsageError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -87,6 +92,7 @@ TABLE: tuple[tuple[type[Exception], grpc.StatusCode], ...] = (
     (ForbiddenError, grpc.StatusCode.PERMISSION_DENIED),
     (UnknownMethodError, grpc.StatusCode.UNIMPLEMENTED),
     (DeviceError, grpc.StatusCode.UNAVAILABLE),
+    (ShardLostError, grpc.StatusCode.UNAVAILABLE),
     (DataLossError, grpc.StatusCode.DATA_LOSS),
 )
 

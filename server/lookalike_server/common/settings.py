@@ -10,6 +10,8 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.observe_settings import ObserveSettings
 from lookalike_server.common.peers import is_loopback
 from lookalike_server.common.placement_mode import OnLoss, PlacementMode
+from lookalike_server.common.shard_settings import ShardSettings
+from lookalike_server.common.share import Share
 from lookalike_server.common.tls_files import TLSFiles
 from lookalike_server.common.visible import ShowPaths
 
@@ -97,7 +99,8 @@ class ServeSettings:
     generation, both in seconds; `weights` is a weights file that takes the place of the manifest's. `on_loss` is what
     happens when a device is lost, as in placer.py. `indexes` names the indexes to search, as in index_choice.py.
     Without `experiments` only stored results are answered. A `writable` server takes changes to its collections. With
-    several `fronts`, so many processes take calls in.
+    several `fronts`, so many processes take calls in. With `share`, only that share of the images is searched, for
+    routers; with `shards`, this server is a router, and these servers search.
 
     `root` is the folder of the only collection, or of the first. `collections` has all of them with their own settings;
     where there are several, `limits` are those of the whole server.
@@ -119,6 +122,8 @@ class ServeSettings:
     observe: ObserveSettings = field(default_factory=ObserveSettings)
     collections: tuple[CollectionSettings, ...] = ()
     fronts: int = 1
+    share: Share | None = None
+    shards: ShardSettings | None = None
 
     def __post_init__(self) -> None:
         if not self.collections:
@@ -126,6 +131,10 @@ class ServeSettings:
             object.__setattr__(self, "collections", (only,))
         if self.fronts < 1:
             raise UsageError(f"--fronts {self.fronts} is not a number of processes; it must be 1 or more, or auto.")
+        if self.share is not None and self.writable:
+            raise UsageError("--shard and --writable do not go together: a shard follows what others write.")
+        if self.share is not None and self.placement != "cpu":
+            raise UsageError(f"--shard {self.share} needs --placement cpu: shards are searched on processors.")
         # NaN is neither.
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")

@@ -7,11 +7,11 @@ import itertools
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from lookalike_indexer.errors import DeviceError
+from lookalike_indexer.errors import DeviceError, NotBuiltError
 from lookalike_server.common import call_record as record
 from lookalike_server.generation.snapshot import Snapshot
 
@@ -35,6 +35,8 @@ class Current:
         self._held = None if snapshot is None else _Held(snapshot.base, snapshot)
         self.problem = ""
         self._retired: set[_Held] = set()
+        # Whether to keep a generation that is no longer the newest, though no call of this server holds it.
+        self.keeps: Callable[[Snapshot], bool] = lambda snapshot: False
         self._numbers = itertools.count()
 
     @property
@@ -82,15 +84,37 @@ class Current:
 
         DeviceError: there is none.
         """
-        held, number = self._loaded(), next(self._numbers)
-        call = record.current()
+        held = self._loaded()
+        with self._leased(held):
+            yield held.view if sequence is None else held.kept.get(sequence, held.view)
+
+    @contextmanager
+    def lease_of(self, made: str) -> Iterator[Snapshot]:
+        """The generation whose manifest has a digest, as `lease`. NotBuiltError: it is not in memory."""
+        held = next((one for one in self._all() if one.snapshot.made == made), None)
+        if held is None:
+            raise NotBuiltError(
+                f"This server does not have the generation {made[:12]}; it has: "
+                f"{', '.join(str(number) for number in self.generations) or 'none'}."
+            )
+        with self._leased(held):
+            yield held.snapshot
+
+    @contextmanager
+    def _leased(self, held: _Held) -> Iterator[None]:
+        number, call = next(self._numbers), record.current()
         held.leases[number] = _Lease(time.monotonic(), "" if call is None else f"{call.rpc} {call.request_id}")
         try:
-            yield held.view if sequence is None else held.kept.get(sequence, held.view)
+            yield
         finally:
             del held.leases[number]
             if held in self._retired:
                 self._close_if_unused(held)
+
+    def close_unused(self) -> None:
+        """Close the generations that were kept, and need not be any more."""
+        for held in list(self._retired):
+            self._close_if_unused(held)
 
     def swap(self, snapshot: Snapshot) -> None:
         """Serve another generation from the next call on, with the changes to it that `snapshot` has."""
@@ -147,7 +171,7 @@ class Current:
         return held
 
     def _close_if_unused(self, held: _Held) -> None:
-        if not held.leases:
+        if not held.leases and not self.keeps(held.snapshot):
             self._retired.remove(held)
             held.snapshot.close()
             log.info("generation %d is no longer in use and was closed", held.snapshot.generation)

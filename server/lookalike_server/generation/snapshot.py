@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Literal
 
+import faiss
 import pyarrow as pa
 
 from lookalike_indexer.collection.commands import build_command
@@ -28,6 +29,7 @@ from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.placement_mode import OnLoss, PlacementMode
+from lookalike_server.common.share import Share
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.filters.matching import Filters
 from lookalike_server.generation.index_choice import chosen_indexes
@@ -36,8 +38,13 @@ from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.placement.build_searchers import load_index
 from lookalike_server.placement.devices import Device
 from lookalike_server.placement.placer import Placer
+from lookalike_server.placement.share import share_of
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.engine import Engine
+from lookalike_server.search.share_engine import ShareEngine
+from lookalike_server.shards.engine import RemoteEngine
+from lookalike_server.shards.remote import RemoteSpace
+from lookalike_server.shards.shard_set import ShardSet
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +53,8 @@ log = logging.getLogger(__name__)
 class Loader:
     """How generations of a collection are loaded; `indexes` names those to search, see index_choice.py.
 
-    Callers know the collection as `name`, by its folder's name when empty.
+    Callers know the collection as `name`, by its folder's name when empty. With `share`, only that share of each
+    index is kept; with `shards`, none is loaded, and these are asked instead.
     """
 
     placement: PlacementMode
@@ -58,6 +66,8 @@ class Loader:
     verifier: FileVerifier = field(default_factory=FileVerifier)
     indexes: tuple[str, ...] = ()
     name: str = ""
+    share: Share | None = None
+    shards: ShardSet | None = None
 
     def load(self, reader: CollectionReader) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
@@ -65,7 +75,7 @@ class Loader:
         Images that an index lacks are searched beside it, see rows.py.
         DataLossError: stored bytes are not what was written. NotFoundError: no
         index has a name in `indexes`. DeviceError: the devices cannot hold an
-        index. Nothing is left behind by a failure.
+        index. ShardsMovedOnError: shards have a newer generation. Nothing is left behind by a failure.
         """
         started = time.monotonic()
         # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
@@ -73,8 +83,13 @@ class Loader:
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
         # Before anything is read, so that a mistake is told at once.
         chosen = chosen_indexes(reader.manifest, self.indexes)
-        reader = self.verifier.verified(reader)
-        with ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
+        elsewhere = () if self.shards is None else {entry.path for entry in reader.manifest.indexes.values()}
+        reader = self.verifier.verified(reader, elsewhere)
+        with ExitStack() as while_loading, ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
+            if self.shards is not None:
+                while_loading.enter_context(
+                    self.shards.waited_for(reader.manifest.generation, digest_of(reader.manifest))
+                )
             # Beside the indexes, which faiss reads without holding up anybody.
             columns = beside.submit(lambda: Columns(reader.images(NEEDED), self.name or reader.name))
             clusterings = beside.submit(
@@ -98,8 +113,7 @@ class Loader:
         ids, stored = reader.whole.ids(name), StoredVectors(reader.whole, name)
         if entry is None:
             return Space(reader, name, ids, stored, None)
-        index = load_index(reader, entry)
-        multiply_from_few(int(index.d), self.budget.search)
+        index = load_index(reader, entry) if self.shards is None else None
         rows = Rows(reader, entry, ids, stored)
         if rows.indexed != entry.rows:
             raise DataLossError(
@@ -107,14 +121,39 @@ class Loader:
                 f"{rows.indexed}; build it again with: {build_command(reader.storage.location, entry)}"
             )
         notes = _told_of(reader, entry, rows)
-        planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
-        claim = self.budget.claim_search
         # The columns before anything has to be undone that takes memory of a device.
         images = SpaceImages(columns.result(), rows.ids, rows.live)
+        engine, planner = (
+            self._elsewhere(reader, entry, rows) if index is None else self._here(reader, entry, rows, index)
+        )
+        return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
+
+    def _here(
+        self, reader: CollectionReader, entry: IndexEntry, rows: Rows, index: faiss.Index
+    ) -> tuple[Engine, Planner]:
+        """The engine of an index that is searched by this server, or the share of it that is."""
+        multiply_from_few(int(index.d), self.budget.search)
+        planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
+        claim = self.budget.claim_search
+        if self.share is not None:
+            part = share_of(index, entry.metric, self.share, entry.recall)
+            if part.facts.mode == "whole" and self.share.of > 1:
+                log.warning("the index of the space %s cannot be cut: each shard holds all of it", entry.space)
+            return ShareEngine(rows, entry, self.share, part, self.limits, claim, self.observe), planner
         placed = Placer(self.placement, self.devices, self.on_loss).place(reader, entry, index, claim)
         # Last, because it starts threads: whatever can fail has been done.
-        engine = Engine(rows, entry, placed, self.limits, claim, self.observe)
-        return Space(reader, name, ids, stored, Search(engine, planner, images, rows, notes))
+        return Engine(rows, entry, placed, self.limits, claim, self.observe), planner
+
+    def _elsewhere(self, reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[Engine, Planner]:
+        """The engine of an index that shards search."""
+        if self.shards is None:
+            raise AssertionError("an index that is not here is on shards")
+        digest = digest_of(reader.manifest)
+        facts = self.shards.facts(digest, entry.space, entry.name)
+        planner = Planner(entry, facts.lossless, facts.uncompressed, incomplete=rows.lacking > MOST_BESIDE)
+        space = RemoteSpace(self.shards, digest, entry.space)
+        claim = self.budget.claim_search
+        return RemoteEngine(space, facts, rows, entry, self.limits, claim, self.observe), planner
 
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:

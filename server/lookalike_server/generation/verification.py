@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -36,15 +36,16 @@ class FileVerifier:
         self._ahead = threading.Thread(target=self._verify_newest, args=(root,), name="verify ahead", daemon=True)
         self._ahead.start()
 
-    def verified(self, reader: CollectionReader) -> CollectionReader:
+    def verified(self, reader: CollectionReader, but: Collection[str] = ()) -> CollectionReader:
         """Verify a generation; returns a reader of it that reads no file but those that were verified.
 
+        The files `but` are left alone: nobody reads them.
         DataLossError: a file is missing, or not what was written.
         """
         if self._ahead is not None:
             self._ahead.join()
             self._ahead = None
-        stamps = self._all_verified(reader)
+        stamps = self._all_verified(reader, but)
         pinned = CollectionReader(VerifiedStorage(reader.storage, reader.manifest, stamps), reader.manifest)
         hold(reader.storage, reader.manifest.generation, pinned)
         return pinned
@@ -58,11 +59,11 @@ class FileVerifier:
         with contextlib.suppress(IndexerError, RuntimeError):
             self._all_verified(CollectionReader.open(root))
 
-    def _all_verified(self, reader: CollectionReader) -> dict[str, Stamp]:
+    def _all_verified(self, reader: CollectionReader, but: Collection[str] = ()) -> dict[str, Stamp]:
         check_files(reader)
         files = reader.manifest.files
         # The largest first, so that no thread is left alone with one at the end.
-        paths = sorted(files, key=lambda path: -files[path].bytes)
+        paths = sorted(files.keys() - set(but), key=lambda path: -files[path].bytes)
         with ThreadPoolExecutor(processors(), "verify", initializer=_step_back) as pool:
             stamps = dict(zip(paths, pool.map(lambda path: self._verified_file(reader, path), paths), strict=True))
         self._found = {(path, files[path].sha256): stamp for path, stamp in stamps.items()}

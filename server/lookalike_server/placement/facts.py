@@ -47,6 +47,17 @@ class Facts:
         ]
         return replace(parts[0], strategy=kinds)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Facts]) -> Facts:
+        """Those of queries that were searched one after another."""
+        return cls(
+            [kind for part in parts for kind in part.strategy],
+            np.concatenate([part.visited for part in parts]),
+            np.concatenate([part.skipped for part in parts]),
+            np.concatenate([part.local for part in parts]),
+            np.concatenate([part.cached for part in parts]),
+        )
+
     def at(self, lines: Int64) -> Facts:
         """Those of some queries."""
         return Facts(

@@ -33,7 +33,7 @@ from lookalike_server.placement.strategies import Compared, Graph, Strategy
 Transform = Callable[[Float32], Float32]
 
 # Kinds whose scores are, but for rounding, the distances to what their codes decode to.
-_CODES = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexPQ)
+CODES = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexPQ)
 _LISTS = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
@@ -67,8 +67,8 @@ def strategy_of(
         return np.ascontiguousarray, as_found
     if isinstance(kind, faiss.IndexRefine):
         return transform, _refined(kind, metric, measured) or as_found
-    source = _source(kind, metric, measured)
-    decode = _decode(kind)
+    source = source_of(kind, metric, measured)
+    decode = decode_of(kind)
     if decode is None:
         return transform, IndexDistances(source, metric, 0, None)
     vectors = DecodedVectors(decode, metric)
@@ -82,46 +82,46 @@ def strategy_of(
 def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy | None:
     """None when what is refined is of an unusual kind."""
     base = faiss.downcast_index(kind.base_index)
-    decode = _decode(faiss.downcast_index(kind.refine_index))
+    decode = decode_of(faiss.downcast_index(kind.refine_index))
     if decode is None or isinstance(base, faiss.IndexPreTransform):
         return None
-    return Reranked(_source(base, metric, measured), DecodedVectors(decode, metric), float(kind.k_factor))
+    return Reranked(source_of(base, metric, measured), DecodedVectors(decode, metric), float(kind.k_factor))
 
 
 def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy:
-    decode = _decode(faiss.downcast_index(kind.refine_index))
+    decode = decode_of(faiss.downcast_index(kind.refine_index))
     if decode is None:
         # Its own scores are squared distances whatever the metric, so that they must not be shown as they are.
         raise DeviceError("The second stage of the index holds codes that cannot be decoded; build the index again.")
     first = two_stage.first_stage(kind)
-    inner = _source(first, "l2", measured)
+    inner = source_of(first, "l2", measured)
     # faiss's own choice of lists depends on the batch.
     source: Source = ProjectedSource(kind, inner) if isinstance(first, faiss.IndexIVF) else TwoStageSource(kind, inner)
     return Reranked(source, DecodedVectors(decode, metric), two_stage.FACTOR, two_stage.LEAST)
 
 
-def _source(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:
+def source_of(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:
     if isinstance(kind, faiss.IndexIVF):
         membership = measured.membership or Membership(kind)
         chooser = ListChooser(kind, membership.sizes)
         coverage = coverage_of(measured.recall, int(kind.nlist), int(membership.sizes.sum()))
         return ListSource(kind, metric, chooser, FilteredChooser(chooser, membership, coverage, int(kind.d)))
-    if isinstance(kind, _CODES):
+    if isinstance(kind, CODES):
         return FlatSource(kind, metric)
     if isinstance(kind, faiss.IndexHNSW):
         return GraphSource(kind, metric)
     return OtherSource(kind, metric)
 
 
-def _decode(kind: faiss.Index) -> Decode | None:
+def decode_of(kind: faiss.Index) -> Decode | None:
     """Reads vectors by their rows; None where scores are not the distances to them."""
     if isinstance(kind, faiss.IndexHNSW):
-        return _decode(faiss.downcast_index(kind.storage))
+        return decode_of(faiss.downcast_index(kind.storage))
     if isinstance(kind, _LISTS) and not isinstance(kind, faiss.IndexIVFPQR):
         # From rows to their places in the lists: 8 bytes an image. A shard has rows from anywhere.
         whole = kind.ntotal and int(kind.ntotal) == _rows(kind)
         kind.set_direct_map_type(faiss.DirectMap.Array if whole else faiss.DirectMap.Hashtable)
-    elif not isinstance(kind, _CODES):
+    elif not isinstance(kind, CODES):
         return None
     if isinstance(kind, faiss.IndexScalarQuantizer):
         codes = faiss.rev_swig_ptr(kind.codes.data(), kind.ntotal * kind.code_size).reshape(kind.ntotal, -1)

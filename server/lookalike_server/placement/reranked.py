@@ -8,15 +8,16 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.placement.decoded_vectors import DecodedVectors
+from lookalike_server.placement.first_stage import first_stage
 from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
 # Candidates of quick codes that are looked at again, where copies tie.
-_MOST_REFINED = 2048
+MOST_REFINED = 2048
 # So many times the usual candidates of quick codes are looked at where matches are rare near a query.
-_MOST_CANDIDATES = 4
+MOST_CANDIDATES = 4
 
 
 class Reranked:
@@ -37,7 +38,7 @@ class Reranked:
         if masks is None:
             return RawHits(*self._searched(queries, k, 1, nprobe, probes, None), effort)
         rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-        factors = _candidates_factor(probes, len(queries))
+        factors = candidates_factor(probes, len(queries))
         for more in np.unique(factors).tolist():
             lines = np.flatnonzero(factors == more)
             theirs = None if probes is None else probes.of(lines)
@@ -53,7 +54,7 @@ class Reranked:
         rows, distances = self._refined(queries, k, candidates, nprobe, probes, masks)
         found = padded(rows[:, :k], distances[:, :k], k)
         tied = cut_through_a_tie(rows, distances, k)
-        most = min(self._source.ntotal, max(candidates, _MOST_REFINED))
+        most = min(self._source.ntotal, max(candidates, MOST_REFINED))
         # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
         while len(tied) and candidates < most:
             candidates = min(4 * candidates, most)
@@ -75,16 +76,16 @@ class Reranked:
         masks: QueryMasks | None,
     ) -> tuple[Int64, Float32]:
         """The candidates of the quick codes; at infinity those that are certainly not among the k nearest."""
-        rows, _ = self._source.near(queries, candidates, nprobe, probes, masks)
+        rows, _ = first_stage(self._source, queries, candidates, nprobe, probes, masks)
         return by_distance(rows, self._vectors.nearest(queries, rows, k))
 
 
-def _candidates_factor(probes: Probes | None, queries: int) -> Int64:
+def candidates_factor(probes: Probes | None, queries: int) -> Int64:
     """How many times the usual candidates each query needs, 1, 2 or 4.
 
     Far from a query, quick codes tell vectors apart less well. Where nothing is known, all matches may be far.
     """
     if probes is None or probes.rarity is None:
-        return np.full(queries, _MOST_CANDIDATES)
-    factors: Int64 = 2 ** np.round(2 * np.log2(np.clip(probes.rarity, 1, _MOST_CANDIDATES**0.5))).astype(np.int64)
+        return np.full(queries, MOST_CANDIDATES)
+    factors: Int64 = 2 ** np.round(2 * np.log2(np.clip(probes.rarity, 1, MOST_CANDIDATES**0.5))).astype(np.int64)
     return factors

@@ -23,7 +23,7 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits, Work, whole
-from lookalike_server.search.lanes import IndexLane, ScanLane
+from lookalike_server.search.lanes import IndexLane, Scan, ScanLane
 
 # A batch is cut so that it takes about so long: others wait for it, and no less time is spent on smaller ones.
 _RUN_S = 0.1
@@ -40,7 +40,8 @@ class Engine:
     """The index of one space on its devices, and the stream of its embeddings for exact searches.
 
     An exact search of a compressed index takes as long as reading the space,
-    so it has a queue and a thread of its own and delays nobody else.
+    so it has a queue and a thread of its own and delays nobody else. `scan`
+    does it, where the embeddings are not compared here.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Engine:
         limits: Limits,
         claim: Callable[[float], None] = lambda queries: None,
         observe: ObserveLane = lambda lane: None,
+        scan: Scan | None = None,
     ) -> None:
         self.entry = entry
         self._live = rows.live
@@ -88,8 +90,8 @@ class Engine:
             max_run=limits.max_scan_ms / 1000,
             cost=lambda work: cost.of_scan(len(rows.ids), work.size, work.k),
         )
-        scan = {"cpu": ScanLane(rows, entry)}
-        self._scanned = Batcher("scan", scan, slow, lambda: claim(1), observe("scan"), join=whole)
+        scans = {"cpu": ScanLane(rows, entry, scan)}
+        self._scanned = Batcher("scan", scans, slow, lambda: claim(1), observe("scan"), join=whole)
 
     def search(self, queries: Float32, k: int, plan: Plan, mask: RowMask | None = None) -> Hits:
         """The k nearest rows of each query (n, dim), of those that `mask` allows; blocks the calling thread.

@@ -10,6 +10,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
@@ -130,19 +131,39 @@ class IndexLane:
         searcher.search(query, 1, min(1, self._entry.nlist))
 
 
-class ScanLane:
-    """Runs a batch by comparing with every stored embedding, one block in memory at a time."""
+# The k nearest of all stored embeddings to prepared queries (n, dim), of what their masks allow: rows and distances
+# (n, k), as exact_search gives them.
+Scan = Callable[[Float32, int, QueryMasks | None], tuple[Int64, Float32]]
 
-    def __init__(self, rows: Rows, entry: IndexEntry) -> None:
+
+class EmbeddingScan:
+    """Compares with the stored embeddings, one block in memory at a time; with those at some `places` alone."""
+
+    def __init__(self, rows: Rows, metric: Metric, places: tuple[int, int] | None = None) -> None:
+        self._rows = rows
+        self._metric: Metric = metric
+        self._places = places
+
+    def __call__(self, queries: Float32, k: int, masks: QueryMasks | None) -> tuple[Int64, Float32]:
+        stored = len(self._rows.ids)
+        wanted = None if masks is None else np.logical_or.reduce([mask.bools[:stored] for mask in masks.masks])
+        blocks = self._rows.blocks(wanted, self._places)
+        return exact_search(blocks, queries, k, self._metric, _allowed(masks))
+
+
+class ScanLane:
+    """Runs a batch by comparing with every stored embedding."""
+
+    def __init__(self, rows: Rows, entry: IndexEntry, scan: Scan | None = None) -> None:
         self._rows = rows
         self._entry = entry
+        self._scan = scan or EmbeddingScan(rows, entry.metric)
 
     def __call__(self, batch: list[Work]) -> list[Hits]:
         k = max(work.k for work in batch)
         queries = prepare(joined(batch), self._entry.metric)
         masks, stored, live = masks_of(batch), len(self._rows.ids), batch[0].live
-        wanted = None if masks is None else np.logical_or.reduce([mask.bools[:stored] for mask in masks.masks])
-        rows, distances = exact_search(self._rows.blocks(wanted), queries, k, self._entry.metric, _allowed(masks))
+        rows, distances = self._scan(queries, k, masks)
         if live is not None:
             rows, distances = live.merged(queries, rows, distances, _allowed(masks))
         facts = None if masks is None else Facts.alike("exact", len(queries))

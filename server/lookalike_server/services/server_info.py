@@ -53,7 +53,8 @@ class ServerServicer:
                 version=_version(),
                 collection=snapshot.name,
                 generation=snapshot.generation,
-                placement=self._loader.placement,
+                placement="shards" if self._loader.shards else self._loader.placement,
+                shard=str(self._loader.share or ""),
                 devices=self._devices(snapshot),
                 search_threads=self._loader.budget.search,
                 embed_threads=self._loader.budget.embed,
@@ -70,6 +71,9 @@ class ServerServicer:
 
     def _devices(self, snapshot: Snapshot) -> list[str]:
         """Those that were asked for, and where an index is instead, if it is."""
+        if self._loader.shards is not None:
+            count = len(self._loader.shards.shards)
+            return [f"shard {number}/{count}" for number in range(1, count + 1)]
         asked = [device.name for device in self._loader.devices]
         if self._loader.on_loss != "cpu":
             return asked

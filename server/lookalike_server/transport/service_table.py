@@ -19,6 +19,8 @@ from lookalike.v1 import (
     search_pb2_grpc,
     server_pb2,
     server_pb2_grpc,
+    shard_pb2,
+    shard_pb2_grpc,
     update_pb2,
     update_pb2_grpc,
 )
@@ -48,6 +50,10 @@ SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], 
         server_pb2.DESCRIPTOR.services_by_name["ServerService"],
         server_pb2_grpc.add_ServerServiceServicer_to_server,
     ),
+    (
+        shard_pb2.DESCRIPTOR.services_by_name["ShardService"],
+        shard_pb2_grpc.add_ShardServiceServicer_to_server,
+    ),
 )
 SERVICES = tuple(service.full_name for service, _ in SERVED)
 
@@ -55,3 +61,5 @@ SERVICES = tuple(service.full_name for service, _ in SERVED)
 SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
 # What needs a process of its own.
 EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
+# What only a shard answers.
+SHARDED = shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name

@@ -18,18 +18,22 @@ from tests.fuzz.targets.calls import Methods
 from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
-from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, types_pb2, update_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, shard_pb2, types_pb2, update_pb2
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.thumbnail_pool import ThumbnailResult
 from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.limits import Limits
+from lookalike_server.common.share import Share
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.snapshot import Loader
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folded
@@ -40,6 +44,7 @@ from lookalike_server.query.queries import Resolver
 from lookalike_server.services.cluster import ClusterServicer
 from lookalike_server.services.collection import CollectionServicer
 from lookalike_server.services.search import SearchServicer
+from lookalike_server.services.shard import ShardServicer
 from lookalike_server.services.update import UpdateServicer
 
 _LIMITS = Limits(max_image_bytes=1 << 16, max_image_pixels=1 << 16, max_k=64, max_batch=32)
@@ -95,10 +100,13 @@ def _methods() -> Methods:
     resolver = Resolver(_LIMITS, workers, queue)
     drawn: Any = _Drawn()
     live = _live(reader, current)
+    share = Share(1, 2)
+    part = Current(Loader("cpu", [Cpu()], _LIMITS, ThreadBudget(1, 1, 1), share=share).load(reader))
     return Methods(
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
         (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
+        (shard_pb2, "ShardService", ShardServicer(part, _LIMITS, share, KeptForRouters(part), workers)),
         (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, _Unfolded(), queue, workers)),
     )
 
@@ -166,5 +174,13 @@ def seeds() -> Iterator[bytes]:
     yield _seed("Delete", update_pb2.DeleteRequest(filter=words))
     yield _seed("Set", update_pb2.SetRequest(keys=["label1/é 000007.jpg"], label="y", attributes=[values]))
     yield _seed("Fold", update_pb2.FoldRequest())
+    yield _seed("GetShard", shard_pb2.GetShardRequest(router="a", digests=["b"]))
+    digest = digest_of(CollectionReader.open(str(toy())).manifest)
+    asked = {"digest": digest, "queries": vector, "wanted": wire.encode(np.array([3, 3])), "k": 3}
+    yield _seed("SearchShard", shard_pb2.SearchShardRequest(**asked))
+    bits = RowMask(np.arange(20) % 2 == 0)
+    mask = shard_pb2.ShardMask(digest=bits.digest, rows=20, bits=bits.bits.tobytes())
+    for more in ({"scan": True}, {"candidates": 9}, {"masks": [mask], "mask_of": wire.encode(np.array([0, 0]))}):
+        yield _seed("SearchShard", shard_pb2.SearchShardRequest(**asked, **more))
     yield _seed("ListLabels", collection_pb2.ListLabelsRequest(page_size=3, page_token="AAAA"))  # noqa: S106
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))

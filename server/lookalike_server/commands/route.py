@@ -1,0 +1,44 @@
+"""`lookalike route`: one address in front of shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lookalike_server.commands.cli import serve
+from lookalike_server.commands.collection_options import CollectionType
+from lookalike_server.commands.configuration import config_option
+from lookalike_server.commands.options import Positional, Serve, setting
+
+# What a router does not do: it has no index, and changes nothing.
+_NOT_HERE = {"collection": (), "placement": "cpu", "gpus": "", "on_loss": "retry", "shard": None, "writable": False,
+             "own": ()}  # fmt: skip
+
+
+@click.command(cls=Serve, short_help="Serve a collection whose index is spread over servers.")
+@click.argument("collection", cls=Positional, metavar="[NAME=]DIR", type=CollectionType())
+@setting(
+    "--shards",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE",
+    help='The servers to ask, TOML: a table [[shard]] with replicas = ["HOST:PORT", ...] for each shard.',
+)
+@click.pass_context
+def route(ctx: click.Context, /, collection: str, **given: object) -> None:
+    """Answer queries about the collection in DIR, whose index other servers search.
+
+    Each of them runs `lookalike serve DIR --shard N/M`. The router asks one
+    replica of each shard, and answers as one server would that has the whole
+    index; where no replica of a shard answers, it fails with UNAVAILABLE. It has
+    the services, limits and options of `lookalike serve`, whose environment
+    variables and configuration it shares.
+
+    A new generation is served when all shards that answer have it.
+    """
+    ctx.invoke(serve, **{**_NOT_HERE, **given, "collection": (collection,)})
+
+
+route.params += [one for one in serve.params if one.name not in {*_NOT_HERE, "config"}]
+config_option(route)

@@ -1,0 +1,37 @@
+"""Which share of the images a server searches."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lookalike_indexer.errors import UsageError
+
+_WRITTEN = re.compile(r"(\d{1,4})/(\d{1,4})")
+
+
+@dataclass(frozen=True)
+class Share:
+    """Share `number`, from 1 on, of `of` shares that are as equal as can be. UsageError: there is no such share."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.number <= self.of:
+            raise UsageError(f"--shard {self} is no share; write N/M with N from 1 to M, such as 2/4.")
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @classmethod
+    def parse(cls, written: str) -> Share:
+        """The share that a text such as "2/4" names. UsageError: it names none."""
+        found = _WRITTEN.fullmatch(written.strip())
+        if found is None:
+            raise UsageError(f"--shard {written!r} is no share; write N/M with N from 1 to M, such as 2/4.")
+        return cls(int(found[1]), int(found[2]))
+
+    def range_of(self, rows: int) -> tuple[int, int]:
+        """The first row of the share, and the one behind its last."""
+        return rows * (self.number - 1) // self.of, rows * self.number // self.of

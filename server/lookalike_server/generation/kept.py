@@ -1,0 +1,53 @@
+"""Which earlier generations a shard keeps: those that routers still answer from."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
+
+# A router that has not asked for so long is gone, in seconds.
+_GONE_S = 30.0
+# Earlier generations that are kept at most, and routers that are remembered.
+_MOST_KEPT, _MOST_ROUTERS = 2, 64
+_LOOK_S = 1.0
+
+
+class KeptForRouters:
+    """Remembers which generations each router uses. For one event loop."""
+
+    def __init__(self, current: Current) -> None:
+        self._current = current
+        self._routers: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
+        # Those that are no longer the newest, the latest last.
+        self._earlier: OrderedDict[str, None] = OrderedDict()
+        current.keeps = self._keeps
+
+    def note(self, router: str, digests: Sequence[str]) -> None:
+        """Take note of the generations that a router uses, by their digests."""
+        self._routers[router] = (time.monotonic(), frozenset(digests))
+        self._routers.move_to_end(router)
+        if len(self._routers) > _MOST_ROUTERS:
+            self._routers.popitem(last=False)
+
+    async def watch(self) -> None:
+        """Give up what no router uses any more; endless."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self._current.close_unused()
+
+    def _keeps(self, snapshot: Snapshot) -> bool:
+        self._earlier.setdefault(snapshot.made)
+        while len(self._earlier) > _MOST_KEPT:
+            self._earlier.popitem(last=False)
+        if snapshot.made not in self._earlier:
+            return False
+        since = time.monotonic() - _GONE_S
+        used = any(seen > since and snapshot.made in digests for seen, digests in self._routers.values())
+        if not used:
+            del self._earlier[snapshot.made]
+        return used

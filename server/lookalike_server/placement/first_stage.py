@@ -1,0 +1,64 @@
+"""The candidates of a first stage: the rows of least cost, so chosen that the order of equal ones is certain.
+
+Quick codes often give several rows the same cost. Which of them are candidates must depend on neither the order in
+which an index holds them nor on how it is spread over machines.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_server.placement.graph_source import GraphSource
+from lookalike_server.placement.lists import Probes
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.projected_source import TwoStageSource
+from lookalike_server.placement.sources import MARGIN, Source
+
+# Of rows that tie at the last place, so many are looked at, at most.
+_MOST_TIED = 4096
+
+
+def first_stage(
+    source: Source, queries: Float32, size: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
+) -> tuple[Int64, Float32]:
+    """The `size` rows (n, size) of least cost and their costs, ascending, equal ones by row.
+
+    Where there are fewer, rows end with -1 at infinity.
+    """
+    total = source.ntotal
+    # A graph finds others where more are asked for, and faiss's own second stage has put its rows in order.
+    given = isinstance(source, GraphSource) or (isinstance(source, TwoStageSource) and masks is None)
+    if given or size >= total:
+        return source.near(queries, min(size, total), nprobe, probes, masks)
+    asked = min(size + MARGIN, total)
+    rows, costs = _in_order(*source.near(queries, asked, nprobe, probes, masks))
+    found, away = rows[:, :size].copy(), costs[:, :size].copy()
+    tied = _cut_through_a_tie(costs, size)
+    while len(tied) and asked < min(total, max(size, _MOST_TIED)):
+        asked = min(4 * asked, total)
+        theirs = None if probes is None else probes.of(tied)
+        some = None if masks is None else masks.at(tied)
+        again = np.ascontiguousarray(queries[tied])
+        rows, costs = _in_order(*source.near(again, asked, nprobe, theirs, some))
+        found[tied], away[tied] = rows[:, :size], costs[:, :size]
+        tied = tied[_cut_through_a_tie(costs, size)]
+    return found, away
+
+
+def least(rows: Int64, costs: Float32, size: int) -> Int64:
+    """The places (n, min(size, m)) of the rows (n, m) of least cost, equal ones by row; row -1 comes last."""
+    order: Int64 = np.lexsort((rows, np.where(rows < 0, np.float32(np.inf), costs), rows < 0), axis=1)
+    return order[:, :size]
+
+
+def _in_order(rows: Int64, costs: Float32) -> tuple[Int64, Float32]:
+    order = least(rows, costs, rows.shape[1])
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(costs, order, axis=1)
+
+
+def _cut_through_a_tie(costs: Float32, size: int) -> Int64:
+    """The lines whose last row is no farther than the one at the last place that counts."""
+    if costs.shape[1] <= size:
+        return np.empty(0, np.int64)
+    return np.flatnonzero(np.isfinite(costs[:, -1]) & (costs[:, -1] == costs[:, size - 1]))

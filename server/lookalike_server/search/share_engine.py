@@ -1,0 +1,161 @@
+"""Searching the share of a space that one server of several holds, for a router."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_server.batching import cost
+from lookalike_server.batching.awaited import AwaitedBatcher
+from lookalike_server.batching.batcher import ObserveLane, Rules
+from lookalike_server.columns.rows import Rows
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.share import Share
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.share import Candidates, ShareFacts, ShareIndex
+from lookalike_server.placement.strategies import RawHits
+from lookalike_server.search.engine import Engine, Queued
+from lookalike_server.search.lanes import EmbeddingScan
+
+# A router has put its own callers in order, so that all of what it asks for may wait.
+_MOST_QUEUED = 1 << 20
+
+
+class ShareWork(NamedTuple):
+    """What a router asks for: prepared queries (n, dim), as Searcher.search takes them.
+
+    `candidates` is the size of the first stage, 0 for the usual one. `scan`:
+    the embeddings of the share are compared, whose masks are of all rows of the space.
+    """
+
+    queries: Float32
+    k: int
+    nprobe: int
+    wanted: Int64
+    masks: QueryMasks | None
+    candidates: int = 0
+    scan: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.queries)
+
+
+Found = RawHits | Candidates
+
+
+class ShareEngine(Engine):
+    """The share of an index and of the embeddings of its space. It answers routers alone."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        entry: IndexEntry,
+        share: Share,
+        index: ShareIndex,
+        limits: Limits,
+        claim: Callable[[float], None] = lambda queries: None,
+        observe: ObserveLane = lambda lane: None,
+    ) -> None:
+        self.entry = entry
+        self.share = share
+        self._index = index
+        self._claim = claim
+        self._scan = EmbeddingScan(rows, entry.metric, share.range_of(len(rows.ids)))
+
+        def rules(age_ms: int, run_ms: int, cost_of: Callable[[ShareWork], float]) -> Rules[ShareWork]:
+            # No two share a call: a router has put together already what can.
+            return Rules(
+                key=id,
+                size=lambda work: work.size,
+                max_batch=_MOST_QUEUED,
+                max_queue=_MOST_QUEUED,
+                max_age=age_ms / 1000,
+                max_run=run_ms / 1000,
+                cost=cost_of,
+            )
+
+        self._searching: AwaitedBatcher[ShareWork, Found] = AwaitedBatcher(
+            "search",
+            {"cpu": self._searched},
+            rules(
+                limits.max_queue_ms,
+                limits.max_search_ms,
+                lambda work: cost.of_search(entry, work.size, work.k, work.nprobe) / share.of,
+            ),
+            None,
+            observe("search"),
+        )
+        self._scanning: AwaitedBatcher[ShareWork, Found] = AwaitedBatcher(
+            "scan",
+            {"cpu": self._scanned_all},
+            rules(
+                limits.max_slow_queue_ms,
+                limits.max_scan_ms,
+                lambda work: cost.of_scan(math.ceil(len(rows.ids) / share.of), work.size, work.k),
+            ),
+            lambda: claim(1),
+            observe("scan"),
+        )
+
+    @property
+    def facts(self) -> ShareFacts:
+        """What a router has to know of the index."""
+        return self._index.facts
+
+    async def ask(self, work: ShareWork, deadline: float | None = None) -> Found:
+        """What this share has to say to a work. Errors as AwaitedBatcher.submit."""
+        batcher = self._scanning if work.scan else self._searching
+        return (await batcher.submit(work, deadline)).result
+
+    def put(self, *arguments: object, **named: object) -> NoReturn:
+        """NotBuiltError: a share of the images is no answer."""
+        raise NotBuiltError(
+            f"This server searches shard {self.share} of the images, and cannot answer alone; ask the router "
+            "(lookalike route), or a server of the whole collection."
+        )
+
+    def withdraw(self, queued: Queued) -> None:
+        """Nothing is queued that could be."""
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        return {"search": self._searching.waiting, "scan": self._scanning.waiting}
+
+    def look(self) -> list[tuple[str, str]]:
+        lanes = {"search": self._searching, "scan": self._scanning}
+        return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.look()]
+
+    @property
+    def lost(self) -> str:
+        return self._searching.lost
+
+    @property
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    def close(self) -> None:
+        self._searching.close()
+        self._scanning.close()
+
+    def _searched(self, batch: list[ShareWork]) -> Sequence[Found]:
+        found: list[Found] = []
+        for work in batch:
+            self._claim(work.size)
+            found.append(
+                self._index.search(work.queries, work.k, work.nprobe, work.wanted, work.masks, work.candidates)
+            )
+        return found
+
+    def _scanned_all(self, batch: list[ShareWork]) -> Sequence[Found]:
+        found: list[Found] = []
+        for work in batch:
+            rows, distances = self._scan(work.queries, work.k, work.masks)
+            found.append(RawHits(rows, distances, np.zeros(len(rows), np.int64)))
+        return found

@@ -1,0 +1,116 @@
+"""What a shard answers to routers: what it has, and what it finds in its share of the images."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import grpc
+
+from lookalike.v1 import shard_pb2, shard_pb2_grpc
+from lookalike_indexer.errors import NotBuiltError
+from lookalike_server.batching.workers import Workers
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.limits import Limits
+from lookalike_server.common.share import Share
+from lookalike_server.generation.current import Current
+from lookalike_server.generation.kept import KeptForRouters
+from lookalike_server.generation.snapshot import Snapshot
+from lookalike_server.search.share_engine import ShareEngine, ShareWork
+from lookalike_server.services.replies import deadline_of
+from lookalike_server.shards.messages import index_message, mask_of, response_message, work_of
+
+# Bytes that cost as much to copy as looking up one image.
+_PER_ITEM = 1 << 14
+
+
+class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
+    """Answers for `share`; refuses everything where it is None."""
+
+    def __init__(
+        self, current: Current, limits: Limits, share: Share | None, kept: KeptForRouters | None, workers: Workers
+    ) -> None:
+        self._current = current
+        self._limits = limits
+        self._share = share
+        self._kept = kept
+        self._workers = workers
+        self._masks = _Masks(limits.max_filter_bytes)
+
+    async def GetShard(
+        self, request: shard_pb2.GetShardRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> shard_pb2.GetShardResponse:
+        share = self._own_share()
+        if len(request.digests) > self._limits.max_names:
+            raise ArgumentError("digests", f"There are more than {self._limits.max_names} digests.")
+        if self._kept is not None and request.router:
+            self._kept.note(request.router, request.digests)
+        reply = shard_pb2.GetShardResponse(shard=share.number, shards=share.of)
+        for snapshot in sorted(self._current.snapshots, key=lambda one: one.generation):
+            told = reply.generations.add(generation=snapshot.generation, digest=snapshot.made)
+            for name, engine in _engines(snapshot).items():
+                told.indexes.append(index_message(name, engine.entry.name, engine.facts))
+        return reply
+
+    async def SearchShard(
+        self, request: shard_pb2.SearchShardRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        """The bytes of a SearchShardResponse, or one that names the masks that are not known."""
+        self._own_share()
+        with self._current.lease_of(request.digest) as snapshot:
+            space = snapshot.space(request.space)
+            engine = _engines(snapshot).get(space.name)
+            if engine is None:
+                raise NotBuiltError(f"The space {space.name} has no index that is served.")
+            large = sum(len(mask.bits) for mask in request.masks) + len(request.queries.data)
+            rows = len(space.rows.ids) if request.scan else engine.facts.rows
+
+            def read() -> ShareWork | list[str]:
+                masks, unknown = self._masks.of(list(request.masks))
+                return unknown or work_of(request, engine.facts.dim, rows, masks)
+
+            work = await self._workers.looked_up(read, large // _PER_ITEM)
+            if isinstance(work, list):
+                return shard_pb2.SearchShardResponse(unknown_masks=work)
+            found = await engine.ask(work, deadline_of(context))
+            return await self._workers.looked_up(
+                lambda: response_message(found).SerializeToString(), 2 * found.rows.nbytes // _PER_ITEM
+            )
+
+    def _own_share(self) -> Share:
+        if self._share is None:
+            raise NotBuiltError("This server is no shard; start it with --shard N/M.")
+        return self._share
+
+
+class _Masks:
+    """The masks that routers sent last, of `most` bytes at most."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: OrderedDict[tuple[str, int], RowMask] = OrderedDict()
+
+    def of(self, messages: list[shard_pb2.ShardMask]) -> tuple[list[RowMask], list[str]]:
+        """The masks of a call, or else the digests of those that are not known. From any thread."""
+        masks, unknown = [], []
+        for message in messages:
+            mask = self._known.get((message.digest, message.rows))
+            if mask is None and message.rows and not message.bits:
+                unknown.append(message.digest)
+                continue
+            if mask is None:
+                mask = mask_of(message)
+                if mask.digest != message.digest:
+                    raise ArgumentError("masks", f"The mask {message.digest} has other bits than its digest says.")
+                self._known[message.digest, message.rows] = mask
+            masks.append(mask)
+        while len(self._known) > 1 and sum(mask.nbytes for mask in list(self._known.values())) > self._most:
+            self._known.popitem(last=False)
+        return masks, unknown
+
+
+def _engines(snapshot: Snapshot) -> dict[str, ShareEngine]:
+    """The engines of the spaces that have an index, by the names of the spaces."""
+    searchable = {name: space.engine for name, space in snapshot.spaces.items() if space.searchable}
+    return {name: engine for name, engine in searchable.items() if isinstance(engine, ShareEngine)}

@@ -1,0 +1,168 @@
+"""What a router and its shards say to each other, as messages and as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from lookalike import wire
+from lookalike.v1 import shard_pb2, types_pb2
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.common.errors import ArgumentError
+from lookalike_server.placement.facts import Facts, Strategy
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.share import Candidates, ShareFacts, ShareMode
+from lookalike_server.placement.strategies import RawHits
+from lookalike_server.search.share_engine import Found, ShareWork
+
+_MODES: Mapping[ShareMode, shard_pb2.ShardMode.ValueType] = {
+    "rows": shard_pb2.SHARD_MODE_ROWS,
+    "candidates": shard_pb2.SHARD_MODE_CANDIDATES,
+    "whole": shard_pb2.SHARD_MODE_WHOLE,
+}
+_STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
+
+
+def index_message(space: str, name: str, facts: ShareFacts) -> shard_pb2.ShardIndex:
+    """An index as a shard tells of it."""
+    return shard_pb2.ShardIndex(
+        space=space,
+        name=name,
+        mode=_MODES[facts.mode],
+        dim=facts.dim,
+        rows=facts.rows,
+        lossless=facts.lossless,
+        uncompressed=facts.uncompressed,
+        depends_on_k=facts.depends_on_k,
+        factor=facts.factor,
+        least=facts.least,
+    )
+
+
+def index_facts(message: shard_pb2.ShardIndex) -> ShareFacts:
+    """What a shard tells of an index. DeviceError: it is of another release."""
+    mode = next((mode for mode, known in _MODES.items() if known == message.mode), None)
+    if mode is None:
+        raise DeviceError("A shard searches its index in a way that this router does not know; use one release.")
+    return ShareFacts(
+        mode,
+        message.dim,
+        message.rows,
+        message.lossless,
+        message.uncompressed,
+        message.depends_on_k,
+        message.factor,
+        message.least,
+    )
+
+
+def request_message(
+    digest: str, space: str, collection: str, work: ShareWork, *, bits: bool
+) -> shard_pb2.SearchShardRequest:
+    """What a router asks for; without `bits`, masks are named by their digests alone."""
+    message = shard_pb2.SearchShardRequest(
+        digest=digest,
+        space=space,
+        collection=collection,
+        k=work.k,
+        nprobe=work.nprobe,
+        scan=work.scan,
+        candidates=work.candidates,
+        queries=wire.encode(work.queries),
+        wanted=wire.encode(work.wanted),
+    )
+    if work.masks is not None:
+        for mask in work.masks.masks:
+            message.masks.add(digest=mask.digest, rows=len(mask), bits=mask.bits.tobytes() if bits else b"")
+        message.mask_of.CopyFrom(wire.encode(work.masks.numbers))
+    return message
+
+
+def work_of(message: shard_pb2.SearchShardRequest, dim: int, rows: int, masks: Sequence[RowMask]) -> ShareWork:
+    """What a shard is asked for; `masks` are those that the message names. ArgumentError: it cannot be.
+
+    The space has `dim` dimensions; masks are of `rows` rows.
+    """
+    queries = _array(message.queries, "queries", np.float32, 2)
+    wanted = _array(message.wanted, "wanted", np.int64, 1)
+    count = len(queries)
+    if queries.shape[1] != dim or not np.isfinite(queries).all():
+        raise ArgumentError("queries", f"The queries must be finite numbers of {dim} dimensions.")
+    if message.k < 1 or message.nprobe < 0 or message.candidates < 0:
+        raise ArgumentError("k", "k must be 1 or more, nprobe and candidates 0 or more.")
+    if len(wanted) != count or (wanted < 0).any() or (wanted > message.k).any():
+        raise ArgumentError("wanted", "Each query wants 0 to k neighbors.")
+    query_masks = None
+    if masks:
+        numbers = _array(message.mask_of, "mask_of", np.int64, 1)
+        if len(numbers) != count or (numbers < 0).any() or (numbers >= len(masks)).any():
+            raise ArgumentError("mask_of", "Each query has one of the masks.")
+        if any(len(mask) != rows for mask in masks):
+            raise ArgumentError("masks", f"The masks must be of {rows} rows.")
+        query_masks = QueryMasks(tuple(masks), numbers)
+    return ShareWork(queries, message.k, message.nprobe, wanted, query_masks, message.candidates, message.scan)
+
+
+def mask_of(message: shard_pb2.ShardMask) -> RowMask:
+    """A mask that came with its bits. ArgumentError: it has not as many bits as rows."""
+    if message.rows < 0 or len(message.bits) != -(-message.rows // 8):
+        raise ArgumentError("masks", f"A mask of {message.rows} rows cannot have {len(message.bits)} bytes.")
+    bits = np.frombuffer(message.bits, np.uint8)
+    return RowMask(np.unpackbits(bits, count=message.rows, bitorder="little").view(np.bool_))
+
+
+def response_message(found: Found) -> shard_pb2.SearchShardResponse:
+    """What a shard found."""
+    message = shard_pb2.SearchShardResponse(
+        rows=wire.encode(found.rows), distances=wire.encode(found.distances), effort=wire.encode(_int64(found.effort))
+    )
+    if isinstance(found, Candidates):
+        message.costs.CopyFrom(wire.encode(found.costs))
+        message.candidates.CopyFrom(wire.encode(found.sizes))
+    if found.facts is not None:
+        message.strategies.extend(found.facts.strategy)
+        message.visited.CopyFrom(wire.encode(_int64(found.facts.visited)))
+        message.skipped.CopyFrom(wire.encode(_int64(found.facts.skipped)))
+        message.local.CopyFrom(wire.encode(found.facts.local.astype(np.float64)))
+        message.cached.CopyFrom(wire.encode(found.facts.cached))
+    return message
+
+
+def found_in(message: shard_pb2.SearchShardResponse) -> Found:
+    """What a shard found. ValueError: the message is not whole."""
+    rows, distances = wire.decode(message.rows), wire.decode(message.distances)
+    effort, facts = wire.decode(message.effort), None
+    if rows.ndim != 2 or rows.shape != distances.shape or len(effort) != len(rows):
+        raise ValueError("rows and distances differ in shape")
+    if message.strategies:
+        facts = Facts(
+            [kind for kind in message.strategies if kind in _STRATEGIES],
+            wire.decode(message.visited),
+            wire.decode(message.skipped),
+            wire.decode(message.local),
+            wire.decode(message.cached),
+        )
+    if not message.HasField("costs"):
+        return RawHits(rows, distances, effort, facts)
+    costs = wire.decode(message.costs)
+    if costs.shape != rows.shape:
+        raise ValueError("rows and costs differ in shape")
+    return Candidates(rows, distances, costs, wire.decode(message.candidates), effort, facts)
+
+
+def _int64(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    return values.astype(np.int64, copy=False)
+
+
+def _array(tensor: types_pb2.Tensor, field: str, dtype: type, dimensions: int) -> npt.NDArray[Any]:
+    try:
+        values = wire.decode(tensor)
+    except ValueError as error:
+        raise ArgumentError(field, f"{field}: {error}.") from error
+    if values.dtype != dtype or values.ndim != dimensions:
+        raise ArgumentError(field, f"{field} must be {np.dtype(dtype)} with {dimensions} dimensions.")
+    return values

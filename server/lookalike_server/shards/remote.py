@@ -1,0 +1,188 @@
+"""An index and its embeddings on shards, searched as if they were here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_server.placement.facts import Facts
+from lookalike_server.placement.first_stage import least
+from lookalike_server.placement.masks import QueryMasks
+from lookalike_server.placement.reranked import MOST_CANDIDATES, MOST_REFINED
+from lookalike_server.placement.share import Candidates, ShareFacts
+from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, padded
+from lookalike_server.search.share_engine import Found, ShareWork
+from lookalike_server.shards.asking import ask
+from lookalike_server.shards.messages import found_in, request_message
+from lookalike_server.shards.replica import Replica
+from lookalike_server.shards.shard_set import ShardSet
+
+# Candidates of one shard's answer, of 16 bytes each.
+_MOST_ANSWERED = 1 << 21
+
+
+class RemoteSpace:
+    """A space of one generation, by its digest, that shards hold."""
+
+    def __init__(self, shards: ShardSet, digest: str, space: str) -> None:
+        self._shards = shards
+        self._digest = digest
+        self._space = space
+        shards.use(digest)
+        self._is_left = False
+
+    @property
+    def problem(self) -> str:
+        """Why it cannot be searched now; "" where it can."""
+        return self._shards.problem(self._digest)
+
+    def each(self, work: ShareWork, timeout: float | None = None) -> list[Found]:
+        """What each shard finds. ShardLostError: one of them does not answer. OverloadedError: see asking.py."""
+        return self._asked(work, self._shards.shards, timeout)
+
+    def any(self, work: ShareWork) -> Found:
+        """What one shard finds, of which each holds all."""
+        return self._asked(work, [self._shards.replicas], None)[0]
+
+    def leave(self) -> None:
+        """Let the shards give the generation up."""
+        if not self._is_left:
+            self._is_left = True
+            self._shards.leave(self._digest)
+
+    def _asked(self, work: ShareWork, groups: Sequence[Sequence[Replica]], timeout: float | None) -> list[Found]:
+        collection = self._shards.settings.collection
+
+        @cache
+        def message(bits: bool) -> bytes:
+            return request_message(self._digest, self._space, collection, work, bits=bits).SerializeToString()
+
+        usual = self._shards.settings.timeout_ms / 1000
+        answers = ask(self._shards, groups, self._digest, message, timeout or usual, hedged=timeout is None)
+        return [found_in(answer) for answer in answers]
+
+
+class RemoteSearcher:
+    """An index on shards, as Searcher. Several may search one space at a time."""
+
+    def __init__(self, name: str, space: RemoteSpace, facts: ShareFacts) -> None:
+        self.name = name
+        self.dim = facts.dim
+        self.depends_on_k = facts.depends_on_k
+        self._facts = facts
+        self._space = space
+
+    def search(
+        self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
+    ) -> RawHits:
+        needs = np.full(len(queries), k, np.int64) if wanted is None else wanted
+        work = ShareWork(queries, k, nprobe, needs, masks)
+        if self._facts.mode == "whole":
+            return _hits(self._space.any(work))
+        if self._facts.mode == "rows":
+            return nearest([_hits(found) for found in self._space.each(work)], k)
+        usual = max(math.ceil(k * self._facts.factor), self._facts.least)
+        together = max(1, _MOST_ANSWERED // (usual * (1 if masks is None else MOST_CANDIDATES)))
+        parts = [
+            self._best(_part(work, np.arange(start, min(start + together, len(queries)))))
+            for start in range(0, len(queries), together)
+        ]
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def close(self) -> None:
+        self._space.leave()
+
+    def _best(self, work: ShareWork) -> RawHits:
+        """The k nearest among the candidates that are the best of all shards, as Reranked finds them."""
+        answers = [_candidates(found) for found in self._space.each(work)]
+        sizes, k = answers[0].sizes.copy(), work.k
+        rows, distances, tied = _chosen(answers, sizes, k)
+        most = np.minimum(self._facts.rows, np.maximum(sizes, MOST_REFINED))
+        # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
+        while len(tied := tied[sizes[tied] < most[tied]]):
+            sizes[tied] = np.minimum(4 * sizes[tied], most[tied])
+            again = []
+            for size in np.unique(sizes[tied]).tolist():
+                lines = tied[sizes[tied] == size]
+                more = [_candidates(one) for one in self._space.each(_part(work, lines)._replace(candidates=size))]
+                rows[lines], distances[lines], still = _chosen(more, sizes[lines], k)
+                again.append(lines[still])
+            tied = np.concatenate(again)
+        facts = [found.facts for found in answers if found.facts is not None]
+        effort = np.max([found.effort for found in answers], axis=0)
+        return RawHits(rows, distances, effort, Facts.of_shards(facts) if facts else None)
+
+
+class RemoteScan:
+    """The stored embeddings on shards, compared exactly, as Scan. A batch may take up to `timeout` seconds."""
+
+    def __init__(self, space: RemoteSpace, timeout: float) -> None:
+        self._space = space
+        self._timeout = timeout
+
+    def __call__(self, queries: Float32, k: int, masks: QueryMasks | None) -> tuple[Int64, Float32]:
+        work = ShareWork(queries, k, 0, np.full(len(queries), k, np.int64), masks, scan=True)
+        found = nearest([_hits(one) for one in self._space.each(work, self._timeout)], k)
+        return found.rows, found.distances
+
+
+def nearest(found: Sequence[RawHits], k: int) -> RawHits:
+    """The k nearest of what all shards found, by (distance, row)."""
+    rows = np.concatenate([one.rows for one in found], axis=1)
+    distances = np.concatenate([one.distances for one in found], axis=1)
+    rows, distances = by_distance(rows, distances)
+    effort = np.max([one.effort for one in found], axis=0)
+    facts = [one.facts for one in found if one.facts is not None]
+    return RawHits(rows[:, :k], distances[:, :k], effort, Facts.of_shards(facts) if facts else None)
+
+
+def _chosen(answers: Sequence[Candidates], sizes: Int64, k: int) -> tuple[Int64, Float32, Int64]:
+    """The k nearest of each query's `sizes` (n,) best candidates, and the lines that a tie at the k-th place cuts."""
+    rows = np.concatenate([one.rows for one in answers], axis=1)
+    distances = np.concatenate([one.distances for one in answers], axis=1)
+    costs = np.concatenate([one.costs for one in answers], axis=1)
+    found, away = np.full((len(rows), k), -1, np.int64), np.full((len(rows), k), np.inf, np.float32)
+    tied = []
+    for size in np.unique(sizes).tolist():
+        lines = np.flatnonzero(sizes == size)
+        places = least(rows[lines], costs[lines], size)
+        some, theirs = by_distance(
+            np.take_along_axis(rows[lines], places, axis=1), np.take_along_axis(distances[lines], places, axis=1)
+        )
+        found[lines], away[lines] = padded(some[:, :k], theirs[:, :k], k)
+        tied.append(lines[cut_through_a_tie(some, theirs, k)])
+    return found, away, np.sort(np.concatenate(tied))
+
+
+def _part(work: ShareWork, lines: Int64) -> ShareWork:
+    """A work of some of its queries."""
+    if len(lines) == work.size:
+        return work
+    masks = None if work.masks is None else work.masks.at(lines)
+    return work._replace(queries=np.ascontiguousarray(work.queries[lines]), wanted=work.wanted[lines], masks=masks)
+
+
+def _joined(parts: Sequence[RawHits]) -> RawHits:
+    facts = [one.facts for one in parts if one.facts is not None]
+    return RawHits(
+        np.concatenate([one.rows for one in parts]),
+        np.concatenate([one.distances for one in parts]),
+        np.concatenate([one.effort for one in parts]),
+        Facts.joined(facts) if facts else None,
+    )
+
+
+def _hits(found: Found) -> RawHits:
+    if not isinstance(found, RawHits):
+        raise ValueError("a shard gave candidates where neighbors were asked for")
+    return found
+
+
+def _candidates(found: Found) -> Candidates:
+    if not isinstance(found, Candidates):
+        raise ValueError("a shard gave neighbors where candidates were asked for")
+    return found

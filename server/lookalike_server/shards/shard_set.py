@@ -1,0 +1,213 @@
+"""The servers behind a router: how each is, and which generations each has."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import grpc
+
+from lookalike.v1 import shard_pb2
+from lookalike_indexer.errors import DeviceError
+from lookalike_server.common.shard_settings import ShardSettings
+from lookalike_server.placement.share import ShareFacts
+from lookalike_server.shards.messages import index_facts
+from lookalike_server.shards.replica import Replica
+
+log = logging.getLogger(__name__)
+
+# How often each server is asked how it is, and for how long an answer is waited for, in seconds.
+_LOOK_S, _PATIENCE_S = 0.5, 2.0
+# A server that has not answered so often in a row is not asked any more: a busy one may miss once.
+_MISSES = 2
+# The log tells again what is waited for after so many seconds.
+_TELL_S = 10.0
+
+
+class ShardsMovedOnError(DeviceError):
+    """The shards have a newer generation than the one that is waited for."""
+
+
+class ShardSet:
+    """Knows the replicas of all shards, and keeps asking them how they are from `open` to `close`."""
+
+    def __init__(self, settings: ShardSettings) -> None:
+        self.settings = settings
+        self.shards: tuple[tuple[Replica, ...], ...] = tuple(
+            tuple(Replica(address, number, settings) for address in addresses)
+            for number, addresses in enumerate(settings.replicas, 1)
+        )
+        # What each call shows.
+        self.metadata: tuple[tuple[str, str], ...] = ()
+        self._router = uuid.uuid4().hex
+        self._using: Counter[str] = Counter()
+        self._changed = threading.Condition()
+        self._look_now = threading.Event()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def replicas(self) -> list[Replica]:
+        return [replica for shard in self.shards for replica in shard]
+
+    def open(self) -> None:
+        """Begin to ask; again it does nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="shards", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Ask nobody any more, and end what waits."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._look_now.set()
+        if self._thread is not None:
+            self._thread.join()
+        for replica in self.replicas:
+            replica.close()
+
+    def use(self, digest: str) -> None:
+        """Have the shards keep a generation until it is as often left."""
+        with self._changed:
+            self._using[digest] += 1
+
+    def leave(self, digest: str) -> None:
+        """Let the shards give up a generation."""
+        with self._changed:
+            self._using[digest] -= 1
+            if self._using[digest] <= 0:
+                del self._using[digest]
+
+    def suspect(self, replica: Replica, problem: str) -> None:
+        """A call failed: ask the replica nothing until it has said how it is, which it is asked now."""
+        replica.lost(problem)
+        self._look_now.set()
+
+    def problem(self, digest: str) -> str:
+        """Why a generation cannot be searched now; "" where it can."""
+        for number, shard in enumerate(self.shards, 1):
+            if not any(replica.has(digest) for replica in shard):
+                told = "; ".join(f"{replica.address}: {replica.problem or 'other generations'}" for replica in shard)
+                return f"No replica of shard {number}/{len(self.shards)} can be asked ({told}); ask again later."
+        return ""
+
+    def wait_for_change(self, seconds: float) -> None:
+        """Wait until the servers were asked once more, or for some seconds."""
+        with self._changed:
+            if not self._closed:
+                self._changed.wait(seconds)
+
+    @contextmanager
+    def waited_for(self, generation: int, digest: str) -> Iterator[None]:
+        """Wait until each server that answers has a generation, and each shard a server; keep it in the block.
+
+        ShardsMovedOnError: a shard has a newer one instead. DeviceError: the router ends.
+        """
+        self.use(digest)
+        self.open()
+        self._look_now.set()
+        try:
+            self._wait_for(generation, digest)
+            yield
+        finally:
+            self.leave(digest)
+
+    def _wait_for(self, generation: int, digest: str) -> None:
+        told = 0.0
+        while True:
+            waits = self._waits_for(generation, digest)
+            if not waits:
+                return
+            if time.monotonic() - told > _TELL_S:
+                log.info("waiting until the shards have generation %d: %s", generation, waits)
+                told = time.monotonic()
+            with self._changed:
+                if self._closed:
+                    raise DeviceError("The router is stopping.")
+                self._changed.wait(_LOOK_S)
+
+    def facts(self, digest: str, space: str, index: str) -> ShareFacts:
+        """What the shards tell of an index of a space. DeviceError: they do not agree, or one does not serve it."""
+        known: set[ShareFacts] = set()
+        for replica in self.replicas:
+            if not replica.has(digest):
+                continue
+            served = {(one.space, one.name): one for one in replica.generations[digest].indexes}
+            message = served.get((space, index))
+            if message is None:
+                raise DeviceError(f"{replica.address} does not serve the index {space}/{index}; give all one --index.")
+            known.add(index_facts(message))
+        if len(known) != 1:
+            raise DeviceError(f"The shards tell different things of the index {space}/{index}; start equal releases.")
+        return known.pop()
+
+    def _waits_for(self, generation: int, digest: str) -> str:
+        missing = self.problem(digest)
+        live = [replica for replica in self.replicas if replica.live]
+        # A server that was not told of it may give it up for a newer one.
+        late = [replica for replica in live if not replica.has(digest) or digest not in replica.told]
+        newer = [replica for replica in late if not replica.has(digest) and replica.newest > generation]
+        if newer and len(newer) == len(late):
+            raise ShardsMovedOnError(
+                f"{newer[0].address} has generation {newer[0].newest} already, and not {generation} any more; "
+                "the newest is loaded next."
+            )
+        return missing or (f"{late[0].address} does not have it yet" if late else "")
+
+    def _watch(self) -> None:
+        while not self._closed:
+            self._look_now.clear()
+            try:
+                self._look()
+            except Exception:
+                # Whatever it was, the replicas must be asked again.
+                log.exception("the shards could not be asked how they are")
+            with self._changed:
+                self._changed.notify_all()
+            self._look_now.wait(_LOOK_S)
+
+    def _look(self) -> None:
+        """Ask each server how it is, all at once."""
+        with self._changed:
+            using = list(self._using)
+        request = shard_pb2.GetShardRequest(router=self._router, digests=using, collection=self.settings.collection)
+        if self.settings.token_file is not None:
+            # Again and again, since it may be renewed.
+            self.metadata = (("authorization", f"Bearer {self.settings.token_file.read_text().strip()}"),)
+        asked = [
+            (replica, replica.get_shard.future(request, timeout=_PATIENCE_S, metadata=self.metadata))
+            for replica in self.replicas
+        ]
+        for replica, call in asked:
+            was, knew = replica.live, replica.problem
+            try:
+                replica.answered(call.result(), len(self.shards), using)
+            except grpc.RpcError as error:
+                replica.missed += 1
+                code = call.code()
+                if code is not grpc.StatusCode.DEADLINE_EXCEEDED or replica.missed >= _MISSES or not was:
+                    replica.lost(f"{code.name}: {call.details()}")
+                del error
+            if replica.live != was:
+                log.info(
+                    "shard %d: %s %s", replica.shard, replica.address, "answers" if replica.live else replica.problem
+                )
+            elif not was and replica.problem != knew:
+                log.warning("shard %d: %s cannot be asked: %s", replica.shard, replica.address, replica.problem)
+
+
+def by_load(replicas: Sequence[Replica], digest: str) -> list[Replica]:
+    """The replicas that have a generation, the least busy first."""
+    there = (replica for replica in replicas if replica.has(digest))
+    return sorted(there, key=lambda replica: (replica.under_way, replica.calls))
+
+
+def down_for(replicas: Sequence[Replica]) -> float:
+    """For how many seconds none of some replicas has been there; infinity where none ever was."""
+    return time.monotonic() - max(replica.last_live for replica in replicas)
