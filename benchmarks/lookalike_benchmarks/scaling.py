@@ -21,6 +21,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.query_text import Text
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -183,7 +184,7 @@ class _NoNetwork:
     def hung(self) -> bool:
         return False
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
+    def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
         return EmbeddingResult(np.empty((len(files), self._dim), np.float32))
 
     def close(self) -> None:

@@ -95,10 +95,12 @@ class Methods:
         id: SupportsIndex | None = None,
         image: Picture | None = None,
         vector: npt.ArrayLike | None = None,
+        text: str | None = None,
         keys: Sequence[str] | None = None,
         ids: IdSequence | None = None,
         images: Sequence[Picture] | None = None,
         vectors: npt.ArrayLike | None = None,
+        texts: Sequence[str] | None = None,
         k: int = 10,
         space: str | None = None,
         nprobe: int | None = None,
@@ -151,7 +153,7 @@ class Methods:
         With `not_keys`, which may be empty, `keys` are examples of what is looked for
         and `not_keys` counter-examples, and the result is a single one. The query
         is 0.75 times the mean of the examples less 0.15 times that of the
-        counter-examples, besides the `key`, `id`, `image` or `vector` that is given;
+        counter-examples, besides the `key`, `id`, `image`, `text` or `vector` that is given;
         `weights` are other numbers than (1, 0.75, 0.15). Vectors have length 1 first
         where distances are cosine. Examples are no neighbors, unless `include_self`.
 
@@ -173,10 +175,12 @@ class Methods:
             "id": id,
             "image": image,
             "vector": vector,
+            "text": text,
             "keys": keys,
             "ids": ids,
             "images": images,
             "vectors": vectors,
+            "texts": texts,
             "fingerprint": fingerprint,
             "box": box,
             "boxes": boxes,
@@ -234,7 +238,9 @@ class Methods:
         self,
         *,
         image: Picture | None = None,
+        text: str | None = None,
         images: Sequence[Picture] | None = None,
+        texts: Sequence[str] | None = None,
         box: Box | None = None,
         boxes: Sequence[Box | None] | None = None,
         space: str | None = None,
@@ -242,13 +248,13 @@ class Methods:
         progress: Progress = False,
         timeout: float | None = None,
     ) -> Float32:
-        """Embed an image, or several: float32 of shape (dim,) of an `image`, (n, dim) of `images`.
+        """Embed an image or a text: float32 of shape (dim,); or several `images` or `texts`: (n, dim).
 
         The vectors are those of the network of a `space`, the collection's default one when None. `box`, or `boxes`,
         are the parts of the images to embed, each (x, y, width, height) in pixels, after EXIF orientation has been
         applied. Large requests, `batch_size` and `progress` are as in `search`.
         """
-        given = {"image": image, "images": images, "box": box, "boxes": boxes}
+        given = {"image": image, "text": text, "images": images, "texts": texts, "box": box, "boxes": boxes}
         make = partial(_calls.vectors, space=space)
         return await self._send_parts(
             Job(given, make, _joining.vectors, batch_size=batch_size, progress=progress), timeout
@@ -268,10 +274,12 @@ class Methods:
         id: SupportsIndex | None = None,
         image: Picture | None = None,
         vector: npt.ArrayLike | None = None,
+        text: str | None = None,
         keys: Sequence[str] | None = None,
         ids: IdSequence | None = None,
         images: Sequence[Picture] | None = None,
         vectors: npt.ArrayLike | None = None,
+        texts: Sequence[str] | None = None,
         clusterings: Sequence[str] | str = (),
         space: str | None = None,
         members: int = 10,
@@ -300,10 +308,12 @@ class Methods:
             "id": id,
             "image": image,
             "vector": vector,
+            "text": text,
             "keys": keys,
             "ids": ids,
             "images": images,
             "vectors": vectors,
+            "texts": texts,
             "fingerprint": fingerprint,
             "box": box,
             "boxes": boxes,

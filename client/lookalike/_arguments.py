@@ -27,7 +27,7 @@ IdSequence: TypeAlias = Union[Sequence[SupportsIndex], "npt.NDArray[np.integer[A
 
 
 class OneQuery(TypedDict, total=False):
-    """Exactly one of `key`, `id`, `image` and `vector`.
+    """Exactly one of `key`, `id`, `image`, `vector` and `text`.
 
     `fingerprint` may go with `vector`, and `box` with `image`.
     """
@@ -36,12 +36,13 @@ class OneQuery(TypedDict, total=False):
     id: SupportsIndex
     image: Picture
     vector: npt.ArrayLike
+    text: str
     fingerprint: str
     box: Box
 
 
 class ManyQueries(TypedDict, total=False):
-    """Exactly one of `keys`, `ids`, `images` and `vectors`.
+    """Exactly one of `keys`, `ids`, `images`, `vectors` and `texts`.
 
     `fingerprint` may go with `vectors`, and `boxes` with `images`: None for a whole picture.
     """
@@ -50,6 +51,7 @@ class ManyQueries(TypedDict, total=False):
     ids: IdSequence
     images: Sequence[Picture]
     vectors: npt.ArrayLike
+    texts: Sequence[str]
     fingerprint: str
     boxes: Sequence[Box | None]
     errors: Errors

@@ -21,7 +21,7 @@ from lookalike._server import Limits
 
 Result = TypeVar("Result")
 
-_PLURAL: Final = ("keys", "ids", "images", "vectors")
+_PLURAL: Final = ("keys", "ids", "images", "vectors", "texts")
 # What servers take in one call, unless they are configured for less; only those that refuse are asked for their limits.
 _USUAL: Final = {"max_batch": 256, "max_page_size": 1000}
 # Larger messages hold up a server's other calls.
@@ -29,7 +29,7 @@ _USUAL_BYTES: Final = 16 << 20
 # Of the largest message, for what a request has besides its rows.
 _AROUND_BYTES: Final = 1 << 16
 # Sentences about a row begin so, both the client's and the server's.
-_ROW: Final = re.compile(r"^(Query|Picture) (\d+)\b")
+_ROW: Final = re.compile(r"^(Query|Picture|Text) (\d+)\b")
 
 
 @dataclass(frozen=True)

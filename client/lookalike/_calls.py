@@ -98,7 +98,7 @@ def search(
         raise InvalidArgumentError("weights= is about examples; it goes with not_keys=, which may be empty.")
     asked = query(given, errors) if feedback is None or given else Query(types_pb2.QueryBatch(), single=True)
     if feedback is not None and not asked.single:
-        raise InvalidArgumentError("Examples move one query; with not_keys= use key=, id=, image= or vector=.")
+        raise InvalidArgumentError("Examples move one query; with not_keys= use key=, id=, image=, vector= or text=.")
     queries = 1 if feedback is not None else _length(asked.batch)
     wanted = search_pb2.NeighborFields(
         keys=True, labels=True, uris=uris, attributes=_names(fields), vectors=with_vectors

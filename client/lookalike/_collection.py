@@ -53,7 +53,7 @@ class Space:
     for spaces whose embeddings may be compared. `index` is the one that is
     served, None when none was built; `indexes` are all of them.
     `default_clustering` answers when a call names none: "space/name", or "" when
-    the space has none.
+    the space has none. `takes_text` tells that a query may be a text.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Space:
     index: Index | None
     indexes: tuple[Index, ...] = ()
     default_clustering: str = ""
+    takes_text: bool = False
 
 
 @dataclass(frozen=True)

@@ -195,6 +195,25 @@ def _add_images(batch: types_pb2.QueryBatch, images: object, by_row: bool = Fals
     return failed
 
 
+def _add_text(batch: types_pb2.QueryBatch, text: object) -> None:
+    batch.texts.values.append(_check_text(text))
+
+
+def _add_texts(batch: types_pb2.QueryBatch, texts: object) -> None:
+    batch.texts.values.extend(_check_text(text) for text in several("texts", texts))
+
+
+def _check_text(text: object) -> str:
+    """A text that can be sent; InvalidArgumentError otherwise."""
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidArgumentError(f"A text must be a str with a word, not {text!r}.")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgumentError(f"The text {text!r} is not valid Unicode.") from error
+    return text
+
+
 def _add_vector(batch: types_pb2.QueryBatch, vector: npt.ArrayLike) -> None:
     batch.vectors.values.CopyFrom(wire.encode(floats("vector", vector, 1)[np.newaxis]))
 
@@ -212,6 +231,8 @@ _KINDS: Final[dict[str, Callable[[types_pb2.QueryBatch, Any], object]]] = {
     "images": _add_images,
     "vector": _add_vector,
     "vectors": _add_vectors,
+    "text": _add_text,
+    "texts": _add_texts,
 }
 
 

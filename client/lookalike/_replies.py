@@ -228,6 +228,7 @@ def _space(message: collection_pb2.Space) -> Space:
         index=_index(message.index) if message.HasField("index") else None,
         indexes=tuple(_index(index) for index in message.indexes),
         default_clustering=message.default_clustering,
+        takes_text=message.takes_text,
     )
 
 

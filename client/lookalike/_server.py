@@ -28,7 +28,7 @@ class Limits:
     request besides its vectors and pictures, bytes of the answers of
     experiments that are kept. Bytes of the messages of all addresses; health
     watches and reflection calls of all, and of one address. Images in the
-    `sample` of an experiment, and its `seeds`.
+    `sample` of an experiment, and its `seeds`. Bytes of one text that is searched for.
     """
 
     max_batch: int
@@ -64,6 +64,7 @@ class Limits:
     max_peer_streams: int = 0
     max_sample: int = 0
     max_seeds: int = 0
+    max_query_text_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,11 @@ class Client(Methods, Experiments):
     >>> near.keys
     ('dogs/00.jpg', 'dogs/02.jpg', 'dogs/03.jpg')
 
-    A query is exactly one of `key`, `id`, `image` and `vector` (an array of shape
-    (dim,)), which gives a single result; or of `keys`, `ids`, `images` and
-    `vectors` (an array of shape (n, dim)), which gives a batch of results. Vectors
-    are float32, float16 or float64 (sent as float32); with `fingerprint`, that of
+    A query is exactly one of `key`, `id`, `image`, `text` and `vector` (an array of
+    shape (dim,)), which gives a single result; or of `keys`, `ids`, `images`, `texts`
+    and `vectors` (an array of shape (n, dim)), which gives a batch of results. Texts
+    describe pictures, for spaces of a model that knows texts (`takes_text` of a Space).
+    Vectors are float32, float16 or float64 (sent as float32); with `fingerprint`, that of
     the space which they were embedded in, a server whose space is another one
     refuses them.
 

@@ -49,11 +49,11 @@ class DataLossError(IndexerError):
 
 
 class DecodeError(IndexerError):
-    """A picture that cannot be read.
+    """A picture that cannot be read, or a text that has no embedding.
 
     `kind` classifies the reason. Every kind but "damaged" may pass, so that a
-    later run can try again. `position` is that of the picture among several,
-    and then the message begins with "Picture POSITION ".
+    later run can try again. `position` is that of the picture or text among
+    several, and then the message begins with "Picture POSITION " or "Text POSITION ".
     """
 
     def __init__(self, message: str, *, kind: DecodeErrorKind = "damaged", position: int | None = None) -> None:
@@ -63,7 +63,8 @@ class DecodeError(IndexerError):
 
     def at(self, position: int) -> DecodeError:
         """The same error of the picture at another position, as when it was sent with others."""
-        message = str(self).replace(f"Picture {self.position} ", f"Picture {position} ", 1)
+        what, _, rest = str(self).partition(f" {self.position} ")
+        message = f"{what} {position} {rest}" if what in ("Picture", "Text") else str(self)
         return DecodeError(message, kind=self.kind, position=position)
 
     def __reduce__(self) -> tuple[Callable[..., DecodeError], tuple[object, ...]]:

@@ -13,7 +13,7 @@ from lookalike._pictures import picture_bytes
 @pytest.mark.parametrize(
     ("ask", "sentence"),
     [
-        ({}, "Exactly one of key, keys, id, ids, image, images, vector, vectors .* none was given"),
+        ({}, "Exactly one of key, keys, id, ids, image, images, vector, vectors, text, texts .* none was given"),
         ({"key": None}, "none was given"),
         ({"key": "a", "id": 1}, "not key and id together"),
         ({"keys": "dogs/01.jpg"}, "keys= takes a sequence; for a single one use key="),

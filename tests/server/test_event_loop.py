@@ -106,6 +106,8 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     keys = types_pb2.QueryBatch(keys=types_pb2.Keys(values=[toy.key(one) for one in some]))
     long = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["k" * 4000] * LIMITS.max_batch))
     pictures = types_pb2.QueryBatch(images=types_pb2.Images(data=[b"x" * (250 << 10)] * LIMITS.max_batch))
+    texts = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["t" * 4000] * LIMITS.max_batch))
+    yield "Search", "long texts", search_pb2.SearchRequest(query=texts, k=1)
     for query in (by_vectors(LIMITS.max_batch), ids, keys):
         yield "Search", "the largest reply", search_pb2.SearchRequest(query=query, k=LIMITS.max_k, fields=every)
         yield "GetMembership", "the largest reply", cluster_pb2.GetMembershipRequest(query=query, members=100)

@@ -10,7 +10,7 @@ import pytest
 
 import lookalike
 from lookalike import wire
-from lookalike.v1 import collection_pb2, search_pb2, types_pb2
+from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
 from lookalike_indexer.errors import MismatchError
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.devices import Cpu, Gpu
@@ -332,6 +332,23 @@ class TestPictures:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await served.neighbors(query, 5)
         assert refused(caught.value).fields == ["query.images"]
+
+    @pytest.mark.parametrize("method", ["Search", "GetMembership", "GetVectors"])
+    async def test_a_text_in_a_space_whose_model_knows_none(self, make_toy, serve, refused, method) -> None:
+        query = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus"]))
+        async with serve(make_toy(clusters=2)) as served:
+            ask = {
+                "Search": lambda: served.neighbors(query, 5),
+                "GetMembership": lambda: served.cluster.GetMembership(cluster_pb2.GetMembershipRequest(query=query)),
+                "GetVectors": lambda: served.search.GetVectors(search_pb2.GetVectorsRequest(query=query)),
+            }[method]
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask()
+        assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
+        assert refused(caught.value).message == (
+            "The space tiny cannot be searched by text: its model squeezenet1_1 knows pictures only; ask with a "
+            "picture, a key or a vector, or in a space of --model open_clip/NAME."
+        )
 
     async def test_without_weights_the_rest_still_works(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy()) as served:

@@ -82,6 +82,8 @@ def query_of(client: lookalike.Client, subject: Subject) -> Query:
     if subject.is_file:
         file = subject.text if subject.piped is None else io.BytesIO(subject.piped)
         return Query(_read_local(file), Path(subject.text).name, "")
+    if subject.is_text:
+        return Query(None, subject.text, "")
     image = client.lookup(key=subject.text)
     return Query(fetch(client, [image.id])[image.id], _file(image.key), image.label or "")
 

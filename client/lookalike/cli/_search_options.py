@@ -76,7 +76,8 @@ def boxed(asked: Subject, box: tuple[int, int, int, int] | None) -> dict[str, An
     query: dict[str, Any] = dict(asked.query)
     if box is not None:
         if not asked.is_file:
-            raise click.UsageError(f"--box is a part of a picture file, and {asked.text!r} is a key.")
+            what = "text" if asked.is_text else "key"
+            raise click.UsageError(f"--box is a part of a picture file, and {asked.text!r} is a {what}.")
         query["box"] = box
     return query
 

@@ -1,4 +1,4 @@
-"""What a command asks about: a picture file that is here, or the key of a stored image."""
+"""What a command asks about: a picture file that is here, the key of a stored image, or a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """The argument IMAGE_OR_KEY, and which of both it is.
+    """The argument IMAGE_OR_KEY, and which of both it is, or a text of --text.
 
     `piped` are the bytes of a pipe, which can be read only once.
     """
@@ -26,10 +26,13 @@ class Subject:
     text: str
     is_file: bool
     piped: bytes | None = None
+    is_text: bool = False
 
     @property
     def query(self) -> OneQuery:
         """The query as the client takes it."""
+        if self.is_text:
+            return {"text": self.text}
         if not self.is_file:
             return {"key": self.text}
         return {"image": self.text if self.piped is None else self.piped}
@@ -37,7 +40,7 @@ class Subject:
     @property
     def named(self) -> dict[str, str]:
         """The query as an answer in JSON names it."""
-        return {"image" if self.is_file else "key": self.text}
+        return {"text" if self.is_text else "image" if self.is_file else "key": self.text}
 
 
 def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:

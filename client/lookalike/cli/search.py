@@ -18,7 +18,6 @@ from lookalike.cli._options import (
     open_client,
     server_options,
     space_option,
-    subject_argument,
 )
 from lookalike.cli._search_options import boxed, examples_of, search_options, write_vectors
 from lookalike.cli._subject import Subject, explained, find_subject
@@ -26,7 +25,12 @@ from lookalike.cli._text import served_lines, table, to_json
 
 
 @click.command(short_help="Show the stored images that look most like one.")
-@subject_argument
+@click.argument("subject", metavar="[IMAGE_OR_KEY]", type=click.Path(), required=False)
+@click.option(
+    "--text",
+    metavar="WORDS",
+    help="Ask by a description instead, such as 'a red bus at night'; for spaces of a model that knows texts.",
+)
 @click.option(
     "-k",
     default=10,
@@ -54,7 +58,8 @@ from lookalike.cli._text import served_lines, table, to_json
 @json_option
 @montage_option
 def search(
-    subject: str,
+    subject: str | None,
+    text: str | None,
     k: int,
     server: str,
     tls: bool,
@@ -80,10 +85,15 @@ def search(
 ) -> None:
     """Show the stored images that look most like IMAGE_OR_KEY: a picture file, or a stored image's key.
 
+    With --text they are those that a description fits best, where the model of
+    the space knows texts: one of open_clip.
+
     With --like and --unlike, the query is moved towards the examples and away
     from the counter-examples: 1 x query + 0.75 x mean of --like - 0.15 x mean of
     --unlike, as Rocchio has it.
     """
+    if (subject is None) == (text is None):
+        raise click.UsageError("Name an image or a key, or give --text; not both.")
     if (nprobe is not None) + (recall is not None) + exact > 1:
         raise click.UsageError("Use at most one of --nprobe, --recall and --exact.")
     if montage is not None:
@@ -91,7 +101,7 @@ def search(
 
         check_output(montage)
     with open_client(server, tls, ca) as client:
-        asked = find_subject(client, subject, as_key)
+        asked = Subject(text, False, is_text=True) if text is not None else find_subject(client, subject or "", as_key)
         query = boxed(asked, box)
         with explained(asked, as_key):
             near = client.search(

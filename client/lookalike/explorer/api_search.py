@@ -17,7 +17,7 @@ _MOST = 200
 
 
 async def get_search(request: Request) -> Response:
-    """The neighbors of a stored image (`id`) or a dropped one (`picture`).
+    """The neighbors of a stored image (`id`), a dropped one (`picture`), or a description (`text`).
 
     k, space, recall, exact: as Client.search. label: only images that have it;
     `matching` tells how many there are to find, and min(k, matching) come.
@@ -66,8 +66,10 @@ async def _matching(client: Client, near: Neighbors, query: dict[str, Any], labe
 
 def _query(request: Request) -> dict[str, Any]:
     given = request.query_params
-    if ("id" in given) + ("picture" in given) != 1:
-        raise InvalidArgumentError("Exactly one of id and picture says what is asked about.")
+    if ("id" in given) + ("picture" in given) + ("text" in given) != 1:
+        raise InvalidArgumentError("Exactly one of id, picture and text says what is asked about.")
+    if "text" in given:
+        return {"text": asked.text(request, "text")}
     if "id" in given:
         return {"id": asked.image_id(request)}
     return {"image": request.app.state.pictures.get(given["picture"])}

@@ -15,49 +15,49 @@ from lookalike.v1 import filter_pb2 as lookalike_dot_v1_dot_filter__pb2
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlookalike/v1/collection.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\x81\x02\n\x05Space\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12\r\n\x05layer\x18\x05 \x01(\t\x12\x0f\n\x07pooling\x18\x06 \x01(\t\x12\x0b\n\x03\x64im\x18\x07 \x01(\x05\x12\x0e\n\x06images\x18\x08 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\"\n\x05index\x18\n \x01(\x0b\x32\x13.lookalike.v1.Index\x12$\n\x07indexes\x18\x0b \x03(\x0b\x32\x13.lookalike.v1.Index\x12\x1a\n\x12\x64\x65\x66\x61ult_clustering\x18\x0c \x01(\t\"\xbf\x01\n\x05Index\x12\x0f\n\x07\x66\x61\x63tory\x18\x01 \x01(\t\x12$\n\x06metric\x18\x02 \x01(\x0e\x32\x14.lookalike.v1.Metric\x12\r\n\x05nlist\x18\x03 \x01(\x05\x12\x16\n\x0e\x64\x65\x66\x61ult_nprobe\x18\x04 \x01(\x05\x12)\n\x06recall\x18\x05 \x03(\x0b\x32\x19.lookalike.v1.RecallPoint\x12\x0e\n\x06images\x18\x06 \x01(\x03\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0f\n\x07missing\x18\x08 \x01(\x03\"8\n\x0bRecallPoint\x12\x0e\n\x06nprobe\x18\x01 \x01(\x05\x12\x0e\n\x06recall\x18\x02 \x01(\x02\x12\t\n\x01k\x18\x03 \x01(\x05\"\x8b\x01\n\nClustering\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x11\n\tspherical\x18\x04 \x01(\x08\x12\x0f\n\x07inertia\x18\x05 \x01(\x01\x12\x0e\n\x06images\x18\x06 \x01(\x03\x12\x0f\n\x07missing\x18\x07 \x01(\x03\x12\x10\n\x08strategy\x18\x08 \x01(\t\"W\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\x12\r\n\x05table\x18\x05 \x01(\t\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x93\x02\n\x15GetCollectionResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06images\x18\x03 \x01(\x03\x12\x0f\n\x07rejects\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x01(\x03\x12\x15\n\rdefault_space\x18\x06 \x01(\t\x12#\n\x06spaces\x18\x07 \x03(\x0b\x32\x13.lookalike.v1.Space\x12-\n\x0b\x63lusterings\x18\x08 \x03(\x0b\x32\x18.lookalike.v1.Clustering\x12+\n\nattributes\x18\t \x03(\x0b\x32\x17.lookalike.v1.Attribute\x12\x0f\n\x07\x64\x65leted\x18\n \x01(\x03\"\x85\x01\n\x10GetImagesRequest\x12\"\n\x04keys\x18\x01 \x01(\x0b\x32\x12.lookalike.v1.KeysH\x00\x12 \n\x03ids\x18\x02 \x01(\x0b\x32\x11.lookalike.v1.IdsH\x00\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\tB\x07\n\x05which\"\xdd\x01\n\x0cImageColumns\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0c\n\x04uris\x18\x04 \x03(\t\x12$\n\x06widths\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07heights\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"e\n\x11GetImagesResponse\x12*\n\x06images\x18\x01 \x01(\x0b\x32\x1a.lookalike.v1.ImageColumns\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\"\xbc\x01\n\x11ListImagesRequest\x12\r\n\x05label\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12$\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\'\n\x05order\x18\x06 \x01(\x0e\x32\x18.lookalike.v1.ImageOrder\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x8e\x01\n\x12ListImagesResponse\x12*\n\x06images\x18\x01 \x01(\x0b\x32\x1a.lookalike.v1.ImageColumns\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\"N\n\x11ListLabelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x98\x01\n\x12ListLabelsResponse\x12\x0e\n\x06labels\x18\x01 \x03(\t\x12$\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12$\n\x06served\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Served\"E\n\x14GetThumbnailsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\x12\n\ncollection\x18\x0f \x01(\t\"L\n\x15GetThumbnailsResponse\x12\r\n\x05jpegs\x18\x01 \x03(\x0c\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served*B\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\r\n\tMETRIC_L2\x10\x02*U\n\nImageOrder\x12\x1b\n\x17IMAGE_ORDER_UNSPECIFIED\x10\x00\x12\x12\n\x0eIMAGE_ORDER_ID\x10\x01\x12\x16\n\x12IMAGE_ORDER_SPREAD\x10\x02\x32\xb7\x03\n\x11\x43ollectionService\x12X\n\rGetCollection\x12\".lookalike.v1.GetCollectionRequest\x1a#.lookalike.v1.GetCollectionResponse\x12L\n\tGetImages\x12\x1e.lookalike.v1.GetImagesRequest\x1a\x1f.lookalike.v1.GetImagesResponse\x12O\n\nListImages\x12\x1f.lookalike.v1.ListImagesRequest\x1a .lookalike.v1.ListImagesResponse\x12O\n\nListLabels\x12\x1f.lookalike.v1.ListLabelsRequest\x1a .lookalike.v1.ListLabelsResponse\x12X\n\rGetThumbnails\x12\".lookalike.v1.GetThumbnailsRequest\x1a#.lookalike.v1.GetThumbnailsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dlookalike/v1/collection.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"\x95\x02\n\x05Space\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\x12\x12\n\npretrained\x18\x04 \x01(\x08\x12\r\n\x05layer\x18\x05 \x01(\t\x12\x0f\n\x07pooling\x18\x06 \x01(\t\x12\x0b\n\x03\x64im\x18\x07 \x01(\x05\x12\x0e\n\x06images\x18\x08 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\"\n\x05index\x18\n \x01(\x0b\x32\x13.lookalike.v1.Index\x12$\n\x07indexes\x18\x0b \x03(\x0b\x32\x13.lookalike.v1.Index\x12\x1a\n\x12\x64\x65\x66\x61ult_clustering\x18\x0c \x01(\t\x12\x12\n\ntakes_text\x18\r \x01(\x08\"\xbf\x01\n\x05Index\x12\x0f\n\x07\x66\x61\x63tory\x18\x01 \x01(\t\x12$\n\x06metric\x18\x02 \x01(\x0e\x32\x14.lookalike.v1.Metric\x12\r\n\x05nlist\x18\x03 \x01(\x05\x12\x16\n\x0e\x64\x65\x66\x61ult_nprobe\x18\x04 \x01(\x05\x12)\n\x06recall\x18\x05 \x03(\x0b\x32\x19.lookalike.v1.RecallPoint\x12\x0e\n\x06images\x18\x06 \x01(\x03\x12\x0c\n\x04name\x18\x07 \x01(\t\x12\x0f\n\x07missing\x18\x08 \x01(\x03\"8\n\x0bRecallPoint\x12\x0e\n\x06nprobe\x18\x01 \x01(\x05\x12\x0e\n\x06recall\x18\x02 \x01(\x02\x12\t\n\x01k\x18\x03 \x01(\x05\"\x8b\x01\n\nClustering\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05space\x18\x02 \x01(\t\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x11\n\tspherical\x18\x04 \x01(\x08\x12\x0f\n\x07inertia\x18\x05 \x01(\x01\x12\x0e\n\x06images\x18\x06 \x01(\x03\x12\x0f\n\x07missing\x18\x07 \x01(\x03\x12\x10\n\x08strategy\x18\x08 \x01(\t\"W\n\tAttribute\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x04 \x03(\t\x12\r\n\x05table\x18\x05 \x01(\t\"*\n\x14GetCollectionRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x93\x02\n\x15GetCollectionResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x0e\n\x06images\x18\x03 \x01(\x03\x12\x0f\n\x07rejects\x18\x04 \x01(\x03\x12\x0e\n\x06labels\x18\x05 \x01(\x03\x12\x15\n\rdefault_space\x18\x06 \x01(\t\x12#\n\x06spaces\x18\x07 \x03(\x0b\x32\x13.lookalike.v1.Space\x12-\n\x0b\x63lusterings\x18\x08 \x03(\x0b\x32\x18.lookalike.v1.Clustering\x12+\n\nattributes\x18\t \x03(\x0b\x32\x17.lookalike.v1.Attribute\x12\x0f\n\x07\x64\x65leted\x18\n \x01(\x03\"\x85\x01\n\x10GetImagesRequest\x12\"\n\x04keys\x18\x01 \x01(\x0b\x32\x12.lookalike.v1.KeysH\x00\x12 \n\x03ids\x18\x02 \x01(\x0b\x32\x11.lookalike.v1.IdsH\x00\x12\x0e\n\x06\x66ields\x18\x03 \x03(\t\x12\x12\n\ncollection\x18\x0f \x01(\tB\x07\n\x05which\"\xdd\x01\n\x0cImageColumns\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04keys\x18\x02 \x03(\t\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x0c\n\x04uris\x18\x04 \x03(\t\x12$\n\x06widths\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12%\n\x07heights\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x31\n\nattributes\x18\x07 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\"e\n\x11GetImagesResponse\x12*\n\x06images\x18\x01 \x01(\x0b\x32\x1a.lookalike.v1.ImageColumns\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served\"\xbc\x01\n\x11ListImagesRequest\x12\r\n\x05label\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12$\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x0e\n\x06\x66ields\x18\x05 \x03(\t\x12\'\n\x05order\x18\x06 \x01(\x0e\x32\x18.lookalike.v1.ImageOrder\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x8e\x01\n\x12ListImagesResponse\x12*\n\x06images\x18\x01 \x01(\x0b\x32\x1a.lookalike.v1.ImageColumns\x12\r\n\x05total\x18\x02 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\x12$\n\x06served\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Served\"N\n\x11ListLabelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x98\x01\n\x12ListLabelsResponse\x12\x0e\n\x06labels\x18\x01 \x03(\t\x12$\n\x06\x63ounts\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\r\n\x05total\x18\x03 \x01(\x03\x12\x17\n\x0fnext_page_token\x18\x04 \x01(\t\x12$\n\x06served\x18\x05 \x01(\x0b\x32\x14.lookalike.v1.Served\"E\n\x14GetThumbnailsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x03\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\x12\n\ncollection\x18\x0f \x01(\t\"L\n\x15GetThumbnailsResponse\x12\r\n\x05jpegs\x18\x01 \x03(\x0c\x12$\n\x06served\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Served*B\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\r\n\tMETRIC_L2\x10\x02*U\n\nImageOrder\x12\x1b\n\x17IMAGE_ORDER_UNSPECIFIED\x10\x00\x12\x12\n\x0eIMAGE_ORDER_ID\x10\x01\x12\x16\n\x12IMAGE_ORDER_SPREAD\x10\x02\x32\xb7\x03\n\x11\x43ollectionService\x12X\n\rGetCollection\x12\".lookalike.v1.GetCollectionRequest\x1a#.lookalike.v1.GetCollectionResponse\x12L\n\tGetImages\x12\x1e.lookalike.v1.GetImagesRequest\x1a\x1f.lookalike.v1.GetImagesResponse\x12O\n\nListImages\x12\x1f.lookalike.v1.ListImagesRequest\x1a .lookalike.v1.ListImagesResponse\x12O\n\nListLabels\x12\x1f.lookalike.v1.ListLabelsRequest\x1a .lookalike.v1.ListLabelsResponse\x12X\n\rGetThumbnails\x12\".lookalike.v1.GetThumbnailsRequest\x1a#.lookalike.v1.GetThumbnailsResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.collection_pb2', globals())
 if _descriptor._USE_C_DESCRIPTORS == False:
 
   DESCRIPTOR._options = None
-  _METRIC._serialized_start=2348
-  _METRIC._serialized_end=2414
-  _IMAGEORDER._serialized_start=2416
-  _IMAGEORDER._serialized_end=2501
+  _METRIC._serialized_start=2368
+  _METRIC._serialized_end=2434
+  _IMAGEORDER._serialized_start=2436
+  _IMAGEORDER._serialized_end=2521
   _SPACE._serialized_start=101
-  _SPACE._serialized_end=358
-  _INDEX._serialized_start=361
-  _INDEX._serialized_end=552
-  _RECALLPOINT._serialized_start=554
-  _RECALLPOINT._serialized_end=610
-  _CLUSTERING._serialized_start=613
-  _CLUSTERING._serialized_end=752
-  _ATTRIBUTE._serialized_start=754
-  _ATTRIBUTE._serialized_end=841
-  _GETCOLLECTIONREQUEST._serialized_start=843
-  _GETCOLLECTIONREQUEST._serialized_end=885
-  _GETCOLLECTIONRESPONSE._serialized_start=888
-  _GETCOLLECTIONRESPONSE._serialized_end=1163
-  _GETIMAGESREQUEST._serialized_start=1166
-  _GETIMAGESREQUEST._serialized_end=1299
-  _IMAGECOLUMNS._serialized_start=1302
-  _IMAGECOLUMNS._serialized_end=1523
-  _GETIMAGESRESPONSE._serialized_start=1525
-  _GETIMAGESRESPONSE._serialized_end=1626
-  _LISTIMAGESREQUEST._serialized_start=1629
-  _LISTIMAGESREQUEST._serialized_end=1817
-  _LISTIMAGESRESPONSE._serialized_start=1820
-  _LISTIMAGESRESPONSE._serialized_end=1962
-  _LISTLABELSREQUEST._serialized_start=1964
-  _LISTLABELSREQUEST._serialized_end=2042
-  _LISTLABELSRESPONSE._serialized_start=2045
-  _LISTLABELSRESPONSE._serialized_end=2197
-  _GETTHUMBNAILSREQUEST._serialized_start=2199
-  _GETTHUMBNAILSREQUEST._serialized_end=2268
-  _GETTHUMBNAILSRESPONSE._serialized_start=2270
-  _GETTHUMBNAILSRESPONSE._serialized_end=2346
-  _COLLECTIONSERVICE._serialized_start=2504
-  _COLLECTIONSERVICE._serialized_end=2943
+  _SPACE._serialized_end=378
+  _INDEX._serialized_start=381
+  _INDEX._serialized_end=572
+  _RECALLPOINT._serialized_start=574
+  _RECALLPOINT._serialized_end=630
+  _CLUSTERING._serialized_start=633
+  _CLUSTERING._serialized_end=772
+  _ATTRIBUTE._serialized_start=774
+  _ATTRIBUTE._serialized_end=861
+  _GETCOLLECTIONREQUEST._serialized_start=863
+  _GETCOLLECTIONREQUEST._serialized_end=905
+  _GETCOLLECTIONRESPONSE._serialized_start=908
+  _GETCOLLECTIONRESPONSE._serialized_end=1183
+  _GETIMAGESREQUEST._serialized_start=1186
+  _GETIMAGESREQUEST._serialized_end=1319
+  _IMAGECOLUMNS._serialized_start=1322
+  _IMAGECOLUMNS._serialized_end=1543
+  _GETIMAGESRESPONSE._serialized_start=1545
+  _GETIMAGESRESPONSE._serialized_end=1646
+  _LISTIMAGESREQUEST._serialized_start=1649
+  _LISTIMAGESREQUEST._serialized_end=1837
+  _LISTIMAGESRESPONSE._serialized_start=1840
+  _LISTIMAGESRESPONSE._serialized_end=1982
+  _LISTLABELSREQUEST._serialized_start=1984
+  _LISTLABELSREQUEST._serialized_end=2062
+  _LISTLABELSRESPONSE._serialized_start=2065
+  _LISTLABELSRESPONSE._serialized_end=2217
+  _GETTHUMBNAILSREQUEST._serialized_start=2219
+  _GETTHUMBNAILSREQUEST._serialized_end=2288
+  _GETTHUMBNAILSRESPONSE._serialized_start=2290
+  _GETTHUMBNAILSRESPONSE._serialized_end=2366
+  _COLLECTIONSERVICE._serialized_start=2524
+  _COLLECTIONSERVICE._serialized_end=2963
 # @@protoc_insertion_point(module_scope)

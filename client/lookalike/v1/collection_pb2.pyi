@@ -91,6 +91,7 @@ class Space(google.protobuf.message.Message):
     INDEX_FIELD_NUMBER: builtins.int
     INDEXES_FIELD_NUMBER: builtins.int
     DEFAULT_CLUSTERING_FIELD_NUMBER: builtins.int
+    TAKES_TEXT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Its name, such as "resnet152" or "alexnet.features.8.max"."""
     model: builtins.str
@@ -117,6 +118,8 @@ class Space(google.protobuf.message.Message):
     """The clustering that answers when a call names none, as "space/name"; empty
     when the space has none.
     """
+    takes_text: builtins.bool
+    """Whether texts have vectors in the space as well, so that a query may be one."""
     @property
     def index(self) -> global___Index:
         """The search index that is served; not set when none was built."""
@@ -140,9 +143,10 @@ class Space(google.protobuf.message.Message):
         index: global___Index | None = ...,
         indexes: collections.abc.Iterable[global___Index] | None = ...,
         default_clustering: builtins.str = ...,
+        takes_text: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["index", b"index"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["default_clustering", b"default_clustering", "dim", b"dim", "fingerprint", b"fingerprint", "images", b"images", "index", b"index", "indexes", b"indexes", "layer", b"layer", "model", b"model", "name", b"name", "pooling", b"pooling", "pretrained", b"pretrained", "weights", b"weights"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["default_clustering", b"default_clustering", "dim", b"dim", "fingerprint", b"fingerprint", "images", b"images", "index", b"index", "indexes", b"indexes", "layer", b"layer", "model", b"model", "name", b"name", "pooling", b"pooling", "pretrained", b"pretrained", "takes_text", b"takes_text", "weights", b"weights"]) -> None: ...
 
 global___Space = Space
 

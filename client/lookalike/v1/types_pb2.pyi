@@ -223,6 +223,29 @@ class Ids(google.protobuf.message.Message):
 global___Ids = Ids
 
 @typing.final
+class QueryTexts(google.protobuf.message.Message):
+    """Texts that describe pictures, embedded on the server by the model of the space: one like CLIP, which knows texts
+    (takes_text of a Space). FAILED_PRECONDITION: the space's model knows none. INVALID_ARGUMENT: a text is longer than
+    max_query_text_bytes, or has more tokens than the model reads.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: builtins.int
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """One text for each query."""
+
+    def __init__(
+        self,
+        *,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["values", b"values"]) -> None: ...
+
+global___QueryTexts = QueryTexts
+
+@typing.final
 class QueryBatch(google.protobuf.message.Message):
     """A batch of n >= 1 queries of one kind."""
 
@@ -232,6 +255,7 @@ class QueryBatch(google.protobuf.message.Message):
     IMAGES_FIELD_NUMBER: builtins.int
     KEYS_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
+    TEXTS_FIELD_NUMBER: builtins.int
     @property
     def vectors(self) -> global___Vectors:
         """By vector."""
@@ -248,6 +272,10 @@ class QueryBatch(google.protobuf.message.Message):
     def ids(self) -> global___Ids:
         """By id of a stored image."""
 
+    @property
+    def texts(self) -> global___QueryTexts:
+        """By text."""
+
     def __init__(
         self,
         *,
@@ -255,10 +283,11 @@ class QueryBatch(google.protobuf.message.Message):
         images: global___Images | None = ...,
         keys: global___Keys | None = ...,
         ids: global___Ids | None = ...,
+        texts: global___QueryTexts | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["ids", b"ids", "images", b"images", "keys", b"keys", "kind", b"kind", "vectors", b"vectors"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ids", b"ids", "images", b"images", "keys", b"keys", "kind", b"kind", "vectors", b"vectors"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["vectors", "images", "keys", "ids"] | None: ...
+    def HasField(self, field_name: typing.Literal["ids", b"ids", "images", b"images", "keys", b"keys", "kind", b"kind", "texts", b"texts", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "images", b"images", "keys", b"keys", "kind", b"kind", "texts", b"texts", "vectors", b"vectors"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["vectors", "images", "keys", "ids", "texts"] | None: ...
 
 global___QueryBatch = QueryBatch
 

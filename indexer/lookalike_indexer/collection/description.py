@@ -65,6 +65,7 @@ def _space(reader: CollectionReader, name: str, served: str | None) -> dict[str,
         "index": None if chosen is None else indexes[chosen],
         "indexes": list(indexes.values()),
         "default_clustering": default_clustering(reader.manifest, name) or "",
+        "takes_text": reader.manifest.space_spec(name).takes_text,
     }
 
 

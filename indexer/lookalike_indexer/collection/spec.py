@@ -13,6 +13,9 @@ Metric = Literal["cosine", "l2"]
 
 # The `arch` of vectors that were imported: nobody knows their network.
 IMPORTED = "imported"
+# How the `arch` of a model of open_clip begins, and its node whose vectors are comparable with those of texts.
+OPEN_CLIP = "open_clip/"
+TEXT_LAYER = "embedding"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,12 @@ class WeightsSpec:
 
     `kind` is "imagenet" (`name` is torchvision's or timm's name of the weights),
     "package" (`name` is that of an installed package), "file" (`name` is the
-    path) or "untrained" (`name` is the seed). `digest` is the SHA-256 of the
-    file, or of the state itself when there is no file.
+    path), "open_clip" (`name` is open_clip's tag of them) or "untrained" (`name`
+    is the seed). `digest` is the SHA-256 of the file, or of the state itself when
+    there is no file.
     """
 
-    kind: Literal["imagenet", "package", "file", "untrained"]
+    kind: Literal["imagenet", "package", "file", "open_clip", "untrained"]
     name: str
     digest: str
 
@@ -55,7 +59,9 @@ class WeightsSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A network with its weights and preprocessing; `arch` is torchvision's name of it, or `timm/NAME`.
+    """A network with its weights and preprocessing.
+
+    `arch` is torchvision's name of it, `timm/NAME` or `open_clip/NAME`.
 
     `classes` is 0 for weights without a classifier: such a model embeds, and
     predicts nothing.
@@ -78,6 +84,11 @@ class SpaceSpec:
     model: ModelSpec
     layer: str
     pooling: Pooling
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether texts have vectors in the space as well."""
+        return self.model.arch.startswith(OPEN_CLIP) and self.layer == TEXT_LAYER
 
     @property
     def fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""Result of embedding a batch of pictures. Apart from the embedder, so that whoever asks for it needs no torch."""
+"""Result of embedding pictures and texts. Apart from the embedder, so that whoever asks for it needs no torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 class EmbeddingResult:
     """Embeddings, float32 of shape (n, dim); the seconds that decoding took and those of the network.
 
-    `failed` has the reason of each picture that cannot be decoded, by its
+    `failed` has the reason of each picture or text that has no embedding, by its
     position from 0: its row is zero and means nothing.
     """
 

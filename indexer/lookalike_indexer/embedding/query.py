@@ -1,10 +1,10 @@
-"""Embed new pictures as the collection's own were embedded."""
+"""Embed new pictures as the collection's own were embedded, and texts beside them."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
@@ -14,14 +14,17 @@ from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.embedding.stored_network import stored_module
-from lookalike_indexer.errors import DecodeError, MismatchError
+from lookalike_indexer.errors import DecodeError, MismatchError, WeightsError
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import trace
+from lookalike_indexer.models.open_clip_models import PictureTower
+from lookalike_indexer.models.text_encoder import TextEncoder
 
 _TIMEOUT_S = 10.0
 _BATCH = 32
@@ -30,8 +33,16 @@ _BATCH = 32
 class QueryEmbedder:
     """A space's network, and workers that decode untrusted pictures. Calls may come from several threads."""
 
-    def __init__(self, network: Network, workers: DecodePool, fingerprint: str, threads: int | None) -> None:
-        self._network, self._workers, self._threads = network, workers, threads
+    def __init__(
+        self,
+        network: Network,
+        workers: DecodePool,
+        fingerprint: str,
+        threads: int | None,
+        texts: TextEncoder | str = "the model knows no texts",
+    ) -> None:
+        """`texts` encodes texts, or is the reason why they cannot be."""
+        self._network, self._workers, self._threads, self._texts = network, workers, threads, texts
         self._one_at_a_time = threading.Lock()
         self.fingerprint = fingerprint
 
@@ -76,7 +87,9 @@ class QueryEmbedder:
             max(1, (threads or 2) // 2), _TIMEOUT_S, limits or reader.manifest.limits, chunk=1, niceness=0
         )
         workers = DecodePool(pool, model.spec.preprocessing)
-        return cls(network, workers, fingerprint, threads)
+        takes_text = reader.manifest.space_spec(name).takes_text
+        texts = _text_encoder(module, model.spec.arch, device) if takes_text else "the model knows no texts"
+        return cls(network, workers, fingerprint, threads, texts)
 
     def __enter__(self) -> QueryEmbedder:
         return self
@@ -86,21 +99,23 @@ class QueryEmbedder:
     ) -> None:
         self.close()
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> Float32:
-        """Embed encoded pictures, or parts of them: float32 of shape (n, dim), in their order.
+    def embed(self, files: Sequence[bytes | Boxed | Text]) -> Float32:
+        """Embed encoded pictures, parts of them, or texts: float32 of shape (n, dim), in their order.
 
-        DecodeError names the first that cannot be decoded by its position, from 0.
+        DecodeError names the first that cannot be embedded by its position, from 0.
         """
         embedded = self.timed(files)
         for position, reason in embedded.failed.items():
-            raise DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)
+            raise DecodeError(refusal(position, files[position], reason), position=position)
         return embedded.vectors
 
-    def timed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
-        """The embeddings with the time that they took; pictures that cannot be decoded are told, and fail no other."""
+    def timed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
+        """The embeddings with the time that they took; what cannot be embedded is told, and fails no other."""
         started = time.perf_counter()
+        pictures = {at: file for at, file in enumerate(files) if not isinstance(file, Text)}
+        texts = {at: file.value for at, file in enumerate(files) if isinstance(file, Text)}
         decoded, failed = [], {}
-        for position, image in enumerate(self._workers.prepare(list(files))):
+        for position, image in zip(pictures, self._workers.prepare(list(pictures.values())), strict=True):
             if isinstance(image, Prepared):
                 decoded.append((position, image.pixels))
             else:
@@ -116,8 +131,33 @@ class QueryEmbedder:
                 vectors[[position for position, _ in some]] = self._network.embed(
                     [pixels for _, pixels in some]
                 ).embeddings[0]
+            self._encode(texts, vectors, failed)
         return EmbeddingResult(vectors, taken - started, time.perf_counter() - taken, failed)
+
+    def _encode(self, texts: Mapping[int, str], vectors: Float32, failed: dict[int, str]) -> None:
+        """Put the vectors of texts, by their positions, into their rows, and why some have none into `failed`."""
+        if not texts:
+            return
+        if isinstance(self._texts, str):
+            failed.update(dict.fromkeys(texts, self._texts))
+            return
+        places = list(texts)
+        found, refused = self._texts.encode(list(texts.values()))
+        failed.update((places[at], reason) for at, reason in refused.items())
+        kept = [at for at in range(len(places)) if at not in refused]
+        if kept:
+            vectors[[places[at] for at in kept]] = found[kept]
 
     def close(self) -> None:
         """End the workers."""
         self._workers.close()
+
+
+def _text_encoder(module: torch.nn.Module, arch: str, device: str) -> TextEncoder | str:
+    """What encodes the texts of a space, or the reason why none can be: pictures are embedded in any case."""
+    if not isinstance(module, PictureTower):
+        return "the model knows no texts"
+    try:
+        return TextEncoder(module, arch, device)
+    except WeightsError as error:
+        return str(error).removesuffix(".")

@@ -24,13 +24,17 @@ from lookalike_indexer.errors import IndexerError, MismatchError, UsageError
 from lookalike_indexer.images.prepare import Prepared, Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
-from lookalike_indexer.models.architecture import checked_architecture, image_size_of
+from lookalike_indexer.models.architecture import (
+    checked_architecture,
+    ends_with_embedding,
+    image_size_of,
+    never_classifies,
+)
 from lookalike_indexer.models.compute import resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
-from lookalike_indexer.models.presets import published
-from lookalike_indexer.models.timm_models import is_timm, package_file
+from lookalike_indexer.models.timm_models import package_file
 from lookalike_indexer.models.untrained import (
     CLASSES,
     FILE,
@@ -42,7 +46,7 @@ from lookalike_indexer.models.untrained import (
     statistics_of,
     untrained,
 )
-from lookalike_indexer.models.weights import check_file, load_pretrained, parse_weights
+from lookalike_indexer.models.weights import check_file, check_published, load_pretrained, parse_weights
 
 # Enough for each channel's mean and variance: even the last maps have a thousand positions together.
 _CALIBRATION_IMAGES = 32
@@ -127,6 +131,7 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
     # The transforms first: a wrong name of them is told before weights are downloaded.
+    check_published(arch, request)
     named_transforms(settings, request)
     if request.kind != "untrained":
         module, classes, weights = load_pretrained(arch, request)
@@ -136,7 +141,8 @@ def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
     else:
         transforms = chosen_transforms(settings, request, draft)
         module = untrained(arch, int(request.value), transforms.spec.crop)
-        spec = ModelSpec(arch, CLASSES, WeightsSpec("untrained", request.value, ""), transforms.spec)
+        classes = 0 if never_classifies(arch) else CLASSES
+        spec = ModelSpec(arch, classes, WeightsSpec("untrained", request.value, ""), transforms.spec)
         files = _statistics(draft, settings.alias) if batch_norms(module) else []
     traced = trace(module)
     names = names_given(settings, spec)
@@ -193,9 +199,8 @@ def check_options(settings: EmbedSettings) -> None:
     """
     arch = checked_architecture(settings.model)
     request = parse_weights(settings.weights)
+    check_published(arch, request)
     named_transforms(settings, request)
-    if request.kind == "imagenet" and not is_timm(arch):
-        published(arch, request.value)
     if request.kind == "package":
         package_file(arch)
     if request.kind == "file":
@@ -216,8 +221,7 @@ def _nodes(
     traced: TracedNetwork, classes: int, draft: Manifest | None, settings: EmbedSettings
 ) -> list[tuple[str, Node]]:
     """The spaces by name: the default layer's, then those that the model has already, then those asked for."""
-    # Networks of timm without a classifier end with the embedding.
-    ends = is_timm(settings.model) and not classes
+    ends = ends_with_embedding(settings.model, classes)
     named = [(settings.space_name(None), Node(traced.logits if ends else traced.head_input(), "avg"))]
     for name, space in draft.spaces.items() if draft else []:
         if space.model == settings.alias and name != named[0][0]:

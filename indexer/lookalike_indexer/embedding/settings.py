@@ -7,6 +7,7 @@ from typing import Literal
 
 from lookalike_indexer.collection.layout import checked_name
 from lookalike_indexer.collection.limits import DEFAULT_LIMITS, ImageLimits
+from lookalike_indexer.collection.spec import OPEN_CLIP
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.models.network import Node
 from lookalike_indexer.sources.exclusion import Exclusion
@@ -19,8 +20,8 @@ _CPU_BATCH, _GPU_BATCH = 32, 256
 
 
 def alias_of(model: str) -> str:
-    """What a model is called in a collection by default: its name, for a model of timm without "timm/"."""
-    return model.removeprefix("timm/")
+    """What a model is called in a collection by default: its name, without "timm/" or "open_clip/"."""
+    return model.removeprefix("timm/").removeprefix(OPEN_CLIP)
 
 
 @dataclass(frozen=True)

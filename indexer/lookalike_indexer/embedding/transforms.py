@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.embedding.settings import EmbedSettings
+from lookalike_indexer.models.architecture import is_torchvision
 from lookalike_indexer.models.presets import alternatives, fitting, published, published_name, transforms_of
 from lookalike_indexer.models.timm_models import is_timm
 from lookalike_indexer.models.weights import WeightsRequest
@@ -52,8 +53,11 @@ def _why(arch: str, spec: PreprocessingSpec, held: str) -> str:
     told = f"Images are resized to {spec.resize} pixels and cropped to {spec.crop}"
     if held:
         return f"{told}: the weights file is torchvision's {held} of {arch}, and these are its transforms."
-    if is_timm(arch):
-        return f"{told}: the weights file does not say how, and these are the transforms of timm's weights of {arch}."
+    if not is_torchvision(arch):
+        library = "timm" if is_timm(arch) else "open_clip"
+        return (
+            f"{told}: the weights file does not say how, and these are the transforms of {library}'s weights of {arch}."
+        )
     names = alternatives(arch)
     default = str(published(arch).name)
     if names[default] == spec:
@@ -72,7 +76,8 @@ def _why(arch: str, spec: PreprocessingSpec, held: str) -> str:
 def _named(settings: EmbedSettings, request: WeightsRequest) -> str:
     if settings.preprocess:
         return settings.preprocess
-    return request.value if request.kind == "imagenet" and not is_timm(settings.model) else ""
+    published = request.kind == "open_clip" or (request.kind == "imagenet" and is_torchvision(settings.model))
+    return request.value if published else ""
 
 
 def _known(draft: Manifest | None, settings: EmbedSettings) -> PreprocessingSpec | None:

@@ -1,4 +1,4 @@
-"""Classification models by name: torchvision's, and timm's as `timm/NAME`."""
+"""Models by name: torchvision's classification models, timm's as `timm/NAME`, open_clip's as `open_clip/NAME`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 import torchvision
 
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.models import timm_models
+from lookalike_indexer.models import open_clip_models, timm_models
+from lookalike_indexer.models.open_clip_models import is_open_clip
 
 # Tensors of torchvision's VisionTransformer: the position embeddings, and the convolution that makes patches.
 _POSITIONS = "encoder.pos_embedding"
@@ -20,9 +21,11 @@ _PATCHES = "conv_proj.weight"
 
 
 def checked_architecture(name: str) -> str:
-    """`name` itself when torchvision or timm has a model of that name; UsageError names close ones."""
+    """`name` itself when torchvision, timm or open_clip has a model of that name; UsageError names close ones."""
     if timm_models.is_timm(name):
         return timm_models.checked(name)
+    if is_open_clip(name):
+        return open_clip_models.checked(name)
     names = torchvision.models.list_models(module=torchvision.models)
     if name not in names:
         close = difflib.get_close_matches(name, names, n=3) or ["resnet152", "resnet50", "vit_b_16"]
@@ -39,6 +42,8 @@ def build(arch: str, classes: int, transform_input: bool, image_size: int | None
     """
     if timm_models.is_timm(arch):
         return timm_models.build(arch, classes)
+    if is_open_clip(arch):
+        return open_clip_models.build(arch)
     builder = torchvision.models.get_model_builder(checked_architecture(arch))
     options: dict[str, Any] = {"weights": None, "num_classes": classes}
     if takes_one_size(arch) and image_size is not None:
@@ -48,6 +53,21 @@ def build(arch: str, classes: int, transform_input: bool, image_size: int | None
         options |= {"aux_logits": False, "init_weights": True, "transform_input": transform_input}
     module: torch.nn.Module = builder(**{name: value for name, value in options.items() if _takes(builder, name)})
     return module.eval()
+
+
+def is_torchvision(arch: str) -> bool:
+    """Whether a model is one of torchvision's."""
+    return not (timm_models.is_timm(arch) or is_open_clip(arch))
+
+
+def never_classifies(arch: str) -> bool:
+    """Whether networks of that name have no classifier, whatever their weights."""
+    return is_open_clip(arch)
+
+
+def ends_with_embedding(arch: str, classes: int) -> bool:
+    """Whether the last node of a network is the usual embedding: it was built without a classifier."""
+    return is_open_clip(arch) or (timm_models.is_timm(arch) and not classes)
 
 
 def takes_one_size(arch: str) -> bool:

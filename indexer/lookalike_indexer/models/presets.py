@@ -10,7 +10,8 @@ import torchvision
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError
-from lookalike_indexer.models import timm_models
+from lookalike_indexer.models import open_clip_models, timm_models
+from lookalike_indexer.models.architecture import is_torchvision
 
 
 def published(arch: str, name: str = "") -> Any:
@@ -25,7 +26,7 @@ def published(arch: str, name: str = "") -> Any:
 
 def published_name(arch: str, sha256: str) -> str:
     """The name of torchvision's weights of a model that have a digest, "" where none have; by the names of files."""
-    if timm_models.is_timm(arch):
+    if not is_torchvision(arch):
         return ""
     found = (weights for weights in torchvision.models.get_model_weights(arch) if _digest_of(weights) == sha256[:8])
     return next((str(weights.name) for weights in found), "")
@@ -54,8 +55,10 @@ def transforms_of(arch: str, name: str) -> PreprocessingSpec:
 
     UsageError: no such weights, or a name of them for a model of timm, which has transforms of its own.
     """
-    if not timm_models.is_timm(arch):
+    if is_torchvision(arch):
         return preprocessing(published(arch, name))
+    if open_clip_models.is_open_clip(arch):
+        return open_clip_models.preprocessing(arch, name)
     if name:
         raise UsageError(f"--preprocess names transforms of torchvision's; {arch} has its own, so leave it out.")
     return timm_models.preprocessing(arch)

@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 
 from lookalike_indexer.errors import WeightsError
+from lookalike_indexer.models import open_clip_models
 from lookalike_indexer.models.architecture import build, head_weight, image_size_of
 
 State = dict[str, torch.Tensor]
@@ -123,6 +124,11 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     nothing. WeightsError, naming some of the keys: the state is not one of
     this network.
     """
+    if open_clip_models.is_open_clip(arch):
+        with torch.random.fork_rng(devices=[]):
+            tower = open_clip_models.build(arch)
+        _load(tower, open_clip_models.converted(tower, state), arch, source)
+        return tower, 0
     state = {name: value for name, value in state.items() if not _AUXILIARY.match(name)}
     size = image_size_of(arch, state)
     with torch.random.fork_rng(devices=[]):
@@ -137,6 +143,13 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     if headless:
         inside = _layer(head_weight(module))
         state |= {name: torch.zeros_like(value) for name, value in wanted.items() if name.startswith(inside)}
+    _load(module, state, arch, source)
+    return module, 0 if headless else int(wanted[head_weight(module)].shape[0])
+
+
+def _load(module: torch.nn.Module, state: State, arch: str, source: str) -> None:
+    """Give a network the weights; WeightsError, naming some of the tensors: they are not those of this network."""
+    wanted = module.state_dict()
     # Old files lack these counters, which only training reads.
     missing = [name for name in wanted if name not in state and not name.endswith("num_batches_tracked")]
     unexpected = [name for name in state if name not in wanted]
@@ -154,7 +167,6 @@ def fitted(arch: str, state: State, source: str) -> tuple[torch.nn.Module, int]:
     module.load_state_dict(state, strict=False)
     if not all(bool(torch.isfinite(value).all()) for value in module.state_dict().values()):
         raise WeightsError(f"{source} has weights that are not finite numbers; get the file again.")
-    return module, 0 if headless else int(wanted[head_weight(module)].shape[0])
 
 
 def _layer(weight: str) -> str:

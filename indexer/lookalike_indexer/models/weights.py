@@ -11,26 +11,35 @@ import torch
 
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.errors import UsageError, WeightsError
-from lookalike_indexer.models import timm_models
+from lookalike_indexer.models import open_clip_models, timm_models
+from lookalike_indexer.models.architecture import is_torchvision
 from lookalike_indexer.models.availability import weights_path
-from lookalike_indexer.models.presets import published
+from lookalike_indexer.models.presets import published as published_weights
 from lookalike_indexer.models.statefile import digest, fitted, read_state
 from lookalike_indexer.models.untrained import state_digest
 
 
 @dataclass(frozen=True)
 class WeightsRequest:
-    """What `--weights` asks for: a name of published weights ("" for the default), of a package, a path or a seed."""
+    """What `--weights` asks for: a name of published weights ("" for the default), of a package, a path or a seed.
 
-    kind: Literal["imagenet", "package", "file", "untrained"]
+    Names of published weights are torchvision's, timm's, or with the kind "open_clip" those of open_clip.
+    """
+
+    kind: Literal["imagenet", "package", "file", "open_clip", "untrained"]
     value: str
 
 
 def parse_weights(text: str) -> WeightsRequest:
-    """Parse "imagenet[:NAME]", "package", "untrained[:SEED]" or a path; UsageError for a seed that is not a number."""
+    """Parse "imagenet[:NAME]", "open_clip:TAG", "package", "untrained[:SEED]" or a path.
+
+    UsageError: a seed that is not a number.
+    """
     kind, _, value = text.partition(":")
     if kind == "imagenet":
         return WeightsRequest("imagenet", value)
+    if kind == "open_clip":
+        return WeightsRequest("open_clip", value)
     if text in ("package", f"package:{timm_models.PACKAGE}"):
         return WeightsRequest("package", timm_models.PACKAGE)
     if kind == "untrained":
@@ -44,10 +53,11 @@ def parse_weights(text: str) -> WeightsRequest:
 
 
 def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module, int, WeightsSpec]:
-    """The network with weights of a file, a package, torchvision or timm, its number of classes, and what they are.
+    """The network with weights of a file, a package or its library, its number of classes, and what they are.
 
     WeightsError: they are not to be had, damaged, or of another network.
     """
+    check_published(arch, request)
     if request.kind == "package":
         path = timm_models.package_file(arch)
         sha256 = digest(path)
@@ -59,14 +69,30 @@ def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module
     if request.kind == "file":
         path = check_file(arch, request)
         name = str(path)
+    elif request.kind == "open_clip":
+        path, name = open_clip_models.downloaded(arch, request.value), request.value
     else:
-        weights = published(arch, request.value)
+        weights = published_weights(arch, request.value)
         path, name = _cached(arch, weights), weights.name
     sha256 = digest(path)
     if request.kind == "imagenet":
         _check_published(path, sha256)
     module, classes = fitted(arch, read_state(path), f"The weights file {path}")
     return module, classes, WeightsSpec(request.kind, name, sha256)
+
+
+def check_published(arch: str, request: WeightsRequest) -> None:
+    """UsageError: published weights are asked for that the model's library does not have."""
+    if open_clip_models.is_open_clip(arch) and request.kind in ("imagenet", "package"):
+        tags = open_clip_models.tags(arch)
+        published = f"open_clip:{tags[0]}, " if tags else ""
+        raise UsageError(f"{arch} has no ImageNet weights; give --weights {published}a state dict, or untrained:0.")
+    if request.kind == "open_clip":
+        if not open_clip_models.is_open_clip(arch):
+            raise UsageError(f"--weights open_clip:{request.value} are weights of open_clip's models, not of {arch}.")
+        open_clip_models.check_tag(arch, request.value)
+    if request.kind == "imagenet" and is_torchvision(arch):
+        published_weights(arch, request.value)
 
 
 def check_file(arch: str, request: WeightsRequest) -> Path:

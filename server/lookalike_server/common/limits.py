@@ -67,6 +67,7 @@ class Limits:
     max_nprobe: int = limit(2048, "Inverted lists that a query visits.", 2048)
     max_image_bytes: int = limit(20 * MIB, "Bytes of one picture.", _INT64)
     max_image_pixels: int = limit(100_000_000, "Pixels of one picture.", _INT64)
+    max_query_text_bytes: int = limit(1024, "Bytes of one text that is searched for.", 65_536)
     max_message_bytes: int = limit(64 * MIB, "Bytes of one message, either way.")
     max_page_size: int = limit(1000, "Rows of one page of a listing.")
     max_members: int = limit(100, "Members of a cluster that come with a membership.")

@@ -41,6 +41,8 @@ class Space:
         self.entry: SpaceEntry = reader.manifest.spaces[name]
         model = reader.manifest.models[self.entry.model].spec
         self.pretrained = model.weights.pretrained
+        self.arch = model.arch
+        self.takes_text = reader.manifest.space_spec(name).takes_text
         self.described = f"{name} ({model.arch}, weights {model.weights}, {self.entry.layer}, {self.entry.pooling})"
         self.ids = ids
         self._rows_by_id = Ids(ids)

@@ -1,4 +1,4 @@
-"""Embedding the pictures that callers send: one queue, one thread, one network for each space in use."""
+"""Embedding the pictures and texts that callers send: one queue, one thread, one network for each space in use."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.errors import DecodeError, DeviceError, IndexerError, MismatchError
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_server.batching.awaited import AwaitedBatcher
@@ -51,8 +52,8 @@ class Embedder(Protocol):
         """True while it gives no sign of life; it ends soon if that lasts."""
         ...
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
-        """The embeddings of encoded pictures, with the reasons of those that cannot be decoded."""
+    def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
+        """The embeddings of encoded pictures and texts, with the reasons of those that have none."""
         ...
 
     def close(self) -> None: ...
@@ -75,7 +76,7 @@ class _Work:
     reader: CollectionReader
     space: str
     fingerprint: str
-    files: Sequence[bytes | Boxed]
+    files: Sequence[bytes | Boxed | Text]
     # Whether pictures that cannot be decoded are told, and the others embedded.
     row_errors: bool = False
     # The position of the first file in its call.
@@ -130,13 +131,13 @@ class EmbedQueue:
         self,
         snapshot: Snapshot,
         space: str,
-        files: Sequence[bytes | Boxed],
+        files: Sequence[bytes | Boxed | Text],
         deadline: float | None,
         row_errors: bool = False,
     ) -> Answer[EmbeddingResult]:
-        """The embeddings of pictures in a space.
+        """The embeddings of pictures and texts in a space.
 
-        DecodeError: one cannot be read; with `row_errors` the result tells which.
+        DecodeError: one cannot be embedded; with `row_errors` the result tells which.
         WeightsError: the network's weights are not here. OverloadedError,
         ExpiredError: see AwaitedBatcher.
         """
@@ -265,4 +266,4 @@ def _of(work: _Work, embedded: EmbeddingResult) -> EmbeddingResult | DecodeError
         return embedded
     place, reason = next(iter(embedded.failed.items()))
     position = work.first + place
-    return DecodeError(f"Picture {position} cannot be decoded: {reason}.", position=position)
+    return DecodeError(refusal(position, work.files[place], reason), position=position)

@@ -15,6 +15,7 @@ from typing import Any
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.query_text import Text
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.settings import CollectionSettings
@@ -64,8 +65,8 @@ class ProcessEmbedder:
         """Whether the process is there and gives no sign of life."""
         return self._worker.hung
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
-        """The embeddings of encoded pictures, with the reasons of those that cannot be decoded.
+    def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
+        """The embeddings of encoded pictures and texts, with the reasons of those that have none.
 
         DeviceError: the process ended, or had hung and was killed; the next
         call starts another.
@@ -98,7 +99,7 @@ def embedder_opener(
 
 
 @contextmanager
-def _opened(config: EmbedderConfig) -> Iterator[Callable[[Sequence[bytes | Boxed] | None], Any]]:
+def _opened(config: EmbedderConfig) -> Iterator[Callable[[Sequence[bytes | Boxed | Text] | None], Any]]:
     """The process: answers files with their embeddings, and None with the fingerprint of its network."""
     from lookalike_indexer.embedding.query import QueryEmbedder
 

@@ -11,7 +11,8 @@ import numpy as np
 from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError
+from lookalike_indexer.embedding.query_text import Text, refusal
+from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError, WeightsError
 from lookalike_indexer.images.picture_box import Boxed
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import call_record as record
@@ -52,7 +53,7 @@ class Resolver:
 
         ArgumentError: malformed, empty or beyond the limits. NotFoundError: an
         unknown key or id. MismatchError: vectors of another space. DecodeError:
-        a picture that cannot be read. WeightsError: no network to embed it with.
+        a picture that cannot be read, or a text of too many tokens. WeightsError: no network to embed it with.
         """
         started = time.perf_counter()
         kind = self.checked_kind(batch)
@@ -68,6 +69,13 @@ class Resolver:
             if failed and not row_errors:
                 raise ArgumentError("query.images", next(iter(failed.values())))
             vectors = await self._embedded(snapshot, space, files, distinct, failed, deadline, row_errors)
+        elif kind == "texts":
+            _check_takes_text(space)
+            texts = [Text(value) for value in batch.texts.values]
+            distinct, failed = Distinct.of(texts), self._unfit(texts)
+            if failed and not row_errors:
+                raise ArgumentError("query.texts", next(iter(failed.values())))
+            vectors = await self._embedded(snapshot, space, texts, distinct, failed, deadline, row_errors)
         else:
             reading = time.perf_counter()
             own, vectors, distinct, failed = await self._workers.run(
@@ -104,15 +112,15 @@ class Resolver:
         self,
         snapshot: Snapshot,
         space: Space,
-        files: Sequence[bytes | Boxed],
+        files: Sequence[bytes | Boxed | Text],
         distinct: Distinct,
         failed: dict[int, str],
         deadline: float | None,
         row_errors: bool,
     ) -> Float32:
-        """The vectors of pictures; each is embedded once, however often the call has it.
+        """The vectors of pictures or texts; each is embedded once, however often the call has it.
 
-        Those that have `failed` are not embedded, and those that cannot be decoded
+        Those that have `failed` are not embedded, and those that cannot be
         are put there: the vectors of both are zero.
         """
         places = [place for place, first in enumerate(distinct.first) if first not in failed]
@@ -130,16 +138,16 @@ class Resolver:
         undecoded = {places[position]: reason for position, reason in answer.result.failed.items()}
         for row, place in enumerate(distinct.inverse):
             if place in undecoded:
-                failed[row] = f"Picture {row} cannot be decoded: {undecoded[place]}."
+                failed[row] = refusal(row, files[row], undecoded[place])
         vectors = np.zeros((len(distinct.first), space.entry.dim), np.float32)
         vectors[places] = _checked(answer.result.vectors)
         return vectors[distinct.inverse]
 
     def checked_kind(self, batch: types_pb2.QueryBatch) -> str:
-        """The kind of a batch: "vectors", "images", "keys" or "ids"; ArgumentError when empty or too large."""
+        """The kind of a batch: "vectors", "images", "keys", "ids" or "texts"; ArgumentError when empty or too large."""
         kind = batch.WhichOneof("kind")
         if kind is None:
-            raise ArgumentError("query", "The call has no query; set one of vectors, images, keys and ids.")
+            raise ArgumentError("query", "The call has no query; set one of vectors, images, keys, ids and texts.")
         count = count_of(batch)
         if not 1 <= count <= self._limits.max_batch:
             raise ArgumentError(
@@ -170,7 +178,17 @@ class Resolver:
                 failed[row] = f"Query {row}: {error}"
         return ids, failed
 
-    def _too_large(self, files: Sequence[bytes | Boxed]) -> dict[int, str]:
+    def _unfit(self, texts: Sequence[Text]) -> dict[int, str]:
+        """What is said of texts that are empty or beyond the limit, by row."""
+        most = self._limits.max_query_text_bytes
+        failed = {row: f"Text {row} is empty." for row, text in enumerate(texts) if not text.value.strip()}
+        return failed | {
+            row: f"Text {row} has {len(text)} bytes; it may have {most}, which is max_query_text_bytes."
+            for row, text in enumerate(texts)
+            if len(text) > most
+        }
+
+    def _too_large(self, files: Sequence[bytes | Boxed | Text]) -> dict[int, str]:
         """What is said of pictures beyond the limit, by row."""
         most = self._limits.max_image_bytes
         return {
@@ -178,6 +196,20 @@ class Resolver:
             for row, data in enumerate(files)
             if len(data) > most
         }
+
+
+def _check_takes_text(space: Space) -> None:
+    """WeightsError: the space's model knows no texts. MismatchError: its index measures no angles."""
+    if not space.takes_text:
+        raise WeightsError(
+            f"The space {space.name} cannot be searched by text: its model {space.arch} knows pictures only; ask with "
+            "a picture, a key or a vector, or in a space of --model open_clip/NAME."
+        )
+    if space.index is not None and space.index.metric != "cosine":
+        raise MismatchError(
+            f"The space {space.name} cannot be searched by text: its index measures {space.index.metric} distances, "
+            "and texts are near to pictures by cosine; build an index with --metric cosine."
+        )
 
 
 def _names(batch: types_pb2.QueryBatch) -> Sequence[Any]:
@@ -216,9 +248,7 @@ def count_of(batch: types_pb2.QueryBatch) -> int:
     if kind == "vectors":
         shape = batch.vectors.values.shape
         return int(shape[0]) if len(shape) else 0
-    if kind == "images":
-        return len(batch.images.data)
-    return len(batch.keys.values) if kind == "keys" else len(batch.ids.values)
+    return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
 
 
 def _taken(space: Space, vectors: types_pb2.Vectors) -> tuple[Float32, Distinct]:

@@ -32,6 +32,14 @@ def test_neighbours_come_with_label_distance_and_cluster(page, geometry):
     assert found["matching"] is None
 
 
+def test_a_description_is_searched_by(page, toy):
+    found = page.get("/api/search", params={"text": "a good dog", "k": 2}).json()
+    assert [each["id"] for each in found["neighbors"]] == [0, 1]
+    (asked,) = (each for each in toy.requests if type(each).__name__ == "SearchRequest")
+    assert list(asked.query.texts.values) == ["a good dog"]
+    assert page.get("/api/search", params={"text": " "}).status_code == 400
+
+
 def test_an_image_without_a_cluster_has_none(page):
     found = page.get("/api/search", params={"id": 9, "k": 10}).json()
     clusters = {each["id"]: each["cluster"] for each in found["neighbors"]}

@@ -23,6 +23,7 @@ from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.query_text import Text
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.images.decode import decode
 from lookalike_indexer.images.picture_box import Boxed
@@ -56,9 +57,11 @@ class _Network:
     def __init__(self, fingerprint: str, dim: int) -> None:
         self.fingerprint, self._dim, self.alive, self.hung = fingerprint, dim, True, False
 
-    def embed(self, files: Sequence[bytes | Boxed]) -> EmbeddingResult:
+    def embed(self, files: Sequence[bytes | Boxed | Text]) -> EmbeddingResult:
         failed = {}
         for position, file in enumerate(files):
+            if isinstance(file, Text):
+                continue
             try:
                 decode(
                     file.image if isinstance(file, Boxed) else file,
@@ -135,6 +138,7 @@ def seeds() -> Iterator[bytes]:
     queries = [
         types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=vector)),
         types_pb2.QueryBatch(ids=types_pb2.Ids(values=[5, 7])),
+        types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus", "猫"])),
         types_pb2.QueryBatch(keys=types_pb2.Keys(values=["label2/é 000005.jpg"])),
         types_pb2.QueryBatch(images=types_pb2.Images(data=[picture])),
     ]

@@ -8,6 +8,7 @@ import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../t
 
 const K = 24;
 const MOST = 200;
+const LONGEST_TEXT = 300;
 const RECALLS = [0.8, 0.9, 0.95, 0.99];
 
 export function waiting() {
@@ -15,7 +16,7 @@ export function waiting() {
 }
 
 export async function view(asked, signal) {
-  return asked.id === undefined && asked.picture === undefined ? start(asked, signal) : results(asked, signal);
+  return asked.id === undefined && asked.picture === undefined && asked.text === undefined ? start(asked, signal) : results(asked, signal);
 }
 
 async function start(asked, signal) {
@@ -53,6 +54,7 @@ async function start(asked, signal) {
       "section",
       { class: "hero" },
       h("h1", { tabindex: "-1" }, "What does your picture look like?"),
+      textBox(all, {}),
       h("p", {}, `Drop a picture here, paste one, or choose one below. Its nearest of ${count(all.images, "image")} are a moment away.`),
       refused,
       untrained(all),
@@ -81,13 +83,13 @@ async function results(asked, signal) {
     if (error.kind === "missing" && asked.picture && (await sendAgain(asked.picture))) return question();
     throw error;
   });
-  const subject = about ? (await about).image : { key: "Your picture", label: null };
+  const subject = about ? (await about).image : { key: asked.text ?? "Your picture", label: null };
   const seen = performance.now() - began;
   noticed(near.served);
   const keep = (change) => link("search", { ...asked, ...change });
   const tiles = near.neighbors.map((each, rank) =>
     tile(each, {
-      href: keep({ id: each.id, picture: undefined }),
+      href: keep({ id: each.id, picture: undefined, text: undefined }),
       value: digits(each.distance),
       valueTitle: measured(near.metric),
       more: each.cluster === null ? null : `cluster ${each.cluster}`,
@@ -96,19 +98,19 @@ async function results(asked, signal) {
       eager: rank < 12,
     }),
   );
-  const name = asked.id === undefined ? "your picture" : labelled(subject.label ?? subject.key);
+  const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your picture" : labelled(subject.label ?? subject.key);
   const same = subject.label ? near.neighbors.filter((each) => each.label === subject.label).length : null;
   const element = h(
     "div",
     { class: "beside" },
-    h("aside", { class: "asked" }, queried(asked, subject), controls(asked, found, near)),
+    h("aside", { class: "asked" }, asked.text === undefined ? null : textBox(found.collection, asked), queried(asked, subject), controls(asked, found, near)),
     h(
       "section",
       {},
       h(
         "div",
         { class: "heading" },
-        h("h1", { tabindex: "-1" }, `Looks like ${name}`),
+        h("h1", { tabindex: "-1" }, asked.text === undefined ? `Looks like ${name}` : `Fits ${name}`),
         h("p", { class: "muted small" }, [same === null ? "" : `${same} of ${near.neighbors.length} share its label`, `numbers: ${measured(near.metric)}`].filter(Boolean).join(" · ")),
       ),
       near.served.pretrained ? null : untrained(found.collection),
@@ -122,7 +124,26 @@ async function results(asked, signal) {
   return { element, title: `Like ${name}`, ready };
 }
 
+/** The box for a description, where a space can be searched by one; `then` are the settings that stay. */
+function textBox(all, then) {
+  const space = textSpace(all, then.space);
+  if (space === null) return null;
+  const box = h("input", { id: "text", name: "text", type: "search", maxlength: LONGEST_TEXT, required: true, value: then.text ?? "", placeholder: "a red bus at night" });
+  const submit = (event) => {
+    event.preventDefault();
+    if (box.value.trim()) go(link("search", { ...then, id: undefined, picture: undefined, text: box.value.trim(), space: space === all.default_space ? undefined : space }));
+  };
+  return h("form", { class: "pick", role: "search", onsubmit: submit }, h("label", { for: "text" }, "Describe a picture"), box, h("button", { type: "submit" }, "Search"));
+}
+
+/** The space to search by text: the one that is chosen, else the default one, else the first that takes texts. */
+function textSpace(all, chosen) {
+  const able = all.spaces.filter((each) => each.takes_text && each.index).map((each) => each.name);
+  return [chosen, all.default_space, able[0]].find((name) => able.includes(name)) ?? null;
+}
+
 function queried(asked, subject) {
+  if (asked.text !== undefined) return h("div", { class: "about" }, h("p", { class: "name" }, subject.key));
   const source = asked.id === undefined ? file(`api/pictures/${encodeURIComponent(asked.picture)}`) : null;
   return h(
     "div",

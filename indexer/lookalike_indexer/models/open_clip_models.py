@@ -1,0 +1,209 @@
+"""open_clip's models by name, as `open_clip/NAME`: building them, their transforms and their weights.
+
+open_clip is an extra. It is imported when a model of it is named, and not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+import torch
+
+from lookalike_indexer.collection.spec import OPEN_CLIP, TEXT_LAYER, PreprocessingSpec
+from lookalike_indexer.errors import UsageError, WeightsError
+
+_INTERPOLATIONS = ("bilinear", "bicubic")
+_SHOWN = 8
+
+
+class PictureTower(torch.nn.Module):
+    """A whole open_clip model as a network of pictures: images, normalised, to embeddings (n, dim).
+
+    Its last node is named TEXT_LAYER: the vectors there are comparable with those of texts. `clip` is the model
+    itself, which encodes texts as well.
+    """
+
+    def __init__(self, clip: torch.nn.Module) -> None:
+        super().__init__()
+        self.clip = clip
+        self.add_module(TEXT_LAYER, torch.nn.Identity())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # Typed nowhere, like most of open_clip.
+        clip: Any = self.clip
+        return cast("torch.Tensor", self.get_submodule(TEXT_LAYER)(clip.encode_image(images, normalize=False)))
+
+
+def is_open_clip(arch: str) -> bool:
+    """Whether a model's name is one of open_clip's, as `open_clip/NAME`."""
+    return arch.startswith(OPEN_CLIP)
+
+
+def checked(arch: str) -> str:
+    """`arch` itself when open_clip has a model of that name; UsageError names close ones, or says what to install."""
+    library, name = open_clip(arch), name_of(arch)
+    names = library.list_models()
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3) or ["ViT-B-32", "ViT-B-16", "RN50"]
+        meant = ", ".join(OPEN_CLIP + each for each in close)
+        raise UsageError(f"open_clip has no model {name!r}; did you mean {meant}?")
+    return arch
+
+
+def name_of(arch: str) -> str:
+    """open_clip's own name of a model."""
+    return arch.removeprefix(OPEN_CLIP)
+
+
+def build(arch: str) -> PictureTower:
+    """A model in eval mode with fresh random weights.
+
+    UsageError: a part of it is another library's, which is not installed or wants to download a configuration.
+    """
+    name = name_of(checked(arch))
+    try:
+        with _quiet():
+            clip = open_clip(arch).create_model(name, pretrained=None, pretrained_text=False)
+    except Exception as error:
+        # Text encoders of transformers, and its hub's client, raise errors of their own.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"open_clip cannot build {arch} here: {reason}") from error
+    return PictureTower(clip).eval()
+
+
+def preprocessing(arch: str, tag: str = "") -> PreprocessingSpec:
+    """The transforms of a model's published weights: those of `tag`, or of the first that open_clip lists.
+
+    A model without published weights has the transforms of open_clip's configuration. UsageError: no such tag, or
+    the transforms are not a resize and a central square crop.
+    """
+    library, name = open_clip(arch), name_of(checked(arch))
+    config = library.get_model_config(name)
+    size = config["vision_cfg"].get("image_size", 224)
+    height, width = (size, size) if isinstance(size, int) else size
+    published = _published(arch, tag) if tag or tags(arch) else {}
+    told = {
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+        "mean": library.OPENAI_DATASET_MEAN,
+        "std": library.OPENAI_DATASET_STD,
+        **published,
+    }
+    if height != width or told["resize_mode"] != "shortest" or told["interpolation"] not in _INTERPOLATIONS:
+        raise UsageError(
+            f"The transforms of {arch} are not supported: input {height} x {width}, resize mode "
+            f"{told['resize_mode']}, interpolation {told['interpolation']}; choose a model with a central square crop."
+        )
+    return PreprocessingSpec(
+        resize=height,
+        crop=height,
+        mean=tuple(told["mean"]),
+        std=tuple(told["std"]),
+        interpolation=told["interpolation"],
+        antialias=True,
+    )
+
+
+def tags(arch: str) -> list[str]:
+    """The names of a model's published weights."""
+    return list(open_clip(arch).list_pretrained_tags_by_model(name_of(arch)))
+
+
+def check_tag(arch: str, tag: str) -> None:
+    """UsageError: there are no published weights of that name, or they were trained with another activation."""
+    library, name = open_clip(arch), name_of(checked(arch))
+    published = _published(arch, tag)
+    config = library.get_model_config(name)
+    if bool(published.get("quick_gelu")) != bool(config.get("quick_gelu")):
+        other = f"{name}-quickgelu" if published.get("quick_gelu") else name.removesuffix("-quickgelu")
+        raise UsageError(
+            f"The weights {tag} were trained with another activation than {arch} has; give --model {OPEN_CLIP}{other}."
+        )
+
+
+def downloaded(arch: str, tag: str) -> Path:
+    """The file of published weights, which open_clip keeps in its own cache.
+
+    UsageError: as check_tag. WeightsError: they are not here and cannot be downloaded.
+    """
+    check_tag(arch, tag)
+    library: Any = open_clip(arch)
+    try:
+        with _quiet():
+            return Path(library.download_pretrained(_published(arch, tag)))
+    except Exception as error:
+        # The hub's client, its transport and the disk all raise errors of their own.
+        raise WeightsError(
+            f"The weights {tag} of {arch} are not on this machine and cannot be downloaded ({type(error).__name__}); "
+            "give --weights a state dict of the model, or untrained:0."
+        ) from error
+
+
+def converted(module: PictureTower, state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dict as publishers of such models write it, with the names and shapes of the network's tensors.
+
+    Positions of another image size are not resized.
+    """
+    from open_clip.convert import convert_state_dict
+    from open_clip.model import convert_to_custom_text_state_dict
+
+    clip = module.clip
+    found: dict[str, torch.Tensor] = dict(convert_state_dict(clip, dict(state)))
+    if "positional_embedding" in found and not hasattr(clip, "positional_embedding"):
+        found = convert_to_custom_text_state_dict(found)
+    wanted = clip.state_dict()
+    for scale in ("logit_scale", "logit_bias"):
+        # Which only training and classifying read: scalars, or vectors of one.
+        if scale in found and scale in wanted and found[scale].numel() == 1:
+            found[scale] = found[scale].reshape(wanted[scale].shape)
+        elif scale in wanted and scale not in found:
+            found[scale] = wanted[scale]
+    found.pop("text.transformer.embeddings.position_ids", None)
+    return {f"clip.{name}": value for name, value in found.items()}
+
+
+def open_clip(arch: str) -> ModuleType:
+    """The library; UsageError: it is not installed."""
+    try:
+        import open_clip as library
+    except ImportError as error:
+        raise UsageError(f"{arch} needs open_clip; install it with: pip install 'lookalike[clip]'") from error
+    found: ModuleType = library
+    return found
+
+
+def _published(arch: str, tag: str) -> dict[str, Any]:
+    """open_clip's description of published weights, the first ones for ""; UsageError names those there are."""
+    there = tags(arch)
+    if (tag and tag not in there) or not there:
+        more = f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else ""
+        named = f"it has: {', '.join(there[:_SHOWN])}{more}" if there else "it has none"
+        raise UsageError(f"open_clip has no weights {tag!r} of {arch}; {named}.")
+    return dict(open_clip(arch).get_pretrained_cfg(name_of(arch), tag or there[0]))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without open_clip's messages: that weights are random is what the caller asked for."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    # With a handler, the library's use of the root logger does not configure it.
+    root.addHandler(handler)
+    root.addFilter(_not_of_open_clip)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.removeFilter(_not_of_open_clip)
+        root.removeHandler(handler)
+
+
+def _not_of_open_clip(record: logging.LogRecord) -> bool:
+    return "open_clip" not in record.pathname

@@ -1,0 +1,72 @@
+"""Texts to vectors of the space that a CLIP-like model embeds pictures in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.errors import WeightsError
+from lookalike_indexer.models.open_clip_models import PictureTower, name_of, open_clip
+
+# Words that open_clip's tokenizer remembers, for as long as the process lives.
+_REMEMBERED = 10_000
+
+
+class TextEncoder:
+    """The text half of an open_clip model with its tokenizer; to be used by one thread."""
+
+    def __init__(self, module: PictureTower, arch: str, device: str) -> None:
+        """WeightsError: the tokenizer is another library's, which is not installed, or its files are not here."""
+        self._device = torch.device(device)
+        # Typed nowhere, like most of open_clip.
+        self._clip: Any = module.clip.to(self._device).eval()
+        try:
+            self._tokenizer: Any = open_clip(arch).get_tokenizer(name_of(arch))
+        except Exception as error:
+            # transformers and its hub's client raise errors of their own.
+            raise WeightsError(
+                f"The tokenizer of {arch} cannot be loaded here ({type(error).__name__}); ask with a picture, or "
+                "install transformers and sentencepiece and the tokenizer's files."
+            ) from error
+
+    def encode(self, texts: Sequence[str]) -> tuple[Float32, dict[int, str]]:
+        """Vectors, float32 of shape (n, dim), as the model gives them: not normalised.
+
+        By its position from 0, the reason of each text that has no vector: it has more tokens than the model reads.
+        The row of such a text is zero, as are all rows when every text has failed; then dim is 0.
+        """
+        failed = {at: reason for at, text in enumerate(texts) if (reason := self._refused(text))}
+        kept = [at for at in range(len(texts)) if at not in failed]
+        if not kept:
+            return np.zeros((len(texts), 0), np.float32), failed
+        tokens = self._tokenizer([texts[at] for at in kept])
+        self._forget()
+        with torch.inference_mode():
+            found = self._clip.encode_text(tokens.to(self._device), normalize=False).float().cpu().numpy()
+        vectors = np.zeros((len(texts), found.shape[1]), np.float32)
+        vectors[kept] = found
+        return vectors, failed
+
+    def _refused(self, text: str) -> str:
+        """Why a text cannot be encoded whole; "" where it can be."""
+        room = self._tokenizer.context_length
+        count = self._tokens(text)
+        return f"it has {count} tokens, and the model reads {room}; shorten it" if count > room else ""
+
+    def _tokens(self, text: str) -> int:
+        """The tokens of a text with those for its start and end."""
+        if hasattr(self._tokenizer, "encode"):
+            return len(self._tokenizer.encode(text)) + 2
+        return len(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text))["input_ids"])
+
+    def _forget(self) -> None:
+        """Forget words, which the tokenizer would collect without an end."""
+        words = getattr(self._tokenizer, "cache", None)
+        if isinstance(words, dict) and len(words) > _REMEMBERED:
+            special = [self._tokenizer.decoder[number] for number in self._tokenizer.all_special_ids]
+            words.clear()
+            words.update({word: word for word in special})
