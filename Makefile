@@ -46,6 +46,9 @@ lint: $(READY) proto-check
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=client $(BIN)/mypy --config-file= --strict --cache-dir=.mypy_cache/users tests/client/typed_program.py
+	$(BIN)/python scripts/check_types.py
+	$(BIN)/python scripts/check_language.py
 	$(BIN)/lint-imports
 	$(BIN)/buf lint proto
 	$(BIN)/buf breaking proto --against proto/released.binpb

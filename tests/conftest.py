@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 # Python 3.11 crashes now and then when its collector runs, in whichever thread, in the middle of an asyncio server of
-# gRPC that a test has started or ended in this process (docs/reliability.md). So it runs between tests only.
+# gRPC that a test has started or ended in this process (docs/reliability-evidence.md). So it runs between tests only.
 _FULL_EVERY = 50
 
 # Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.

@@ -1,4 +1,4 @@
-"""What came of changes to a served collection."""
+"""Results of changes to a served collection."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _BLOCKS: Final = (
 _CODE: Final = re.compile(r"``[^`]+``|`[^`\n]*(?:\n[^`\n]*)?`")
 _TARGET: Final = re.compile(r"\]\([^)\s]*\)")
 _ADDRESS: Final = re.compile(r"https?://\S+")
-_MARKS: Final = re.compile(r"[*_#>\[\]]|^[ \t]*(?:[-+]|\d+\.) ", re.MULTILINE)
+_MARKS: Final = re.compile(r"[*_#>\[\]]|(?:^|(?<=\f))[ \t]*(?:[-+]|\d+\.) ", re.MULTILINE)
 _EXAMPLE: Final = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -37,7 +37,8 @@ class Prose:
     line: int = 1
 
     def line_of(self, offset: int) -> int:
-        return self.line + self.text.count("\n", 0, offset)
+        # A form feed stands for the line that ends before an item of a list.
+        return self.line + self.text.count("\n", 0, offset) + self.text.count("\f", 0, offset)
 
 
 def of_markdown(path: Path) -> Prose:
@@ -72,11 +73,9 @@ def of_python(path: Path) -> Iterator[Prose]:
 
 
 def _docstring(text: str) -> str:
-    text = _EXAMPLE.sub(_blank, text)
     # Deeper than its paragraph is a drawing, a table or code.
-    lines = text.split("\n")
-    indents = [len(line) - len(line.lstrip()) for line in lines[1:] if line.strip()]
-    least = min(indents, default=0)
+    least = min((len(line) - len(line.lstrip()) for line in text.split("\n")[1:] if line.strip()), default=0)
+    lines = _EXAMPLE.sub(_blank, text).split("\n")
     kept = [
         line if not row or len(line) - len(line.lstrip()) <= least else " " * len(line)
         for row, line in enumerate(lines)

@@ -221,7 +221,7 @@ class App:
         """Refuse new calls, let those in flight finish for `grace` seconds (the settings' when None), and end.
 
         Stopped again, it goes on with the first stop and ends with it: two
-        stops of gRPC that overlap end the process (docs/reliability.md).
+        stops of gRPC that overlap end the process (docs/reliability-evidence.md).
         """
         if self._stopping is None:
             self._stopping = asyncio.create_task(self._stop(self._settings.grace if grace is None else grace))

@@ -2,7 +2,7 @@
 
 Nothing of Lookalike is in it. With `--overlapping`, a second stop begins before
 the first has ended, which ends the process with SIGSEGV within seconds
-(grpcio 1.85.1, Python 3.11.7; docs/reliability.md).
+(grpcio 1.85.1, Python 3.11.7; docs/reliability-evidence.md).
 """
 
 from __future__ import annotations

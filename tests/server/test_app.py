@@ -101,7 +101,7 @@ class TestHealth:
 
 
 async def test_grpc_is_stopped_once_and_after_the_grace(make_toy, serve, monkeypatch) -> None:
-    """Two stops of gRPC that overlap end the process (docs/reliability.md)."""
+    """Two stops of gRPC that overlap end the process (docs/reliability-evidence.md)."""
     begun: list[float | None] = []
     under_way = 0
 

@@ -80,7 +80,7 @@ class Callers:
     async def admit(self, request: Request) -> Client:
         """As `require`, for what is answered without asking the server: it must have answered this caller of late.
 
-        Not ever: a token may have been taken back since.
+        Not ever: a token may have been revoked since.
         """
         client = self.require(request)
         if time.monotonic() - self._admitted.get(client, _Admitted()).when > self._bounds.admitted_s:

@@ -1,4 +1,4 @@
-"""Bytes that are held in memory, up to a bound; what was not used for longest goes first."""
+"""Size-bounded LRU cache of bytes."""
 
 from __future__ import annotations
 

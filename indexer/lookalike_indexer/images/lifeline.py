@@ -10,7 +10,7 @@ import threading
 def end_with_parent() -> None:
     """End this process, from now on, as soon as its parent has ended. Returns at once.
 
-    A process that works on something learns of its parent's death only when
+    A process that works on something notices its parent's death only when
     it is done, which a decoder that hangs never is.
     """
     threading.Thread(target=_wait, name="lifeline", daemon=True).start()

@@ -1,4 +1,4 @@
-"""Bringing a collection to what its source is now: what may be deleted, and what came of it."""
+"""Making a collection equal to its source: what may be deleted, and the counts of a run."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 The page is a client, which the server does not import: it is started as the
 command that people type. Its standard input is a pipe whose other end only this
-process holds, so that it learns of this one's end, however that comes.
+process holds: EOF tells it that this process has ended.
 """
 
 from __future__ import annotations

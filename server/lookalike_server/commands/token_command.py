@@ -36,7 +36,7 @@ def token(name: str, role: str, collections: tuple[str, ...], file: Path | None)
     """Make a token, and the line for the file that `lookalike serve --tokens` reads.
 
     The file holds a digest; the token itself is shown once, and kept nowhere.
-    To take a token back, delete its line.
+    To revoke a token, delete its line.
     """
     from lookalike_server.transport.tokens import ROLES, new_token
 

@@ -135,7 +135,7 @@ class Reloader:
         """Serve the newest generation if it is another one, and not `but`; returns the one that is served, 0 for none.
 
         It is another one with a higher number, and also when the collection was
-        deleted and made again, or taken back to an earlier generation. Errors as
+        deleted and made again, or set back to an earlier generation. Errors as
         Loader.load; the old one is served on then.
 
         One generation is loaded at a time, whoever asks. A load that has begun

@@ -1,4 +1,4 @@
-"""Local copies of objects, kept up to a number of bytes; the ones not used for longest are removed first."""
+"""Size-bounded LRU cache of objects, on the local disk."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""Check that pyright knows every type of the public client, and a program that uses it.
+
+    python scripts/check_types.py
+
+basedpyright is pyright as a package of Python that brings its own Node.js.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    # It looks the package up as an installed one, by the search path.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "client"), os.environ.get("PYTHONPATH", "")]),
+    }
+    pyright = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
+    done = subprocess.run(
+        [*pyright, "--verifytypes", "lookalike", "--ignoreexternal"],
+        capture_output=True, text=True, check=False, cwd=ROOT / "tests", env=environment,
+    )  # fmt: skip
+    score = re.search(r"Type completeness score: ([\d.]+)%", done.stdout)
+    if score is None or float(score[1]) < 100:
+        print(done.stdout + done.stderr, file=sys.stderr)
+        return 1
+    program = subprocess.run(
+        [*pyright, "--level", "error", ROOT / "tests" / "client" / "typed_program.py"], check=False, cwd=ROOT / "tests",
+        env=environment,
+    )  # fmt: skip
+    return program.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
