@@ -40,7 +40,7 @@ class Trial:
 
 
 @dataclass
-class _Found:
+class Found:
     """What was found of one count of fronts: a value for each round."""
 
     calls_per_s: list[float] = field(default_factory=list)
@@ -51,7 +51,7 @@ class _Found:
 
 def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Iterator[Row]:
     """A row for each count of fronts. All servers run at the same time, and are asked in turn."""
-    found = {count: _Found() for count in counts}
+    found = {count: Found() for count in counts}
     handover: dict[int, float] = {}
     with ExitStack() as stack:
         servers = {
@@ -59,10 +59,10 @@ def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Ite
             for count in counts
         }
         for server, _ in servers.values():
-            _wait_for_network(server)
+            wait_for_network(server)
         for _ in range(trial.rounds):
             for count, (server, _) in servers.items():
-                _ask(trial, server, found[count])
+                ask_server(trial, server, found[count])
         for count, (_, port) in servers.items():
             seconds, calls = stage_seconds(port, "handover")
             if calls:
@@ -88,7 +88,7 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
-def _ask(trial: Trial, server: Running, found: _Found) -> None:
+def ask_server(trial: Trial, server: Running, found: Found) -> None:
     requests = asked.by_vector(trial.queries, trial.k)
     path = write_requests(trial.scratch / "fronts", requests.messages)
     warm = min(1.0, trial.seconds)
@@ -103,7 +103,7 @@ def _ask(trial: Trial, server: Running, found: _Found) -> None:
     found.one_caller_ms.append(alone.measured()["p50_ms"])
 
 
-def _wait_for_network(server: Running) -> None:
+def wait_for_network(server: Running) -> None:
     """Wait until a new server has opened its network, which would be measured along; no longer than a minute."""
     end = time.monotonic() + _NETWORK_S
     request = health_pb2.HealthCheckRequest(service="embedding")

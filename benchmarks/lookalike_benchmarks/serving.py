@@ -46,6 +46,14 @@ def serving(root: Path, *options: str) -> Iterator[Running]:
 
 
 @contextmanager
+def routing(root: Path, shards: Path, *options: str) -> Iterator[Running]:
+    """As `serving`, of a router in front of the shards that a file names."""
+    command = [sys.executable, "-m", "lookalike", "route", str(root), "--shards", str(shards), "--port", "0", *options]
+    with listening(command, r"SERVING .* on (127\.0\.0\.1:\d+)") as running:
+        yield running
+
+
+@contextmanager
 def serving_with_metrics(root: Path, *options: str) -> Iterator[tuple[Running, int]]:
     """As `serving`, with the port that the server's measurements are read at."""
     with socket.socket() as free:

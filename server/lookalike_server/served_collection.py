@@ -177,6 +177,12 @@ class ServedCollection:
         """The bytes of the answers of experiments that are kept."""
         return self.experiments.kept_bytes
 
+    @property
+    def shard_replicas(self) -> dict[int, int]:
+        """How many replicas of each shard a router can ask. From any thread."""
+        shards = () if self._shards is None else self._shards.shards
+        return {number: sum(one.live for one in replicas) for number, replicas in enumerate(shards, 1)}
+
     def queues(self) -> dict[str, int]:
         """What waits, by queue. From any thread."""
         snapshot = self.current.newest

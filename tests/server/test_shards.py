@@ -262,6 +262,7 @@ async def test_without_a_shard_there_is_no_answer_and_with_it_again(make_toy, se
         settings = ShardSettings(addresses([[first], [second]]))
         router = await stack.enter_async_context(serve(toy, shards=settings))
         health = health_pb2_grpc.HealthStub(router.channel)
+        assert router.app.first.shard_replicas == {1: 1, 2: 1}
         expected = (await router.neighbors(query, 5)).neighbors
         await gone.aclose()
         for effort in ({}, {"exact": True}):
@@ -269,6 +270,7 @@ async def test_without_a_shard_there_is_no_answer_and_with_it_again(make_toy, se
                 await router.search.Search(search_pb2.SearchRequest(query=query, k=5, **effort), timeout=30)
             assert caught.value.code() is UNAVAILABLE
             assert re.search(r"shard 2/2|shard does not answer", caught.value.details())
+        assert router.app.first.shard_replicas == {1: 1, 2: 0}
         # What needs no shard is answered.
         await router.search.GetVectors(search_pb2.GetVectorsRequest(query=by_ids(toy.ids[0])))
         await _until_health(health, health_pb2.HealthCheckResponse.NOT_SERVING)

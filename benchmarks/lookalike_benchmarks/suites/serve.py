@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lookalike_benchmarks import fronts, overhead, servable
+from lookalike_benchmarks import fronts, overhead, servable, sharded
 from lookalike_benchmarks.bare import Bare
 from lookalike_benchmarks.load import requests as asked
 from lookalike_benchmarks.load.fleet import Load, ask
@@ -36,6 +36,7 @@ USUAL = {
     "rounds": "3",
     "cache": ".cache/benchmarks",
     "fronts": "",
+    "shards": "",
 }
 QUICK = {
     "rows": "3000",
@@ -97,7 +98,7 @@ def run(settings: Settings) -> Iterator[Row]:
                 continue
             placement, device = ("gpu", Gpu(0)) if gpus else ("cpu", Cpu())
             params = {**wanted.params(), "placement": placement, "gpus": gpus, **_effort(reader)}
-            if counts := options.numbers("fronts"):
+            if options.numbers("fronts") or options.numbers("shards"):
                 trial = fronts.Trial(
                     reader.storage.root,
                     ("--placement", placement, *_weights(settings)),
@@ -108,7 +109,10 @@ def run(settings: Settings) -> Iterator[Row]:
                     options.number("rounds"),
                     scratch,
                 )
-                yield from fronts.compared(trial, counts, params)
+                if counts := options.numbers("fronts"):
+                    yield from fronts.compared(trial, counts, params)
+                if counts := options.numbers("shards"):
+                    yield from sharded.compared(trial, counts, params)
                 continue
             with serving(reader.storage.root, "--placement", placement, *_weights(settings)) as server:
                 queries = wanted.vectors.queries(_QUERIES)

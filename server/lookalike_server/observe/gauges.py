@@ -29,6 +29,11 @@ class WatchedCollection(Protocol):
     def kept_bytes(self) -> int: ...
 
     @property
+    def shard_replicas(self) -> Mapping[int, int]:
+        """How many replicas of each shard can be asked; nothing where it is no router's."""
+        ...
+
+    @property
     def audit(self) -> RecallAudit | None: ...
 
     def queues(self) -> Mapping[str, int]:
@@ -141,12 +146,15 @@ def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[st
     rows = family("lookalike_index_rows", "Rows of each index.", "space", "index")
     size = family("lookalike_index_bytes", "Size of each index's file.", "space", "index")
     queue = family("lookalike_queue_length", "What waits in each queue.", "lane")
+    replicas = family("lookalike_shard_replicas", "Replicas of each shard that can be asked.", "shard")
     for one in collections:
         held.add(one.name, len(one.current.generations))
         lease.add(one.name, one.current.oldest_lease_s)
         kept.add(one.name, one.kept_bytes)
         for lane, waiting in one.queues().items():
             queue.add(one.name, waiting, lane)
+        for shard, count in one.shard_replicas.items():
+            replicas.add(one.name, count, str(shard))
         snapshot = one.current.newest
         if snapshot is None:
             continue
@@ -158,7 +166,7 @@ def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[st
             size.add(one.name, manifest.files[entry.path].bytes, entry.space, entry.name)
     for lane, waiting in shared.items():
         queue.add("", waiting, lane)
-    yield from (each.metric for each in (generation, images, held, lease, kept, rows, size, queue))
+    yield from (each.metric for each in (generation, images, held, lease, kept, rows, size, queue, replicas))
     if any(one.audit for one in collections):
         yield from _recall(collections)
 
