@@ -27,7 +27,9 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     """Embed the images of PHOTOS: a folder, a list of paths ("-": standard input), a Parquet, tar or zip file.
 
     Run again, it embeds only what is new, and goes on where a killed run stopped.
+    Clusterings and indexes of files that were lost are made again.
     """
+    from lookalike_indexer.cli import build, cluster
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.current import coverage_notes, default_index
@@ -36,12 +38,14 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.collection.lock import writing
     from lookalike_indexer.embedding.embed_stage import run_embed
     from lookalike_indexer.upkeep.compact import compact_note
+    from lookalike_indexer.upkeep.renew import renew
 
     settings = embed_settings(source=photos, **options)
-    storage = open_storage(collection)
+    storage, progress = open_storage(collection), TerminalProgress()
     with writing(storage):
         latest = generations.latest(storage)
-        draft, report = run_embed(storage, latest, settings, TerminalProgress())
+        draft, report = run_embed(storage, latest, settings, progress)
+        draft, renewed = renew(storage, draft, progress, unusable_only=True)
         published = generations.publish(storage, draft)
     generation = published.generation
     if as_json:
@@ -49,7 +53,8 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     else:
         current = (default_index(published, space) for space in report.spaces)
         lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)
-        for line in [*summary(report), default_note(latest, published, collection), *lacking]:
+        again = [*map(cluster.summary, renewed.clusterings), *map(build.summary, renewed.indexes)]
+        for line in [*summary(report), *again, default_note(latest, published, collection), *lacking]:
             if line:
                 click.echo(line)
         click.echo(f"{collection} is at generation {generation}.")

@@ -83,7 +83,7 @@ def index(
     from lookalike_indexer.sources.sync import said
     from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.follow import embed_all, follow
-    from lookalike_indexer.upkeep.renew import Renewed, recorded_clustering, recorded_index
+    from lookalike_indexer.upkeep.renew import recorded_clustering, recorded_index
     from lookalike_indexer.upkeep.renew import renew as renew_all
 
     # All settings are made before any work, so that a mistake in the last option costs nothing.
@@ -122,12 +122,10 @@ def index(
             draft, embedded = run_embed(storage, latest, embedding, progress, check)
         else:
             draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check)
-        renewed = Renewed([], [])
         with _embeddings_kept():
             draft, clustered = run_cluster(storage, draft, clustering, progress)
             draft, built = run_build(storage, draft, building, progress)
-            if renew:
-                draft, renewed = renew_all(storage, draft, progress, clustering.gpus)
+            draft, renewed = renew_all(storage, draft, progress, clustering.gpus, unusable_only=not renew)
         published = generations.publish(storage, draft)
     generation = published.generation
     if as_json:

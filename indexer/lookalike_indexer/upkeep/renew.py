@@ -9,7 +9,7 @@ from lookalike_indexer.clustering.cluster_stage import ClusterReport, run_cluste
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.settings import settings_of as cluster_settings_of
 from lookalike_indexer.collection.current import covers, default_clustering, default_index
-from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing.build_stage import BuildReport, run_build
 from lookalike_indexer.indexing.settings import BuildSettings
@@ -26,27 +26,38 @@ class Renewed:
 
 
 def renew(
-    storage: Storage, draft: Manifest, progress: Progress, gpus: tuple[int, ...] = ()
+    storage: Storage, draft: Manifest, progress: Progress, gpus: tuple[int, ...] = (), unusable_only: bool = False
 ) -> tuple[Manifest, Renewed]:
     """Make each clustering and index again that lacks images of its space; publishes nothing.
 
-    Which of them is the current one stays as it was. Errors: see run_cluster
-    and run_build.
+    With `unusable_only`, make again only those of embedding files that are no
+    longer there: nothing can read or serve these. Which of them is the current
+    one stays as it was. Errors: see run_cluster and run_build.
     """
     done = Renewed([], [])
+
+    def is_due(entry: ClusteringEntry | IndexEntry) -> bool:
+        return not covers(draft, entry) and (not unusable_only or _has_lost(storage, draft, entry))
+
     for key, clustering in sorted(draft.clusterings.items()):
-        if not covers(draft, clustering):
+        if is_due(clustering):
             draft, clustered = run_cluster(storage, draft, cluster_settings_of(clustering, gpus), progress)
             same = dataclasses.replace(draft.clusterings[key], made=clustering.made)
             draft = dataclasses.replace(draft, clusterings={**draft.clusterings, key: same})
             done.clusterings.append(dataclasses.replace(clustered, entry=same))
     for key, index in sorted(draft.indexes.items()):
-        if not covers(draft, index):
+        if is_due(index):
             draft, built = run_build(storage, draft, build_settings_of(index, gpus), progress)
             kept = dataclasses.replace(draft.indexes[key], made=index.made)
             draft = dataclasses.replace(draft, indexes={**draft.indexes, key: kept})
             done.indexes.append(dataclasses.replace(built, entry=kept))
     return draft, done
+
+
+def _has_lost(storage: Storage, draft: Manifest, entry: ClusteringEntry | IndexEntry) -> bool:
+    """Whether a file that an entry was made of is gone, and its space has another one in its place."""
+    replaced = set(draft.parts_of(entry)).difference(draft.spaces[entry.space].parts)
+    return not all(storage.exists(path) for path in replaced)
 
 
 def recorded_clustering(manifest: Manifest | None, space: str, gpus: tuple[int, ...] = ()) -> ClusterSettings | None:

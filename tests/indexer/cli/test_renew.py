@@ -12,7 +12,10 @@ from PIL import Image
 
 from lookalike_indexer.cli.build import build
 from lookalike_indexer.cli.cluster import cluster
+from lookalike_indexer.cli.embed import embed
+from lookalike_indexer.cli.gc import gc
 from lookalike_indexer.cli.index import index
+from lookalike_indexer.cli.verify import verify
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.reader import CollectionReader
 
@@ -98,3 +101,17 @@ def test_running_again_without_new_images_publishes_nothing(collection: Path):
     generation = made(collection).generation
     run(index, *arguments)
     assert made(collection).generation == generation
+
+
+@pytest.mark.parametrize("command", [embed, index])
+def test_what_was_made_of_a_lost_file_is_made_again(collection: Path, command):
+    photos = collection.parent / "photos"
+    for lost in (collection / "embeddings").glob("*/*.parquet"):
+        lost.unlink()
+    (photos / "03.png").unlink()
+    again = [] if command is embed else ["--no-renew"]
+    run(command, photos, "--collection", collection, *SMALL, *again)
+    after = made(collection)
+    assert all(covers(after, entry) for entry in (*after.clusterings.values(), *after.indexes.values()))
+    run(gc, collection, "--keep", 1)
+    assert "is as it was written" in run(verify, collection, "--deep").output
