@@ -11,7 +11,8 @@ from typing import TypeAlias
 
 import grpc.aio
 
-from lookalike import _forks
+from lookalike import _forks, pieces
+from lookalike._aio_pieces import Carrier
 
 Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]"
 
@@ -39,14 +40,15 @@ class LoopChannels:
 
     def method(self, path: str) -> Method:
         """The method of the running loop's channel, which is opened where there is none yet."""
-        loop = asyncio.get_running_loop()
-        bound = self._bound.get(loop)
-        if bound is None:
-            bound = self._bind(loop)
+        bound = self._bound_here()
         method = bound.methods.get(path)
         if method is None:
             method = bound.methods[path] = bound.channel.unary_unary(path)
         return method
+
+    def carrier(self) -> Carrier:
+        """The method of the running loop's channel that carries others in pieces."""
+        return self._bound_here().channel.stream_stream(pieces.METHOD)
 
     async def pause(self, seconds: float) -> None:
         """Wait for so long, or until the channels are closed."""
@@ -67,6 +69,11 @@ class LoopChannels:
                 # Calls can be cancelled only in their own loop.
                 asyncio.run_coroutine_threadsafe(one.close(), loop)
             # The channel of any other loop closes as it is dropped: no call of it goes on.
+
+    def _bound_here(self) -> _Bound:
+        loop = asyncio.get_running_loop()
+        bound = self._bound.get(loop)
+        return self._bind(loop) if bound is None else bound
 
     def _bind(self, loop: asyncio.AbstractEventLoop) -> _Bound:
         with self._lock:

@@ -37,6 +37,7 @@ _URL = re.compile(r"(grpcs?)://([^/]*)/?", re.IGNORECASE)
 _TOKEN = re.compile(r"[\x21-\x7e]{1,1024}")
 
 Options = list[tuple[str, Any]]
+Metadata = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Connection:
             )
         return cls(target, settings, check_timeout(timeout), retries, wait_for_server, token, collection or "")
 
-    def metadata(self, *, needs_admin: bool = False) -> tuple[tuple[str, str], ...]:
+    def metadata(self, *, needs_admin: bool = False) -> Metadata:
         """What goes with a call: the token, if there is one.
 
         A call that changes what is served shows, instead of no token, the

@@ -13,7 +13,7 @@ class Limits:
     """What a call may ask for; beyond it the call is refused before any work.
 
     Queries in a call, neighbors of a query, inverted lists visited, bytes and
-    pixels of one picture, bytes of one message, rows of one page, members
+    pixels of one picture, bytes of one request or reply, rows of one page, members
     returned with a membership, queries waiting for the device, experiments
     waiting to be run, rows of one table of an experiment; calls and bytes of
     one address at a time, bytes of pictures that wait, milliseconds that a
@@ -29,6 +29,7 @@ class Limits:
     experiments that are kept. Bytes of the messages of all addresses; health
     watches and reflection calls of all, and of one address. Images in the
     `sample` of an experiment, and its `seeds`. Bytes of one text that is searched for.
+    Bytes of one gRPC message: a longer request or reply travels in pieces.
     """
 
     max_batch: int
@@ -65,6 +66,7 @@ class Limits:
     max_sample: int = 0
     max_seeds: int = 0
     max_query_text_bytes: int = 0
+    max_unary_bytes: int = 0
 
 
 @dataclass(frozen=True)

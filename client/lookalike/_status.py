@@ -9,6 +9,7 @@ import grpc
 from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, duration_pb2, message, message_factory
 
 from lookalike import _errors as e
+from lookalike import pieces
 from lookalike._proxy import Proxy
 from lookalike._request import HEADER
 
@@ -33,11 +34,13 @@ _CLASSES: dict[grpc.StatusCode, type[e.LookalikeError]] = {
 
 # The words of gRPC's own library, which names no mend. Where they change, the
 # message falls back to these words themselves; the class never depends on
-# them but for MessageTooLargeError, for which gRPC has no status of its own.
+# them but for a message beyond a limit of gRPC's own, which has no status.
 _NOT_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution failed", "Socket closed", "recvmsg:")
 # The operating system's words, within gRPC's, for a port where nobody listens.
 _NOBODY_LISTENS = "Connection refused"
 _TOO_LARGE = "message larger than max"
+# The server's reason for a request or a reply beyond its limit.
+_LARGE_MESSAGE = "LARGE_MESSAGE"
 _TIMED_OUT = "Deadline Exceeded"
 _CANCELLED = "CANCELLED"
 
@@ -58,13 +61,24 @@ def from_rpc(
     code = status.code() or grpc.StatusCode.UNKNOWN
     details = status.details() or ""
     kind = _CLASSES.get(code, e.ServerError)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+    if _is_too_large(code, details) or _reason(status) == _LARGE_MESSAGE:
         kind = e.MessageTooLargeError
     sentence, request_id = _sentence(kind, details, code, target, timeout), _request_id(status)
     if proxy is not None and request_id is None:
         # No Lookalike server answered: perhaps the proxy did.
         sentence += f" {proxy.advice}"
     return kind(sentence, code=code, retry_after=_retry_after(status), request_id=request_id)
+
+
+def needs_pieces(error: grpc.RpcError) -> bool:
+    """Whether a call failed because its request, or its reply, is too large for one message."""
+    status = cast("_Status", error)
+    return _is_too_large(status.code(), status.details() or "") or _reason(status) == pieces.NEEDED
+
+
+def knows_no_pieces(error: grpc.RpcError) -> bool:
+    """Whether a call in pieces failed because the server is older than they are."""
+    return cast("_Status", error).code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def nobody_listens(error: e.LookalikeError) -> bool:
@@ -92,25 +106,41 @@ def _request_id(status: _Status) -> str | None:
     return next((value for key, value in status.trailing_metadata() or () if key == HEADER), None)
 
 
+def _is_too_large(code: grpc.StatusCode | None, details: str) -> bool:
+    """Whether gRPC itself refused a message."""
+    return code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details
+
+
 def _retry_after(status: _Status) -> float | None:
     """The seconds of google.rpc.RetryInfo in the status details, None when there is none."""
-    status_type, retry_info = _google_rpc()
+    info = _detail(status, "RetryInfo")
+    return None if info is None else float(info.retry_delay.seconds + info.retry_delay.nanos / 1e9)
+
+
+def _reason(status: _Status) -> str:
+    """The reason of google.rpc.ErrorInfo in the status details, "" when there is none."""
+    info = _detail(status, "ErrorInfo")
+    return "" if info is None else str(info.reason)
+
+
+def _detail(status: _Status, name: str) -> Any:
+    """The message google.rpc.`name` of the status details, None when there is none."""
+    known = _google_rpc()
     for key, value in status.trailing_metadata() or ():
         if key != "grpc-status-details-bin":
             continue
         try:
-            for detail in status_type.FromString(value).details:
-                if detail.type_url.endswith("/google.rpc.RetryInfo"):
-                    delay = retry_info.FromString(detail.value).retry_delay
-                    return float(delay.seconds + delay.nanos / 1e9)
+            for detail in known["Status"].FromString(value).details:
+                if detail.type_url.endswith(f"/google.rpc.{name}"):
+                    return known[name].FromString(detail.value)
         except message.DecodeError:
             return None  # an adornment of the error, which must not hide the error itself
     return None
 
 
 @functools.cache
-def _google_rpc() -> tuple[Any, Any]:
-    """The message classes google.rpc.Status and google.rpc.RetryInfo.
+def _google_rpc() -> dict[str, Any]:
+    """The message classes Status, ErrorInfo and RetryInfo of google.rpc, by name.
 
     They are declared here, in a pool of their own, because the package that
     ships them is not among the client's few dependencies. The field numbers
@@ -132,10 +162,13 @@ def _google_rpc() -> tuple[Any, Any]:
     retry_info.field.add(
         name="retry_delay", number=1, type=field.TYPE_MESSAGE, label=once, type_name=".google.protobuf.Duration"
     )
+    error_info = file.message_type.add(name="ErrorInfo")
+    error_info.field.add(name="reason", number=1, type=field.TYPE_STRING, label=once)
     pool = descriptor_pool.DescriptorPool()
     for needed in (any_pb2.DESCRIPTOR, duration_pb2.DESCRIPTOR):
         pool.AddSerializedFile(needed.serialized_pb)
     pool.AddSerializedFile(file.SerializeToString())
-    status_class = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))
-    retry_info_class = message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.RetryInfo"))
-    return status_class, retry_info_class
+    return {
+        kind.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"google.rpc.{kind.name}"))
+        for kind in file.message_type
+    }

@@ -9,13 +9,13 @@ from typing import Self, TypeVar
 
 import grpc
 
-from lookalike import _calls, _forks, _request
+from lookalike import _calls, _forks, _request, pieces
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
-from lookalike._channel import TLS, Connection
+from lookalike._channel import TLS, Connection, Metadata
 from lookalike._errors import ClosedError, LookalikeError
 from lookalike._notebook.pictures import SIZE, TIMEOUT_S, illustrate
-from lookalike._status import from_rpc
+from lookalike._status import from_rpc, knows_no_pieces, needs_pieces
 from lookalike._sync_experiments import Experiments
 from lookalike._sync_methods import Methods
 
@@ -149,13 +149,10 @@ class Client(Methods, Experiments):
         if self._forks != _forks.forks():
             # gRPC has cut the connection that this process inherited.
             self._open(self._connection)
-        method = self._methods.get(call.path)
-        if method is None:
-            method = self._methods[call.path] = self._channel.unary_unary(call.path)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
             with _forks.calling():
-                reply = method(call.about(self._about), timeout=attempts.remaining, metadata=metadata)
+                reply = self._answered(call.path, call.about(self._about), attempts, metadata)
         except grpc.RpcError as error:
             if self._over.is_set():
                 raise ClosedError(f"The client of {target} was closed during the call.") from error
@@ -163,6 +160,26 @@ class Client(Methods, Experiments):
         result = call.read(reply, target)
         illustrate(result, self._pictures_of)
         return result
+
+    def _answered(self, path: str, request: bytes, attempts: Attempts, metadata: Metadata) -> bytes:
+        """The reply to a request, both in pieces where one of them is too large for one message."""
+        method = self._methods.get(path)
+        if method is None:
+            method = self._methods[path] = self._channel.unary_unary(path)
+        if len(request) <= pieces.WHOLE_BYTES:
+            try:
+                return method(request, timeout=attempts.remaining, metadata=metadata)
+            except grpc.RpcError as error:
+                if not needs_pieces(error):
+                    raise
+        carrier: grpc.StreamStreamMultiCallable[bytes, bytes] = self._channel.stream_stream(pieces.METHOD)
+        told = (*metadata, *pieces.metadata(path, len(request)))
+        try:
+            return pieces.reply_of(carrier(pieces.request_pieces(request), timeout=attempts.remaining, metadata=told))
+        except grpc.RpcError as error:
+            if not knows_no_pieces(error):
+                raise
+        return method(request, timeout=attempts.remaining, metadata=metadata)
 
 
 def client_of(connection: Connection) -> Client:

@@ -14,16 +14,17 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from lookalike import _calls, _forks, _request, _sync
+from lookalike import _calls, _forks, _request, _sync, pieces
 from lookalike._aio_channels import LoopChannels
 from lookalike._aio_experiments import Experiments
 from lookalike._aio_methods import Methods
+from lookalike._aio_pieces import carried
 from lookalike._attempts import Attempts
 from lookalike._calls import Call
-from lookalike._channel import TLS, Connection
+from lookalike._channel import TLS, Connection, Metadata
 from lookalike._errors import ClosedError, LookalikeError
 from lookalike._notebook.pictures import illustrate
-from lookalike._status import from_rpc
+from lookalike._status import from_rpc, knows_no_pieces, needs_pieces
 
 __all__ = ["Client"]
 
@@ -112,10 +113,9 @@ class Client(Methods, Experiments):
         if self._closed:
             raise ClosedError(f"The client of {target} is closed; open a new one.")
         _forks.check()
-        method = self._channels.method(call.path)
         metadata = self._connection.metadata(needs_admin=call.needs_admin) + _request.metadata()
         try:
-            reply = await method(call.about(self._about), timeout=attempts.remaining, metadata=metadata)
+            reply = await self._answered(call.path, call.about(self._about), attempts, metadata)
         except asyncio.CancelledError as error:
             # gRPC says this also of calls that end with their channel, though nobody cancelled the task.
             task = asyncio.current_task()
@@ -128,6 +128,22 @@ class Client(Methods, Experiments):
         result = call.read(reply, target)
         illustrate(result, self._pictures_of)
         return result
+
+    async def _answered(self, path: str, request: bytes, attempts: Attempts, metadata: Metadata) -> bytes:
+        """The reply to a request, both in pieces where one of them is too large for one message."""
+        method = self._channels.method(path)
+        if len(request) <= pieces.WHOLE_BYTES:
+            try:
+                return await method(request, timeout=attempts.remaining, metadata=metadata)
+            except grpc.RpcError as error:
+                if not needs_pieces(error):
+                    raise
+        try:
+            return await carried(self._channels.carrier(), path, request, attempts.remaining, metadata)
+        except grpc.RpcError as error:
+            if not knows_no_pieces(error):
+                raise
+        return await method(request, timeout=attempts.remaining, metadata=metadata)
 
     def _pictures_of(self, ids: Sequence[int]) -> tuple[Sequence[str], Sequence[bytes | None]]:
         """As in the other client: a notebook asks for what it shows without awaiting."""

@@ -19,4 +19,4 @@ def test_messages_that_never_end_fail_no_lone_call_and_take_a_bounded_part_of_me
     found = unfinished.measure(tmp_path / "collection", calls=24, size=62 << 20, seconds=4)
     assert found["lone_failed"] == 0
     assert found["lone_calls"] > 10
-    assert found["highest_mib"] - found["before_mib"] < 320
+    assert found["highest_mib"] - found["before_mib"] < 420

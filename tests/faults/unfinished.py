@@ -1,8 +1,9 @@
 """`python -m tests.faults.unfinished`: what messages that never end cost a real server, and others beside them.
 
-One connection begins calls, each with a message of almost `max_message_bytes`
-of which the last byte never comes. Meanwhile a lone caller at the same address
-asks single queries. Exits with 1 when the server's memory grows beyond the
+One connection begins calls, each with a message of almost `max_unary_bytes` of
+which the last byte never comes. Another begins as many calls in pieces, each
+with a request of almost `max_message_bytes` of which the last piece never comes.
+Meanwhile a lone caller at the same address asks single queries. Exits with 1 when the server's memory grows beyond the
 stated bound, or when a lone call fails.
 """
 
@@ -14,44 +15,77 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import psutil
 from tests.faults.greedy import serving
 from tests.server.raw_caller import Flood
 
-from lookalike import Client, LookalikeError
+from lookalike import Client, LookalikeError, pieces
+from lookalike.v1 import pieces_pb2
 
 SEARCH = "/lookalike.v1.SearchService/Search"
 _MIB = 1 << 20
 
 
-def measure(folder: Path, calls: int, size: int, seconds: float) -> dict[str, float | int]:
-    """MiB of the server before and at most during the flood, and the lone caller's calls."""
+@contextmanager
+def in_pieces(address: str, calls: int, size: int) -> Iterator[list[Any]]:
+    """Calls in pieces that lack their last piece for as long as the block runs."""
+    ended = threading.Event()
+
+    def request() -> Iterator[bytes]:
+        piece = pieces_pb2.CallRequest(data=bytes(pieces.PIECE_BYTES)).SerializeToString()
+        for _ in range(size // pieces.PIECE_BYTES - 1):
+            yield piece
+        ended.wait()
+
+    with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        carrier = channel.stream_stream(pieces.METHOD)
+        begun = [carrier(request(), metadata=pieces.metadata(SEARCH, size)) for _ in range(calls)]
+        try:
+            yield begun
+        finally:
+            ended.set()
+            for one in begun:
+                one.cancel()
+
+
+def measure(folder: Path, calls: int, size: int, seconds: float, whole: int = 7 * _MIB) -> dict[str, float | int]:
+    """MiB of the server before and at most during the flood, and the lone caller's calls.
+
+    `size` is of requests in pieces, `whole` of messages.
+    """
     with serving(folder, 5_000, 64, "flat") as (address, _), Client(address, timeout=60) as client:
         server = psutil.Process(listener(int(address.rpartition(":")[2])))
         client.search(id=0)
         before = highest = server.memory_info().rss
-        flood = Flood(address, SEARCH, calls, size)
+        flood = Flood(address, SEARCH, calls, whole)
         flooding = threading.Thread(target=flood.run, args=(seconds,))
-        flooding.start()
-        times, failed = [], 0
-        while flooding.is_alive():
-            began = time.perf_counter()
-            try:
-                client.search(id=0)
-            except LookalikeError:
-                failed += 1
-            times.append(time.perf_counter() - began)
-            highest = max(highest, server.memory_info().rss)
-            time.sleep(0.01)
-        flooding.join()
+        with in_pieces(address, calls, size) as begun:
+            flooding.start()
+            times, failed = [], 0
+            while flooding.is_alive():
+                began = time.perf_counter()
+                try:
+                    client.search(id=0)
+                except LookalikeError:
+                    failed += 1
+                times.append(time.perf_counter() - began)
+                highest = max(highest, server.memory_info().rss)
+                time.sleep(0.01)
+            flooding.join()
+            refused = sum(one.done() for one in begun)
         flood.close()
     return {
         "calls": calls,
         "sent_mib": round(flood.sent / _MIB),
         "ended_by_the_server": flood.ended,
+        "in_pieces_ended_by_the_server": refused,
         "before_mib": round(before / _MIB),
         "highest_mib": round(highest / _MIB),
         "lone_calls": len(times),
@@ -72,9 +106,9 @@ def listener(port: int) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.unfinished", description=__doc__)
     parser.add_argument("--calls", type=int, default=24)
-    parser.add_argument("--mib", type=int, default=62, help="size of each message")
+    parser.add_argument("--mib", type=int, default=62, help="size of each request in pieces")
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--bound", type=int, default=320, help="MiB by which the server may grow")
+    parser.add_argument("--bound", type=int, default=420, help="MiB by which the server may grow")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder) / "collection", wanted.calls, wanted.mib * _MIB, wanted.seconds)

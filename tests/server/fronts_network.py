@@ -1,6 +1,7 @@
 """A network for engine processes under test, which import it: the embedding of b"7" is the stored vector 7.
 
-It waits for as long as there is a file of the name HOLD in the collection's folder.
+Zeros before the number make a picture larger. It waits for as long as there is
+a file of the name HOLD in the collection's folder.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class WaitingNetwork(FakeEmbedder):
     def embed(self, files: list[bytes]) -> EmbeddingResult:
         while self._hold.exists():
             time.sleep(0.01)
-        return super().embed(files)
+        return super().embed([file.lstrip(b"0") or file for file in files])
 
 
 def open_network(reader: CollectionReader, space: str) -> FakeEmbedder:

@@ -23,7 +23,7 @@ SEARCH = "/lookalike.v1.SearchService/Search"
 WATCH = "/grpc.health.v1.Health/Watch"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 # Four messages of a peer at a time, eight in all.
-SMALL = Limits(max_message_bytes=16 * MIB, max_peer_bytes=64 * MIB, max_bytes=256 * MIB)
+SMALL = Limits(max_unary_bytes=16 * MIB, max_peer_bytes=128 * MIB, max_bytes=512 * MIB)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -210,7 +210,7 @@ def test_a_mistake_elsewhere_names_where_it_stands(started, tmp_path) -> None:
 
 def test_limits_that_a_program_gives_are_checked_as_well() -> None:
     for name in FIELDS:
-        with pytest.raises(UsageError, match=f"--{name.replace('_', '-')} 0 is no such limit; it must be 1 to "):
+        with pytest.raises(UsageError, match=rf"--{name.replace('_', '-')} 0 is no such limit; it must be \d+ to "):
             Limits(**{name: 0})
     assert chosen_limits({}, ImageLimits(4 << 30, 1000)).max_message_bytes == 2**31 - 1, "no message is longer"
 

@@ -265,6 +265,21 @@ def test_answers_are_those_of_one_process(toy, one, several) -> None:
             assert answered(several, name, request) == expected, f"{name} {what}"
 
 
+def test_requests_and_replies_in_pieces_are_those_of_one_process(toy, one, several) -> None:
+    picture = b"7".rjust(9 << 20, b"0")
+    found = []
+    for server in (one, several):
+        with lookalike.Client(server.server.address, timeout=LONG_S) as client:
+            near = client.search(image=picture, k=5)
+            # The bound of its size is larger than a message.
+            many = client.search(ids=toy.ids[:250], k=1000, include_self=True)
+            found.append((near.ids.tolist(), many.ids.tobytes(), many.keys))
+            with pytest.raises(lookalike.InvalidArgumentError, match="cannot be decoded"):
+                client.search(image=picture + b"x", k=5)
+    assert found[0] == found[1]
+    assert found[0][0][0] == toy.ids[7]
+
+
 def test_paths_are_hidden_from_callers_who_see_none(toy, several) -> None:
     request = search_pb2.SearchRequest(query=queries(toy)["ids"], k=3, fields=search_pb2.NeighborFields(uris=True))
     reply = search_pb2.SearchResponse.FromString(several.call("Search", request))

@@ -72,6 +72,7 @@ class Limits(google.protobuf.message.Message):
     MAX_SAMPLE_FIELD_NUMBER: builtins.int
     MAX_SEEDS_FIELD_NUMBER: builtins.int
     MAX_QUERY_TEXT_BYTES_FIELD_NUMBER: builtins.int
+    MAX_UNARY_BYTES_FIELD_NUMBER: builtins.int
     max_batch: builtins.int
     """Queries in a call."""
     max_k: builtins.int
@@ -83,7 +84,7 @@ class Limits(google.protobuf.message.Message):
     max_image_pixels: builtins.int
     """Pixels of one picture."""
     max_message_bytes: builtins.int
-    """Bytes of one message, either way."""
+    """Bytes of one request or reply; beyond max_unary_bytes it travels in pieces."""
     max_page_size: builtins.int
     """Rows of one page."""
     max_members: builtins.int
@@ -133,8 +134,8 @@ class Limits(google.protobuf.message.Message):
     max_kept_bytes: builtins.int
     """Bytes of the answers of experiments that are kept in memory."""
     max_bytes: builtins.int
-    """Bytes of the messages of all peers' calls: half for those under way, half for those that are arriving, each of which
-    counts as the largest that it may be.
+    """Bytes of the messages of all peers' calls: half for those under way, a quarter for those that are arriving, each of
+    which counts as max_unary_bytes.
     """
     max_streams: builtins.int
     """Health watches and reflection calls of all peers at a time."""
@@ -146,6 +147,10 @@ class Limits(google.protobuf.message.Message):
     """Times that an experiment clusters into each number of clusters."""
     max_query_text_bytes: builtins.int
     """Bytes of one text that is searched for."""
+    max_unary_bytes: builtins.int
+    """Bytes of one gRPC message, either way. A longer request or reply travels in
+    pieces; see PieceService.
+    """
     def __init__(
         self,
         *,
@@ -183,8 +188,9 @@ class Limits(google.protobuf.message.Message):
         max_sample: builtins.int = ...,
         max_seeds: builtins.int = ...,
         max_query_text_bytes: builtins.int = ...,
+        max_unary_bytes: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_bytes", b"max_bytes", "max_class_map", b"max_class_map", "max_embed_ms", b"max_embed_ms", "max_experiment_ms", b"max_experiment_ms", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_kept_bytes", b"max_kept_bytes", "max_lease_ms", b"max_lease_ms", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_names", b"max_names", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_peer_bytes", b"max_peer_bytes", "max_peer_calls", b"max_peer_calls", "max_peer_streams", b"max_peer_streams", "max_query_text_bytes", b"max_query_text_bytes", "max_queue", b"max_queue", "max_queue_bytes", b"max_queue_bytes", "max_queue_ms", b"max_queue_ms", "max_read_ms", b"max_read_ms", "max_receive_ms", b"max_receive_ms", "max_sample", b"max_sample", "max_scan_ms", b"max_scan_ms", "max_search_ms", b"max_search_ms", "max_seeds", b"max_seeds", "max_silence_ms", b"max_silence_ms", "max_slow_queue_ms", b"max_slow_queue_ms", "max_streams", b"max_streams", "max_table_rows", b"max_table_rows", "max_text_bytes", b"max_text_bytes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_bytes", b"max_bytes", "max_class_map", b"max_class_map", "max_embed_ms", b"max_embed_ms", "max_experiment_ms", b"max_experiment_ms", "max_experiments", b"max_experiments", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_k", b"max_k", "max_kept_bytes", b"max_kept_bytes", "max_lease_ms", b"max_lease_ms", "max_members", b"max_members", "max_message_bytes", b"max_message_bytes", "max_names", b"max_names", "max_nprobe", b"max_nprobe", "max_page_size", b"max_page_size", "max_peer_bytes", b"max_peer_bytes", "max_peer_calls", b"max_peer_calls", "max_peer_streams", b"max_peer_streams", "max_query_text_bytes", b"max_query_text_bytes", "max_queue", b"max_queue", "max_queue_bytes", b"max_queue_bytes", "max_queue_ms", b"max_queue_ms", "max_read_ms", b"max_read_ms", "max_receive_ms", b"max_receive_ms", "max_sample", b"max_sample", "max_scan_ms", b"max_scan_ms", "max_search_ms", b"max_search_ms", "max_seeds", b"max_seeds", "max_silence_ms", b"max_silence_ms", "max_slow_queue_ms", b"max_slow_queue_ms", "max_streams", b"max_streams", "max_table_rows", b"max_table_rows", "max_text_bytes", b"max_text_bytes", "max_unary_bytes", b"max_unary_bytes"]) -> None: ...
 
 global___Limits = Limits
 

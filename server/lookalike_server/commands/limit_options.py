@@ -13,7 +13,7 @@ from lookalike_indexer.cli.bytes import Bytes, Pixels
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.errors import UsageError
 from lookalike_server.commands.options import setting
-from lookalike_server.common.limits import MIB, Limits, most_of, option_of, what_of
+from lookalike_server.common.limits import MIB, Limits, least_of, most_of, option_of, what_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,16 +31,16 @@ _FIELDS = dataclasses.fields(Limits)
 
 
 class _Within(click.ParamType):  # type: ignore[type-arg]  # older releases take no argument
-    """A value of another type, from 1 to `most`."""
+    """A value of another type, from `least` to `most`."""
 
-    def __init__(self, kind: click.ParamType, most: int) -> None:  # type: ignore[type-arg]
-        self._kind, self._most = kind, most
+    def __init__(self, kind: click.ParamType, least: int, most: int) -> None:  # type: ignore[type-arg]
+        self._kind, self._least, self._most = kind, least, most
         self.name = kind.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         number: int = self._kind.convert(value, param, ctx)
-        if not 1 <= number <= self._most:
-            self.fail(f"{value!r} is out of range; it must be 1 to {self._most}.", param, ctx)
+        if not self._least <= number <= self._most:
+            self.fail(f"{value!r} is out of range; it must be {self._least} to {self._most}.", param, ctx)
         return number
 
 
@@ -75,7 +75,7 @@ def _option(field: dataclasses.Field[int]) -> Callable[[F], F]:
 def limit_type(field: dataclasses.Field[int]) -> click.ParamType:  # type: ignore[type-arg]
     """How a limit is written: a number, and bytes and pixels also with a unit."""
     kind = Bytes() if field.name.endswith("_bytes") else Pixels() if field.name.endswith("_pixels") else click.INT
-    return _Within(kind, most_of(field))
+    return _Within(kind, least_of(field), most_of(field))
 
 
 def default_of(field: dataclasses.Field[int]) -> str:

@@ -41,7 +41,8 @@ class CallRecord:
     """One call. `code` is the name of its gRPC code, `cause` why it was refused, as in google.rpc.ErrorInfo.
 
     `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py. `collection` is
-    what the call is about, "" where the server has one collection alone.
+    what the call is about, "" where the server has one collection alone. `request_bytes` are those of the request, 0
+    until it is there.
     """
 
     rpc: str
@@ -56,6 +57,7 @@ class CallRecord:
     peer: str = ""
     caller: str = ""
     collection: str = ""
+    request_bytes: int = 0
 
     @property
     def asker(self) -> str:
@@ -96,6 +98,19 @@ _TAKEN = frozenset({REQUEST_ID, TRACEPARENT, TRACESTATE})
 def current() -> CallRecord | None:
     """The record of the call that is being answered here, None outside of calls."""
     return _CURRENT.get()
+
+
+def received(size: int) -> None:
+    """Note the bytes of the current call's request."""
+    call = _CURRENT.get()
+    if call is not None:
+        call.request_bytes = size
+
+
+def request_bytes() -> int | None:
+    """The bytes of the current call's request, which copying it would tell as well; None where nobody knows."""
+    call = _CURRENT.get()
+    return None if call is None else call.request_bytes
 
 
 def stage(name: Step, started: float, seconds: float) -> float:

@@ -2,7 +2,9 @@
 
 IndexerError                     (lookalike_indexer.errors)
 ├── UsageError
-│   └── ArgumentError            a field of a request is wrong
+│   ├── ArgumentError            a field of a request is wrong
+│   ├── LargeMessageError        a request or a reply has more bytes than it may have
+│   └── PiecesNeededError        a reply is too large for one message, and would go in pieces
 ├── OverloadedError              a queue, or a peer's share, is full; says when to come back
 ├── ExpiredError                 the caller's deadline passed before the work began
 ├── UnknownCallerError           the call has no token, or one that nobody was given
@@ -48,6 +50,14 @@ class ArgumentError(UsageError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class LargeMessageError(UsageError):
+    """A request or a reply has more bytes than it may have."""
+
+
+class PiecesNeededError(UsageError):
+    """A reply is too large for one message; by PieceService it would go."""
 
 
 class OverloadedError(IndexerError):

@@ -15,9 +15,9 @@ _INT32 = 2**31 - 1
 _INT64 = 2**63 - 1
 
 
-def limit(default: int, what: str, most: int = _INT32) -> int:
-    """A field of Limits: its default, what it bounds, and the most that it may be."""
-    made: int = dataclasses.field(default=default, metadata={"what": what, "most": most})
+def limit(default: int, what: str, most: int = _INT32, least: int = 1) -> int:
+    """A field of Limits: its default, what it bounds, and the most and the least that it may be."""
+    made: int = dataclasses.field(default=default, metadata={"what": what, "most": most, "least": least})
     return made
 
 
@@ -44,9 +44,12 @@ class Limits:
     `max_slow_queue_ms` is for pictures and exact scans, of which one batch
     takes as long as a queue of searches.
 
-    `max_bytes` is for the messages of all peers. Half of it is for those that
-    are arriving, each counted as the largest that it can be, and half for those
-    of calls under way. Streams are health watches and reflection, which last.
+    gRPC copies a message in one step of the event loop, so a message has
+    `max_unary_bytes` at most, and a longer request or reply travels in pieces.
+    `max_bytes` is for the messages of all peers. A quarter of it is for those
+    that are arriving, each counted as the largest that it can be, and half for
+    those of calls under way, among which a request in pieces is from its beginning.
+    Streams are health watches and reflection, which last.
 
     What takes longer than it ever should has hung, and is given up: a batch on
     a device after `max_search_ms`, one that reads every embedding after
@@ -68,7 +71,10 @@ class Limits:
     max_image_bytes: int = limit(20 * MIB, "Bytes of one picture.", _INT64)
     max_image_pixels: int = limit(100_000_000, "Pixels of one picture.", _INT64)
     max_query_text_bytes: int = limit(1024, "Bytes of one text that is searched for.", 65_536)
-    max_message_bytes: int = limit(64 * MIB, "Bytes of one message, either way.")
+    max_message_bytes: int = limit(64 * MIB, "Bytes of one request or reply.")
+    max_unary_bytes: int = limit(
+        8 * MIB, "Bytes of one gRPC message; longer requests and replies travel in pieces.", least=2 * MIB
+    )
     max_page_size: int = limit(1000, "Rows of one page of a listing.")
     max_members: int = limit(100, "Members of a cluster that come with a membership.")
     max_queue: int = limit(1024, "Queries of one peer that may wait for the device.")
@@ -92,7 +98,11 @@ class Limits:
     max_text_bytes: int = limit(MIB, "Bytes of a request besides its vectors and pictures.", _INT64)
     max_kept_bytes: int = limit(64 * MIB, "Bytes of the answers of experiments that are kept.", _INT64)
     max_filter_bytes: int = limit(256 * MIB, "Bytes of the matches of filters that are kept.", _INT64)
-    max_bytes: int = limit(1024 * MIB, "Bytes of the messages of all peers, half of them for those arriving.", _INT64)
+    max_bytes: int = limit(
+        1024 * MIB,
+        "Bytes of the messages of all peers: half for calls under way, a quarter for those arriving.",
+        _INT64,
+    )
     max_streams: int = limit(1024, "Health watches and reflection calls of all peers.")
     max_peer_streams: int = limit(128, "Health watches and reflection calls of one peer.")
     max_live_rows: int = limit(100_000, "Images that were added since the generation was made.")
@@ -108,14 +118,19 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value, most = getattr(self, field.name), most_of(field)
-            if not 1 <= value <= most:
-                raise UsageError(f"{option_of(field)} {value} is no such limit; it must be 1 to {most}.")
+            value, least, most = getattr(self, field.name), least_of(field), most_of(field)
+            if not least <= value <= most:
+                raise UsageError(f"{option_of(field)} {value} is no such limit; it must be {least} to {most}.")
 
     @property
     def images(self) -> ImageLimits:
         """What a picture may cost, of a call or of the collection."""
         return ImageLimits(self.max_image_bytes, self.max_image_pixels)
+
+    @property
+    def whole_bytes(self) -> int:
+        """The bytes of one gRPC message, at most."""
+        return min(self.max_unary_bytes, self.max_message_bytes)
 
     def admitting(self, images: ImageLimits) -> Limits:
         """These limits for pictures within `images`: a call, and what waits, has room for the largest of them."""
@@ -135,6 +150,7 @@ class Limits:
 OF_SERVER = frozenset(
     {
         "max_message_bytes",
+        "max_unary_bytes",
         "max_peer_calls",
         "max_peer_bytes",
         "max_receive_ms",
@@ -156,6 +172,12 @@ def most_of(field: dataclasses.Field[int]) -> int:
     """The most that a limit may be."""
     most: int = field.metadata.get("most", _INT32)
     return most
+
+
+def least_of(field: dataclasses.Field[int]) -> int:
+    """The least that a limit may be."""
+    least: int = field.metadata.get("least", 1)
+    return least
 
 
 def what_of(field: dataclasses.Field[int]) -> str:

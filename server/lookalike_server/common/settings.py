@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -135,6 +136,10 @@ class ServeSettings:
             raise UsageError("--shard and --writable do not go together: a shard follows what others write.")
         if self.share is not None and self.placement != "cpu":
             raise UsageError(f"--shard {self.share} needs --placement cpu: shards are searched on processors.")
+        if self.share is not None:
+            # Routers send masks of all rows in one message, and nobody else calls.
+            unary = max(self.limits.max_unary_bytes, self.limits.max_message_bytes)
+            object.__setattr__(self, "limits", dataclasses.replace(self.limits, max_unary_bytes=unary))
         # NaN is neither.
         if not self.grace >= 0:
             raise UsageError(f"--grace {self.grace:g} is not a length of time; it must be 0 seconds or more.")

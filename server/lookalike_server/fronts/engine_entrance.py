@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from google.protobuf import message_factory
 
 from lookalike_server.common import call_record as record
-from lookalike_server.common import visible
+from lookalike_server.common import reply_room, visible
 from lookalike_server.common.call_record import CallRecord
 from lookalike_server.common.errors import refusal
 from lookalike_server.common.limits import Limits
-from lookalike_server.fronts.frames import Frames, Kind
+from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
 from lookalike_server.transport.admission import Account, Accounts, Reservation
 from lookalike_server.transport.collection_names import limit_to
@@ -45,10 +45,14 @@ class _Method(NamedTuple):
 
 @dataclass(eq=False)
 class _Front:
-    """One front that is connected; `ends` gives back what each of its calls holds, by number."""
+    """One front that is connected.
+
+    `arriving` are its calls whose requests are not complete yet; `ends` gives back what each call holds; by number.
+    """
 
     number: int = -1
     state: FrontState = field(default_factory=FrontState)
+    arriving: dict[int, Incoming[ForwardedCall]] = field(default_factory=dict)
     ends: dict[int, Callable[[], object]] = field(default_factory=dict)
 
 
@@ -164,7 +168,10 @@ class EngineEntrance:
     def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
         front = self._fronts[link]
         if kind == Kind.CALL:
-            self._begin(link, front, number, ForwardedCall.decoded(body))
+            call, first = ForwardedCall.decoded(body)
+            self._begin(link, front, number, Incoming(call, call.size, first))
+        elif kind == Kind.PIECE:
+            self._continue(front, number, body)
         elif kind == Kind.END:
             self._end(front, number)
         elif kind == Kind.STREAM:
@@ -175,21 +182,32 @@ class EngineEntrance:
             front.number = number
             self.statuses.greet(link)
 
-    def _begin(self, link: Frames, front: _Front, number: int, call: ForwardedCall) -> None:
+    def _begin(self, link: Frames, front: _Front, number: int, call: Incoming[ForwardedCall]) -> None:
         try:
-            reservation = self._accounts.open(call.peer)
+            reservation = self._accounts.open(call.head.peer)
         except Exception as error:
             _reply(link, number, ForwardedReply(refusal=refusal(error)))
             return
         self._calls += 1
-        task = asyncio.create_task(self._answer(link, number, call, reservation))
+        if not call.complete:
+            front.arriving[number] = call
+        task = asyncio.create_task(self._answer(link, front, number, call, reservation))
 
         def end() -> None:
+            front.arriving.pop(number, None)
             task.cancel()
             reservation.release()
             self._calls -= 1
 
         front.ends[number] = end
+
+    def _continue(self, front: _Front, number: int, piece: bytes) -> None:
+        """Take more of a request, unless nobody waits for its call any more."""
+        call = front.arriving.get(number)
+        if call is not None:
+            call.add(piece)
+            if call.complete:
+                del front.arriving[number]
 
     def _begin_stream(self, link: Frames, front: _Front, number: int, peer: str) -> None:
         try:
@@ -207,27 +225,45 @@ class EngineEntrance:
         if not self.calls_in_flight:
             self._idle.set()
 
-    async def _answer(self, link: Frames, number: int, call: ForwardedCall, reservation: Reservation) -> None:
+    async def _answer(
+        self,
+        link: Frames,
+        front: _Front,
+        number: int,
+        arriving: Incoming[ForwardedCall],
+        reservation: Reservation,
+    ) -> None:
+        call = arriving.head
         known = CallRecord(
-            call.method[1:], call.request_id, traceparent=call.traceparent, peer=call.peer, caller=call.caller
+            call.method[1:],
+            call.request_id,
+            traceparent=call.traceparent,
+            peer=call.peer,
+            caller=call.caller,
+            request_bytes=call.size,
         )
         record.resume(known)
         if call.collections:
             limit_to(Caller(call.caller, "read", call.collections))
         if call.hides_paths:
             visible.hide(self._roots)
+        if call.in_pieces:
+            reply_room.in_pieces()
         method = self._methods[call.method]
         try:
-            reservation.reserve(len(call.message))
-            request = await self._messages.read(call.method, method.parse, call.message)
+            reservation.reserve(call.size)
+            await arriving.wait()
+            request = await self._messages.read_pieces(call.method, method.parse, arriving.pieces)
             answer = await method.call(request, _Deadline(call.deadline))
             message = answer if isinstance(answer, bytes) else answer.SerializeToString()
             reservation.reserve(len(message))
             refused = None
         except Exception as error:
+            front.arriving.pop(number, None)
             message, refused = b"", self._errors.refused(call.method, error)
         took = time.perf_counter() - known.started
-        _reply(link, number, ForwardedReply(message, refused, known.collection, known.stages, took))
+        reply = ForwardedReply(len(message), refused, known.collection, known.stages, took)
+        await link.send_message(Kind.REPLY, number, reply.encoded(), message)
 
 
 class _Broadcast:
@@ -253,7 +289,7 @@ class _Broadcast:
 
 
 def _reply(link: Frames, number: int, reply: ForwardedReply) -> None:
-    link.send(Kind.REPLY, number, *reply.encoded())
+    link.send(Kind.REPLY, number, reply.encoded())
 
 
 def _parser(method: Any) -> Callable[[bytes], Any]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.common import call_record as record
-from lookalike_server.common import visible
+from lookalike_server.common import reply_room, visible
 from lookalike_server.common.errors import RefusedError
-from lookalike_server.fronts.frames import Frames, Kind
+from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
 from lookalike_server.transport.collection_names import limited
 from lookalike_server.transport.health import NOT_SERVING, Statuses
@@ -34,7 +34,9 @@ class EngineLink:
     def __init__(self, path: Path, number: int, state: Callable[[], FrontState]) -> None:
         self._path, self._number, self._state = path, number, state
         self._link: Frames | None = None
-        self._waiting: dict[int, asyncio.Future[ForwardedReply]] = {}
+        self._waiting: dict[int, asyncio.Future[Incoming[ForwardedReply]]] = {}
+        # Replies of which more is to come.
+        self._arriving: dict[int, Incoming[ForwardedReply]] = {}
         self._numbers = itertools.count()
         self._statuses: Statuses | None = None
         self._told: set[str] = set()
@@ -83,21 +85,26 @@ class EngineLink:
                 "" if known is None else known.caller,
                 "" if known is None else known.traceparent,
                 () if caller is None else caller.collections,
-                message,
+                len(message),
+                reply_room.is_in_pieces(),
             )
             number, answer = self._open()
             # After the reply has been sent, not when the handler returns: until then it is held for the peer.
             context.add_done_callback(lambda _: self._close(number))
             sent = time.perf_counter()
-            self._send(Kind.CALL, number, *call.encoded())
-            reply = await answer
+            if self._link is not None:
+                await self._link.send_message(Kind.CALL, number, call.encoded(), message, answer.done)
+            arrived = await answer
+            reply = arrived.head
             if known is not None:
                 known.collection = reply.collection
                 record.stage("handover", sent, time.perf_counter() - sent - reply.seconds)
                 known.stages.extend(reply.stages)
             if reply.refusal is not None:
                 await abort(context, reply.refusal)
-            return reply.message
+            if len(arrived.pieces) <= 1:
+                return b"".join(arrived.pieces)
+            return await asyncio.to_thread(b"".join, arrived.pieces)
 
         return forward
 
@@ -107,7 +114,7 @@ class EngineLink:
         number, answer = self._open()
         try:
             self._send(Kind.STREAM, number, peer.encode())
-            reply = await answer
+            reply = (await answer).head
             if reply.refusal is not None:
                 raise RefusedError(reply.refusal)
             yield
@@ -123,16 +130,33 @@ class EngineLink:
 
     def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
         if kind == Kind.REPLY:
-            waits = self._waiting.get(number)
-            if waits is not None and not waits.done():
-                waits.set_result(ForwardedReply.decoded(body))
+            reply, first = ForwardedReply.decoded(body)
+            self._arrived(number, Incoming(reply, reply.size, first))
+        elif kind == Kind.PIECE:
+            # Nobody may wait for it any more.
+            arriving = self._arriving.get(number)
+            if arriving is not None:
+                arriving.add(body)
+                self._arrived(number, arriving)
         elif kind == Kind.HEALTH:
             service = body.decode()
             self._told.add(service)
             self._telling.put_nowait((service, number))
 
+    def _arrived(self, number: int, reply: Incoming[ForwardedReply]) -> None:
+        """Answer who waits for a reply, once it is complete."""
+        waits = self._waiting.get(number)
+        if waits is None or waits.done():
+            return
+        if reply.complete:
+            self._arriving.pop(number, None)
+            waits.set_result(reply)
+        else:
+            self._arriving[number] = reply
+
     def _lost(self, link: Frames) -> None:
         self._link = None
+        self._arriving.clear()
         log.warning("the engine process has gone with %d calls of this front under way", len(self._waiting))
         for waits in self._waiting.values():
             if not waits.done():
@@ -140,7 +164,7 @@ class EngineLink:
         for service in self._told:
             self._telling.put_nowait((service, NOT_SERVING))
 
-    def _open(self) -> tuple[int, asyncio.Future[ForwardedReply]]:
+    def _open(self) -> tuple[int, asyncio.Future[Incoming[ForwardedReply]]]:
         if self._link is None:
             raise _gone()
         number = next(self._numbers)
@@ -148,6 +172,7 @@ class EngineLink:
         return number, waits
 
     def _close(self, number: int) -> None:
+        self._arriving.pop(number, None)
         if self._waiting.pop(number, None) is not None and self._link is not None:
             self._link.send(Kind.END, number)
 

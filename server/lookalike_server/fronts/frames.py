@@ -1,7 +1,8 @@
 """Frames on a Unix socket between two processes of one server: a kind, the number of a call, and bytes.
 
 Frames of one turn of the event loop are sent together, so a busy process pays
-for one system call and not for one a frame.
+for one system call and not for one a frame. A long message is in several frames,
+so that neither end copies more than a piece of it in one step.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import asyncio
 import struct
 from collections.abc import Callable
 from enum import IntEnum
-from typing import cast
+from typing import Any, Generic, TypeVar, cast
 
 # Bytes of the body, kind, number of the call.
 _HEADER = struct.Struct("<IBQ")
+# Of a message in one frame, and of what may wait for the socket before a long message waits.
+_PIECE = 1 << 20
+
+Head = TypeVar("Head")
 
 
 class Kind(IntEnum):
@@ -30,6 +35,8 @@ class Kind(IntEnum):
     # engine process -> front
     REPLY = 6
     HEALTH = 7
+    # both ways: more of the message of a CALL or REPLY
+    PIECE = 8
 
 
 class Frames(asyncio.Protocol):
@@ -45,14 +52,23 @@ class Frames(asyncio.Protocol):
         # Of a frame that has not arrived completely, and the bytes that it needs at least.
         self._parts: list[bytes] = []
         self._have = self._need = 0
-        self._out: list[bytes] = []
+        self._out: list[Any] = []
+        self._writable = asyncio.Event()
+        self._writable.set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=1 << 40)
+        self._transport.set_write_buffer_limits(high=_PIECE)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._writable.set()
         self._lost(self)
 
     def data_received(self, data: bytes) -> None:
@@ -77,7 +93,28 @@ class Frames(asyncio.Protocol):
             self._parts.append(data[at:])
             self._have, self._need = end - at, need
 
-    def send(self, kind: Kind, number: int, *body: bytes) -> None:
+    async def send_message(
+        self, kind: Kind, number: int, head: bytes, message: bytes, unwanted: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Send a head, which tells the size of the message, and the message, in further frames where it is long.
+
+        These end when the message is `unwanted`.
+        """
+        if len(message) <= _PIECE:
+            self.send(kind, number, head, message)
+            return
+        self.send(kind, number, head)
+        view = memoryview(message)
+        for start in range(0, len(view), _PIECE):
+            self.send(Kind.PIECE, number, view[start : start + _PIECE])
+            self._flush()
+            # Others have a turn, also where the other end takes all at once.
+            await asyncio.sleep(0)
+            await self._writable.wait()
+            if unwanted():
+                return
+
+    def send(self, kind: Kind, number: int, *body: bytes | memoryview) -> None:
         """Send a frame, whose body may be in pieces. Nothing happens when the other end has gone."""
         if self._transport is None:
             return
@@ -96,3 +133,35 @@ class Frames(asyncio.Protocol):
         out, self._out = self._out, []
         if self._transport is not None and out:
             self._transport.writelines(out)
+
+
+class Incoming(Generic[Head]):
+    """A message of `size` bytes that arrives behind its head: `complete` when all of it is in `pieces`.
+
+    One task may wait for that.
+    """
+
+    def __init__(self, head: Head, size: int, first: bytes) -> None:
+        self.head = head
+        self.pieces: list[bytes] = []
+        self._left = size
+        self._waits: asyncio.Future[None] | None = None
+        if first:
+            self.add(first)
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        self.pieces.append(piece)
+        self._left -= len(piece)
+        if self.complete and self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until all of it is there."""
+        if not self.complete:
+            self._waits = asyncio.get_running_loop().create_future()
+            await self._waits
+
+    @property
+    def complete(self) -> bool:
+        return self._left <= 0

@@ -1,4 +1,4 @@
-"""What passes between a front and the engine process, as bytes: fixed headers, texts, and messages as they came.
+"""What passes between a front and the engine process, as bytes: fixed headers and texts, before messages as they came.
 
 Both ends are one version of one program, so nothing here has to be compatible.
 """
@@ -14,11 +14,8 @@ import grpc
 
 from lookalike_server.common.call_record import Stage, Step
 from lookalike_server.common.errors import Refusal
-from lookalike_server.transport.service_table import SERVED
+from lookalike_server.transport.service_table import METHODS
 
-METHODS: Final[tuple[str, ...]] = tuple(
-    f"/{service.full_name}/{method.name}" for service, _ in SERVED for method in service.methods
-)
 _NUMBERS: Final = {method: number for number, method in enumerate(METHODS)}
 
 _STEPS: Final[tuple[Step, ...]] = get_args(Step)
@@ -28,11 +25,13 @@ _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 # None of the texts has it: they are names, addresses and identifiers of visible characters, or our own sentences.
 _BETWEEN = "\0"
 
-# The method, whether paths are hidden, the deadline, the bytes of the texts.
-_CALL = struct.Struct("<B?dI")
+# The method, whether paths are hidden, whether the call is in pieces, the deadline, the bytes of the message and of the
+# texts.
+_CALL = struct.Struct("<B??dQI")
 _NO_DEADLINE = float("inf")
-# The gRPC code, the number of stages, the bytes of the texts, those of the details of an error, the seconds.
-_REPLY = struct.Struct("<BBIId")
+# The gRPC code, the number of stages, the bytes of the texts, those of the details of an error, those of the message,
+# the seconds.
+_REPLY = struct.Struct("<BBIIQd")
 _STAGE = struct.Struct("<Bdd")
 _STATE = struct.Struct("<QQQ")
 
@@ -43,7 +42,8 @@ class ForwardedCall:
 
     `deadline` is in the time of `time.monotonic`, which all processes share;
     `hides_paths` whether the caller sees no paths, `collections` those that its
-    token is limited to. `message` is the request as it came.
+    token is limited to. The request, as it came, has `size` bytes; its reply may
+    be `in_pieces`.
     """
 
     method: str
@@ -54,22 +54,24 @@ class ForwardedCall:
     caller: str
     traceparent: str
     collections: tuple[str, ...]
-    message: bytes
+    size: int
+    in_pieces: bool = False
 
-    def encoded(self) -> tuple[bytes, bytes]:
-        """The pieces of a frame's body."""
+    def encoded(self) -> bytes:
+        """What is before the request in a frame."""
         given = (self.request_id, self.peer, self.caller, self.traceparent, *self.collections)
         texts = _BETWEEN.join(given).encode()
         deadline = _NO_DEADLINE if self.deadline is None else self.deadline
-        return _CALL.pack(_NUMBERS[self.method], self.hides_paths, deadline, len(texts)) + texts, self.message
+        fixed = _NUMBERS[self.method], self.hides_paths, self.in_pieces, deadline, self.size, len(texts)
+        return _CALL.pack(*fixed) + texts
 
     @classmethod
-    def decoded(cls, body: bytes) -> ForwardedCall:
-        """What `encoded` made the body of."""
-        number, hides_paths, deadline, length = _CALL.unpack_from(body)
+    def decoded(cls, body: bytes) -> tuple[ForwardedCall, bytes]:
+        """What `encoded` made the beginning of a frame of, and the rest of it."""
+        number, hides_paths, in_pieces, deadline, size, length = _CALL.unpack_from(body)
         start = _CALL.size + length
         request_id, peer, caller, trace, *collections = body[_CALL.size : start].decode().split(_BETWEEN)
-        return cls(
+        call = cls(
             METHODS[number],
             None if deadline == _NO_DEADLINE else deadline,
             hides_paths,
@@ -78,38 +80,40 @@ class ForwardedCall:
             caller,
             trace,
             tuple(collections),
-            body[start:],
+            size,
+            in_pieces,
         )
+        return call, body[start:]
 
 
 @dataclass(frozen=True, slots=True)
 class ForwardedReply:
-    """The answer: the reply as it goes to the caller, or why there is none; and what the call's record is to know.
+    """The answer: how many bytes the reply has, or why there is none; and what the call's record is to know.
 
     `seconds` is how long the engine process had the call.
     """
 
-    message: bytes = b""
+    size: int = 0
     refusal: Refusal | None = None
     collection: str = ""
     stages: Sequence[Stage] = field(default=())
     seconds: float = 0.0
 
-    def encoded(self) -> tuple[bytes, bytes]:
-        """The pieces of a frame's body."""
+    def encoded(self) -> bytes:
+        """What is before the reply in a frame."""
         told, details, code = [self.collection], b"", 0
         if self.refusal is not None:
             told += [self.refusal.message.replace(_BETWEEN, " "), self.refusal.reason]
             details, code = self.refusal.details, self.refusal.code.value[0]
         texts = _BETWEEN.join(told).encode(errors="replace")
         stages = [_STAGE.pack(_STEP_NUMBERS[one.name], one.started, one.seconds) for one in self.stages]
-        head = _REPLY.pack(code, len(stages), len(texts), len(details), self.seconds)
-        return b"".join([head, *stages, texts, details]), self.message
+        head = _REPLY.pack(code, len(stages), len(texts), len(details), self.size, self.seconds)
+        return b"".join([head, *stages, texts, details])
 
     @classmethod
-    def decoded(cls, body: bytes) -> ForwardedReply:
-        """What `encoded` made the body of."""
-        code, count, length, size, took = _REPLY.unpack_from(body)
+    def decoded(cls, body: bytes) -> tuple[ForwardedReply, bytes]:
+        """What `encoded` made the beginning of a frame of, and the rest of it."""
+        code, count, length, of_details, size, took = _REPLY.unpack_from(body)
         at = _REPLY.size + count * _STAGE.size
         stages = [
             Stage(_STEPS[step], started, seconds)
@@ -118,10 +122,10 @@ class ForwardedReply:
         collection, *told = body[at : at + length].decode().split(_BETWEEN)
         at += length
         if not told:
-            return cls(body[at:], None, collection, stages, took)
+            return cls(size, None, collection, stages, took), body[at:]
         message, reason = told
-        refused = Refusal(_CODES[code], message, body[at : at + size], reason)
-        return cls(b"", refused, collection, stages, took)
+        refused = Refusal(_CODES[code], message, body[at : at + of_details], reason)
+        return cls(0, refused, collection, stages, took), b""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,8 @@ _LARGEST = 1e15
 
 # Bytes of vectors or pictures that cost as much as looking up one image.
 _PER_ITEM = 1 << 14
+# Of a call of which nobody knows the bytes.
+_UNKNOWN = 1 << 40
 
 _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
@@ -60,11 +62,9 @@ class Resolver:
         own = None
         failed: dict[int, str] = {}
         if kind == "vectors":
-            size = len(batch.vectors.values.data)
-            vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), size // _PER_ITEM)
+            vectors, distinct = await self._workers.looked_up(lambda: _taken(space, batch.vectors), _items())
         elif kind == "images":
-            size = batch.images.ByteSize()
-            files, distinct = await self._workers.looked_up(lambda: _pictures(batch.images), size // _PER_ITEM)
+            files, distinct = await self._workers.looked_up(lambda: _pictures(batch.images), _items())
             failed = self._too_large(files)
             if failed and not row_errors:
                 raise ArgumentError("query.images", next(iter(failed.values())))
@@ -210,6 +210,12 @@ def _check_takes_text(space: Space) -> None:
             f"The space {space.name} cannot be searched by text: its index measures {space.index.metric} distances, "
             "and texts are near to pictures by cosine; build an index with --metric cosine."
         )
+
+
+def _items() -> int:
+    """What taking the bytes of this call's queries costs, as images that are looked up."""
+    size = record.request_bytes()
+    return (_UNKNOWN if size is None else size) // _PER_ITEM
 
 
 def _names(batch: types_pb2.QueryBatch) -> Sequence[Any]:

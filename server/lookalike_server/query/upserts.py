@@ -54,9 +54,10 @@ class NewVectors:
         if request.vectors:
             taken = await self._workers.run(lambda: _taken(snapshot, request), count)
             return taken, [Picture()] * count, {}
+        given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
             row: f"Picture {row} has {len(data)} bytes; it may have {self._limits.max_image_bytes}."
-            for row, data in enumerate(request.images)
+            for row, data in enumerate(given)
             if len(data) > self._limits.max_image_bytes
         }
         sent = [row for row in range(count) if row not in failed]
@@ -64,14 +65,14 @@ class NewVectors:
         for name, space in snapshot.spaces.items():
             vectors = np.zeros((count, space.entry.dim), np.float32)
             if sent:
-                files = [request.images[row] for row in sent]
+                files = [given[row] for row in sent]
                 answer = await self._embed_queue.embed(snapshot, name, files, deadline, row_errors=True)
                 vectors[sent] = answer.result.vectors
                 for position, reason in answer.result.failed.items():
                     failed[sent[position]] = f"Picture {sent[position]} cannot be decoded: {reason}."
             found[name] = _as_stored(space, vectors)
         pictures = await self._workers.run(
-            lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(request.images)],
+            lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(given)],
             count,
         )
         return found, pictures, failed

@@ -6,6 +6,7 @@ from collections.abc import Sized
 
 from lookalike_server.columns.columns import Columns
 from lookalike_server.columns.space_images import Texts
+from lookalike_server.common import reply_room
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 
@@ -28,7 +29,9 @@ def check_names(field: str, names: Sized, limits: Limits) -> None:
 def check_reply(
     columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str, vector_bytes: int = 0
 ) -> None:
-    """ArgumentError when the reply to so many queries, of k images each, may be larger than a message.
+    """ArgumentError when the reply to so many queries, of k images each, may be larger than it may.
+
+    PiecesNeededError when it may be larger than a message and the call is not in pieces.
 
     `vector_bytes` are those of the vector of each image.
 
@@ -46,10 +49,11 @@ def check_reply(
             f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
             f"{limits.max_message_bytes}, which is max_message_bytes; ask for fewer{without}.",
         )
+    reply_room.require_room(size, limits)
 
 
 def check_vectors(queries: int, dim: int, limits: Limits) -> None:
-    """ArgumentError when the vectors of so many images are larger than a message."""
+    """ArgumentError, PiecesNeededError as `check_reply`, of the vectors of so many images."""
     size = _AROUND + queries * (_QUERY + 4 * dim)
     if size > limits.max_message_bytes:
         raise ArgumentError(
@@ -57,3 +61,4 @@ def check_vectors(queries: int, dim: int, limits: Limits) -> None:
             f"{queries} vectors have {size} bytes, and a message may have {limits.max_message_bytes}, which is "
             "max_message_bytes; ask for fewer.",
         )
+    reply_room.require_room(size, limits)

@@ -4,23 +4,26 @@ gRPC would read each message before anybody could refuse it, and keep each
 reply for as long as its reader takes. So the services' methods are given to it
 as taking a stream of requests, from which one is read when the call has been
 let in and has its turn (receiving.py); and the bytes of both messages count until
-the reply has been sent.
+the reply has been sent. The bytes of a request in pieces are reserved before the
+first piece is read.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 
-from lookalike_indexer.errors import UsageError
-from lookalike_server.common.errors import ArgumentError, OverloadedError
+from lookalike_server.common import call_record as record
+from lookalike_server.common import reply_room
+from lookalike_server.common.errors import ArgumentError, LargeMessageError, OverloadedError
 from lookalike_server.common.fair_share import beyond
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.peers import host_of
+from lookalike_server.transport.carried import announced, is_in_pieces
 from lookalike_server.transport.interceptors import Call, Continuation, Handler
 from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.receiving import Receiving
@@ -29,6 +32,9 @@ from lookalike_server.transport.streams import StreamPlaces, Streams
 # When to come back is anybody's guess: a peer's share frees up with its own calls.
 _RETRY_S = 0.1
 
+
+# Reads the request of a call of a method, and counts its bytes.
+_Read = Callable[[str, Callable[[bytes], Any], Any, "Reservation"], Awaitable[Any]]
 
 # One connection may have so many calls of its address's in any case, and three quarters of more.
 _FEW_CALLS = 64
@@ -63,6 +69,8 @@ class Admission(grpc.aio.ServerInterceptor):
         """Of one of a server's `fronts`; `places` are those of calls that last, where the fronts share them."""
         self._limits = limits
         self._receiving = Receiving(limits, fronts)
+        # Requests in pieces do not take the places of messages.
+        self._receiving_pieces = Receiving(limits, fronts)
         self._messages = Messages(limits.max_text_bytes)
         self._streams = Streams(limits, self._receiving, self._messages, places)
         self._accounts = Accounts(limits)
@@ -74,8 +82,8 @@ class Admission(grpc.aio.ServerInterceptor):
 
     @property
     def arriving(self) -> int:
-        """The messages that are arriving."""
-        return self._receiving.count
+        """The messages, and requests in pieces, that are arriving."""
+        return self._receiving.count + self._receiving_pieces.count
 
     @property
     def held_bytes(self) -> int:
@@ -100,37 +108,65 @@ class Admission(grpc.aio.ServerInterceptor):
         call, parse, serialise = handler.unary_unary, handler.request_deserializer, handler.response_serializer
         if parse is None or serialise is None:
             raise TypeError(f"{handler_call_details.method} has no messages.")
-        return grpc.stream_unary_rpc_method_handler(self._admitted(handler_call_details.method, call, parse, serialise))
+        read = self._read_pieces if is_in_pieces(handler_call_details) else self._read
+        return grpc.stream_unary_rpc_method_handler(
+            self._admitted(handler_call_details.method, call, parse, serialise, read)
+        )
 
     def close(self) -> None:
         """End the threads that read messages."""
         self._messages.close()
 
     def _admitted(
-        self, method: str, call: Call, parse: Callable[[bytes], Any], serialise: Callable[[Any], bytes]
+        self,
+        method: str,
+        call: Call,
+        parse: Callable[[bytes], Any],
+        serialise: Callable[[Any], bytes],
+        read: _Read,
     ) -> Call:
-        async def admitted(_: Any, context: Any) -> bytes:
+        async def admitted(_: Any, context: Any) -> bytes | bytearray:
             reservation = self._accounts.open(context.peer())
             context.add_done_callback(lambda _: reservation.release())
-            data = await self._receiving.read(context)
-            if data is None:
-                raise ArgumentError("request", "The call ended before its message had arrived.")
-            reservation.reserve(len(data))
-            request = await self._messages.read(method, parse, data)
-            del data
-            reply = await call(request, context)
+            reply = await call(await read(method, parse, context, reservation), context)
             # A service that has a large reply makes the bytes itself, off the event loop.
-            sent = reply if isinstance(reply, bytes) else serialise(reply)
-            if len(sent) > self._limits.max_message_bytes:
-                # gRPC would end the call, too, but after the call has been counted as answered.
-                raise UsageError(
-                    f"This reply has {len(sent)} bytes and it may have {self._limits.max_message_bytes}, which is "
-                    "max_message_bytes; ask for less at a time."
-                )
+            sent = reply if isinstance(reply, (bytes, bytearray)) else serialise(reply)
+            # gRPC would end the call, too, but after the call has been counted as answered.
+            self._require_room(len(sent))
             reservation.reserve(len(sent))
             return sent
 
         return admitted
+
+    async def _read(self, method: str, parse: Callable[[bytes], Any], context: Any, reservation: Reservation) -> Any:
+        data = await self._receiving.read(context)
+        if data is None:
+            raise ArgumentError("request", "The call ended before its message had arrived.")
+        reservation.reserve(len(data))
+        record.received(len(data))
+        return await self._messages.read(method, parse, data)
+
+    async def _read_pieces(
+        self, method: str, parse: Callable[[bytes], Any], context: Any, reservation: Reservation
+    ) -> Any:
+        reply_room.in_pieces()
+        size = announced(context.invocation_metadata() or (), self._limits)
+        try:
+            reservation.reserve(size)
+        except OverloadedError:
+            self._receiving_pieces.press(context.peer())
+            raise
+        record.received(size)
+        return await self._messages.read_pieces(method, parse, await self._receiving_pieces.read_pieces(context, size))
+
+    def _require_room(self, size: int) -> None:
+        """LargeMessageError, PiecesNeededError: a reply of so many bytes cannot be sent."""
+        if size > self._limits.max_message_bytes:
+            raise LargeMessageError(
+                f"This reply has {size} bytes and it may have {self._limits.max_message_bytes}, which is "
+                "max_message_bytes; ask for less at a time."
+            )
+        reply_room.require_room(size, self._limits)
 
 
 class Reservation:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -15,6 +15,7 @@ from lookalike_server.common.settings import ServeSettings
 from lookalike_server.common.visible import Roots
 from lookalike_server.transport.access import Access
 from lookalike_server.transport.admission import Admission
+from lookalike_server.transport.carried import CallDetails
 from lookalike_server.transport.interceptors import Call, Errors, Handler, InFlight, Sending
 from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
@@ -56,20 +57,28 @@ class GrpcServer:
         self.statuses = health.aio.HealthServicer()
         self._tokens, self._local_user = tokens, local_user
         self._in_flight = InFlight()
+        self._handlers: list[grpc.GenericRpcHandler] = []
         self.admission = Admission(settings.limits, settings.fronts, places)
         access = Access(tokens, local_user, listen.show_paths, roots)
         self._server = new_server(
             settings.limits,
             settings.connections,
             [observed, Sending(), self._in_flight, Errors(), access, self.admission],
+            self._carriable,
             shares_port=shares_port,
         )
 
     def add(self, servicers: Mapping[str, Any]) -> None:
         """Answer calls of each service by the servicer of its full name, and tell of them as far as was asked for."""
         for service, add in SERVED:
-            add(servicers[service.full_name], self._server)
+            # All that generated code asks of a server is that it takes handlers.
+            add(servicers[service.full_name], cast("grpc.aio.Server", self))
         self._add_others()
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Answer calls by these, also calls in pieces."""
+        self._handlers.extend(handlers)
+        self._server.add_generic_rpc_handlers(tuple(handlers))
 
     def add_unread(self, call_of: Callable[[str], Call]) -> None:
         """Answer calls of each method, "/package.Service/Method", by what takes and returns the bytes of messages."""
@@ -78,13 +87,18 @@ class GrpcServer:
             for method in service.methods:
                 call: Any = call_of(f"/{service.full_name}/{method.name}")
                 handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, _unread, _unread)
-            self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
+            self.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
         self._add_others()
 
     def _add_others(self) -> None:
         health_pb2_grpc.add_HealthServicer_to_server(self.statuses, self._server)
         if self._listen.reflection:
             reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], self._server)
+
+    def _carriable(self, details: CallDetails) -> Handler | None:
+        asked = cast("grpc.HandlerCallDetails", details)
+        found = (one.service(asked) for one in self._handlers)
+        return next((handler for handler in found if handler is not None), None)
 
     def open(self) -> int:
         """Bind the port, and return it. IndexerError: the address cannot be bound."""

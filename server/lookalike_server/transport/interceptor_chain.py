@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeAlias
 
 import grpc
 
+from lookalike import pieces
 from lookalike_server.common.errors import UnknownMethodError
+from lookalike_server.transport.carried import CallDetails, carried
 from lookalike_server.transport.interceptors import Continuation, Handler
+
+# The handler of a method that calls in pieces may carry, None where there is none.
+Carriable: TypeAlias = "Callable[[CallDetails], Handler | None]"
 
 # What calls of methods that there are not are counted as: their names are the callers'.
 _UNKNOWN = "/unknown"
-
-
-class _Details(NamedTuple):
-    method: str
-    invocation_metadata: tuple[tuple[str, str | bytes], ...]
 
 
 class CachedInterceptorChain(grpc.aio.ServerInterceptor):
@@ -26,12 +26,17 @@ class CachedInterceptorChain(grpc.aio.ServerInterceptor):
     So the interceptors, the first one outermost, may look at nothing of a call
     but its method before they are called as handlers. Methods that there are not
     have one handler, which refuses, and pass through the interceptors, too.
+
+    A call in pieces has the handler of the method that it carries, which
+    `carriable` knows: to the interceptors it is a call of that method.
     """
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], carriable: Carriable) -> None:
         self._interceptors = tuple(interceptors)
+        self._carriable = carriable
         # As many as there are methods, and one.
         self._handlers: dict[str, Handler] = {}
+        self._in_pieces: dict[str, Handler] = {}
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -40,15 +45,32 @@ class CachedInterceptorChain(grpc.aio.ServerInterceptor):
         known = self._handlers.get(method)
         if known is not None:
             return known
+        if method == pieces.METHOD:
+            return await self._carrying(handler_call_details)
         handler = await self._through(continuation, handler_call_details)
         if handler is not None:
             self._handlers[method] = handler
             return handler
         return await self._unknown()
 
+    async def _carrying(self, details: grpc.HandlerCallDetails) -> Handler | None:
+        method = carried(details.invocation_metadata or ())
+        known = self._in_pieces.get(method)
+        if known is not None:
+            return known
+        inner: Any = CallDetails(method, in_pieces=True)
+        handler = await self._through(self._carried, inner)
+        if handler is None:
+            return await self._unknown()
+        self._in_pieces[method] = handler
+        return handler
+
+    async def _carried(self, details: Any) -> Handler | None:
+        return self._carriable(details)
+
     async def _unknown(self) -> Handler | None:
         if _UNKNOWN not in self._handlers:
-            details: Any = _Details(_UNKNOWN, ())
+            details: Any = CallDetails(_UNKNOWN)
             handler = await self._through(_refusing, details)
             if handler is None:
                 return None

@@ -15,11 +15,13 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 import grpc
 
+from lookalike import pieces
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
 from lookalike_server.common.errors import Refusal, refusal
 from lookalike_server.common.log_once import LogOnce
+from lookalike_server.transport.carried import is_in_pieces
 
 log = logging.getLogger(__name__)
 
@@ -115,19 +117,31 @@ class Sending(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None or handler.response_streaming or not handler.request_streaming:
             return handler
-        writing: Any = self._writing(cast("Call", handler.stream_unary))
+        call = cast("Call", handler.stream_unary)
+        writing: Any = self._writing_pieces(call) if is_in_pieces(handler_call_details) else self._writing(call)
         return grpc.stream_stream_rpc_method_handler(writing, handler.request_deserializer, handler.response_serializer)
 
     def _writing(self, call: Call) -> Call:
         async def writing(requests: Any, context: Any) -> None:
-            reply = await call(requests, context)
-            try:
-                await context.write(reply)
-            except Exception as error:
-                # gRPC's own, without a public name: the caller, or its connection, has gone.
-                raise asyncio.CancelledError from error
+            await _write(context, await call(requests, context))
 
         return writing
+
+    def _writing_pieces(self, call: Call) -> Call:
+        async def writing(requests: Any, context: Any) -> None:
+            for piece in pieces.reply_pieces(await call(requests, context)):
+                await _write(context, piece)
+
+        return writing
+
+
+async def _write(context: Any, message: bytes) -> None:
+    """Send a message. CancelledError: its caller has gone."""
+    try:
+        await context.write(message)
+    except Exception as error:
+        # gRPC's own, without a public name: the caller, or its connection, has gone.
+        raise asyncio.CancelledError from error
 
 
 class InFlight(UnaryInterceptor):

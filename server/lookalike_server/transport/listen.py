@@ -10,7 +10,7 @@ import grpc
 from lookalike_indexer.errors import IndexerError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.settings import Connections, Listen
-from lookalike_server.transport.interceptor_chain import CachedInterceptorChain
+from lookalike_server.transport.interceptor_chain import CachedInterceptorChain, Carriable
 from lookalike_server.transport.tls import credentials
 
 # Of a message that nobody reads yet, so much is held; HTTP/2's own default.
@@ -24,18 +24,21 @@ def new_server(
     limits: Limits,
     connections: Connections,
     interceptors: list[grpc.aio.ServerInterceptor],
+    carriable: Carriable,
     *,
     shares_port: bool = False,
 ) -> grpc.aio.Server:
-    """A server that calls go through `interceptors` of, the first one outermost (see interceptor_chain.py).
+    """A server that calls go through `interceptors` of, the first one outermost; see interceptor_chain.py.
+
+    `carriable` knows the handlers of methods whose calls may be in pieces.
 
     With `shares_port`, other processes may listen on the same port.
     """
     return grpc.aio.server(
-        interceptors=[CachedInterceptorChain(interceptors)],
+        interceptors=[CachedInterceptorChain(interceptors, carriable)],
         options=[
-            ("grpc.max_receive_message_length", limits.max_message_bytes),
-            ("grpc.max_send_message_length", limits.max_message_bytes),
+            ("grpc.max_receive_message_length", limits.whole_bytes),
+            ("grpc.max_send_message_length", limits.whole_bytes),
             # What arrives before anybody reads it: the window of a stream, of so many streams. With probing, gRPC would
             # widen the windows as it likes.
             ("grpc.max_concurrent_streams", max(_STREAMS, limits.max_peer_calls)),

@@ -36,6 +36,26 @@ class Messages:
 
     async def read(self, method: str, parse: Callable[[bytes], Any], data: bytes) -> Any:
         """The message of a call of a method, "/package.Service/Method". ArgumentError: it cannot be taken."""
+        text = self._checked(method, data)
+        if text <= _FEW_TEXT and len(data) <= _FEW:
+            return _parsed(parse, data)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _parsed, parse, data)
+
+    async def read_pieces(self, method: str, parse: Callable[[bytes], Any], pieces: list[bytes]) -> Any:
+        """The message of a call of a method that came in `pieces`, which are taken away. Errors as `read`."""
+        if len(pieces) <= 1:
+            return await self.read(method, parse, pieces.pop() if pieces else b"")
+
+        def read() -> Any:
+            data = b"".join(pieces)
+            pieces.clear()
+            self._checked(method, data)
+            return _parsed(parse, data)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, read)
+
+    def _checked(self, method: str, data: bytes) -> int:
+        """The bytes of a message besides vectors and pictures, or more. ArgumentError: too many."""
         text = len(data)
         if text > _FEW_TEXT:
             text = text_bytes(data, _request_of(method))
@@ -45,9 +65,7 @@ class Messages:
                     f"The request has {text} bytes besides its vectors and pictures, and it may have "
                     f"{self._max_text_bytes}, which is max_text_bytes; ask for less at a time.",
                 )
-        if text <= _FEW_TEXT and len(data) <= _FEW:
-            return _parsed(parse, data)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _parsed, parse, data)
+        return text
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -4,17 +4,22 @@ Until a call's message is read, gRPC takes no more of it than a stream's window
 (listen.py), whatever the caller sends. Once it is read, gRPC takes all of it. So
 a call has to have a place before its message is read, and the places times the
 largest message are the memory that messages take which are not there yet.
+
+A request in pieces has one place, among those of such requests, for all of them.
+What has arrived of it is among the bytes that its call has reserved (admission.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from lookalike_server.common.errors import ExpiredError, OverloadedError
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.peers import host_of
+from lookalike_server.transport.carried import received
 from lookalike_server.transport.fair_slots import FairSlots
 from lookalike_server.transport.fixed_timeout import FixedTimeout
 
@@ -23,16 +28,22 @@ from lookalike_server.transport.fixed_timeout import FixedTimeout
 _OF_SEVERAL_S = 1.0
 _OF_ONE_S = 5.0
 
+T = TypeVar("T")
+
 
 class Receiving:
-    """Reads the messages of calls: `max_peer_bytes` of one peer at a time, and half of `max_bytes` of all."""
+    """Reads what arrives of calls: messages, or requests in pieces.
+
+    So many at a time that their messages are half of `max_peer_bytes` of one
+    peer, and a quarter of `max_bytes` of all.
+    """
 
     def __init__(self, limits: Limits, fronts: int = 1) -> None:
         """`fronts` is how many processes share what is for the messages of all peers."""
-        largest = limits.max_message_bytes
-        self._of_peer = max(1, limits.max_peer_bytes // largest)
+        largest = limits.whole_bytes
+        self._of_peer = max(1, limits.max_peer_bytes // 2 // largest)
         self._timeout = FixedTimeout(limits.max_receive_ms / 1000)
-        self._all = self._places(max(1, limits.max_bytes // 2 // largest // fronts))
+        self._all = self._places(max(1, limits.max_bytes // 4 // largest // fronts))
         self._peers: dict[str, FairSlots] = {}
         # Those that are being read, the oldest first: whose, and since when.
         self._reading: dict[asyncio.Task[Any], tuple[str, float]] = {}
@@ -41,7 +52,7 @@ class Receiving:
 
     @property
     def count(self) -> int:
-        """The messages that are arriving."""
+        """What is arriving."""
         return len(self._reading)
 
     async def read(self, context: Any) -> bytes | None:
@@ -49,6 +60,30 @@ class Receiving:
 
         ExpiredError: it took too long. OverloadedError: it was given up for others.
         """
+        data = await self._placed(context, context.read)
+        return data if isinstance(data, bytes) else None
+
+    async def read_pieces(self, context: Any, size: int) -> list[bytes]:
+        """The pieces of a request of `size` bytes. Errors as `read`, and ArgumentError: others than were announced."""
+
+        async def read() -> list[bytes]:
+            # A client that waits for it sends nothing that is refused.
+            await context.send_initial_metadata(())
+            return await received(context.read, size)
+
+        return await self._placed(context, read)
+
+    def press(self, connection: str) -> None:
+        """Give up a request that takes long, for a connection that was refused for want of the bytes that it holds.
+
+        It is one of another connection at the same address, or else of the peer that receives the most.
+        """
+        host = host_of(connection)
+        held = self._peers[host].held if host in self._peers else {}
+        if not held.get(connection) and not self._give_up(host) and self._all.held:
+            self._give_up(None)
+
+    async def _placed(self, context: Any, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         connection = context.peer()
         host = host_of(connection)
         mine = self._peers.get(host)
@@ -58,7 +93,7 @@ class Receiving:
         try:
             await self._all.reserve(host)
             try:
-                return await self._read(context, connection)
+                return await self._read(connection, read)
             finally:
                 self._all.release(host)
         finally:
@@ -70,19 +105,18 @@ class Receiving:
         # One is left for who comes next, whatever a single connection, or peer, sends.
         return FairSlots(number, max(1, number - 1), self._look_soon)
 
-    async def _read(self, context: Any, connection: str) -> bytes | None:
+    async def _read(self, connection: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can wait")
         self._reading[task] = connection, time.monotonic()
         try:
-            data = await self._timeout.wait_for(context.read())
+            return await self._timeout.wait_for(read())
         except TimeoutError as error:
             raise self._late(task) from error
         finally:
             del self._reading[task]
             self._given_up.discard(task)
-        return data if isinstance(data, bytes) else None
 
     def _late(self, task: asyncio.Task[Any]) -> Exception:
         if task in self._given_up:
@@ -110,8 +144,8 @@ class Receiving:
         if self._all.waiting or any(places.waiting for places in self._peers.values()):
             self._look_soon()
 
-    def _give_up(self, host: str | None) -> None:
-        """Give up a message of a peer, or of the peer that receives the most, if one has taken so long."""
+    def _give_up(self, host: str | None) -> bool:
+        """Give up one of a peer, or of the peer that receives the most, if one has taken so long; whether one had."""
         if host is None:
             host = max(self._all.held, key=self._all.held.__getitem__)
         held = self._peers[host].held if host in self._peers else {}
@@ -123,4 +157,5 @@ class Receiving:
                 if host_of(connection) == host and task not in self._given_up and now - since > longest:
                     self._given_up.add(task)
                     self._timeout.end(task)
-                    return
+                    return True
+        return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
@@ -15,6 +15,7 @@ from lookalike.v1 import (
     collection_pb2_grpc,
     experiment_pb2,
     experiment_pb2_grpc,
+    pieces_pb2,
     search_pb2,
     search_pb2_grpc,
     server_pb2,
@@ -55,7 +56,15 @@ SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], 
         shard_pb2_grpc.add_ShardServiceServicer_to_server,
     ),
 )
-SERVICES = tuple(service.full_name for service, _ in SERVED)
+# The methods that take one message and answer with one.
+METHODS: Final[tuple[str, ...]] = tuple(
+    f"/{service.full_name}/{method.name}" for service, _ in SERVED for method in service.methods
+)
+# What callers are told of: also what carries these methods in pieces.
+SERVICES = (
+    *(service.full_name for service, _ in SERVED),
+    pieces_pb2.DESCRIPTOR.services_by_name["PieceService"].full_name,
+)
 
 # What cannot be done without a device.
 SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name

@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError as MessageError
 
+from lookalike_server.common.errors import ArgumentError
 from lookalike_server.observe.interceptor import Observed
 from lookalike_server.observe.metrics import Metrics
+from lookalike_server.transport.carried import received
 from lookalike_server.transport.interceptors import Errors
 from lookalike_server.transport.messages import text_bytes
 
@@ -46,6 +48,20 @@ class Context:
         raise grpc.aio.AbortError
 
 
+async def _in_pieces(data: bytes, size: int) -> None:
+    """Any messages in the place of pieces are the bytes that were announced, or are refused."""
+    messages = iter(data.split(b"\0", 4))
+
+    async def read() -> object:
+        return next(messages, grpc.aio.EOF)
+
+    try:
+        found = await received(read, size)
+    except ArgumentError:
+        return
+    assert sum(map(len, found)) == size
+
+
 class Methods:
     """The methods of services, given as (module of their messages, name, servicer), behind a server's interceptors."""
 
@@ -64,6 +80,7 @@ class Methods:
         """Any bytes end in a reply or in one of the documented codes."""
         if not data:
             return
+        self._loop.run_until_complete(_in_pieces(data[1:], data[0]))
         kind, call = self._methods[self._names[data[0] % len(self._names)]]
         assert text_bytes(data[1:], kind.DESCRIPTOR) >= 0
         try:

@@ -1,0 +1,49 @@
+"""A call in pieces within an event loop."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from lookalike import pieces
+from lookalike._channel import Metadata
+
+Carrier: TypeAlias = "grpc.aio.StreamStreamMultiCallable[bytes, bytes]"
+
+# What gRPC says in place of the server's status where a call ends while a message is being sent.
+_LOST: Final = "Internal error from Core"
+
+
+async def carried(carrier: Carrier, path: str, request: bytes, timeout: float | None, metadata: Metadata) -> bytes:
+    """The reply of the method `path`. grpc.aio.AioRpcError: with the server's status.
+
+    UNAVAILABLE stands for a status that gRPC loses, where the server ends the
+    call in the middle of the request.
+    """
+    call = carrier(timeout=timeout, metadata=(*metadata, *pieces.metadata(path, len(request))))
+    try:
+        # The server sends them when it is ready to receive, so that its refusals come before.
+        await call.initial_metadata()
+        if not call.done():
+            await _send(call, request)
+        return pieces.reply_of([message async for message in call])
+    except grpc.aio.AioRpcError as error:
+        if error.code() is not grpc.StatusCode.INTERNAL or error.details() != _LOST:
+            raise
+        details = "The server ended the call while its request was being sent; ask again."
+        raise grpc.aio.AioRpcError(
+            grpc.StatusCode.UNAVAILABLE, error.initial_metadata(), error.trailing_metadata(), details
+        ) from error
+    finally:
+        call.cancel()
+
+
+async def _send(call: grpc.aio.StreamStreamCall[bytes, bytes], request: bytes) -> None:
+    for piece in pieces.request_pieces(request):
+        if call.done():
+            # Reading the reply tells why.
+            return
+        await call.write(piece)
+    # The stream is left open: the server knows the length, and closing one that it has ended meanwhile is an error.

@@ -1,0 +1,92 @@
+"""Calls in pieces: the method that each carries, and its request as it arrives; see pieces.proto."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from lookalike import pieces
+from lookalike.v1 import pieces_pb2
+from lookalike_server.common.errors import ArgumentError, LargeMessageError
+from lookalike_server.common.limits import MIB, Limits
+
+Metadata = Iterable[tuple[str, str | bytes]]
+
+# A piece is copied and read on the event loop. Smaller ones, but for the last, would be more work than their bytes.
+_LARGEST, _SMALLEST = 2 * MIB, 64 << 10
+# Of protobuf, around the bytes of a piece.
+_AROUND = 16
+_NUMBER = re.compile(r"[0-9]{1,18}")
+
+
+class CallDetails(NamedTuple):
+    """What interceptors are told of a call: as gRPC's own, and whether it is in pieces."""
+
+    method: str
+    invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
+    in_pieces: bool = False
+
+
+def is_in_pieces(details: grpc.HandlerCallDetails | CallDetails) -> bool:
+    """Whether request and reply of a call are in pieces."""
+    return isinstance(details, CallDetails) and details.in_pieces
+
+
+def carried(metadata: Metadata) -> str:
+    """The method that a call in pieces carries, "/package.Service/Method"; "/" when it names none, or several."""
+    given = _given(pieces.METHOD_KEY, metadata)
+    return f"/{given[0]}" if len(given) == 1 else "/"
+
+
+def announced(metadata: Metadata, limits: Limits) -> int:
+    """The bytes of the request of a call in pieces. ArgumentError, LargeMessageError: missing, or too many."""
+    given = _given(pieces.BYTES_KEY, metadata)
+    if len(given) != 1 or not _NUMBER.fullmatch(given[0]):
+        raise ArgumentError(
+            "request", f"A call in pieces has the length of its request in its metadata: {pieces.BYTES_KEY}: 9000000."
+        )
+    size = int(given[0])
+    if size > limits.max_message_bytes:
+        raise LargeMessageError(
+            f"The request has {size} bytes and it may have {limits.max_message_bytes}, which is max_message_bytes; "
+            "ask for less at a time."
+        )
+    return size
+
+
+async def received(read: Callable[[], Awaitable[object]], size: int) -> list[bytes]:
+    """The pieces of a request of `size` bytes. ArgumentError: other pieces than were announced."""
+    found: list[bytes] = []
+    left = size
+    while left:
+        message = await read()
+        if not isinstance(message, bytes):
+            raise ArgumentError("request", f"The call ended after {size - left} of the {size} bytes of its request.")
+        piece = _piece(message)
+        if len(piece) > left:
+            raise ArgumentError("request", f"The pieces of the request have more than its {size} bytes.")
+        left -= len(piece)
+        if left and len(piece) < _SMALLEST:
+            raise ArgumentError(
+                "request", f"A piece has {len(piece)} bytes; each but the last has {_SMALLEST} to {_LARGEST}."
+            )
+        found.append(piece)
+    return found
+
+
+def _piece(message: bytes) -> bytes:
+    if len(message) > _LARGEST + _AROUND:
+        raise ArgumentError("request", f"A piece has {len(message)} bytes; it may have {_LARGEST}.")
+    try:
+        data: bytes = pieces_pb2.CallRequest.FromString(message).data
+    except DecodeError as error:
+        raise ArgumentError("request", "A piece of the request is no CallRequest.") from error
+    return data
+
+
+def _given(name: str, metadata: Metadata) -> list[str]:
+    return [value for key, value in metadata if key == name and isinstance(value, str)]
