@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -76,7 +76,9 @@ async def unfinished(served: Any, count: int, size: int) -> AsyncIterator[list[A
         carrier = channel.stream_stream(pieces.METHOD)
         calls = [carrier(metadata=pieces.metadata(SEARCH, size)) for _ in range(count)]
         for one in calls:
-            with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            # Once it has begun to receive, and not where it refuses.
+            await one.initial_metadata()
+            if not one.done():
                 await one.write(pieces_pb2.CallRequest(data=bytes(MIB)).SerializeToString())
         yield calls
         for one in calls:
