@@ -11,10 +11,27 @@ import pytest
 from tests.e2e.conftest import serve_collection
 
 import lookalike as lookalike_client
+from lookalike_indexer.collection.reader import CollectionReader
 
 pytestmark = [pytest.mark.xdist_group("living collection"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def whole(client: lookalike_client.Client) -> None:
+    """A picture that was added is an image as any other: equal pictures have equal thumbnails, vectors and classes."""
+    equal = ["added/blue.png", "blue/03.png"]
+    ids = [client.lookup(key=key).id for key in equal]
+    added, indexed = client.thumbnails(ids, size=32)
+    assert added
+    assert added == indexed
+    vectors = client.vectors(keys=equal)
+    assert vectors[0] == pytest.approx(vectors[1], abs=1e-4)
+    every = [image.key for image in client.images(where="probability('resnet18') > 0")]
+    assert set(equal) <= set(every)
+    # The classes of an untrained network are all alike in probability: its first one tells equal pictures from others.
+    some = [image.key for image in client.images(where="probability('resnet18') > 0.5")]
+    assert ("added/blue.png" in some) == ("blue/03.png" in some)
 
 
 def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
@@ -33,6 +50,7 @@ def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
         assert near.distances[-1] == pytest.approx(0, abs=1e-3)
         assert client.delete(keys=["violet/00.png", "violet/01.png"]).deleted == 2
         client.set(keys=["violet/02.png"], label="purple")
+        whole(client)
         size = client.lookup(key="added/blue.png")
         assert (size.width, size.height) == (80, 64)
         told = lookalike("info", "--server", address)
@@ -43,13 +61,21 @@ def test_changes_by_picture_survive_a_restart_a_fold_and_indexing_again(
         folded = client.fold()
         assert {image.key: (image.id, image.label) for image in client.images()} == before
         assert client.info().generation == folded.generation
+        whole(client)
         members = client.clusters(key="added/blue.png", members=50)[0].nearest
         assert "added/blue.png" in members.keys
     options = ["--model", "resnet18", "--weights", "untrained:3", "--clusters", "5", "--part-size", "16"]
+    reader = CollectionReader.open(str(folder))
+    names = dict(zip(*reader.images(["id", "key"]).to_pydict().values(), strict=True))
+    table = reader.predictions("resnet18").to_pylist()
+    classes = {names[row["id"]]: (row["class_index"], row["class_name"]) for row in table if row["id"] in names}
+    assert classes["added/blue.png"] == classes["blue/03.png"] == classes["red/05.png"]
     again = lookalike("index", pictures, "--collection", folder, *options, timeout=300)
     assert again.returncode == 0, again.stderr
     verified = lookalike("verify", folder, "--deep", timeout=300)
     assert verified.returncode == 0, verified.stdout + verified.stderr
+    # Two keys have the same picture, which is embedded again for the comparison.
+    assert "1 pictures" in verified.stdout
     with serve_collection(folder, "--writable") as address, lookalike_client.Client(address, timeout=120) as client:
         assert {image.key: (image.id, image.label) for image in client.images()} == before
         near = client.search(image=red, k=60)

@@ -301,6 +301,8 @@ class LoggedChange(google.protobuf.message.Message):
     IDS_FIELD_NUMBER: builtins.int
     FORMATS_FIELD_NUMBER: builtins.int
     SIZES_FIELD_NUMBER: builtins.int
+    URIS_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
     @property
     def upsert(self) -> global___UpsertRequest:
         """Images that were added or replaced, with vectors and without pictures."""
@@ -327,6 +329,18 @@ class LoggedChange(google.protobuf.message.Message):
     def sizes(self) -> lookalike.v1.types_pb2.Tensor:
         """Of an upsert, int64, images x 3: bytes, width and height; 0 where not known."""
 
+    @property
+    def uris(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Of an upsert of pictures, one for each image: where the collection keeps the
+        picture, as picture://SHA256.
+        """
+
+    @property
+    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LoggedPredictions]:
+        """Of an upsert of pictures, what each model that keeps predictions takes them
+        for.
+        """
+
     def __init__(
         self,
         *,
@@ -336,9 +350,42 @@ class LoggedChange(google.protobuf.message.Message):
         ids: lookalike.v1.types_pb2.Tensor | None = ...,
         formats: collections.abc.Iterable[builtins.str] | None = ...,
         sizes: lookalike.v1.types_pb2.Tensor | None = ...,
+        uris: collections.abc.Iterable[builtins.str] | None = ...,
+        predictions: collections.abc.Iterable[global___LoggedPredictions] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "ids", b"ids", "set", b"set", "sizes", b"sizes", "upsert", b"upsert"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "formats", b"formats", "ids", b"ids", "set", b"set", "sizes", b"sizes", "upsert", b"upsert"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "formats", b"formats", "ids", b"ids", "predictions", b"predictions", "set", b"set", "sizes", b"sizes", "upsert", b"upsert", "uris", b"uris"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["upsert", "delete", "set"] | None: ...
 
 global___LoggedChange = LoggedChange
+
+@typing.final
+class LoggedPredictions(google.protobuf.message.Message):
+    """The most probable classes of the images of a change, as one model tells them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    CLASSES_FIELD_NUMBER: builtins.int
+    PROBABILITIES_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    """The model."""
+    @property
+    def classes(self) -> lookalike.v1.types_pb2.Tensor:
+        """int32, images x top: the indexes of the classes, most probable first."""
+
+    @property
+    def probabilities(self) -> lookalike.v1.types_pb2.Tensor:
+        """float32, images x top."""
+
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        classes: lookalike.v1.types_pb2.Tensor | None = ...,
+        probabilities: lookalike.v1.types_pb2.Tensor | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["classes", b"classes", "probabilities", b"probabilities"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["classes", b"classes", "model", b"model", "probabilities", b"probabilities"]) -> None: ...
+
+global___LoggedPredictions = LoggedPredictions

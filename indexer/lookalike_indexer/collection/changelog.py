@@ -20,6 +20,7 @@ records without a gap, and damage costs what is behind it.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 import zlib
@@ -28,9 +29,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
+
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import IndexerError
 
 FOLDER = "live"
+# Held by the one process that writes.
+WRITER_LOCK = f"{FOLDER}/.writer-lock"
 MAGIC = b"LOOKLIVE"
 HEADER = struct.Struct("<8sQQI")
 FRAME = struct.Struct("<IIQ")
@@ -222,6 +228,55 @@ def _is_unfinished(path: Path, end: int, size: int) -> bool:
         return True
     length: int = FRAME.unpack(head)[0]
     return end + FRAME.size + length > size
+
+
+def begin(storage: Storage, name: Name, first: int) -> int:
+    """Begin a segment whose first record will have the sequence `first`; returns its file, open for writing.
+
+    Its name and header are on the disk. OSError: what the system refuses, also where the name is taken.
+    """
+    path = storage.local(name.path)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(file, header(name.epoch, first))
+        os.fsync(file)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError:
+        os.close(file)
+        raise
+    return file
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Write all of the data to an open file. OSError: what the system refuses."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def renew(storage: Storage, folded_through: int) -> None:
+    """Begin an empty segment, so that the others can be removed, where nobody writes and all changes are folded.
+
+    Epochs go on, so that a writer that was thought to be gone finds out. `folded_through` as in `removable`.
+    IndexerError: the system refuses to write.
+    """
+    if not storage.is_local or not names(storage):
+        return
+    lock = filelock.FileLock(storage.local(WRITER_LOCK))
+    try:
+        with lock.acquire(timeout=0):
+            held, last = examine(storage), names(storage)[-1]
+            is_empty = storage.size(last.path) <= HEADER.size
+            if held.last <= folded_through and not held.damaged and not is_empty:
+                os.close(begin(storage, Name(last.epoch + 1, 1), folded_through + 1))
+    except filelock.Timeout:
+        return
+    except OSError as error:
+        raise IndexerError(f"{storage.local(FOLDER)} cannot be written to: {error.strerror or error}.") from error
 
 
 def removable(storage: Storage, folded_through: int) -> list[str]:

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from lookalike_indexer.collection import changelog, encoding, generations, layout
+from lookalike_indexer.collection import changelog, encoding, generations, kept_pictures, layout
 from lookalike_indexer.collection.current import default_index
 from lookalike_indexer.collection.hold import claimed
 from lookalike_indexer.collection.lock import LOCK, OWNER
@@ -38,6 +38,7 @@ _OWN = [
         rf"embeddings/{_NAME}/{_PART}",
         rf"predictions/{_NAME}/{_PART}",
         rf"images/{_PART}",
+        kept_pictures.PATTERN,
         rf"rejects/{_NAME}/{_PART}",
         rf"models/{_NAME}/{_NAME}",
         rf"source/{_PART}",
@@ -111,12 +112,15 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
     named: set[str] = set()
     for number in [*in_use, *in_doubt, *kept]:
         named |= _needed(storage, number)
-    named |= _log(storage, [*in_use, *in_doubt, *kept])
-    unnamed, foreign = _unnamed(storage, named)
-    for path in unnamed:
-        size += storage.size(path)
-        if not dry_run:
-            storage.remove(path)
+    folded = _removable_log(storage, [*in_use, *in_doubt, *kept], dry_run=dry_run)
+    # A picture is stored before something names it.
+    with kept_pictures.removing(storage):
+        named |= _pictures(storage, named, folded)
+        unnamed, foreign = _unnamed(storage, named, folded)
+        for path in unnamed:
+            size += storage.size(path)
+            if not dry_run:
+                storage.remove(path)
     return Collected(
         kept=sorted([*in_use, *in_doubt, *kept]),
         removed=[int(PurePosixPath(path).stem) for path in removed],
@@ -152,21 +156,36 @@ def _needed(storage: Storage, number: int) -> set[str]:
     return {*manifest.files, *beside, *encoding.encode(manifest).lists}
 
 
-def _log(storage: Storage, numbers: list[int]) -> set[str]:
-    """The files of the log of changes that are needed: those with a change that a kept generation lacks."""
-    files = {f"{changelog.FOLDER}/{name}" for name in storage.list(changelog.FOLDER)}
-    if not files:
-        return files
+def _removable_log(storage: Storage, numbers: list[int], *, dry_run: bool) -> set[str]:
+    """The segments of the log of changes without a change that a kept generation lacks."""
+    if not changelog.names(storage):
+        return set()
     folded = min((generations.read(storage, number).folded_through for number in numbers), default=0)
-    return files.difference(changelog.removable(storage, folded))
+    if not dry_run:
+        changelog.renew(storage, folded)
+    return set(changelog.removable(storage, folded))
 
 
-def _unnamed(storage: Storage, named: set[str]) -> tuple[list[str], list[str]]:
-    """Files of the collection's own form that are not named, in the order of removal; and foreign files."""
+def _pictures(storage: Storage, named: set[str], folded: set[str]) -> set[str]:
+    """The pictures that the collection keeps and that some of the named files, or the log, tell of."""
+    if not any(path.startswith(f"{kept_pictures.FOLDER}/") for path in storage.walk()):
+        return set()
+    images = [path for path in sorted(named) if path.startswith(f"{layout.IMAGES}/")]
+    log = [name.path for name in changelog.names(storage) if name.path not in folded]
+    return kept_pictures.named_by(storage, images) | kept_pictures.named_by_log(storage, log)
+
+
+def _unnamed(storage: Storage, named: set[str], folded: set[str]) -> tuple[list[str], list[str]]:
+    """Files of the collection's own form that are not named, in the order of removal; and foreign files.
+
+    Of the log only the `folded` segments: a server may have begun another one just now.
+    """
     own: list[tuple[int, str]] = []
     foreign = []
     for path in storage.walk():
         if path in named or path in (LOCK, OWNER) or _MANIFEST.fullmatch(path):
+            continue
+        if path.startswith(f"{changelog.FOLDER}/") and path not in folded:
             continue
         rank = next((rank for rank, pattern in enumerate(_OWN) if pattern.fullmatch(path)), None)
         if rank is None:

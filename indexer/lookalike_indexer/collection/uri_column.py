@@ -5,15 +5,24 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lookalike_indexer.collection import kept_pictures
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.uris import root
 
 
-def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.ChunkedArray:
+def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray, kept: str) -> pa.ChunkedArray:
     """The absolute URI of each row; an empty one, which nothing can be read from, stays empty.
 
-    `keys` are those of the same rows. Only a Parquet source needs them, see `uris.stored`.
+    `keys` are those of the same rows. Only a Parquet source needs them, see `uris.stored`. `kept` is where the
+    collection keeps pictures itself, see `kept_pictures.folder`.
     """
+    own = kept_pictures.is_kept_column(uris)
+    if not pc.any(own).as_py():
+        return _of_source(source, uris, keys)
+    return pc.if_else(own, kept_pictures.absolute_column(uris, kept), _of_source(source, uris, keys))
+
+
+def _of_source(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.ChunkedArray:
     if source.kind == "parquet":
         # Here all absolute URIs are of format 1.
         files = pc.replace_substring_regex(uris, "#[0-9]*$", "#")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from lookalike_indexer.collection import kept_pictures
 from lookalike_indexer.collection.manifest import SourceEntry
 
 
@@ -12,11 +13,14 @@ def root(source: SourceEntry) -> str:
     return source.uri if source.kind in {"directory", "shards"} else posixpath.dirname(source.uri)
 
 
-def stored(source: SourceEntry, uri: str, key: str) -> str:
+def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
     """The absolute URI of a row of the collection's tables, whose `key` is needed for those of format 1.
 
     Format 1 named a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Now rows are named by key, and relative.
+    `kept` is where the collection keeps pictures itself, see `kept_pictures.folder`.
     """
+    if kept_pictures.is_kept(uri):
+        return kept_pictures.absolute(uri, kept)
     return absolute(source, by_key(source, uri, key))
 
 

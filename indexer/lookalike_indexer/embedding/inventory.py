@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.collection import layout, schema
+from lookalike_indexer.collection import kept_pictures, layout, schema
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
 from lookalike_indexer.collection.rejects import FINAL, kind_of
@@ -120,8 +120,9 @@ class Inventory:
         done = known.column("id").to_numpy() if whole else self._done(tables)
         final, refused = self._final(files, rows)
         wanted = ~np.isin(ids, done) & ~np.isin(ids, final) & ~contains(self.deleted, ids)
-        # What was added to the collection while it was served has no file.
+        # What was added to the collection while it was served has a file only where the collection keeps its picture.
         has_file = rows.column("modified_ns").to_numpy() != schema.NOT_OF_SOURCE
+        has_file = has_file | kept_pictures.is_kept_column(rows.column("uri")).to_numpy()
         wanted &= has_file
         made = files.images is not None and len(files.rejects) > 0 and all(path is not None for path in tables)
         if (whole or (made and not has_file.all())) and not wanted.any() and not len(refused):

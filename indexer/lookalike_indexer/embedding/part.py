@@ -100,9 +100,13 @@ class PartEmbedder:
         device: str,
         network: Network | None = None,
         source: SourceEntry | None = None,
+        kept: str = "",
     ) -> None:
-        """`source` is what the URIs of the parts are relative to; without it they are absolute."""
-        self._plan, self._source = plan, source
+        """`source` is what the URIs of the parts are relative to; without it they are absolute.
+
+        `kept` is where the collection keeps pictures itself, see `kept_pictures.folder`.
+        """
+        self._plan, self._source, self._kept = plan, source, kept
         self._max_bytes = pool.limits.max_bytes
         self._fetcher = Fetcher()
         if plan.decode == "gpu":
@@ -180,7 +184,7 @@ class PartEmbedder:
 
         A container is read here, once and in order: each worker would read all of it again.
         """
-        uri = stored(self._source, row["uri"], row["key"]) if self._source else row["uri"]
+        uri = stored(self._source, row["uri"], row["key"], self._kept) if self._source else row["uri"]
         image: str | bytes = uri
         if is_contained(uri):
             try:

@@ -13,7 +13,7 @@ import torch
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.embedding.embedding_result import EmbeddingResult
+from lookalike_indexer.embedding.embedding_result import Classes, EmbeddingResult
 from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import DecodeError, MismatchError, WeightsError
@@ -21,7 +21,7 @@ from lookalike_indexer.images.picture_box import Boxed
 from lookalike_indexer.images.prepare import Prepared
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.compute import resolve_compute
-from lookalike_indexer.models.network import Network, Node
+from lookalike_indexer.models.network import TOP, Network, Node
 from lookalike_indexer.models.nodes import trace
 from lookalike_indexer.models.open_clip_models import PictureTower
 from lookalike_indexer.models.text_encoder import TextEncoder
@@ -40,9 +40,14 @@ class QueryEmbedder:
         fingerprint: str,
         threads: int | None,
         texts: TextEncoder | str = "the model knows no texts",
+        top: int = 0,
     ) -> None:
-        """`texts` encodes texts, or is the reason why they cannot be."""
+        """`texts` encodes texts, or is the reason why they cannot be.
+
+        `top` is how many of a picture's classes are told; 0 for a network without a classifier.
+        """
         self._network, self._workers, self._threads, self._texts = network, workers, threads, texts
+        self._top = top
         self._one_at_a_time = threading.Lock()
         self.fingerprint = fingerprint
 
@@ -89,7 +94,8 @@ class QueryEmbedder:
         workers = DecodePool(pool, model.spec.preprocessing)
         takes_text = reader.manifest.space_spec(name).takes_text
         texts = _text_encoder(module, model.spec.arch, device) if takes_text else "the model knows no texts"
-        return cls(network, workers, fingerprint, threads, texts)
+        top = min(TOP, model.spec.classes) if model.spec.classifies else 0
+        return cls(network, workers, fingerprint, threads, texts, top)
 
     def __enter__(self) -> QueryEmbedder:
         return self
@@ -122,17 +128,21 @@ class QueryEmbedder:
                 failed[position] = str(image.reason)
         taken = time.perf_counter()
         vectors = np.zeros((len(files), self._network.dims[0]), np.float32)
+        classes = Classes(np.zeros((len(files), self._top), np.int32), np.zeros((len(files), self._top), np.float32))
         with self._one_at_a_time:
             if self._threads:
                 # OpenMP keeps this for each thread, and calls come from several.
                 torch.set_num_threads(self._threads)
             for start in range(0, len(decoded), _BATCH):
                 some = decoded[start : start + _BATCH]
-                vectors[[position for position, _ in some]] = self._network.embed(
-                    [pixels for _, pixels in some]
-                ).embeddings[0]
+                found = self._network.embed([pixels for _, pixels in some])
+                places = [position for position, _ in some]
+                vectors[places] = found.embeddings[0]
+                if self._top:
+                    classes.indexes[places], classes.probabilities[places] = found.classes, found.probabilities
             self._encode(texts, vectors, failed)
-        return EmbeddingResult(vectors, taken - started, time.perf_counter() - taken, failed)
+        took = time.perf_counter() - taken
+        return EmbeddingResult(vectors, taken - started, took, failed, classes if self._top else None)
 
     def _encode(self, texts: Mapping[int, str], vectors: Float32, failed: dict[int, str]) -> None:
         """Put the vectors of texts, by their positions, into their rows, and why some have none into `failed`."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lookalike_indexer.collection import layout
+from lookalike_indexer.collection import kept_pictures, layout
 from lookalike_indexer.collection.generations import PublishedFiles
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import read_part
@@ -310,10 +310,11 @@ def _first_images(
 ) -> list[Pixels]:
     """The first images that can be decoded, of the first part that has any."""
     first: tuple[str, str] | None = None
+    kept = kept_pictures.folder(storage)
     with DecodePool(pool, transforms) as workers:
         for part in listing:
             table = read_part(storage, part, ["key", "uri"])
-            rows = ((row["key"], stored(source, row["uri"], row["key"])) for row in table.to_pylist())
+            rows = ((row["key"], stored(source, row["uri"], row["key"], kept)) for row in table.to_pylist())
             pixels: list[Pixels] = []
             for key, image in workers.stream(rows, _CALIBRATION_IMAGES):
                 if isinstance(image, Prepared):

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 
+from lookalike_indexer.collection import kept_pictures
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.embedding.inventory import Inventory, Todo
 from lookalike_indexer.embedding.part import Advance, PartEmbedder
@@ -34,6 +35,7 @@ def run_parts(
     are decoded, while the network works on the one before; a thread of its own
     writes, so that the network does not wait for the disk.
     """
+    kept = kept_pictures.folder(inventory.storage)
     store = PartStore(inventory.storage, inventory.draft, inventory.plan)
     taken: deque[Todo] = deque()
 
@@ -46,7 +48,7 @@ def run_parts(
 
     writing: deque[Future[Written]] = deque()
     with (
-        PartEmbedder(inventory.plan, pool, device, network, source) as embedder,
+        PartEmbedder(inventory.plan, pool, device, network, source, kept) as embedder,
         ThreadPoolExecutor(1, "write") as writer,
     ):
         for tables in embedder.tables(inputs(), advance):

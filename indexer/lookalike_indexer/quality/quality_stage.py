@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.attributes.summary import Summary
-from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection import generations, kept_pictures, layout, schema
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import AttributesEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
@@ -58,7 +58,7 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
                 known += images.num_rows
                 bar.advance(images.num_rows)
             else:
-                uris = absolute_column(draft.source, images.column("uri"), images.column("key")).to_pylist()
+                uris = _uris(storage, draft, images)
                 table, gone = _measured(images, uris, pool, bar)
                 measured += images.num_rows - len(gone)
                 unreadable += len(gone)
@@ -80,6 +80,13 @@ def run_quality(storage: Storage, draft: Manifest, workers: int, progress: Progr
     attributes = {**draft.attributes, TABLE: entry}
     after = generations.complete(storage, dataclasses.replace(draft, attributes=attributes))
     return after, QualityReport(measured, known, unreadable)
+
+
+def _uris(storage: Storage, draft: Manifest, images: pa.Table) -> list[str]:
+    found: list[str] = absolute_column(
+        draft.source, images.column("uri"), images.column("key"), kept_pictures.folder(storage)
+    ).to_pylist()
+    return found
 
 
 def _check_columns(draft: Manifest) -> None:

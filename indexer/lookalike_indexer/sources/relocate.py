@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.kept_pictures import is_kept
 from lookalike_indexer.collection.manifest import Manifest, SourceEntry
 from lookalike_indexer.collection.parts import open_part, read_part, with_columns, write_part
 from lookalike_indexer.collection.spec import digest_of
@@ -102,6 +103,9 @@ def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[st
         if len(rows):
             changed = _changed(storage, listing[layout.part_number(path)])
             for row in read_part(storage, path, ["id", "key", "uri", "bytes", "sha256"]).take(rows).to_pylist():
+                if not row["uri"] or is_kept(row["uri"]):
+                    # It was added while the collection was served, and is not of the source.
+                    continue
                 # What was known to have changed before the move is compared with what it had become.
                 yield {**row, "sha256": changed.get(row["id"], row["sha256"])}
         start = end
@@ -139,6 +143,8 @@ def _length(uri: str) -> int | None:
 
 def _below(uri: str, key: str, before: SourceEntry, now: SourceEntry) -> str:
     """A stored URI relative to the root of the source at its new place, where it is below the old root."""
+    if is_kept(uri):
+        return uri
     below = by_key(before, uri, key).removeprefix(root(before).rstrip("/") + "/")
     old, new = (f"{posixpath.basename(source.uri)}#" for source in (before, now))
     return new + below.removeprefix(old) if before.kind in _SINGLE and below.startswith(old) else below

@@ -22,13 +22,15 @@ from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assignment_rule import Rule
-from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection import generations, kept_pictures, layout, schema
 from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.tombstones import Reason, with_tombstones
+from lookalike_indexer.embedding.classes import known_class_names, numbered_names
+from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.embedding.inventory import about, listing_identity
 from lookalike_indexer.indexing.files import read_index, write_index
 from lookalike_indexer.sources.listing import listing_metadata
@@ -43,7 +45,9 @@ class NewImages:
     """Images that came since the generation was made, by ascending id, those that are gone again among them.
 
     All of them are (n,), but for the `vectors` (n, dim) of each space. `labels` are "" where there is none.
-    `attributes` has Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 where not known.
+    `attributes` has Arrow arrays of some columns by name. `bytes`, `widths` and `heights` are 0 where not known. `uris`
+    are those of pictures that the collection keeps, "" for none. `classes` has the ids (m,) of some of the images for a
+    model, and what it takes them for.
     """
 
     ids: Int64
@@ -55,6 +59,8 @@ class NewImages:
     bytes: Int64
     widths: Int64
     heights: Int64
+    uris: Sequence[str]
+    classes: Mapping[str, tuple[Int64, Classes]] = field(default_factory=dict)
     attributes: Mapping[str, pa.Array] = field(default_factory=dict)
 
 
@@ -106,14 +112,15 @@ class _Added:
         listing, images = layout.source(self._part), layout.images(self._part)
         count = len(new.ids)
         everyone = [
-            new.ids, list(new.keys), [label or None for label in new.labels], [""] * count, new.bytes,
+            new.ids, list(new.keys), [label or None for label in new.labels], list(new.uris), new.bytes,
             np.full(count, schema.NOT_OF_SOURCE, np.int64),
         ]  # fmt: skip
         write_part(storage, listing, _table(everyone, schema.SOURCE, listing_metadata(draft.source)))
         some = [np.asarray(column, object)[self._rows].tolist() for column in everyone[:5]]
         sizes = [np.asarray(one)[self._rows].tolist() for one in (new.formats, new.widths, new.heights)]
+        digests = [kept_pictures.digest_of(uri) if uri else None for uri in some[3]]
         mark = {schema.ABOUT: listing_identity(storage, listing).encode()}
-        table = _table([*some, *sizes], schema.IMAGES, mark)
+        table = _table([*some, *sizes, digests], schema.IMAGES, mark)
         write_part(storage, images, table)
         self._about = {schema.ABOUT: about(table).encode()}
         draft = dataclasses.replace(
@@ -139,7 +146,7 @@ class _Added:
         )
 
     def _model(self, name: str) -> Any:
-        """Parts without rows: nobody has looked for classes, or refused any."""
+        """Parts of rejects without rows, and of predictions with those of pictures; vectors have none."""
         model = self._draft.models[name]
         rejects = layout.rejects(name, self._part)
         write_part(self._storage, rejects, schema.REJECTS.empty_table().replace_schema_metadata(self._about))
@@ -147,9 +154,32 @@ class _Added:
         if predictions:
             path = layout.predictions(name, self._part)
             columns = read_part(self._storage, predictions[-1]).schema.remove_metadata()
-            write_part(self._storage, path, columns.empty_table().replace_schema_metadata(self._about))
+            table = self._predicted(name, columns).replace_schema_metadata(self._about)
+            write_part(self._storage, path, table)
             predictions.append(path)
         return dataclasses.replace(model, predictions=predictions, rejects=[*model.rejects, rejects])
+
+    def _predicted(self, model: str, columns: pa.Schema) -> pa.Table:
+        top = columns.field("class_index").type.list_size
+        found = self._new.classes.get(model)
+        if found is None or found[1].indexes.shape[1] < top:
+            # As many classes as the other parts tell, or none.
+            return columns.empty_table()
+        ids, classes = found
+        there = np.isin(ids, self._new.ids[self._rows])
+        ids, classes = ids[there], classes.rows(np.flatnonzero(there))
+        names = known_class_names(self._reader, model) or numbered_names(self._draft.models[model].spec.classes)
+        indexes = classes.indexes[:, :top].ravel()
+        columns_of = {
+            "class_index": pa.array(indexes),
+            "class_name": pa.array(names, pa.string()).take(pa.array(indexes)),
+            "probability": pa.array(classes.probabilities[:, :top].ravel()),
+        }
+        lists = [
+            pa.FixedSizeListArray.from_arrays(array, type=columns.field(name).type)
+            for name, array in columns_of.items()
+        ]
+        return pa.table([pa.array(ids), *lists], schema=columns)
 
     def _embeddings(self, name: str) -> str:
         space = self._draft.spaces[name]

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
-from lookalike_indexer.collection import changelog, generations, layout
+from lookalike_indexer.collection import changelog, generations, kept_pictures, layout
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import open_part, read_part
@@ -53,7 +53,9 @@ def left_of(storage: Storage, key: str) -> Left:
             raise UsageError(f"The image {key!r} is not deleted; delete it with: {delete}")
         # Its older versions are: only they are looked for, and the key is that of the newest.
         key = ""
-    files = sorted({*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead)})
+    files = sorted(
+        {*_tables(storage, dead, key), *_manifests(storage, key), *_indexes(storage, dead), *_pictures(storage, newest)}
+    )
     if not files:
         return Left(dead.tolist(), [], "")
     named = {*newest.files, layout.generation(newest.generation)}
@@ -122,6 +124,23 @@ def _manifests(storage: Storage, key: str) -> Iterator[str]:
         path = layout.generation(number)
         if told in storage.read(path):
             yield path
+
+
+def _pictures(storage: Storage, newest: Manifest) -> Iterator[str]:
+    """The pictures that the collection keeps of no image that is there: theirs may be among them."""
+    kept = {path for path in storage.walk() if path.startswith(f"{kept_pictures.FOLDER}/")}
+    if not kept:
+        return
+    reader = CollectionReader(storage, newest)
+    for path in newest.images:
+        table = read_part(storage, path, ["id", "uri"])
+        living = table.filter(pa.array(reader.live(table.column("id").to_numpy()))).column("uri")
+        own = living.filter(kept_pictures.is_kept_column(living)).to_pylist()
+        kept.difference_update(kept_pictures.path_of(uri) for uri in own)
+    # A change that is not part of a generation yet may need a picture, too.
+    later = [one.name.path for one in changelog.segments(storage)]
+    folded = set(changelog.removable(storage, newest.folded_through))
+    yield from kept - kept_pictures.named_by_log(storage, [path for path in later if path not in folded])
 
 
 def _indexes(storage: Storage, ids: Int64) -> Iterator[str]:

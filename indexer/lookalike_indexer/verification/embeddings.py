@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Float32, Int64
-from lookalike_indexer.collection import layout, tombstones
+from lookalike_indexer.collection import kept_pictures, layout, tombstones
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.stored_network import stored_module
@@ -131,12 +131,14 @@ class _Model:
     def _images(self, paths: list[str], ids: Int64) -> Iterator[_Image]:
         """The images of some parts that have one of these ids; one part is held at a time."""
         listing = {layout.part_number(path): path for path in self._manifest.listing}
+        kept = kept_pictures.folder(self._reader.storage)
         for path in paths:
             table = read_part(self._reader.storage, path, ["id", "key", "uri", "sha256"])
             chosen = table.filter(pa.array(np.isin(table.column("id").to_numpy(), ids, assume_unique=True)))
             times = self._times(listing.get(layout.part_number(path))) if chosen.column("sha256").null_count else {}
             for row in chosen.to_pylist():
-                image = _Image(row["id"], stored(self._manifest.source, row["uri"], row["key"]), row["sha256"])
+                uri = stored(self._manifest.source, row["uri"], row["key"], kept)
+                image = _Image(row["id"], uri, row["sha256"])
                 if image.sha256 is None and _modified(image.uri) not in (None, times.get(image.id)):
                     self._left_out[_REJECTED["changed"]] += 1
                 else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lookalike_indexer.collection import changelog
+from lookalike_indexer.collection import changelog, kept_pictures
 from lookalike_indexer.collection.commands import build_command, cluster_command, command, graph_command
 from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
 from lookalike_indexer.collection.storage import Storage
@@ -26,6 +26,8 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
             "put it back from a copy; or go on with the changes before the damage, as `lookalike serve --writable` "
             "does, and make the others again"
         )
+    if folder == kept_pictures.FOLDER:
+        return "put it back from a copy, or add the image again with client.upsert"
     if folder == "results":
         return "remove it and run the experiment again with the same --keep"
     for name, attributes in manifest.attributes.items():

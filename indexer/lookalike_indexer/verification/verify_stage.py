@@ -14,8 +14,19 @@ from lookalike_indexer.verification.examination import Examination, VerifySettin
 from lookalike_indexer.verification.files import check_files, readable_manifests
 from lookalike_indexer.verification.indexes import check_indexes
 from lookalike_indexer.verification.join import check_join
+from lookalike_indexer.verification.kept import check_kept_pictures
 from lookalike_indexer.verification.report import Check, Report
 from lookalike_indexer.verification.tables import check_tables
+
+_CHECKS = (
+    check_tables,
+    check_join,
+    check_kept_pictures,
+    check_clusterings,
+    check_indexes,
+    check_embeddings,
+    check_changes,
+)
 
 
 def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -> Report:
@@ -34,6 +45,6 @@ def run_verify(storage: Storage, settings: VerifySettings, progress: Progress) -
     # Rows as the files have them: those of deleted images must be right as well, as long as they are there.
     reader = CollectionReader.open(storage.location, manifests[-1].generation).whole
     examination = Examination(reader, settings, progress, [*checks, files], [*unreadable, *damages])
-    for check in (check_tables, check_join, check_clusterings, check_indexes, check_embeddings, check_changes):
+    for check in _CHECKS:
         check(examination)
     return Report(reader.manifest.generation, examination.checks, examination.damages)

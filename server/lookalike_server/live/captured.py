@@ -30,6 +30,8 @@ def changes_of(view: LiveSnapshot) -> fold.Changes:
         widths=columns.widths(rows).astype(np.int64),
         heights=columns.heights(rows).astype(np.int64),
         attributes=_arrays(view, [said.get(row, {}) for row in rows.tolist()]),
+        uris=[view.uri_of(row) for row in rows.tolist()],
+        classes={model: (columns.ids[one.rows], one.classes) for model, one in view.predictions.items()},
     )
     gone = np.flatnonzero(~alive)
     keys = columns.keys(gone)

@@ -14,6 +14,7 @@ from lookalike import wire
 from lookalike.v1 import filter_pb2, update_pb2
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.schema import ATTRIBUTE_TYPES
+from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_server.common.errors import ArgumentError
 
 # The values of one image's attributes by name; None stands for no value.
@@ -27,6 +28,8 @@ class NewImages:
 
     `vectors` has (n, dim) for each space, as it is stored there. `sizes` (n, 3)
     are the bytes, width and height of the pictures, 0 where they are not known.
+    `uris` tell where the collection keeps the pictures, "" where vectors were
+    given. `classes` has the predictions (n, top) of each model that keeps them.
     """
 
     keys: list[str]
@@ -35,6 +38,8 @@ class NewImages:
     attributes: list[Values]
     formats: list[str]
     sizes: Int64
+    uris: list[str]
+    classes: Mapping[str, Classes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,8 @@ def read(payload: bytes) -> tuple[Change, Int64]:
         rows_of(upsert.attributes, len(keys)),
         list(message.formats) or [""] * len(keys),
         wire.decode(message.sizes) if message.HasField("sizes") else np.zeros((len(keys), 3), np.int64),
+        list(message.uris) or [""] * len(keys),
+        {one.model: Classes(wire.decode(one.classes), wire.decode(one.probabilities)) for one in message.predictions},
     )
     return images, wire.decode(message.ids)
 
@@ -120,6 +127,12 @@ def _put_images(message: update_pb2.LoggedChange, change: NewImages) -> None:
     if any(change.formats):
         message.formats.extend(change.formats)
         message.sizes.CopyFrom(wire.encode(change.sizes))
+    if any(change.uris):
+        message.uris.extend(change.uris)
+    for model, classes in change.classes.items():
+        said = message.predictions.add(model=model)
+        said.classes.CopyFrom(wire.encode(classes.indexes))
+        said.probabilities.CopyFrom(wire.encode(classes.probabilities))
 
 
 def _columns(rows: Sequence[Values]) -> list[filter_pb2.AttributeValues]:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from google.protobuf.message import DecodeError
 
-from lookalike_indexer.collection import changelog
+from lookalike_indexer.collection import changelog, kept_pictures
 from lookalike_indexer.collection.location import open_storage
-from lookalike_indexer.errors import IndexerError, NotBuiltError, UsageError
+from lookalike_indexer.errors import DeviceError, IndexerError, NotBuiltError, UsageError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live import changes
 from lookalike_server.live.committer import Committer
-from lookalike_server.live.log_writer import LogWriter, writer_of
+from lookalike_server.live.log_writer import FULL, LogWriter, full_disk, writer_of
 from lookalike_server.live.snapshot import LiveSnapshot
 from lookalike_server.live.state import State
 
@@ -114,7 +114,7 @@ class LiveCollection:
             await asyncio.to_thread(_follow, state, tail)
             self._state, self._tail = state, tail
             if self._committer is not None:
-                self._committer.end_segment()
+                await asyncio.to_thread(self._committer.end_segment)
             yield state.view()
         finally:
             self._lock.release()
@@ -154,6 +154,29 @@ class LiveCollection:
             0 if live is None else live.gone,
             "" if self._committer is None else self._committer.problem,
         )
+
+    @asynccontextmanager
+    async def keeping(self, pictures: Sequence[bytes]) -> AsyncIterator[list[str]]:
+        """Keep the files of pictures in the collection; yields their URIs once they are on the disk.
+
+        By the end of the block something names them, or they may be removed. OverloadedError: the disk is full.
+        DeviceError: one could not be written.
+        """
+        if not pictures:
+            yield []
+            return
+        with ExitStack() as stack:
+            await asyncio.to_thread(stack.enter_context, kept_pictures.unnamed(self._storage))
+            yield await asyncio.to_thread(self._kept, pictures)
+
+    def _kept(self, pictures: Sequence[bytes]) -> list[str]:
+        try:
+            return kept_pictures.store(self._storage, pictures)
+        except IndexerError as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno in FULL:
+                raise full_disk() from error
+            raise DeviceError(f"A picture could not be stored, and nothing was changed: {error}") from error
 
     @property
     def state(self) -> State:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lookalike_indexer.arrays import Bools, Int32, Int64
+from lookalike_indexer.collection import kept_pictures
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.filters.columns import Column
 from lookalike_server.columns.columns import Columns, RowsWithLabel
 from lookalike_server.columns.text_sizes import TextSizes
+
+# Of the path of a kept picture below their folder: two slashes, two digits of its name, and its name.
+_KEPT_BYTES = 68
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class Added:
     # At most so many bytes has a key, and a label, that came since.
     longest_key: int
     longest_label: int
+    # uris[i] is that of the picture that the collection keeps of row `first` + i in the folder `kept`; "" for none.
+    uris: Sequence[str]
+    kept: str
 
 
 class LiveColumns(Columns):
@@ -52,7 +59,7 @@ class LiveColumns(Columns):
         self._widths, self._heights, self._labels = added.widths, added.heights, added.labels
         new = len(added.ids) - added.first
         self.key_sizes = _with_longest(base.key_sizes, new, added.longest_key)
-        self.uri_sizes = base.uri_sizes
+        self.uri_sizes = _with_longest(base.uri_sizes, new, len(added.kept.encode()) + _KEPT_BYTES)
         self.label_sizes = _with_longest(base.label_sizes, len(added.ids), added.longest_label)
 
     @functools.cached_property
@@ -133,7 +140,8 @@ class LiveColumns(Columns):
         return self._texts(rows, self._base.keys, lambda place: keys[place])
 
     def uris(self, rows: Int64) -> list[str]:
-        return self._texts(rows, self._base.uris, lambda place: "")
+        added = self._added
+        return self._texts(rows, self._base.uris, lambda place: kept_pictures.absolute(added.uris[place], added.kept))
 
     def _texts(self, rows: Int64, of_base: Callable[[Int64], list[str]], of_new: Callable[[int], str]) -> list[str]:
         first = self._added.first

@@ -94,7 +94,7 @@ class Committer:
         return await waiting.answer
 
     def end_segment(self) -> None:
-        """Begin another segment of the log with the next change. For whoever holds the lock."""
+        """Begin another segment of the log. For whoever holds the lock. Waits: not for the event loop."""
         self._writer.end_segment()
 
     def close(self) -> None:

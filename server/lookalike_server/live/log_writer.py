@@ -19,11 +19,10 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import CollectionLockedError, DeviceError, IndexerError
 from lookalike_server.common.errors import OverloadedError
 
-_LOCK = f"{changelog.FOLDER}/.writer-lock"
 _OWNER = f"{changelog.FOLDER}/.writer.json"
 # A segment that has grown so large is followed by another, so that old ones can be removed.
 _SEGMENT_BYTES = 64 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _FULL_RETRY_S = 30.0
 
 
@@ -38,7 +37,7 @@ class LogWriter:
         self._storage = storage
         folder = storage.local(changelog.FOLDER)
         # Whichever thread releases it.
-        self._lock = filelock.FileLock(storage.local(_LOCK), thread_local=False)
+        self._lock = filelock.FileLock(storage.local(changelog.WRITER_LOCK), thread_local=False)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
@@ -78,15 +77,12 @@ class LogWriter:
                 # Also after a failure: the system may have forgotten what it could not write, so that another sync of
                 # the same file would tell nothing. What was written there is overruled.
                 self._begin(Name(self._name.epoch, self._name.number + 1))
-            _write_all(self._file, data)
+            changelog.write_all(self._file, data)
             os.fdatasync(self._file)
         except OSError as error:
             self._give_up()
-            if error.errno in _FULL:
-                raise OverloadedError(
-                    "The disk of the collection is full, so that the change was not stored; make room on it.",
-                    _FULL_RETRY_S,
-                ) from error
+            if error.errno in FULL:
+                raise full_disk() from error
             raise DeviceError(
                 f"The change could not be written and did not happen: {error.strerror or error}."
             ) from error
@@ -94,9 +90,11 @@ class LogWriter:
         self.sequence += len(payloads)
 
     def end_segment(self) -> None:
-        """Begin another segment with the next change, so that this one can be removed when it is not needed."""
+        """Begin another segment, so that this one can be removed when it is not needed."""
         if self._size:
-            self._size = _SEGMENT_BYTES + 1
+            # What the system refuses now it is asked again with the next change.
+            with contextlib.suppress(OSError):
+                self._begin(Name(self._name.epoch, self._name.number + 1))
 
     def close(self) -> None:
         """Give the log up to the next writer."""
@@ -108,22 +106,9 @@ class LogWriter:
     def _begin(self, name: Name) -> None:
         """Begin a segment, which overrules what earlier ones have behind `sequence`."""
         self._give_up()
-        path = self._storage.local(name.path)
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            _write_all(file, changelog.header(name.epoch, self.sequence + 1))
-            os.fsync(file)
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except OSError:
-            os.close(file)
-            # The next attempt takes the next name: nobody can tell what is under this one.
-            self._name = name
-            raise
-        self._name, self._file, self._size = name, file, 0
+        # Also when it fails: nobody can tell what is under this name then, and the next attempt takes the next one.
+        self._name = name
+        self._file, self._size = changelog.begin(self._storage, name, self.sequence + 1), 0
 
     def _check_epoch(self) -> None:
         newest = changelog.names(self._storage)[-1:]
@@ -140,10 +125,11 @@ class LogWriter:
                 os.close(file)
 
 
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(file, view) :]
+def full_disk() -> OverloadedError:
+    """What a caller is told whose change does not fit on the disk."""
+    return OverloadedError(
+        "The disk of the collection is full, so that the change was not stored; make room on it.", _FULL_RETRY_S
+    )
 
 
 def _sign(storage: Storage) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int32, Int64
+from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.filters import sources
 from lookalike_indexer.filters.columns import Coded, Column, Kind, Numbers, Test
 from lookalike_indexer.filters.sources import Assignment, FilterColumns, Prediction
@@ -20,6 +22,14 @@ from lookalike_indexer.filters.tree import Operator
 from lookalike_server.live.changes import Values, arrow
 from lookalike_server.live.clusterings import LiveClustering
 from lookalike_server.live.columns import LiveColumns
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a model takes new images for: of the rows (n,) of the view, ascending, their classes."""
+
+    rows: Int64
+    classes: Classes
 
 
 class Overlay(FilterColumns):
@@ -35,13 +45,18 @@ class Overlay(FilterColumns):
         said: Callable[[], tuple[Int64, Sequence[Values]]],
         formats: Callable[[int], str],
         bytes_of: Callable[[int], int],
+        uri_of: Callable[[int], str],
         clusterings: dict[str, LiveClustering],
+        predictions: Mapping[str, Predicted],
+        class_names: Callable[[str], Sequence[str]],
     ) -> None:
-        """`said` gives the rows and what is said of their attributes, when it is first needed; `formats` and `bytes_of`
-        take the row of a new image.
+        """`said` gives the rows and what is said of their attributes, when it is first needed; `formats`, `bytes_of`
+        and `uri_of` take the row of a new image. `predictions` are those of new images, by model; `class_names` takes
+        the name of a model.
         """
         self._base, self._columns, self._said = base, columns, said
-        self.format_of, self.bytes_of, self._clusterings = formats, bytes_of, clusterings
+        self.format_of, self.bytes_of, self.uri_of, self._clusterings = formats, bytes_of, uri_of, clusterings
+        self.predictions, self._class_names = predictions, class_names
         self.kinds = base.kinds
         self._made: dict[tuple[str, str], Any] = {}
 
@@ -138,15 +153,21 @@ class Overlay(FilterColumns):
         )
 
     def prediction(self, model: str) -> Prediction:
-        """Those of the generation; new images have none before they are part of one."""
+        """Those of the generation and of new pictures; an image that came as a vector has none."""
         base = self._base.prediction(model)
         rows, known = self.rows, len(self._base)
         old = rows < known
         classes = base.classes.taken(rows[old]).to_pylist() + [None] * int(np.count_nonzero(~old))
         probabilities = np.zeros(len(rows), np.float32)
+        if model in self.predictions:
+            names, new = self._class_names(model), self.predictions[model]
+            places = np.searchsorted(rows, new.rows).tolist()
+            for place, index in zip(places, new.classes.indexes[:, 0].tolist(), strict=True):
+                classes[place] = names[index]
+            probabilities[places] = new.classes.probabilities[:, 0]
         present = np.array([name is not None for name in classes], np.bool_)
         some = base.probabilities.taken(rows[old]).fill_null(0).to_numpy(zero_copy_only=False)
-        probabilities[: len(some)] = some
+        probabilities[old] = some
         encoded = pa.array(classes, pa.large_string()).dictionary_encode()
         texts = SortedTexts.of(encoded.dictionary)
         ranks = np.append(texts.ranks, -1)[encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 from lookalike_server.generation.snapshot import Snapshot
@@ -10,7 +11,7 @@ from lookalike_server.live.changes import Values
 from lookalike_server.live.clusterings import LiveClustering
 from lookalike_server.live.columns import LiveColumns
 from lookalike_server.live.filters import LiveFilters
-from lookalike_server.live.overlay import Overlay
+from lookalike_server.live.overlay import Overlay, Predicted
 from lookalike_server.live.spaces import LiveSpace
 
 
@@ -72,6 +73,15 @@ class LiveSnapshot(Snapshot):
     def bytes_of(self, row: int) -> int:
         """The bytes of a new image's picture; 0 where none was given."""
         return self._overlay.bytes_of(row)
+
+    def uri_of(self, row: int) -> str:
+        """Where the collection keeps a new image's picture, as it is stored; "" where vectors were given."""
+        return self._overlay.uri_of(row)
+
+    @property
+    def predictions(self) -> Mapping[str, Predicted]:
+        """What each model takes new pictures for."""
+        return self._overlay.predictions
 
     @functools.cached_property
     def description(self) -> dict[str, Any]:  # type: ignore[override]

@@ -11,7 +11,10 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering.assign import Assigned
+from lookalike_indexer.collection import kept_pictures
 from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.embedding.classes import known_class_names, numbered_names
+from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside
 from lookalike_server.generation.snapshot import Snapshot
@@ -20,7 +23,7 @@ from lookalike_server.live.clusterings import LiveClustering
 from lookalike_server.live.columns import Added, LiveColumns
 from lookalike_server.live.filters import LiveFilters
 from lookalike_server.live.grown import Grown
-from lookalike_server.live.overlay import LiveFilterColumns, Overlay
+from lookalike_server.live.overlay import LiveFilterColumns, Overlay, Predicted
 from lookalike_server.live.snapshot import LiveSnapshot
 from lookalike_server.live.spaces import LiveSpace, LiveSpaceImages
 
@@ -121,6 +124,24 @@ class _Clustering:
         return Assigned(self.clusters.values, self.distances.values, self.margins.values)
 
 
+class _Predictions:
+    """What one model takes new images for."""
+
+    def __init__(self, top: int) -> None:
+        self.rows: Grown[np.int64] = Grown.empty(np.int64)
+        self.classes: Grown[np.int32] = Grown.empty(np.int32, top)
+        self.probabilities: Grown[np.float32] = Grown.empty(np.float32, top)
+
+    def add(self, rows: Int64, classes: Classes) -> None:
+        self.rows.append(rows)
+        self.classes.append(classes.indexes)
+        self.probabilities.append(classes.probabilities)
+
+    @property
+    def values(self) -> Predicted:
+        return Predicted(self.rows.values, Classes(self.classes.values, self.probabilities.values))
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a change came to: the ids of new images, how many it replaced or deleted, and how many keys had none."""
@@ -157,6 +178,9 @@ class State:
         self._previous: list[int] = []
         self._formats: list[str] = []
         self._bytes: list[int] = []
+        self._uris: list[str] = []
+        self._kept = kept_pictures.folder(base.reader.storage)
+        self._predictions: dict[str, _Predictions] = {}
         # What was said of rows, in order: of new images all of it, of the others what was set.
         self._said_rows: Grown[np.int64] = Grown.empty(np.int64)
         self._said: list[Values] = []
@@ -229,6 +253,7 @@ class State:
         self._alive.append(np.ones(len(ids), np.bool_))
         self._formats += images.formats
         self._bytes += images.sizes[:, 0].tolist()
+        self._uris += images.uris
         rows = np.arange(start, start + len(ids), dtype=np.int64)
         self._said_rows.append(rows)
         self._said += images.attributes
@@ -238,6 +263,10 @@ class State:
                 space.add(images.vectors[name], computed.prepared.get(name), ids, rows)
             else:
                 space.lack(start, known)
+        for model, classes in images.classes.items():
+            if model in self.base.reader.manifest.models:
+                top = classes.indexes.shape[1]
+                self._predictions.setdefault(model, _Predictions(top)).add(rows, classes)
         for name, assigned in computed.assigned.items():
             self._clusterings[name].add(ids, assigned)
         if len(ids):
@@ -296,7 +325,7 @@ class State:
             Added(
                 self._first, self._ids.values, self._labels.values, self._widths.values, self._heights.values,
                 self._alive.values, self._names, self._codes, self._keys, self._newest, self._previous,
-                self._longest_key, self._longest_label,
+                self._longest_key, self._longest_label, self._uris, self._kept,
             ),
         )  # fmt: skip
         clusterings = {
@@ -311,17 +340,25 @@ class State:
         )  # fmt: skip
 
     def _filters(self, columns: LiveColumns, clusterings: dict[str, LiveClustering]) -> tuple[LiveFilters, Overlay]:
-        first, formats, lengths = self._first, self._formats, self._bytes
+        first, formats, lengths, uris = self._first, self._formats, self._bytes, self._uris
         overlay = Overlay(
             self.base.filters.columns,
             columns,
             functools.partial(_said, self._said_rows.values, self._said, first),
             lambda row: formats[row - first],
             lambda row: lengths[row - first],
+            lambda row: uris[row - first],
             clusterings,
+            {model: one.values for model, one in self._predictions.items()},
+            functools.partial(_class_names, self.base),
         )
         every = LiveFilterColumns(self.base.filters.columns, columns, overlay)
         return LiveFilters(self.base.filters, every, overlay, columns.alive, self._max_filter_bytes), overlay
+
+
+def _class_names(base: Snapshot, model: str) -> list[str]:
+    """The names of a model's classes. Reads from the disk: not for the event loop."""
+    return known_class_names(base.reader, model) or numbered_names(base.reader.model(model).spec.classes)
 
 
 def _said(rows: Int64, said: list[Values], first: int) -> tuple[Int64, list[Values]]:

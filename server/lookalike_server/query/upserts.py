@@ -12,6 +12,7 @@ from PIL import Image
 from lookalike import wire
 from lookalike.v1 import filter_pb2, update_pb2
 from lookalike_indexer.arrays import Float32
+from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.errors import MismatchError
 from lookalike_indexer.filters.sources import OF_IMAGES, FilterColumns
 from lookalike_server.batching.workers import Workers
@@ -36,16 +37,29 @@ class Picture(NamedTuple):
     sizes: tuple[int, int, int] = (0, 0, 0)
 
 
+class Embedded(NamedTuple):
+    """What new images come to.
+
+    The `vectors` (n, dim) of each space; what is known of each picture; why some rows could not be embedded; and
+    `classes` (n, top), what each model that keeps predictions takes pictures for. `files` are the pictures' own, none
+    where vectors were given.
+    """
+
+    vectors: dict[str, Float32]
+    pictures: list[Picture]
+    failed: dict[int, str]
+    classes: dict[str, Classes]
+    files: list[bytes]
+
+
 class NewVectors:
     """Takes the vectors of a request, or embeds its pictures."""
 
     def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
         self._limits, self._workers, self._embed_queue = limits, workers, embed_queue
 
-    async def of(
-        self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None
-    ) -> tuple[dict[str, Float32], list[Picture], dict[int, str]]:
-        """The vectors (n, dim) of each space, what is known of each picture, and why some rows have no vectors.
+    async def of(self, snapshot: Snapshot, request: update_pb2.UpsertRequest, deadline: float | None) -> Embedded:
+        """What the images come to.
 
         ArgumentError: malformed vectors, or not of every space. MismatchError: vectors of another space.
         WeightsError: no network to embed pictures with.
@@ -53,7 +67,7 @@ class NewVectors:
         count = len(request.keys)
         if request.vectors:
             taken = await self._workers.run(lambda: _taken(snapshot, request), count)
-            return taken, [Picture()] * count, {}
+            return Embedded(taken, [Picture()] * count, {}, {}, [])
         given: list[bytes] = await self._workers.run(lambda: list(request.images), count)
         failed = {
             row: f"Picture {row} has {len(data)} bytes; it may have {self._limits.max_image_bytes}."
@@ -62,12 +76,14 @@ class NewVectors:
         }
         sent = [row for row in range(count) if row not in failed]
         found: dict[str, Float32] = {}
+        classes: dict[str, Classes] = {}
         for name, space in snapshot.spaces.items():
             vectors = np.zeros((count, space.entry.dim), np.float32)
             if sent:
                 files = [given[row] for row in sent]
                 answer = await self._embed_queue.embed(snapshot, name, files, deadline, row_errors=True)
                 vectors[sent] = answer.result.vectors
+                self._predict(snapshot, space.entry.model, answer.result.classes, sent, count, classes)
                 for position, reason in answer.result.failed.items():
                     failed[sent[position]] = f"Picture {sent[position]} cannot be decoded: {reason}."
             found[name] = _as_stored(space, vectors)
@@ -75,7 +91,19 @@ class NewVectors:
             lambda: [Picture() if row in failed else _looked_at(data) for row, data in enumerate(given)],
             count,
         )
-        return found, pictures, failed
+        return Embedded(found, pictures, failed, classes, given)
+
+    @staticmethod
+    def _predict(
+        snapshot: Snapshot, model: str, told: Classes | None, sent: list[int], count: int, into: dict[str, Classes]
+    ) -> None:
+        """Note what a model takes pictures for, if it keeps predictions and has told nothing yet."""
+        if told is None or model in into or not snapshot.reader.manifest.models[model].predictions:
+            return
+        top = told.indexes.shape[1]
+        found = Classes(np.zeros((count, top), np.int32), np.zeros((count, top), np.float32))
+        found.indexes[sent], found.probabilities[sent] = told.indexes, told.probabilities
+        into[model] = found
 
 
 def _taken(snapshot: Snapshot, request: update_pb2.UpsertRequest) -> dict[str, Float32]:

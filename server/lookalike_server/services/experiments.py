@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 
 from lookalike.v1 import experiment_pb2, experiment_pb2_grpc
+from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.experiments.view import View
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common import visible
@@ -21,7 +22,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.processes.experiment_queue import ExperimentQueue
 from lookalike_server.processes.experiment_runner import ATTRIBUTION, ExperimentKey
 from lookalike_server.services import stored_results
-from lookalike_server.services.replies import Stopwatch, deadline_of, served, within
+from lookalike_server.services.replies import Stopwatch, deadline_of, served_generation, within
 from lookalike_server.services.request_checks import check_names
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -253,7 +254,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
                 given["class_index"] = request.class_index
             answer = await self._answer(snapshot, context, watch, ATTRIBUTION, given)
             # What is written behind a message is read with it.
-            rest = experiment_pb2.GetAttributionResponse(served=served(snapshot, None, watch))
+            rest = experiment_pb2.GetAttributionResponse(served=served_generation(snapshot, None, watch))
             behind = rest.SerializeToString()
             return await self._workers.looked_up(lambda: answer + behind, len(answer) // _PER_ITEM)
 
@@ -264,7 +265,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 
             def found() -> bytes:
                 results = stored_results.listed(snapshot.reader)
-                reply = experiment_pb2.ListResultsResponse(results=results, served=served(snapshot, None, watch))
+                reply = experiment_pb2.ListResultsResponse(
+                    results=results, served=served_generation(snapshot, None, watch)
+                )
                 visible.put(reply, skip=_ROWS)
                 return reply.SerializeToString()
 
@@ -278,7 +281,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 
             def found() -> bytes:
                 reply = stored_results.page(snapshot.reader, request, self._limits)
-                reply.served.CopyFrom(served(snapshot, None, watch))
+                reply.served.CopyFrom(served_generation(snapshot, None, watch))
                 visible.put(reply, skip=_ROWS)
                 return reply.SerializeToString()
 
@@ -290,7 +293,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         """The bytes of a reply: each has `result` as its first field and `served` as its second."""
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
-        rest = within(2, served(snapshot, space, watch).SerializeToString())
+        rest = within(2, served_generation(snapshot, space, watch).SerializeToString())
         return await self._workers.looked_up(lambda: within(1, _shown(answer)) + rest, len(answer) // _PER_ITEM)
 
     async def _answer(
@@ -386,13 +389,22 @@ def _too_many(count: int, most: int) -> ArgumentError:
 
 
 def _row(snapshot: Snapshot, image: experiment_pb2.ImageName) -> int:
-    """The row of an image, which is the same in the columns here and in the experiment's view."""
+    """The row of an image, which is the same in the columns here and in the experiment's view.
+
+    NotFoundError: there is no such image. NotBuiltError: it is not part of the generation yet.
+    """
     kind = image.WhichOneof("name")
     if kind is None:
         raise ArgumentError("image", "The call names no image; set its key or id.")
-    if kind == "key":
-        return int(snapshot.columns.rows_of_keys([image.key])[0])
-    return int(snapshot.columns.rows_of_ids(np.array([image.id], np.int64))[0])
+    columns = snapshot.columns
+    rows = columns.rows_of_keys([image.key]) if kind == "key" else columns.rows_of_ids(np.array([image.id], np.int64))
+    row = int(rows[0])
+    if row >= len(snapshot.base.columns.ids):
+        raise NotBuiltError(
+            f"The image {columns.keys(rows)[0]!r} was added after generation {snapshot.generation} was made, and "
+            "experiments are about generations; make the changes part of one with client.fold(), or wait for it."
+        )
+    return row
 
 
 def _clustering(snapshot: Snapshot, name: str) -> tuple[str, Space]:

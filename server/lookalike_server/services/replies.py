@@ -65,6 +65,22 @@ def served(
     return reply
 
 
+def served_generation(snapshot: Snapshot, space: Space | None, watch: Stopwatch) -> types_pb2.Served:
+    """As `served`, of a reply that is about the generation as it is stored, without the changes since."""
+    base = snapshot.base
+    notes = []
+    if snapshot.sequence > base.sequence:
+        changes = snapshot.sequence - base.sequence
+        notes.append(
+            f"as of generation {base.generation} and change {base.sequence}: {changes:,} later "
+            f"{'change is' if changes == 1 else 'changes are'} not part of it; client.fold() makes them so"
+        )
+    reply = served(base, space, watch, notes)
+    # A view may be called otherwise than its folder.
+    reply.collection = snapshot.name
+    return reply
+
+
 def within(number: int, message: bytes) -> bytes:
     """A serialized message as field `number`, below 16, of another one, which goes on behind it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -17,6 +18,7 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.changes import Described, Gone, NewImages, logged
 from lookalike_server.live.collection import LiveCollection
+from lookalike_server.live.committer import Committed
 from lookalike_server.live.folding import Folding
 from lookalike_server.live.state import Computed
 from lookalike_server.processes.embedding import EmbedQueue
@@ -49,26 +51,37 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         with self._current.lease() as snapshot:
             count = len(request.keys)
             await self._workers.run(lambda: _check(request, self._limits), count)
-            vectors, pictures, failed = await self._vectors.of(snapshot, request, deadline_of(context))
+            embedded = await self._vectors.of(snapshot, request, deadline_of(context))
+            failed = embedded.failed
             kept = [row for row in range(count) if row not in failed]
             ids, replaced, sequence = np.full(count, -1, np.int64), 0, snapshot.sequence
             if kept:
 
-                def made() -> tuple[NewImages, Computed, bytes]:
+                def made(uris: list[str]) -> tuple[NewImages, Computed, bytes]:
                     values = checked_values(request.attributes, count, snapshot.filters.columns, self._limits)
                     labels = request.labels or [""] * count
                     images = NewImages(
                         [request.keys[row] for row in kept],
-                        {name: rows[kept] for name, rows in vectors.items()},
+                        {name: rows[kept] for name, rows in embedded.vectors.items()},
                         [labels[row] for row in kept],
                         [values[row] for row in kept],
-                        [pictures[row].format for row in kept],
-                        np.array([pictures[row].sizes for row in kept], np.int64),
+                        [embedded.pictures[row].format for row in kept],
+                        np.array([embedded.pictures[row].sizes for row in kept], np.int64),
+                        uris,
+                        {model: one.rows(np.array(kept)) for model, one in embedded.classes.items()},
                     )
                     return images, Computed.of(snapshot.base, images), logged(images)
 
-                images, computed, payload = await self._workers.run(made, count)
-                committed = await committer.commit(images, payload, computed)
+                async def stored() -> Committed:
+                    files = [embedded.files[row] for row in kept] if embedded.files else []
+                    async with self._live.keeping(files) as uris:
+                        images, computed, payload = await self._workers.run(
+                            lambda: made(uris or [""] * len(kept)), count
+                        )
+                        return await committer.commit(images, payload, computed)
+
+                # A caller that leaves ends it at no moment in between.
+                committed = await asyncio.shield(asyncio.ensure_future(stored()))
                 ids[kept] = committed.outcome.ids
                 replaced, sequence = committed.outcome.gone, committed.sequence
         rejects = [types_pb2.RowError(row=row, message=failed[row]) for row in sorted(failed)]

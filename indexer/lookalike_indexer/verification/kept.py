@@ -1,0 +1,25 @@
+"""Whether the pictures that the collection keeps are there, byte for byte."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from lookalike_indexer.collection import kept_pictures
+from lookalike_indexer.verification.examination import Examination
+
+
+def check_kept_pictures(examination: Examination) -> None:
+    """Hash each picture that the images table names; checks nothing where it names none."""
+    storage = examination.reader.storage
+    tables = [path for path in examination.reader.manifest.images if examination.intact([path])]
+    named = sorted(kept_pictures.named_by(storage, tables))
+    if not named:
+        return
+    with examination.progress.stage("pictures", len(named), "picture") as bar:
+        for path in named:
+            if not storage.exists(path):
+                examination.damaged(path, "is missing")
+            elif storage.digest(path) != PurePosixPath(path).name:
+                examination.damaged(path, "is not what was written: its SHA-256 is not its name")
+            bar.advance(1)
+    examination.checked("pictures", len(named), "pictures")
