@@ -112,6 +112,7 @@ __all__ = [
     "Plan",
     "ProtocolError",
     "RecallPoint",
+    "Restored",
     "Served",
     "ServedCollection",
     "ServerError",
@@ -141,7 +142,7 @@ __all__ = [
 # starts without numpy and gRPC.
 _MODULES = {
     "lookalike._attributes": "Attributes",
-    "lookalike._changes": "Deleted Described Folded Upserted",
+    "lookalike._changes": "Deleted Described Folded Restored Upserted",
     "lookalike._channel": "TLS",
     "lookalike._collection": (
         "Attribute Clustering Collection Index RecallPoint Space StoredImage StoredImages Thumbnails"

@@ -44,6 +44,15 @@ class Deleted:
 
 
 @dataclass(frozen=True)
+class Restored:
+    """How many images came back, and how many of the ids could not. `sequence` as in Upserted."""
+
+    restored: int
+    unknown: int
+    sequence: int
+
+
+@dataclass(frozen=True)
 class Described:
     """Labels or attributes of images were set. `sequence` as in Upserted."""
 
@@ -59,4 +68,4 @@ class Folded:
 
 
 # What a search may have to wait for.
-After: TypeAlias = Upserted | Deleted | Described | SupportsIndex | None
+After: TypeAlias = Upserted | Deleted | Restored | Described | SupportsIndex | None

@@ -30,7 +30,7 @@ from lookalike._arguments import (
 )
 from lookalike._batches import Job, Parts
 from lookalike._calls import Call
-from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Upserted, Values
+from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Restored, Upserted, Values
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
 from lookalike._columns import Float32
 from lookalike._errors import DeadlineExceededError, LookalikeError, UnavailableError
@@ -545,6 +545,15 @@ class Methods:
     ) -> Deleted:
         """Delete images by `keys`, or all that match the filter `where`. A key that no image has is counted."""
         return self._send(_update_calls.delete(keys, where), timeout)
+
+    @hinted
+    def restore(self, *, ids: Sequence[int], timeout: float | None = None) -> Restored:
+        """Bring back images that were deleted or replaced, by `ids`, as long as that is not part of a generation.
+
+        An image whose key has another image now stays deleted, and is counted. Without ids nothing changes: the call
+        tells whether this caller may change the collection.
+        """
+        return self._send(_update_calls.restore(ids), timeout)
 
     @hinted
     def set(

@@ -11,11 +11,11 @@ import numpy as np
 
 from lookalike import wire
 from lookalike._calls import Call, Result, make_call
-from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Upserted, Values
+from lookalike._changes import After, Deleted, Described, Folded, NewPictures, NewVectors, Restored, Upserted, Values
 from lookalike._errors import InvalidArgumentError
 from lookalike._filters import Where, message_of
 from lookalike._pictures import picture_bytes
-from lookalike._queries import as_int, check_key, floats, several
+from lookalike._queries import as_int, check_id, check_key, floats, several
 from lookalike.v1 import filter_pb2, update_pb2
 
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
@@ -75,6 +75,16 @@ def delete(keys: Sequence[str] | None, where: Where | None) -> Call[Deleted]:
     return _changing(make_call("lookalike.v1.UpdateService/Delete", request, update_pb2.DeleteResponse, parse))
 
 
+def restore(ids: Sequence[int]) -> Call[Restored]:
+    request = update_pb2.RestoreRequest()
+    request.ids.CopyFrom(wire.encode(np.array([check_id(one) for one in ids], np.int64)))
+
+    def parse(reply: update_pb2.RestoreResponse) -> Restored:
+        return Restored(reply.restored, reply.unknown, reply.sequence)
+
+    return _changing(make_call("lookalike.v1.UpdateService/Restore", request, update_pb2.RestoreResponse, parse))
+
+
 def describe(keys: Sequence[str], label: str | None, attributes: Values | None) -> Call[Described]:
     if label is None and not attributes:
         raise InvalidArgumentError("Nothing is set; give label= or attributes=.")
@@ -99,7 +109,7 @@ def sequence_of(after: After) -> int:
     """The number of a change; 0 for None."""
     if after is None:
         return 0
-    number = after.sequence if isinstance(after, (Upserted, Deleted, Described)) else as_int(after)
+    number = after.sequence if isinstance(after, (Upserted, Deleted, Restored, Described)) else as_int(after)
     if number is None or number < 0:
         raise InvalidArgumentError(f"after={after!r} must be what a change returned, or its sequence.")
     return number

@@ -50,6 +50,17 @@ def find(port: int) -> str | None:
     return max(found)[1] if found else None
 
 
+def file_of(port: int) -> Path | None:
+    """The file of the newest such secret; None when there is none."""
+    found: list[tuple[int, Path]] = []
+    for folder in _secret_folders():
+        path = folder / _name(port)
+        with contextlib.suppress(OSError):
+            _read(path)
+            found.append((path.lstat().st_mtime_ns, path))
+    return max(found)[1] if found else None
+
+
 def _name(port: int) -> str:
     return f"serve-{port}.token"
 

@@ -15,7 +15,7 @@ TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelle
 Clustering Clusters Collection Column DataLossError DeadlineExceededError Deleted Described Experiment
 FailedPreconditionError Filter Folded GenerationChangedError Index InvalidArgumentError Label Labels Limits LocalClient
 LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
-NeighborsBatch NotFoundError OverloadedError Page Pager Plan ProtocolError RecallPoint Served ServedCollection
+NeighborsBatch NotFoundError OverloadedError Page Pager Plan ProtocolError RecallPoint Restored Served ServedCollection
 ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError
 UnimplementedError Upserted aio cluster column distance open predicted probability request_id traceparent
 """

@@ -20,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 from tests.e2e.reverse_proxy import proxied
 
+from lookalike import local_secret
 from lookalike_indexer.cli.attach import attach
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.reader import CollectionReader
@@ -162,7 +163,7 @@ class Server:
         self._collections, self.port = collections, 0
 
     def start(self) -> None:
-        self._process = Process("serve", *self._collections, "--port", self.port)
+        self._process = Process("serve", *self._collections, "--port", self.port, "--writable")
         said = re.search(r" on 127\.0\.0\.1:(\d+)", self._process.line("SERVING"))
         assert said
         self.port = int(said.group(1))
@@ -435,11 +436,10 @@ def test_oddballs_lead_to_their_images(open_page):
     expect(page.locator(".facts")).to_be_visible()
 
 
-def test_a_lasso_on_the_map_makes_a_list(open_page):
-    page = open_page("map")
+def around_all(page: Any) -> None:
+    """Draw a lasso around the whole map."""
     stage = page.locator(".stage[data-ready=true]")
     expect(stage).to_have_attribute("data-inside", str(CLASSES * EACH))
-    expect(page.locator(".legend button")).to_have_count(CLASSES)
     page.get_by_role("button", name="Lasso").click()
     box = stage.bounding_box()
     around = [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99), (0.01, 0.05)]
@@ -449,6 +449,14 @@ def test_a_lasso_on_the_map_makes_a_list(open_page):
     for corner in corners[1:]:
         page.mouse.move(*corner, steps=4)
     page.mouse.up()
+
+
+def test_a_lasso_on_the_map_makes_a_list(open_page):
+    page = open_page("map")
+    stage = page.locator(".stage[data-ready=true]")
+    expect(stage).to_have_attribute("data-inside", str(CLASSES * EACH))
+    expect(page.locator(".legend button")).to_have_count(CLASSES)
+    around_all(page)
     expect(page.locator(".chosen h2")).to_have_text(f"{CLASSES * EACH} images chosen")
     expect(page.locator(".chosen .tile")).to_have_count(CLASSES * EACH)
     page.locator(".chosen .tile > a").first.click()
@@ -500,6 +508,81 @@ def test_the_points_are_coloured_by_what_the_model_predicts(open_page):
     assert name not in ("", "no prediction")
     page.locator(".legend button").first.click()
     expect(page.locator(".stage")).to_have_attribute("data-inside", str(CLASSES * EACH - int(counts[0])))
+
+
+@pytest.fixture
+def as_writer(open_page: Open, server: Server) -> Open:
+    """Open an address of the page as the user who runs the server, who logs in with its secret."""
+
+    def show(path: str) -> Any:
+        page = open_page("login")
+        page.get_by_label("Token").fill(local_secret.find(server.port))
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator(".hero")).to_be_visible()
+        page.goto(path)
+        expect(page.locator("body.writes")).to_be_attached()
+        return page
+
+    return show
+
+
+def test_images_are_deleted_labelled_and_brought_back_from_any_view(open_page, as_writer):
+    stranger = open_page("clusters?show=oddballs")
+    expect(tiles(stranger).first).to_be_visible()
+    expect(stranger.locator("body.writes, .select, .adds")).to_have_count(0)
+    page, every = as_writer("search"), CLASSES * EACH
+    edit = page.get_by_role("region", name="Changes")
+    expect(tiles(page)).to_have_count(every)
+    gone = tiles(page).first.get_attribute("title")
+    page.get_by_role("checkbox", name=f"Select {gone}").check()
+    expect(edit).to_contain_text("1 image selected")
+    edit.get_by_role("button", name="Delete").click()
+    expect(tiles(page)).to_have_count(every - 1)
+    edit.get_by_role("button", name="Undo: delete 1 image").click()
+    expect(tiles(page)).to_have_count(every)
+    expect(edit).to_be_hidden()
+    # From oddballs, which are about the generation: a deleted one is told.
+    page.goto("clusters?show=oddballs")
+    first = page.locator("main .tile").first
+    first.get_by_role("checkbox").check()
+    edit.get_by_role("button", name="Delete").click()
+    expect(page.locator("main .tile.gone")).to_have_count(1)
+    expect(page.locator("main .remark")).to_contain_text("not part of it")
+    edit.get_by_role("button", name="Undo").click()
+    expect(page.locator("main .tile.gone")).to_have_count(0)
+    # From a lasso on the map.
+    page.goto("map")
+    around_all(page)
+    page.get_by_role("button", name="Select all").click()
+    expect(edit).to_contain_text(f"{every} images selected")
+    edit.get_by_label("Label").fill("everything")
+    edit.get_by_role("button", name="Set label").click()
+    expect(edit).to_contain_text(f"Undo: label {every} images everything")
+    page.goto("search?label=everything")
+    expect(tiles(page)).to_have_count(every)
+    edit.get_by_role("button", name="Undo").click()
+    expect(edit).to_be_hidden()
+    expect(tiles(page)).to_have_count(0)
+
+
+def test_a_dropped_picture_is_added_and_taken_back(as_writer, pictures, address):
+    until_network(address)
+    page = as_writer("search")
+    label = sorted(each.name for each in pictures.iterdir())[0]
+    drop(page, pictures / label / "03.jpg")
+    expect(page.get_by_label("Key")).to_be_visible()
+    page.get_by_label("Key").fill("added/new.jpg")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator('main .tile > a[title="added/new.jpg"]')).to_be_visible()
+    seen(page.locator('main .tile > a[title="added/new.jpg"] img'))
+    page.get_by_role("button", name="Undo: add added/new.jpg").click()
+    expect(page.locator('main .tile > a[title="added/new.jpg"]')).to_have_count(0)
+    page.goto("search")
+    page.locator(".adds").set_input_files([pictures / label / "01.jpg", pictures / label / "02.jpg"])
+    expect(tiles(page)).to_have_count(CLASSES * EACH + 2)
+    for left in (1, 0):
+        page.get_by_role("button", name="Undo").click()
+        expect(tiles(page)).to_have_count(CLASSES * EACH + left)
 
 
 def test_the_slider_goes_through_the_checkpoints(open_page):

@@ -193,6 +193,7 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "Set", "keys", update_pb2.SetRequest(keys=[toy.key(one) for one in toy.ids[:1000]], label="x")
     yield "Delete", "long keys", update_pb2.DeleteRequest(keys=long_keys)
     yield "Delete", "a large filter", update_pb2.DeleteRequest(filter=some_ids)
+    yield "Restore", "", update_pb2.RestoreRequest(ids=wire.encode(toy.ids[:1000]))
     yield "Fold", "", update_pb2.FoldRequest()
     yield "Upsert", "after a fold", upsert([str(number) for number in range(9)])
     yield "Search", "beside changes", search_pb2.SearchRequest(query=by_vectors(256), k=LIMITS.max_k, fields=every)

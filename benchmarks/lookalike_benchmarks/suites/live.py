@@ -35,10 +35,11 @@ USUAL = {
     "seconds": "10",
     "single": "200",
     "queries": "300",
+    "settle": "30",
 }
 QUICK = {
     "rows": "1000", "dim": "16", "live": "200", "indexes": "flat", "clients": "4", "batches": "1,4", "seconds": "0.3",
-    "single": "10", "queries": "10",
+    "single": "10", "queries": "10", "settle": "0",
 }  # fmt: skip
 _MANY = 10_000_000
 
@@ -72,6 +73,8 @@ def _measured(running: Running, root: Path, options: Options, index: str, dim: i
     with lookalike.Client(address, timeout=120) as client:
         before = _latency(client, fresh, options.number("queries"))
         _add(client, fresh, options.number("live"))
+        # The server adds them to its graph in the background.
+        time.sleep(options.seconds("settle"))
         after = _latency(client, fresh, options.number("queries"))
         yield Row(
             "live",

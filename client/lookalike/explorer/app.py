@@ -18,6 +18,7 @@ from starlette.staticfiles import StaticFiles
 
 import lookalike
 from lookalike.explorer import (
+    api_changes,
     api_clusters,
     api_collection,
     api_colours,
@@ -96,6 +97,11 @@ def _routes() -> list[BaseRoute]:
         Route("/api/search", api_search.get_search),
         Route("/api/clusters", api_clusters.get_clusters),
         Route("/api/members", api_clusters.get_members),
+        Route("/api/changes", api_changes.get_changes),
+        Route("/api/changes/add", api_changes.post_add, methods=["POST"]),
+        Route("/api/changes/delete", api_changes.post_delete, methods=["POST"]),
+        Route("/api/changes/label", api_changes.post_label, methods=["POST"]),
+        Route("/api/changes/undo", api_changes.post_undo, methods=["POST"]),
         Route("/api/experiments/{name}", api_experiments.get_experiment),
         Route("/api/attribution", api_experiments.get_attribution),
         Route("/api/results", api_experiments.get_results),

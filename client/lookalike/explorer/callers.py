@@ -77,6 +77,20 @@ class Callers:
             raise AuthenticationError(_ASK)
         return self._own.get(name)
 
+    def has_token(self, request: Request) -> bool:
+        """Whether the server is shown a token on behalf of a request: that of a login, or the page's own."""
+        return _session_name(request) in self._sessions or self._upstream.token is not None
+
+    def writer(self, request: Request) -> Client:
+        """As `require`, for changes: the client shows a token.
+
+        Without one it would show the secret of the user who runs the server, on behalf of whoever reaches the page.
+        """
+        client = self.require(request)
+        if not self.has_token(request):
+            raise AuthenticationError("Log in with a token of the role write to change the collection.")
+        return client
+
     async def admit(self, request: Request) -> Client:
         """As `require`, for what is answered without asking the server: it must have answered this caller of late.
 

@@ -15,7 +15,7 @@ from lookalike.v1 import filter_pb2 as lookalike_dot_v1_dot_filter__pb2
 from lookalike.v1 import types_pb2 as lookalike_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/update.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"E\n\x0cSpaceVectors\x12\r\n\x05space\x18\x01 \x01(\t\x12&\n\x07vectors\x18\x02 \x01(\x0b\x32\x15.lookalike.v1.Vectors\"\xb1\x01\n\rUpsertRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12+\n\x07vectors\x18\x03 \x03(\x0b\x32\x1a.lookalike.v1.SpaceVectors\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x31\n\nattributes\x18\x05 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x80\x01\n\x0eUpsertResponse\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\x07rejects\x18\x02 \x03(\x0b\x32\x16.lookalike.v1.RowError\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x10\n\x08replaced\x18\x04 \x01(\x03\"W\n\rDeleteRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x12\n\ncollection\x18\x0f \x01(\t\"D\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x0f\n\x07unknown\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\x7f\n\nSetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x31\n\nattributes\x18\x03 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12\x12\n\ncollection\x18\x0f \x01(\tB\x08\n\x06_label\"\x1f\n\x0bSetResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"!\n\x0b\x46oldRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"4\n\x0c\x46oldResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\xbc\x02\n\x0cLoggedChange\x12-\n\x06upsert\x18\x01 \x01(\x0b\x32\x1b.lookalike.v1.UpsertRequestH\x00\x12-\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1b.lookalike.v1.DeleteRequestH\x00\x12\'\n\x03set\x18\x03 \x01(\x0b\x32\x18.lookalike.v1.SetRequestH\x00\x12!\n\x03ids\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0f\n\x07\x66ormats\x18\x05 \x03(\t\x12#\n\x05sizes\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04uris\x18\x07 \x03(\t\x12\x34\n\x0bpredictions\x18\x08 \x03(\x0b\x32\x1f.lookalike.v1.LoggedPredictionsB\x08\n\x06\x63hange\"v\n\x11LoggedPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12+\n\rprobabilities\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor2\x94\x02\n\rUpdateService\x12\x43\n\x06Upsert\x12\x1b.lookalike.v1.UpsertRequest\x1a\x1c.lookalike.v1.UpsertResponse\x12\x43\n\x06\x44\x65lete\x12\x1b.lookalike.v1.DeleteRequest\x1a\x1c.lookalike.v1.DeleteResponse\x12:\n\x03Set\x12\x18.lookalike.v1.SetRequest\x1a\x19.lookalike.v1.SetResponse\x12=\n\x04\x46old\x12\x19.lookalike.v1.FoldRequest\x1a\x1a.lookalike.v1.FoldResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19lookalike/v1/update.proto\x12\x0clookalike.v1\x1a\x19lookalike/v1/filter.proto\x1a\x18lookalike/v1/types.proto\"E\n\x0cSpaceVectors\x12\r\n\x05space\x18\x01 \x01(\t\x12&\n\x07vectors\x18\x02 \x01(\x0b\x32\x15.lookalike.v1.Vectors\"\xb1\x01\n\rUpsertRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x0e\n\x06images\x18\x02 \x03(\x0c\x12+\n\x07vectors\x18\x03 \x03(\x0b\x32\x1a.lookalike.v1.SpaceVectors\x12\x0e\n\x06labels\x18\x04 \x03(\t\x12\x31\n\nattributes\x18\x05 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12\x12\n\ncollection\x18\x0f \x01(\t\"\x80\x01\n\x0eUpsertResponse\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\'\n\x07rejects\x18\x02 \x03(\x0b\x32\x16.lookalike.v1.RowError\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x10\n\x08replaced\x18\x04 \x01(\x03\"W\n\rDeleteRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12$\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Filter\x12\x12\n\ncollection\x18\x0f \x01(\t\"D\n\x0e\x44\x65leteResponse\x12\x0f\n\x07\x64\x65leted\x18\x01 \x01(\x03\x12\x0f\n\x07unknown\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\x7f\n\nSetRequest\x12\x0c\n\x04keys\x18\x01 \x03(\t\x12\x12\n\x05label\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x31\n\nattributes\x18\x03 \x03(\x0b\x32\x1d.lookalike.v1.AttributeValues\x12\x12\n\ncollection\x18\x0f \x01(\tB\x08\n\x06_label\"\x1f\n\x0bSetResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\"G\n\x0eRestoreRequest\x12!\n\x03ids\x18\x01 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x12\n\ncollection\x18\x0f \x01(\t\"F\n\x0fRestoreResponse\x12\x10\n\x08restored\x18\x01 \x01(\x03\x12\x0f\n\x07unknown\x18\x02 \x01(\x03\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"!\n\x0b\x46oldRequest\x12\x12\n\ncollection\x18\x0f \x01(\t\"4\n\x0c\x46oldResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x10\n\x08sequence\x18\x02 \x01(\x03\"\xed\x02\n\x0cLoggedChange\x12-\n\x06upsert\x18\x01 \x01(\x0b\x32\x1b.lookalike.v1.UpsertRequestH\x00\x12-\n\x06\x64\x65lete\x18\x02 \x01(\x0b\x32\x1b.lookalike.v1.DeleteRequestH\x00\x12\'\n\x03set\x18\x03 \x01(\x0b\x32\x18.lookalike.v1.SetRequestH\x00\x12/\n\x07restore\x18\t \x01(\x0b\x32\x1c.lookalike.v1.RestoreRequestH\x00\x12!\n\x03ids\x18\x04 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0f\n\x07\x66ormats\x18\x05 \x03(\t\x12#\n\x05sizes\x18\x06 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12\x0c\n\x04uris\x18\x07 \x03(\t\x12\x34\n\x0bpredictions\x18\x08 \x03(\x0b\x32\x1f.lookalike.v1.LoggedPredictionsB\x08\n\x06\x63hange\"v\n\x11LoggedPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12%\n\x07\x63lasses\x18\x02 \x01(\x0b\x32\x14.lookalike.v1.Tensor\x12+\n\rprobabilities\x18\x03 \x01(\x0b\x32\x14.lookalike.v1.Tensor2\xdc\x02\n\rUpdateService\x12\x43\n\x06Upsert\x12\x1b.lookalike.v1.UpsertRequest\x1a\x1c.lookalike.v1.UpsertResponse\x12\x43\n\x06\x44\x65lete\x12\x1b.lookalike.v1.DeleteRequest\x1a\x1c.lookalike.v1.DeleteResponse\x12:\n\x03Set\x12\x18.lookalike.v1.SetRequest\x1a\x19.lookalike.v1.SetResponse\x12\x46\n\x07Restore\x12\x1c.lookalike.v1.RestoreRequest\x1a\x1d.lookalike.v1.RestoreResponse\x12=\n\x04\x46old\x12\x19.lookalike.v1.FoldRequest\x1a\x1a.lookalike.v1.FoldResponseb\x06proto3')
 
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, globals())
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'lookalike.v1.update_pb2', globals())
@@ -36,14 +36,18 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _SETREQUEST._serialized_end=764
   _SETRESPONSE._serialized_start=766
   _SETRESPONSE._serialized_end=797
-  _FOLDREQUEST._serialized_start=799
-  _FOLDREQUEST._serialized_end=832
-  _FOLDRESPONSE._serialized_start=834
-  _FOLDRESPONSE._serialized_end=886
-  _LOGGEDCHANGE._serialized_start=889
-  _LOGGEDCHANGE._serialized_end=1205
-  _LOGGEDPREDICTIONS._serialized_start=1207
-  _LOGGEDPREDICTIONS._serialized_end=1325
-  _UPDATESERVICE._serialized_start=1328
-  _UPDATESERVICE._serialized_end=1604
+  _RESTOREREQUEST._serialized_start=799
+  _RESTOREREQUEST._serialized_end=870
+  _RESTORERESPONSE._serialized_start=872
+  _RESTORERESPONSE._serialized_end=942
+  _FOLDREQUEST._serialized_start=944
+  _FOLDREQUEST._serialized_end=977
+  _FOLDRESPONSE._serialized_start=979
+  _FOLDRESPONSE._serialized_end=1031
+  _LOGGEDCHANGE._serialized_start=1034
+  _LOGGEDCHANGE._serialized_end=1399
+  _LOGGEDPREDICTIONS._serialized_start=1401
+  _LOGGEDPREDICTIONS._serialized_end=1519
+  _UPDATESERVICE._serialized_start=1522
+  _UPDATESERVICE._serialized_end=1870
 # @@protoc_insertion_point(module_scope)

@@ -246,6 +246,59 @@ class SetResponse(google.protobuf.message.Message):
 global___SetResponse = SetResponse
 
 @typing.final
+class RestoreRequest(google.protobuf.message.Message):
+    """Images to bring back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    """The collection that is changed, one of ListCollections; the server's only
+    one, or the first, when empty.
+    """
+    @property
+    def ids(self) -> lookalike.v1.types_pb2.Tensor:
+        """Their ids; at most Limits.max_page_size."""
+
+    def __init__(
+        self,
+        *,
+        ids: lookalike.v1.types_pb2.Tensor | None = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ids", b"ids"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids"]) -> None: ...
+
+global___RestoreRequest = RestoreRequest
+
+@typing.final
+class RestoreResponse(google.protobuf.message.Message):
+    """What came back."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESTORED_FIELD_NUMBER: builtins.int
+    UNKNOWN_FIELD_NUMBER: builtins.int
+    SEQUENCE_FIELD_NUMBER: builtins.int
+    restored: builtins.int
+    """How many images are there again."""
+    unknown: builtins.int
+    """How many of the ids are of no image that could come back."""
+    sequence: builtins.int
+    """The number of the change."""
+    def __init__(
+        self,
+        *,
+        restored: builtins.int = ...,
+        unknown: builtins.int = ...,
+        sequence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["restored", b"restored", "sequence", b"sequence", "unknown", b"unknown"]) -> None: ...
+
+global___RestoreResponse = RestoreResponse
+
+@typing.final
 class FoldRequest(google.protobuf.message.Message):
     """Asks for the changes so far to become a generation."""
 
@@ -298,6 +351,7 @@ class LoggedChange(google.protobuf.message.Message):
     UPSERT_FIELD_NUMBER: builtins.int
     DELETE_FIELD_NUMBER: builtins.int
     SET_FIELD_NUMBER: builtins.int
+    RESTORE_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
     FORMATS_FIELD_NUMBER: builtins.int
     SIZES_FIELD_NUMBER: builtins.int
@@ -314,6 +368,10 @@ class LoggedChange(google.protobuf.message.Message):
     @property
     def set(self) -> global___SetRequest:
         """Images whose label or attributes changed."""
+
+    @property
+    def restore(self) -> global___RestoreRequest:
+        """Images that came back, by id."""
 
     @property
     def ids(self) -> lookalike.v1.types_pb2.Tensor:
@@ -347,15 +405,16 @@ class LoggedChange(google.protobuf.message.Message):
         upsert: global___UpsertRequest | None = ...,
         delete: global___DeleteRequest | None = ...,
         set: global___SetRequest | None = ...,
+        restore: global___RestoreRequest | None = ...,
         ids: lookalike.v1.types_pb2.Tensor | None = ...,
         formats: collections.abc.Iterable[builtins.str] | None = ...,
         sizes: lookalike.v1.types_pb2.Tensor | None = ...,
         uris: collections.abc.Iterable[builtins.str] | None = ...,
         predictions: collections.abc.Iterable[global___LoggedPredictions] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "ids", b"ids", "set", b"set", "sizes", b"sizes", "upsert", b"upsert"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "formats", b"formats", "ids", b"ids", "predictions", b"predictions", "set", b"set", "sizes", b"sizes", "upsert", b"upsert", "uris", b"uris"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["upsert", "delete", "set"] | None: ...
+    def HasField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "ids", b"ids", "restore", b"restore", "set", b"set", "sizes", b"sizes", "upsert", b"upsert"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["change", b"change", "delete", b"delete", "formats", b"formats", "ids", b"ids", "predictions", b"predictions", "restore", b"restore", "set", b"set", "sizes", b"sizes", "upsert", b"upsert", "uris", b"uris"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["change", b"change"]) -> typing.Literal["upsert", "delete", "set", "restore"] | None: ...
 
 global___LoggedChange = LoggedChange
 

@@ -36,6 +36,11 @@ class UpdateServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_update__pb2.SetRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_update__pb2.SetResponse.FromString,
                 )
+        self.Restore = channel.unary_unary(
+                '/lookalike.v1.UpdateService/Restore',
+                request_serializer=lookalike_dot_v1_dot_update__pb2.RestoreRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_update__pb2.RestoreResponse.FromString,
+                )
         self.Fold = channel.unary_unary(
                 '/lookalike.v1.UpdateService/Fold',
                 request_serializer=lookalike_dot_v1_dot_update__pb2.FoldRequest.SerializeToString,
@@ -82,6 +87,17 @@ class UpdateServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Restore(self, request, context):
+        """Takes back deletions: images that were deleted or replaced come back as they
+        were, with their ids, unless their key has another image now. Possible until
+        the deletion is part of a generation. An image that cannot come back is
+        counted. Without ids nothing changes, and the reply tells that the caller may
+        change the collection.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Fold(self, request, context):
         """Makes the next generation of the changes so far, and replies when it is
         served. The server also does so by itself, now and then.
@@ -109,6 +125,11 @@ def add_UpdateServiceServicer_to_server(servicer, server):
                     servicer.Set,
                     request_deserializer=lookalike_dot_v1_dot_update__pb2.SetRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_update__pb2.SetResponse.SerializeToString,
+            ),
+            'Restore': grpc.unary_unary_rpc_method_handler(
+                    servicer.Restore,
+                    request_deserializer=lookalike_dot_v1_dot_update__pb2.RestoreRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_update__pb2.RestoreResponse.SerializeToString,
             ),
             'Fold': grpc.unary_unary_rpc_method_handler(
                     servicer.Fold,
@@ -180,6 +201,23 @@ class UpdateService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.UpdateService/Set',
             lookalike_dot_v1_dot_update__pb2.SetRequest.SerializeToString,
             lookalike_dot_v1_dot_update__pb2.SetResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Restore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.UpdateService/Restore',
+            lookalike_dot_v1_dot_update__pb2.RestoreRequest.SerializeToString,
+            lookalike_dot_v1_dot_update__pb2.RestoreResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

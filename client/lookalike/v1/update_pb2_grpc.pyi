@@ -56,6 +56,17 @@ class UpdateServiceStub:
     of another type; NOT_FOUND: an unknown key.
     """
 
+    Restore: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.update_pb2.RestoreRequest,
+        lookalike.v1.update_pb2.RestoreResponse,
+    ]
+    """Takes back deletions: images that were deleted or replaced come back as they
+    were, with their ids, unless their key has another image now. Possible until
+    the deletion is part of a generation. An image that cannot come back is
+    counted. Without ids nothing changes, and the reply tells that the caller may
+    change the collection.
+    """
+
     Fold: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.update_pb2.FoldRequest,
         lookalike.v1.update_pb2.FoldResponse,
@@ -102,6 +113,17 @@ class UpdateServiceAsyncStub:
 
     INVALID_ARGUMENT: an attribute that the collection does not have, or a value
     of another type; NOT_FOUND: an unknown key.
+    """
+
+    Restore: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.update_pb2.RestoreRequest,
+        lookalike.v1.update_pb2.RestoreResponse,
+    ]
+    """Takes back deletions: images that were deleted or replaced come back as they
+    were, with their ids, unless their key has another image now. Possible until
+    the deletion is part of a generation. An image that cannot come back is
+    counted. Without ids nothing changes, and the reply tells that the caller may
+    change the collection.
     """
 
     Fold: grpc.aio.UnaryUnaryMultiCallable[
@@ -156,6 +178,19 @@ class UpdateServiceServicer(metaclass=abc.ABCMeta):
 
         INVALID_ARGUMENT: an attribute that the collection does not have, or a value
         of another type; NOT_FOUND: an unknown key.
+        """
+
+    @abc.abstractmethod
+    def Restore(
+        self,
+        request: lookalike.v1.update_pb2.RestoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.update_pb2.RestoreResponse, collections.abc.Awaitable[lookalike.v1.update_pb2.RestoreResponse]]:
+        """Takes back deletions: images that were deleted or replaced come back as they
+        were, with their ids, unless their key has another image now. Possible until
+        the deletion is part of a generation. An image that cannot come back is
+        counted. Without ids nothing changes, and the reply tells that the caller may
+        change the collection.
         """
 
     @abc.abstractmethod

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.manifest import IndexEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.vectors import pairs
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.row_mask import Remaining
@@ -21,6 +24,9 @@ MOST_BESIDE = 8_192
 # Up to this share of the embeddings, reading them by their places is quicker than reading all.
 _ONE_BY_ONE = 0.05
 _BLOCK = 4096
+# Candidates beyond k, of which some may be equally near; and the share that a mask may leave out of them.
+_MARGIN = 8
+_MOST_LEFT_OUT = 0.5
 
 
 class Rows:
@@ -113,15 +119,32 @@ class Rows:
             start = stop
 
 
-class Beside:
-    """A few vectors (n, dim) that no index holds, searched exactly; they are the rows from `first` on."""
+class Near(Protocol):
+    """Finds candidates among the first vectors of a Beside."""
 
-    def __init__(self, vectors: Float32, first: int, metric: Metric, *, prepared: bool = False) -> None:
-        """`prepared`: the vectors are already as the metric compares them."""
+    def candidates(self, queries: Float32, k: int, rows: int) -> tuple[int, Int64] | None:
+        """How many of the first `rows` vectors it knows, and about the k nearest of these, (n, k); -1 for none.
+
+        None where all are to be compared.
+        """
+        ...
+
+
+class Beside:
+    """A few vectors (n, dim) that no index holds; they are the rows from `first` on.
+
+    They are searched exactly, unless `near` finds candidates among them.
+    """
+
+    def __init__(
+        self, vectors: Float32, first: int, metric: Metric, *, prepared: bool = False, near: Near | None = None
+    ) -> None:
+        """`prepared`: the vectors are already as the metric compares them, which `near` needs."""
         self.vectors = vectors
         self.rows = np.arange(first, first + len(vectors), dtype=np.int64)
         self._metric: Metric = metric
         self._prepared = prepared
+        self._near = near
 
     def merged(
         self, queries: Float32, rows: Int64, distances: Float32, allowed: Sequence[Bools] | None = None
@@ -132,15 +155,45 @@ class Beside:
         (n, k) are what the index found, of what is `allowed`: a boolean for each row of the space, for each query.
         """
         k = rows.shape[1]
-        more = exact_search(
-            [(self.rows, self.vectors)],
-            queries,
-            min(k, len(self.rows)),
-            self._metric,
-            allowed,
-            prepared=self._prepared,
-        )
-        rows = np.concatenate([rows, more[0]], axis=1)
-        distances = np.concatenate([distances, more[1]], axis=1)
+        known, found = self._candidates(queries, k, allowed)
+        more = [] if found is None else [found]
+        if known < len(self.rows):
+            block = (self.rows[known:], self.vectors[known:])
+            count = min(k, len(self.rows) - known)
+            more.append(exact_search([block], queries, count, self._metric, allowed, prepared=self._prepared))
+        rows = np.concatenate([rows, *(one[0] for one in more)], axis=1)
+        distances = np.concatenate([distances, *(one[1] for one in more)], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]
         return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
+
+    def _candidates(
+        self, queries: Float32, k: int, allowed: Sequence[Bools] | None
+    ) -> tuple[int, tuple[Int64, Float32] | None]:
+        """How many vectors need not be compared, and the rows and distances that were found of these."""
+        if self._near is None:
+            return 0, None
+        mask, gone = None, 0
+        if allowed is not None:
+            if any(one is not allowed[0] for one in allowed):
+                return 0, None
+            first = int(self.rows[0])
+            mask = allowed[0][first : first + len(self.rows)]
+            gone = len(self.rows) - int(np.count_nonzero(mask))
+            # Where a filter leaves out most of them, comparing the others costs less.
+            if gone > _MOST_LEFT_OUT * len(self.rows):
+                return 0, None
+        wanted = math.ceil((k + _MARGIN) * len(self.rows) / (len(self.rows) - gone))
+        told = self._near.candidates(queries, wanted + min(gone, wanted), len(self.rows))
+        if told is None:
+            return 0, None
+        known, places = told
+        there = places >= 0
+        if mask is not None:
+            there &= mask[places]
+        if (there.sum(axis=1) < min(k, known)).any():
+            # Those that are left out lie together.
+            return 0, None
+        lines, columns = np.nonzero(there)
+        exact = np.full(places.shape, np.inf, np.float32)
+        exact[lines, columns] = pairs.distances(queries, lines, self.vectors, places[lines, columns], self._metric)
+        return known, (np.where(there, places + self.rows[0], -1), exact)

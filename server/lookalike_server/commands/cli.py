@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from lookalike import local_secret
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.threads import sleep_while_waiting
 from lookalike_server.commands.collection_options import CollectionType, named, own_settings
@@ -252,6 +253,7 @@ def serve(
                 click.echo(f"METRICS on http://{observe.metrics_host}:{server.metrics_port}/metrics")
             if http is not None:
                 start_explorer(server.address, http, http_names, insecure=insecure)
+                _tell_of_changes(server.address, writable=writable, tokens=tokens)
 
         if http is not None:
             check_explorer(settings.listen, http, http_names)
@@ -262,6 +264,13 @@ def serve(
     finally:
         verifier.abandon()
     _leave()
+
+
+def _tell_of_changes(address: str, *, writable: bool, tokens: Path | None) -> None:
+    """Say how the user who runs a server without tokens may change collections on its page."""
+    file = local_secret.file_of(int(address.rpartition(":")[2])) if writable and tokens is None else None
+    if file is not None:
+        click.echo(f"CHANGES on the page need a login, at its address login, with the token in {file}")
 
 
 def _leave() -> NoReturn:

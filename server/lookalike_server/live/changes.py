@@ -58,7 +58,14 @@ class Described:
     attributes: Values = field(default_factory=dict)
 
 
-Change = NewImages | Gone | Described
+@dataclass(frozen=True)
+class Restored:
+    """Ids of images that are there again."""
+
+    ids: Int64
+
+
+Change = NewImages | Gone | Described | Restored
 
 
 def logged(change: Change) -> bytes:
@@ -67,6 +74,8 @@ def logged(change: Change) -> bytes:
     if isinstance(change, Gone):
         message.delete.keys.extend(change.keys)
         message.delete.SetInParent()
+    elif isinstance(change, Restored):
+        message.restore.ids.CopyFrom(wire.encode(change.ids))
     elif isinstance(change, Described):
         message.set.keys.extend(change.keys)
         if change.label is not None:
@@ -98,6 +107,10 @@ def read(payload: bytes) -> tuple[Change, Int64]:
         values = rows_of(message.set.attributes, 1)[0] if message.set.attributes else NO_VALUES
         label = message.set.label if message.set.HasField("label") else None
         return Described(list(message.set.keys), label, values), none
+    if kind == "restore":
+        return Restored(wire.decode(message.restore.ids)), none
+    if kind != "upsert":
+        raise ValueError("it is of a kind that is not known")
     upsert = message.upsert
     keys = list(upsert.keys)
     vectors = {one.space: np.asarray(wire.decode(one.vectors.values), np.float32) for one in upsert.vectors}

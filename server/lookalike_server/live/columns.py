@@ -119,14 +119,9 @@ class LiveColumns(Columns):
 
     def row_of_key(self, key: str) -> int | None:
         row = self._added.newest.get(key)
-        first = self._added.first
         if row is None:
             row = self._base.row_of_key(key)
-        else:
-            # What came after this view is passed over.
-            while row >= len(self.ids):
-                row = self._added.previous[row - first]
-        return row if row is not None and row >= 0 and self.alive[row] else None
+        return living_row(row, self._added.first, self._added.previous, self.alive)
 
     def rows_with_label(self, label: str) -> RowsWithLabel:
         code = self._added.codes.get(label)
@@ -159,6 +154,17 @@ class LiveColumns(Columns):
 
     def held(self) -> dict[str, Callable[[], Column]]:
         raise NotImplementedError("the columns of a view are made of those of its generation")
+
+
+def living_row(row: int | None, first: int, previous: Sequence[int], alive: Bools) -> int | None:
+    """Of the rows that had a key, the one that is there; None: none is. `row` is the last of them.
+
+    What came after a view, which has so many rows as `alive`, is passed over; so is what was deleted, since an image
+    that it took the place of may have come back.
+    """
+    while row is not None and row >= first and (row >= len(alive) or not alive[row]):
+        row = previous[row - first]
+    return row if row is not None and row >= 0 and alive[row] else None
 
 
 def _with_longest(sizes: TextSizes, new: int, longest: int) -> TextSizes:

@@ -45,9 +45,12 @@ class LiveSpaceImages(SpaceImages):
 class LiveEngine(Engine):
     """The engine of a generation, which finds new images beside its own and leaves out what is gone."""
 
-    def __init__(self, base: Engine, live: Beside | None, remaining: Remaining | None) -> None:
+    def __init__(
+        self, base: Engine, compared: Beside | None, quick: Beside | None, remaining: Remaining | None
+    ) -> None:
+        """New images are `compared` by exact searches, and found as `quick` finds them by all others."""
         self.entry = base.entry
-        self._base, self._beside, self._remaining = base, live, remaining
+        self._base, self._compared, self._quick, self._remaining = base, compared, quick, remaining
 
     def put(
         self,
@@ -63,7 +66,8 @@ class LiveEngine(Engine):
     ) -> Queued:
         # A mask is of what is there, see Space.mask and Space.remaining.
         mask = self._remaining if mask is None else mask
-        return self._base.put(queries, k, plan, mask, ticket, inbox, peer, deadline, self._beside)
+        beside = self._compared if plan.exact or plan.scan else self._quick
+        return self._base.put(queries, k, plan, mask, ticket, inbox, peer, deadline, beside)
 
     def withdraw(self, queued: Queued) -> None:
         self._base.withdraw(queued)
@@ -100,16 +104,17 @@ class LiveSpace(Space):
         self._base, self._live_columns, self._new_ids, self._vectors, self._images = (
             base, columns, new_ids, vectors, images
         )  # fmt: skip
-        self._live: Beside | None = None
+        self._compared: Beside | None = None
+        self._quick: Beside | None = None
 
     @property
     def new_vectors(self) -> Float32:
         """The vectors (n, dim) of the images that came since the generation was made, as they are stored."""
         return self._vectors
 
-    def search_with(self, live: Beside | None) -> None:
-        """Find these images as well; before anything is searched."""
-        self._live = live
+    def search_with(self, compared: Beside, quick: Beside) -> None:
+        """Find these images as well, see LiveEngine; before anything is searched."""
+        self._compared, self._quick = compared, quick
 
     @property
     def searchable(self) -> bool:
@@ -117,7 +122,7 @@ class LiveSpace(Space):
 
     @functools.cached_property
     def engine(self) -> LiveEngine:
-        return LiveEngine(self._base.engine, self._live, self.remaining)
+        return LiveEngine(self._base.engine, self._compared, self._quick, self.remaining)
 
     @property
     def planner(self) -> Planner:

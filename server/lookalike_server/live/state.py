@@ -18,10 +18,11 @@ from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_server.columns.rows import Beside
 from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.live.changes import Change, Described, Gone, NewImages, Values
+from lookalike_server.live.changes import Change, Described, Gone, NewImages, Restored, Values
 from lookalike_server.live.clusterings import LiveClustering
-from lookalike_server.live.columns import Added, LiveColumns
+from lookalike_server.live.columns import Added, LiveColumns, living_row
 from lookalike_server.live.filters import LiveFilters
+from lookalike_server.live.graph import LEAST, LiveGraph
 from lookalike_server.live.grown import Grown
 from lookalike_server.live.overlay import LiveFilterColumns, Overlay, Predicted
 from lookalike_server.live.snapshot import LiveSnapshot
@@ -66,11 +67,15 @@ class _Space:
         self.new_ids: Grown[np.int64] = Grown.empty(np.int64)
         self.stored: Grown[np.float32] = Grown.empty(np.float32, space.entry.dim)
         self.prepared: Grown[np.float32] | None = None
+        # Where the index itself is exact, searches find exactly the nearest of all.
+        self._graph: LiveGraph | None = None
         # The ids and the images' rows of all rows of the space; None as long as they are those of all images.
         self.ids: Grown[np.int64] | None = None
         self.image_rows: Grown[np.int64] | None = None
         if space.searchable:
             self.prepared = Grown.empty(np.float32, space.entry.dim)
+            if not space.planner.lossless:
+                self._graph = LiveGraph(self.prepared, space.engine.entry.metric)
             if space.images.image_rows_held is not None:
                 self.ids = Grown(space.images.ids)
                 self.image_rows = Grown(space.images.image_rows_held)
@@ -80,6 +85,8 @@ class _Space:
         self.new_ids.append(ids)
         if self.prepared is not None and prepared is not None:
             self.prepared.append(prepared)
+            if self._graph is not None:
+                self._graph.follow()
         if self.ids is not None and self.image_rows is not None:
             self.ids.append(ids)
             self.image_rows.append(rows)
@@ -100,7 +107,12 @@ class _Space:
         if self.prepared is not None and len(self.prepared):
             first = len(self.base.images.ids)
             metric = self.base.engine.entry.metric
-            live.search_with(Beside(self.prepared.values, first, metric, prepared=True))
+            vectors = self.prepared.values
+            compared = Beside(vectors, first, metric, prepared=True)
+            quick = compared
+            if self._graph is not None and len(vectors) >= LEAST:
+                quick = Beside(vectors, first, metric, prepared=True, near=self._graph)
+            live.search_with(compared, quick)
         return live
 
 
@@ -144,7 +156,9 @@ class _Predictions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a change came to: the ids of new images, how many it replaced or deleted, and how many keys had none."""
+    """What a change came to: the ids of new images, how many it replaced, deleted or brought back, and how many keys or
+    ids had none.
+    """
 
     ids: Int64
     gone: int = 0
@@ -167,7 +181,8 @@ class State:
         labels, names = columns.label_codes
         self._ids: Grown[np.int64] = Grown(columns.ids)
         self._labels: Grown[np.int32] = Grown(labels)
-        self._alive: Grown[np.bool_] = Grown(_alive(base))
+        self._alive_before = _alive(base)
+        self._alive: Grown[np.bool_] = Grown(self._alive_before)
         self._widths: Grown[np.int32] = Grown(columns.sides[0])
         self._heights: Grown[np.int32] = Grown(columns.sides[1])
         self._names = list(names)
@@ -213,7 +228,7 @@ class State:
         row = self._newest.get(key)
         if row is None:
             row = self.base.columns.row_of_key(key)
-        return row if row is not None and row >= 0 and self._alive.values[row] else None
+        return living_row(row, self._first, self._previous, self._alive.values)
 
     def apply(self, sequence: int, change: Change, ids: Int64, computed: Computed | None = None) -> Outcome:
         """Apply the change of a sequence. New images get `ids` (n,), or higher ones where those are taken."""
@@ -221,6 +236,8 @@ class State:
             outcome = self._add(change, ids, computed)
         elif isinstance(change, Gone):
             outcome = self._delete(change.keys)
+        elif isinstance(change, Restored):
+            outcome = self._restore(change.ids)
         else:
             outcome = self._describe(change)
         self.sequence = sequence
@@ -238,8 +255,9 @@ class State:
             earlier = self._newest.get(key)
             if earlier is None:
                 earlier = self.base.columns.row_of_key(key)
-            if earlier is not None and earlier >= 0 and self._alive.values[earlier]:
-                replaced.append(earlier)
+            living = living_row(earlier, self._first, self._previous, self._alive.values)
+            if living is not None:
+                replaced.append(living)
             # Before the newest one, which readers follow to it.
             self._previous.append(_NONE if earlier is None else earlier)
             self._keys.append(key)
@@ -281,6 +299,33 @@ class State:
         there = [row for row in rows if row is not None]
         self._remove(there)
         return Outcome(np.empty(0, np.int64), len(there), len(rows) - len(there))
+
+    def _restore(self, ids: Int64) -> Outcome:
+        rows, taken = [], set()
+        for row in self._rows_of(np.unique(ids)).tolist():
+            # An image that a generation has deleted may be purged.
+            if row < 0 or self._alive.values[row] or not self._was_there(row):
+                continue
+            (key,) = self.base.columns.keys(np.array([row])) if row < self._first else (self._keys[row - self._first],)
+            if key not in taken and self.row_of(key) is None:
+                taken.add(key)
+                rows.append(row)
+        if rows:
+            self._alive.put(np.array(rows, np.int64), True)
+            self._added_alive += sum(row >= self._first for row in rows)
+            self._gone -= len(rows)
+        return Outcome(np.empty(0, np.int64), len(rows), len(ids) - len(rows))
+
+    def _was_there(self, row: int) -> bool:
+        return row >= self._first or bool(self._alive_before[row])
+
+    def _rows_of(self, ids: Int64) -> Int64:
+        """The rows of ids, -1 for those that there are not; ids ascend over all rows."""
+        known = self._ids.values
+        rows = np.searchsorted(known, ids).astype(np.int64, copy=False)
+        there = rows < len(known)
+        there[there] = known[rows[there]] == ids[there]
+        return np.where(there, rows, -1)
 
     def _remove(self, rows: list[int]) -> None:
         if rows:

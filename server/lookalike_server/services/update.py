@@ -11,12 +11,13 @@ import numpy as np
 
 from lookalike import wire
 from lookalike.v1 import types_pb2, update_pb2, update_pb2_grpc
+from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.live.changes import Described, Gone, NewImages, logged
+from lookalike_server.live.changes import Described, Gone, NewImages, Restored, logged
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.committer import Committed
 from lookalike_server.live.folding import Folding
@@ -128,6 +129,20 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         values = checked_values(request.attributes, 1, snapshot.filters.columns, self._limits)[0]
         return Described(keys, request.label if request.HasField("label") else None, values)
 
+    async def Restore(
+        self, request: update_pb2.RestoreRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> update_pb2.RestoreResponse:
+        committer = self._live.committer
+        ids = await self._workers.run(lambda: _ids(request, self._limits))
+        with self._current.lease() as snapshot:
+            if not len(ids):
+                return update_pb2.RestoreResponse(sequence=snapshot.sequence)
+            change = Restored(ids)
+            committed = await committer.commit(change, await self._workers.run(lambda: logged(change)))
+        return update_pb2.RestoreResponse(
+            restored=committed.outcome.gone, unknown=committed.outcome.unknown, sequence=committed.sequence
+        )
+
     async def Fold(
         self, request: update_pb2.FoldRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> update_pb2.FoldResponse:
@@ -159,6 +174,20 @@ def _check(request: update_pb2.UpsertRequest, limits: Limits) -> None:
         raise ArgumentError("images", "The call has to say what the images are; set one of images and vectors.")
     if request.images and len(request.images) != len(keys):
         raise ArgumentError("images", f"The call has {len(request.images)} pictures for {len(keys)} keys.")
+
+
+def _ids(request: update_pb2.RestoreRequest, limits: Limits) -> Int64:
+    if not request.HasField("ids"):
+        return np.empty(0, np.int64)
+    try:
+        ids = wire.decode(request.ids)
+    except ValueError as error:
+        raise ArgumentError("ids", f"The ids cannot be read: {error}.") from error
+    if ids.dtype != np.int64 or ids.ndim != 1:
+        raise ArgumentError("ids", f"The ids are {ids.dtype} of {ids.ndim} dimensions; send int64 of one.")
+    if len(ids) > limits.max_page_size:
+        raise ArgumentError("ids", f"The call has {len(ids)} ids; it may have {limits.max_page_size}.")
+    return ids
 
 
 def _check_label(label: str, field: str) -> None:

@@ -176,6 +176,7 @@ def seeds() -> Iterator[bytes]:
     yield _seed("Upsert", update_pb2.UpsertRequest(keys=["c"], images=[picture]))
     yield _seed("Delete", update_pb2.DeleteRequest(keys=["a", "label2/é 000005.jpg"]))
     yield _seed("Delete", update_pb2.DeleteRequest(filter=words))
+    yield _seed("Restore", update_pb2.RestoreRequest(ids=wire.encode(np.array([5, 7, 9]))))
     yield _seed("Set", update_pb2.SetRequest(keys=["label1/é 000007.jpg"], label="y", attributes=[values]))
     yield _seed("Fold", update_pb2.FoldRequest())
     yield _seed("GetShard", shard_pb2.GetShardRequest(router="a", digests=["b"]))

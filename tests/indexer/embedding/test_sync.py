@@ -6,17 +6,21 @@ import dataclasses
 import hashlib
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lookalike_indexer.collection import generations, tombstones
+from lookalike_indexer.collection import generations, kept_pictures, tombstones
 from lookalike_indexer.collection.deletion import delete
+from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.schema import NOT_OF_SOURCE
 from lookalike_indexer.embedding.embed_stage import look, run_embed
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.sync import Changes, Sync, said
+from lookalike_indexer.upkeep import fold
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 
@@ -230,9 +234,6 @@ def test_what_a_killed_run_listed_replaces_what_it_was(embed, sync, storage, set
 
 def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
     """Images that were not of the source, such as uploaded ones, are not gone where it lacks them."""
-    from lookalike_indexer.collection.parts import read_part, write_part
-    from lookalike_indexer.collection.schema import NOT_OF_SOURCE
-
     embed()
     (photos / "a" / "04.png").unlink()
     manifest = generations.require_latest(storage)
@@ -248,6 +249,54 @@ def test_images_that_came_otherwise_stay(embed, sync, storage, photos):
     generations.publish(storage, dataclasses.replace(manifest, listing=[revised, *manifest.listing[1:]]))
     assert sync() == Changes()
     assert "a/04.png" in images(storage)
+
+
+def uploaded(storage, photos, **of):
+    """Fold pictures in as a server does: by key, those of images of the source, with their vectors."""
+    manifest, known, own = generations.require_latest(storage), vectors(storage), images(storage)
+    reader, files = opened(storage), [(photos / name).read_bytes() for name in of.values()]
+    first = 1 + max(max(read_part(storage, path, ["id"]).column("id").to_pylist()) for path in manifest.listing)
+    ids = np.arange(first, first + len(of))
+    keys = [key.replace("__", "/") + ".png" for key in of]
+    gone = np.array([own[key] for key in keys if key in own], np.int64)
+    none = np.zeros(len(of), np.int64)
+    new = fold.NewImages(
+        ids, np.ones(len(of), np.bool_), keys, [""] * len(of),
+        {name: np.stack([known[own[one]] for one in of.values()]) for name in reader.manifest.spaces},
+        ["PNG"] * len(of), np.array([len(file) for file in files]), none, none, kept_pictures.store(storage, files),
+    )  # fmt: skip
+    fold.fold(storage, manifest, fold.Changes(1, new, {"replaced": gone} if len(gone) else {}, {}, {}))
+
+
+def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_collection(
+    embed, sync, storage, photos, tmp_path
+):
+    embed()
+    uploaded(storage, photos, up__one="a/02.png", b__01="a/04.png", up__two="a/06.png")
+    before = images(storage)
+    # The source has another picture under the key of one of them, which counts with --sync alone.
+    embed()
+    assert images(storage) == before
+    changes = sync()
+    assert (changes.new, changes.changed, changes.renamed, changes.deleted) == (0, 1, 0, 0)
+    after = images(storage)
+    assert {key for key in after if after[key] != before[key]} == {"b/01.png"}
+    assert sync() == Changes()
+    # A picture that is renamed in the source is renamed, and no uploaded one of the same bytes.
+    (photos / "a" / "02.png").rename(photos / "a" / "renamed.png")
+    assert sync().renamed == 1
+    assert images(storage)["up/one.png"] == before["up/one.png"]
+    assert embed(model="shufflenet_v2_x0_5").embedded == len(after)
+    assert opened(storage).space("shufflenet_v2_x0_5")[1].rows == len(after)
+    assert run_verify(storage, VerifySettings(deep=True), Silent()).damages == []
+    moved = shutil.move(photos, tmp_path / "elsewhere")
+    embed(source=str(moved), source_moved=True)
+    (uri,) = [row["uri"] for row in opened(storage).images().to_pylist() if row["key"] == "up/two.png"]
+    assert Path(uri).read_bytes() == (moved / "a" / "06.png").read_bytes()
+    # What its user deleted does not come back.
+    delete(storage, keys=["up/two.png"])
+    embed(source=str(moved))
+    assert "up/two.png" not in images(storage)
 
 
 def test_a_model_that_comes_later_does_not_look_at_deleted_images(embed, storage, photos):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,11 @@ import pytest
 
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, filter_pb2, search_pb2, server_pb2, types_pb2, update_pb2
+from lookalike_indexer.vectors.metric import prepare
+from lookalike_server.columns.rows import Beside
 from lookalike_server.common.limits import Limits
+from lookalike_server.live.graph import LiveGraph
+from lookalike_server.live.grown import Grown
 
 DIM = 8
 KINDS = ("Flat", "IVF16,Flat", "HNSW8", "IVF16,SQ8", "IVF16,PQ4", "PCA4,IVF16,Flat")
@@ -342,3 +347,110 @@ async def test_pages_that_were_begun_are_read_to_their_end(make_toy, serve) -> N
                 await served.update.Upsert(upsert([f"{spread}/{turn}"], random(1)))
             assert keys == before
         assert await listed(served, page_size=9) != before
+
+
+def restore(*ids: int) -> update_pb2.RestoreRequest:
+    return update_pb2.RestoreRequest(ids=wire.encode(np.array(ids, np.int64)))
+
+
+async def test_what_was_deleted_or_replaced_comes_back_until_a_fold(make_toy, attach, serve, refused) -> None:
+    toy = make_toy(random(40), clusters=3, index="IVF4,Flat")
+    attach(toy, price=[float(row) for row in range(40)])
+    first, second, third = (int(one) for one in toy.ids[:3])
+    new = random(2, seed=9)
+    async with serve(toy, writable=True) as served:
+        before = await listed(served)
+        await served.update.Delete(delete(toy.key(first), toy.key(second)))
+        done = await served.update.Upsert(upsert([toy.key(third), "n"], new))
+        (replacing, added) = wire.decode(done.ids).tolist()
+        await served.update.Delete(delete("n"))
+        # The key of the third has another image; there is none with the last id.
+        back = await served.update.Restore(restore(first, second, third, added, 999_999, first))
+        assert (back.restored, back.unknown) == (3, 3)
+        assert sorted(await listed(served)) == sorted([*before, "n"])
+        assert await nearest(served, toy.vectors[0], 1) == [toy.key(first)]
+        assert await nearest(served, new[1], 1) == ["n"]
+        assert await listed(served, filter=filter_pb2.Filter(text="price = 1")) == [toy.key(second)]
+        # The replaced one, once the other is gone; ids stay what they were.
+        await served.update.Delete(delete(toy.key(third)))
+        assert (await served.update.Restore(restore(third))).restored == 1
+        found = await served.collection.GetImages(
+            collection_pb2.GetImagesRequest(keys=types_pb2.Keys(values=[toy.key(third), "n"]))
+        )
+        assert wire.decode(found.images.ids).tolist() == [third, added]
+        assert await nearest(served, toy.vectors[2], 1) == [toy.key(third)]
+        await served.update.Upsert(upsert(["n"], random(1, seed=10)))
+        told = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+        assert (told.live_rows, told.deleted_rows) == (1, 2)
+        # Nothing changes without ids.
+        nothing = await served.update.Restore(update_pb2.RestoreRequest())
+        assert (nothing.restored, nothing.unknown, nothing.sequence) == (0, 0, told.sequence)
+        after = await listed(served)
+    async with serve(toy, writable=True) as served:
+        assert await listed(served) == after
+        await served.update.Delete(delete(toy.key(first)))
+        await served.update.Fold(update_pb2.FoldRequest())
+        assert (await served.update.Restore(restore(first, replacing))).restored == 0
+        with pytest.raises(grpc.aio.AioRpcError, match="int64") as error:
+            await served.update.Restore(update_pb2.RestoreRequest(ids=wire.encode(np.ones(2))))
+        assert refused(error.value).code is grpc.StatusCode.INVALID_ARGUMENT
+    async with serve(toy) as served:
+        with pytest.raises(grpc.aio.AioRpcError, match="serve --writable"):
+            await served.update.Restore(update_pb2.RestoreRequest())
+
+
+async def test_many_new_images_are_found_by_a_graph_and_exactly_where_that_is_asked_for(make_toy, serve) -> None:
+    """What a graph finds is what comparing finds: also of what was deleted, and of what came last."""
+    toy = make_toy(random(200), index="IVF8,Flat")
+    new, count = random(3000, seed=21), 3000
+    keys = [f"n{row}" for row in range(count)]
+    async with serve(toy, writable=True) as served:
+        for start in range(0, count, 250):
+            await served.update.Upsert(upsert(keys[start : start + 250], new[start : start + 250]))
+        gone = [f"n{row}" for row in range(0, count, 3)]
+        for start in range(0, len(gone), 500):
+            await served.update.Delete(delete(*gone[start : start + 500]))
+        found = 0
+        for turn in range(40):
+            query = random(1, seed=100 + turn)[0]
+            exact = await nearest(served, query, 10, exact=True)
+            quick = await nearest(served, query, 10, nprobe=8)
+            assert len(set(quick)) == 10
+            assert not set(quick) & set(gone)
+            found += len(set(exact) & set(quick))
+        assert found >= 0.98 * 400
+        # The last one at once, whether or not the graph has it.
+        await served.update.Upsert(upsert(["last"], random(1, seed=500)))
+        assert await nearest(served, random(1, seed=500)[0], 1, nprobe=8) == ["last"]
+
+
+def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
+    rows = Grown.empty(np.float32, DIM)
+    graph = LiveGraph(rows, "cosine")
+    vectors = prepare(random(4000, seed=3), "cosine")
+    # Copies of one picture are equally near: the first rows count.
+    vectors[3000:3005] = vectors[7]
+    rows.append(vectors[:500])
+    graph.follow()
+    assert graph.count == 0
+    rows.append(vectors[500:])
+    graph.follow()
+    for _ in range(6000):
+        if graph.count == 4000:
+            break
+        time.sleep(0.01)
+    assert graph.count == 4000
+    nothing = np.full((20, 5), -1, np.int64), np.full((20, 5), np.inf, np.float32)
+    queries = np.concatenate([vectors[7:8], prepare(random(19, seed=4), "cosine")])
+    alive = np.ones(4100, np.bool_)
+    alive[100 + np.arange(0, 4000, 4)] = False
+    for allowed in (None, [alive] * 20):
+        for there in (4000, 3990):
+            compared = Beside(rows.values[:there], 100, "cosine", prepared=True)
+            quick = Beside(rows.values[:there], 100, "cosine", prepared=True, near=graph)
+            exact, found = (one.merged(queries, *nothing, allowed) for one in (compared, quick))
+            assert np.mean(exact[0] == found[0]) > 0.98
+            same = exact[0] == found[0]
+            assert np.array_equal(exact[1][same], found[1][same])
+            assert found[0].max() < 100 + there
+    assert found[0][0].tolist() == exact[0][0].tolist()

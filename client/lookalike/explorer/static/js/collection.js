@@ -1,6 +1,6 @@
 // The collection behind the page, and its server: asked for once, and again when the generation changes.
 import { ask, file } from "./api.js";
-import { count } from "./dom.js";
+import { count, h } from "./dom.js";
 
 let pending = null;
 let known = null;
@@ -87,6 +87,11 @@ export function noticed(served) {
     forget();
     collection().catch(() => {});
   }
+}
+
+/** What the reader of a reply should know, such as that it lacks the latest changes; null where there is nothing. */
+export function remarks(served) {
+  return served?.notes?.length ? h("p", { class: "remark" }, served.notes.join(" ")) : null;
 }
 
 /** The address of an image's thumbnail, relative. */

@@ -7,6 +7,7 @@ import { h, say } from "./dom.js";
 import { handed } from "./handed.js";
 import { failure } from "./failures.js";
 import { FilterBar } from "./filter/bar.js";
+import { begin, offer } from "./edit.js";
 import { describe, fillSwitch, undescribe } from "./switch.js";
 
 const VIEWS = {
@@ -36,6 +37,7 @@ async function show() {
     about = chosen();
     forget();
     undescribe();
+    begin();
   }
   mark(view);
   fillSwitch();
@@ -70,6 +72,7 @@ async function show() {
   scrollTo(0, history.state?.scroll ?? 0);
   if (!main.contains(document.activeElement)) main.querySelector("h1")?.focus({ preventScroll: true });
   made.ready?.();
+  if (view !== "login") offer();
 }
 
 function again() {
@@ -160,6 +163,7 @@ function refuse(sentence) {
   line.hidden = !sentence;
   line.replaceChildren(...(sentence ? [h("span", {}, sentence), h("button", { type: "button", onclick: () => refuse("") }, "Close")] : []));
 }
+addEventListener("refused", ({ detail }) => refuse(detail));
 addEventListener("collection", ({ detail: { collection } }) => {
   bar.forget();
   describe(collection);

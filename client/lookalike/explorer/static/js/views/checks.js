@@ -1,7 +1,7 @@
 // The state of the set: near-duplicates, leaks between splits, labels that are likely wrong, poor pictures.
 import { ask, Failure } from "../api.js";
 import { go, link } from "../address.js";
-import { collection, noticed } from "../collection.js";
+import { collection, noticed, remarks } from "../collection.js";
 import { count, digits, h, labelled, measured, percent } from "../dom.js";
 import { failure } from "../failures.js";
 import { grid, tile } from "../tiles.js";
@@ -59,7 +59,7 @@ function splitOf(asked, attributes) {
 
 function told({ findings, served }) {
   noticed(served);
-  return h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each)));
+  return h("div", {}, h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))), remarks(served));
 }
 
 function nothing(sentence) {

@@ -3,6 +3,7 @@ import { logIn } from "../api.js";
 import { go, link } from "../address.js";
 import { h } from "../dom.js";
 import { forget } from "../collection.js";
+import { begin } from "../edit.js";
 
 export async function view(asked) {
   const problem = h("p", { class: "remark", role: "alert", hidden: true });
@@ -29,6 +30,7 @@ export async function view(asked) {
       return;
     }
     forget();
+    begin();
     // Only an address of this page, whatever the link said.
     const next = asked.next ?? "";
     go(/^[a-z]+(\?|$)/.test(next) ? next : link("search"), { replace: true });

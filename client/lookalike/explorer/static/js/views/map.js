@@ -3,6 +3,7 @@ import { askBytes } from "../api.js";
 import { go, link, note } from "../address.js";
 import { clusterings, collection } from "../collection.js";
 import { count, h, labelled, say } from "../dom.js";
+import { selectAll } from "../edit.js";
 import { failure } from "../failures.js";
 import { Camera } from "../map/camera.js";
 import { levelled, read, within } from "../map/columns.js";
@@ -373,6 +374,8 @@ class MapView {
     let from = 0;
     const tiles = grid([], { label: words });
     const more = h("button", { type: "button", onclick: () => add() }, "Show more");
+    const every = await selectAll(() => inside.map((at) => this.points.id[at]));
+    if (every) close.before(every);
     const add = () => {
       tiles.append(...inside.slice(from, from + LISTED).map((at) => tile({ ...this.place(at), key: `image ${this.points.id[at]}` }, { href: link("image", { id: this.points.id[at] }), size: 160 })));
       from += LISTED;

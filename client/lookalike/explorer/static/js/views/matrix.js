@@ -1,6 +1,7 @@
 // How many images of each class are in each cluster; a cell opens them.
 import { ask } from "../api.js";
 import { link } from "../address.js";
+import { remarks } from "../collection.js";
 import { count, digits, h, labelled, measured } from "../dom.js";
 import { tile, endless } from "../tiles.js";
 
@@ -9,9 +10,9 @@ const FIGURES = { purity: "Purity", nmi: "NMI", ari: "ARI", v_measure: "V-measur
 
 export async function matrix(asked, signal) {
   if (asked.label !== undefined && asked.in !== undefined) return cell(asked, signal);
-  const { tables, figures, findings } = await ask("experiments/matrix", { clustering: asked.clustering, where: asked.where }, { signal });
+  const { tables, figures, findings, served } = await ask("experiments/matrix", { clustering: asked.clustering, where: asked.where }, { signal });
   if (!figures.images) return { element: h("p", { class: "notice" }, asked.where ? "No image with a label and a cluster matches the filter." : "No image has a label and a cluster."), title: "Classes and clusters" };
-  const element = h("div", {}, summary(figures, findings), table(asked, tables));
+  const element = h("div", {}, remarks(served), summary(figures, findings), table(asked, tables));
   return { element, title: "Classes and clusters" };
 }
 

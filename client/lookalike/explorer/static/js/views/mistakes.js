@@ -1,7 +1,7 @@
 // What a model takes images for that are something else: by class, and image by image.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
-import { collection, noticed } from "../collection.js";
+import { collection, noticed, remarks } from "../collection.js";
 import { count, h, labelled, percent } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { endless, tile } from "../tiles.js";
@@ -30,6 +30,7 @@ export async function view(asked, signal) {
       figure("Accuracy (top-1)", percent(1 - figures.wrong / figures.images)),
     ),
     h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))),
+    remarks(told.served),
     asked.label ? narrowed(asked, tables, one) : confusions(asked, tables),
     h("div", { class: "heading section below" }, h("h2", {}, title(rows.length, figures.wrong, one))),
     rows.length ? pictures(rows, settings.model, signal) : h("p", { class: "muted small" }, "No mistake is listed here."),

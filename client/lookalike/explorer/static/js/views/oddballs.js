@@ -1,6 +1,7 @@
 // Images that are odd for their class, the oddest first: why, and by how much.
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
+import { remarks } from "../collection.js";
 import { count, digits, h, labelled, measured } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
@@ -14,7 +15,7 @@ const REASONS = {
 };
 
 export async function oddballs(asked, signal) {
-  const { tables, findings, settings } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, where: asked.where, limit: 60 }, { signal });
+  const { tables, findings, settings, served } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, where: asked.where, limit: 60 }, { signal });
   const rows = tables.oddballs;
   const only = labelBox({ id: "only", text: "Only the class", chosen: asked.label, placeholder: "any class", known: tables.labels.map(({ label, odd: some }) => ({ label, note: count(some, "oddball") })), changed: () => submit() });
   const submit = () => go(link("clusters", { clustering: asked.clustering, show: "oddballs", label: only.value() }));
@@ -28,6 +29,7 @@ export async function oddballs(asked, signal) {
     "div",
     {},
     h("div", { class: "heading" }, findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 4).map((each) => h("li", {}, each))) : h("span", {}), form),
+    remarks(served),
     rows.length ? legend(settings) : null,
     rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, asked.where ? "No image that matches the filter is odd." : "Nothing is odd here: every image is among its like."),
   );

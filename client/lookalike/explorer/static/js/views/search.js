@@ -3,6 +3,7 @@ import { ask, file, sendAgain } from "../api.js";
 import { go, link } from "../address.js";
 import { clusterings, collection, noticed, server } from "../collection.js";
 import { count, digits, h, labelled, measured, say } from "../dom.js";
+import { adder, chooser } from "../edit.js";
 import { labelBox } from "../labels.js";
 import { endless, frame, grid, tile, waiting as frames, whenPainted } from "../tiles.js";
 
@@ -37,6 +38,7 @@ async function start(asked, signal) {
   );
   const { collection: all } = found;
   const refused = h("p", { class: "remark", hidden: true });
+  const adding = await chooser();
   // When the pictures are there: the server may start its network to answer this, and has two hands like everybody.
   const ready = () =>
     whenPainted(element)
@@ -57,6 +59,7 @@ async function start(asked, signal) {
       textBox(all, {}),
       h("p", {}, `Drop a picture here, paste one, or choose one below. Its nearest of ${count(all.images, "image")} are a moment away.`),
       refused,
+      adding,
       untrained(all),
     ),
     h("div", { class: "heading" }, h("h2", {}, asked.label ? `${count(first.total, "image")} labelled ${labelled(asked.label)}` : "In this collection"), form),
@@ -100,10 +103,11 @@ async function results(asked, signal) {
   );
   const name = asked.text !== undefined ? `“${asked.text}”` : asked.id === undefined ? "your picture" : labelled(subject.label ?? subject.key);
   const same = subject.label ? near.neighbors.filter((each) => each.label === subject.label).length : null;
+  const adding = asked.picture === undefined ? null : await adder(asked.picture, common(near.neighbors.slice(0, 5)));
   const element = h(
     "div",
     { class: "beside" },
-    h("aside", { class: "asked" }, asked.text === undefined ? null : textBox(found.collection, asked), queried(asked, subject), controls(asked, found, near)),
+    h("aside", { class: "asked" }, asked.text === undefined ? null : textBox(found.collection, asked), queried(asked, subject), adding, controls(asked, found, near)),
     h(
       "section",
       {},
@@ -140,6 +144,13 @@ function textBox(all, then) {
 function textSpace(all, chosen) {
   const able = all.spaces.filter((each) => each.takes_text && each.index).map((each) => each.name);
   return [chosen, all.default_space, able[0]].find((name) => able.includes(name)) ?? null;
+}
+
+/** The label of most of some images; "" where they have none. */
+function common(images) {
+  const counts = new Map();
+  for (const { label } of images) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
+  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? "";
 }
 
 function queried(asked, subject) {

@@ -1,0 +1,110 @@
+"""A graph of the images that came since a generation was made, which grows behind them.
+
+Comparing a query with 20,000 of them takes longer than searching an index of 100,000. So a thread adds them to a graph
+in memory, a few at a time between searches; those that it has not added yet are compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from typing import Any
+
+import faiss
+import numpy as np
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.vectors.metric import faiss_metric
+from lookalike_server.live.grown import Grown
+
+log = logging.getLogger(__name__)
+
+# Fewer are compared in less time than a graph saves.
+LEAST = 1024
+# So many are added at once: a search waits for them, which takes some milliseconds.
+_STEP = 8
+_LINKS, _BUILD_EFFORT = 32, 80
+# Candidates that a search keeps, at least, and for each neighbor that it wants.
+_EFFORT, _EFFORT_FOR_EACH = 64, 4
+# Rows that a view does not have yet may be found in place of its own; with more of them it compares.
+_MOST_NEWER = 64
+# Searches of other processes go first.
+_NICENESS = 10
+
+
+class LiveGraph:
+    """The nearest of rows that one thread appends and others search. `rows` are prepared for the metric."""
+
+    def __init__(self, rows: Grown[np.float32], metric: Metric) -> None:
+        self._rows = rows
+        dim = rows.values.shape[1]
+        self._index: Any
+        if metric == "cosine":
+            # Of length one, so that half the bits tell candidates as well. Their distances are computed anew.
+            self._index = faiss.IndexHNSWSQ(dim, faiss.ScalarQuantizer.QT_fp16, _LINKS, faiss_metric(metric))
+            self._index.is_trained = True
+        else:
+            self._index = faiss.IndexHNSWFlat(dim, _LINKS, faiss_metric(metric))
+        self._index.hnsw.efConstruction = _BUILD_EFFORT
+        # Held while the graph is changed or searched: faiss allows no search while it grows.
+        self._lock = threading.Lock()
+        # Held while the thread is begun or ends.
+        self._begin = threading.Lock()
+        self._grows = False
+        self._broken = False
+
+    def follow(self) -> None:
+        """Add what was appended, in a thread that ends when it has caught up. Called after each append."""
+        with self._begin:
+            if self._grows or self._broken or len(self._rows) < LEAST:
+                return
+            self._grows = True
+        threading.Thread(target=self._grow, name="live graph", daemon=True).start()
+
+    @property
+    def count(self) -> int:
+        """How many of the rows, from the first on, it finds."""
+        return int(self._index.ntotal)
+
+    def candidates(self, queries: Float32, k: int, rows: int) -> tuple[int, Int64] | None:
+        """The number of rows it knows of the first `rows`, and about the k nearest (n, k) of each query; -1: fewer.
+
+        None where comparing costs no more.
+        """
+        with self._lock:
+            count = self.count
+            newer = max(0, count - rows)
+            effort = max(_EFFORT, _EFFORT_FOR_EACH * k)
+            if not count or newer > _MOST_NEWER or effort * _LINKS > count:
+                return None
+            parameters = faiss.SearchParametersHNSW(efSearch=effort + newer)
+            _, found = self._index.search(queries, min(count, k + newer), params=parameters)
+        # A view has no rows of later ones.
+        return min(count, rows), np.where(found < rows, found, -1)
+
+    def _grow(self) -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        # Of this thread alone.
+        faiss.omp_set_num_threads(1)
+        try:
+            while self._step():
+                pass
+        except Exception:
+            log.exception("the graph of new images cannot grow; they are compared instead")
+            self._broken = self._grows = True
+
+    def _step(self) -> bool:
+        """Add some rows; whether there may be more."""
+        some = self._rows.values[self.count :][:_STEP]
+        if len(some):
+            with self._lock:
+                self._index.add(np.ascontiguousarray(some))
+            return True
+        with self._begin:
+            # What is appended from now on begins another thread.
+            self._grows = self.count < len(self._rows)
+            return self._grows
