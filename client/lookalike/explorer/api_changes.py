@@ -34,7 +34,7 @@ _TOO_LATE: Final = "The change is part of a generation now and cannot be taken b
 
 async def get_changes(request: Request) -> Response:
     """Whether the caller `may` change the collection, and `why` not: the server is "read-only", or the caller lacks a
-    "login" or the "role" write; "" otherwise. A change can be taken back while `generation` is served.
+    "login" or the "role" write; "" otherwise. A change can be undone while `generation` is served.
     """
     client: Client = request.app.state.callers.require(request)
     why = await _lacking(request)
