@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     )
     from lookalike._experiments import Attribution, Experiment, StoredResult, Table
     from lookalike._filters import Column, Filter, column
+    from lookalike._graph import GraphList, GraphLists
     from lookalike._image_terms import cluster, distance, predicted, probability
     from lookalike._labels import Label, Labels
     from lookalike._local import LocalClient, open  # noqa: A004
@@ -89,6 +90,8 @@ __all__ = [
     "Filter",
     "Folded",
     "GenerationChangedError",
+    "GraphList",
+    "GraphLists",
     "Index",
     "InvalidArgumentError",
     "Label",
@@ -156,6 +159,7 @@ _MODULES = {
     "lookalike._experiments": "Attribution Experiment StoredResult Table",
     "lookalike._filters": "Column Filter column",
     "lookalike._image_terms": "cluster distance predicted probability",
+    "lookalike._graph": "GraphList GraphLists",
     "lookalike._labels": "Label Labels",
     "lookalike._local": "LocalClient open",
     "lookalike._memberships": "Cluster Clusters Member Members Membership Memberships MembershipsBatch",

@@ -32,6 +32,7 @@ from lookalike._collection import Collection, StoredImage, StoredImages, Thumbna
 from lookalike._columns import Float32
 from lookalike._errors import DeadlineExceededError, LookalikeError, UnavailableError
 from lookalike._filters import Where
+from lookalike._graph import GraphList, GraphLists
 from lookalike._hints import hinted
 from lookalike._labels import Label, Labels
 from lookalike._memberships import Clusters, Member, Members, Memberships, MembershipsBatch
@@ -420,6 +421,35 @@ class Methods:
         async def fetch(token: str) -> Page[StoredImages]:
             call = _calls.images_page(label, where, order, fields, page_size, token)
             return await self._send(call, timeout)
+
+        return AsyncPager(fetch)
+
+    @hinted
+    def graph(
+        self,
+        *,
+        key: str | None = None,
+        id: SupportsIndex | None = None,
+        keys: Sequence[str] | None = None,
+        ids: IdSequence | None = None,
+        k: int | None = None,
+        space: str | None = None,
+        page_size: int | None = None,
+        timeout: float | None = None,
+    ) -> AsyncPager[GraphList, GraphLists]:
+        """The nearest others of images in the stored graph that `lookalike graph` makes, fetched page by page.
+
+        Of the images that are named, in their order, or of all. `k` is at most that of the graph, which it is when
+        None. `space` is the collection's default one when None. Deleted images are left out, and nothing takes
+        their place.
+
+        FailedPreconditionError: the space has no graph. NotFoundError: an image that is not stored, or that the graph
+        lacks.
+        """
+        given = {"key": key, "id": id, "keys": keys, "ids": ids}
+
+        async def fetch(token: str) -> Page[GraphLists]:
+            return await self._send(_calls.graph_page(given, k, space, page_size, token), timeout)
 
         return AsyncPager(fetch)
 

@@ -21,6 +21,7 @@ from lookalike._columns import Float32
 from lookalike._errors import InvalidArgumentError, ProtocolError
 from lookalike._examples import examples
 from lookalike._filters import Where, message_of
+from lookalike._graph import GraphLists
 from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
@@ -231,6 +232,27 @@ def images_page(
     )
     reply = collection_pb2.ListImagesResponse
     return make_call("lookalike.v1.CollectionService/ListImages", request, reply, _replies.images_page)
+
+
+def graph_page(
+    given: Mapping[str, Any], k: int | None, space: str | None, page_size: int | None, token: str
+) -> Call[Page[GraphLists]]:
+    there = {name: value for name, value in given.items() if value is not None}
+    request = collection_pb2.ListGraphRequest(
+        space=space or "",
+        k=0 if k is None else as_count("k", k, 1),
+        page_size=0 if page_size is None else as_count("page_size", page_size, 0),
+        page_token=token,
+    )
+    if there:
+        name = chosen(there, ("key", "id", "keys", "ids"))
+        values = several(name, there[name]) if name.endswith("s") else [there[name]]
+        if name in ("key", "keys"):
+            request.keys.values.extend(check_key(value) for value in values)
+        else:
+            request.ids.values.extend(check_id(value) for value in values)
+    reply = collection_pb2.ListGraphResponse
+    return make_call("lookalike.v1.CollectionService/ListGraph", request, reply, _replies.graph_page)
 
 
 def labels_page(page_size: int | None, token: str) -> Call[Page[Labels]]:

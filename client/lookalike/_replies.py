@@ -22,6 +22,7 @@ from lookalike._collection import (
     StoredImages,
     Thumbnails,
 )
+from lookalike._graph import GraphLists
 from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, MembershipsBatch
 from lookalike._metrics import Metric
@@ -268,6 +269,22 @@ def found_images(reply: collection_pb2.GetImagesResponse, asked: int) -> StoredI
 
 def images_page(reply: collection_pb2.ListImagesResponse) -> Page[StoredImages]:
     return Page(images(reply.images), reply.total, reply.next_page_token, served(reply.served))
+
+
+def graph_page(reply: collection_pb2.ListGraphResponse) -> Page[GraphLists]:
+    count = len(reply.keys)
+    # The width is the server's to tell: k of the request, or that of the graph.
+    width = int(reply.neighbors.shape[1]) if len(reply.neighbors.shape) == 2 else 0
+    lists = GraphLists(
+        _array(reply.ids, np.int64, (count,)),
+        tuple(reply.keys),
+        _array(reply.neighbors, np.int64, (count, width)),
+        _array(reply.distances, np.float32, (count, width)),
+        _metric(reply.metric),
+        reply.method,
+        _shortest(reply.recall),
+    )
+    return Page(lists, reply.total, reply.next_page_token, served(reply.served))
 
 
 def labels_page(reply: collection_pb2.ListLabelsResponse) -> Page[Labels]:

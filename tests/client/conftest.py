@@ -423,6 +423,29 @@ class Collection(collection_pb2_grpc.CollectionServiceServicer):
             images=self.columns(page), total=len(rows), next_page_token=following, served=self.toy.served("")
         )
 
+    def ListGraph(self, request, context):
+        which = request.WhichOneof("which")
+        if which == "keys":
+            rows = [row_of(key, context) for key in request.keys.values]
+        else:
+            rows = list(range(len(KEYS))) if which is None else check_rows(request.ids.values, context)
+        page, following = page_of(list(rows), request.page_size, request.page_token, self.toy, context)
+        away = np.round(1 - VECTORS @ VECTORS.T, 9)
+        np.fill_diagonal(away, np.inf)
+        order = np.argsort(away, axis=1, kind="stable")[page][:, : request.k or 3]
+        return collection_pb2.ListGraphResponse(
+            ids=wire.encode(np.array(page, np.int64)),
+            keys=[KEYS[row] for row in page],
+            neighbors=wire.encode(order.astype(np.int64)),
+            distances=wire.encode(np.take_along_axis(away[page], order, axis=1).astype(np.float32)),
+            metric=collection_pb2.METRIC_COSINE,
+            method="index",
+            recall=0.97,
+            total=len(rows),
+            next_page_token=following,
+            served=self.toy.served(""),
+        )
+
     def ListLabels(self, request, context):
         names = sorted({label for label in LABELS if label})
         page, following = page_of(list(range(len(names))), request.page_size, request.page_token, self.toy, context)

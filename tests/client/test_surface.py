@@ -13,7 +13,8 @@ import lookalike
 PUBLIC = """
 TLS AsyncPager Attribute Attributes Attribution AuthenticationError CallCancelledError Client ClosedError Cluster
 Clustering Clusters Collection Column DataLossError DeadlineExceededError Deleted Described Experiment
-FailedPreconditionError Filter Folded GenerationChangedError Index InvalidArgumentError Label Labels Limits LocalClient
+FailedPreconditionError Filter Folded GenerationChangedError
+GraphList GraphLists Index InvalidArgumentError Label Labels Limits LocalClient
 LookalikeError Member Members Membership Memberships MembershipsBatch MessageTooLargeError Neighbor Neighbors
 NeighborsBatch NotFoundError OverloadedError Page Pager Plan ProtocolError RecallPoint Restored Served ServedCollection
 ServerError ServerInfo Space StoredImage StoredImages StoredResult Table Thumbnails Timings UnavailableError

@@ -152,6 +152,8 @@ def largest(toy: Any) -> Iterator[tuple[str, str, Any]]:
     yield "ListImages", "a page", collection_pb2.ListImagesRequest(page_size=1000)
     yield "ListImages", "of a label", collection_pb2.ListImagesRequest(label="label1", page_size=1000)
     yield "ListLabels", "", collection_pb2.ListLabelsRequest(page_size=1000)
+    yield "ListGraph", "a page", collection_pb2.ListGraphRequest(page_size=1000)
+    yield "ListGraph", "long keys", collection_pb2.ListGraphRequest(keys=types_pb2.Keys(values=["k" * 1000] * 1000))
     yield "GetThumbnails", "", collection_pb2.GetThumbnailsRequest(ids=some, size=512)
     classes = [experiment_pb2.LabelClasses(label=str(number), classes=["1"]) for number in range(25_000)]
     wide = [experiment_pb2.LabelClasses(label="a", classes=[str(number) for number in range(49_000)])]

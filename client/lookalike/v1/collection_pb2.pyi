@@ -737,3 +737,118 @@ class GetThumbnailsResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["jpegs", b"jpegs", "served", b"served"]) -> None: ...
 
 global___GetThumbnailsResponse = GetThumbnailsResponse
+
+@typing.final
+class ListGraphRequest(google.protobuf.message.Message):
+    """Asks for lists of the stored graph."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    IDS_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    COLLECTION_FIELD_NUMBER: builtins.int
+    space: builtins.str
+    """The embedding space; empty for the collection's default."""
+    k: builtins.int
+    """The neighbors of each image, at most as many as the graph has; all of them when 0."""
+    page_size: builtins.int
+    """The images of a page; 0 means Limits' default, at most Limits.max_page_size."""
+    page_token: builtins.str
+    """Where the page begins: next_page_token of the one before; empty for the first."""
+    collection: builtins.str
+    """The collection that is asked about, one of ListCollections; the server's
+    only one, or the first, when empty.
+    """
+    @property
+    def keys(self) -> lookalike.v1.types_pb2.Keys:
+        """By key."""
+
+    @property
+    def ids(self) -> lookalike.v1.types_pb2.Ids:
+        """By id."""
+
+    def __init__(
+        self,
+        *,
+        space: builtins.str = ...,
+        keys: lookalike.v1.types_pb2.Keys | None = ...,
+        ids: lookalike.v1.types_pb2.Ids | None = ...,
+        k: builtins.int = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        collection: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["ids", b"ids", "keys", b"keys", "which", b"which"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids", "k", b"k", "keys", b"keys", "page_size", b"page_size", "page_token", b"page_token", "space", b"space", "which", b"which"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["which", b"which"]) -> typing.Literal["keys", "ids"] | None: ...
+
+global___ListGraphRequest = ListGraphRequest
+
+@typing.final
+class ListGraphResponse(google.protobuf.message.Message):
+    """The neighbors of n images, in the order asked for or of the graph."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: builtins.int
+    KEYS_FIELD_NUMBER: builtins.int
+    NEIGHBORS_FIELD_NUMBER: builtins.int
+    DISTANCES_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    METHOD_FIELD_NUMBER: builtins.int
+    RECALL_FIELD_NUMBER: builtins.int
+    TOTAL_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    SERVED_FIELD_NUMBER: builtins.int
+    metric: global___Metric.ValueType
+    """How the distances are measured."""
+    method: builtins.str
+    """"exact", or "index" where an index found the neighbors."""
+    recall: builtins.float
+    """The recall of the graph as measured when it was made; 1 for an exact one."""
+    total: builtins.int
+    """The number of images that are listed on all pages."""
+    next_page_token: builtins.str
+    """The token of the next page; empty on the last."""
+    @property
+    def ids(self) -> lookalike.v1.types_pb2.Tensor:
+        """int64, n: the images."""
+
+    @property
+    def keys(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Their keys."""
+
+    @property
+    def neighbors(self) -> lookalike.v1.types_pb2.Tensor:
+        """int64, n x k: the ids of the neighbors, nearest first; -1 where a list is shorter."""
+
+    @property
+    def distances(self) -> lookalike.v1.types_pb2.Tensor:
+        """float32, n x k: their distances; infinity where a list is shorter."""
+
+    @property
+    def served(self) -> lookalike.v1.types_pb2.Served:
+        """What served the reply."""
+
+    def __init__(
+        self,
+        *,
+        ids: lookalike.v1.types_pb2.Tensor | None = ...,
+        keys: collections.abc.Iterable[builtins.str] | None = ...,
+        neighbors: lookalike.v1.types_pb2.Tensor | None = ...,
+        distances: lookalike.v1.types_pb2.Tensor | None = ...,
+        metric: global___Metric.ValueType = ...,
+        method: builtins.str = ...,
+        recall: builtins.float = ...,
+        total: builtins.int = ...,
+        next_page_token: builtins.str = ...,
+        served: lookalike.v1.types_pb2.Served | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids", "neighbors", b"neighbors", "served", b"served"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["distances", b"distances", "ids", b"ids", "keys", b"keys", "method", b"method", "metric", b"metric", "neighbors", b"neighbors", "next_page_token", b"next_page_token", "recall", b"recall", "served", b"served", "total", b"total"]) -> None: ...
+
+global___ListGraphResponse = ListGraphResponse

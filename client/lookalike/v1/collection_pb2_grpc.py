@@ -35,6 +35,11 @@ class CollectionServiceStub(object):
                 request_serializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.SerializeToString,
                 response_deserializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.FromString,
                 )
+        self.ListGraph = channel.unary_unary(
+                '/lookalike.v1.CollectionService/ListGraph',
+                request_serializer=lookalike_dot_v1_dot_collection__pb2.ListGraphRequest.SerializeToString,
+                response_deserializer=lookalike_dot_v1_dot_collection__pb2.ListGraphResponse.FromString,
+                )
         self.GetThumbnails = channel.unary_unary(
                 '/lookalike.v1.CollectionService/GetThumbnails',
                 request_serializer=lookalike_dot_v1_dot_collection__pb2.GetThumbnailsRequest.SerializeToString,
@@ -74,6 +79,14 @@ class CollectionServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGraph(self, request, context):
+        """Lists the neighbors of images in the stored graph of a space, which `lookalike graph` makes. FAILED_PRECONDITION: it
+        has none. NOT_FOUND: an unknown key or id, or an image that the graph lacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetThumbnails(self, request, context):
         """Returns small upright JPEG pictures of stored images, read from the
         collection's source.
@@ -104,6 +117,11 @@ def add_CollectionServiceServicer_to_server(servicer, server):
                     servicer.ListLabels,
                     request_deserializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.FromString,
                     response_serializer=lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.SerializeToString,
+            ),
+            'ListGraph': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGraph,
+                    request_deserializer=lookalike_dot_v1_dot_collection__pb2.ListGraphRequest.FromString,
+                    response_serializer=lookalike_dot_v1_dot_collection__pb2.ListGraphResponse.SerializeToString,
             ),
             'GetThumbnails': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThumbnails,
@@ -186,6 +204,23 @@ class CollectionService(object):
         return grpc.experimental.unary_unary(request, target, '/lookalike.v1.CollectionService/ListLabels',
             lookalike_dot_v1_dot_collection__pb2.ListLabelsRequest.SerializeToString,
             lookalike_dot_v1_dot_collection__pb2.ListLabelsResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListGraph(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/lookalike.v1.CollectionService/ListGraph',
+            lookalike_dot_v1_dot_collection__pb2.ListGraphRequest.SerializeToString,
+            lookalike_dot_v1_dot_collection__pb2.ListGraphResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -45,6 +45,14 @@ class CollectionServiceStub:
     ]
     """Lists the labels by name, with the number of images of each."""
 
+    ListGraph: grpc.UnaryUnaryMultiCallable[
+        lookalike.v1.collection_pb2.ListGraphRequest,
+        lookalike.v1.collection_pb2.ListGraphResponse,
+    ]
+    """Lists the neighbors of images in the stored graph of a space, which `lookalike graph` makes. FAILED_PRECONDITION: it
+    has none. NOT_FOUND: an unknown key or id, or an image that the graph lacks.
+    """
+
     GetThumbnails: grpc.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
         lookalike.v1.collection_pb2.GetThumbnailsResponse,
@@ -79,6 +87,14 @@ class CollectionServiceAsyncStub:
         lookalike.v1.collection_pb2.ListLabelsResponse,
     ]
     """Lists the labels by name, with the number of images of each."""
+
+    ListGraph: grpc.aio.UnaryUnaryMultiCallable[
+        lookalike.v1.collection_pb2.ListGraphRequest,
+        lookalike.v1.collection_pb2.ListGraphResponse,
+    ]
+    """Lists the neighbors of images in the stored graph of a space, which `lookalike graph` makes. FAILED_PRECONDITION: it
+    has none. NOT_FOUND: an unknown key or id, or an image that the graph lacks.
+    """
 
     GetThumbnails: grpc.aio.UnaryUnaryMultiCallable[
         lookalike.v1.collection_pb2.GetThumbnailsRequest,
@@ -122,6 +138,16 @@ class CollectionServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[lookalike.v1.collection_pb2.ListLabelsResponse, collections.abc.Awaitable[lookalike.v1.collection_pb2.ListLabelsResponse]]:
         """Lists the labels by name, with the number of images of each."""
+
+    @abc.abstractmethod
+    def ListGraph(
+        self,
+        request: lookalike.v1.collection_pb2.ListGraphRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[lookalike.v1.collection_pb2.ListGraphResponse, collections.abc.Awaitable[lookalike.v1.collection_pb2.ListGraphResponse]]:
+        """Lists the neighbors of images in the stored graph of a space, which `lookalike graph` makes. FAILED_PRECONDITION: it
+        has none. NOT_FOUND: an unknown key or id, or an image that the graph lacks.
+        """
 
     @abc.abstractmethod
     def GetThumbnails(

@@ -23,6 +23,8 @@ from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
+# Near rows of a block for each query, in multiples of k, beyond which they are reduced to the nearest of the block.
+_MANY = 2
 
 
 def exact_search(
@@ -64,7 +66,7 @@ def exact_search(
             query_rows, candidates = _candidates(wanted[some], norms[some], rows, limits, k, metric, banned)
             query_rows += some.start
             distances = pairs.distances(wanted, query_rows, rows, candidates, metric)
-            best = best.merged(query_rows, numbers[candidates], distances, some)
+            best.add(query_rows, numbers[candidates], distances)
     return best.rows, best.distances
 
 
@@ -83,19 +85,18 @@ class _Best:
         """The costs beyond which a row cannot be among the k nearest of the queries in `some`, shape (queries,)."""
         return largest_cost(self.distances[some, -1], metric)
 
-    def merged(self, query_rows: Int64, numbers: Int64, distances: Float32, some: slice) -> _Best:
-        """With more pairs of a query in `some` and a row."""
+    def add(self, query_rows: Int64, numbers: Int64, distances: Float32) -> None:
+        """Take in more pairs of a query and a row."""
         k = self.rows.shape[1]
-        touched = np.arange(some.start, some.stop)
+        # Most queries have no such pair once some blocks were seen.
+        touched = np.unique(query_rows)
         all_queries = np.concatenate([np.repeat(touched, k), query_rows])
-        all_rows = np.concatenate([self.rows[some].ravel(), numbers])
-        all_distances = np.concatenate([self.distances[some].ravel(), distances])
+        all_rows = np.concatenate([self.rows[touched].ravel(), numbers])
+        all_distances = np.concatenate([self.distances[touched].ravel(), distances])
         order = np.lexsort((all_rows, all_distances, all_queries))
         first = np.searchsorted(all_queries[order], touched)
         kept = order[first[:, None] + np.arange(k)]
-        rows, best = self.rows.copy(), self.distances.copy()
-        rows[some], best[some] = all_rows[kept], all_distances[kept]
-        return _Best(rows, best)
+        self.rows[touched], self.distances[touched] = all_rows[kept], all_distances[kept]
 
 
 class _Filters:
@@ -150,9 +151,11 @@ def _candidates(
         scores[banned] = np.inf
     # 12 terms more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
     error = worst_error(queries.shape[1] + 12, norms + longest)
-    if len(rows) > k:
-        limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
     near = scores <= (limits + error)[:, None]
+    # What the block itself tells of the limits costs a pass that is worth it as long as many rows are near enough.
+    if len(rows) > k and np.count_nonzero(near) > _MANY * k * len(scores):
+        limits = np.minimum(limits, np.partition(scores, k - 1, axis=1)[:, k - 1] + error)
+        near = scores <= (limits + error)[:, None]
     if banned is not None:
         # Where fewer than k were found so far, anything is near enough.
         near &= ~banned

@@ -94,6 +94,10 @@ class Columns:
         """The row of each of some ids, and whether it is there."""
         return self._rows_by_id.rows(ids)
 
+    def there(self, ids: Int64) -> npt.NDArray[np.bool_]:
+        """Whether the collection has an image with each of some ids; -1 stands for none."""
+        return self._rows_by_id.rows(ids)[1]
+
     def places(self, ids: Int64) -> Int64:
         """The rows of ids of this collection, whether their images are still there or were deleted."""
         return self.rows_of_ids(ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import grpc
@@ -22,8 +23,9 @@ from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.services import filtering, replies
 from lookalike_server.services.filtering import RequestedColumns, fitting
+from lookalike_server.services.graph_lists import GraphLists
 from lookalike_server.services.pagination import Pager, sequence_of
-from lookalike_server.services.replies import Stopwatch, served
+from lookalike_server.services.replies import METRICS, Stopwatch, served
 
 
 class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
@@ -118,6 +120,52 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
 
             length = page.stop - page.start
             return await (self._workers.run(found) if asked else self._workers.looked_up(found, length))
+
+    async def ListGraph(
+        self, request: collection_pb2.ListGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> Any:
+        """The bytes of a ListGraphResponse."""
+        watch = Stopwatch()
+        kind = request.WhichOneof("which")
+        wanted: Any = () if kind is None else getattr(request, kind).values
+        if kind is not None and not wanted:
+            raise ArgumentError(kind, "The call names no images; name some, or leave keys and ids out for all.")
+        with self._current.lease(sequence_of(request.page_token)) as snapshot:
+            graph = GraphLists.of(snapshot, request.space)
+            if not 0 <= request.k <= graph.entry.k:
+                raise ArgumentError("k", f"k is {request.k}, and the graph of {graph.space} has {graph.entry.k}.")
+
+            def found() -> tuple[bytes, bool]:
+                columns = snapshot.columns
+                if kind is None:
+                    ids = graph.listed()
+                else:
+                    ids = columns.ids_of_keys(wanted) if kind == "keys" else columns.known_ids(wanted)
+                named = "" if kind is None else hashlib.sha256(ids.tobytes()).hexdigest()
+                pager = Pager(
+                    snapshot.generation, f"{snapshot.name}/graph/{graph.space}/{request.k}/{named}", snapshot.sequence
+                )
+                page = pager.page(request.page_token, request.page_size, len(ids), self._limits)
+                some = ids[page.start : page.stop]
+                neighbors, distances = graph.lists(some, request.k or graph.entry.k)
+                reply = collection_pb2.ListGraphResponse(
+                    ids=wire.encode(some),
+                    keys=columns.keys(columns.rows_of_ids(some)),
+                    neighbors=wire.encode(neighbors),
+                    distances=wire.encode(distances),
+                    metric=METRICS[graph.entry.metric],
+                    method=graph.entry.method,
+                    recall=graph.entry.recall,
+                    total=page.total,
+                    next_page_token=pager.token_after(page),
+                    served=served(snapshot, snapshot.space(graph.space), watch),
+                )
+                return fitting(reply.SerializeToString(), self._limits), page.stop < page.total
+
+            reply, goes_on = await self._workers.run(found)
+            if goes_on:
+                self._current.keep(snapshot)
+            return reply
 
     async def ListLabels(
         self, request: collection_pb2.ListLabelsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -188,4 +188,5 @@ def seeds() -> Iterator[bytes]:
     for more in ({"scan": True}, {"candidates": 9}, {"masks": [mask], "mask_of": wire.encode(np.array([0, 0]))}):
         yield _seed("SearchShard", shard_pb2.SearchShardRequest(**asked, **more))
     yield _seed("ListLabels", collection_pb2.ListLabelsRequest(page_size=3, page_token="AAAA"))  # noqa: S106
+    yield _seed("ListGraph", collection_pb2.ListGraphRequest(ids=types_pb2.Ids(values=[5, 7]), k=2, page_size=1))
     yield _seed("GetThumbnails", collection_pb2.GetThumbnailsRequest(ids=[5], size=32))
