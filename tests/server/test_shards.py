@@ -269,7 +269,7 @@ async def test_without_a_shard_there_is_no_answer_and_with_it_again(make_toy, se
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await router.search.Search(search_pb2.SearchRequest(query=query, k=5, **effort), timeout=30)
             assert caught.value.code() is UNAVAILABLE
-            assert re.search(r"shard 2/2|shard does not answer", caught.value.details())
+            assert re.search(r"shard 2/2|Shard 2 does not answer", caught.value.details())
         assert router.app.first.shard_replicas == {1: 1, 2: 0}
         # What needs no shard is answered.
         await router.search.GetVectors(search_pb2.GetVectorsRequest(query=by_ids(toy.ids[0])))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -15,6 +17,8 @@ from lookalike_server.common.errors import OverloadedError, ShardLostError
 from lookalike_server.shards.replica import Replica
 from lookalike_server.shards.shard_set import ShardSet, by_load, down_for
 
+log = logging.getLogger(__name__)
+
 # How often what is under way is looked at, and how long to wait for a replica of a shard that has lost the last one.
 _LOOK_S, _BACK_S = 0.1, 1.0
 _PAUSE_S = 0.05
@@ -22,17 +26,31 @@ _PAUSE_S = 0.05
 _RETRY_AFTER_S = 0.2
 
 
+class _Refusal(NamedTuple):
+    """How a replica refused a call."""
+
+    code: grpc.StatusCode
+    details: str
+
+
+_Outcome = shard_pb2.SearchShardResponse | _Refusal | Exception
+
+
 @dataclass(eq=False)
 class _Part:
-    """A shard's part of a question: the replicas that were asked, and what they said."""
+    """A shard's part of a question: the replicas that were asked, those `under_way` by ticket, and what they said."""
 
     replicas: Sequence[Replica]
     asked: set[Replica] = field(default_factory=set)
-    under_way: dict[Any, Replica] = field(default_factory=dict)
+    under_way: dict[int, Replica] = field(default_factory=dict)
     hedge_at: float = 0.0
     answer: shard_pb2.SearchShardResponse | None = None
     codes: list[grpc.StatusCode] = field(default_factory=list)
-    problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """The numbers of the shards that its replicas are of."""
+        return ", ".join(str(number) for number in sorted({replica.shard for replica in self.replicas}))
 
 
 def ask(
@@ -62,25 +80,17 @@ class _Question:
         self._until = time.monotonic() + timeout
         self._hedge_s = shards.settings.hedge_ms / 1000 if hedged else 0.0
         self._metadata = shards.metadata
-        self._done: SimpleQueue[tuple[_Part, Any]] = SimpleQueue()
+        self._tickets = itertools.count()
+        self._done: SimpleQueue[tuple[_Part, int, _Outcome]] = SimpleQueue()
 
     def answers(self, parts: Sequence[_Part]) -> list[shard_pb2.SearchShardResponse]:
-        began = time.monotonic()
-        try:
-            for part in parts:
-                self._ask_next(part, began)
-            while waiting := [part for part in parts if part.answer is None]:
-                try:
-                    self._take(*self._done.get(timeout=_LOOK_S))
-                except Empty:
-                    self._look(waiting, began)
-        finally:
-            for part in parts:
-                for call in list(part.under_way):
-                    call.cancel()
-                for replica in part.under_way.values():
-                    replica.under_way -= 1
-                part.under_way.clear()
+        for part in parts:
+            self._ask_next(part, time.monotonic())
+        while waiting := [part for part in parts if part.answer is None]:
+            try:
+                self._take(*self._done.get(timeout=_LOOK_S))
+            except Empty:
+                self._look(waiting)
         return [part.answer for part in parts if part.answer is not None]
 
     def _ask_next(self, part: _Part, began: float) -> None:
@@ -102,49 +112,59 @@ class _Question:
         part.asked.add(replica)
         now = time.monotonic()
         part.hedge_at = now + self._hedge_s if self._hedge_s else float("inf")
-        call = replica.search.future(
-            self._message(bits), timeout=max(0.001, self._until - now), metadata=self._metadata
-        )
-        replica.under_way += 1
-        replica.calls += 1
-        part.under_way[call] = replica
-        call.add_done_callback(lambda done: self._done.put((part, done)))
+        ticket = next(self._tickets)
+        part.under_way[ticket] = replica
+        # Calls that block cost half of the processor's time of those with a future.
+        self._shards.pool.submit(self._call, part, ticket, replica, self._message(bits), max(0.001, self._until - now))
 
-    def _take(self, part: _Part, call: Any) -> None:
-        replica = part.under_way.pop(call, None)
-        if replica is None:
+    def _call(self, part: _Part, ticket: int, replica: Replica, message: bytes, timeout: float) -> None:
+        outcome: _Outcome
+        try:
+            with replica.asked():
+                outcome = replica.search(message, timeout=timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            told: Any = error
+            outcome = _Refusal(told.code(), told.details() or "")
+        except Exception as error:
+            # Whatever it was, whoever asked must hear of it.
+            outcome = error
+        self._done.put((part, ticket, outcome))
+
+    def _take(self, part: _Part, ticket: int, outcome: _Outcome) -> None:
+        replica = part.under_way.pop(ticket, None)
+        if replica is None or part.answer is not None:
             return
-        replica.under_way -= 1
-        if part.answer is not None:
-            return
-        code = call.code()
-        if code is grpc.StatusCode.OK:
-            answer = call.result()
-            if answer.unknown_masks:
-                self._send(part, replica, bits=True)
-            else:
-                part.answer = answer
-            return
-        self._failed(part, replica, code, call.details())
+        if isinstance(outcome, _Refusal):
+            self._failed(part, replica, outcome.code, outcome.details)
+        elif isinstance(outcome, Exception):
+            raise outcome
+        elif outcome.unknown_masks:
+            self._send(part, replica, bits=True)
+        else:
+            part.answer = outcome
 
     def _failed(self, part: _Part, replica: Replica, code: grpc.StatusCode, details: str) -> None:
         part.codes.append(code)
-        part.problem = f"{replica.address}: {code.name}: {details}"
+        problem = f"{code.name}: {details}"
         if code is grpc.StatusCode.UNAVAILABLE:
-            self._shards.suspect(replica, f"{code.name}: {details}")
+            self._shards.suspect(replica, problem)
+        else:
+            log.warning("shard %d: %s failed: %s", replica.shard, replica.address, problem)
         if time.monotonic() >= self._until:
             raise self._failure(part)
         self._ask_next(part, time.monotonic())
 
-    def _look(self, waiting: Sequence[_Part], began: float) -> None:
+    def _look(self, waiting: Sequence[_Part]) -> None:
         """Ask others instead of replicas that are gone, and beside those that take long."""
         now = time.monotonic()
         for part in waiting:
             if now >= self._until:
                 raise self._failure(part)
-            for call, replica in list(part.under_way.items()):
+            for ticket, replica in list(part.under_way.items()):
                 if not replica.live:
-                    call.cancel()
+                    # Its call goes on in its thread until it ends by itself.
+                    del part.under_way[ticket]
+                    self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, replica.problem)
             if now >= part.hedge_at:
                 part.hedge_at = float("inf")
                 others = [one for one in by_load(part.replicas, self._digest) if one not in part.asked]
@@ -153,6 +173,6 @@ class _Question:
 
     def _failure(self, part: _Part) -> Exception:
         if part.codes and all(code is grpc.StatusCode.RESOURCE_EXHAUSTED for code in part.codes):
-            return OverloadedError(f"The shards are too busy: {part.problem}", _RETRY_AFTER_S)
-        problem = self._shards.problem(self._digest) or f"A shard does not answer: {part.problem}; ask again later."
+            return OverloadedError("The shards are too busy; come back later.", _RETRY_AFTER_S)
+        problem = self._shards.problem(self._digest) or f"Shard {part.name} does not answer; ask again later."
         return ShardLostError(problem)

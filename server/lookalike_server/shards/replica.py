@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -47,6 +49,7 @@ class Replica:
         self.last_live = -math.inf
         # How often in a row it did not say how it is.
         self.missed = 0
+        self._lock = threading.Lock()
         self._channel = _channel(address, settings)
         self.get_shard: Any = self._channel.unary_unary(
             f"/{_SERVICE}/GetShard",
@@ -59,6 +62,18 @@ class Replica:
             request_serializer=_as_it_is,
             response_deserializer=shard_pb2.SearchShardResponse.FromString,
         )
+
+    @contextmanager
+    def asked(self) -> Iterator[None]:
+        """A call to it, as long as the block runs. From any thread."""
+        with self._lock:
+            self.calls += 1
+            self.under_way += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.under_way -= 1
 
     def has(self, digest: str) -> bool:
         """Whether it can be asked about a generation."""

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
@@ -27,6 +28,8 @@ _LOOK_S, _PATIENCE_S = 0.5, 2.0
 _MISSES = 2
 # The log tells again what is waited for after so many seconds.
 _TELL_S = 10.0
+# Calls that are under way at a time: those to a server that hangs last until their time limit.
+_MOST_THREADS = 256
 
 
 class ShardsMovedOnError(DeviceError):
@@ -42,6 +45,8 @@ class ShardSet:
             tuple(Replica(address, number, settings) for address in addresses)
             for number, addresses in enumerate(settings.replicas, 1)
         )
+        # What calls: each thread waits for one answer.
+        self.pool = ThreadPoolExecutor(_MOST_THREADS, "ask shards")
         # What each call shows.
         self.metadata: tuple[tuple[str, str], ...] = ()
         self._router = uuid.uuid4().hex
@@ -70,7 +75,9 @@ class ShardSet:
         if self._thread is not None:
             self._thread.join()
         for replica in self.replicas:
+            # What is under way ends with it.
             replica.close()
+        self.pool.shutdown()
 
     def use(self, digest: str) -> None:
         """Have the shards keep a generation until it is as often left."""
@@ -93,8 +100,7 @@ class ShardSet:
         """Why a generation cannot be searched now; "" where it can."""
         for number, shard in enumerate(self.shards, 1):
             if not any(replica.has(digest) for replica in shard):
-                told = "; ".join(f"{replica.address}: {replica.problem or 'other generations'}" for replica in shard)
-                return f"No replica of shard {number}/{len(self.shards)} can be asked ({told}); ask again later."
+                return f"No replica of shard {number}/{len(self.shards)} can be asked; ask again later."
         return ""
 
     def wait_for_change(self, seconds: float) -> None:
