@@ -13,10 +13,11 @@ from contextlib import contextmanager
 import filelock
 import msgspec
 
+from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.objects.storage import ObjectStorage
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.typed_json import TypedJson
-from lookalike_indexer.errors import CollectionLockedError, IndexerError
+from lookalike_indexer.errors import CollectionLockedError, IndexerError, UsageError
 
 LOCK = ".lock"
 # Apart from the lock itself, which those who try to take it may truncate.
@@ -42,7 +43,8 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
     The operating system drops the lock with the process that holds it, so a
     killed writer never blocks the next. CollectionLockedError when another
     process holds it, which the message names. A first writer that fails before
-    it has written anything leaves no folder.
+    it has written anything leaves no folder, and neither does one whose options
+    are refused when it has no more than a listing of the source.
     """
     if isinstance(storage, ObjectStorage):
         with _leased(storage):
@@ -62,6 +64,10 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
         if sweep:
             storage.sweep()
         yield
+    except UsageError:
+        if is_new:
+            _remove_listing(storage)
+        raise
     finally:
         # Only while the lock is held: later it may be another's.
         with contextlib.suppress(OSError):
@@ -77,6 +83,14 @@ def owner(storage: Storage) -> Owner | None:
         return OWNER_JSON.decode(storage.local(OWNER).read_bytes())
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def _remove_listing(storage: Storage) -> None:
+    """Remove the listing of the source where nothing was made of it: another source may be the right one."""
+    if {path.name for path in storage.root.iterdir()} <= {LOCK, OWNER, layout.SOURCE}:
+        storage.clear(layout.SOURCE)
+        with contextlib.suppress(OSError):
+            storage.local(layout.SOURCE).rmdir()
 
 
 def _remove_unused(storage: Storage) -> None:
