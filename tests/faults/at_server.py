@@ -13,10 +13,17 @@ KINDS: Final = {
     "hung device thread": ("tests.faults.hangs", "--kind", "hung device thread"),
     "greedy peer": ("tests.faults.greedy",),
     "unfinished messages": ("tests.faults.unfinished",),
+    "killed writer": ("tests.faults.writer", "--kind", "killed writer"),
+    "damaged log": ("tests.faults.writer", "--kind", "damaged log"),
 }
+# Those of which there are as many as asked for, as the seed decides.
+_COUNTED: Final = ("killed writer", "damaged log")
 
 
-def bring_about(kinds: Sequence[str]) -> int:
+def bring_about(kinds: Sequence[str], count: int, seed: int) -> int:
     """Run each in a process of its own; 1 when one broke a promise."""
-    codes = [subprocess.run([sys.executable, "-m", *KINDS[kind]], check=False).returncode for kind in kinds]
+    codes = []
+    for kind in kinds:
+        counted = ["--count", str(count), "--seed", str(seed)] if kind in _COUNTED else []
+        codes.append(subprocess.run([sys.executable, "-m", *KINDS[kind], *counted], check=False).returncode)
     return 1 if any(codes) else 0

@@ -46,7 +46,7 @@ def main() -> int:
     if at_servers:
         if len(at_servers) < len(arguments.kind):
             parser.error(f"those at a server are run apart: {', '.join(at_server.KINDS)}")
-        return at_server.bring_about(at_servers)
+        return at_server.bring_about(at_servers, arguments.count, arguments.seed)
     torch.set_num_threads(1)
     # What a command says besides its sentence would depend on how busy the machine is.
     lookalike_indexer.cli.progress.INTERVAL_S = math.inf

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.faults import greedy, unfinished
+from tests.faults import greedy, unfinished, writer
 
 
 def test_beside_greedy_callers_no_lone_call_is_refused(tmp_path: Path) -> None:
@@ -20,3 +20,7 @@ def test_messages_that_never_end_fail_no_lone_call_and_take_a_bounded_part_of_me
     assert found["lone_failed"] == 0
     assert found["lone_calls"] > 10
     assert found["highest_mib"] - found["before_mib"] < 420
+
+
+def test_a_damaged_log_is_served_up_to_the_damage(tmp_path: Path) -> None:
+    assert writer.damaged_logs(tmp_path, 60, seed=5) == []
