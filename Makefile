@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async docs lock clean
+.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async docs release floors lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
@@ -18,6 +18,8 @@ help:
 	@echo "make fuzz [SECONDS_EACH=n]  fuzz manifests, parts, requests, filters, experiments and pictures"
 	@echo "make proto | async          regenerate the stubs from proto/ | the asyncio client from the synchronous one"
 	@echo "make docs                   build the documentation into site/; a broken link fails"
+	@echo "make release                build the distributions, check them, and try them in fresh environments"
+	@echo "make floors                 the client's tests with the oldest releases that are allowed"
 	@echo "make lock                   choose the newest releases anew and pin them in requirements.txt"
 	@echo "make clean                  remove everything that make made"
 
@@ -72,6 +74,15 @@ proto:
 
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Builds and checks; uploads nothing.
+release: $(READY)
+	$(BIN)/python scripts/release.py dist
+
+# The client's tests with the oldest releases that pyproject.toml allows.
+floors: $(READY)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python scripts/floors.py .cache/floors
 
 # With a release: from then on, `make lint` refuses what would break its clients.
 proto-released: $(READY)

@@ -30,19 +30,19 @@ def metadata(path: str, size: int) -> tuple[tuple[str, str], ...]:
 
 
 def request_pieces(request: bytes) -> Iterator[bytes]:
-    """A request as serialised messages, each with a piece."""
+    """A request as serialized messages, each with a piece."""
     for piece in cut(request):
         yield pieces_pb2.CallRequest(data=piece).SerializeToString()
 
 
 def reply_pieces(reply: bytes | bytearray) -> Iterator[bytes]:
-    """A reply as serialised messages, each with a piece."""
+    """A reply as serialized messages, each with a piece."""
     for piece in cut(reply):
         yield pieces_pb2.CallResponse(data=piece).SerializeToString()
 
 
 def reply_of(messages: Iterable[bytes]) -> bytes:
-    """The reply of its serialised pieces."""
+    """The reply of its serialized pieces."""
     return b"".join(pieces_pb2.CallResponse.FromString(message).data for message in messages)
 
 

@@ -24,7 +24,7 @@ _SHOWN = 8
 
 
 class PictureTower(torch.nn.Module):
-    """A whole open_clip model as a network of pictures: images, normalised, to embeddings (n, dim).
+    """A whole open_clip model as a network of pictures: images, normalized, to embeddings (n, dim).
 
     Its last node is named TEXT_LAYER: the vectors there are comparable with those of texts. `clip` is the model
     itself, which encodes texts as well.

@@ -34,7 +34,7 @@ class TextEncoder:
             ) from error
 
     def encode(self, texts: Sequence[str]) -> tuple[Float32, dict[int, str]]:
-        """Vectors, float32 of shape (n, dim), as the model gives them: not normalised.
+        """Vectors, float32 of shape (n, dim), as the model gives them: not normalized.
 
         By its position from 0, the reason of each text that has no vector: it has more tokens than the model reads.
         The row of such a text is zero, as are all rows when every text has failed; then dim is 0.

@@ -74,7 +74,7 @@ class Receiving:
         return await self._placed(context, read)
 
     def press(self, connection: str) -> None:
-        """Give up a request that takes long, for a connection that was refused for want of the bytes that it holds.
+        """Give up a request that takes long, for a connection that was refused because others hold the bytes.
 
         It is one of another connection at the same address, or else of the peer that receives the most.
         """

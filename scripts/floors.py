@@ -1,0 +1,63 @@
+"""Run the client's tests with the oldest releases that pyproject.toml allows.
+
+    python scripts/floors.py .cache/floors
+
+Makes a virtual environment there, with the lowest direct dependencies of the client, its command line and the explorer,
+and runs tests/client in it. Needs uv.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# What the tests need besides: of the same age where it speaks to gRPC.
+TOOLS = (
+    "pytest>=8.3,<9.2",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "hypothesis",
+    "httpx",
+    "psutil",
+    "pandas",
+    "pyarrow",
+)
+PACKAGES = ("lookalike_indexer", "lookalike_server", "playwright", "scipy")
+OF_GRPC = ("grpcio-health-checking", "grpcio-status")
+
+
+def run(*command: str | Path, **environment: str) -> None:
+    if subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode:
+        sys.exit(f"failed: {' '.join(map(str, command[:6]))} ...")
+
+
+def main(home: Path) -> None:
+    python = home / "bin" / "python"
+    pins = home / "floors.txt"
+    uv = [shutil.which("uv") or str(Path(sys.executable).parent / "uv")]
+    run(*uv, "venv", "--quiet", "--clear", "--python", sys.executable, home)
+    run(
+        *uv, "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "cli", "--extra", "explorer",
+        "--no-annotate", "--no-header", "pyproject.toml", "-o", pins,
+    )  # fmt: skip
+    print(pins.read_text(), flush=True)
+    grpc = next(line.partition("==")[2] for line in pins.read_text().splitlines() if line.startswith("grpcio=="))
+    same = [f"{name}=={grpc}" for name in OF_GRPC]
+    run(*uv, "pip", "install", "--quiet", "--python", python, "-r", pins, *TOOLS, *same)
+    others = [f"--ignore={file}" for file in (ROOT / "tests" / "client").rglob("test_*.py") if needs_more(file)]
+    run(python, "-m", "pytest", "-q", "-n", "2", "tests/client", *others, PYTHONPATH=str(ROOT / "client"))
+
+
+def needs_more(file: Path) -> bool:
+    """Whether a test is also about packages that the client does without."""
+    return any(re.search(rf"^\s*(?:import|from) {name}\b", file.read_text(), flags=re.MULTILINE) for name in PACKAGES)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
