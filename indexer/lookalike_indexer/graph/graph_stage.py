@@ -14,6 +14,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.graph.each_pair import each_pair, is_worth_it
 from lookalike_indexer.graph.finders import Comparison, Finder, IndexSearch
 from lookalike_indexer.graph.groups import Group, groups
 from lookalike_indexer.graph.lists import Neighbors, merged, write_neighbors
@@ -203,15 +204,22 @@ def _find(
     """Write parts from nothing: all images of the space may be neighbors."""
     if not places:
         return
-    finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)
-    if plan.index is not None:
-        finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
     with progress.stage(f"neighbours in {space}", None, "image") as bar:
+        if plan.index is None and is_worth_it(reader, space, places, k):
+            each_pair(reader, space, places, k, plan.metric, lambda *found: _write(reader, paths, *found), bar)
+            return
+        finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)
+        if plan.index is not None:
+            finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
         for group in groups(reader, space, places):
-            found = finder(group, k, bar)
-            for place, some in _parts(group):
-                ids = group.ids[some]
-                write_neighbors(reader.storage, paths[place], ids, Neighbors(found.ids[some], found.distances[some]))
+            _write(reader, paths, group, finder(group, k, bar))
+
+
+def _write(reader: CollectionReader, paths: list[str], group: Group, found: Neighbors) -> None:
+    """Write the parts of a group."""
+    for place, some in _parts(group):
+        lists = Neighbors(found.ids[some], found.distances[some])
+        write_neighbors(reader.storage, paths[place], group.ids[some], lists)
 
 
 def _parts(group: Group) -> list[tuple[int, slice]]:

@@ -23,6 +23,8 @@ from lookalike_indexer.vectors.rounding import largest_cost, worst_error
 
 # Elements of the largest block of float32 scores, queries by rows.
 _BLOCK = 1 << 22
+# What the sums that are added to a product, and a distance rounded to float32, may be off by.
+_TERMS = 12
 # Near rows of a block for each query, in multiples of k, beyond which they are reduced to the nearest of the block.
 _MANY = 2
 
@@ -53,7 +55,7 @@ def exact_search(
     wanted = prepare(queries, metric)
     if not np.isfinite(wanted).all():
         raise UsageError("A query holds NaN or infinite values.")
-    best = _Best.none(len(wanted), k)
+    best = Best.none(len(wanted), k)
     norms = np.sqrt(rowwise.squared_norms(wanted))
     filters = None if allowed is None else _Filters(allowed)
     for numbers, vectors in blocks if filters is None else filters.reduced(blocks):
@@ -71,14 +73,14 @@ def exact_search(
 
 
 @dataclass(frozen=True)
-class _Best:
-    """The best so far, each of shape (nq, k), nearest first."""
+class Best:
+    """The best so far, each of shape (nq, k), nearest first. `add` changes the arrays."""
 
     rows: Int64
     distances: Float32
 
     @classmethod
-    def none(cls, queries: int, k: int) -> _Best:
+    def none(cls, queries: int, k: int) -> Best:
         return cls(np.full((queries, k), -1, np.int64), np.full((queries, k), np.inf, np.float32))
 
     def limits(self, some: slice, metric: Metric) -> Float64:
@@ -137,20 +139,14 @@ def _candidates(
     banned: Bools | None = None,
 ) -> tuple[Int64, Int64]:
     """Pairs of a query and a row of the block: at least all that may be among the k nearest."""
-    scores = queries @ rows.T
+    scores = _scores(queries, rows, metric)
     lengths = rowwise.squared_norms(rows) if metric == "l2" else np.ones(1)
     longest = float(np.sqrt(lengths.max()))
     if metric == "l2":
-        # |x|^2 - 2qx: the query's own norm is added to the limit's side instead.
-        scores *= -2
-        scores += lengths.astype(np.float32)
         limits = limits - np.square(norms)
-    else:
-        np.negative(scores, out=scores)
     if banned is not None:
         scores[banned] = np.inf
-    # 12 terms more: what the sums that are added to a product, and a distance rounded to float32, may be off by.
-    error = worst_error(queries.shape[1] + 12, norms + longest)
+    error = worst_error(queries.shape[1] + _TERMS, norms + longest)
     near = scores <= (limits + error)[:, None]
     # What the block itself tells of the limits costs a pass that is worth it as long as many rows are near enough.
     if len(rows) > k and np.count_nonzero(near) > _MANY * k * len(scores):
@@ -167,3 +163,72 @@ def _slices(queries: int, rows: int) -> Iterator[slice]:
     step = max(1, _BLOCK // max(1, rows))
     for start in range(0, queries, step):
         yield slice(start, min(start + step, queries))
+
+
+def _scores(queries: Float32, rows: Float32, metric: Metric) -> Float32:
+    """Shape (nq, n): -qx (cosine), or |x|^2 - 2qx (l2), to which the query's own norm is missing."""
+    scores: Float32 = queries @ rows.T
+    if metric == "l2":
+        scores *= -2
+        scores += rowwise.squared_norms(rows).astype(np.float32)
+    else:
+        np.negative(scores, out=scores)
+    return scores
+
+
+@dataclass(frozen=True)
+class Side:
+    """Vectors (n, dim), prepared for the metric, their numbers (n,) and the nearest to them found so far."""
+
+    numbers: Int64
+    vectors: Float32
+    best: Best
+
+    def rows(self, some: slice) -> Side:
+        """Some of the rows; what is found for them is found for these."""
+        return Side(self.numbers[some], self.vectors[some], Best(self.best.rows[some], self.best.distances[some]))
+
+
+def exchange(left: Side, right: Side, metric: Metric, both: bool = True) -> None:
+    """Compare each vector of one side with each of the other, once, and take what is near into the best of both.
+
+    Without `both`, what is found is for `left` only, as where the sides are the same vectors.
+    What each side has after it was compared with all others is what `exact_search` gives: the product only proposes
+    pairs, and these are compared in float64.
+    """
+    norms = [np.sqrt(rowwise.squared_norms(side.vectors)) for side in (left, right)]
+    for some in _slices(len(left.vectors), len(right.vectors)):
+        part = left.rows(some)
+        scores = _scores(part.vectors, right.vectors, metric)
+        error = worst_error(
+            part.vectors.shape[1] + _TERMS, np.full(1, norms[0][some].max(initial=0) + norms[1].max(initial=0))
+        )[0]
+        if metric == "l2":
+            # Whole squared distances, so that they mean the same for both sides.
+            scores += np.square(norms[0][some])[:, None].astype(np.float32)
+        rows, columns = np.nonzero(_near(scores, part.best, error, metric))
+        distances = pairs.distances(part.vectors, rows, right.vectors, columns, metric)
+        part.best.add(rows, right.numbers[columns], distances)
+        if not both:
+            continue
+        columns, rows = np.nonzero(_near(scores.T, right.best, error, metric))
+        distances = pairs.distances(part.vectors, rows, right.vectors, columns, metric)
+        right.best.add(columns, part.numbers[rows], distances)
+
+
+def _near(scores: Float32, best: Best, error: float, metric: Metric) -> Bools:
+    """Whether a score (n, m) may be that of one of the k nearest of its row."""
+    k = best.rows.shape[1]
+    limits = largest_cost(best.distances[:, -1], metric) + error
+    near = scores <= _above(limits)[:, None]
+    if scores.shape[1] > k and np.count_nonzero(near) > _MANY * k * len(scores):
+        # Contiguous, since columns far apart in memory are slow to put in order.
+        nearest = np.partition(np.ascontiguousarray(scores), k - 1, axis=1)[:, k - 1]
+        near = scores <= _above(np.minimum(limits, nearest + 2 * error))[:, None]
+    return near
+
+
+def _above(limits: Float64) -> Float32:
+    """Limits as float32 that are no lower, so that they are compared without a copy of the scores."""
+    with np.errstate(over="ignore"):
+        return np.nextafter(limits.astype(np.float32), np.float32(np.inf))

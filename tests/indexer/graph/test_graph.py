@@ -15,7 +15,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.graph import graph_stage, groups
+from lookalike_indexer.graph import each_pair, graph_stage, groups
 from lookalike_indexer.graph.lists import Neighbors, merged
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.compact import compact
@@ -72,6 +72,22 @@ def test_the_bytes_do_not_depend_on_how_much_is_compared_at_once(make_collection
     assert written(one) == written(other)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_one_product_for_each_pair_gives_what_a_comparison_of_all_gives(
+    make_collection, clustered, graphed, monkeypatch, metric
+):
+    vectors = clustered(300, 12, 7)
+    vectors[[5, 90, 229]] = vectors[40]
+    one, other = (make_collection(vectors, part_rows=[70, 0, 110, 120], name=name) for name in ("one", "other"))
+    monkeypatch.setattr(each_pair, "_BLOCK", 32)
+    monkeypatch.setattr(groups, "_HELD", 4 * 12 * 180)
+    graphed(one, "-k", 5, "--metric", metric)
+    # As where a resumed run has few parts left.
+    monkeypatch.setattr(graph_stage, "is_worth_it", lambda *arguments: False)
+    graphed(other, "-k", 5, "--metric", metric)
+    assert written(one) == written(other)
+
+
 def test_a_collection_of_few_images_has_short_lists(make_collection, graphed):
     storage = make_collection(np.eye(3, dtype=np.float32))
     graphed(storage, "-k", 4)
@@ -105,7 +121,10 @@ def test_a_grown_collection_gets_the_bytes_of_a_new_graph(
     assert set(contents[1]) <= set(contents[0])
 
 
-def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, clustered, graphed, monkeypatch):
+@pytest.mark.parametrize("written_before", [1, 2])
+def test_a_run_that_was_killed_goes_on_with_the_same_bytes(
+    make_collection, clustered, graphed, monkeypatch, written_before
+):
     vectors = clustered(150, 8, 5)
     killed, whole = (make_collection(vectors, part_rows=40, name=name) for name in ("killed", "whole"))
     graphed(whole, "-k", 4)
@@ -114,16 +133,16 @@ def test_a_run_that_was_killed_goes_on_with_the_same_bytes(make_collection, clus
 
     def dies(*arguments):
         count.append(1)
-        if len(count) == 3:
+        if len(count) == written_before + 1:
             raise KeyboardInterrupt
         usual(*arguments)
 
     monkeypatch.setattr(graph_stage, "write_neighbors", dies)
     assert CliRunner().invoke(graph, [str(killed.root), "-k", "4"]).exit_code == 1
     assert generations.numbers(killed) == [1]
-    assert len(written(killed)) == 2
+    assert len(written(killed)) == written_before
     monkeypatch.setattr(graph_stage, "write_neighbors", usual)
-    assert graphed(killed, "-k", 4)["reused_parts"] == 2
+    assert graphed(killed, "-k", 4)["reused_parts"] == written_before
     assert written(killed) == written(whole)
 
 
