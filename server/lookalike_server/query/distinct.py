@@ -15,6 +15,9 @@ class Distinct:
 
     @classmethod
     def of(cls, items: Sequence[Hashable]) -> Distinct:
+        if len(items) == 1:
+            # The hash of a large picture takes as long as copying it.
+            return cls([0], [0])
         found: dict[Hashable, int] = {}
         first: list[int] = []
         inverse: list[int] = []
