@@ -129,7 +129,13 @@ class ServedCollection:
         self.embed_queue = EmbedQueue(self._open_embedder, self.limits, observe=self._lane("embedding"))
         self.experiments = ExperimentQueue(self.experiment_runner, self.limits)
         self.reloader = Reloader(
-            self._root, self.loader, self.current, self.embed_queue, self._watch_s, self.live.adopting
+            self._root,
+            self.loader,
+            self.current,
+            self.embed_queue,
+            self._watch_s,
+            self.live.adopting,
+            self.limits.max_load_ms / 1000,
         )
         self.folding = Folding(self._root, self.current, self.live, self.limits, self.reloader.load_newest)
         if failed is not None:

@@ -19,6 +19,7 @@ from lookalike.v1 import search_pb2, search_pb2_grpc, server_pb2, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
+from lookalike_server.common.limits import Limits
 from lookalike_server.generation.snapshot import Loader
 
 
@@ -222,6 +223,33 @@ class TestReloads:
             await until(lambda: served.app.current.generations == [2])
             assert (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
         assert (loads.begun, loads.most) == (1, 1)
+
+    async def test_one_that_hangs_is_given_up_and_served_when_it_comes_back(
+        self, make_toy, serve, loads, refused, caplog
+    ) -> None:
+        toy = make_toy()
+        async with serve(toy, watch=3600, limits=Limits(max_load_ms=300)) as served:
+            make_toy(toy.vectors[:100])
+            # The second one is told at once: nothing else is begun while the thread has not come back.
+            for _ in range(2):
+                with pytest.raises(grpc.aio.AioRpcError, match=r"longer than 0\.3 s, which is max_load_ms") as caught:
+                    await served.server.Reload(server_pb2.ReloadRequest())
+                assert refused(caught.value).code == grpc.StatusCode.UNAVAILABLE
+            assert loads.begun == 1
+            assert served.app.current.generations == [1]
+            assert "max_load_ms" in caplog.text
+            loads.go_on.set()
+            await until(lambda: not loads.under_way)
+
+            async def served_now() -> bool:
+                try:
+                    return (await served.server.Reload(server_pb2.ReloadRequest())).generation == 2
+                except grpc.aio.AioRpcError:
+                    return False
+
+            async with asyncio.timeout(60):
+                while not await served_now():
+                    await asyncio.sleep(0.02)
 
     async def test_all_who_ask_are_answered_by_one_load(self, make_toy, serve, loads) -> None:
         toy = make_toy()

@@ -92,6 +92,7 @@ class Limits:
     max_embed_ms: int = limit(60_000, "Milliseconds after which a batch of pictures has hung, beside their decoding.")
     max_experiment_ms: int = limit(600_000, "Milliseconds after which an experiment has hung.")
     max_silence_ms: int = limit(10_000, "Milliseconds without a sign of life after which a process has hung.")
+    max_load_ms: int = limit(3_600_000, "Milliseconds after which loading a generation has hung.")
     max_lease_ms: int = limit(900_000, "Milliseconds after which a call that holds a generation is reported.")
     max_class_map: int = limit(50_000, "Labels and classes of a class map.")
     max_names: int = limit(1000, "Names of models, clusterings or tables in a call.")

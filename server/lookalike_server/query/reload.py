@@ -50,8 +50,12 @@ class Reloader:
         embed_queue: EmbedQueue,
         interval: float,
         adopting: Adopting | None = None,
+        limit_s: float | None = None,
     ) -> None:
-        """`adopting` gives a generation with the changes to it, as LiveCollection.adopting does."""
+        """`adopting` gives a generation with the changes to it, as LiveCollection.adopting does.
+
+        Loading that takes longer than `limit_s` has hung; None: it takes as long as it takes.
+        """
         self._root = root
         # Tells lines of the log apart where there are several collections.
         self._prefix = f"{loader.name}: " if loader.name else ""
@@ -61,6 +65,9 @@ class Reloader:
         self._embed_queue = embed_queue
         self._interval = interval
         self._adopting = adopting or _as_it_is
+        self._limit_s = limit_s
+        # A load that was given up, whose thread has not come back.
+        self._hung: asyncio.Task[Snapshot] | None = None
         self._nudged = asyncio.Event()
         # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
         # one that is known to be served.
@@ -205,16 +212,35 @@ class Reloader:
             log.warning("queries by picture cannot be answered: %s", problem)
 
     async def _load(self, generation: int | None) -> Snapshot:
-        """Load a generation; the newest one for None, which is an error where there is none."""
+        """Load a generation; the newest one for None, which is an error where there is none.
+
+        DeviceError: it takes too long, or an earlier load still does.
+        """
+        if self._hung is not None and not self._hung.done():
+            raise self._late()
         loading = asyncio.create_task(
             asyncio.to_thread(lambda: self._loader.load(CollectionReader.open(self._root, generation)))
         )
         try:
-            return await asyncio.shield(loading)
+            async with asyncio.timeout(self._limit_s):
+                return await asyncio.shield(loading)
         except asyncio.CancelledError:
             # The thread cannot be stopped; what it still brings must not stay open.
             loading.add_done_callback(_close_late)
             raise
+        except TimeoutError as error:
+            if loading.done():
+                # An error of the load itself.
+                raise
+            self._hung = loading
+            loading.add_done_callback(_close_late)
+            raise self._late() from error
+
+    def _late(self) -> DeviceError:
+        return DeviceError(
+            f"Loading a generation takes longer than {self._limit_s:g} s, which is max_load_ms: does the disk answer? "
+            "Nothing else is loaded until it comes back."
+        )
 
     def _newest(self) -> PublishedGeneration | None:
         published = generations.numbers(self._storage)
