@@ -28,6 +28,7 @@ TOOLS = (
     "pandas",
     "pyarrow",
 )
+# Tests of other packages, and of tools that only developers have.
 PACKAGES = ("lookalike_indexer", "lookalike_server", "playwright", "scipy")
 OF_GRPC = ("grpcio-health-checking", "grpcio-status")
 
@@ -50,6 +51,8 @@ def main(home: Path) -> None:
     grpc = next(line.partition("==")[2] for line in pins.read_text().splitlines() if line.startswith("grpcio=="))
     same = [f"{name}=={grpc}" for name in OF_GRPC]
     run(*uv, "pip", "install", "--quiet", "--python", python, "-r", pins, *TOOLS, *same)
+    # For its entry points, which are the commands.
+    run(*uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--editable", ROOT)
     others = [f"--ignore={file}" for file in (ROOT / "tests" / "client").rglob("test_*.py") if needs_more(file)]
     run(python, "-m", "pytest", "-q", "-n", "2", "tests/client", *others, PYTHONPATH=str(ROOT / "client"))
 
