@@ -25,8 +25,8 @@ TOOLS = (
     "hypothesis",
     "httpx",
     "psutil",
-    "pandas",
-    "pyarrow",
+    "pandas==2.2.*",
+    "pyarrow==17.*",
 )
 # Tests of other packages, and of tools that only developers have.
 PACKAGES = ("lookalike_indexer", "lookalike_server", "playwright", "scipy")

@@ -1,5 +1,8 @@
 """The command line: what it prints, what it draws, how it ends."""
 
+import functools
+import http.server
+import io
 import json
 import os
 import re
@@ -325,7 +328,7 @@ def test_thumbnails_are_asked_for_within_the_servers_limits(cli, toy):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("search",), "Missing argument 'IMAGE_OR_KEY'"),
+        (("search",), "Name an image or a key, or give --text"),
         (("search", "a", "-k", "0"), "0 is not in the range x>=1"),
         (("search", "a", "--recall", "0"), "not in the range"),
         (("search", "a", "--exact", "--nprobe", "3"), "at most one of --nprobe, --recall and --exact"),
@@ -356,6 +359,49 @@ def test_a_pipe_is_a_query_file_and_is_drawn_too(cli, tmp_path):
         with Image.open("out.png") as drawn:
             # within the first tile, which is the query
             assert drawn.convert("RGB").getpixel((90, TOP + 90)) == (255, 0, 0)
+
+
+def test_standard_input_is_a_query(cli, tmp_path, monkeypatch):
+    data = red(tmp_path / "red.png").read_bytes()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+    code, out, err = cli("search", "-", "-k", 1, "--json", "--montage", "out.png")
+    assert (code, err) == (0, "Wrote out.png\n")
+    assert json.loads(out)["query"] == {"image": "-"}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    code, _, err = cli("clusters", "-")
+    assert code == 2
+    assert "Standard input is empty" in err
+
+
+class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def web(tmp_path):
+    """The address of a server of files, and the folder that it serves."""
+    handler = functools.partial(QuietHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.05])
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_an_address_of_the_web_is_a_query(cli, tmp_path, web, monkeypatch):
+    red(tmp_path / "red.png")
+    code, out, _ = cli("search", f"{web}/red.png", "-k", 1, "--json")
+    assert code == 0
+    assert json.loads(out)["query"] == {"image": f"{web}/red.png"}
+    code, _, err = cli("search", f"{web}/none.png")
+    assert code == 1
+    assert f"{web}/none.png cannot be fetched: " in err
+    monkeypatch.setattr("lookalike.cli._fetch._MOST_BYTES", 10)
+    code, _, err = cli("search", f"{web}/red.png")
+    assert code == 2
+    assert "more than 0 MiB" in err
 
 
 def test_a_device_that_is_no_pipe_is_taken_for_a_key(cli):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 import lookalike
+from lookalike.cli._fetch import SCHEMES, from_stdin, from_url
 
 if TYPE_CHECKING:
     from lookalike._arguments import OneQuery
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Subject:
     """The argument IMAGE_OR_KEY, and which of both it is, or a text of --text.
 
-    `piped` are the bytes of a pipe, which can be read only once.
+    `piped` are the bytes of a pipe, which can be read only once, or of an address.
     """
 
     text: str
@@ -44,9 +45,16 @@ class Subject:
 
 
 def find_subject(client: lookalike.Client, text: str, as_key: bool) -> Subject:
-    """A file if there is one, a key otherwise; says so on standard error where it could be either."""
+    """A file if there is one, a key otherwise; says so on standard error where it could be either.
+
+    "-" is standard input. An address of the web is fetched, unless it is a key of the collection.
+    """
     if as_key:
         return Subject(text, is_file=False)
+    if text == "-":
+        return Subject(text, is_file=True, piped=from_stdin())
+    if text.lower().startswith(SCHEMES) and not _is_key(client, text):
+        return Subject(text, is_file=True, piped=from_url(text))
     path = Path(text)
     try:
         is_file, is_folder = path.is_file() or path.is_fifo(), path.is_dir()

@@ -83,7 +83,9 @@ def search(
     as_json: bool,
     montage: str | None,
 ) -> None:
-    """Show the stored images that look most like IMAGE_OR_KEY: a picture file, or a stored image's key.
+    """Show the stored images that look most like IMAGE_OR_KEY: an image file, or a stored image's key.
+
+    "-" reads an image from standard input, and http:// or https:// fetches one.
 
     With --text they are those that a description fits best, where the model of
     the space knows texts: one of open_clip.
