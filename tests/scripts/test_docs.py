@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,3 +133,33 @@ def test_notebooks_keep_their_output() -> None:
     for path in DOCS.rglob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         assert any(cell.get("outputs") for cell in cells), path.name
+
+
+def typed(page: Path) -> Iterator[list[str]]:
+    """The command lines of lookalike in a page's code, as words."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^(?: {4,}|\t)(lookalike .*)$", text, flags=re.MULTILINE)
+    for block in re.findall(r"^```(?:sh|bash|console)?\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        lines += re.findall(r"^(lookalike .*)$", block, flags=re.MULTILINE)
+    for line in lines:
+        if " -> " in line:  # a drawing
+            continue
+        lexer = shlex.shlex(line.replace("...", ""), posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        yield list(itertools.takewhile(lambda word: not set(word) <= set("|&;<>"), lexer))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_of_the_pages_have_the_options_that_they_use(page: Path) -> None:
+    from lookalike.cli._commands import commands
+
+    for words in typed(page):
+        rest = words[2:] if words[1] == "analyze" else words[1:]
+        if not rest or rest[0].startswith("-"):
+            continue
+        command = commands.get_command(click.Context(commands), rest[0])
+        assert command is not None, " ".join(words)
+        known = {name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]}
+        known |= set(command.get_help_option_names(click.Context(command)))
+        used = {word.partition("=")[0] for word in rest[1:] if word.startswith("--") and word != "--"}
+        assert used <= known, f"{' '.join(words)}: {used - known}"
