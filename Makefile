@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test test-under-load lint audit fuzz format proto proto-check async docs release floors lock clean
+.PHONY: help setup demo test run-tests test-under-load lint audit fuzz format proto proto-check async docs release floors lock clean
 
 help:
 	@echo "make demo [PHOTOS=folder]   index pictures, serve them, query, draw the answers into demo/"
@@ -32,8 +32,12 @@ $(READY): pyproject.toml requirements.txt scripts/setup.py
 demo: $(READY)
 	@$(BIN)/python scripts/demo.py $(if $(PHOTOS),"$(PHOTOS)",)
 
+# The checks run beside the tests: each leaves a processor idle now and then.
+test: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 lint run-tests
+
 # Three at a time, on two processors too: many tests wait for a process to start or for a limit to pass.
-test: lint
+run-tests: $(READY)
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 10
 
 TIMES ?= 10

@@ -68,7 +68,9 @@ def rejected(reader: Any, model: str = "") -> list[dict[str, Any]]:
 def _lines(left_out: dict[str, int], counts: Counter[str], rows: list[dict[str, Any]]) -> list[str]:
     from lookalike_indexer.text import printable
 
-    lines = [f"{len(rows):,} images were rejected." if rows else "No image was rejected."]
+    lines = [
+        f"{len(rows):,} image{' was' if len(rows) == 1 else 's were'} rejected." if rows else "No image was rejected."
+    ]
     lines += [f"  {count:,} {kind}" for kind, count in sorted(counts.items())]
     lines += [f"{printable(row['key'])} ({row['model']}, {row['kind']}): {row['reason']}" for row in rows[:_SHOWN]]
     if len(rows) > _SHOWN:
