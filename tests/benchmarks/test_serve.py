@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import sys
+import tomllib
+from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 
+from lookalike_benchmarks import sharded
+from lookalike_benchmarks.fronts import Trial
 from lookalike_benchmarks.load import echo
 from lookalike_benchmarks.load.fleet import ask
 from lookalike_benchmarks.load.job import Job, read_requests, write_requests
-from lookalike_benchmarks.serving import listening
+from lookalike_benchmarks.serving import Running, listening
 
 
 @pytest.fixture
@@ -140,3 +145,33 @@ def test_servers_of_several_fronts_are_measured_beside_one_of_one_process(bench)
     assert one["measured"]["cpu_over_1"] == one["measured"]["calls_over_1"] == 1
     assert two["measured"]["handover_us"] > 0
     assert "handover_us" not in one["measured"]
+
+
+def test_routers_are_measured_beside_one_server(monkeypatch, tmp_path):
+    """The servers are stand-ins: their own tests are in tests/server/test_shards.py."""
+    started: list[tuple[str, ...]] = []
+
+    @contextmanager
+    def running(root, *options):
+        started.append(tuple(map(str, options)))
+        yield Running(f"127.0.0.1:{len(started)}", 0)
+
+    def ask_server(trial, server, found):
+        number = int(server.address.rpartition(":")[2])
+        found.calls_per_s.append(100 / number)
+        found.cpu_us.append(10.0 * number)
+        found.one_caller_ms.append(2.0 * number)
+
+    monkeypatch.setattr(sharded, "serving", running)
+    monkeypatch.setattr(sharded, "routing", running)
+    monkeypatch.setattr(sharded, "ask_server", ask_server)
+    monkeypatch.setattr(sharded, "wait_for_network", lambda server: None)
+    trial = Trial(tmp_path, ("--placement", "cpu"), np.empty((0, 2), np.float32), 10, 4, 1.0, 3, tmp_path)
+    alone, two = sharded.compared(trial, [2], {"rows": 5})
+    assert [options[:2] for options in started[1:3]] == [("--shard", "1/2"), ("--shard", "2/2")]
+    named = tomllib.loads(Path(started[3][0]).read_text())
+    assert named == {"shard": [{"replicas": ["127.0.0.1:2"]}, {"replicas": ["127.0.0.1:3"]}]}
+    assert (alone.case, two.case) == ("one server", "router, 2 shards")
+    assert alone.measured == {"calls_per_s": 100, "p50_ms_of_one_caller": 2, "cpu_us_per_call_of_the_server": 10}
+    assert two.params == {"rows": 5, "k": 10, "shards": 2, "callers": 4, "seconds": 1.0}
+    assert (two.measured["added_p50_ms"], two.measured["calls_over_one_server"]) == (6.0, 0.25)
