@@ -180,6 +180,9 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
         for changes, said in (
             ({"digest": "none"}, "does not have the generation none"),
             ({"k": 0}, "k must be 1 or more"),
+            ({"k": 2**31 - 1}, "larger than a message may be"),
+            ({"candidates": 2**31 - 1}, "larger than a message may be"),
+            ({"nprobe": 2**31 - 1}, "it must be at most 2048"),
             ({"wanted": wire.encode(np.array([4, 3]))}, "wants 0 to k"),
             ({"wanted": wire.encode(np.zeros(2, np.float32))}, "wanted must be int64"),
             ({"queries": wire.encode(random_vectors(2, dim=5))}, "of 16 dimensions"),

@@ -17,6 +17,7 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.share import ShareIndex, share_of
 from lookalike_server.search.share_engine import Found, ShareWork
+from lookalike_server.shards import remote
 from lookalike_server.shards.messages import found_in, mask_of, request_message, response_message, work_of
 from lookalike_server.shards.remote import RemoteSearcher
 
@@ -55,7 +56,7 @@ class Spread:
     def _asked(self, share: ShareIndex, work: ShareWork) -> Found:
         message = request_message("d", "tiny", "", work, bits=True)
         masks = [mask_of(one) for one in message.masks]
-        got = work_of(message, share.facts.dim, share.facts.rows, masks)
+        got = work_of(message, share.facts, share.facts.rows, masks, 1 << 26)
         found = share.search(got.queries, got.k, got.nprobe, got.wanted, got.masks, got.candidates)
         return found_in(type(response_message(found)).FromString(response_message(found).SerializeToString()))
 
@@ -134,6 +135,25 @@ def test_shares_find_what_the_whole_index_finds(index_bytes, queries, kind, metr
             if found.facts is not None and expected.facts is not None:
                 assert found.facts.strategy == expected.facts.strategy
                 np.testing.assert_array_equal(found.facts.visited, expected.facts.visited)
+
+
+@pytest.mark.parametrize("kind", ["IVF16,SQ8", "IVF16,RaBitQ,Refine(SQ8)", "HNSW16,SQ8"])
+def test_large_searches_are_asked_for_in_pieces(index_bytes, queries, monkeypatch, kind) -> None:
+    asked = prepare(queries, "cosine")
+    random = np.random.default_rng(6)
+    masks = QueryMasks(tuple(RowMask(random.random(ROWS) < 0.2) for _ in range(5)), np.arange(len(asked)) % 5)
+    searcher, _ = spread(index_bytes(kind, "cosine"), "cosine", 2)
+    wanted = np.full(len(asked), 10)
+    for theirs in (None, masks):
+        expected = searcher.search(asked, 10, effort(kind), wanted, theirs)
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "_MOST_ANSWERED", 120)
+            patch.setattr(remote, "_MOST_BITS", 2 * ROWS)
+            found = searcher.search(asked, 10, effort(kind), wanted, theirs)
+        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.distances, expected.distances)
+        if theirs is not None and expected.facts is not None and found.facts is not None:
+            np.testing.assert_array_equal(found.facts.visited, expected.facts.visited)
 
 
 @pytest.mark.parametrize("kind", [kind for kind, mode in KINDS.items() if mode != "whole"])

@@ -7,6 +7,7 @@ which are the best. An index that cannot be cut, such as a graph, is held whole 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -28,7 +29,7 @@ from lookalike_server.placement.kinds import CODES, Measured, decode_of, source_
 from lookalike_server.placement.lists import Membership
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.projected_source import ProjectedSource
-from lookalike_server.placement.reranked import candidates_factor
+from lookalike_server.placement.reranked import MOST_CANDIDATES, candidates_factor
 from lookalike_server.placement.searcher import OnDevice
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import RawHits, facts_of
@@ -49,6 +50,10 @@ class ShareFacts:
     depends_on_k: bool = False
     factor: float = 0.0
     least: int = 0
+
+    def widest(self, k: int) -> int:
+        """The most rows of an answer to a query for k neighbors."""
+        return k if self.mode != "candidates" else MOST_CANDIDATES * max(math.ceil(k * self.factor), self.least)
 
 
 class Candidates(NamedTuple):

@@ -68,7 +68,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
             def read() -> ShareWork | list[str]:
                 masks, unknown = self._masks.of(list(request.masks))
-                return unknown or work_of(request, engine.facts.dim, rows, masks)
+                return unknown or work_of(request, engine.facts, rows, masks, self._limits.max_message_bytes)
 
             work = await self._workers.looked_up(read, large // _PER_ITEM)
             if isinstance(work, list):

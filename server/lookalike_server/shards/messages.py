@@ -24,6 +24,8 @@ _MODES: Mapping[ShareMode, shard_pb2.ShardMode.ValueType] = {
     "candidates": shard_pb2.SHARD_MODE_CANDIDATES,
     "whole": shard_pb2.SHARD_MODE_WHOLE,
 }
+# The largest that max_nprobe may be, and the bytes of a row with its distance and cost.
+_MOST_NPROBE, _ROW_BYTES = 2048, 16
 _STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
 
 
@@ -82,18 +84,24 @@ def request_message(
     return message
 
 
-def work_of(message: shard_pb2.SearchShardRequest, dim: int, rows: int, masks: Sequence[RowMask]) -> ShareWork:
+def work_of(
+    message: shard_pb2.SearchShardRequest, facts: ShareFacts, rows: int, masks: Sequence[RowMask], most_bytes: int
+) -> ShareWork:
     """What a shard is asked for; `masks` are those that the message names. ArgumentError: it cannot be.
 
-    The space has `dim` dimensions; masks are of `rows` rows.
+    The index is as `facts` tell; masks are of `rows` rows. The reply may have `most_bytes`.
     """
     queries = _array(message.queries, "queries", np.float32, 2)
     wanted = _array(message.wanted, "wanted", np.int64, 1)
     count = len(queries)
-    if queries.shape[1] != dim or not np.isfinite(queries).all():
-        raise ArgumentError("queries", f"The queries must be finite numbers of {dim} dimensions.")
+    if queries.shape[1] != facts.dim or not np.isfinite(queries).all():
+        raise ArgumentError("queries", f"The queries must be finite numbers of {facts.dim} dimensions.")
     if message.k < 1 or message.nprobe < 0 or message.candidates < 0:
         raise ArgumentError("k", "k must be 1 or more, nprobe and candidates 0 or more.")
+    if message.nprobe > _MOST_NPROBE:
+        raise ArgumentError("nprobe", f"nprobe is {message.nprobe}; it must be at most {_MOST_NPROBE}.")
+    if count * max(facts.widest(message.k), message.candidates) * _ROW_BYTES > most_bytes:
+        raise ArgumentError("k", "The reply would be larger than a message may be; ask for fewer queries or neighbors.")
     if len(wanted) != count or (wanted < 0).any() or (wanted > message.k).any():
         raise ArgumentError("wanted", "Each query wants 0 to k neighbors.")
     query_masks = None

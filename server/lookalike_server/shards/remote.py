@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import numpy as np
@@ -21,8 +21,8 @@ from lookalike_server.shards.messages import found_in, request_message
 from lookalike_server.shards.replica import Replica
 from lookalike_server.shards.shard_set import ShardSet
 
-# Candidates of one shard's answer, of 16 bytes each.
-_MOST_ANSWERED = 1 << 21
+# Rows of one shard's answer, of 16 bytes each at most, and bits of the masks of one request.
+_MOST_ANSWERED, _MOST_BITS = 1 << 21, 1 << 28
 
 
 class RemoteSpace:
@@ -81,20 +81,21 @@ class RemoteSearcher:
     ) -> RawHits:
         needs = np.full(len(queries), k, np.int64) if wanted is None else wanted
         work = ShareWork(queries, k, nprobe, needs, masks)
-        if self._facts.mode == "whole":
-            return _hits(self._space.any(work))
-        if self._facts.mode == "rows":
-            return nearest([_hits(found) for found in self._space.each(work)], k)
-        usual = max(math.ceil(k * self._facts.factor), self._facts.least)
-        together = max(1, _MOST_ANSWERED // (usual * (1 if masks is None else MOST_CANDIDATES)))
-        parts = [
-            self._best(_part(work, np.arange(start, min(start + together, len(queries)))))
-            for start in range(0, len(queries), together)
-        ]
-        return parts[0] if len(parts) == 1 else _joined(parts)
+        width = k
+        if self._facts.mode == "candidates":
+            width = max(math.ceil(k * self._facts.factor), self._facts.least)
+            width *= 1 if masks is None else MOST_CANDIDATES
+        return _in_pieces(work, width, self._found)
 
     def close(self) -> None:
         self._space.leave()
+
+    def _found(self, work: ShareWork) -> RawHits:
+        if self._facts.mode == "whole":
+            return _hits(self._space.any(work))
+        if self._facts.mode == "rows":
+            return nearest([_hits(found) for found in self._space.each(work)], work.k)
+        return self._best(work)
 
     def _best(self, work: ShareWork) -> RawHits:
         """The k nearest among the candidates that are the best of all shards, as Reranked finds them."""
@@ -126,7 +127,9 @@ class RemoteScan:
 
     def __call__(self, queries: Float32, k: int, masks: QueryMasks | None) -> tuple[Int64, Float32]:
         work = ShareWork(queries, k, 0, np.full(len(queries), k, np.int64), masks, scan=True)
-        found = nearest([_hits(one) for one in self._space.each(work, self._timeout)], k)
+        found = _in_pieces(
+            work, k, lambda part: nearest([_hits(one) for one in self._space.each(part, self._timeout)], k)
+        )
         return found.rows, found.distances
 
 
@@ -162,17 +165,38 @@ def _part(work: ShareWork, lines: Int64) -> ShareWork:
     """A work of some of its queries."""
     if len(lines) == work.size:
         return work
-    masks = None if work.masks is None else work.masks.at(lines)
+    masks = work.masks
+    if masks is not None:
+        used, numbers = np.unique(masks.numbers[lines], return_inverse=True)
+        masks = QueryMasks(tuple(masks.masks[number] for number in used.tolist()), numbers.astype(np.int64))
     return work._replace(queries=np.ascontiguousarray(work.queries[lines]), wanted=work.wanted[lines], masks=masks)
 
 
-def _joined(parts: Sequence[RawHits]) -> RawHits:
+def _in_pieces(work: ShareWork, width: int, search: Callable[[ShareWork], RawHits]) -> RawHits:
+    """What `search` finds for some queries at a time, so that no message is too large.
+
+    A reply has `width` rows a query.
+    """
+    together = max(1, _MOST_ANSWERED // max(1, width))
+    groups = np.zeros(work.size, np.int64)
+    if work.masks is not None:
+        groups = work.masks.numbers // max(1, _MOST_BITS // max(1, len(work.masks.masks[0])))
+    pieces = [
+        lines[start : start + together]
+        for group in np.unique(groups).tolist()
+        for lines in (np.flatnonzero(groups == group),)
+        for start in range(0, len(lines), together)
+    ]
+    if len(pieces) == 1:
+        return search(work)
+    parts = [search(_part(work, lines)) for lines in pieces]
+    order = np.argsort(np.concatenate(pieces))
     facts = [one.facts for one in parts if one.facts is not None]
     return RawHits(
-        np.concatenate([one.rows for one in parts]),
-        np.concatenate([one.distances for one in parts]),
-        np.concatenate([one.effort for one in parts]),
-        Facts.joined(facts) if facts else None,
+        np.concatenate([one.rows for one in parts])[order],
+        np.concatenate([one.distances for one in parts])[order],
+        np.concatenate([one.effort for one in parts])[order],
+        Facts.joined(facts).at(order) if facts else None,
     )
 
 
