@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable
 
 import grpc
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import lookalike
 from lookalike import wire
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
+from lookalike_indexer.cli.import_vectors import import_vectors
 from lookalike_indexer.errors import MismatchError
 from lookalike_server.common.limits import Limits
 from lookalike_server.placement.devices import Cpu, Gpu
@@ -349,6 +352,18 @@ class TestPictures:
             "The space tiny cannot be searched by text: its model squeezenet1_1 knows pictures only; ask with a "
             "picture, a key or a vector, or in a space of --model open_clip/NAME."
         )
+
+    async def test_a_text_where_vectors_were_imported(self, make_toy, serve, refused, tmp_path) -> None:
+        np.save(tmp_path / "vectors.npy", np.eye(3, dtype=np.float32))
+        toy = dataclasses.replace(make_toy(), root=tmp_path / "own")
+        line = [str(tmp_path / "vectors.npy"), "--collection", str(toy.root), "--space", "mine"]
+        result = CliRunner().invoke(import_vectors, line)
+        assert result.exit_code == 0, result.output
+        query = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus"]))
+        async with serve(toy) as served:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await served.neighbors(query, 1)
+        assert "its vectors were imported, and no model is known" in refused(caught.value).message
 
     async def test_without_weights_the_rest_still_works(self, make_toy, serve, by_vector, refused) -> None:
         async with serve(make_toy()) as served:

@@ -11,6 +11,7 @@ import numpy as np
 from lookalike import wire
 from lookalike.v1 import types_pb2
 from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.spec import IMPORTED, OPEN_CLIP
 from lookalike_indexer.embedding.query_text import Text, refusal
 from lookalike_indexer.errors import DecodeError, MismatchError, NotFoundError, WeightsError
 from lookalike_indexer.images.picture_box import Boxed
@@ -200,9 +201,15 @@ class Resolver:
 
 def _check_takes_text(space: Space) -> None:
     """WeightsError: the space's model knows no texts. MismatchError: its index measures no angles."""
-    if not space.takes_text:
+    if space.arch == IMPORTED:
         raise WeightsError(
-            f"The space {space.name} cannot be searched by text: its model {space.arch} knows pictures only; ask with "
+            f"The space {space.name} cannot be searched by text: its vectors were imported, and no model is known that "
+            "made them; ask with a key or a vector, or in a space of --model open_clip/NAME."
+        )
+    if not space.takes_text:
+        known = f"layer {space.entry.layer} of {space.arch}" if space.arch.startswith(OPEN_CLIP) else space.arch
+        raise WeightsError(
+            f"The space {space.name} cannot be searched by text: its model {known} knows pictures only; ask with "
             "a picture, a key or a vector, or in a space of --model open_clip/NAME."
         )
     if space.index is not None and space.index.metric != "cosine":
