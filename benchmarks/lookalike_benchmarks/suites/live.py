@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import tempfile
 import time
@@ -42,6 +43,8 @@ QUICK = {
     "single": "10", "queries": "10", "settle": "0",
 }  # fmt: skip
 _MANY = 10_000_000
+# Of `Clustered`, and of one call.
+_BLOCK, _TOGETHER = 4096, 256
 
 
 def run(settings: Settings) -> Iterator[Row]:
@@ -55,7 +58,7 @@ def run(settings: Settings) -> Iterator[Row]:
             # So that no fold comes between.
             never = [f"--fold-rows={_MANY}", f"--max-live-rows={_MANY}", f"--fold-bytes={1 << 40}"]
             with serving(root, "--writable", *never) as running:
-                yield from _measured(running, root, options, index, made.dim)
+                yield from _measured(running, root, options, index, made)
 
 
 def _write(root: Path, made: Clustered, index: str) -> None:
@@ -65,14 +68,13 @@ def _write(root: Path, made: Clustered, index: str) -> None:
     generations.publish(storage, draft)
 
 
-def _measured(running: Running, root: Path, options: Options, index: str, dim: int) -> Iterator[Row]:
-    address = running.address
-    random = np.random.default_rng(5)
-    fresh = random.standard_normal((256, dim)).astype(np.float32)
+def _measured(running: Running, root: Path, options: Options, index: str, made: Clustered) -> Iterator[Row]:
+    address, dim = running.address, made.dim
+    fresh = made.queries(256)
     params = {"index": index, "rows": options.number("rows"), "dim": dim}
     with lookalike.Client(address, timeout=120) as client:
         before = _latency(client, fresh, options.number("queries"))
-        _add(client, fresh, options.number("live"))
+        _add(client, made, options.number("live"))
         # The server adds them to its graph in the background.
         time.sleep(options.seconds("settle"))
         after = _latency(client, fresh, options.number("queries"))
@@ -123,11 +125,17 @@ def _latency(client: lookalike.Client, vectors: Float32, queries: int) -> float:
     return float(np.median(times))
 
 
-def _add(client: lookalike.Client, vectors: Float32, count: int) -> None:
-    random = np.random.default_rng(9)
-    for start in range(0, count, len(vectors)):
-        some = random.standard_normal((min(len(vectors), count - start), vectors.shape[1])).astype(np.float32)
-        client.upsert(vectors={f"live/{start + row}": vector for row, vector in enumerate(some)})
+def _add(client: lookalike.Client, made: Clustered, count: int) -> None:
+    """Add so many vectors of the same mixture, which the collection does not have."""
+    added = 0
+    # From the first block that the collection has no row of.
+    more = dataclasses.replace(made, rows=made.rows + count + 2 * _BLOCK)
+    for block in more.blocks(-(-made.rows // _BLOCK)):
+        for start in range(0, len(block), _TOGETHER):
+            some = block[start : start + _TOGETHER][: count - added]
+            if len(some):
+                client.upsert(vectors={f"live/{added + row}": vector for row, vector in enumerate(some)})
+            added += len(some)
 
 
 def _single(client: lookalike.Client, vectors: Float32, count: int) -> float:

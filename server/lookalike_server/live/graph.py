@@ -17,6 +17,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import faiss_metric
 from lookalike_server.live.grown import Grown
 
@@ -27,8 +28,10 @@ LEAST = 1024
 # So many are added at once: a search waits for them, which takes some milliseconds.
 _STEP = 8
 _LINKS, _BUILD_EFFORT = 32, 80
-# Candidates that a search keeps, at least, and for each neighbor that it wants.
+# Candidates that a search keeps, at least, and for each neighbor that it wants. More are kept where so many of these
+# rows' nearest would be missed: vectors without any structure need nearly all of them.
 _EFFORT, _EFFORT_FOR_EACH = 64, 4
+_SAMPLE, _NEIGHBORS, _RECALL = 32, 10, 0.99
 # Rows that a view does not have yet may be found in place of its own; with more of them it compares.
 _MOST_NEWER = 64
 # Searches of other processes go first.
@@ -55,6 +58,10 @@ class LiveGraph:
         self._begin = threading.Lock()
         self._grows = False
         self._broken = False
+        self._metric: Metric = metric
+        # What searches keep, 0 before that was found out, and at how many rows that is looked at again.
+        self._effort = 0
+        self._look_at = LEAST
 
     def follow(self) -> None:
         """Add what was appended, in a thread that ends when it has caught up. Called after each append."""
@@ -77,13 +84,34 @@ class LiveGraph:
         with self._lock:
             count = self.count
             newer = max(0, count - rows)
-            effort = max(_EFFORT, _EFFORT_FOR_EACH * k)
-            if not count or newer > _MOST_NEWER or effort * _LINKS > count:
+            effort = max(self._effort, _EFFORT_FOR_EACH * k)
+            if not self._effort or newer > _MOST_NEWER or effort * _LINKS > count:
                 return None
-            parameters = faiss.SearchParametersHNSW(efSearch=effort + newer)
-            _, found = self._index.search(queries, min(count, k + newer), params=parameters)
+            found = self._near(queries, min(count, k + newer), effort + newer)
         # A view has no rows of later ones.
         return min(count, rows), np.where(found < rows, found, -1)
+
+    def _near(self, queries: Float32, k: int, effort: int) -> Int64:
+        rows: Int64 = self._index.search(queries, k, params=faiss.SearchParametersHNSW(efSearch=effort))[1]
+        return rows
+
+    def _look(self) -> None:
+        """Find out how many candidates a search must keep, by comparing the last rows with all."""
+        count = self.count
+        rows = self._rows.values[:count]
+        queries = np.ascontiguousarray(rows[-_SAMPLE:])
+        block = [(np.arange(count), rows)]
+        # Each finds itself as well.
+        true, _ = exact_search(block, queries, _NEIGHBORS + 1, self._metric, prepared=True)
+        effort = _EFFORT
+        while effort * _LINKS <= count:
+            with self._lock:
+                found = self._near(queries, _NEIGHBORS + 1, effort)
+            shares = [np.isin(one, other).mean() for one, other in zip(true, found, strict=True)]
+            if np.mean(shares) >= _RECALL:
+                break
+            effort *= 2
+        self._effort, self._look_at = effort, 2 * count
 
     def _grow(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -103,6 +131,8 @@ class LiveGraph:
         if len(some):
             with self._lock:
                 self._index.add(np.ascontiguousarray(some))
+            if self.count >= self._look_at:
+                self._look()
             return True
         with self._begin:
             # What is appended from now on begins another thread.

@@ -454,3 +454,20 @@ def test_a_graph_of_new_images_finds_what_comparing_finds() -> None:
             assert np.array_equal(exact[1][same], found[1][same])
             assert found[0].max() < 100 + there
     assert found[0][0].tolist() == exact[0][0].tolist()
+
+
+def test_vectors_without_structure_are_compared_rather_than_missed() -> None:
+    vectors = prepare(np.random.default_rng(1).standard_normal((2100, 256)).astype(np.float32), "cosine")
+    rows = Grown.empty(np.float32, 256)
+    graph = LiveGraph(rows, "cosine")
+    rows.append(vectors[:2080])
+    graph.follow()
+    for _ in range(6000):
+        if graph.count == 2080:
+            break
+        time.sleep(0.01)
+    compared = Beside(rows.values, 0, "cosine", prepared=True)
+    quick = Beside(rows.values, 0, "cosine", prepared=True, near=graph)
+    nothing = np.full((20, 10), -1, np.int64), np.full((20, 10), np.inf, np.float32)
+    exact, found = (one.merged(vectors[2080:], *nothing)[0] for one in (compared, quick))
+    assert np.mean([np.isin(one, other).mean() for one, other in zip(exact, found, strict=True)]) >= 0.97
