@@ -27,6 +27,7 @@ class _ShardMode:
 class _ShardModeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ShardMode.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     SHARD_MODE_UNSPECIFIED: _ShardMode.ValueType  # 0
+    """Not set."""
     SHARD_MODE_ROWS: _ShardMode.ValueType  # 1
     """Each shard has a share of the rows, and gives its nearest ones."""
     SHARD_MODE_CANDIDATES: _ShardMode.ValueType  # 2
@@ -40,6 +41,7 @@ class ShardMode(_ShardMode, metaclass=_ShardModeEnumTypeWrapper):
     """How an index is searched by shards."""
 
 SHARD_MODE_UNSPECIFIED: ShardMode.ValueType  # 0
+"""Not set."""
 SHARD_MODE_ROWS: ShardMode.ValueType  # 1
 """Each shard has a share of the rows, and gives its nearest ones."""
 SHARD_MODE_CANDIDATES: ShardMode.ValueType  # 2
