@@ -356,7 +356,9 @@ class TestPictures:
     async def test_a_text_where_vectors_were_imported(self, make_toy, serve, refused, tmp_path) -> None:
         np.save(tmp_path / "vectors.npy", np.eye(3, dtype=np.float32))
         toy = dataclasses.replace(make_toy(), root=tmp_path / "own")
-        line = [str(tmp_path / "vectors.npy"), "--collection", str(toy.root), "--space", "mine"]
+        (tmp_path / "keys.txt").write_text("a\nb\nc\n")
+        line = [str(tmp_path / "vectors.npy"), "--keys", str(tmp_path / "keys.txt"), "--space", "mine"]
+        line += ["--collection", str(toy.root)]
         result = CliRunner().invoke(import_vectors, line)
         assert result.exit_code == 0, result.output
         query = types_pb2.QueryBatch(texts=types_pb2.QueryTexts(values=["a red bus"]))
