@@ -38,7 +38,7 @@ def file_bytes(image: Any) -> bytes:
     """
     try:
         return _own_file(image) or _encoded(image)
-    except (OSError, ValueError, SyntaxError, AssertionError) as error:  # the last: an image that is closed
+    except (OSError, ValueError, SyntaxError, AssertionError, AttributeError) as error:  # the last two: a closed image
         raise InvalidArgumentError(f"The Pillow image {image!r} cannot be encoded: {error}.") from error
 
 

@@ -544,7 +544,7 @@ def test_analyses_are_a_group_of_their_own_and_keep_their_names(cli):
 def test_a_mistyped_command_or_the_option_of_another_tool_is_guessed(cli):
     assert cli("serach", "a.jpg")[2].endswith("Error: No such command 'serach'. Did you mean 'search'?\n")
     assert cli("search", "a.jpg", "--top-k", "3")[2].endswith("Error: No such option: --top-k. Use -k.\n")
-    assert "Did you mean '--montage'" in cli("search", "a.jpg", "--montag", "x.png")[2]
+    assert re.search("Did you mean '?--montage", cli("search", "a.jpg", "--montag", "x.png")[2])
 
 
 def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
