@@ -47,12 +47,12 @@ class Found:
     cpu_us: list[float] = field(default_factory=list)
     busiest_cpu_us: list[float] = field(default_factory=list)
     one_caller_ms: list[float] = field(default_factory=list)
+    handover_us: list[float] = field(default_factory=list)
 
 
 def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Iterator[Row]:
     """A row for each count of fronts. All servers run at the same time, and are asked in turn."""
     found = {count: Found() for count in counts}
-    handover: dict[int, float] = {}
     with ExitStack() as stack:
         servers = {
             count: stack.enter_context(serving_with_metrics(trial.root, "--fronts", str(count), *trial.options))
@@ -61,12 +61,8 @@ def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Ite
         for server, _ in servers.values():
             wait_for_network(server)
         for _ in range(trial.rounds):
-            for count, (server, _) in servers.items():
-                ask_server(trial, server, found[count])
-        for count, (_, port) in servers.items():
-            seconds, calls = stage_seconds(port, "handover")
-            if calls:
-                handover[count] = seconds / calls * 1e6
+            for count, (server, port) in servers.items():
+                ask_server(trial, server, found[count], port)
     first = found[counts[0]]
     for count, of in found.items():
         measured = {
@@ -77,8 +73,8 @@ def compared(trial: Trial, counts: Sequence[int], params: dict[str, Any]) -> Ite
             f"calls_over_{counts[0]}": _ratio(of.calls_per_s, first.calls_per_s),
             f"cpu_over_{counts[0]}": _ratio(of.cpu_us, first.cpu_us),
         }
-        if count in handover:
-            measured["handover_us"] = handover[count]
+        if of.handover_us:
+            measured["handover_us_of_one_caller"] = statistics.median(of.handover_us)
         told = {"k": trial.k, "fronts": count, "callers": trial.callers, "seconds": trial.seconds}
         yield Row("serve", f"{count} front{'' if count == 1 else 's'}", {**params, **told}, measured)
 
@@ -88,7 +84,8 @@ def _ratio(values: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(value / other for value, other in zip(values, others, strict=True))
 
 
-def ask_server(trial: Trial, server: Running, found: Found) -> None:
+def ask_server(trial: Trial, server: Running, found: Found, port: int | None = None) -> None:
+    """Ask a server; the hand-over is measured where its measurements are read at `port`."""
     requests = asked.by_vector(trial.queries, trial.k)
     path = write_requests(trial.scratch / "fronts", requests.messages)
     warm = min(1.0, trial.seconds)
@@ -99,8 +96,12 @@ def ask_server(trial: Trial, server: Running, found: Found) -> None:
     found.calls_per_s.append(load.calls_per_s)
     found.cpu_us.append(sum(spent.values()) / calls * 1e6)
     found.busiest_cpu_us.append(max(spent.values()) / calls * 1e6)
+    seconds, handed = (0.0, 0) if port is None else stage_seconds(port, "handover")
     alone = ask(Job(server.address, requests.method, str(path), 1, trial.seconds / 2, warm / 2), 1)
     found.one_caller_ms.append(alone.measured()["p50_ms"])
+    after, handed_after = (0.0, 0) if port is None else stage_seconds(port, "handover")
+    if handed_after > handed:
+        found.handover_us.append((after - seconds) / (handed_after - handed) * 1e6)
 
 
 def wait_for_network(server: Running) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faiss
 import numpy as np
@@ -31,11 +31,15 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.common.placement_mode import PlacementMode
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.placement.build_searchers import choose_devices
 from lookalike_server.processes.embedding import Embedder, EmbedQueue
 from lookalike_server.query.reload import Reloader
 from lookalike_server.search.effort import Effort
+
+if TYPE_CHECKING:
+    from lookalike_server.search.engine import Engine
 
 Measured = dict[str, Any]
 _K = 10
@@ -156,8 +160,9 @@ def _loader(gpus: int) -> Loader:
 
 async def _searched(snapshot: Snapshot, query: Float32, limits: Limits) -> float:
     space = snapshot.space()
+    engine = cast("Engine", space.engine)
     began = time.perf_counter()
-    await asyncio.to_thread(space.engine.search, query[None], _K, space.planner.plan(Effort(), limits))
+    await asyncio.to_thread(engine.search, query[None], _K, space.planner.plan(Effort(), limits))
     return time.perf_counter() - began
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import faiss
@@ -73,7 +74,8 @@ class Entrance(Protocol):
 class App:
     """A server: `start` it, ask `address`, `stop` it. Tests give other devices and processes.
 
-    Calls come in by a gRPC server of its own, or else by what `entrance` makes.
+    Calls come in by a gRPC server of its own, or else by what `entrance` makes; `mapped` is a folder for what its
+    processes map.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class App:
         experiment_runner: ExperimentRunner | None = None,
         verifier: FileVerifier | None = None,
         entrance: Callable[[App], Entrance] | None = None,
+        mapped: Path | None = None,
     ) -> None:
         self._settings = settings
         self._entrance = entrance
@@ -95,7 +98,7 @@ class App:
             devices = choose_devices(settings.placement, settings.gpus, there)
         self._observatory = Observatory(settings.observe, ADMIN, several=len(settings.collections) > 1)
         self.hangs = Hangs()
-        shared = Shared(settings, self._budget, devices, self._observatory, self.hangs)
+        shared = Shared(settings, self._budget, devices, self._observatory, self.hangs, mapped)
         self._devices = devices
         first, *others = settings.collections
         self.first = ServedCollection(

@@ -19,7 +19,8 @@ from lookalike_server.common.settings import CollectionSettings, ServeSettings
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.kept import KeptForRouters
-from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.verification import FileVerifier
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folding
@@ -47,13 +48,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shared:
-    """What the collections of one server have in common before the server starts."""
+    """What the collections of one server have in common before the server starts.
+
+    `mapped` is a folder for what its processes map, None where there is one process.
+    """
 
     settings: ServeSettings
     budget: ThreadBudget
     devices: Sequence[Device]
     observatory: Observatory
     hangs: Hangs
+    mapped: Path | None = None
 
 
 class ServedCollection:
@@ -97,6 +102,8 @@ class ServedCollection:
             chosen.name,
             settings.share,
             self._shards,
+            # Changes are known to the process that takes them alone; shards have, and routers ask, a part of an index.
+            None if settings.writable or settings.share or self._shards else shared.mapped,
         )
         self._open_embedder = open_embedder or embedder_opener(
             chosen, settings.placement, shared.devices, budget, shared.hangs.note

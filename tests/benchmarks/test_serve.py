@@ -143,8 +143,8 @@ def test_servers_of_several_fronts_are_measured_beside_one_of_one_process(bench)
         assert measured["calls_per_s"] > 0
         assert measured["cpu_us_per_call_of_all_processes"] >= measured["cpu_us_per_call_of_the_busiest"] > 0
     assert one["measured"]["cpu_over_1"] == one["measured"]["calls_over_1"] == 1
-    assert two["measured"]["handover_us"] > 0
-    assert "handover_us" not in one["measured"]
+    assert two["measured"]["handover_us_of_one_caller"] > 0
+    assert "handover_us_of_one_caller" not in one["measured"]
 
 
 def test_routers_are_measured_beside_one_server(monkeypatch, tmp_path):

@@ -25,7 +25,8 @@ from lookalike_indexer.collection import changelog
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.thread_budget import ThreadBudget
-from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.placement.devices import Cpu
 

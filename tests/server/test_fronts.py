@@ -23,7 +23,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.certificates import Pair
-from tests.server.conftest import Toy, patient, toys_in
+from tests.server.conftest import Toy, patient, random_vectors, toys_in
 from tests.server.fronts_network import HOLD, open_network
 
 import lookalike
@@ -43,6 +43,7 @@ from lookalike_server.transport.tokens import new_token
 pytestmark = pytest.mark.xdist_group("fronts")
 
 UNAVAILABLE, UNAUTHENTICATED = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAUTHENTICATED
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 LONG_S = 120
 
@@ -97,8 +98,15 @@ class Running:
         assert found
         return round(float(found[1]))
 
-    def search(self, toy: Toy, row: int = 7, **more: Any) -> search_pb2.SearchResponse:
-        return search_pb2.SearchResponse.FromString(self.call("Search", by_vector(toy, row), **more))
+    def answered_by(self, process: str) -> float:
+        """The calls that the fronts, or the engine process, have answered."""
+        found = re.search(
+            rf'^lookalike_front_calls_total{{answered_by="{process}"}} (\S+)$', self.metrics(), re.MULTILINE
+        )
+        return 0 if found is None else float(found[1])
+
+    def search(self, toy: Toy, row: int = 7, k: int = 5, **more: Any) -> search_pb2.SearchResponse:
+        return search_pb2.SearchResponse.FromString(self.call("Search", by_vector(toy, row, k=k), **more))
 
     def health(self, service: str = "") -> set[int]:
         """What the connections are told of a name."""
@@ -222,6 +230,12 @@ def requests(toy: Toy) -> Iterator[tuple[str, str, Any]]:
     grouping = search_pb2.Grouping(column="label")
     yield "Search", "grouped", search_pb2.SearchRequest(query=query, k=2, grouping=grouping)
     yield "Search", "near", search_pb2.SearchRequest(query=query, k=9, max_distance=0.7)
+    vectors = search_pb2.NeighborFields(keys=True, vectors=True)
+    yield "Search", "with vectors", search_pb2.SearchRequest(query=queries(toy)["keys"], k=9, fields=vectors)
+    yield "Search", "explained", search_pb2.SearchRequest(query=queries(toy)["keys"], k=9, explain=True)
+    yield "Search", "with itself", search_pb2.SearchRequest(query=queries(toy)["ids"], k=9, include_self=True)
+    examples = search_pb2.Feedback(keys=[toy.key(int(toy.ids[4]))], not_keys=[toy.key(int(toy.ids[90]))])
+    yield "Search", "by examples", search_pb2.SearchRequest(query=query, k=9, feedback=examples)
     yield "Search", "by recall", search_pb2.SearchRequest(query=query, k=9, recall=0.9)
     yield "Search", "with URIs", search_pb2.SearchRequest(query=query, k=9, fields=search_pb2.NeighborFields(uris=True))
     yield "Search", "of too many", search_pb2.SearchRequest(query=query, k=5000)
@@ -229,6 +243,41 @@ def requests(toy: Toy) -> Iterator[tuple[str, str, Any]]:
     yield "Search", "of NaN", by_vector(toy, k=0)
     unknown = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["no/such.jpg"]))
     yield "Search", "of an unknown key", search_pb2.SearchRequest(query=unknown, k=5)
+    some_unknown = types_pb2.QueryBatch(keys=types_pb2.Keys(values=["no/such.jpg", toy.key(int(toy.ids[3]))]))
+    yield "Search", "of some unknown keys", search_pb2.SearchRequest(query=some_unknown, k=5, row_errors=True)
+    yield (
+        "Search",
+        "with attributes",
+        search_pb2.SearchRequest(query=query, k=5, fields=search_pb2.NeighborFields(attributes=["format"])),
+    )
+    yield (
+        "Search",
+        "of other dimensions",
+        search_pb2.SearchRequest(
+            query=types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(toy.vectors[:2, :3]))), k=5
+        ),
+    )
+    yield (
+        "Search",
+        "of zeros",
+        search_pb2.SearchRequest(
+            query=types_pb2.QueryBatch(vectors=types_pb2.Vectors(values=wire.encode(0 * toy.vectors[:2]))), k=5
+        ),
+    )
+    yield "Search", "with too much effort", search_pb2.SearchRequest(query=query, k=5, nprobe=1 << 20)
+    yield "Search", "of no collection", search_pb2.SearchRequest(query=query, k=5, collection="nowhere")
+    yield "GetMembership", "of an unknown key", cluster_pb2.GetMembershipRequest(query=unknown)
+    yield "GetMembership", "of some unknown keys", cluster_pb2.GetMembershipRequest(query=some_unknown, row_errors=True)
+    yield (
+        "GetMembership",
+        "of no clustering",
+        cluster_pb2.GetMembershipRequest(query=queries(toy)["ids"], clusterings=["none"]),
+    )
+    yield (
+        "GetMembership",
+        "of too many members",
+        cluster_pb2.GetMembershipRequest(query=queries(toy)["ids"], members=1 << 20),
+    )
     yield "GetVectors", "", search_pb2.GetVectorsRequest(query=queries(toy)["ids"])
     yield "ListMembers", "", cluster_pb2.ListMembersRequest(clustering="tiny/k4", page_size=9)
     yield "ListClusters", "", cluster_pb2.ListClustersRequest(clustering="tiny/k4")
@@ -278,6 +327,31 @@ def test_requests_and_replies_in_pieces_are_those_of_one_process(toy, one, sever
                 client.search(image=picture + b"x", k=5)
     assert found[0] == found[1]
     assert found[0][0][0] == toy.ids[7]
+
+
+OWN = [
+    ("Search", "vectors"),
+    ("Search", "keys"),
+    ("Search", "ids"),
+    ("Search", "exactly, vectors"),
+    ("Search", "near"),
+    ("Search", "with URIs"),
+    ("Search", "with vectors"),
+    ("Search", "by examples"),
+    ("GetMembership", "keys"),
+    ("GetMembership", "ids"),
+]
+
+
+def test_a_front_answers_what_needs_no_more_than_mapped_columns(toy, several) -> None:
+    every = {(name, what): request for name, what, request in requests(toy)}
+    for own in OWN:
+        before = several.answered_by("front")
+        several.call(own[0], every.pop(own))
+        until(lambda: several.answered_by("front") == before + 1)  # noqa: B023
+    before = several.answered_by("engine")
+    several.call("Search", every["Search", "filtered"])
+    until(lambda: several.answered_by("engine") == before + 1)
 
 
 def test_paths_are_hidden_from_callers_who_see_none(toy, several) -> None:
@@ -382,6 +456,9 @@ def test_without_the_engine_process_calls_are_unavailable_until_another_is_there
     assert [next(watch).status for _ in range(2)] == [NOT_SERVING, SERVING]
     watch.cancel()
     until(lambda: several.health() == {SERVING})
+    # The fronts have mapped what the new one gives out.
+    before = several.answered_by("front")
+    until(lambda: codes_of_searches(toy, several) == {grpc.StatusCode.OK} and several.answered_by("front") > before)
 
 
 def test_a_process_that_hangs_is_killed_and_another_started(toy) -> None:
@@ -436,33 +513,51 @@ def test_a_call_whose_caller_gives_up_is_given_up(toy, several) -> None:
         until(lambda: several.in_flight() == 0)
 
 
-def test_a_swap_fails_no_call(tmp_path) -> None:
+def test_a_swap_fails_no_call_and_is_one_of_all_fronts(tmp_path) -> None:
     make = toys_in(tmp_path)
     toy = make()
-    failed, generations = [], []
-    # It does not look by itself: SIGHUP, and whoever runs the server, tell it to.
+    failed, mixed, generations = [], [], []
+    images = {1: len(toy.ids)}
+    # It does not look by itself: callers, and whoever runs the server, tell it to.
     server = Supervisor(settings(toy, watch=3600), open_embedder=open_network)
     with running(server) as served, ThreadPoolExecutor(4) as callers:
+        shared = server.folder / "generations"
         done = threading.Event()
 
         def ask(number: int) -> None:
             while not done.is_set():
                 try:
-                    reply = served.search(toy, channel=served.channels[number])
+                    reply = served.search(toy, channel=served.channels[number], k=1000)
                     generations.append(reply.served.generation)
+                    # All images are found, and these are as many as the generation has.
+                    if len(reply.neighbors.ids.data) // 8 != images[reply.served.generation]:
+                        mixed.append(reply)
                 except grpc.RpcError as error:
                     failed.append(error)
 
         asking = [callers.submit(ask, number) for number in range(4)]
+        secret = local_secret.find(int(server.address.rpartition(":")[2]))
         for generation in (2, 3):
-            make()
-            served.run(asyncio.to_thread(server.reload))
-            until(lambda generation=generation: generation in generations)
+            images[generation] = len(toy.ids) + 10 * generation
+            make(random_vectors(images[generation]))
+            authorization = [("authorization", f"Bearer {secret}")]
+            reply = served.call("Reload", server_pb2.ReloadRequest(), metadata=authorization)
+            assert server_pb2.ReloadResponse.FromString(reply).generation == generation
+            # Whoever was told of it finds it at every front.
+            told = [served.search(toy, channel=channel).served.generation for channel in served.channels]
+            assert told == [generation] * CONNECTIONS
+        make()
+        served.run(asyncio.to_thread(server.reload))
+        images[4] = len(toy.ids)
+        until(lambda: 4 in generations)
         done.set()
         for caller in asking:
             caller.result()
+        # What nobody uses any more is not kept.
+        until(lambda: len(list(shared.iterdir())) == 1)
     assert not failed
-    assert set(generations) == {1, 2, 3}
+    assert not mixed
+    assert set(generations) == {1, 2, 3, 4}
 
 
 def test_a_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
@@ -480,6 +575,30 @@ def test_a_change_is_seen_by_calls_of_every_front(tmp_path) -> None:
                 assert deleted not in reply.neighbors.keys
 
 
+def test_a_change_that_another_server_takes_is_seen_at_every_front(tmp_path) -> None:
+    toy = toys_in(tmp_path)(clusters=4)
+    writer = App(settings(toy, writable=True, fronts=1), open_embedder=open_network)
+    follower = Supervisor(settings(toy), open_embedder=open_network)
+    with running(writer) as writes, running(follower) as served:
+        deleted = toy.key(int(toy.ids[7]))
+        search = by_vector(toy, fields=search_pb2.NeighborFields(keys=True))
+        member = cluster_pb2.GetMembershipRequest(query=types_pb2.QueryBatch(keys=types_pb2.Keys(values=[deleted])))
+        assert deleted in search_pb2.SearchResponse.FromString(served.call("Search", search)).neighbors.keys
+        secret = local_secret.find(int(writer.address.rpartition(":")[2]))
+        with lookalike.Client(writes.server.address, token=secret) as client:
+            sequence = client.delete(keys=[deleted]).sequence
+        search.after_sequence = sequence
+        until(lambda: code_of(served, search) is grpc.StatusCode.OK)
+        search.after_sequence = 0
+        for channel in served.channels:
+            reply = search_pb2.SearchResponse.FromString(served.call("Search", search, channel))
+            assert reply.served.sequence == sequence
+            assert deleted not in reply.neighbors.keys
+            with pytest.raises(grpc.RpcError) as caught:
+                served.call("GetMembership", member, channel)
+            assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 def test_limits_count_over_all_fronts(toy) -> None:
     limits = Limits(max_peer_calls=4, max_peer_streams=3, max_streams=3)
     with running(Supervisor(settings(toy, limits=limits), open_embedder=open_network)) as served:
@@ -493,19 +612,21 @@ def test_limits_count_over_all_fronts(toy) -> None:
             except grpc.RpcError as error:
                 codes.append(error.code())
         assert len(watches) == 3
-        assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert set(codes) == {EXHAUSTED}
         for watch in watches:
             watch.cancel()
         with ThreadPoolExecutor(CONNECTIONS) as callers:
             with held(toy):
                 calls = [callers.submit(code_of, served, by_picture(), channel) for channel in served.channels]
                 until(lambda: sum(call.done() for call in calls) == CONNECTIONS - 4)
+                for request in (by_vector(toy), search_pb2.SearchRequest(query=queries(toy)["keys"], k=5)):
+                    assert {code_of(served, request, channel) for channel in served.channels} == {EXHAUSTED}
             told = [call.result() for call in calls]
         assert told.count(grpc.StatusCode.OK) == 4
-        assert told.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == CONNECTIONS - 4
+        assert told.count(EXHAUSTED) == CONNECTIONS - 4
 
 
-def code_of(served: Running, request: Any, channel: grpc.Channel, **more: Any) -> grpc.StatusCode:
+def code_of(served: Running, request: Any, channel: grpc.Channel | None = None, **more: Any) -> grpc.StatusCode:
     try:
         served.call("Search", request, channel, **more)
     except grpc.RpcError as error:

@@ -99,7 +99,7 @@ async def test_too_many_to_be_searched_beside_are_told_of_and_found_exactly(
     make_toy, serve, by_vector, monkeypatch
 ) -> None:
     monkeypatch.setattr(rows, "MOST_BESIDE", 99)
-    monkeypatch.setattr("lookalike_server.generation.snapshot.MOST_BESIDE", 99)
+    monkeypatch.setattr("lookalike_server.generation.loader.MOST_BESIDE", 99)
     toy = embedded_since(make_toy(index=None), BuildSettings(index="flat"))
     async with serve(toy) as served:
         asked = toy.vectors[[450]]

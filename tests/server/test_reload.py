@@ -20,7 +20,7 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
 from lookalike_server.common.limits import Limits
-from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.loader import Loader
 
 
 def vectors(rows: int, seed: int) -> np.ndarray:

@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Float64, Int32, Int64
 from lookalike_indexer.errors import UsageError
 from lookalike_indexer.vectors import rowwise
-from lookalike_indexer.vectors.flat import flat_index
 from lookalike_indexer.vectors.rounding import worst_error
 
 _CANDIDATES = 8
@@ -56,6 +54,11 @@ class Assigner:
     """
 
     def __init__(self, centroids: Float32, gpus: Sequence[int] = ()) -> None:
+        # Here, since a front of a server knows stored assignments and makes none.
+        import faiss
+
+        from lookalike_indexer.vectors.flat import flat_index
+
         self._centroids = np.ascontiguousarray(centroids, dtype=np.float32)
         self._norms = rowwise.squared_norms(self._centroids)
         self._longest = float(np.sqrt(self._norms.max()))

@@ -19,7 +19,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.groups import Group
 from lookalike_indexer.graph.lists import Neighbors, nearest
-from lookalike_indexer.indexing.params import nprobe_for_k
+from lookalike_indexer.indexing.recall_ladder import nprobe_for_k
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Bar
 from lookalike_indexer.vectors import pairs

@@ -21,8 +21,9 @@ from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.choice import pick
 from lookalike_indexer.indexing.early_checks import check_build
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
-from lookalike_indexer.indexing.params import default_nprobe, describe, ladder_at, ladder_recall
+from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
+from lookalike_indexer.indexing.recall_ladder import default_nprobe, ladder_at, ladder_recall
 from lookalike_indexer.indexing.recipes import Recipe, held_back
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Progress

@@ -17,7 +17,7 @@ from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, M
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.extend import extend_index
-from lookalike_indexer.indexing.params import ladder_recall
+from lookalike_indexer.indexing.recall_ladder import ladder_recall
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
 from lookalike_indexer.progress import Progress
 

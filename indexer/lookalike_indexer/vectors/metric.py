@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -32,6 +31,9 @@ def prepare(vectors: npt.NDArray[Any], metric: Metric) -> Float32:
 
 def faiss_metric(metric: Metric) -> int:
     """The metric as faiss numbers it: cosine is the inner product of normalized vectors."""
+    # Here, since a front of a server prepares vectors and searches nothing.
+    import faiss
+
     number: int = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
     return number
 

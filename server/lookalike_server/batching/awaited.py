@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic
 
@@ -22,12 +23,15 @@ class LoopInbox:
 
     def __init__(self, arrived: Callable[[Arrived], None]) -> None:
         self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._arrived = arrived
 
     def put(self, answers: Arrived) -> None:
         """From any thread."""
+        # In its own thread the loop need not be woken.
+        own = threading.get_ident() == self._thread
         try:
-            self.loop.call_soon_threadsafe(self._arrived, answers)
+            (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(self._arrived, answers)
         except RuntimeError:
             log.debug("nobody is left to hear of %d answers: their event loop has closed", len(answers))
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
 from lookalike_indexer.clustering.assign import Assigned
@@ -15,6 +18,7 @@ from lookalike_indexer.clustering.metric_distances import measured_assignments
 from lookalike_indexer.collection.manifest import ClusteringEntry
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError
+from lookalike_server.columns.array_file import Arrays, numbers
 from lookalike_server.columns.ids import Ids
 
 
@@ -34,22 +38,33 @@ class Clustering:
     """
 
     def __init__(self, reader: CollectionReader, name: str) -> None:
-        entry = reader.clustering(name)
-        stored = measured_assignments(reader, name)
-        if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < entry.k:
-            raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
+        self._hold(reader.clustering(name), name, _arrays_of(reader, name))
+        self._rule: Rule | None = Rule.of(reader, name)
+
+    @classmethod
+    def of_arrays(cls, entry: ClusteringEntry, name: str, arrays: Arrays, rule: Rule | None = None) -> Clustering:
+        """A clustering of what `arrays` gave, such as of a file that is mapped; without a rule it assigns nothing."""
+        clustering = cls.__new__(cls)
+        clustering._hold(entry, name, arrays)
+        clustering._rule = rule
+        return clustering
+
+    def _hold(self, entry: ClusteringEntry, name: str, arrays: Arrays) -> None:
+        self.arrays = arrays
         self.name = name
-        self.entry: ClusteringEntry = entry
-        self.ids: Int64 = stored.ids
-        self._rows_by_id = Ids(stored.ids)
-        self.clusters: Int32 = stored.clusters
-        self.distances: Float32 = stored.distances
-        self._margins: Float32 = stored.margins
-        self._rule = Rule.of(reader, name)
-        # Stable, so that equal distances stay by ascending id.
-        self._order = np.lexsort((stored.distances, stored.clusters))
-        self.sizes: Int64 = np.bincount(stored.clusters, minlength=entry.k).astype(np.int64, copy=False)
+        self.entry = entry
+        self.ids: Int64 = arrays["ids"].to_numpy()
+        self._rows_by_id = Ids(self.ids)
+        self.clusters: Int32 = arrays["clusters"].to_numpy()
+        self.distances: Float32 = arrays["distances"].to_numpy()
+        self._margins: Float32 = arrays["margins"].to_numpy()
+        self._order: Int64 = arrays["order"].to_numpy()
+        self.sizes: Int64 = arrays["sizes"].to_numpy()
         self._starts: Int64 = np.concatenate([[0], np.cumsum(self.sizes)])
+
+    def mapped(self, arrays: Arrays) -> Clustering:
+        """The same clustering with its arrays in another place."""
+        return Clustering.of_arrays(self.entry, self.name, arrays, self._rule)
 
     @functools.cached_property
     def mean_distances(self) -> Float32:
@@ -69,6 +84,8 @@ class Clustering:
 
     def assigned(self, vectors: Float32) -> Assigned:
         """The assignment of vectors (n, dim) that are not stored here."""
+        if self._rule is None:
+            raise RuntimeError(f"The clustering {self.name} was opened without its centroids.")
         return self._rule.measure(vectors)
 
     def sizes_of(self, clusters: Int32) -> Int64:
@@ -88,6 +105,23 @@ class Clustering:
     def at(self, rows: Int64) -> Members:
         """The images of some rows."""
         return Members(self.ids[rows], self.distances[rows], self._margins[rows])
+
+
+def _arrays_of(reader: CollectionReader, name: str) -> dict[str, pa.Array]:
+    """All that is known of stored assignments, in arrays."""
+    k, stored = reader.clustering(name).k, measured_assignments(reader, name)
+    if len(stored.clusters) and not 0 <= stored.clusters.min() <= stored.clusters.max() < k:
+        raise DataLossError(f"The clustering {name} names clusters that it does not have; cluster it again.")
+    found: dict[str, npt.NDArray[Any]] = {
+        "ids": stored.ids,
+        "clusters": stored.clusters,
+        "distances": stored.distances,
+        "margins": stored.margins,
+        # Stable, so that equal distances stay by ascending id.
+        "order": np.lexsort((stored.distances, stored.clusters)).astype(np.int64, copy=False),
+        "sizes": np.bincount(stored.clusters, minlength=k).astype(np.int64, copy=False),
+    }
+    return {name: numbers(values) for name, values in found.items()}
 
 
 class Matching:

@@ -13,8 +13,9 @@ from lookalike_indexer.arrays import Int32, Int64
 from lookalike_indexer.errors import NotFoundError
 from lookalike_indexer.filters.columns import Coded, Column, Numbers
 from lookalike_indexer.filters.texts import SortedTexts
+from lookalike_server.columns.array_file import Arrays, numbers
 from lookalike_server.columns.ids import Ids
-from lookalike_server.columns.keys import KeyIndex
+from lookalike_server.columns.keys import KeyIndex, order_of
 from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
 
 # Four bytes a row as long as that is enough.
@@ -27,28 +28,37 @@ class Columns:
     """The images table in memory, by ascending id; a row here is a row there."""
 
     def __init__(self, table: pa.Table, collection: str) -> None:
+        self._hold(_arrays_of(table), collection)
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, collection: str) -> Columns:
+        """Columns of what `arrays` gave, such as of a file that is mapped."""
+        columns = cls.__new__(cls)
+        columns._hold(arrays, collection)
+        return columns
+
+    def _hold(self, arrays: Arrays, collection: str) -> None:
+        self.arrays = arrays
         self._collection = collection
-        self.ids: Int64 = table.column("id").to_numpy()
+        self.ids: Int64 = arrays["ids"].to_numpy()
         self._rows_by_id = Ids(self.ids)
-        self._keys = _strings(table.column("key"))
-        self._uris = _strings(table.column("uri"))
-        self._widths: Int32 = table.column("width").to_numpy()
-        self._heights: Int32 = table.column("height").to_numpy()
-        labels = _combined(pc.dictionary_encode(table.column("label").cast(pa.string())))
+        self._keys, self._uris = arrays["keys"], arrays["uris"]
+        self._widths: Int32 = arrays["widths"].to_numpy()
+        self._heights: Int32 = arrays["heights"].to_numpy()
+        names = arrays["label_names"]
         # One past the last label stands for none, whose text on the wire is empty.
-        self._label_names: list[str] = [*labels.dictionary.to_pylist(), ""]
-        none = len(labels.dictionary)
-        self._labels: Int32 = labels.indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int32)
+        self._label_names: list[str] = [*names.to_pylist(), ""]
+        self._labels: Int32 = arrays["labels"].to_numpy()
         # Codes by the name of their label.
-        self._labels_by_name = np.argsort(np.array(self._label_names[:-1], object), kind="stable")
-        self._by_key = KeyIndex(self._keys)
-        self._by_label = KeyIndex(labels.dictionary.cast(pa.large_string()))
+        self._labels_by_name: Int64 = arrays["labels_by_name"].to_numpy()
+        self._by_key = KeyIndex(self._keys, arrays["key_order"].to_numpy())
+        self._by_label = KeyIndex(names, arrays["label_order"].to_numpy())
         # Images by label, and where each label's begin: a page of them is a slice.
-        self._label_rows = _rows_by_code(self._labels)
-        self._label_starts: Int64 = np.concatenate([[0], np.cumsum(np.bincount(self._labels, minlength=none + 1))])
-        self.key_sizes = TextSizes(_lengths(self._keys))
-        self.uri_sizes = TextSizes(_lengths(self._uris))
-        self.label_sizes = TextSizes(encoded_lengths(self._label_names)[self._labels])
+        self._label_rows: RowsWithLabel = arrays["label_rows"].to_numpy()
+        self._label_starts: Int64 = arrays["label_starts"].to_numpy()
+        self.key_sizes, self.uri_sizes, self.label_sizes = (
+            TextSizes.of_sums(arrays[f"{name}_sizes"].to_numpy()) for name in ("key", "uri", "label")
+        )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -165,6 +175,37 @@ class Columns:
 
     def heights(self, rows: Int64) -> Int32:
         return self._heights[rows]
+
+
+def _arrays_of(table: pa.Table) -> dict[str, pa.Array]:
+    """All that is known of the images table, in arrays."""
+    keys, uris = _strings(table.column("key")), _strings(table.column("uri"))
+    labels = _combined(pc.dictionary_encode(table.column("label").cast(pa.string())))
+    names = labels.dictionary.cast(pa.large_string())
+    none = len(names)
+    codes: Int32 = labels.indices.fill_null(none).to_numpy(zero_copy_only=False).astype(np.int32)
+    texts = names.to_pylist()
+    starts = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=none + 1))])
+    found = {
+        "ids": table.column("id").to_numpy(),
+        "widths": table.column("width").to_numpy(),
+        "heights": table.column("height").to_numpy(),
+        "labels": codes,
+        "labels_by_name": np.argsort(np.array(texts, object), kind="stable").astype(np.int64, copy=False),
+        "key_order": order_of(keys),
+        "label_order": order_of(names),
+        "label_rows": _rows_by_code(codes),
+        "label_starts": starts.astype(np.int64, copy=False),
+        "key_sizes": TextSizes(_lengths(keys)).sums,
+        "uri_sizes": TextSizes(_lengths(uris)).sums,
+        "label_sizes": TextSizes(encoded_lengths([*texts, ""])[codes]).sums,
+    }
+    return {
+        **{name: numbers(values) for name, values in found.items()},
+        "keys": keys,
+        "uris": uris,
+        "label_names": names,
+    }
 
 
 def _combined(column: pa.ChunkedArray) -> pa.Array:

@@ -6,10 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Int64
+from lookalike_server.columns.array_file import Arrays, bools, numbers
 from lookalike_server.columns.columns import Columns
-from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.columns.row_mask import Remaining, RowMask
 
 
 class Texts(NamedTuple):
@@ -31,7 +33,7 @@ class ImageTexts(NamedTuple):
 class SpaceImages:
     """Row i of a space, as `Rows` counts them, is the image `ids[i]`; that of a deleted one has no texts or values."""
 
-    def __init__(self, columns: Columns, ids: Int64, live: RowMask | None = None) -> None:
+    def __init__(self, columns: Columns, ids: Int64, live: Remaining | None = None) -> None:
         """`live` tells which images are not deleted; None: all of them. `columns` have those."""
         self._columns = columns
         self.ids = ids
@@ -42,6 +44,31 @@ class SpaceImages:
             self._rows[live.rows] = columns.rows_of_ids(ids[live.rows])
         else:
             self._rows = None if np.array_equal(columns.ids, ids) else columns.rows_of_ids(ids)
+
+    @classmethod
+    def of_arrays(cls, columns: Columns, arrays: Arrays) -> SpaceImages:
+        """The images of a space of what `arrays` gave, such as of a file that is mapped."""
+        images = cls.__new__(cls)
+        images._columns = columns
+        images.ids = arrays["ids"].to_numpy()
+        images._live = Remaining(bools(arrays["live"])) if len(arrays["live"]) else None
+        images._rows = arrays["rows"].to_numpy() if len(arrays["rows"]) else None
+        return images
+
+    @property
+    def arrays(self) -> dict[str, pa.Array]:
+        """What is known of its rows; an empty array for what is None."""
+        none = np.empty(0, np.int64)
+        return {
+            "ids": numbers(self.ids),
+            "live": numbers(none.astype(np.bool_) if self._live is None else self._live.bools),
+            "rows": numbers(none if self._rows is None else self._rows),
+        }
+
+    @property
+    def remaining(self) -> Remaining | None:
+        """The rows whose images were not deleted; None where all are there."""
+        return self._live
 
     @property
     def image_rows_held(self) -> Int64 | None:

@@ -26,13 +26,23 @@ class TextSizes:
         longest = np.partition(sizes, len(sizes) - most)[-most:] if len(sizes) > most else sizes
         self._sums: Int64 = np.concatenate([[0], np.cumsum(np.sort(longest)[::-1])]).astype(np.int64)
 
+    @classmethod
+    def of_sums(cls, sums: Int64) -> TextSizes:
+        """As those that have these `sums`."""
+        found = cls.__new__(cls)
+        found._sums = sums
+        return found
+
+    @property
+    def sums(self) -> Int64:
+        """The most bytes that the texts of 0, 1, 2, ... images take."""
+        return self._sums
+
     def with_more(self, images: int, longest: int) -> TextSizes:
         """An upper bound for these texts and those of more images, of which the longest has so many bytes."""
-        found = TextSizes.__new__(TextSizes)
         added = min(images, _MOST)
         known = np.sort(np.concatenate([np.diff(self._sums), np.full(added, longest + 6, np.int64)]))[::-1]
-        found._sums = np.concatenate([[0], np.cumsum(known[:_MOST])]).astype(np.int64)
-        return found
+        return TextSizes.of_sums(np.concatenate([[0], np.cumsum(known[:_MOST])]).astype(np.int64))
 
     def of(self, images: int) -> int:
         """The most bytes that the texts of so many different images take."""

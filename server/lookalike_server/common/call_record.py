@@ -42,7 +42,7 @@ class CallRecord:
 
     `caller` is the name of its token, "" where it showed none that is known; `peer` is as in peers.py. `collection` is
     what the call is about, "" where the server has one collection alone. `request_bytes` are those of the request, 0
-    until it is there.
+    until it is there. `answered_by` tells which process of several has answered, "" where there is one.
     """
 
     rpc: str
@@ -58,6 +58,7 @@ class CallRecord:
     caller: str = ""
     collection: str = ""
     request_bytes: int = 0
+    answered_by: Literal["", "front", "engine"] = ""
 
     @property
     def asker(self) -> str:

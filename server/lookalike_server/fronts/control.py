@@ -49,6 +49,11 @@ class Common:
         """Where the engine process takes fronts in."""
         return self.folder / "engine"
 
+    @property
+    def shared(self) -> Path:
+        """Where the engine process writes what fronts map."""
+        return self.folder / "generations"
+
 
 class Control:
     """The supervisor, as one of its processes sees it; for the event loop of that process."""

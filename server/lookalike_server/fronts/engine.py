@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -53,7 +54,9 @@ async def _serve(control: Control, given: EngineGiven) -> None:
     # Calls are logged and traced by the front that they came by.
     observe = dataclasses.replace(common.settings.observe, log_calls=False, tracing=False)
     settings = dataclasses.replace(common.settings, observe=observe)
-    app = App(settings, open_embedder=given.open_embedder, entrance=_entrance(common))
+    # What an engine process that was killed has left.
+    shutil.rmtree(common.shared, ignore_errors=True)
+    app = App(settings, open_embedder=given.open_embedder, entrance=_entrance(common), mapped=common.shared)
     await app.start()
     control.on_reload = app.reload
     app.ending.add_done_callback(lambda ending: control.tell("ending", ending.result()))
@@ -64,4 +67,4 @@ async def _serve(control: Control, given: EngineGiven) -> None:
 def _entrance(common: Common) -> Callable[[App], EngineEntrance]:
     from lookalike_server.fronts.engine_entrance import EngineEntrance
 
-    return lambda app: EngineEntrance(common.socket, common.settings.limits, app.hidden_folders)
+    return lambda app: EngineEntrance(common.socket, common.settings.limits, app.hidden_folders, app.collections)

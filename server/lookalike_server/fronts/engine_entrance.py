@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,12 @@ from lookalike_server.common import reply_room, visible
 from lookalike_server.common.call_record import CallRecord
 from lookalike_server.common.errors import refusal
 from lookalike_server.common.limits import Limits
+from lookalike_server.fronts.array_calls import ArrayCalls, OwnCallOfFront
+from lookalike_server.fronts.array_messages import AskedCall, call_of
 from lookalike_server.fronts.frames import Frames, Incoming, Kind
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
+from lookalike_server.fronts.shares import Shares
+from lookalike_server.served_collection import ServedCollection
 from lookalike_server.transport.admission import Account, Accounts, Reservation
 from lookalike_server.transport.collection_names import limit_to
 from lookalike_server.transport.health import Status
@@ -48,12 +52,14 @@ class _Front:
     """One front that is connected.
 
     `arriving` are its calls whose requests are not complete yet; `ends` gives back what each call holds; by number.
+    `own` are the calls that it answers itself.
     """
 
     number: int = -1
     state: FrontState = field(default_factory=FrontState)
     arriving: dict[int, Incoming[ForwardedCall]] = field(default_factory=dict)
     ends: dict[int, Callable[[], object]] = field(default_factory=dict)
+    own: dict[int, tuple[OwnCallOfFront, Reservation]] = field(default_factory=dict)
 
 
 class _Deadline:
@@ -70,10 +76,12 @@ class _Deadline:
 class EngineEntrance:
     """Listens on a Unix socket and answers the calls of fronts by servicers: an Entrance of App.
 
-    `roots` gives the folders that callers who see no paths must not be told of.
+    `roots` gives the folders that callers who see no paths must not be told of, `collections` are those of the server.
     """
 
-    def __init__(self, path: Path, limits: Limits, roots: visible.Roots) -> None:
+    def __init__(
+        self, path: Path, limits: Limits, roots: visible.Roots, collections: Sequence[ServedCollection]
+    ) -> None:
         self._path = path
         self._roots = roots
         self._errors = Errors()
@@ -85,6 +93,9 @@ class EngineEntrance:
         self._fronts: dict[Frames, _Front] = {}
         self._server: asyncio.Server | None = None
         self._idle = asyncio.Event()
+        self._collections = collections
+        self._shares = Shares(self._fronts)
+        self._array_calls = ArrayCalls(self._shares, self._errors, roots)
         self.statuses = _Broadcast(self._fronts)
 
     @property
@@ -133,7 +144,9 @@ class EngineEntrance:
         return 0
 
     async def start(self) -> None:
-        """Take the calls of fronts in."""
+        """Give the generations that are served, and all later ones, out to fronts, and take their calls in."""
+        for one in self._collections:
+            await one.reloader.share_by(self._shares.collection(one.current, one.hidden_folders, one.audit))
         self._path.unlink(missing_ok=True)
         self._server = await asyncio.get_running_loop().create_unix_server(self._connected, self._path)
 
@@ -164,16 +177,26 @@ class EngineEntrance:
             log.warning("front %d has gone with %d calls under way", front.number, len(front.ends))
         for number in list(front.ends):
             self._end(front, number)
+        self._shares.lost(link)
 
     def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
         front = self._fronts[link]
-        if kind == Kind.CALL:
+        if kind == Kind.FIND:
+            own = front.own.get(call_of(body))
+            if own is not None:
+                self._array_calls.find(own[0], number, body)
+        elif kind == Kind.END:
+            self._end(front, number)
+        elif kind == Kind.ASK:
+            self._begin_own(link, front, number, AskedCall.decoded(body))
+        elif kind == Kind.LET_IN or kind == Kind.RESERVE:
+            if number in front.own:
+                _reply(link, number, _reserved(front.own[number][1], body))
+        elif kind == Kind.CALL:
             call, first = ForwardedCall.decoded(body)
             self._begin(link, front, number, Incoming(call, call.size, first))
         elif kind == Kind.PIECE:
             self._continue(front, number, body)
-        elif kind == Kind.END:
-            self._end(front, number)
         elif kind == Kind.STREAM:
             self._begin_stream(link, front, number, body.decode())
         elif kind == Kind.STATE:
@@ -181,6 +204,9 @@ class EngineEntrance:
         elif kind == Kind.HELLO:
             front.number = number
             self.statuses.greet(link)
+            self._shares.greet(link)
+        else:
+            self._shares.received(link, kind, number)
 
     def _begin(self, link: Frames, front: _Front, number: int, call: Incoming[ForwardedCall]) -> None:
         try:
@@ -208,6 +234,32 @@ class EngineEntrance:
             call.add(piece)
             if call.complete:
                 del front.arriving[number]
+
+    def _begin_own(self, link: Frames, front: _Front, number: int, asked: AskedCall) -> None:
+        """Count a call that a front answers itself."""
+        call = self._array_calls.opened(link, asked)
+        if call is None:
+            link.send(Kind.ELSEWHERE, number)
+            return
+        try:
+            reservation = self._accounts.open(asked.peer)
+        except Exception as error:
+            _reply(link, number, ForwardedReply(refusal=refusal(error)))
+            return
+        self._calls += 1
+
+        def end() -> None:
+            del front.own[number]
+            self._array_calls.ended(call)
+            reservation.release()
+            self._calls -= 1
+
+        front.own[number] = call, reservation
+        front.ends[number] = end
+        refused = _reserved(reservation, asked.size.to_bytes(8, "little"))
+        if refused.refusal is not None:
+            _reply(link, number, refused)
+            self._end(front, number)
 
     def _begin_stream(self, link: Frames, front: _Front, number: int, peer: str) -> None:
         try:
@@ -290,6 +342,15 @@ class _Broadcast:
 
 def _reply(link: Frames, number: int, reply: ForwardedReply) -> None:
     link.send(Kind.REPLY, number, reply.encoded())
+
+
+def _reserved(reservation: Reservation, body: bytes) -> ForwardedReply:
+    """The reply to a call that wants to hold so many bytes."""
+    try:
+        reservation.reserve(int.from_bytes(body, "little"))
+    except Exception as error:
+        return ForwardedReply(refusal=refusal(error))
+    return ForwardedReply()
 
 
 def _parser(method: Any) -> Callable[[bytes], Any]:

@@ -6,20 +6,30 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lookalike_indexer.errors import DeviceError
+from lookalike_server.batching.waiting import Answer
 from lookalike_server.common import call_record as record
 from lookalike_server.common import reply_room, visible
 from lookalike_server.common.errors import RefusedError
+from lookalike_server.common.settings import CollectionSettings
+from lookalike_server.fronts.array_messages import AskedCall, AskedSearch, decode_found
 from lookalike_server.fronts.frames import Frames, Incoming, Kind
+from lookalike_server.fronts.front_generations import FrontGenerations
 from lookalike_server.fronts.messages import ForwardedCall, ForwardedReply, FrontState
+from lookalike_server.fronts.own_call import ElsewhereError, OwnCall, WaitingSearch
+from lookalike_server.search.hits import Hits
 from lookalike_server.transport.collection_names import limited
 from lookalike_server.transport.health import NOT_SERVING, Statuses
 from lookalike_server.transport.interceptors import Call, abort
+
+# A front loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.observe.audit import AuditEffort
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +41,9 @@ _STATE_S = 1.0
 class EngineLink:
     """Keeps the connection to the engine process, and hands calls over; errors of a lost one are DeviceError."""
 
-    def __init__(self, path: Path, number: int, state: Callable[[], FrontState]) -> None:
+    def __init__(
+        self, path: Path, number: int, state: Callable[[], FrontState], collections: Sequence[CollectionSettings]
+    ) -> None:
         self._path, self._number, self._state = path, number, state
         self._link: Frames | None = None
         self._waiting: dict[int, asyncio.Future[Incoming[ForwardedReply]]] = {}
@@ -41,6 +53,10 @@ class EngineLink:
         self._statuses: Statuses | None = None
         self._told: set[str] = set()
         self._telling: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
+        # Calls that this front answers itself, and their searches by ticket.
+        self._own: dict[int, OwnCall] = {}
+        self._searches: dict[int, WaitingSearch] = {}
+        self.generations = FrontGenerations(collections, self._send)
 
     async def connect(self, statuses: Statuses) -> None:
         """Connect as soon as the engine process is ready; the health of names is told to `statuses` from then on."""
@@ -98,6 +114,7 @@ class EngineLink:
             reply = arrived.head
             if known is not None:
                 known.collection = reply.collection
+                known.answered_by = "engine"
                 record.stage("handover", sent, time.perf_counter() - sent - reply.seconds)
                 known.stages.extend(reply.stages)
             if reply.refusal is not None:
@@ -107,6 +124,54 @@ class EngineLink:
             return await asyncio.to_thread(b"".join, arrived.pieces)
 
         return forward
+
+    def own_call(self, method: str, generation: int, size: int, effort: AuditEffort, context: Any) -> OwnCall:
+        """A call that this front answers itself by a generation; `size` is that of its message."""
+        known = record.current()
+        asked = AskedCall(
+            method,
+            generation,
+            size,
+            visible.hidden(),
+            "" if known is None else known.request_id,
+            context.peer(),
+            "" if known is None else known.caller,
+        )
+        call = OwnCall(self, next(self._numbers), asked, effort)
+        context.add_done_callback(lambda _: self.end(call))
+        return call
+
+    def ask(self, call: OwnCall, asked: AskedCall) -> None:
+        """See Line of own_call.py, for this and what follows."""
+        if self._link is None:
+            raise _gone()
+        self._own[call.number] = call
+        self._link.send(Kind.ASK, call.number, asked.encoded())
+
+    async def let_in(self, call: OwnCall) -> None:
+        await self._answered(call, Kind.LET_IN)
+
+    async def reserve(self, call: OwnCall, size: int) -> None:
+        await self._answered(call, Kind.RESERVE, size.to_bytes(8, "little"))
+
+    def find(self, asked: AskedSearch, search: WaitingSearch) -> int:
+        ticket = next(self._numbers)
+        if search.call.refused is not None:
+            search.end(search.call.refused)
+            return ticket
+        if self._link is None:
+            raise _gone()
+        self._searches[ticket] = search
+        search.call.tickets.add(ticket)
+        self._link.send(Kind.FIND, ticket, *asked.encoded())
+        return ticket
+
+    def end(self, call: OwnCall) -> None:
+        """Nobody waits for a call any more."""
+        for ticket in call.tickets:
+            self._searches.pop(ticket, None)
+        if self._own.pop(call.number, None) is not None:
+            self._close(call.number, had=True)
 
     @asynccontextmanager
     async def place(self, peer: str) -> AsyncIterator[None]:
@@ -129,19 +194,64 @@ class EngineLink:
         link.send(Kind.STATE, 0, self._state().encoded())
 
     def _received(self, link: Frames, kind: int, number: int, body: bytes) -> None:
-        if kind == Kind.REPLY:
+        if kind == Kind.FOUND:
+            self._end_search(number, decode_found(body))
+        elif kind == Kind.FAILED:
+            self._end_search(number, _refused(ForwardedReply.decoded(body)[0]))
+        elif kind == Kind.REPLY:
             reply, first = ForwardedReply.decoded(body)
-            self._arrived(number, Incoming(reply, reply.size, first))
+            if number in self._own and number not in self._waiting:
+                # It has asked for no answer, but is refused.
+                self._refuse(number, _refused(reply))
+            else:
+                self._arrived(number, Incoming(reply, reply.size, first))
         elif kind == Kind.PIECE:
             # Nobody may wait for it any more.
             arriving = self._arriving.get(number)
             if arriving is not None:
                 arriving.add(body)
                 self._arrived(number, arriving)
+        elif kind == Kind.ELSEWHERE:
+            self._refuse(number, ElsewhereError())
         elif kind == Kind.HEALTH:
             service = body.decode()
             self._told.add(service)
             self._telling.put_nowait((service, number))
+        else:
+            self.generations.received(kind, number, body)
+
+    def _refuse(self, number: int, error: Exception) -> None:
+        """A call that this front answers itself was not let in, or not any more."""
+        call = self._own.get(number)
+        if call is None:
+            return
+        call.refused = error
+        waits = self._waiting.get(number)
+        if waits is not None and not waits.done():
+            waits.set_exception(error)
+        for ticket in list(call.tickets):
+            self._end_search(ticket, error)
+
+    def _end_search(self, ticket: int, outcome: Answer[Hits] | Exception) -> None:
+        search = self._searches.pop(ticket, None)
+        if search is not None:
+            search.call.tickets.discard(ticket)
+            search.end(outcome)
+
+    async def _answered(self, call: OwnCall, kind: Kind, *body: bytes) -> None:
+        """Send a frame about a call, and wait for the reply to it."""
+        if call.refused is not None:
+            raise call.refused
+        if self._link is None:
+            raise _gone()
+        waits = self._waiting[call.number] = self._loop.create_future()
+        try:
+            self._link.send(kind, call.number, *body)
+            reply = (await waits).head
+        finally:
+            self._waiting.pop(call.number, None)
+        if reply.refusal is not None:
+            raise _refused(reply)
 
     def _arrived(self, number: int, reply: Incoming[ForwardedReply]) -> None:
         """Answer who waits for a reply, once it is complete."""
@@ -158,6 +268,9 @@ class EngineLink:
         self._link = None
         self._arriving.clear()
         log.warning("the engine process has gone with %d calls of this front under way", len(self._waiting))
+        self.generations.lost()
+        for number in list(self._own):
+            self._refuse(number, _gone())
         for waits in self._waiting.values():
             if not waits.done():
                 waits.set_exception(_gone())
@@ -171,14 +284,21 @@ class EngineLink:
         waits = self._waiting[number] = self._loop.create_future()
         return number, waits
 
-    def _close(self, number: int) -> None:
+    def _close(self, number: int, had: bool = False) -> None:
         self._arriving.pop(number, None)
-        if self._waiting.pop(number, None) is not None and self._link is not None:
+        waited = self._waiting.pop(number, None) is not None
+        if (waited or had) and self._link is not None:
             self._link.send(Kind.END, number)
 
     def _send(self, kind: Kind, number: int, *body: bytes) -> None:
         if self._link is not None:
             self._link.send(kind, number, *body)
+
+
+def _refused(reply: ForwardedReply) -> RefusedError:
+    if reply.refusal is None:
+        raise RuntimeError("the engine process sent an error without any")
+    return RefusedError(reply.refusal)
 
 
 def _gone() -> DeviceError:

@@ -21,6 +21,16 @@ _PIECE = 1 << 20
 Head = TypeVar("Head")
 
 
+def as_bytes(number: int) -> bytes:
+    """A number in a frame's body."""
+    return number.to_bytes(4, "little")
+
+
+def numbers_of(body: bytes) -> list[int]:
+    """The numbers in a frame's body."""
+    return [int.from_bytes(body[at : at + 4], "little") for at in range(0, len(body), 4)]
+
+
 class Kind(IntEnum):
     """What a frame is. Those with an arrow go one way only."""
 
@@ -37,6 +47,27 @@ class Kind(IntEnum):
     HEALTH = 7
     # both ways: more of the message of a CALL or REPLY
     PIECE = 8
+
+    # Calls that a front answers itself, see array_messages.py. front -> engine process
+    ASK = 32
+    FIND = 33
+    LET_IN = 34
+    RESERVE = 35
+    # engine process -> front
+    FOUND = 36
+    FAILED = 37
+    ELSEWHERE = 38
+
+    # Generations, see shares.py. engine process -> front
+    SHARE = 39
+    SERVE = 40
+    DROP = 41
+    GREETED = 42
+    # front -> engine process
+    ADOPTED = 43
+    DECLINED = 44
+    SERVING = 45
+    RELEASED = 46
 
 
 class Frames(asyncio.Protocol):

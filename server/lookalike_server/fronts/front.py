@@ -13,6 +13,9 @@ from pathlib import Path
 from lookalike_server.fronts.control import Common, Control, run_process
 from lookalike_server.fronts.messages import FrontState
 
+# How often what hangs is looked for.
+_LOOK_S = 0.25
+
 
 @dataclass(frozen=True)
 class FrontGiven:
@@ -26,7 +29,7 @@ class FrontGiven:
 def run_front(connection: Connection, given: FrontGiven) -> None:
     """The process."""
     # Before the log is open, which is not for what libraries say while they load.
-    import lookalike_server.fronts.engine_link
+    import lookalike_server.fronts.front_calls
     import lookalike_server.observe.observatory  # noqa: F401
 
     async def serve(control: Control) -> None:
@@ -37,8 +40,12 @@ def run_front(connection: Connection, given: FrontGiven) -> None:
 
 async def _serve(control: Control, given: FrontGiven) -> None:
     # Imported here, so that whoever starts this process needs none of it.
+    from lookalike_indexer.threads import processors
+    from lookalike_server.batching.workers import Workers
     from lookalike_server.fronts.engine_link import EngineLink
+    from lookalike_server.fronts.front_calls import FrontCalls
     from lookalike_server.observe.observatory import Observatory
+    from lookalike_server.processes.hangs import Hangs
     from lookalike_server.transport.access import ADMIN
     from lookalike_server.transport.grpc_server import GrpcServer
     from lookalike_server.transport.local_user import LocalUser
@@ -53,17 +60,22 @@ async def _serve(control: Control, given: FrontGiven) -> None:
 
     def roots() -> list[str]:
         paths = [Path(one.root) for one in settings.collections]
-        return [str(path) for root in paths for path in (root.absolute(), root.resolve())]
+        own = [str(path) for root in paths for path in (root.absolute(), root.resolve())]
+        return [*own, *link.generations.hidden]
 
-    link = EngineLink(given.common.socket, given.number, state)
+    link = EngineLink(given.common.socket, given.number, state, settings.collections)
+    workers = Workers(processors(), settings.limits.max_queue, limit_s=settings.limits.max_read_ms / 1000)
     server = GrpcServer(
         settings, observatory.interceptor, roots, tokens, LocalUser(given.secret), shares_port=True, places=link
     )
-    server.add_unread(link.forwarded)
+    server.add_handlers(FrontCalls(settings, link, workers).handler)
     await link.connect(server.statuses)
+    await link.generations.settled()
     server.open()
     await server.start()
-    tasks = [asyncio.create_task(link.keep()), asyncio.create_task(link.tell_health())]
+    held = [(current, one.limits) for current, one in zip(link.generations.currents, settings.collections, strict=True)]
+    endless = [link.keep(), link.tell_health(), Hangs().watch(held, workers, min(_LOOK_S, settings.watch))]
+    tasks = [asyncio.create_task(one) for one in endless]
     control.tell("ready")
     grace = await control.stopping
     await server.statuses.enter_graceful_shutdown()
@@ -71,6 +83,7 @@ async def _serve(control: Control, given: FrontGiven) -> None:
     for task in tasks:
         task.cancel()
     server.close()
+    workers.close()
     await asyncio.to_thread(observatory.close)
 
 

@@ -28,7 +28,7 @@ _BETWEEN = "\0"
 # The method, whether paths are hidden, whether the call is in pieces, the deadline, the bytes of the message and of the
 # texts.
 _CALL = struct.Struct("<B??dQI")
-_NO_DEADLINE = float("inf")
+NO_DEADLINE = float("inf")
 # The gRPC code, the number of stages, the bytes of the texts, those of the details of an error, those of the message,
 # the seconds.
 _REPLY = struct.Struct("<BBIIQd")
@@ -61,7 +61,7 @@ class ForwardedCall:
         """What is before the request in a frame."""
         given = (self.request_id, self.peer, self.caller, self.traceparent, *self.collections)
         texts = _BETWEEN.join(given).encode()
-        deadline = _NO_DEADLINE if self.deadline is None else self.deadline
+        deadline = NO_DEADLINE if self.deadline is None else self.deadline
         fixed = _NUMBERS[self.method], self.hides_paths, self.in_pieces, deadline, self.size, len(texts)
         return _CALL.pack(*fixed) + texts
 
@@ -73,7 +73,7 @@ class ForwardedCall:
         request_id, peer, caller, trace, *collections = body[_CALL.size : start].decode().split(_BETWEEN)
         call = cls(
             METHODS[number],
-            None if deadline == _NO_DEADLINE else deadline,
+            None if deadline == NO_DEADLINE else deadline,
             hides_paths,
             request_id,
             peer,

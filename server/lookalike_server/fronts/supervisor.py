@@ -60,7 +60,7 @@ class Supervisor:
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._port_held, port = reserve(self._settings.listen)
         try:
-            self._folder = _private_folder()
+            self.folder = _private_folder()
             await self._start(port)
         except BaseException:
             await self._close(0.0)
@@ -68,7 +68,7 @@ class Supervisor:
 
     async def _start(self, port: int) -> None:
         settings = dataclasses.replace(self._settings, listen=dataclasses.replace(self._settings.listen, port=port))
-        common = Common(settings, self._folder, self._logs)
+        common = Common(settings, self.folder, self._logs)
         environment = self._environment()
         silence_s = settings.limits.max_silence_ms / 1000
         engine = self.engine = Member(
@@ -93,7 +93,7 @@ class Supervisor:
     def _environment(self) -> Mapping[str, str]:
         if self._settings.observe.metrics_port is None:
             return {}
-        folder = self._folder / "measured"
+        folder = self.folder / "measured"
         folder.mkdir()
         return {_MEASURED: str(folder)}
 
@@ -124,7 +124,7 @@ class Supervisor:
         if self.engine is not None:
             await self.engine.stop(grace, grace + _CLOSING_S)
         self._port_held.close()
-        if (folder := getattr(self, "_folder", None)) is not None:
+        if (folder := getattr(self, "folder", None)) is not None:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 

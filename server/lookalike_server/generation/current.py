@@ -128,6 +128,25 @@ class Current:
             self._retired.add(old)
             self._close_if_unused(old)
 
+    def withdraw(self) -> None:
+        """Serve no generation from the next call on."""
+        old, self._held = self._held, None
+        if old is not None:
+            self._retired.add(old)
+            self._close_if_unused(old)
+
+    def hold(self) -> Callable[[], None]:
+        """Keep the newest generation open until the function that is returned is called; no call is reported."""
+        held = self._loaded()
+        held.holders += 1
+
+        def let_go() -> None:
+            held.holders -= 1
+            if held in self._retired:
+                self._close_if_unused(held)
+
+        return let_go
+
     @property
     def snapshots(self) -> list[Snapshot]:
         """Those that are in memory, the newest last."""
@@ -171,7 +190,7 @@ class Current:
         return held
 
     def _close_if_unused(self, held: _Held) -> None:
-        if not held.leases and not self.keeps(held.snapshot):
+        if not held.leases and not held.holders and not self.keeps(held.snapshot):
             self._retired.remove(held)
             held.snapshot.close()
             log.info("generation %d is no longer in use and was closed", held.snapshot.generation)
@@ -184,12 +203,16 @@ class Current:
 
 @dataclass(eq=False)
 class _Held:
-    """A generation, the changes to it that are served, earlier ones by sequence, and its leases by number."""
+    """A generation, the changes to it that are served, earlier ones by sequence, and its leases by number.
+
+    `holders` are those who keep it open besides, see `Current.hold`.
+    """
 
     snapshot: Snapshot
     view: Snapshot
     kept: OrderedDict[int, Snapshot] = field(default_factory=OrderedDict)
     leases: dict[int, _Lease] = field(default_factory=dict)
+    holders: int = 0
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,21 +14,27 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import NotBuiltError, NotFoundError
 from lookalike_server.columns.ids import Ids
 from lookalike_server.columns.row_mask import Remaining, RowMask
-from lookalike_server.columns.rows import Rows
 from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.search.effort import Planner
-from lookalike_server.search.engine import Engine
+from lookalike_server.search.search_engine import SearchEngine
+
+# A front has none of these, and loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.columns.rows import Rows
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a space with an index is searched by. `notes` are what each reply has to say of the index."""
+    """What a space with an index is searched by. `notes` are what each reply has to say of the index.
 
-    engine: Engine
+    `rows` is None where another process has the index.
+    """
+
+    engine: SearchEngine
     planner: Planner
     images: SpaceImages
-    rows: Rows
+    rows: Rows | None
     notes: tuple[str, ...] = ()
 
 
@@ -56,7 +63,7 @@ class Space:
         return self._search is not None
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> SearchEngine:
         """NotBuiltError when the space has no index."""
         return self._built().engine
 
@@ -73,12 +80,13 @@ class Space:
     @property
     def remaining(self) -> Remaining | None:
         """The rows whose images were not deleted; None where all are there. NotBuiltError when it has no index."""
-        return self._built().rows.live
+        return self._built().images.remaining
 
     @property
     def count(self) -> int:
         """How many images a search can find. NotBuiltError when the space has no index."""
-        return self._built().rows.images
+        images = self._built().images
+        return len(images.ids) if images.remaining is None else images.remaining.count
 
     def mask(self, images: Bools) -> RowMask:
         """What `search` may return where only those images may be that are true in `images`, the rows of `Columns`.
@@ -90,7 +98,10 @@ class Space:
     @property
     def rows(self) -> Rows:
         """What the rows of its hits stand for. NotBuiltError when the space has no index."""
-        return self._built().rows
+        rows = self._built().rows
+        if rows is None:
+            raise RuntimeError(f"The index of the space {self.name} is in another process.")
+        return rows
 
     @property
     def notes(self) -> tuple[str, ...]:

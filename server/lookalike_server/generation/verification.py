@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -90,6 +90,11 @@ class VerifiedStorage(Storage):
         self._storage = storage
         self._stamps = stamps
         self._digests = {path: manifest.files[path].sha256 for path in stamps}
+
+    @property
+    def stamps(self) -> Mapping[str, Stamp]:
+        """Those of the files that were verified, by path."""
+        return self._stamps
 
     @property
     def location(self) -> str:

@@ -16,7 +16,8 @@ from lookalike_server.columns.space_images import SpaceImages
 from lookalike_server.generation.spaces import Space
 from lookalike_server.live.columns import LiveColumns
 from lookalike_server.search.effort import Plan, Planner
-from lookalike_server.search.engine import Engine, Queued
+from lookalike_server.search.engine import Engine
+from lookalike_server.search.search_engine import Queued, SearchEngine
 
 
 class LiveSpaceImages(SpaceImages):
@@ -46,7 +47,7 @@ class LiveEngine(Engine):
     """The engine of a generation, which finds new images beside its own and leaves out what is gone."""
 
     def __init__(
-        self, base: Engine, compared: Beside | None, quick: Beside | None, remaining: Remaining | None
+        self, base: SearchEngine, compared: Beside | None, quick: Beside | None, remaining: Remaining | None
     ) -> None:
         """New images are `compared` by exact searches, and found as `quick` finds them by all others."""
         self.entry = base.entry

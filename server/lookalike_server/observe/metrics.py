@@ -81,9 +81,14 @@ class Metrics:
             "lookalike_recall_audits", "Live queries taken for the recall audit, by outcome.", ("outcome", *more),
             registry=registry,
         )  # fmt: skip
+        self._answered = Counter(
+            "lookalike_front_calls", "Calls that came in by a front, by the process that answered.", ("answered_by",),
+            registry=registry,
+        )  # fmt: skip
         # Looking a label up costs as much as observing; each is looked up once.
         self._by_call: dict[tuple[str, str, str], Histogram] = {}
         self._by_stage: dict[tuple[str, str], Histogram] = {}
+        self._by_process: dict[str, Counter] = {}
 
     def ended(self, call: CallRecord) -> None:
         """Count a call that was answered."""
@@ -94,6 +99,8 @@ class Metrics:
         seconds.observe(call.seconds)
         if call.code != "OK":
             self._rejected.labels(*self._values(call.cause or call.code, of=call.collection)).inc()
+        if call.answered_by:
+            self._process(call.answered_by).inc()
         for step in call.stages:
             if step.name != "queue":
                 self._stage(step.name, call.collection).observe(step.seconds)
@@ -106,6 +113,12 @@ class Metrics:
         """The observer of the batches of one queue of a collection."""
         values = self._values(name, of=collection)
         return Lane(self._sizes.labels(*values), self._waits.labels(*values), self._runs.labels(*values))
+
+    def _process(self, name: str) -> Counter:
+        found = self._by_process.get(name)
+        if found is None:
+            found = self._by_process[name] = self._answered.labels(name)
+        return found
 
     def _stage(self, name: str, collection: str) -> Histogram:
         found = self._by_stage.get((name, collection))

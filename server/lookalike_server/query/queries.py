@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,9 +21,12 @@ from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
-from lookalike_server.processes.embedding import EmbedQueue
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.query.query_vectors import Queries
+
+# A front has none of these, and loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.processes.embedding import EmbedQueue
 
 # Squared Euclidean distances of larger values are beyond float32, and nothing would be found.
 _LARGEST = 1e15
@@ -37,9 +40,9 @@ _FLOATS = (np.dtype("<f4"), np.dtype("<f2"))
 
 
 class Resolver:
-    """Turns queries of every kind into vectors."""
+    """Turns queries of every kind into vectors; pictures only where there is a queue for them."""
 
-    def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue) -> None:
+    def __init__(self, limits: Limits, workers: Workers, embed_queue: EmbedQueue | None) -> None:
         self._limits = limits
         self._workers = workers
         self._embed_queue = embed_queue
@@ -124,6 +127,8 @@ class Resolver:
         Those that have `failed` are not embedded, and those that cannot be
         are put there: the vectors of both are zero.
         """
+        if self._embed_queue is None:
+            raise RuntimeError("pictures are embedded by another process")
         places = [place for place, first in enumerate(distinct.first) if first not in failed]
         sent = [distinct.first[place] for place in places]
         asked = time.perf_counter()

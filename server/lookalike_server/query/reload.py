@@ -7,7 +7,7 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.location import open_storage
@@ -16,8 +16,9 @@ from lookalike_indexer.collection.storage import Stamp
 from lookalike_indexer.errors import DeviceError, IndexerError, NotFoundError
 from lookalike_server.common.errors import refusal
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.loader import Loader
 from lookalike_server.generation.memory_trim import trim_memory
-from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.processes.embedding import EmbedQueue
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,22 @@ Adopting = Callable[[Snapshot], AbstractAsyncContextManager[Snapshot]]
 @asynccontextmanager
 async def _as_it_is(snapshot: Snapshot) -> AsyncIterator[Snapshot]:
     yield snapshot
+
+
+class Sharing(Protocol):
+    """Gives generations out to other processes, which serve each from the same moment on."""
+
+    async def prepare(self, snapshot: Snapshot) -> None:
+        """Let the others make ready to serve a generation."""
+        ...
+
+    async def serve(self) -> None:
+        """Let the others serve what was prepared, which is served here now."""
+        ...
+
+    async def withdraw(self) -> None:
+        """Let the others forget what was prepared."""
+        ...
 
 
 class PublishedGeneration(NamedTuple):
@@ -68,6 +85,7 @@ class Reloader:
         self._limit_s = limit_s
         # A load that was given up, whose thread has not come back.
         self._hung: asyncio.Task[Snapshot] | None = None
+        self._sharing: Sharing | None = None
         self._nudged = asyncio.Event()
         # The one looked at last, one that is not tried again, one whose failure the log tells of already, and the
         # one that is known to be served.
@@ -184,14 +202,40 @@ class Reloader:
             self._served = newest
             return served.generation
         snapshot = await self._load(None if newest is None else newest.generation)
-        async with self._adopted(snapshot) as view:
-            self._current.swap(view)
+        await self._swap(snapshot)
         self._served = newest
         self._embed_queue.keep(snapshot)
         log.info("%sgeneration %d is served now", self._prefix, snapshot.generation)
         # Whoever asked for it need not wait for the network, which `watch` opens.
         self._nudged.set()
         return snapshot.generation
+
+    async def share_by(self, sharing: Sharing) -> None:
+        """Give what is served, and all later generations, out to other processes."""
+        self._sharing = sharing
+        served = self._current.newest
+        if served is not None:
+            await sharing.prepare(served.base)
+            await sharing.serve()
+
+    async def _swap(self, snapshot: Snapshot) -> None:
+        """Serve another generation here, and everywhere that it is shared with."""
+        sharing = self._sharing
+        try:
+            if sharing is not None:
+                await sharing.prepare(snapshot)
+        except BaseException:
+            snapshot.close()
+            raise
+        try:
+            async with self._adopted(snapshot) as view:
+                self._current.swap(view)
+        except BaseException:
+            if sharing is not None:
+                await sharing.withdraw()
+            raise
+        if sharing is not None:
+            await sharing.serve()
 
     @asynccontextmanager
     async def _adopted(self, snapshot: Snapshot) -> AsyncIterator[Snapshot]:

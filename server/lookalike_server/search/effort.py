@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import faiss
 import numpy as np
 
 from lookalike_indexer.collection.manifest import IndexEntry
-from lookalike_indexer.indexing.params import describe, ladder_at, nprobe_for_k, nprobe_for_recall
+from lookalike_indexer.indexing.recall_ladder import ladder_at, nprobe_for_k, nprobe_for_recall
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
+
+# A front has none of these, and loads no faiss.
+if TYPE_CHECKING:
+    import faiss
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,10 @@ class Planner:
 
     @classmethod
     def of(cls, entry: IndexEntry, index: faiss.Index, *, incomplete: bool = False) -> Planner:
+        import faiss
+
+        from lookalike_indexer.indexing.params import describe
+
         uncompressed = isinstance(faiss.downcast_index(index), faiss.IndexIVFFlat)
         return cls(entry, describe(index).lossless, uncompressed, incomplete)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Literal, NamedTuple
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.manifest import IndexEntry
@@ -24,16 +23,10 @@ from lookalike_server.placement.placed_index import PlacedIndex
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits, Work, whole
 from lookalike_server.search.lanes import IndexLane, Scan, ScanLane
+from lookalike_server.search.search_engine import Queued
 
 # A batch is cut so that it takes about so long: others wait for it, and no less time is spent on smaller ones.
 _RUN_S = 0.1
-
-
-class Queued(NamedTuple):
-    """Where a search waits."""
-
-    lane: Literal["search", "scan"]
-    number: int
 
 
 class Engine:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.row_mask import Remaining, RowMask
-from lookalike_server.columns.rows import Beside
-from lookalike_server.placement.facts import Facts, Strategy
-from lookalike_server.placement.strategies import RawHits
+
+# A front has none of these, and loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.columns.rows import Beside
+    from lookalike_server.placement.facts import Facts, Strategy
+    from lookalike_server.placement.strategies import RawHits
 
 
 class Filtered(NamedTuple):

@@ -20,8 +20,9 @@ from lookalike_server.common.share import Share
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.share import Candidates, ShareFacts, ShareIndex
 from lookalike_server.placement.strategies import RawHits
-from lookalike_server.search.engine import Engine, Queued
+from lookalike_server.search.engine import Engine
 from lookalike_server.search.lanes import EmbeddingScan
+from lookalike_server.search.search_engine import Queued
 
 # A router has put its own callers in order, so that all of what it asks for may wait.
 _MOST_QUEUED = 1 << 20

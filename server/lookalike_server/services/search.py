@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 
 from lookalike import wire
 from lookalike.v1 import search_pb2, search_pb2_grpc
-from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
-from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
 from lookalike_server.common.errors import ArgumentError
@@ -22,20 +21,24 @@ from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Space
-from lookalike_server.observe.audit import AuditEffort, RecallAudit, Sample
 from lookalike_server.query import examples
 from lookalike_server.query.queries import Resolver, count_of
 from lookalike_server.query.query_vectors import Queries, row_errors, with_directions
 from lookalike_server.search.hits import Hits
 from lookalike_server.services import filtering
 from lookalike_server.services.answering import Answering
+from lookalike_server.services.auditing import offer_to_audit
 from lookalike_server.services.filtering import fitting
 from lookalike_server.services.grouped_search import GroupedSearch
 from lookalike_server.services.plans import Filtered, put_plan
 from lookalike_server.services.replies import METRICS, Stopwatch, deadline_of, put_served
 from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_large
 from lookalike_server.services.request_checks import check_vectors
-from lookalike_server.services.search_task import SearchTask
+from lookalike_server.services.search_task import SearchTask, effort_name
+
+# A front has none of these, and loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.observe.audit import RecallAudit
 
 # Bytes that cost as much to copy as looking up one image.
 _PER_ITEM = 1 << 14
@@ -114,9 +117,8 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         hits = answer.result
         if filtered is not None:
             snapshot.filters.keep(filtered.found.matches)
-        # The audit reads the embeddings that are stored, so that it cannot tell of what has changed since.
-        if self._audit and not task.plan.exact and not hits.scanned and snapshot.base is snapshot:
-            self._offer(self._audit, snapshot, task, queries.vectors, hits, mask)
+        if self._audit:
+            offer_to_audit(self._audit, snapshot, space, task.plan, effort_name(request), queries.vectors, hits, mask)
         watch.resolve_us, watch.queue_us = queries.resolve_us, answer.queue_us
         watch.search_us, watch.lookup_us = answer.run_us, round(reply_s * 1e6)
         taken = record.stage("queue", asked, answer.queue_us / 1e6)
@@ -194,32 +196,6 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         reply = await self._workers.run(written, spec.queries)
         watch.lookup_us = round((time.perf_counter() - began) * 1e6)
         return reply
-
-    def _offer(
-        self,
-        audit: RecallAudit,
-        snapshot: Snapshot,
-        task: SearchTask,
-        vectors: Float32,
-        hits: Hits,
-        mask: RowMask | None,
-    ) -> None:
-        """Let the audit choose one of the queries of a call."""
-        chosen = audit.chosen(len(vectors))
-        if chosen is not None:
-            kind = task.request.WhichOneof("effort")
-            effort: AuditEffort = "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
-            sample = Sample(
-                snapshot.reader,
-                task.space.rows,
-                task.space.engine.entry,
-                vectors[chosen],
-                hits.rows[chosen],
-                effort,
-                task.plan.expected_recall,
-                mask,
-            )
-            audit.offer(sample)
 
 
 def _flat(task: SearchTask, hits: Hits, spec: ReplySpec) -> Flat:

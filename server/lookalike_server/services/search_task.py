@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lookalike.v1 import search_pb2
 from lookalike_server.columns.space_images import Texts
@@ -19,6 +19,9 @@ from lookalike_server.services.filtering import RequestedColumns
 from lookalike_server.services.neighbor_columns import NeighborColumns
 from lookalike_server.services.reply_writer import texts_of
 from lookalike_server.services.request_checks import check_reply
+
+if TYPE_CHECKING:
+    from lookalike_server.observe.audit import AuditEffort
 
 _DEFAULT = Effort()
 
@@ -89,6 +92,12 @@ def effort_of(request: search_pb2.SearchRequest) -> Effort:
         nprobe=request.nprobe if kind == "nprobe" else None,
         recall=request.recall if kind == "recall" else None,
     )
+
+
+def effort_name(request: search_pb2.SearchRequest) -> AuditEffort:
+    """What a request says of how hard to look, as an audit tells searches apart."""
+    kind = request.WhichOneof("effort")
+    return "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
 
 
 def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:

@@ -11,7 +11,8 @@ import grpc
 from lookalike.v1 import server_pb2
 from lookalike_server.common import visible
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Loader, Snapshot
+from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folding
 from lookalike_server.processes.embedding import EmbedQueue

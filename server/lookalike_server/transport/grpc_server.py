@@ -80,13 +80,18 @@ class GrpcServer:
         self._handlers.extend(handlers)
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
-    def add_unread(self, call_of: Callable[[str], Call]) -> None:
-        """Answer calls of each method, "/package.Service/Method", by what takes and returns the bytes of messages."""
+    def add_handlers(self, handler_of: Callable[[str], tuple[Call, Callable[[bytes], Any]]]) -> None:
+        """Answer calls of each method, "/package.Service/Method", by what returns the bytes of replies.
+
+        `handler_of` gives it, and what makes of the bytes of a message what it takes.
+        """
         for service, _ in SERVED:
             handlers: dict[str, Handler] = {}
             for method in service.methods:
-                call: Any = call_of(f"/{service.full_name}/{method.name}")
-                handlers[method.name] = grpc.unary_unary_rpc_method_handler(call, _unread, _unread)
+                call, parse = handler_of(f"/{service.full_name}/{method.name}")
+                # gRPC's types know the handlers of the synchronous server only.
+                handler: Any = call
+                handlers[method.name] = grpc.unary_unary_rpc_method_handler(handler, parse, _unread)
             self.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
         self._add_others()
 

@@ -19,7 +19,7 @@ from lookalike import pieces
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.common import call_record as record
 from lookalike_server.common import visible
-from lookalike_server.common.errors import Refusal, refusal
+from lookalike_server.common.errors import Refusal, RefusedError, refusal
 from lookalike_server.common.log_once import LogOnce
 from lookalike_server.transport.carried import is_in_pieces
 
@@ -228,6 +228,9 @@ class Errors(UnaryInterceptor):
 
     def refused(self, method: str, error: Exception) -> Refusal:
         """What the caller of the current task is told about an error, which is logged where it is the server's own."""
+        if isinstance(error, RefusedError):
+            # Logged by the process that refused it.
+            return error.refused
         refused = refusal(error, visible.text)
         if refused.code is grpc.StatusCode.INTERNAL:
             log.error("%s failed", method, exc_info=error)

@@ -15,7 +15,7 @@ from lookalike_server.batching.workers import Workers
 from lookalike_server.common.limits import Limits
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
-from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.loader import Loader
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folding
 from lookalike_server.placement.devices import Cpu

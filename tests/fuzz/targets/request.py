@@ -35,7 +35,7 @@ from lookalike_server.common.share import Share
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.kept import KeptForRouters
-from lookalike_server.generation.snapshot import Loader
+from lookalike_server.generation.loader import Loader
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folded
 from lookalike_server.placement.devices import Cpu

@@ -14,7 +14,8 @@ from lookalike_indexer.errors import DataLossError, IndexerError, NotBuiltError,
 from lookalike_indexer.indexing import build_stage
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.files import read_index
-from lookalike_indexer.indexing.params import ladder_at, nprobe_for_k, search_parameters
+from lookalike_indexer.indexing.params import search_parameters
+from lookalike_indexer.indexing.recall_ladder import ladder_at, nprobe_for_k
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.vectors.exact import exact_search

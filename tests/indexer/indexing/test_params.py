@@ -10,15 +10,8 @@ import pytest
 from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
 from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.indexing.build import empty_index
-from lookalike_indexer.indexing.params import (
-    default_nprobe,
-    describe,
-    ladder_at,
-    nprobe_for_k,
-    nprobe_for_recall,
-    refines,
-    search_parameters,
-)
+from lookalike_indexer.indexing.params import describe, refines, search_parameters
+from lookalike_indexer.indexing.recall_ladder import default_nprobe, ladder_at, nprobe_for_k, nprobe_for_recall
 
 DIM = 32
 IVF = [

@@ -1,0 +1,125 @@
+"""What passes between a front and the engine process of calls that the front answers itself: arrays, no messages.
+
+A front that needs the engine process for a call asks for it (ASK), which counts
+the call. It has any number of searches made (FIND), each with a ticket, and
+gets rows and distances (FOUND) or why there are none (FAILED). Arrays begin at
+multiples of eight bytes, so that they are read where they are.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from lookalike_indexer.arrays import Float32
+from lookalike_server.batching.waiting import Answer
+from lookalike_server.fronts.messages import NO_DEADLINE
+from lookalike_server.search.effort import Plan
+from lookalike_server.search.hits import Hits
+from lookalike_server.transport.service_table import METHODS
+
+# A front loads no faiss.
+if TYPE_CHECKING:
+    from lookalike_server.observe.audit import AuditEffort
+
+_BETWEEN = "\0"
+
+# The generation, the bytes of the request, the method, whether paths are hidden.
+_ASK = struct.Struct("<QQB?")
+# The call, the space, k, nprobe, the queries, their dimensions, deadline, expected recall, scan, exact, effort.
+_FIND = struct.Struct("<QIIIIIIdd??B5x")
+# Microseconds in the queue and of the run, the batch's size, nprobe, queries, k, scanned, complete, bytes of texts.
+_FOUND = struct.Struct("<QQIIII??2xI")
+
+_NUMBERS: Final = {method: number for number, method in enumerate(METHODS)}
+EFFORTS: Final[tuple[AuditEffort, ...]] = ("default", "nprobe", "recall")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedCall:
+    """A call that a front answers itself by a shared `generation`, of which it has the id; `size` is in bytes."""
+
+    method: str
+    generation: int
+    size: int
+    hides_paths: bool
+    request_id: str
+    peer: str
+    caller: str
+
+    def encoded(self) -> bytes:
+        """A frame's body."""
+        texts = _BETWEEN.join((self.request_id, self.peer, self.caller)).encode()
+        head = _ASK.pack(self.generation, self.size, _NUMBERS[self.method], self.hides_paths)
+        return head + texts
+
+    @classmethod
+    def decoded(cls, body: bytes) -> AskedCall:
+        """What `encoded` made."""
+        generation, size, method, hides_paths = _ASK.unpack_from(body)
+        request_id, peer, caller = body[_ASK.size :].decode().split(_BETWEEN)
+        return cls(METHODS[method], generation, size, hides_paths, request_id, peer, caller)
+
+
+@dataclass(frozen=True, slots=True)
+class AskedSearch:
+    """A search for a call, of a space by its place in the manifest; `queries` (n, dim). `effort` is one of EFFORTS.
+
+    `deadline` is in the time of `time.monotonic`, which all processes share.
+    """
+
+    call: int
+    space: int
+    queries: Float32
+    k: int
+    plan: Plan
+    deadline: float | None
+    effort: AuditEffort = "default"
+
+    def encoded(self) -> tuple[bytes, bytes]:
+        """The pieces of a frame's body."""
+        count, dim = self.queries.shape
+        plan = self.plan
+        head = _FIND.pack(
+            self.call, self.space, self.k, plan.nprobe, count, dim, 0,
+            NO_DEADLINE if self.deadline is None else self.deadline, plan.expected_recall, plan.scan, plan.exact,
+            EFFORTS.index(self.effort),
+        )  # fmt: skip
+        return head, np.ascontiguousarray(self.queries, np.float32).tobytes()
+
+    @classmethod
+    def decoded(cls, body: bytes) -> AskedSearch:
+        """What `encoded` made the body of."""
+        call, space, k, nprobe, count, dim, _, deadline, recall, scan, exact, effort = _FIND.unpack_from(body)
+        queries = np.frombuffer(body, np.float32, offset=_FIND.size).reshape(count, dim)
+        plan = Plan(scan, nprobe, exact, recall)
+        return cls(call, space, queries, k, plan, None if deadline == NO_DEADLINE else deadline, EFFORTS[effort])
+
+
+def call_of(body: bytes) -> int:
+    """The number of the call of an encoded AskedSearch."""
+    return int.from_bytes(body[:8], "little")
+
+
+def encode_found(answer: Answer[Hits]) -> tuple[bytes, ...]:
+    """The pieces of a frame's body with what a search without a mask has found."""
+    hits = answer.result
+    count, k = hits.rows.shape
+    texts = _BETWEEN.join((hits.device, answer.worker)).encode()
+    head = _FOUND.pack(
+        answer.queue_us, answer.run_us, answer.size, hits.nprobe, count, k, hits.scanned, hits.complete, len(texts)
+    )
+    return head, hits.rows.astype(np.int64, copy=False).tobytes(), hits.distances.tobytes(), texts
+
+
+def decode_found(body: bytes) -> Answer[Hits]:
+    """What `encode_found` made the body of."""
+    queue_us, run_us, size, nprobe, count, k, scanned, complete, length = _FOUND.unpack_from(body)
+    cells, at = count * k, _FOUND.size
+    rows = np.frombuffer(body, np.int64, cells, at).reshape(count, k)
+    distances = np.frombuffer(body, np.float32, cells, at + 8 * cells).reshape(count, k)
+    device, worker = body[len(body) - length :].decode().split(_BETWEEN)
+    return Answer(Hits(rows, distances, nprobe, scanned, device, complete), worker, size, queue_us, run_us)

@@ -1,0 +1,49 @@
+"""Files of a generation that the processes of one server map together, in a folder of its own.
+
+Columns of images, rows of spaces and clusterings are written here once, when a
+generation is loaded. The engine process maps them as well, so that there is one
+copy for all. The folder goes with the generation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_server.columns.array_file import Arrays, map_arrays, write_arrays
+
+
+class SharedFiles:
+    """The files of one generation; `digests` are by the name of the file."""
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="generation-", dir=parent))
+        self.digests: dict[str, str] = {}
+
+    def mapped(self, name: str, arrays: Arrays) -> Arrays:
+        """Write arrays into a file, and return them as they are mapped from there."""
+        self.digests[name] = write_arrays(self.folder / name, arrays)
+        return map_arrays(self.folder / name, self.digests[name])
+
+    def remove(self) -> None:
+        """Remove the folder; what is mapped stays readable."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def map_shared(folder: Path, digests: Mapping[str, str], name: str) -> Arrays:
+    """The arrays of a file of another process's SharedFiles. DataLossError: it is not what was written."""
+    return map_arrays(folder / name, digests[name])
+
+
+def file_of_space(reader: CollectionReader, name: str) -> str:
+    """The file with the rows of a space; names of spaces need not be those of files."""
+    return f"space-{sorted(reader.manifest.spaces).index(name)}"
+
+
+def file_of_clustering(reader: CollectionReader, name: str) -> str:
+    """The file with a clustering."""
+    return f"clustering-{sorted(reader.manifest.clusterings).index(name)}"

@@ -1,0 +1,55 @@
+"""What searches a space, as those see it who ask: an engine of this process, or one behind a socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from lookalike_indexer.arrays import Float32
+from lookalike_indexer.collection.manifest import IndexEntry
+from lookalike_server.batching.waiting import Inbox
+from lookalike_server.columns.row_mask import RowMask
+from lookalike_server.search.effort import Plan
+
+if TYPE_CHECKING:
+    from lookalike_server.columns.rows import Beside
+
+
+class Queued(NamedTuple):
+    """Where a search waits."""
+
+    lane: Literal["search", "scan"]
+    number: int
+
+
+class SearchEngine(Protocol):
+    """See engine.py for all of it."""
+
+    entry: IndexEntry
+
+    def put(
+        self,
+        queries: Float32,
+        k: int,
+        plan: Plan,
+        mask: RowMask | None,
+        ticket: int,
+        inbox: Inbox,
+        peer: str = "",
+        deadline: float | None = None,
+        live: Beside | None = None,
+    ) -> Queued: ...
+
+    def withdraw(self, queued: Queued) -> None: ...
+
+    @property
+    def waiting(self) -> dict[str, int]: ...
+
+    def look(self) -> list[tuple[str, str]]: ...
+
+    @property
+    def lost(self) -> str: ...
+
+    @property
+    def devices(self) -> list[str]: ...
+
+    def close(self) -> None: ...
