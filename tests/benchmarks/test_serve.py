@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import sys
 import tomllib
 from contextlib import contextmanager
@@ -8,8 +9,9 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+from tests.server.conftest import toys_in
 
-from lookalike_benchmarks import sharded
+from lookalike_benchmarks import engine_cost, sharded
 from lookalike_benchmarks.fronts import Trial
 from lookalike_benchmarks.load import echo
 from lookalike_benchmarks.load.fleet import ask
@@ -175,3 +177,13 @@ def test_routers_are_measured_beside_one_server(monkeypatch, tmp_path):
     assert alone.measured == {"calls_per_s": 100, "p50_ms_of_one_caller": 2, "cpu_us_per_call_of_the_server": 10}
     assert two.params == {"rows": 5, "k": 10, "shards": 2, "callers": 4, "seconds": 1.0}
     assert (two.measured["added_p50_ms"], two.measured["calls_over_one_server"]) == (6.0, 0.25)
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_call_to_the_engine_process_is_measured_in_both_ways(tmp_path):
+    toy = toys_in(tmp_path)(index="IVF8,Flat")
+    costs = asyncio.run(engine_cost.measured(str(toy.root), 0.5, 1))
+    assert [way for way, _ in costs] == ["whole", "arrays"]
+    for _, cost in costs:
+        assert cost.calls > 0
+        assert cost.all_us > cost.loop_us > 0

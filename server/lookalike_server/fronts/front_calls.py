@@ -30,6 +30,9 @@ from lookalike_server.transport.interceptors import Call
 _SEARCH = "/lookalike.v1.SearchService/Search"
 _MEMBERSHIP = "/lookalike.v1.ClusterService/GetMembership"
 
+# Kinds of queries; None where there are examples alone.
+_WITHOUT_NETWORK = (None, "vectors", "keys", "ids")
+
 
 @dataclass(frozen=True)
 class ReadCall:
@@ -116,9 +119,8 @@ class FrontCalls:
 
 def _search_is_own(request: search_pb2.SearchRequest) -> bool:
     """Whether a search needs neither the network nor columns that are not mapped, nor a change that others know of."""
-    return not (
-        request.query.WhichOneof("kind") == "images"
-        or request.after_sequence
+    return request.query.WhichOneof("kind") in _WITHOUT_NETWORK and not (
+        request.after_sequence
         or request.HasField("filter")
         or request.HasField("grouping")
         or request.fields.attributes

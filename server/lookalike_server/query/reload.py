@@ -221,12 +221,13 @@ class Reloader:
     async def _swap(self, snapshot: Snapshot) -> None:
         """Serve another generation here, and everywhere that it is shared with."""
         sharing = self._sharing
-        try:
-            if sharing is not None:
+        if sharing is not None:
+            try:
                 await sharing.prepare(snapshot)
-        except BaseException:
-            snapshot.close()
-            raise
+            except BaseException:
+                await sharing.withdraw()
+                snapshot.close()
+                raise
         try:
             async with self._adopted(snapshot) as view:
                 self._current.swap(view)
