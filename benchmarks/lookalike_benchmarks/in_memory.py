@@ -13,6 +13,7 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.clustering.assign import Assigner
 from lookalike_indexer.clustering.kmeans import train
 from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.training import sample_size
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.reader import CollectionReader
@@ -49,7 +50,7 @@ class ArrayReader(CollectionReader):
 def cluster(reader: ArrayReader, k: int, settings: ClusterSettings) -> None:
     """Sample, train, assign."""
     space, entry = reader.space()
-    size = min(entry.rows, settings.points_per_centroid * k)
+    size = sample_size(entry.rows, k, settings)
     rows = np.sort(choose_rows(entry.rows, size, settings.seed))
     trained = train(read_rows(reader, space, rows, settings.metric, Silent()), k, settings, Silent())
     assigner = Assigner(trained.centroids, settings.gpus)

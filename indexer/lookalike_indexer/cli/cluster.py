@@ -116,6 +116,6 @@ def _inertia(entry: ClusteringEntry) -> str:
         return reached
     if entry.strategy == "bisecting":
         return f"{reached}, each halving the best of {entry.restarts} starts"
-    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} iterations"
+    fell = f"from {entry.inertia[0]:.6g} to {entry.inertia[-1]:.6g} in {len(entry.inertia)} steps"
     where = " of whitened embeddings" if entry.strategy == "whitened" else ""
     return f"{fell}, on {entry.trained_on} images{where}, the best of {entry.restarts} starts"

@@ -41,7 +41,7 @@ def cluster_options(command: F) -> F:
             click.option(
                 "--restarts",
                 type=click.IntRange(min=1),
-                help="Times to start k-means anew; the result with the least inertia is kept.  "
+                help="Times to start k-means anew; a local search from these starts keeps the least inertia.  "
                 "[default: 30, fewer for large clusterings]",
             ),
             click.option(
@@ -49,7 +49,7 @@ def cluster_options(command: F) -> F:
                 type=click.IntRange(min=1),
                 default=256,
                 show_default=True,
-                help="Train on a sample of at most this many images for each cluster.",
+                help="Train on a sample of at most this many images for each cluster, by default of 10,000 at least.",
             ),
         ]
     ):

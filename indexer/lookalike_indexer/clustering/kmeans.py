@@ -2,7 +2,8 @@
 
 Lloyd's algorithm as faiss.Kmeans does it (Johnson, Douze, Jegou: Billion-scale
 similarity search with GPUs, 2017), with emptied clusters filled by splitting
-large ones, from the start that k-means++ chooses (`seeding.py`). One call of faiss.Kmeans with n iterations and
+large ones, from the start that k-means++ chooses (`seeding.py`). A local search
+follows where a task is small (`local_search.py`). One call of faiss.Kmeans with n iterations and
 n calls with one iteration each, every call starting from the centroids of the
 last, give the same centroids. On GPUs and processors that multiply numbers of
 fewer bits faster, the larger of these tasks go another way; see `reduced_precision.py`.
@@ -18,10 +19,12 @@ import numpy as np
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.distinct import distinct_rows
+from lookalike_indexer.clustering.local_search import searchable, searched
 from lookalike_indexer.clustering.reduced_precision import ReducedStep, worthwhile
 from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.clustering.settings import ClusterSettings
 from lookalike_indexer.clustering.trained_centroids import Trained
+from lookalike_indexer.numerics.grid import on_grid, unit_scale
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.vectors.flat import flat_index
 from lookalike_indexer.vectors.metric import prepare
@@ -36,7 +39,8 @@ _RESTART_STRIDE = 15486557
 def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progress) -> Trained:
     """Train k centroids on vectors of shape (n, dim), n >= k, all finite and prepared for the metric.
 
-    The restart with the least inertia wins, the first of equal ones. Where the
+    The restart with the least inertia wins, the first of equal ones. A small task goes on with a local search from
+    its restarts; where that finds less inertia, this is the last one. Where the
     vectors have no more than k different values, these are the centroids in the
     order in which they first occur, and the first of them is repeated until
     there are k: ties go to the lower cluster, so the repeated ones stay empty.
@@ -47,7 +51,8 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
     restarts = settings.restarts or 1
     with progress.stage("k-means", settings.iterations * restarts, "iteration") as bar:
         runs = [_run(vectors, k, settings, restart, bar) for restart in range(restarts)]
-    return min(runs, key=lambda run: run.inertia[-1])
+    runs.sort(key=lambda run: run.inertia[-1])
+    return _searched(vectors, runs, settings) if searchable(len(vectors), k, vectors.shape[1]) else runs[0]
 
 
 def seed_of(settings: ClusterSettings, restart: int) -> int:
@@ -82,6 +87,24 @@ def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: in
 def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
     seed = seed_of(settings, restart)
     return refine(vectors, start_of(vectors, k, settings, seed), settings, seed, bar)
+
+
+def _searched(vectors: Float32, runs: list[Trained], settings: ClusterSettings) -> Trained:
+    """The centroids that a local search finds from these runs, the best one first."""
+    scale = unit_scale(float(np.linalg.norm(vectors, axis=1).max()))
+    points = on_grid(vectors * scale)
+    starts = [assign(vectors, run.centroids).clusters.astype(np.int64) for run in runs]
+    groups = searched(points, starts, len(runs[0].centroids), spherical=settings.spherical)
+    means = groups.sums / np.maximum(groups.sizes, 1)[:, None] / scale
+    centroids = means.astype(np.float32)
+    if settings.spherical:
+        centroids = prepare(centroids, "cosine")
+    # An empty cluster stays where it was.
+    empty = groups.sizes == 0
+    centroids[empty] = runs[0].centroids[empty]
+    reached = _inertia(vectors, centroids)
+    # Where nothing was to be found, the difference is rounding.
+    return Trained(centroids, [*runs[0].inertia, reached]) if reached < runs[0].inertia[-1] else runs[0]
 
 
 def _step(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Step:
@@ -122,5 +145,8 @@ def _without_training(vectors: Float32, few: Float32, k: int, settings: ClusterS
     centroids = np.concatenate([few, np.repeat(few[:1], k - len(few), axis=0)])
     if settings.spherical:
         centroids = prepare(centroids, "cosine")
-    inertia = float(np.square(assign(vectors, centroids).distances, dtype=np.float64).sum())
-    return Trained(centroids, [inertia])
+    return Trained(centroids, [_inertia(vectors, centroids)])
+
+
+def _inertia(vectors: Float32, centroids: Float32) -> float:
+    return float(np.square(assign(vectors, centroids).distances, dtype=np.float64).sum())

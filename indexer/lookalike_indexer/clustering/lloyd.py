@@ -13,6 +13,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float64, Int64
 from lookalike_indexer.clustering.distinct import distinct_rows
+from lookalike_indexer.clustering.local_search import searchable, searched
 from lookalike_indexer.clustering.seeding import starting_rows
 from lookalike_indexer.numerics.grid import UNIT_BITS, on_grid, squared_norms
 
@@ -54,9 +55,21 @@ def lloyd(points: Float64, k: int, seed: int, *, spherical: bool = False, iterat
 
 
 def best_lloyd(points: Float64, k: int, seed: int, starts: int, *, spherical: bool = False) -> Lloyd:
-    """The one of several runs, with the seeds from `seed` on, that has the least inertia; the first of equal ones."""
-    runs = (lloyd(points, k, seed + start, spherical=spherical) for start in range(starts))
-    return min(runs, key=lambda run: run.inertia)
+    """The least inertia that a local search reaches from several runs, with the seeds from `seed` on.
+
+    A task that is too large for a search keeps the best run, the first of equal ones.
+    """
+    runs = [lloyd(points, k, seed + start, spherical=spherical) for start in range(starts)]
+    runs.sort(key=lambda run: run.inertia)
+    best = runs[0]
+    if best.inertia == 0 or not searchable(len(points), k, points.shape[1]):
+        return best
+    groups = searched(points, [run.clusters for run in runs], k, spherical=spherical)
+    means = groups.sums / np.maximum(groups.sizes, 1)[:, None]
+    if spherical:
+        means = _unit(means, best.centroids)
+    centroids = on_grid(np.where(groups.sizes[:, None] > 0, means, best.centroids), UNIT_BITS)
+    return Lloyd(centroids, *_assigned(points, centroids))
 
 
 def _assigned(points: Float64, centroids: Float64) -> tuple[Int64, float]:
@@ -89,6 +102,11 @@ def _updated(points: Float64, centroids: Float64, clusters: Int64, spherical: bo
         apart = np.square(points - centroids[clusters]).sum(axis=1)
         means[empty] = points[np.argsort(-apart, kind="stable")[: len(empty)]]
     if spherical:
-        lengths = np.sqrt(np.square(means).sum(axis=1))[:, None]
-        means = np.where(lengths > 0, means / np.where(lengths > 0, lengths, 1), centroids)
+        means = _unit(means, centroids)
     return on_grid(means, UNIT_BITS)
+
+
+def _unit(means: Float64, otherwise: Float64) -> Float64:
+    """The means at length one; the rows of `otherwise` in place of those that have no direction."""
+    lengths = np.sqrt(np.square(means).sum(axis=1))[:, None]
+    return np.where(lengths > 0, means / np.where(lengths > 0, lengths, 1), otherwise)

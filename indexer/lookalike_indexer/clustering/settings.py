@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.manifest import STRATEGIES, ClusteringEntry, Strategy
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.errors import UsageError
+
+# By default, the sample that is trained on has so many images for each cluster, if there are as many.
+POINTS_PER_CENTROID: Final = 256
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class ClusterSettings:
     seed: int = 1234
     iterations: int = 25
     restarts: int | None = None
-    points_per_centroid: int = 256
+    points_per_centroid: int = POINTS_PER_CENTROID
     gpus: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,11 +10,15 @@ import numpy as np
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.kmeans import train
-from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.settings import POINTS_PER_CENTROID, ClusterSettings
 from lookalike_indexer.clustering.strategies import MOST_PAIRED, agglomerative, bisecting
 from lookalike_indexer.clustering.trained_centroids import Trained
 from lookalike_indexer.clustering.whitening import Whitening, fit_whitening
 from lookalike_indexer.progress import Progress, Silent
+
+# Training on all images of a small space costs little, and training on a few hundred for each cluster raised the
+# inertia by up to 0.5%. A smaller --points-per-centroid than the default is kept to.
+_FEWEST_SAMPLED = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,10 @@ class TrainedClustering:
 
 def sample_size(rows: int, k: int, settings: ClusterSettings) -> int:
     """How many of a space's rows a strategy looks at."""
-    size = min(rows, settings.points_per_centroid * k)
+    wanted = settings.points_per_centroid * k
+    if settings.points_per_centroid >= POINTS_PER_CENTROID:
+        wanted = max(wanted, _FEWEST_SAMPLED)
+    size = min(rows, wanted)
     return min(size, MOST_PAIRED) if settings.strategy == "agglomerative" else size
 
 

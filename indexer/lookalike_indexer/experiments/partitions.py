@@ -45,7 +45,7 @@ def inertia(assigned: Assigned) -> float:
 
 
 def best_kmeans(vectors: Float32, k: int, seed: int, spherical: bool = False) -> tuple[Float32, Assigned]:
-    """The one of ten runs of `kmeans_once` with the least inertia; of fewer runs for more than 100 groups."""
+    """The best of ten runs of `kmeans_once` after a local search; of fewer runs for more than 100 groups."""
     starts = max(1, min(_STARTS, _STARTED // k))
     return _centred(vectors, best_lloyd(on_grid(vectors), k, seed, starts, spherical=spherical))
 

@@ -30,17 +30,27 @@ def oddball_montage(result: Result, thumbnails: Thumbnails) -> Image.Image:
         usual = [line for line in typical if line["label"] == label][:_TYPICAL]
         unusual = [line for line in odd if line["label"] == label]
         pictures = thumbnails.pictures_of_ids([line["id"] for line in (*usual, *unusual)])
-        captions = [["typical", _file(line["key"])] for line in usual] + [_caption(line) for line in unusual]
+        captions = [["typical", _file(line["key"])] for line in usual] + [caption(line) for line in unusual]
         frames = [GOOD] * len(usual) + [ODD] * len(unusual)
         tiles = [Tile(*each) for each in zip(pictures, captions, frames, strict=True)]
         sections.append(Section(tiles, label))
     return montage(sections, title, _STYLE)
 
 
-def _caption(line: dict[str, Any]) -> list[str]:
+def caption(line: dict[str, Any]) -> list[str]:
+    """The caption of one row of the oddballs: what is odd about the image in words, its file, and all reasons."""
+    return [_words(line), _file(line["key"]), line["why"]]
+
+
+def _words(line: dict[str, Any]) -> str:
     like = line["looks_like"]
-    first = f"like {like}" if like and like != line["label"] and line["score"] < 0 else "unlike the others"
-    return [first, _file(line["key"]), line["why"]]
+    if like and like != line["label"] and line["score"] < 0:
+        return f"like {like}"
+    if line["outside"]:
+        return "outside its class's clusters"
+    if line["secondary"]:
+        return "among another class"
+    return "far from its class"
 
 
 def _file(key: str) -> str:

@@ -13,6 +13,7 @@ from lookalike_indexer.clustering.assign import assign
 from lookalike_indexer.clustering.choice import choose_restarts
 from lookalike_indexer.clustering.cluster_stage import run_cluster
 from lookalike_indexer.clustering.settings import ClusterSettings
+from lookalike_indexer.clustering.training import sample_size
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import IndexerError, NotBuiltError, NotFoundError, UsageError
@@ -280,3 +281,16 @@ def test_how_the_centroids_were_trained_lies_in_their_file(make_collection, clus
 )
 def test_small_clusterings_are_started_more_often(sampled, k, asked, restarts):
     assert choose_restarts(sampled, k, 2048, ClusterSettings(restarts=asked)) == restarts
+
+
+@pytest.mark.parametrize(
+    ("rows", "k", "each", "sampled"),
+    [
+        (4_000, 5, 256, 4_000),  # a small space is looked at as a whole
+        (50_000, 5, 256, 10_000),
+        (50_000, 100, 256, 25_600),
+        (4_000, 5, 100, 500),  # as asked for
+    ],
+)
+def test_small_spaces_are_trained_on_as_a_whole(rows, k, each, sampled):
+    assert sample_size(rows, k, ClusterSettings(points_per_centroid=each)) == sampled

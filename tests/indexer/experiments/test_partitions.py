@@ -26,7 +26,7 @@ def test_spherical_centroids_have_unit_length(clustered):
     assert (np.linalg.norm(plain, axis=1) < 0.99).all()
 
 
-def test_the_best_start_is_kept(clustered):
+def test_the_best_start_is_kept_and_made_better(clustered):
     vectors = prepare(clustered(200, 8, 12, spread=0.5), "cosine")
     best = inertia(best_kmeans(vectors, 12, 5)[1])
-    assert best == min(inertia(kmeans_once(vectors, 12, 5 + start)[1]) for start in range(10))
+    assert best < min(inertia(kmeans_once(vectors, 12, 5 + start)[1]) for start in range(10))
