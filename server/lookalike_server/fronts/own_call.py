@@ -49,7 +49,7 @@ class WaitingSearch:
         self._sent = time.perf_counter()
 
     def end(self, outcome: Answer[Hits] | Exception) -> None:
-        """Hand over what came of it."""
+        """Hand over its result."""
         if isinstance(outcome, Answer) and self.call.record is not None:
             took = (outcome.queue_us + outcome.run_us) / 1e6
             passed = max(0.0, time.perf_counter() - self._sent - took)
