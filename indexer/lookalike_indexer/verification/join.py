@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import layout
@@ -112,6 +113,12 @@ class _Part:
                 self._space(self._of(space), kept, refused if model.rejected else None)
         return int(self._ids[-1]) if len(self._ids) else -1
 
+    @property
+    def _without_picture(self) -> Int64:
+        """The ids of images that no picture can be read of."""
+        found: Int64 = self._ids[pc.equal(self._table.column("uri"), "").to_numpy()]
+        return found
+
     def _of(self, table: Parts) -> list[str]:
         return table.get(self._number, [])
 
@@ -134,8 +141,10 @@ class _Part:
     def _space(self, paths: list[str], kept: Int64, rejected: Int64 | None) -> None:
         for path in paths:
             if self._subset(path, kept) and rejected is not None:
-                # A model that came after an image was deleted has not looked at it.
-                there = np.concatenate([_ids(self._storage, path), rejected, self._tables.deleted])
+                # A model that came after an image was deleted, or came as a vector, has not looked at it.
+                there = np.concatenate(
+                    [_ids(self._storage, path), rejected, self._tables.deleted, self._without_picture]
+                )
                 self._require([path], np.isin(kept, there).all(), "lacks images that its model did not reject")
 
     def _subset(self, path: str, of: Int64) -> bool:

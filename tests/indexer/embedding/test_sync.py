@@ -258,12 +258,16 @@ def uploaded(storage, photos, **of):
     first = 1 + max(max(read_part(storage, path, ["id"]).column("id").to_pylist()) for path in manifest.listing)
     ids = np.arange(first, first + len(of))
     keys = [key.replace("__", "/") + ".png" for key in of]
+    # One that came as a vector has no picture.
+    uris = [
+        uri if "vector" not in key else "" for key, uri in zip(keys, kept_pictures.store(storage, files), strict=True)
+    ]
     gone = np.array([own[key] for key in keys if key in own], np.int64)
     none = np.zeros(len(of), np.int64)
     new = fold.NewImages(
         ids, np.ones(len(of), np.bool_), keys, [""] * len(of),
         {name: np.stack([known[own[one]] for one in of.values()]) for name in reader.manifest.spaces},
-        ["PNG"] * len(of), np.array([len(file) for file in files]), none, none, kept_pictures.store(storage, files),
+        ["PNG"] * len(of), np.array([len(file) for file in files]), none, none, uris,
     )  # fmt: skip
     fold.fold(storage, manifest, fold.Changes(1, new, {"replaced": gone} if len(gone) else {}, {}, {}))
 
@@ -272,7 +276,7 @@ def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_c
     embed, sync, storage, photos, tmp_path
 ):
     embed()
-    uploaded(storage, photos, up__one="a/02.png", b__01="a/04.png", up__two="a/06.png")
+    uploaded(storage, photos, up__one="a/02.png", b__01="a/04.png", up__two="a/06.png", up__vector="a/08.png")
     before = images(storage)
     # The source has another picture under the key of one of them, which counts with --sync alone.
     embed()
@@ -286,8 +290,9 @@ def test_uploaded_pictures_stay_are_embedded_by_later_models_and_move_with_the_c
     (photos / "a" / "02.png").rename(photos / "a" / "renamed.png")
     assert sync().renamed == 1
     assert images(storage)["up/one.png"] == before["up/one.png"]
-    assert embed(model="shufflenet_v2_x0_5").embedded == len(after)
-    assert opened(storage).space("shufflenet_v2_x0_5")[1].rows == len(after)
+    # A later model cannot look at the vector.
+    assert embed(model="shufflenet_v2_x0_5").embedded == len(after) - 1
+    assert opened(storage).space("shufflenet_v2_x0_5")[1].rows == len(after) - 1
     assert run_verify(storage, VerifySettings(deep=True), Silent()).damages == []
     moved = shutil.move(photos, tmp_path / "elsewhere")
     embed(source=str(moved), source_moved=True)
