@@ -47,7 +47,7 @@ def _words(line: dict[str, Any]) -> str:
     if like and like != line["label"] and line["score"] < 0:
         return f"like {like}"
     if line["outside"]:
-        return "outside its class's clusters"
+        return "outside its class"
     if line["secondary"]:
         return "among another class"
     return "far from its class"
