@@ -49,7 +49,7 @@ def _words(line: dict[str, Any]) -> str:
     if line["outside"]:
         return "outside its class"
     if line["secondary"]:
-        return "among another class"
+        return "in another class"
     return "far from its class"
 
 
