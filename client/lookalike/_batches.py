@@ -14,7 +14,7 @@ import numpy as np
 from lookalike._arguments import Progress
 from lookalike._calls import Call, as_count
 from lookalike._errors import InvalidArgumentError, LookalikeError
-from lookalike._joining import Part
+from lookalike._joining import Part, Sourced
 from lookalike._pictures import is_single, picture_bytes, takes_long
 from lookalike._queries import floats, several
 from lookalike._server import Limits
@@ -130,11 +130,14 @@ class Parts(Generic[Result]):
 
     def add(self, result: Any) -> None:
         """The result of the last call."""
+        result, source = result if isinstance(result, Sourced) else (result, "")
         errors = getattr(result, "errors", None)
         if errors and self._start:
             told = {row: _renumbered(why, self._start) for row, why in errors.items()}
             result = dataclasses.replace(result, errors=told)
-        self._done.append(Part(self._start, result))
+        self._done.append(Part(self._start, result, source))
+        if self._kind == "images" and self._rows is not None:
+            self._rows[self._start : self._end] = [None] * (self._end - self._start)  # streams that were read
         if self._show is not None:
             self._show(self._end, self._total)
 
@@ -164,8 +167,9 @@ class Parts(Generic[Result]):
             # Read here, since only its bytes tell how much room it takes. One that cannot be read is told by `make`.
             read = _read(picture)
             size = len(read) if isinstance(read, bytes) else 0
+            if hasattr(picture, "read"):
+                self._rows[row] = read  # a stream can be read only once, and a call may be divided
             if pictures and self._bytes + size > self._most_bytes:
-                self._rows[row] = read  # a stream can be read only once
                 break
             self._bytes += size
             pictures.append(read)

@@ -17,11 +17,11 @@ from google.protobuf import message, wrappers_pb2
 from lookalike import _replies
 from lookalike._arguments import Errors, Fields, Order, Weights
 from lookalike._collection import Collection, StoredImage, StoredImages, Thumbnails
-from lookalike._columns import Float32
 from lookalike._errors import InvalidArgumentError, ProtocolError
 from lookalike._examples import examples
 from lookalike._filters import Where, message_of
 from lookalike._graph import GraphLists
+from lookalike._joining import Sourced
 from lookalike._labels import Labels
 from lookalike._memberships import Clusters, Members, Memberships, MembershipsBatch
 from lookalike._neighbors import Neighbors, NeighborsBatch
@@ -326,15 +326,17 @@ def _length(batch: Any) -> int:
     return len(batch.images.data if kind == "images" else getattr(batch, kind).values)
 
 
-def vectors(given: Mapping[str, Any], *, space: str | None) -> Call[Float32]:
+def vectors(given: Mapping[str, Any], *, space: str | None) -> Call[Sourced]:
     asked = query(given)
     queries = _length(asked.batch)
+    stored = asked.batch.WhichOneof("kind") in ("keys", "ids")
     request = search_pb2.GetVectorsRequest(query=asked.batch, space=space or "")
 
-    def parse(reply: search_pb2.GetVectorsResponse) -> Float32:
+    def parse(reply: search_pb2.GetVectorsResponse) -> Sourced:
         found = _replies.vectors(reply, queries)
-        single: Float32 = found[0]
-        return single if asked.single else found
+        # A network may outlive many generations, and embeds the same in each.
+        source = f"generation {reply.served.generation}" if stored else f"the network {reply.space_fingerprint[:12]}"
+        return Sourced(found[0] if asked.single else found, source)
 
     return make_call("lookalike.v1.SearchService/GetVectors", request, search_pb2.GetVectorsResponse, parse)
 

@@ -182,8 +182,8 @@ class StoredImages(Columns[StoredImage]):
 
     ids: int64, (n,). labels: None where an image has none. uris: where each
     image's bytes are, "" where the server hides that. widths, heights: int32,
-    (n,), in pixels, upright. attributes: the columns that were asked for. Arrays
-    are read-only.
+    (n,), in pixels, upright. attributes: the columns that were asked for. served:
+    what answered; of several calls, their sum. Arrays are read-only.
     """
 
     ids: Int64
@@ -193,6 +193,7 @@ class StoredImages(Columns[StoredImage]):
     widths: Int32
     heights: Int32
     attributes: Attributes = field(default_factory=Attributes)
+    served: Served | None = None
 
     _sliced: ClassVar = ("ids", "keys", "labels", "uris", "widths", "heights", "attributes")
 

@@ -5,7 +5,7 @@
     │   └── MessageTooLargeError       a call or a reply with more bytes than a message may have
     ├── NotFoundError                  no such key, id, space, clustering or cluster
     ├── FailedPreconditionError        the collection lacks what was asked of it, such as an index
-    │   └── GenerationChangedError     the collection was replaced while its pages were being read
+    │   └── GenerationChangedError     a newer generation came between two calls of a list or a batch
     ├── OverloadedError                the server's queue is full; `retry_after` says when to come back
     ├── UnavailableError               no server answers, or it is going down or lost its device
     ├── DeadlineExceededError          no answer within the timeout; also a TimeoutError
@@ -65,7 +65,7 @@ class FailedPreconditionError(LookalikeError):
 
 
 class GenerationChangedError(FailedPreconditionError):
-    """The collection was replaced by a newer generation while its pages were being read."""
+    """A newer generation came between two calls of one list or batch, which are not mixed; ask again."""
 
 
 class OverloadedError(LookalikeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,21 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Part:
-    """The result of a part, and the row of its first query in the whole request."""
+    """The result of a part, and the row of its first query in the whole request.
+
+    `source` is what the results of all parts must come from, where the result itself does not tell.
+    """
 
     start: int
     result: Any
+    source: str = ""
+
+
+class Sourced(NamedTuple):
+    """A result that does not tell what it comes from, and that."""
+
+    result: Any
+    source: str
 
 
 def neighbors(parts: Sequence[Part]) -> NeighborsBatch:
@@ -72,7 +83,7 @@ def memberships(parts: Sequence[Part]) -> MembershipsBatch:
 
 
 def images(parts: Sequence[Part]) -> StoredImages:
-    """The stored images of all parts."""
+    """The stored images of all parts. GenerationChangedError: they are of several generations."""
     found: list[StoredImages] = [part.result for part in parts]
     whole = StoredImages(
         ids=_rows([one.ids for one in found]),
@@ -82,6 +93,7 @@ def images(parts: Sequence[Part]) -> StoredImages:
         widths=_rows([one.widths for one in found]),
         heights=_rows([one.heights for one in found]),
         attributes=_attributes([one.attributes for one in found]),
+        served=_served([one.served for one in found if one.served is not None]),
     )
     whole._illustrate(found[0]._source)
     return whole
@@ -94,7 +106,10 @@ def thumbnails(parts: Sequence[Part]) -> Thumbnails:
 
 
 def vectors(parts: Sequence[Part]) -> Float32:
-    """The vectors of all parts, float32, (n, dim)."""
+    """The vectors of all parts, float32, (n, dim). GenerationChangedError: they come from several sources."""
+    sources = list(dict.fromkeys(part.source for part in parts))
+    if len(sources) > 1:
+        raise _changed(sources[0], sources[-1].rpartition(" ")[2])
     return _rows([part.result for part in parts])
 
 
@@ -103,10 +118,7 @@ def _served(parts: Sequence[Served]) -> Served:
     first, last = parts[0], parts[-1]
     generations = {part.generation for part in parts}
     if len(generations) > 1:
-        raise GenerationChangedError(
-            f"The collection went from generation {first.generation} to {last.generation} during the request, which "
-            "was sent in several calls; send it again."
-        )
+        raise _changed(f"generation {first.generation}", str(last.generation))
     times = [dataclasses.astuple(part.timings) for part in parts]
     recalls = [part.expected_recall for part in parts]
     return dataclasses.replace(
@@ -118,6 +130,13 @@ def _served(parts: Sequence[Served]) -> Served:
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
         plan=_plan([part.plan for part in parts if part.plan is not None]),
         sequence=min(part.sequence for part in parts),
+    )
+
+
+def _changed(first: str, last: str) -> GenerationChangedError:
+    return GenerationChangedError(
+        f"The collection went from {first} to {last} during the request, which was sent in several calls; "
+        "send it again."
     )
 
 

@@ -246,7 +246,7 @@ def _index(message: collection_pb2.Index) -> Index:
     )
 
 
-def images(message: collection_pb2.ImageColumns) -> StoredImages:
+def images(message: collection_pb2.ImageColumns, by: types_pb2.Served) -> StoredImages:
     ids = _array(message.ids, np.int64)
     count = len(ids)
     return StoredImages(
@@ -257,18 +257,19 @@ def images(message: collection_pb2.ImageColumns) -> StoredImages:
         widths=_array(message.widths, np.int32, (count,)),
         heights=_array(message.heights, np.int32, (count,)),
         attributes=_attributes.read(message.attributes, count),
+        served=served(by),
     )
 
 
 def found_images(reply: collection_pb2.GetImagesResponse, asked: int) -> StoredImages:
     """The `asked` images that were looked up."""
-    found = images(reply.images)
+    found = images(reply.images, reply.served)
     _require(len(found) == asked, f"{asked} images were asked for and {len(found)} came")
     return found
 
 
 def images_page(reply: collection_pb2.ListImagesResponse) -> Page[StoredImages]:
-    return Page(images(reply.images), reply.total, reply.next_page_token, served(reply.served))
+    return Page(images(reply.images, reply.served), reply.total, reply.next_page_token, served(reply.served))
 
 
 def graph_page(reply: collection_pb2.ListGraphResponse) -> Page[GraphLists]:

@@ -69,20 +69,23 @@ def _alone(client):
     return lambda red: client.search(image=picture(red), k=1)
 
 
+class Pipe(io.RawIOBase):
+    """A stream that can be read once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def readable(self) -> bool:
+        return True
+
+    def readall(self) -> bytes:
+        data, self._data = self._data, b""
+        return data
+
+    read = readall
+
+
 def test_a_stream_is_read_once_though_it_begins_the_next_call(client, toy, monkeypatch):
-    class Pipe(io.RawIOBase):
-        def __init__(self, data: bytes) -> None:
-            self._data = data
-
-        def readable(self) -> bool:
-            return True
-
-        def readall(self) -> bytes:
-            data, self._data = self._data, b""
-            return data
-
-        read = readall
-
     monkeypatch.setattr("lookalike._batches._USUAL_BYTES", len(picture(0)))
     found = client.search(images=[Pipe(picture(red)) for red in (0, 100, 200)], k=1)
     assert toy.calls == ["Search"] * 3
@@ -95,6 +98,12 @@ def test_a_server_with_lower_limits_is_asked_for_them(client, toy):
     assert toy.calls == ["Search", "GetServerInfo", "Search", "Search", "Search"]
     assert len(found) == 10
     assert [len(request.query.ids.values) for request in toy.requests[2:]] == [4, 4, 2]
+
+
+def test_streams_are_sent_again_where_a_server_has_lower_limits(client, toy):
+    toy.max_batch = 2
+    found = client.search(images=[Pipe(picture(red)) for red in (0, 100, 200)], k=1)
+    assert [one.keys[0] for one in found] == [one.keys[0] for one in map(_alone(client), (0, 100, 200))]
 
 
 def test_the_caller_may_ask_for_smaller_calls_and_sees_the_progress(client, toy):
@@ -137,6 +146,29 @@ def test_answers_of_two_generations_are_not_mixed(client, toy):
     toy.change = change
     with pytest.raises(lookalike.GenerationChangedError, match="from generation 1 to 2"):
         client.search(ids=[0, 1], k=1, batch_size=1)
+
+
+def test_images_that_are_looked_up_are_of_one_generation(client, toy):
+    def change(method, reply):
+        reply.served.generation = len(toy.calls)
+
+    toy.change = change
+    with pytest.raises(lookalike.GenerationChangedError, match="from generation 1 to 2"):
+        client.lookup(ids=[0] * 1001)
+    toy.calls.clear()
+    with pytest.raises(lookalike.GenerationChangedError, match="from generation 1 to 2"):
+        client.vectors(ids=[0, 1], batch_size=1)
+
+
+def test_vectors_of_two_networks_are_not_mixed(client, toy):
+    def change(method, reply):
+        reply.served.generation = len(toy.calls)
+
+    toy.change = change
+    assert client.embed(images=[picture(0)] * 2, batch_size=1).shape == (2, 2), "one network embeds on"
+    toy.change = lambda method, reply: setattr(reply, "space_fingerprint", f"space-{len(toy.calls)}")
+    with pytest.raises(lookalike.GenerationChangedError, match="network"):
+        client.embed(images=[picture(0)] * 2, batch_size=1)
 
 
 def test_boxes_go_with_their_images(client, toy):
