@@ -374,6 +374,19 @@ def test_standard_input_is_a_query(cli, tmp_path, monkeypatch):
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        if self.path.startswith("/elsewhere?"):
+            self.send_response(302)
+            self.send_header("Location", self.path.partition("?")[2])
+            self.end_headers()
+        elif self.path == "/cut.png":
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"only this")
+        else:
+            super().do_GET()
+
     def log_message(self, *args):
         pass
 
@@ -400,6 +413,38 @@ def test_an_address_of_the_web_is_a_query(cli, tmp_path, web, monkeypatch):
     assert f"{web}/none.png cannot be fetched: " in err
     monkeypatch.setattr("lookalike.cli._fetch._MOST_BYTES", 10)
     code, _, err = cli("search", f"{web}/red.png")
+    assert code == 2
+    assert "more than 0 MiB" in err
+
+
+def test_an_address_that_gives_no_whole_answer_is_told(cli, tmp_path, web, monkeypatch):
+    red(tmp_path / "red.png")
+    code, _, _ = cli("search", f"{web}/elsewhere?/red.png", "-k", 1, "--json")
+    assert code == 0
+    for address, sentence in [
+        (f"{web}/cut.png", "only 9 of 1,000 bytes came"),
+        (f"{web}/elsewhere?ftp://127.0.0.1:1/red.png", "only http:// and https:// are"),
+        (f"{web}/red .png", "cannot be fetched"),
+        (f"{web}:x/red.png", "cannot be fetched"),
+    ]:
+        code, _, err = cli("search", address)
+        assert code == 1, address
+        assert sentence in err
+        assert "Unexpected" not in err
+    monkeypatch.setattr("lookalike.cli._fetch._LONGEST_S", 0.0)
+    code, _, err = cli("search", f"{web}/red.png")
+    assert code == 1
+    assert "takes longer than" in err
+
+
+def test_a_pipe_holds_no_more_than_an_image_may(cli, tmp_path, monkeypatch):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setattr("lookalike.cli._fetch._MOST_BYTES", 10)
+    writer = threading.Thread(target=pipe.write_bytes, args=[bytes(100)])
+    writer.start()
+    code, _, err = cli("search", pipe)
+    writer.join()
     assert code == 2
     assert "more than 0 MiB" in err
 

@@ -1,39 +1,88 @@
-"""An image to ask about that is no file: from standard input, or from an address of the web."""
+"""An image to ask about that is no file: from standard input, a pipe, or an address of the web."""
 
 from __future__ import annotations
 
 import sys
-from typing import Final
+import time
+from typing import IO, TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
+    from urllib.request import OpenerDirector
 
 SCHEMES: Final = ("http://", "https://")
 # As large as a server takes by default; more is no photograph.
 _MOST_BYTES: Final = 64 << 20
+# For each step, and for all of it.
 _TIMEOUT_S: Final = 30.0
+_LONGEST_S: Final = 120.0
+_PIECE_BYTES: Final = 1 << 16
 
 
 def from_stdin() -> bytes:
     """All of standard input."""
-    data = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    data = from_stream("Standard input", sys.stdin.buffer)
     if not data:
         raise click.UsageError("Standard input is empty; pipe an image into it, or name a file.")
-    return _bounded("Standard input", data)
+    return data
+
+
+def from_stream(name: str, stream: IO[bytes]) -> bytes:
+    """All of a stream; UsageError: it has more bytes than an image may have."""
+    data = stream.read(_MOST_BYTES + 1)
+    _check_size(name, len(data))
+    return data
 
 
 def from_url(url: str) -> bytes:
-    """What an address answers."""
-    import urllib.request  # here, since most searches need none of it
+    """What an address answers, or the one that it leads to; ClickException: no whole answer in time."""
+    from http.client import HTTPException  # here, since most searches need none of it
 
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as reply:  # noqa: S310  # nosec B310 - of SCHEMES alone
-            return _bounded(url, reply.read(_MOST_BYTES + 1))
-    except (OSError, ValueError) as error:  # URLError is an OSError; ValueError: no address at all
-        reason = getattr(error, "reason", None) or error
+        with _opener().open(url, timeout=_TIMEOUT_S) as reply:
+            return _body(url, reply)
+    except (OSError, ValueError, HTTPException) as error:  # URLError is an OSError; ValueError: no address at all
+        reason = str(getattr(error, "reason", None) or error or type(error).__name__)
+        if reason.startswith("unknown url type"):
+            reason = "it leads elsewhere, and only http:// and https:// are followed"
         raise click.ClickException(f"{url} cannot be fetched: {reason}.") from error
 
 
-def _bounded(name: str, data: bytes) -> bytes:
-    if len(data) > _MOST_BYTES:
+def _opener() -> OpenerDirector:
+    """Opens addresses of SCHEMES alone, also where one leads to another: urllib's own opener follows ftp://, too."""
+    from urllib import request
+
+    opener = request.OpenerDirector()
+    for handler in (
+        request.ProxyHandler,
+        request.UnknownHandler,
+        request.HTTPHandler,
+        request.HTTPSHandler,
+        request.HTTPDefaultErrorHandler,
+        request.HTTPRedirectHandler,
+        request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
+def _body(url: str, reply: HTTPResponse) -> bytes:
+    """The body of a reply. ValueError: it ends early, or takes too long."""
+    end = time.monotonic() + _LONGEST_S
+    wanted, data = reply.length, bytearray()
+    while piece := reply.read1(_PIECE_BYTES):
+        data += piece
+        _check_size(url, len(data))
+        if time.monotonic() > end:
+            raise ValueError(f"it takes longer than {_LONGEST_S:.0f} s")
+    # http.client does not tell where the connection ends early.
+    if wanted is not None and len(data) < wanted:
+        raise ValueError(f"only {len(data):,} of {wanted:,} bytes came")
+    return bytes(data)
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > _MOST_BYTES:
         raise click.UsageError(f"{name} has more than {_MOST_BYTES >> 20} MiB, which is no image to search by.")
-    return data

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 import lookalike
-from lookalike.cli._fetch import SCHEMES, from_stdin, from_url
+from lookalike.cli._fetch import SCHEMES, from_stdin, from_stream, from_url
 
 if TYPE_CHECKING:
     from lookalike._arguments import OneQuery
@@ -74,7 +74,8 @@ def _piped(path: Path) -> bytes | None:
     if not path.is_fifo():
         return None
     try:
-        return path.read_bytes()
+        with path.open("rb") as pipe:
+            return from_stream(str(path), pipe)
     except OSError as error:
         raise click.UsageError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
 
