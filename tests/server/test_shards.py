@@ -190,6 +190,8 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
             ({"queries": types_pb2.Tensor()}, "no element type"),
             ({"masks": [mask]}, "other bits than its digest says"),
             ({"masks": [shard_pb2.ShardMask(rows=500, bits=b"1")]}, "cannot have 1 bytes"),
+            # Eight times as large in memory as in the message: refused before that.
+            ({"masks": [shard_pb2.ShardMask(rows=1 << 20, bits=bytes(1 << 17))]}, "must be of 500 rows"),
             ({"space": "none"}, "none"),
         ):
             request = shard_pb2.SearchShardRequest()
@@ -203,6 +205,29 @@ async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:
             assert caught.value.code() is not grpc.StatusCode.INTERNAL
         right.masks.add(digest="not known", rows=500)
         assert list((await stub.SearchShard(right)).unknown_masks) == ["not known"]
+
+
+async def test_a_shard_keeps_two_earlier_generations_whatever_routers_name(make_toy, serve) -> None:
+    toy = make_toy()
+    async with serve(toy, share=Share(1, 2)) as shard:
+        stub = shard_pb2_grpc.ShardServiceStub(shard.channel)
+        named: list[str] = []
+
+        async def there() -> list[int]:
+            reply = await stub.GetShard(shard_pb2.GetShardRequest(router="one", digests=named))
+            named[:] = dict.fromkeys([*named, *(one.digest for one in reply.generations)])
+            return [one.generation for one in reply.generations]
+
+        for generation in range(2, 6):
+            await there()
+            # Now it names the newest, too.
+            await there()
+            delete(toy.storage, ids=[int(toy.ids[generation])])
+            await shard.server.Reload(server_pb2.ReloadRequest())
+        # As often as the shard looks at what it keeps.
+        for _ in range(3):
+            shard.app.collections[0].current.close_unused()
+        assert await there() == [3, 4, 5]
 
 
 async def until(condition: Any, seconds: float = 60) -> None:

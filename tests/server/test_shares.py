@@ -56,7 +56,7 @@ class Spread:
     def _asked(self, share: ShareIndex, work: ShareWork) -> Found:
         message = request_message("d", "tiny", "", work, bits=True)
         masks = [mask_of(one) for one in message.masks]
-        got = work_of(message, share.facts, share.facts.rows, masks, 1 << 26)
+        got = work_of(message, share.facts, masks, 1 << 26)
         found = share.search(got.queries, got.k, got.nprobe, got.wanted, got.masks, got.candidates)
         return found_in(type(response_message(found)).FromString(response_message(found).SerializeToString()))
 

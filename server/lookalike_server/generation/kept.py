@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -23,8 +24,9 @@ class KeptForRouters:
     def __init__(self, current: Current) -> None:
         self._current = current
         self._routers: OrderedDict[str, tuple[float, frozenset[str]]] = OrderedDict()
-        # Those that are no longer the newest, the latest last.
-        self._earlier: OrderedDict[str, None] = OrderedDict()
+        # Those that are kept though they are no longer the newest, the latest last; and those that were and are not.
+        self._earlier: list[Snapshot] = []
+        self._given_up: weakref.WeakSet[Snapshot] = weakref.WeakSet()
         current.keeps = self._keeps
 
     def note(self, router: str, digests: Sequence[str]) -> None:
@@ -41,13 +43,15 @@ class KeptForRouters:
             self._current.close_unused()
 
     def _keeps(self, snapshot: Snapshot) -> bool:
-        self._earlier.setdefault(snapshot.made)
-        while len(self._earlier) > _MOST_KEPT:
-            self._earlier.popitem(last=False)
-        if snapshot.made not in self._earlier:
+        if snapshot in self._given_up:
             return False
+        if snapshot not in self._earlier:
+            self._earlier.append(snapshot)
+            if len(self._earlier) > _MOST_KEPT:
+                # It is closed when it is looked at next, whatever routers still name.
+                self._given_up.add(self._earlier.pop(0))
         since = time.monotonic() - _GONE_S
         used = any(seen > since and snapshot.made in digests for seen, digests in self._routers.values())
         if not used:
-            del self._earlier[snapshot.made]
+            self._earlier.remove(snapshot)
         return used

@@ -65,10 +65,13 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 raise NotBuiltError(f"The space {space.name} has no index that is served.")
             large = sum(len(mask.bits) for mask in request.masks) + len(request.queries.data)
             rows = len(space.rows.ids) if request.scan else engine.facts.rows
+            # Before they are unpacked, which takes eight times their bytes.
+            if any(mask.rows != rows for mask in request.masks):
+                raise ArgumentError("masks", f"The masks must be of {rows} rows.")
 
             def read() -> ShareWork | list[str]:
                 masks, unknown = self._masks.of(list(request.masks))
-                return unknown or work_of(request, engine.facts, rows, masks, self._limits.max_message_bytes)
+                return unknown or work_of(request, engine.facts, masks, self._limits.max_message_bytes)
 
             work = await self._workers.looked_up(read, large // _PER_ITEM)
             if isinstance(work, list):

@@ -85,11 +85,11 @@ def request_message(
 
 
 def work_of(
-    message: shard_pb2.SearchShardRequest, facts: ShareFacts, rows: int, masks: Sequence[RowMask], most_bytes: int
+    message: shard_pb2.SearchShardRequest, facts: ShareFacts, masks: Sequence[RowMask], most_bytes: int
 ) -> ShareWork:
     """What a shard is asked for; `masks` are those that the message names. ArgumentError: it cannot be.
 
-    The index is as `facts` tell; masks are of `rows` rows. The reply may have `most_bytes`.
+    The index is as `facts` tell, and the masks have its rows. The reply may have `most_bytes`.
     """
     queries = _array(message.queries, "queries", np.float32, 2)
     wanted = _array(message.wanted, "wanted", np.int64, 1)
@@ -109,8 +109,6 @@ def work_of(
         numbers = _array(message.mask_of, "mask_of", np.int64, 1)
         if len(numbers) != count or (numbers < 0).any() or (numbers >= len(masks)).any():
             raise ArgumentError("mask_of", "Each query has one of the masks.")
-        if any(len(mask) != rows for mask in masks):
-            raise ArgumentError("masks", f"The masks must be of {rows} rows.")
         query_masks = QueryMasks(tuple(masks), numbers)
     return ShareWork(queries, message.k, message.nprobe, wanted, query_masks, message.candidates, message.scan)
 
