@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def main() -> int:
-    # It looks the package up as an installed one, by the search path.
+    # It looks the package up as an installed one, by the search path, and other packages by the first Python in PATH.
     environment = {
         **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "client"), os.environ.get("PYTHONPATH", "")]),
     }
     pyright = [sys.executable, "-m", "basedpyright", "--pythonpath", sys.executable]
