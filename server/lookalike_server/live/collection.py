@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # How often a server that takes no changes looks for those of the one that does.
 _FOLLOW_S = 0.05
+# Threads that put pictures on the disk.
+_KEEPERS = 4
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ class LiveCollection:
         self._state: State | None = None
         self._tail: changelog.Tail | None = None
         self._committer: Committer | None = None
+        # Of their own: they may wait for a collection of garbage, and all else must go on meanwhile.
+        self._keepers = ThreadPoolExecutor(_KEEPERS, thread_name_prefix="pictures")
         # Held while the state is changed or exchanged, where there is no committer.
         self._own_lock = threading.Lock()
 
@@ -165,11 +170,19 @@ class LiveCollection:
         if not pictures:
             yield []
             return
-        with ExitStack() as stack:
-            await asyncio.to_thread(stack.enter_context, kept_pictures.unnamed(self._storage))
-            yield await asyncio.to_thread(self._kept, pictures)
+        held, uris = await asyncio.get_running_loop().run_in_executor(self._keepers, self._kept, pictures)
+        with held:
+            yield uris
 
-    def _kept(self, pictures: Sequence[bytes]) -> list[str]:
+    def _kept(self, pictures: Sequence[bytes]) -> tuple[ExitStack, list[str]]:
+        """What keeps others from removing the files of pictures, and their URIs."""
+        # In one step: whoever holds the lock waits for no thread that waits for the lock.
+        with ExitStack() as stack:
+            stack.enter_context(kept_pictures.unnamed(self._storage))
+            uris = self._stored(pictures)
+            return stack.pop_all(), uris
+
+    def _stored(self, pictures: Sequence[bytes]) -> list[str]:
         try:
             return kept_pictures.store(self._storage, pictures)
         except IndexerError as error:
@@ -192,6 +205,7 @@ class LiveCollection:
         """Give up the log. Waits: not for the event loop."""
         if self._committer is not None:
             self._committer.close()
+        self._keepers.shutdown(wait=False)
 
     @property
     def _lock(self) -> threading.Lock:

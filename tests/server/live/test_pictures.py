@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from lookalike.v1 import collection_pb2, experiment_pb2, search_pb2, types_pb2, 
 from lookalike_indexer.collection import generations, kept_pictures
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.embedding_result import EmbeddingResult
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.purge import purge
 from lookalike_indexer.verification.deleted import left_of
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
+from lookalike_server.common.limits import Limits
+from lookalike_server.live.collection import LiveCollection
 
 FOLD = update_pb2.FoldRequest()
 
@@ -118,6 +123,25 @@ async def test_pictures_are_kept_shown_folded_purged_and_collected(make_toy, ser
     kept.unlink()
     report = run_verify(toy.storage, VerifySettings(), Silent())
     assert "is missing" in [damage.what for damage in report.damages if damage.path.startswith("pictures/")]
+
+
+async def test_pictures_that_wait_for_a_collection_of_garbage_hold_up_nothing_else(tmp_path) -> None:
+    live, other = LiveCollection(str(tmp_path), Limits(), writable=False), Storage(tmp_path)
+
+    async def keep(number: int) -> list[str]:
+        async with live.keeping([bytes([number])]) as uris:
+            return uris
+
+    await keep(0)
+    # What the server does beside calls, such as to load a generation, runs in these threads.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    with kept_pictures.removing(other):
+        waiting = [asyncio.create_task(keep(number)) for number in range(1, 9)]
+        await asyncio.sleep(0)
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
+        assert not any(task.done() for task in waiting)
+    assert len({uri for uris in await asyncio.gather(*waiting) for uri in uris}) == 8
+    await asyncio.to_thread(live.close)
 
 
 async def test_a_moved_collection_has_its_pictures(make_toy, serve, tmp_path) -> None:
