@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.errors import DataLossError, DeviceError
 from lookalike_server.columns.array_file import bools, map_arrays, numbers, write_arrays
+from lookalike_server.generation.shared_files import SharedFiles
 
 ARRAYS = {
     "ids": np.array([3, 1, 2**60], np.int64),
@@ -56,3 +57,13 @@ def test_another_file_than_was_written_is_data_loss(tmp_path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataLossError, match="arrays, which processes of this server share"):
         map_arrays(path, digest)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DeviceError, match=r"The columns for the fronts cannot be written below .*: .+\. Set TMPDIR"):
+        SharedFiles(tmp_path / "file")
+    shared = SharedFiles(tmp_path / "folder")
+    shared.remove()
+    with pytest.raises(DeviceError, match=r"cannot be written below .*: .+\. Set TMPDIR"):
+        shared.mapped("ids", {"ids": numbers(np.arange(9))})

@@ -43,6 +43,8 @@ class FrontGenerations:
         self._awaited: set[int] | None = None
         self._settled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        # How many engine processes have gone: ids are those of one of them.
+        self._gone = 0
 
     async def settled(self) -> None:
         """Wait until this front answers by the generations that there were when it came."""
@@ -60,7 +62,7 @@ class FrontGenerations:
     def received(self, kind: int, number: int, body: bytes) -> None:
         """Take note of a frame of the engine process about the generation with an id."""
         if kind == Kind.SHARE:
-            task = asyncio.create_task(self._map(number, body))
+            task = asyncio.create_task(self._map(number, body, self._gone))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         elif kind == Kind.SERVE:
@@ -80,6 +82,7 @@ class FrontGenerations:
         for snapshot in self._mapped.values():
             snapshot.close()
         self._mapped.clear()
+        self._gone += 1
         self._awaited = None
         self._settled.set()
 
@@ -91,20 +94,29 @@ class FrontGenerations:
         if number in (None, self._served.get(collection)) and self._served.pop(collection, None) is not None:
             self.currents[collection].withdraw()
 
-    async def _map(self, number: int, body: bytes) -> None:
+    async def _map(self, number: int, body: bytes, gone: int) -> None:
         shared = decoded(body)
         try:
             snapshot = await asyncio.to_thread(open_generation, shared, self._openings[shared.collection])
         except Exception as error:
+            if gone != self._gone:
+                return
             # Whatever is wrong here, the engine process answers these calls as well.
             log.warning("generation %d of %s is not mapped: %s", shared.generation, shared.name, error)
             self._send(Kind.DECLINED, number)
             self._settle(shared.collection)
             return
-        snapshot.closed = lambda: self._send(Kind.RELEASED, number)
+        if gone != self._gone:
+            snapshot.close()
+            return
+        snapshot.closed = lambda: self._released(number, gone)
         self._mapped[number] = snapshot
         self._hidden[shared.collection] = shared.hidden
         self._send(Kind.ADOPTED, number)
+
+    def _released(self, number: int, gone: int) -> None:
+        if gone == self._gone:
+            self._send(Kind.RELEASED, number)
 
     def _serve(self, number: int, collection: int) -> None:
         snapshot = self._mapped.pop(number, None)

@@ -7,12 +7,15 @@ copy for all. The folder goes with the generation.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.errors import DeviceError
 from lookalike_server.columns.array_file import Arrays, map_arrays, write_arrays
 
 
@@ -20,18 +23,34 @@ class SharedFiles:
     """The files of one generation; `digests` are by the name of the file."""
 
     def __init__(self, parent: Path) -> None:
-        parent.mkdir(exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="generation-", dir=parent))
+        """DeviceError: the folder cannot be made."""
+        with _told(parent):
+            parent.mkdir(exist_ok=True)
+            self.folder = Path(tempfile.mkdtemp(prefix="generation-", dir=parent))
         self.digests: dict[str, str] = {}
 
     def mapped(self, name: str, arrays: Arrays) -> Arrays:
-        """Write arrays into a file, and return them as they are mapped from there."""
-        self.digests[name] = write_arrays(self.folder / name, arrays)
-        return map_arrays(self.folder / name, self.digests[name])
+        """Write arrays into a file, and return them as they are mapped from there. DeviceError: the disk is full."""
+        with _told(self.folder.parent):
+            self.digests[name] = write_arrays(self.folder / name, arrays)
+            return map_arrays(self.folder / name, self.digests[name])
 
     def remove(self) -> None:
         """Remove the folder; what is mapped stays readable."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell what the system says as DeviceError, so that loading is tried again: room may be made."""
+    try:
+        yield
+    except OSError as error:
+        why = f"{os.strerror(error.errno)}. " if error.errno else f"{str(error).rstrip('.')}. "
+        raise DeviceError(
+            f"The columns for the fronts cannot be written below {folder}: {why}Set TMPDIR to a folder with more room, "
+            "or serve with --fronts 0."
+        ) from error
 
 
 def map_shared(folder: Path, digests: Mapping[str, str], name: str) -> Arrays:

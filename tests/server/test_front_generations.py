@@ -1,0 +1,69 @@
+"""The generations that a front maps, as the engine process gives them out and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+from lookalike_server.common.settings import CollectionSettings
+from lookalike_server.fronts import front_generations
+from lookalike_server.fronts.frames import Kind, as_bytes
+from lookalike_server.fronts.front_generations import FrontGenerations
+from lookalike_server.fronts.shared_generation import SharedGeneration
+
+
+class Mapped:
+    """Stands for a snapshot of a generation."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation, self.base = generation, self
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.closed()
+
+    def closed(self) -> None:
+        pass
+
+
+def share(generation: int) -> bytes:
+    return SharedGeneration(0, "toy", generation, "", "", {}, {}, [], {}).encoded()
+
+
+async def test_what_an_engine_process_gave_out_goes_with_it(monkeypatch) -> None:
+    slow, mapped = threading.Event(), {number: Mapped(number) for number in (1, 2, 3)}
+
+    def open_generation(shared: SharedGeneration, opening: Any) -> Mapped:
+        if shared.generation == 1:
+            slow.wait(60)
+        return mapped[shared.generation]
+
+    async def until(condition: Any) -> None:
+        async with asyncio.timeout(60):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(front_generations, "open_generation", open_generation)
+    sent: list[tuple[Kind, int]] = []
+    front = FrontGenerations([CollectionSettings("toy")], lambda kind, number, *body: sent.append((kind, number)))
+    front.received(Kind.SHARE, 7, share(2))
+    await until(lambda: (Kind.ADOPTED, 7) in sent)
+    front.received(Kind.SERVE, 7, as_bytes(0))
+    with front.currents[0].lease() as held:
+        front.received(Kind.SHARE, 8, share(1))
+        await asyncio.sleep(0)
+        front.lost()
+        # The next engine process counts from the beginning.
+        sent.clear()
+        front.received(Kind.SHARE, 8, share(3))
+        await until(lambda: (Kind.ADOPTED, 8) in sent)
+        slow.set()
+        await until(lambda: mapped[1].is_closed or sent.count((Kind.ADOPTED, 8)) > 1)
+        front.received(Kind.SERVE, 8, as_bytes(0))
+        assert front.currents[0].snapshot.generation == 3
+        assert held.generation == 2
+    assert mapped[2].is_closed
+    # It never gave these out.
+    assert sent == [(Kind.ADOPTED, 8), (Kind.SERVING, 8)]
