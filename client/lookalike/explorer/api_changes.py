@@ -44,7 +44,7 @@ async def get_changes(request: Request) -> Response:
 async def post_add(request: Request) -> Response:
     """Add the picture that is the body, or the dropped one named `picture`, under a `key`, with a `label`.
 
-    Replies its `id`, whether another image was `replaced`, and `undo`.
+    Replies its `id`, whether another image was `replaced`, and `undo`. With `new` none is: the key must be free.
     """
     client: Client = request.app.state.callers.writer(request)
     key, label = asked.text(request, "key"), asked.text(request, "label", "")
@@ -53,6 +53,10 @@ async def post_add(request: Request) -> Response:
     pictures = request.app.state.pictures
     picture = pictures.get(asked.text(request, "picture", "") or await pictures.take(request))
     before = await _found_key(client, key)
+    if before is not None and "new" in request.query_params:
+        raise InvalidArgumentError(
+            f"The collection has an image with the key {key!r} already; add it under another key."
+        )
     generation = (await client.info()).generation
     done = await client.upsert(images={key: picture}, labels={key: label})
     if done.rejects:

@@ -76,6 +76,13 @@ async def test_changes_are_made_and_taken_back_until_a_fold(make_toy, serve) -> 
             name = (await browser.post("/api/pictures", content=jpeg((0, 0, 255)))).json()["picture"]
             reply = await browser.post("/api/changes/add", params={"key": "blue.png", "picture": name})
             assert (await image(browser, "blue.png"))["id"] == reply.json()["id"]
+            # Of several files that are added by their names, none takes the place of an image.
+            again = await browser.post(
+                "/api/changes/add", params={"key": "blue.png", "new": "1"}, content=jpeg((0, 255, 0))
+            )
+            assert (again.status_code, again.json()["kind"]) == (400, "wrong")
+            assert "has an image with the key 'blue.png'" in again.json()["error"]
+            assert (await image(browser, "blue.png"))["id"] == reply.json()["id"]
             # What is part of a generation stays.
             gone = await post(browser, "delete", ids=[third])
             await served.update.Fold(update_pb2.FoldRequest())

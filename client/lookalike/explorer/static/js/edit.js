@@ -157,9 +157,9 @@ async function takeBack() {
   return `Undone: ${last.words}`;
 }
 
-/** Add a file, or the dropped picture of that name, to the collection; its id. */
-export async function add({ file, picture, key, label }) {
-  const reply = await ask("changes/add", { key, label, picture }, { method: "POST", body: file ?? "", headers: { "Content-Type": "application/octet-stream" } });
+/** Add a file, or the dropped picture of that name, to the collection; its id. A `fresh` one takes no image's place. */
+export async function add({ file, picture, key, label, fresh }) {
+  const reply = await ask("changes/add", { key, label, picture, new: fresh ? "1" : undefined }, { method: "POST", body: file ?? "", headers: { "Content-Type": "application/octet-stream" } });
   keep(reply.undo, `${reply.replaced ? "replace" : "add"} ${key}`);
   refresh();
   return reply.id;
@@ -211,7 +211,7 @@ export async function chooser() {
     const files = [...input.files];
     for (const [at, file] of files.entries()) {
       told.textContent = `Adding ${at + 1} of ${files.length} …`;
-      await add({ file, key: `added/${file.name}`, label: "" }).catch((error) => problems.push(`${file.name}: ${error.message}`));
+      await add({ file, key: `added/${file.name}`, label: "", fresh: true }).catch((error) => problems.push(`${file.name}: ${error.message}`));
     }
     changed();
     if (problems.length) dispatchEvent(new CustomEvent("refused", { detail: problems.join(" ") }));
