@@ -110,8 +110,8 @@ class Connection:
     ) -> Connection:
         """InvalidArgumentError: a setting that cannot be. Without a `target`, the environment tells the server."""
         if target is None:
-            told = Environment.read()
-            target, token = told.server, told.token if token is None else token
+            told = Environment.read(token=token)
+            target, token = told.server, told.token
             collection = told.collection if collection is None else collection
             if told.ca is not None and not tls:
                 tls = TLS(ca=told.ca)

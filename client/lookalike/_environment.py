@@ -23,12 +23,15 @@ class Environment:
     collection: str | None
 
     @classmethod
-    def read(cls, variables: Mapping[str, str] = os.environ) -> Environment:
-        """InvalidArgumentError: the file with the token cannot be read."""
+    def read(cls, variables: Mapping[str, str] = os.environ, token: str | None = None) -> Environment:
+        """The variables; a `token` that is given takes the place of theirs.
+
+        InvalidArgumentError: the file with the token cannot be read.
+        """
         return cls(
             server=variables.get("LOOKALIKE_SERVER") or DEFAULT_SERVER,
             ca=variables.get("LOOKALIKE_CA") or None,
-            token=_token(variables),
+            token=_token(variables) if token is None else token,
             collection=variables.get("LOOKALIKE_COLLECTION_NAME") or None,
         )
 

@@ -47,6 +47,8 @@ def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("LOOKALIKE_TOKEN_FILE", str(tmp_path / "none"))
     with pytest.raises(lookalike.InvalidArgumentError, match=r"LOOKALIKE_TOKEN_FILE: .*none' cannot be read"):
         lookalike.Client()
+    # Where a token is given, no file is read.
+    assert settings(lookalike.Client(token="mine"))[2] == "mine"  # noqa: S106
 
 
 def test_a_scheme_says_whether_there_is_tls(toy):

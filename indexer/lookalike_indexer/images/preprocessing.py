@@ -3,7 +3,7 @@
 The weights' own transforms resize, crop, scale to 0..1 and normalize. The
 first two are done here, in decoding workers, which therefore need no torch and
 pass on a quarter of the bytes; the other two on the network's device
-(models/normalize.py). A test holds the two halves together equal to
+(`models/normalise.py`). A test holds the two halves together equal to
 torchvision's, bit by bit.
 """
 
