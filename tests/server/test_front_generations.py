@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 from lookalike_server.common.settings import CollectionSettings
@@ -11,6 +12,8 @@ from lookalike_server.fronts import front_generations
 from lookalike_server.fronts.frames import Kind, as_bytes
 from lookalike_server.fronts.front_generations import FrontGenerations
 from lookalike_server.fronts.shared_generation import SharedGeneration
+from lookalike_server.fronts.shares import Share
+from lookalike_server.generation.current import Current
 
 
 class Mapped:
@@ -67,3 +70,39 @@ async def test_what_an_engine_process_gave_out_goes_with_it(monkeypatch) -> None
     assert mapped[2].is_closed
     # It never gave these out.
     assert sent == [(Kind.ADOPTED, 8), (Kind.SERVING, 8)]
+
+
+class Changed(Mapped):
+    """Stands for a generation with changes to it."""
+
+    def __init__(self, base: Mapped) -> None:
+        super().__init__(base.generation)
+        self.base = base
+
+
+def test_fronts_answer_by_no_generation_that_lacks_a_change_which_was_served() -> None:
+    first: Any = Mapped(1)
+    second: Any = Mapped(2)
+    current: Any = Current(first)
+    served: Any = SimpleNamespace(current=current)
+    before, after = Share(1, served, first, b""), Share(2, served, second, b"")
+    assert before.is_current
+    release = current.hold()
+    current.publish(Changed(first))
+    assert not before.is_current
+    # Until fronts serve the next generation, which has the change, they have the one before.
+    current.swap(second)
+    assert (before.is_current, after.is_current) == (False, True)
+    current.publish(Changed(second))
+    assert (before.is_current, after.is_current) == (False, False)
+    release()
+
+    third: Any = Mapped(3)
+    current = Current(third)
+    served = SimpleNamespace(current=current)
+    unchanged = Share(3, served, third, b"")
+    current.hold()
+    current.swap(Mapped(4))
+    assert unchanged.is_current
+    current.publish(Changed(current.snapshot))
+    assert not unchanged.is_current

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 import grpc
@@ -250,6 +251,22 @@ class TestReloads:
             async with asyncio.timeout(60):
                 while not await served_now():
                     await asyncio.sleep(0.02)
+
+    async def test_one_that_ends_as_its_time_does_is_served(self, make_toy, serve, loads, refused) -> None:
+        toy = make_toy()
+        async with serve(toy, watch=3600, limits=Limits(max_load_ms=500)) as served:
+            make_toy(toy.vectors[:100])
+            asked = asyncio.ensure_future(served.server.Reload(server_pb2.ReloadRequest()))
+            await until(lambda: loads.begun == 1)
+            loads.go_on.set()
+            # The event loop hears of both at once.
+            time.sleep(0.6)
+            while loads.under_way:
+                time.sleep(0.01)
+            (outcome,) = await asyncio.gather(asked, return_exceptions=True)
+            # A machine that stood still before has used up the time.
+            if not isinstance(outcome, grpc.aio.AioRpcError) or refused(outcome).code != grpc.StatusCode.UNAVAILABLE:
+                assert outcome.generation == 2
 
     async def test_all_who_ask_are_answered_by_one_load(self, make_toy, serve, loads) -> None:
         toy = make_toy()

@@ -31,9 +31,13 @@ class Share:
 
     @property
     def is_current(self) -> bool:
-        """Whether calls may be answered by it: no change came since, as one that a server nearby has taken."""
-        view = self.collection.current.newest
-        return view is None or view.base is not self.snapshot or view is self.snapshot
+        """Whether calls may be answered by it: no change came since, as one that a server nearby has taken.
+
+        Also not a change that the next generation has, which fronts are about to serve.
+        """
+        current = self.collection.current
+        newest = current.newest
+        return current.view_of(self.snapshot) in (None, self.snapshot) and (newest is None or newest is newest.base)
 
 
 class Shares:

@@ -50,6 +50,10 @@ class Current:
         held = self._held
         return None if held is None else held.view
 
+    def view_of(self, generation: Snapshot) -> Snapshot | None:
+        """A generation with the last changes to it that were served; None where it is not in memory."""
+        return next((held.view for held in self._all() if held.snapshot is generation), None)
+
     def publish(self, view: Snapshot) -> None:
         """Serve the newest generation with further changes from the next call on. From any thread."""
         held = self._held

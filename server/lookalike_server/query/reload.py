@@ -275,8 +275,8 @@ class Reloader:
             raise
         except TimeoutError as error:
             if loading.done():
-                # An error of the load itself.
-                raise
+                # It has ended at the same moment, or the error is its own.
+                return loading.result()
             self._hung = loading
             loading.add_done_callback(_close_late)
             raise self._late() from error
