@@ -28,6 +28,14 @@ def promises() -> Iterator[str]:
         rows = []
 
 
+def tables(page: str) -> Iterator[list[str]]:
+    """The rows that stand together, heading and rule first."""
+    for block in re.split(r"\n(?!\|)", page):
+        rows = [row for row in block.splitlines() if row.startswith("|")]
+        if rows:
+            yield rows
+
+
 def defined(file: Path) -> set[str]:
     """The tests of a file, and their classes."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -36,6 +44,11 @@ def defined(file: Path) -> set[str]:
 
 def test_every_table_of_promises_is_looked_at() -> None:
     assert len(list(promises())) >= 40
+
+
+def test_every_row_has_a_heading() -> None:
+    orphans = [rows[0] for page in (PROMISES, PAGE) for rows in tables(page) if not re.match(r"\|[-:| ]+\|$", rows[1])]
+    assert orphans == []
 
 
 @pytest.mark.parametrize("row", list(promises()), ids=lambda row: row.split("|")[1].strip()[:60])
