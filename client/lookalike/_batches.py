@@ -13,7 +13,7 @@ import numpy as np
 
 from lookalike._arguments import Progress
 from lookalike._calls import Call, as_count
-from lookalike._errors import InvalidArgumentError, LookalikeError
+from lookalike._errors import InvalidArgumentError, LookalikeError, MessageTooLargeError
 from lookalike._joining import Part, Sourced
 from lookalike._pictures import is_single, picture_bytes, takes_long
 from lookalike._queries import floats, several
@@ -114,6 +114,15 @@ class Parts(Generic[Result]):
         self._most_bytes = max(1, min([self._most_bytes, *(bound - _AROUND_BYTES for bound in bounds)]))
         if rows <= self._most and self._bytes <= self._most_bytes:
             return False
+        self._end = self._start
+        return True
+
+    def halved(self, error: LookalikeError) -> bool:
+        """Whether the last call had too much for one message; if so, its rows come again, half as many at a time."""
+        rows = self._end - self._start
+        if not isinstance(error, MessageTooLargeError) or rows < 2:
+            return False
+        self._most = rows // 2
         self._end = self._start
         return True
 

@@ -39,8 +39,9 @@ _NOT_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution faile
 # The operating system's words, within gRPC's, for a port where nobody listens.
 _NOBODY_LISTENS = "Connection refused"
 _TOO_LARGE = "message larger than max"
-# The server's reason for a request or a reply beyond its limit.
+# The server's reasons for a request or a reply beyond its limit.
 _LARGE_MESSAGE = "LARGE_MESSAGE"
+_LARGE_REPLY = "LARGE_REPLY"
 _TIMED_OUT = "Deadline Exceeded"
 _CANCELLED = "CANCELLED"
 
@@ -61,9 +62,12 @@ def from_rpc(
     code = status.code() or grpc.StatusCode.UNKNOWN
     details = status.details() or ""
     kind = _CLASSES.get(code, e.ServerError)
-    if _is_too_large(code, details) or _reason(status) == _LARGE_MESSAGE:
+    reason = _reason(status)
+    if _is_too_large(code, details) or reason in (_LARGE_MESSAGE, _LARGE_REPLY):
         kind = e.MessageTooLargeError
-    sentence, request_id = _sentence(kind, details, code, target, timeout), _request_id(status)
+    # The server knows what to ask for less of.
+    sentence = details if reason == _LARGE_REPLY else _sentence(kind, details, code, target, timeout)
+    request_id = _request_id(status)
     if proxy is not None and request_id is None:
         # No Lookalike server answered: perhaps the proxy did.
         sentence += f" {proxy.advice}"

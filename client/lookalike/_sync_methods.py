@@ -67,7 +67,7 @@ class Methods:
             try:
                 parts.add(self._send(call, timeout))
             except LookalikeError as error:
-                if parts.refused(error) and self._exceed(parts, timeout):
+                if (parts.refused(error) and self._exceed(parts, timeout)) or parts.halved(error):
                     continue
                 told = parts.told(error)
                 if told is error:

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from lookalike_indexer import errors as domain
-from lookalike_server.common.errors import TABLE, ArgumentError, OverloadedError, refusal
+from lookalike_server.common.errors import TABLE, ArgumentError, LargeReplyError, OverloadedError, refusal
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from lookalike_server.common.errors import TABLE, ArgumentError, OverloadedError
     [
         (domain.UsageError("x"), "INVALID_ARGUMENT", "USAGE"),
         (ArgumentError("k", "x"), "INVALID_ARGUMENT", "ARGUMENT"),
+        (LargeReplyError("k", "x"), "INVALID_ARGUMENT", "LARGE_REPLY"),
         (domain.DecodeError("x"), "INVALID_ARGUMENT", "DECODE"),
         (domain.NotFoundError("x"), "NOT_FOUND", "NOT_FOUND"),
         (domain.NotBuiltError("x"), "FAILED_PRECONDITION", "NOT_BUILT"),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tests.server.raw_caller import RawCaller
 
+import lookalike.aio
 from lookalike.v1 import cluster_pb2, collection_pb2, search_pb2, types_pb2
 from lookalike_server.common.limits import MIB, Limits
 from lookalike_server.common.observe_settings import ObserveSettings
@@ -56,6 +57,22 @@ async def test_it_is_refused_before_the_search_with_what_to_do(
         assert len(fewer.neighbors.keys) == 1000
         without = await served.neighbors(vectors(long_keys, by_vector, 20), 100)
         assert sum(without.neighbors.counts) == 2000
+
+
+async def test_the_client_divides_a_batch_whose_reply_would_be_too_large(long_keys, serve) -> None:
+    wanted = long_keys.vectors[np.arange(40) % len(long_keys.vectors)]
+    async with serve(long_keys, limits=SMALL) as served, lookalike.aio.Client(served.app.address) as client:
+        found = await client.search(vectors=wanted, k=100)
+        homes = await client.membership(vectors=wanted, members=100)
+        assert found.counts.tolist() == [100] * 40
+        assert found[39].ids.tolist() == (await client.search(vector=wanted[39], k=100)).ids.tolist()
+        assert [len(home.nearest[0]) for home in homes] == [100] * 40
+    async with (
+        serve(long_keys, limits=Limits(max_message_bytes=100_000)) as served,
+        lookalike.aio.Client(served.app.address) as client,
+    ):
+        with pytest.raises(lookalike.MessageTooLargeError, match=r"^The reply to 1 queries .* ask for fewer"):
+            await client.search(vectors=wanted, k=500)
 
 
 async def test_memberships_too(long_keys, serve, by_vector, refused) -> None:

@@ -3,6 +3,7 @@
 IndexerError                     (lookalike_indexer.errors)
 ├── UsageError
 │   ├── ArgumentError            a field of a request is wrong
+│   │   └── LargeReplyError      a field asks for a larger reply than there may be
 │   ├── LargeMessageError        a request or a reply has more bytes than it may have
 │   └── PiecesNeededError        a reply is too large for one message, and would go in pieces
 ├── OverloadedError              a queue, or a peer's share, is full; says when to come back
@@ -50,6 +51,10 @@ class ArgumentError(UsageError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class LargeReplyError(ArgumentError):
+    """A field asks for a larger reply than there may be; clients divide a batch by its reason."""
 
 
 class LargeMessageError(UsageError):

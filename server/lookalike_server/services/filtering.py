@@ -9,7 +9,7 @@ from lookalike.v1 import filter_pb2
 from lookalike_indexer.arrays import Int64
 from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.clusterings import Clustering, Matching
-from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.errors import LargeReplyError
 from lookalike_server.common.limits import Limits
 from lookalike_server.filters.attributes import columns_asked, values
 from lookalike_server.filters.match_cache import Matches
@@ -58,12 +58,12 @@ class RequestedColumns:
 
 
 def fitting(reply: bytes, limits: Limits) -> bytes:
-    """A reply with columns that the call asked for; ArgumentError when it is larger than a message may be.
+    """A reply with columns that the call asked for; LargeReplyError when it is larger than a message may be.
 
     How long the values of attributes are is known only when they are there.
     """
     if len(reply) > limits.max_message_bytes:
-        raise ArgumentError(
+        raise LargeReplyError(
             "fields",
             f"The reply has {len(reply)} bytes, and a message may have {limits.max_message_bytes}, which is "
             "max_message_bytes; ask for fewer images, or fewer columns.",

@@ -7,7 +7,7 @@ from collections.abc import Sized
 from lookalike_server.columns.columns import Columns
 from lookalike_server.columns.space_images import Texts
 from lookalike_server.common import reply_room
-from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.errors import ArgumentError, LargeReplyError
 from lookalike_server.common.limits import Limits
 
 # For what is in a reply besides its neighbours: what served it, and the sizes of its columns.
@@ -29,7 +29,7 @@ def check_names(field: str, names: Sized, limits: Limits) -> None:
 def check_reply(
     columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str, vector_bytes: int = 0
 ) -> None:
-    """ArgumentError when the reply to so many queries, of k images each, may be larger than it may.
+    """LargeReplyError when the reply to so many queries, of k images each, may be larger than it may.
 
     PiecesNeededError when it may be larger than a message and the call is not in pieces.
 
@@ -44,7 +44,7 @@ def check_reply(
     size = _AROUND + queries * (_QUERY + k * (_NUMBERS + vector_bytes) + sum(wanted[name].of(k) for name in asked))
     if size > limits.max_message_bytes:
         without = f", or without {' and '.join(asked)}" if asked else ""
-        raise ArgumentError(
+        raise LargeReplyError(
             field,
             f"The reply to {queries} queries with {k} images each may have {size} bytes, and a message may have "
             f"{limits.max_message_bytes}, which is max_message_bytes; ask for fewer{without}.",
@@ -53,10 +53,10 @@ def check_reply(
 
 
 def check_vectors(queries: int, dim: int, limits: Limits) -> None:
-    """ArgumentError, PiecesNeededError as `check_reply`, of the vectors of so many images."""
+    """LargeReplyError, PiecesNeededError as `check_reply`, of the vectors of so many images."""
     size = _AROUND + queries * (_QUERY + 4 * dim)
     if size > limits.max_message_bytes:
-        raise ArgumentError(
+        raise LargeReplyError(
             "query",
             f"{queries} vectors have {size} bytes, and a message may have {limits.max_message_bytes}, which is "
             "max_message_bytes; ask for fewer.",
