@@ -345,7 +345,7 @@ async def test_a_server_that_is_another_shard_is_not_asked(make_toy, serve, by_v
     assert "it is shard 1/3, and is listed as shard 2/2" in caplog.text
 
 
-async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp_path) -> None:
+async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp_path, caplog) -> None:
     toy = make_toy()
     tokens, secret = tmp_path / "tokens", tmp_path / "secret"
     token, line = new_token("router", "read")
@@ -359,6 +359,15 @@ async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp
         settings = ShardSettings(addresses(shards), token_file=secret)
         router = await stack.enter_async_context(serve(toy, shards=settings))
         assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
+        # One that is being written, or is gone, leaves the token that was read before.
+        for spoil in (secret.unlink, lambda: secret.write_bytes(b""), lambda: secret.write_bytes(b"\xff")):
+            spoil()
+            shards_of_router = router.app.first._shards
+            for replica in shards_of_router.replicas:
+                shards_of_router.suspect(replica, "a call failed")
+            assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
+        assert caplog.text.count(f"{secret} holds no token") == 1
+        assert "could not be asked" not in caplog.text
 
 
 def free_port() -> int:

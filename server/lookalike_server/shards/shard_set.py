@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 
@@ -53,6 +54,8 @@ class ShardSet:
         self._using: Counter[str] = Counter()
         self._changed = threading.Condition()
         self._look_now = threading.Event()
+        # Whether the token file held none when it was read last.
+        self._no_token = False
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -185,7 +188,7 @@ class ShardSet:
         request = shard_pb2.GetShardRequest(router=self._router, digests=using, collection=self.settings.collection)
         if self.settings.token_file is not None:
             # Again and again, since it may be renewed.
-            self.metadata = (("authorization", f"Bearer {self.settings.token_file.read_text().strip()}"),)
+            self._read_token(self.settings.token_file)
         asked = [
             (replica, replica.get_shard.future(request, timeout=_PATIENCE_S, metadata=self.metadata))
             for replica in self.replicas
@@ -206,6 +209,18 @@ class ShardSet:
                 )
             elif not was and replica.problem != knew:
                 log.warning("shard %d: %s cannot be asked: %s", replica.shard, replica.address, replica.problem)
+
+    def _read_token(self, path: Path) -> None:
+        """Show the token of a file from now on; the one that was read before as long as the file holds none."""
+        try:
+            read = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            read = ""
+        if read:
+            self.metadata = (("authorization", f"Bearer {read}"),)
+        elif not self._no_token:
+            log.warning("token_file: %s holds no token; the router shows the one that it read before", path)
+        self._no_token = not read
 
 
 def by_load(replicas: Sequence[Replica], digest: str) -> list[Replica]:
