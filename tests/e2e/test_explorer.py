@@ -44,6 +44,8 @@ LONG = {
     "english_springer": "Rindfleischetikettierungsueberwachungsaufgabenuebertragungsgesetz",
     "church": "a_place_of_worship_of_which_somebody_wrote_down_all_there_is_to_say_before_giving_it_a_name",
 }
+# A label with its WordNet number, which nobody reads.
+LONG["cassette_player"] = NUMBERED = "n02979186_cassette_player"
 STEPS = ["step0", "step10", "step100"]
 PATIENCE_MS = 150_000
 
@@ -330,6 +332,13 @@ def test_the_settings_are_in_the_address(open_page):
     page.get_by_label("Only the label").press("Enter")
     expect(page).to_have_url(re.compile("label="))
     expect(page.locator("main")).to_contain_text("with the label")
+
+
+def test_labels_are_shown_without_wordnet_numbers(open_page):
+    page = open_page(f"search?label={NUMBERED}")
+    expect(page.locator("h2").first).to_contain_text("labelled cassette player")
+    expect(page.locator(".tile .label")).to_have_count(EACH)
+    assert set(page.locator(".tile .label").all_inner_texts()) == {"cassette player"}
 
 
 def test_the_pictures_can_be_walked_by_the_keyboard(open_page):

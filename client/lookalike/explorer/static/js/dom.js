@@ -43,9 +43,12 @@ export function measured(metric, what = "distance") {
   return METRICS[metric] ? `${METRICS[metric]} ${what}` : what;
 }
 
-/** A label, or the name of its absence. */
+// As captions of pictures leave them out: "n03445777_golf_ball" is a golf ball.
+const WORDNET_NUMBER = /\bn\d{8}[_ -](?=\p{L})/gu;
+
+/** A label as people read it, or the name of its absence. */
 export function labelled(label) {
-  return label ? label.replaceAll("_", " ") : "no label";
+  return label ? label.replaceAll(WORDNET_NUMBER, "").replaceAll("_", " ") : "no label";
 }
 
 /** Call `then` once when an element comes near the window. Returns what stops watching. */

@@ -39,7 +39,7 @@ function table(asked, { counts, labels, clusters }) {
     h(
       "tr",
       {},
-      h("th", { scope: "row", title: labelled(label) }, labelled(label)),
+      h("th", { scope: "row", title: label ?? labelled(label) }, labelled(label)),
       order.map((cluster) => {
         const images = byCell.get(`${label}\n${cluster}`) ?? 0;
         if (!images) return h("td", {}, h("span", {}));
