@@ -44,11 +44,13 @@ class Storage:
     system refuses to read or write.
     """
 
-    # Whether the files lie on a disk, where one can be locked and appended to.
-    is_local = True
-
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the files lie on a disk, where one can be locked and appended to."""
+        return True
 
     @property
     def location(self) -> str:

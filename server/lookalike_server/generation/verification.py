@@ -97,6 +97,10 @@ class VerifiedStorage(Storage):
         return self._stamps
 
     @property
+    def is_local(self) -> bool:
+        return self._storage.is_local
+
+    @property
     def location(self) -> str:
         return self._storage.location
 

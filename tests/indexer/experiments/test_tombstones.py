@@ -57,7 +57,7 @@ SHOWING = {
 # Commands that show no image of a folder, or that other tests ask.
 ELSEWHERE = {
     "attach", "bench", "build", "cluster", "compact", "completion", "doctor", "embed", "gc", "import", "index", "parts",
-    "relocate", "reload", "remove", "serve", "set", "token", "verify", "watch",
+    "relocate", "reload", "remove", "route", "serve", "set", "token", "verify", "watch",
     # Of a server: tests/server/test_tombstones.py.
     "clusters", "delete", "explore", "search", "upsert",
     # They need the network's weights and the pictures themselves; they read a View, as all of the others do.

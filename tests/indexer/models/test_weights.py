@@ -224,8 +224,8 @@ def test_cached_published_weights_are_loaded(hub: Path, save_weights, monkeypatc
     hub.mkdir(parents=True)
     (hub / f"squeezenet-{digest[:8]}.pth").write_bytes(saved.read_bytes())
     entry = types.SimpleNamespace(name="IMAGENET1K_V9", url=f"https://example.invalid/squeezenet-{digest[:8]}.pth")
-    for module in (weights, availability):
-        monkeypatch.setattr(module, "published", lambda arch, name="": entry)
+    for module, name in ((weights, "published_weights"), (availability, "published")):
+        monkeypatch.setattr(module, name, lambda arch, name="": entry)
     _, classes, spec = load_pretrained("squeezenet1_1", parse_weights("imagenet"))
     assert (classes, str(spec), spec.digest) == (1000, "imagenet:IMAGENET1K_V9", digest)
     assert spec.pretrained

@@ -31,8 +31,6 @@ class ObjectStorage(Storage):
     nothing is written under temporary names. Errors are those of `Storage`.
     """
 
-    is_local = False
-
     def __init__(self, url: str, cache: Cache | None = None) -> None:
         """UsageError: a URL of no known store."""
         self._place: Place = place_of(url)
@@ -44,6 +42,10 @@ class ObjectStorage(Storage):
         self._listed: set[str] = set()
         self._lease: Lease | None = None
         self._probed = False
+
+    @property
+    def is_local(self) -> bool:
+        return False
 
     @property
     def location(self) -> str:
