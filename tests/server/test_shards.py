@@ -316,19 +316,22 @@ async def _until_health(health: Any, status: Any) -> None:
 
 async def test_another_replica_answers_for_one_that_hangs(make_toy, serve, by_vector, monkeypatch) -> None:
     toy = make_toy()
-    search = ShardServicer.SearchShard
+    search, hangs, hung = ShardServicer.SearchShard, set(), []
+
+    async def hanging(servicer: ShardServicer, request: Any, context: Any) -> Any:
+        if servicer._current in hangs:
+            hung.append(servicer)
+            await asyncio.sleep(3600)
+        return await search(servicer, request, context)
+
+    # Before the servers start: they keep the methods that they find.
+    monkeypatch.setattr(ShardServicer, "SearchShard", hanging)
     async with spread(serve, toy, 2, 2, hedge_ms=50, timeout_ms=60_000) as (router, shards):
         expected = (await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors
-        hangs = shards[0][0].app.first.current
-
-        async def hanging(servicer: ShardServicer, request: Any, context: Any) -> Any:
-            if servicer._current is hangs:
-                await asyncio.sleep(3600)
-            return await search(servicer, request, context)
-
-        monkeypatch.setattr(ShardServicer, "SearchShard", hanging)
+        hangs.add(shards[0][0].app.first.current)
         for _ in range(6):
             assert (await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors == expected
+    assert hung
 
 
 async def test_a_server_that_is_another_shard_is_not_asked(make_toy, serve, by_vector, caplog) -> None:
@@ -343,6 +346,32 @@ async def test_a_server_that_is_another_shard_is_not_asked(make_toy, serve, by_v
         for _ in range(4):
             await router.neighbors(by_vector(toy.vectors[:1]), 5)
     assert "it is shard 1/3, and is listed as shard 2/2" in caplog.text
+
+
+async def test_an_answer_of_another_share_is_not_taken(make_toy, serve, by_vector, monkeypatch, caplog) -> None:
+    toy = make_toy()
+    tell, claims = ShardServicer.GetShard, set()
+
+    async def claiming(servicer: Any, request: Any, context: Any) -> Any:
+        reply = await tell(servicer, request, context)
+        if servicer._current in claims:
+            reply.shard = 2
+        return reply
+
+    monkeypatch.setattr(ShardServicer, "GetShard", claiming)
+    async with AsyncExitStack() as stack:
+        alone = await stack.enter_async_context(serve(toy))
+        expected = (await alone.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors
+        one, two, wrong = [
+            await stack.enter_async_context(serve(toy, share=share))
+            for share in (Share(1, 2), Share(2, 2), Share(1, 2))
+        ]
+        claims.add(wrong.app.first.current)
+        settings = ShardSettings(addresses([[one], [wrong, two]]))
+        router = await stack.enter_async_context(serve(toy, shards=settings))
+        for _ in range(6):
+            assert (await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors == expected
+    assert "it is shard 1/2, and is listed as shard 2/2" in caplog.text
 
 
 async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp_path, caplog) -> None:

@@ -58,7 +58,8 @@ class Spread:
         masks = [mask_of(one) for one in message.masks]
         got = work_of(message, share.facts, masks, 1 << 26)
         found = share.search(got.queries, got.k, got.nprobe, got.wanted, got.masks, got.candidates)
-        return found_in(type(response_message(found)).FromString(response_message(found).SerializeToString()))
+        sent = response_message(found, Share(1, len(self._shares)))
+        return found_in(type(sent).FromString(sent.SerializeToString()))
 
 
 @pytest.fixture(scope="module")

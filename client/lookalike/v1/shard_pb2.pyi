@@ -310,6 +310,12 @@ class SearchShardResponse(google.protobuf.message.Message):
     LOCAL_FIELD_NUMBER: builtins.int
     CACHED_FIELD_NUMBER: builtins.int
     UNKNOWN_MASKS_FIELD_NUMBER: builtins.int
+    SHARD_FIELD_NUMBER: builtins.int
+    SHARDS_FIELD_NUMBER: builtins.int
+    shard: builtins.int
+    """The number of the shard that answers, from 1 on."""
+    shards: builtins.int
+    """The number of shards."""
     @property
     def rows(self) -> lookalike.v1.types_pb2.Tensor:
         """Rows of the space, int64, (n, m); -1 where there are fewer."""
@@ -370,8 +376,10 @@ class SearchShardResponse(google.protobuf.message.Message):
         local: lookalike.v1.types_pb2.Tensor | None = ...,
         cached: lookalike.v1.types_pb2.Tensor | None = ...,
         unknown_masks: collections.abc.Iterable[builtins.str] | None = ...,
+        shard: builtins.int = ...,
+        shards: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cached", b"cached", "candidates", b"candidates", "costs", b"costs", "distances", b"distances", "effort", b"effort", "local", b"local", "rows", b"rows", "skipped", b"skipped", "visited", b"visited"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cached", b"cached", "candidates", b"candidates", "costs", b"costs", "distances", b"distances", "effort", b"effort", "local", b"local", "rows", b"rows", "skipped", b"skipped", "strategies", b"strategies", "unknown_masks", b"unknown_masks", "visited", b"visited"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cached", b"cached", "candidates", b"candidates", "costs", b"costs", "distances", b"distances", "effort", b"effort", "local", b"local", "rows", b"rows", "shard", b"shard", "shards", b"shards", "skipped", b"skipped", "strategies", b"strategies", "unknown_masks", b"unknown_masks", "visited", b"visited"]) -> None: ...
 
 global___SearchShardResponse = SearchShardResponse

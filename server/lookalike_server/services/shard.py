@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from typing import Any
 
@@ -57,7 +58,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
         self, request: shard_pb2.SearchShardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
         """The bytes of a SearchShardResponse, or one that names the masks that are not known."""
-        self._own_share()
+        share = self._own_share()
         with self._current.lease_of(request.digest) as snapshot:
             space = snapshot.space(request.space)
             engine = _engines(snapshot).get(space.name)
@@ -75,10 +76,10 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
             work = await self._workers.looked_up(read, large // _PER_ITEM)
             if isinstance(work, list):
-                return shard_pb2.SearchShardResponse(unknown_masks=work)
+                return shard_pb2.SearchShardResponse(unknown_masks=work, shard=share.number, shards=share.of)
             found = await engine.ask(work, deadline_of(context))
             return await self._workers.looked_up(
-                lambda: response_message(found).SerializeToString(), 2 * found.rows.nbytes // _PER_ITEM
+                lambda: response_message(found, share).SerializeToString(), 2 * found.rows.nbytes // _PER_ITEM
             )
 
     def _own_share(self) -> Share:
@@ -92,13 +93,15 @@ class _Masks:
 
     def __init__(self, most: int) -> None:
         self._most = most
+        self._lock = threading.Lock()
         self._known: OrderedDict[tuple[str, int], RowMask] = OrderedDict()
 
     def of(self, messages: list[shard_pb2.ShardMask]) -> tuple[list[RowMask], list[str]]:
         """The masks of a call, or else the digests of those that are not known. From any thread."""
         masks, unknown = [], []
         for message in messages:
-            mask = self._known.get((message.digest, message.rows))
+            with self._lock:
+                mask = self._known.get((message.digest, message.rows))
             if mask is None and message.rows and not message.bits:
                 unknown.append(message.digest)
                 continue
@@ -106,11 +109,15 @@ class _Masks:
                 mask = mask_of(message)
                 if mask.digest != message.digest:
                     raise ArgumentError("masks", f"The mask {message.digest} has other bits than its digest says.")
-                self._known[message.digest, message.rows] = mask
+                self._keep(message.digest, mask)
             masks.append(mask)
-        while len(self._known) > 1 and sum(mask.nbytes for mask in list(self._known.values())) > self._most:
-            self._known.popitem(last=False)
         return masks, unknown
+
+    def _keep(self, digest: str, mask: RowMask) -> None:
+        with self._lock:
+            self._known[digest, len(mask)] = mask
+            while len(self._known) > 1 and sum(one.nbytes for one in self._known.values()) > self._most:
+                self._known.popitem(last=False)
 
 
 def _engines(snapshot: Snapshot) -> dict[str, ShareEngine]:

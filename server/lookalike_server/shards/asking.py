@@ -138,6 +138,10 @@ class _Question:
             self._failed(part, replica, outcome.code, outcome.details)
         elif isinstance(outcome, Exception):
             raise outcome
+        elif other := replica.other_than(outcome.shard, outcome.shards, len(self._shards.shards)):
+            # Another server was started at its address since it was last asked how it is.
+            log.warning("shard %d: %s is not asked: %s", replica.shard, replica.address, other)
+            self._failed(part, replica, grpc.StatusCode.UNAVAILABLE, other)
         elif outcome.unknown_masks:
             self._send(part, replica, bits=True)
         else:

@@ -13,6 +13,7 @@ from lookalike.v1 import shard_pb2, types_pb2
 from lookalike_indexer.errors import DeviceError
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.common.errors import ArgumentError
+from lookalike_server.common.share import Share
 from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.share import Candidates, ShareFacts, ShareMode
@@ -121,10 +122,14 @@ def mask_of(message: shard_pb2.ShardMask) -> RowMask:
     return RowMask(np.unpackbits(bits, count=message.rows, bitorder="little").view(np.bool_))
 
 
-def response_message(found: Found) -> shard_pb2.SearchShardResponse:
-    """What a shard found."""
+def response_message(found: Found, share: Share) -> shard_pb2.SearchShardResponse:
+    """What a shard found in its share."""
     message = shard_pb2.SearchShardResponse(
-        rows=wire.encode(found.rows), distances=wire.encode(found.distances), effort=wire.encode(_int64(found.effort))
+        rows=wire.encode(found.rows),
+        distances=wire.encode(found.distances),
+        effort=wire.encode(_int64(found.effort)),
+        shard=share.number,
+        shards=share.of,
     )
     if isinstance(found, Candidates):
         message.costs.CopyFrom(wire.encode(found.costs))

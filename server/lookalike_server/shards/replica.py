@@ -82,12 +82,18 @@ class Replica:
     def answered(self, reply: shard_pb2.GetShardResponse, shards: int, told: Sequence[str]) -> None:
         """Take note of how it is, where there should be `shards` shards; it was `told` of what the router uses."""
         self.missed, self.told = 0, frozenset(told)
-        if (reply.shard, reply.shards) != (self.shard, shards):
-            self.lost(f"it is shard {reply.shard}/{reply.shards}, and is listed as shard {self.shard}/{shards}")
+        if other := self.other_than(reply.shard, reply.shards, shards):
+            self.lost(other)
             return
         self.generations = {one.digest: one for one in reply.generations}
         self.newest = max((one.generation for one in reply.generations), default=0)
         self.live, self.problem, self.last_live = True, "", time.monotonic()
+
+    def other_than(self, shard: int, of: int, shards: int) -> str:
+        """Why a server that says it is shard `shard`/`of` is not this one of `shards` shards; "" where it is."""
+        if (shard, of) == (self.shard, shards):
+            return ""
+        return f"it is shard {shard}/{of}, and is listed as shard {self.shard}/{shards}"
 
     def lost(self, problem: str) -> None:
         """Ask it nothing until it says how it is."""
