@@ -45,6 +45,14 @@ def red(path: Path, size=(200, 100)) -> Path:
     return path
 
 
+def test_search_prints_csv(cli):
+    code, out, err = cli("search", "dogs/04.jpg", "-k", 1, "--csv")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == "rank,id,key,label,distance"
+    assert out.splitlines()[1].startswith("1,3,dogs/03.jpg,dogs,0.015")
+    assert cli("search", "dogs/04.jpg", "--csv", "--json")[0] == 2
+
+
 def test_search_prints_an_aligned_table_and_what_served_it(cli):
     code, out, err = cli("search", "dogs/04.jpg", "-k", 3)
     assert code == 0
@@ -608,8 +616,15 @@ def test_without_click_it_says_what_to_install():
 def test_without_the_indexer_help_lists_what_can_run_and_its_commands_say_what_to_install():
     listed = without("lookalike_indexer", "--help")
     assert listed.returncode == 0
-    assert {"search", "info", "serve"} <= set(names_in(listed.stdout))
-    assert not {"index", "analyze", "gc"} & set(names_in(listed.stdout))
+    # A server can make analyses, but not all.
+    assert {"search", "info", "serve", "analyze", "quality"} <= set(names_in(listed.stdout))
+    assert not {"index", "sort", "gc"} & set(names_in(listed.stdout))
+    analyses = set(names_in(without("lookalike_indexer", "analyze", "--help").stdout))
+    assert "matrix" in analyses
+    assert not {"report", "show"} & analyses
+    done = without("lookalike_indexer", "matrix", "pictures")
+    assert done.returncode == 2
+    assert "lookalike matrix -c DIR. It needs pip install 'lookalike[experiments]'." in done.stderr
     more = " ".join(listed.stdout.split()).partition("More commands come with: ")[2]
     assert more.startswith("pip install 'lookalike[experiments]', pip install 'lookalike[indexer]'.")
     done = without("lookalike_indexer", "index", "photos", "--collection", "c")

@@ -61,3 +61,12 @@ def test_mistakes_are_one_sentence(cli, toy):
     code, _, err = cli("results", "--collection", "x", "--server", toy.address)
     assert code == 2
     assert "Name a --collection or a --server, not both." in err
+
+
+def test_a_table_is_printed_as_csv(cli):
+    code, out, _ = cli("results", "map/toy", "--csv", "points")
+    assert code == 0
+    assert out.splitlines()[:2] == ["id,x,xy,label,cluster,odd,near,near_keys", out.splitlines()[1]]
+    assert len(out.splitlines()) == 12
+    assert cli("results", "map/toy", "--csv", "rows")[2].endswith("has no table 'rows'; it has points, axes.\n")
+    assert cli("results", "--csv", "points")[0] == 2

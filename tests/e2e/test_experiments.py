@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 import lookalike as lookalike_client
+from lookalike.cli._catalogue import SERVED
 
 pytestmark = pytest.mark.xdist_group("e2e")
 
@@ -194,7 +195,7 @@ def as_data(found: lookalike_client.Experiment) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_command_and_the_client_give_the_same(name, typed, kept, client, class_map) -> None:
+def test_the_command_and_the_client_give_the_same(name, typed, kept, server, client, class_map) -> None:
     arguments, ask = ASKED[name]
     arguments = [str(class_map) if argument == "CLASS_MAP" else argument for argument in arguments]
     if "DIR" in arguments:
@@ -207,6 +208,10 @@ def test_the_command_and_the_client_give_the_same(name, typed, kept, client, cla
     assert printed.keys() == answered.keys()
     for part in printed:
         assert equal(printed[part], answered[part]), part
+    if name in SERVED:
+        served = typed(*(word for word in arguments if word != "DIR"), "--server", server[1], "--json")
+        assert served.returncode == 0, served.stderr
+        assert equal(in_order(json.loads(served.stdout)), in_order(printed))
 
 
 @pytest.mark.parametrize("kind", STORED)

@@ -6,13 +6,14 @@ import abc
 import difflib
 import functools
 import importlib.util
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any, Final
 
 import click
 
-from lookalike.cli._catalogue import ANALYSES, SECTIONS
+from lookalike.cli._catalogue import ANALYSES, SECTIONS, SERVED
 
 COMMANDS: Final = "lookalike.commands"
 # How to get what a command needs, by the module or the package of its entry point.
@@ -52,14 +53,24 @@ class Lazy(click.Group, abc.ABC):
         try:
             command = entry.load()
         except (ImportError, AttributeError) as error:
-            return _unavailable(entry, error)
-        return command if isinstance(command, click.Command) else None
+            return _served(cmd_name) or _unavailable(entry, error)
+        if not isinstance(command, click.Command):
+            return None
+        if cmd_name in SERVED and command.epilog is None:
+            command.epilog = (
+                "With --server HOST:PORT, a server makes the analysis: "
+                f"lookalike {cmd_name} --server HOST:PORT --help shows its options."
+            )
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            name, command, rest = super().resolve_command(ctx, args)
+            if name is not None and _names_server(rest):
+                return name, _served(name) or command, rest
+            return name, command, rest
         except click.UsageError as error:
             known = {*_entries(), "analyze"}
             near = difflib.get_close_matches(args[0], known, n=1)
@@ -134,7 +145,7 @@ def _runnable(commands: Mapping[str, str]) -> dict[str, str]:
     return {
         name: summary
         for name, summary in commands.items()
-        if name == "analyze" or (name in entries and _can_run(entries[name]))
+        if name == "analyze" or name in SERVED or (name in entries and _can_run(entries[name]))
     }
 
 
@@ -158,6 +169,22 @@ def _entries() -> dict[str, metadata.EntryPoint]:
     if _is_there("lookalike_benchmarks"):
         entries.setdefault("bench", _BENCH)
     return entries
+
+
+def _served(name: str) -> click.Command | None:
+    """The command that asks a server for an analysis, None where there is none of the name."""
+    if name not in SERVED:
+        return None
+    # It loads the client, which most commands do not need.
+    from lookalike.cli._served_analyses import COMMANDS_BY_NAME
+
+    return COMMANDS_BY_NAME[name]
+
+
+def _names_server(args: Sequence[str]) -> bool:
+    """Whether the words of a command line have --server among their options."""
+    options = itertools.takewhile(lambda word: word != "--", args)
+    return any(word == "--server" or word.startswith("--server=") for word in options)
 
 
 def _unavailable(entry: metadata.EntryPoint, error: Exception) -> click.Command:

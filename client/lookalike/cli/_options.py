@@ -113,6 +113,7 @@ def _kept(*names: str, **settings: Any) -> Callable[[Command], Command]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+csv_option = click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 space_option = click.option("--space", default="", help="The embedding space; the collection's default when not given.")
 key_option = click.option(
     "--key", "as_key", is_flag=True, help="Take the argument as a key, though there is such a file."

@@ -12,8 +12,9 @@ from typing import Any, Final
 import click
 
 import lookalike
-from lookalike._metrics import heading
 from lookalike.cli._collection_folder import collection_option, folder_meant, read_folder
+from lookalike.cli._experiment_text import as_data, cell, shown
+from lookalike.cli._fields import to_csv
 from lookalike.cli._options import DEFAULT_SERVER, json_option, open_client, server_options
 from lookalike.cli._text import printable, table, to_json
 
@@ -27,6 +28,7 @@ RESULTS: Final = "lookalike.results"
 @server_options(default=None)
 @click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of each table to print.")
 @json_option
+@click.option("--csv", "as_csv", metavar="TABLE", help="Print this table of the result KIND/NAME as CSV.")
 @click.pass_context
 def results(
     ctx: click.Context,
@@ -38,6 +40,7 @@ def results(
     ca: str | None,
     rows: int,
     as_json: bool,
+    as_csv: str | None,
 ) -> None:
     """List the results that are stored in a collection, or show the one called KIND/NAME.
 
@@ -47,16 +50,26 @@ def results(
     if folder and not name and "://" not in folder and not Path(folder).is_dir():
         # One word that is no folder is the result's name.
         name, folder = folder, None
+    if as_csv and (as_json or not name):
+        raise click.UsageError("Use --json or --csv, not both." if as_json else "--csv needs the result: KIND/NAME.")
     folder = folder_meant(ctx, collection, folder)
     if folder is not None:
         found = read_folder(RESULTS, folder, name)
     else:
         with open_client(server or DEFAULT_SERVER, tls, ca) as client:
             found = _of_server(client, name)
-    if as_json:
+    if as_csv:
+        click.echo(_table_as_csv(found["tables"], as_csv), nl=False)
+    elif as_json:
         click.echo(to_json(found))
     else:
         click.echo(_shown(found, rows) if name else _listed(found))
+
+
+def _table_as_csv(tables: dict[str, list[dict[str, Any]]], name: str) -> str:
+    if name not in tables:
+        raise click.UsageError(f"The result has no table {name!r}; it has {', '.join(tables) or 'none'}.")
+    return to_csv(list(tables[name][0]) if tables[name] else [], tables[name])
 
 
 def _of_server(client: lookalike.Client, name: str) -> Any:
@@ -77,15 +90,7 @@ def _of_server(client: lookalike.Client, name: str) -> Any:
 
 
 def _as_data(name: str, found: lookalike.Experiment) -> dict[str, Any]:
-    return {
-        "name": name,
-        "kind": found.kind,
-        "settings": dict(found.settings),
-        "figures": dict(found.figures),
-        "findings": list(found.findings),
-        "tables": {table: columns.records() for table, columns in found.tables.items()},
-        "out_of_date": found.out_of_date,
-    }
+    return {"name": name, **as_data(found), "out_of_date": found.out_of_date}
 
 
 def _listed(found: list[dict[str, Any]]) -> str:
@@ -99,31 +104,9 @@ def _listed(found: list[dict[str, Any]]) -> str:
 
 
 def _shown(found: dict[str, Any], rows: int) -> str:
-    settings = ", ".join(f"{name} {_text(value)}" for name, value in found["settings"].items())
-    parts = [f"{printable(found['name'])} ({settings or 'no settings'}): {_state(found)}"]
-    if found["findings"]:
-        parts.append("\n".join(map(printable, found["findings"])))
-    if found["figures"]:
-        metric = found["settings"].get("metric")
-        figures = [(heading(figure, metric), value) for figure, value in found["figures"].items()]
-        parts.append(table(("figure", "value"), figures))
-    for name, records in found["tables"].items():
-        parts.append(f"{printable(name)}, {len(records)} row{'' if len(records) == 1 else 's'}:")
-        if records and rows:
-            cells = [[_text(value) for value in record.values()] for record in records[:rows]]
-            metric = found["settings"].get("metric")
-            parts[-1] += "\n" + table([heading(column, metric) for column in records[0]], cells)
-        if len(records) > rows:
-            parts[-1] += f"\n... and {len(records) - rows} more; --rows and --json show them."
-    return "\n\n".join(parts)
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        return ", ".join(map(_text, value))
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+    settings = ", ".join(f"{name} {cell(value)}" for name, value in found["settings"].items())
+    heading = f"{printable(found['name'])} ({settings or 'no settings'}): {_state(found)}"
+    return "\n\n".join(part for part in (heading, shown(found, rows)) if part)
 
 
 def _state(one: dict[str, Any]) -> str:

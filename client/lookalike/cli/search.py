@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 import lookalike
 from lookalike._metrics import heading, measured
-from lookalike.cli._fields import fields_option, names_of, plain_row, shown, where_option
+from lookalike.cli._fields import fields_option, names_of, plain_row, shown, to_csv, where_option
 from lookalike.cli._options import (
+    csv_option,
     json_option,
     key_option,
     montage_option,
@@ -22,6 +23,8 @@ from lookalike.cli._options import (
 from lookalike.cli._search_options import boxed, examples_of, search_options, write_vectors
 from lookalike.cli._subject import Subject, explained, find_subject
 from lookalike.cli._text import served_lines, table, to_json
+
+_COLUMNS: Final = ("rank", "id", "key", "label", "distance")
 
 
 @click.command(short_help="Show the stored images that look most like one.")
@@ -56,6 +59,7 @@ from lookalike.cli._text import served_lines, table, to_json
 @click.option("--explain", is_flag=True, help="Tell how the search was made, such as how many images match.")
 @key_option
 @json_option
+@csv_option
 @montage_option
 def search(
     subject: str | None,
@@ -81,6 +85,7 @@ def search(
     explain: bool,
     as_key: bool,
     as_json: bool,
+    as_csv: bool,
     montage: str | None,
 ) -> None:
     """Show the stored images that look most like IMAGE_OR_KEY: an image file, or a stored image's key.
@@ -98,6 +103,8 @@ def search(
         raise click.UsageError("Name an image or a key, or give --text; not both.")
     if (nprobe is not None) + (recall is not None) + exact > 1:
         raise click.UsageError("Use at most one of --nprobe, --recall and --exact.")
+    if as_json and as_csv:
+        raise click.UsageError("Use --json or --csv, not both.")
     if montage is not None:
         from lookalike.cli._montage import check_output
 
@@ -127,14 +134,17 @@ def search(
             write_vectors(vectors, client, near, query)
         if montage is not None:
             _draw(client, asked, near, montage)
-    click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k, explain))
+    if as_csv:
+        click.echo(to_csv([*_COLUMNS, *near.attributes], _rows(near)), nl=False)
+    else:
+        click.echo(to_json(_as_dict(asked, near)) if as_json else _as_text(near, k, explain))
     for written in (montage, vectors):
         if written is not None:
-            click.echo(f"Wrote {written}", err=as_json)
+            click.echo(f"Wrote {written}", err=as_json or as_csv)
 
 
-def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
-    rows = [
+def _rows(near: lookalike.Neighbors) -> list[dict[str, Any]]:
+    return [
         plain_row(
             {
                 "rank": rank,
@@ -147,9 +157,12 @@ def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
         )
         for rank, each in enumerate(near, 1)
     ]
+
+
+def _as_dict(asked: Subject, near: lookalike.Neighbors) -> dict[str, Any]:
     groups = {} if near.group_sizes is None else {"group_sizes": list(near.group_sizes)}
     about = {"query": asked.named, "metric": near.metric}
-    return {**about, "neighbors": rows, **groups, "served": dataclasses.asdict(near.served)}
+    return {**about, "neighbors": _rows(near), **groups, "served": dataclasses.asdict(near.served)}
 
 
 def _as_text(near: lookalike.Neighbors, k: int, explain: bool) -> str:

@@ -8,8 +8,10 @@ from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
@@ -18,7 +20,6 @@ from lookalike_indexer.cli.experiment_options import (
     seed_option,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -34,6 +35,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @seed_option
 @keep_option
 @class_names_option
+@csv_option("k", "rules", "routes", "suggestions")
 @experiment_options
 @reported
 def choose_k(
@@ -71,7 +73,7 @@ def choose_k(
         progress=TerminalProgress(),
     )
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         table = result.tables["k"]
         print_all(findings(result), shown(table, table.column_names, table.num_rows, result.settings["metric"]))

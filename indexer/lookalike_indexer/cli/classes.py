@@ -12,15 +12,16 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_map_option,
     class_names_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     named_list,
     open_view,
     print_all,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 @class_map_option
 @keep_option
 @class_names_option
+@csv_option("accuracies", "best", "unmapped")
 @experiment_options
 @reported
 def classes(
@@ -63,7 +65,7 @@ def classes(
     view, folder = open_view(collection, class_names), open_out(out)
     result = class_accuracies(view, named_list(models), metric=metric, best=best, class_map=names)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         accuracies = result.tables["accuracies"]
         in_all = result.tables["best"]

@@ -10,8 +10,10 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     named_list,
@@ -20,7 +22,6 @@ from lookalike_indexer.cli.experiment_options import (
     sample_option,
     seed_option,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.collection.metrics import BY_SPACE
@@ -63,6 +64,7 @@ _SHOWN = [
 @sample_option
 @seed_option
 @keep_option
+@csv_option("scores", "costs")
 @experiment_options
 @reported
 def compare(
@@ -98,7 +100,7 @@ def compare(
         progress=TerminalProgress(),
     )
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         table = _with_costs(result.tables["scores"], result.tables[COSTS])
         print_all(findings(result), shown(table, _shown(result), table.num_rows, result.settings["metric"]))

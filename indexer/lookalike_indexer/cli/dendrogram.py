@@ -8,14 +8,15 @@ from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
     print_all,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -42,6 +43,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--weights", type=click.Path(), metavar="FILE", help="Where the model's weights lie now.")
 @keep_option
 @class_names_option
+@csv_option("classes", "merges", "misses")
 @experiment_options
 @reported
 def dendrogram(
@@ -68,7 +70,7 @@ def dendrogram(
         view, model=model, word_vectors=word_vectors, clusters=clusters or 0, most=most, weights_file=weights
     )
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         columns = ["cluster", "class", "images"] + (["vector"] if word_vectors else [])
         print_all(findings(result), shown(result.tables["classes"], columns, most=most))

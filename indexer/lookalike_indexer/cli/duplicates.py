@@ -7,7 +7,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     findings,
+    for_programs,
     json_option,
     keep_option,
     keep_result,
@@ -16,7 +18,6 @@ from lookalike_indexer.cli.experiment_options import (
     print_all,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
@@ -32,6 +33,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--apply", is_flag=True, help="Delete the images that can go from the collection. Their files stay.")
 @keep_option
 @out_option
+@csv_option("groups", "images")
 @json_option
 @reported
 def duplicates(
@@ -67,7 +69,7 @@ def duplicates(
         check_sure(result)
     images, metric = result.tables["images"], result.settings.get("metric")
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     elif as_list:
         gone = images.filter(pc.invert(images.column("keep")))
         for uri in view.uris(view.rows_of_ids(gone.column("id").to_numpy())):

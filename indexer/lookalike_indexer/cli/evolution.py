@@ -12,15 +12,16 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_map_option,
     class_names_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
     print_all,
     seed_option,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.errors import UsageError
@@ -30,6 +31,7 @@ _PATH = ["step", "cluster", "track", "main_label", "prediction", "probability"]
 
 
 @click.command(cls=CollectionCommand)
+@csv_option("steps", "clusters", "labels", "images", "map")
 @experiment_options
 @click.option(
     "--checkpoints",
@@ -101,7 +103,7 @@ def evolution(
         folder.tell(as_json)
     keep_result(view, result, keep, as_json)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
         return
     path = shown(experiment.trace(view, result, row), _PATH, most=1000) if row is not None else ""
     print_all(shown(result.tables["steps"], _STEPS, most=1000), path, findings(result))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -93,7 +95,34 @@ keep_option = click.option(
     callback=_fit,
     help="Store the result in the collection under this name, as a new generation.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+# Where click keeps the table that `for_programs` prints as CSV.
+_CSV = "lookalike.csv"
+
+
+def _kept_table(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    context.meta[_CSV] = value
+
+
+def _json_or_csv(context: click.Context, option: click.Parameter, value: bool) -> bool:
+    """Whether a program reads the output: it is JSON, or a table as CSV."""
+    if value and context.meta.get(_CSV):
+        raise click.UsageError("Use --json or --csv, not both.")
+    return value or context.meta.get(_CSV) is not None
+
+
+json_option = click.option("--json", "as_json", is_flag=True, callback=_json_or_csv, help="Print the result as JSON.")
+
+
+def csv_option(*tables: str) -> Callable[[F], F]:
+    """Add --csv with the names of a result's tables. `as_json` of `json_option` is true for it, too."""
+    return click.option(
+        "--csv",
+        type=click.Choice(tables),
+        callback=_kept_table,
+        is_eager=True,  # so that it is read before --json
+        expose_value=False,
+        help="Print this table of the result as CSV.",
+    )
 
 
 def experiment_options(command: F) -> F:
@@ -153,9 +182,39 @@ def as_data(result: Result) -> dict[str, Any]:
     }
 
 
-def to_json(result: Result) -> str:
-    """`as_data` as JSON that every parser reads."""
-    return json.dumps(as_data(result), indent=1, allow_nan=False)
+def csv_asked() -> str | None:
+    """The table that --csv names, None without it."""
+    context = click.get_current_context(silent=True)
+    return None if context is None else context.meta.get(_CSV)
+
+
+def for_programs(result: Result) -> str:
+    """`as_data` as JSON that every parser reads, or the table of --csv as CSV. UsageError: there is no such table."""
+    name = csv_asked()
+    if name is None:
+        return json.dumps(as_data(result), indent=1, allow_nan=False)
+    if name not in result.tables:
+        raise UsageError(f"The result has no table {name!r}; it has {', '.join(result.tables)}.")
+    return as_csv(result.tables[name]).rstrip("\n")
+
+
+def as_csv(table: pa.Table) -> str:
+    """A table as CSV: nothing where there is no value, a list as JSON."""
+    written = io.StringIO()
+    writer = csv.writer(written, lineterminator="\n")
+    writer.writerow(table.column_names)
+    for batch in table.to_batches(max_chunksize=10_000):
+        columns = [plain(column.to_pylist()) for column in batch.columns]
+        writer.writerows([_cell(value) for value in row] for row in zip(*columns, strict=True))
+    return written.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else value
 
 
 def plain(value: Any) -> Any:

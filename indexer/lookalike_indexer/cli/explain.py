@@ -13,7 +13,10 @@ from lookalike_indexer.cli.experiment_options import (
     as_data,
     class_map_option,
     class_names_option,
+    csv_asked,
+    csv_option,
     findings,
+    for_programs,
     json_option,
     out_option,
     plain,
@@ -21,7 +24,6 @@ from lookalike_indexer.cli.experiment_options import (
     seed_option,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 from lookalike_indexer.cli.subjects import Named, collection_option, open_subjects, random_option
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 @class_names_option
 @collection_option
 @out_option
+@csv_option("predictions", "nearest", "clusters", "odd")
 @json_option
 @reported
 def explain(
@@ -85,6 +88,8 @@ def explain(
         raise UsageError("--cam and --gbp draw pictures; say where to with --out DIR.")
     names = read_class_map(Path(class_map_file)) if class_map_file else None
     view, _, images = open_subjects(subjects, collection, drawn, seed, class_names)
+    if csv_asked() and (len(images) > 1 or drawn is not None):
+        raise UsageError("--csv prints a table of one image; use --json for several.")
     folder = open_out(out)
     explainer = Explainer(view, space, weights, neighbours, names)
     results = [explainer.result(image) for image in images]
@@ -103,7 +108,7 @@ def explain(
 
 def _tell_one(result: Result, as_json: bool) -> None:
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
         return
     print_all(
         findings(result),

@@ -9,15 +9,16 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_names_option,
     clustering_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
     print_all,
     seed_option,
     shown,
-    to_json,
 )
 
 
@@ -27,6 +28,7 @@ from lookalike_indexer.cli.experiment_options import (
 @seed_option
 @keep_option
 @class_names_option
+@csv_option("clusters", "samples")
 @experiment_options
 @reported
 def interpret(
@@ -50,7 +52,7 @@ def interpret(
     view, folder = open_view(collection, class_names), open_out(out)
     result = interpret_clusters(view, clustering, samples, seed)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         print_all(findings(result), shown(result.tables["clusters"], ["cluster", "size", "name", "share", "lift"], 100))
     if folder is not None:

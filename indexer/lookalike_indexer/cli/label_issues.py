@@ -9,7 +9,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     findings,
+    for_programs,
     json_option,
     keep_option,
     keep_result,
@@ -18,7 +20,6 @@ from lookalike_indexer.cli.experiment_options import (
     print_all,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -35,6 +36,7 @@ _LISTED = ["rank", "label", "suggested", "score", "label_probability", "suggeste
 @click.option("--scores", is_flag=True, help="Add a table with the score of every labeled image.")
 @keep_option
 @out_option
+@csv_option("issues", "labels", "pairs", "scores")
 @json_option
 @reported
 def label_issues(
@@ -59,7 +61,7 @@ def label_issues(
     result = experiment(view, space, limit, predictions=not no_predictions, scores=scores)
     listed = result.tables["issues"]
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         next_step = f"Next: lookalike label-issues {shlex.quote(collection)} --out DIR" if listed.num_rows else ""
         print_all(

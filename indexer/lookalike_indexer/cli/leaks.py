@@ -7,7 +7,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     findings,
+    for_programs,
     json_option,
     keep_option,
     keep_result,
@@ -16,7 +18,6 @@ from lookalike_indexer.cli.experiment_options import (
     print_all,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.near_options import max_distance_option
 from lookalike_indexer.cli.out_folder import open_out
@@ -32,6 +33,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--limit", type=click.IntRange(min=1), help="Pairs to list, the nearest first.  [default: all]")
 @keep_option
 @out_option
+@csv_option("splits", "pairs_of_splits", "leaks")
 @json_option
 @reported
 def leaks(
@@ -55,7 +57,7 @@ def leaks(
     result = experiment(view, split, space, max_distance, limit)
     listed = result.tables["leaks"]
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         print_all(
             findings(result),

@@ -12,14 +12,15 @@ from lookalike_indexer.cli.experiment_options import (
     checked_keep,
     class_names_option,
     clustering_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_result,
     open_view,
     sample_option,
     seed_option,
     space_option,
-    to_json,
     where_option,
 )
 from lookalike_indexer.cli.out_folder import OutFolder, open_out
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 )
 @class_names_option
 @where_option
+@csv_option("map")
 @experiment_options
 @reported
 def map2d(
@@ -89,7 +91,7 @@ def map2d(
         view, method=method, space=space, sample=sample, seed=seed, where=where, progress=TerminalProgress()
     )
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         click.echo(findings(result))
     # A map of some images does not take the place of that of all.

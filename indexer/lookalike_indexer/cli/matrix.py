@@ -8,14 +8,15 @@ from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     clustering_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
     print_all,
     shown,
-    to_json,
     where_option,
 )
 
@@ -24,6 +25,7 @@ from lookalike_indexer.cli.experiment_options import (
 @clustering_option
 @where_option
 @keep_option
+@csv_option("counts", "labels", "clusters", "secondary")
 @experiment_options
 @reported
 def matrix(collection: str, clustering: str, where: str, keep: str | None, out: str | None, as_json: bool) -> None:
@@ -38,7 +40,7 @@ def matrix(collection: str, clustering: str, where: str, keep: str | None, out: 
     view, folder = open_view(collection), open_out(out)
     result = class_matrix(view, clustering, where)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         labels, clusters = result.tables["labels"], result.tables["clusters"]
         print_all(

@@ -12,14 +12,15 @@ from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     class_map_option,
     class_names_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     keep_option,
     keep_result,
     open_view,
     print_all,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -35,6 +36,7 @@ _LISTED = ["rank", "label", "class", "probability", "label_rank", "key"]
 @class_map_option
 @keep_option
 @class_names_option
+@csv_option("confusion", "labels", "mistakes", "unmapped")
 @experiment_options
 @reported
 def mistakes(
@@ -63,7 +65,7 @@ def mistakes(
     result = experiment(view, model, label=label, limit=limit, class_map=names)
     listed = result.tables["mistakes"]
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         labels = result.tables["labels"]
         next_step = ""

@@ -10,12 +10,13 @@ from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
     clustering_option,
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     open_view,
     print_all,
     shown,
-    to_json,
     where_option,
 )
 
@@ -34,6 +35,7 @@ _LISTED = ["rank", "key", "label", "looks_like", "why", "score", "distance", "ot
     help="Judge by embeddings, or by clusters alone, which takes seconds for a million images; auto goes by the size.",
 )
 @where_option
+@csv_option("oddballs", "typical", "labels")
 @experiment_options
 @reported
 def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) -> None:
@@ -50,7 +52,7 @@ def oddballs(collection: str, out: str | None, as_json: bool, **options: Any) ->
     view, folder = open_view(collection), open_out(out)
     result = experiment(view, progress=TerminalProgress(), **options)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         labels = result.tables["labels"].sort_by([("odd", "descending"), ("label", "ascending")])
         print_all(

@@ -7,7 +7,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     findings,
+    for_programs,
     json_option,
     keep_option,
     keep_result,
@@ -15,7 +17,6 @@ from lookalike_indexer.cli.experiment_options import (
     out_option,
     print_all,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -29,6 +30,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--list", "as_list", is_flag=True, help="Print the listed files, one a line, and nothing else.")
 @keep_option
 @out_option
+@csv_option("flags", "images")
 @json_option
 @reported
 def quality(
@@ -64,7 +66,7 @@ def quality(
     result = image_quality(view, flag, limit, where)
     images = result.tables["images"]
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     elif as_list:
         uris = view.uris(view.rows_of_ids(images.column("id").to_numpy()))
         click.echo("".join(f"{uri}\n" for uri in dict.fromkeys(uris)), nl=False)

@@ -7,7 +7,9 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     findings,
+    for_programs,
     json_option,
     keep_option,
     keep_result,
@@ -17,7 +19,6 @@ from lookalike_indexer.cli.experiment_options import (
     seed_option,
     shown,
     space_option,
-    to_json,
 )
 from lookalike_indexer.cli.out_folder import open_out
 
@@ -37,6 +38,7 @@ from lookalike_indexer.cli.out_folder import open_out
 @click.option("--list", "as_list", is_flag=True, help="Print the files, one a line, and nothing else.")
 @keep_option
 @out_option
+@csv_option("images")
 @json_option
 @reported
 def sample(
@@ -64,7 +66,7 @@ def sample(
     result = spread_sample(view, count, space, among, seed, progress=TerminalProgress())
     images = result.tables["images"]
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     elif as_list:
         click.echo("\n".join(view.uris(view.rows_of_ids(images.column("id").to_numpy()))))
     else:

@@ -12,12 +12,12 @@ from lookalike_indexer.cli.experiment_options import (
     as_data,
     class_names_option,
     findings,
+    for_programs,
     json_option,
     out_option,
     print_all,
     seed_option,
     shown,
-    to_json,
 )
 from lookalike_indexer.cli.subjects import collection_option, open_subjects, random_option
 from lookalike_indexer.collection.metrics import BY_SPACE
@@ -72,7 +72,7 @@ def show(
     is_one = len(images) == 1 and drawn is None
     if as_json:
         every = {"kind": "image_clusters", "images": [as_data(result) for result in results]}
-        click.echo(to_json(results[0]) if is_one else json.dumps(every, indent=1, allow_nan=False))
+        click.echo(for_programs(results[0]) if is_one else json.dumps(every, indent=1, allow_nan=False))
     else:
         for number, result in enumerate(results):
             click.echo("\n" * bool(number), nl=False)

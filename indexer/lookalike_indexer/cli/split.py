@@ -9,14 +9,15 @@ import click
 from lookalike_indexer.cli.collection_command import CollectionCommand
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import (
+    csv_option,
     experiment_options,
     findings,
+    for_programs,
     open_view,
     print_all,
     seed_option,
     shown,
     space_option,
-    to_json,
 )
 
 
@@ -32,6 +33,7 @@ class _Number(click.ParamType):  # type: ignore[type-arg]  # generic only in new
 @click.option("-k", "--k", type=_Number(), default="auto", show_default=True, metavar="K|auto", help="Sub-clusters.")
 @space_option
 @seed_option
+@csv_option("subclusters", "members", "around", "neighbours", "ks")
 @experiment_options
 @reported
 def split(label: str, collection: str, out: str | None, as_json: bool, **options: Any) -> None:
@@ -47,7 +49,7 @@ def split(label: str, collection: str, out: str | None, as_json: bool, **options
     view, folder = open_view(collection), open_out(out)
     result = split_label(view, label, progress=TerminalProgress(), **options)
     if as_json:
-        click.echo(to_json(result))
+        click.echo(for_programs(result))
     else:
         ks, metric = result.tables["ks"], result.settings["metric"]
         print_all(
