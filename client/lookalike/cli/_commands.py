@@ -14,6 +14,7 @@ from typing import Any, Final
 import click
 
 from lookalike.cli._catalogue import ANALYSES, SECTIONS, SERVED
+from lookalike.cli._settings_file import defaults_of
 
 COMMANDS: Final = "lookalike.commands"
 # How to get what a command needs, by the module or the package of its entry point.
@@ -68,15 +69,17 @@ class Lazy(click.Group, abc.ABC):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             name, command, rest = super().resolve_command(ctx, args)
-            if name is not None and _names_server(rest):
-                return name, _served(name) or command, rest
-            return name, command, rest
         except click.UsageError as error:
             known = {*_entries(), "analyze"}
             near = difflib.get_close_matches(args[0], known, n=1)
             if not near or "Did you mean" in error.message:
                 raise
             raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?", ctx) from error
+        if name is not None and _names_server(rest):
+            command = _served(name) or command
+        if name is not None and command is not None and not isinstance(command, click.Group):
+            ctx.default_map = {name: defaults_of(command, name, _entries())}
+        return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

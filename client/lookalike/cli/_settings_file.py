@@ -1,0 +1,109 @@
+"""Defaults of options in a file, lookalike.toml: the user's, and that of the current folder.
+
+    collection = "pictures"
+
+    [search]
+    k = 20
+
+A key is the name of an option without its dashes. `collection` and the options
+that name a server stand above the tables and hold for all commands; a table
+holds for the command of its name. The command line goes before the environment,
+that before the folder's file, and that before the user's.
+
+A folder may come from somebody else, so its file can name no server: a token
+that is in the environment would go there.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+NAME: Final = "lookalike.toml"
+VARIABLE: Final = "LOOKALIKE_CONFIG"
+_REACH: Final = ("server", "tls", "ca", "tls-cert", "tls-key", "token-file", "insecure")
+_SHARED: Final = ("collection", "collection-name", *_REACH)
+# Who may reach a server is decided by its own file, which is named on the command line.
+_OWN_FILE: Final = ("serve", "route")
+
+
+@dataclass(frozen=True)
+class SettingsFile:
+    """The settings of one file: those for all commands, and those of each command's table."""
+
+    path: Path
+    shared: Mapping[str, Any]
+    commands: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path, known: Collection[str], may_name_servers: bool) -> SettingsFile:
+        """Read and check a file; `known` are the names of commands. click.UsageError says what is wrong, and where."""
+        import tomllib  # here, because most users have no file
+
+        try:
+            with path.open("rb") as file:
+                content = tomllib.load(file)
+        except OSError as error:
+            raise click.UsageError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"{path} is not TOML: {error}.") from error
+        commands = {name: value for name, value in content.items() if isinstance(value, dict)}
+        shared = {name: value for name, value in content.items() if name not in commands}
+        for name in shared:
+            if name not in _SHARED:
+                table = f" Put it into the table of a command, such as [search]: {name} = ..."
+                raise click.UsageError(f"{path}: {name} is no setting of all commands.{_meant(name, _SHARED)}{table}")
+        for name in commands:
+            if name in _OWN_FILE:
+                raise click.UsageError(f"{path}: [{name}] has a file of its own: lookalike {name} --config FILE.")
+            if name not in known:
+                raise click.UsageError(f"{path}: there is no command {name}.{_meant(name, known)}")
+        named = {*shared, *(name for table in commands.values() for name in table)}
+        if not may_name_servers and named & set(_REACH):
+            key = min(named & set(_REACH))
+            raise click.UsageError(
+                f"{path}: {key} may stand in your own file alone, {user_file()}, since a folder can come from others."
+            )
+        return cls(path, shared, commands)
+
+    def defaults(self, command: click.Command, name: str) -> dict[str, Any]:
+        """The values for a command, by the names of its parameters. click.UsageError: a key is none of its options."""
+        options: dict[str, click.Option] = {}
+        for param in command.params:
+            if isinstance(param, click.Option):
+                options |= {spelled.lstrip("-"): param for spelled in (*param.opts, *param.secondary_opts)}
+        values = {key: value for key, value in self.shared.items() if key in options}
+        for key, value in self.commands.get(name, {}).items():
+            if key not in options:
+                raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, options)}")
+            values[key] = value
+        return {options[key].name or key: value for key, value in values.items()}
+
+
+def defaults_of(command: click.Command, name: str, known: Collection[str]) -> dict[str, Any]:
+    """The defaults of a command's options that the files set, the folder's before the user's."""
+    found: dict[str, Any] = {}
+    for path, is_own in ((user_file(), True), (Path(NAME), False)):
+        # The file that the variable names must be there; the others may be.
+        if (is_own and os.environ.get(VARIABLE)) or path.is_file():
+            found |= SettingsFile.read(path, known, may_name_servers=is_own).defaults(command, name)
+    return found
+
+
+def user_file() -> Path:
+    """The user's file: LOOKALIKE_CONFIG, or lookalike/lookalike.toml in the folder of settings."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    folder = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111 - it never fails
+    return Path(folder) / "lookalike" / NAME
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f" Did you mean {near[0]}?" if near else ""

@@ -1,0 +1,109 @@
+"""lookalike.toml: defaults of options, in the user's file and in the current folder's."""
+
+import pytest
+
+from lookalike.cli._run import run
+
+
+@pytest.fixture
+def cli(toy, capsys, monkeypatch, tmp_path):
+    """Run a command line in an empty folder, with an empty folder of settings: gives the code, output and errors."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
+    for name in ("LOOKALIKE_SERVER", "LOOKALIKE_COLLECTION", "LOOKALIKE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+
+    def call(*arguments):
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def own(tmp_path, toy):
+    """Write the user's file, which names the server."""
+
+    def write(more=""):
+        file = tmp_path / "settings" / "lookalike" / "lookalike.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'server = "{toy.address}"\n{more}')
+        return file
+
+    return write
+
+
+@pytest.fixture
+def here(tmp_path):
+    return lambda text: (tmp_path / "here" / "lookalike.toml").write_text(text)
+
+
+def neighbors(out):
+    return len(out.splitlines()) - 2
+
+
+def test_the_users_file_names_the_server_and_options_of_a_command(cli, own):
+    own("[search]\nk = 3\n")
+    code, out, err = cli("search", "dogs/04.jpg")
+    assert (code, err) == (0, "")
+    assert neighbors(out) == 3
+
+
+def test_the_command_line_goes_before_the_folder_and_that_before_the_user(cli, own, here):
+    own("[search]\nk = 3\n")
+    here("[search]\nk = 2\n")
+    assert neighbors(cli("search", "dogs/04.jpg")[1]) == 2
+    assert neighbors(cli("search", "dogs/04.jpg", "-k", 4)[1]) == 4
+
+
+def test_the_environment_goes_before_the_file(cli, own, monkeypatch):
+    own()
+    monkeypatch.setenv("LOOKALIKE_SERVER", "127.0.0.1:1")
+    code, _, err = cli("search", "dogs/04.jpg")
+    assert code == 1
+    assert "127.0.0.1:1" in err
+
+
+def test_a_variable_names_another_file(cli, own, monkeypatch, tmp_path):
+    file = own("[search]\nk = 3\n")
+    monkeypatch.setenv("LOOKALIKE_CONFIG", str(file.rename(tmp_path / "other.toml")))
+    assert neighbors(cli("search", "dogs/04.jpg")[1]) == 3
+    monkeypatch.setenv("LOOKALIKE_CONFIG", str(tmp_path / "none.toml"))
+    assert "none.toml cannot be read: no such file" in cli("search", "dogs/04.jpg")[2]
+
+
+def test_flags_and_analyses_have_tables_too(cli, own, toy):
+    own("[matrix]\nrows = 0\n[search]\njson = true\n")
+    assert cli("search", "dogs/04.jpg")[1].startswith("{")
+    for command in (["matrix"], ["analyze", "matrix"]):
+        assert "... and 2 more" in cli(*command, "--server", toy.address)[1]
+
+
+@pytest.mark.parametrize("line", ['server = "127.0.0.1:1"', '[search]\nserver = "127.0.0.1:1"', "insecure = true"])
+def test_a_folder_names_no_server(cli, own, here, line):
+    own()
+    here(line)
+    code, out, err = cli("search", "dogs/04.jpg")
+    assert (code, out) == (2, "")
+    assert "may stand in your own file alone" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[search]\nkk = 3", "kk is no option of search."),
+        ("[serach]\nk = 3", "there is no command serach. Did you mean search?"),
+        ("k = 3", "k is no setting of all commands. Put it into the table of a command, such as [search]: k = ..."),
+        ("[serve]\nport = 1", "[serve] has a file of its own: lookalike serve --config FILE."),
+        ("[search]\nk = 'many'", "Invalid value for '-k': 'many' is not a valid integer"),
+        ("k == 3", "is not TOML"),
+    ],
+)
+def test_mistakes_name_the_file_and_the_key(cli, here, text, told):
+    here(text)
+    code, out, err = cli("search", "dogs/04.jpg")
+    assert (code, out) == (2, "")
+    assert told in err
