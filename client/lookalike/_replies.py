@@ -319,6 +319,9 @@ def server_info(reply: server_pb2.GetServerInfoResponse) -> ServerInfo:
         last_fold=_moment(reply.last_fold_us),
         update_problem=reply.update_problem,
         shard=reply.shard,
+        files=reply.files,
+        verified_files=reply.verified_files,
+        damage=reply.damage,
     )
 
 

@@ -93,7 +93,9 @@ class ServerInfo:
     the number of the last change that it has; since its generation was made,
     `live_rows` images were added and `deleted_rows` deleted or replaced.
     `last_fold` is when changes last became a generation, in UTC. `update_problem`
-    says why no change can be taken now.
+    says why no change can be taken now. `verified_files` of the generation's `files` were compared with their digests:
+    a server that starts answers before it has compared the vectors. `damage` says what was found damaged since, "" for
+    nothing; calls that need such a file fail.
     """
 
     version: str
@@ -113,6 +115,9 @@ class ServerInfo:
     last_fold: dt.datetime | None = None
     update_problem: str = ""
     shard: str = ""
+    files: int = 0
+    verified_files: int = 0
+    damage: str = ""
 
     def _repr_html_(self) -> str:
         told = {name: value for name, value in asdict(self).items() if name != "limits"}

@@ -34,7 +34,7 @@ from lookalike_server.services.routing import routed
 from lookalike_server.transport.access import ADMIN
 from lookalike_server.transport.collection_names import CollectionNames
 from lookalike_server.transport.grpc_server import GrpcServer
-from lookalike_server.transport.health import Health, Statuses, Watched
+from lookalike_server.transport.health import VERIFIED, Health, Statuses, Watched
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES, SHARDED
 from lookalike_server.transport.tokens import Tokens
@@ -136,6 +136,7 @@ class App:
         others = {
             EXPERIMENTING: lambda: any(one.runs_experiments for one in self.collections),
             SHARDED: lambda: settings.share is not None,
+            VERIFIED: lambda: all(one.is_verified for one in self.collections),
         }
         watched = [Watched(one.name, one.current, one.embed_queue) for one in self.collections]
         self._health = Health(watched, [SEARCHING], always, others, self._server.statuses)

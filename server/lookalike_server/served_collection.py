@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from lookalike_server.generation.current import Current
 from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.loader import Loader
 from lookalike_server.generation.snapshot import Snapshot
-from lookalike_server.generation.verification import FileVerifier
+from lookalike_server.generation.verification import FileVerifier, step_back
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.folding import Folding
 from lookalike_server.observe.observatory import Observatory
@@ -168,7 +170,7 @@ class ServedCollection:
 
     def tasks(self) -> list[Coroutine[Any, Any, None]]:
         """What runs beside the calls until the server ends."""
-        tasks = [self.reloader.watch(), self._warm_up(), self.live.follow(), self.folding.watch()]
+        tasks = [self.reloader.watch(), self._start_up(), self.live.follow(), self.folding.watch()]
         return tasks if self._kept is None else [*tasks, self._kept.watch()]
 
     @property
@@ -179,6 +181,12 @@ class ServedCollection:
             return Served(self.name, self.current.problem)
         indexes = [f"{name}/{space.index.name}" for name, space in snapshot.spaces.items() if space.index]
         return Served(snapshot.name, "", snapshot.generation, len(snapshot.columns), tuple(indexes))
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether all files of its generation were verified, and are what was written."""
+        snapshot = self.current.newest
+        return snapshot is not None and snapshot.base.verification.is_whole
 
     @property
     def runs_experiments(self) -> bool:
@@ -228,7 +236,7 @@ class ServedCollection:
         self.live.begin(reader.manifest.folded_through)
         while True:
             try:
-                return self.loader.load(reader)
+                return self.loader.load(reader, first=True)
             except ShardsMovedOnError as error:
                 newest = CollectionReader.open(self._root)
                 if newest.manifest.generation == reader.manifest.generation:
@@ -239,11 +247,24 @@ class ServedCollection:
     def _lane(self, lane: str) -> Observe | None:
         return self._observatory.lane(lane, self.name)
 
-    async def _warm_up(self) -> None:
-        """Open the default space's network before somebody waits for it."""
-        if self.current.newest is None:
+    async def _start_up(self) -> None:
+        """Open the default space's network before somebody waits for it, and verify what was not verified yet."""
+        snapshot = self.current.newest
+        if snapshot is None:
             return
-        with self.current.lease() as snapshot:
-            problem = await self.embed_queue.problem(snapshot)
+        if not snapshot.base.verification.is_whole:
+            threading.Thread(target=_verify_rest, args=(snapshot.base,), name="verify", daemon=True).start()
+        with self.current.lease() as leased:
+            problem = await self.embed_queue.problem(leased)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
+
+
+def _verify_rest(snapshot: Snapshot) -> None:
+    step_back()
+    began = time.monotonic()
+    snapshot.verify_rest()
+    told = snapshot.verification
+    log.info(
+        "%s: %d of %d files verified in %.1f s", snapshot.name, told.verified, told.files, time.monotonic() - began
+    )

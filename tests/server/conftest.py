@@ -36,6 +36,7 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.attach import attach as attach_table
 from lookalike_indexer.attributes.table import TableColumns
 from lookalike_indexer.collection import generations, layout, schema
+from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import (
     FORMAT,
     ClusteringEntry,
@@ -120,6 +121,7 @@ def toys_in(tmp_path: Path) -> MakeToy:
         default_nprobe: int = 4,
         part_rows: int = 200,
         name: str = "toys",
+        index_ids: bool = False,
     ) -> Toy:
         values = random_vectors() if vectors is None else vectors
         ids = np.arange(len(values), dtype=np.int64) * 2 + 5
@@ -130,6 +132,10 @@ def toys_in(tmp_path: Path) -> MakeToy:
         draft = _with_images(toy, storage, number * 1000, part_rows, tmp_path / "pictures")
         if index is not None:
             draft = _with_index(toy, storage, draft, index, default_nprobe, number)
+            if index_ids:
+                entry = draft.indexes["tiny/main"]
+                ids = write_ids(storage, entry.path, draft.spaces["tiny"].parts)
+                draft = dataclasses.replace(draft, indexes={"tiny/main": dataclasses.replace(entry, ids=ids)})
         if clusters:
             draft = _with_clustering(toy, storage, draft, clusters, number)
         generations.publish(storage, draft)

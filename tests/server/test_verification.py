@@ -7,10 +7,12 @@ import gc as garbage
 import random
 import shutil
 
+import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lookalike.v1 import types_pb2
+from lookalike.v1 import server_pb2, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
@@ -61,8 +63,6 @@ async def test_a_flipped_byte_of_any_file_is_refused_with_data_loss_and_the_old_
 async def test_what_changes_after_loading_is_data_loss_to_those_who_need_it_and_to_nobody_else(
     make_toy, serve, by_vector, refused
 ) -> None:
-    import grpc
-
     toy = make_toy()
     stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
     async with serve(toy) as served:
@@ -191,3 +191,89 @@ def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(m
     verifier.abandon()
     with pytest.raises(DataLossError, match="the server is ending"):
         verifier.verified(CollectionReader.open(str(toy.root)))
+
+
+async def _health(served) -> int:
+    stub = health_pb2_grpc.HealthStub(served.channel)
+    return (await stub.Check(health_pb2.HealthCheckRequest(service="verified"))).status
+
+
+class TestAStart:
+    """A server that starts reads ids beside the index, and verifies vectors once it answers."""
+
+    async def test_what_is_damaged_is_refused_to_those_who_need_it_and_told(
+        self, make_toy, serve, by_vector, refused
+    ) -> None:
+        toy = make_toy(part_rows=100, index_ids=True)
+        part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[2]
+        damage(part, part.stat().st_size // 2)
+        async with serve(toy) as served:
+            asked = vectors(4, 9)
+            reply = await served.neighbors(by_vector(asked), 2)
+            found = np.frombuffer(reply.neighbors.ids.data, "<i8").reshape(4, 2)
+            np.testing.assert_array_equal(found, toy.brute_force(asked, 2)[0])
+            right = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
+            assert (await served.neighbors(right, 1)).served.generation == 1
+            for _ in range(2):
+                wrong = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[250])]))
+                with pytest.raises(grpc.aio.AioRpcError) as raised:
+                    await served.neighbors(wrong, 1)
+                assert refused(raised.value).code is grpc.StatusCode.DATA_LOSS
+                assert "its digest differs from the manifest's" in refused(raised.value).message
+            files = len(CollectionReader.open(str(toy.root)).manifest.files)
+            await until(lambda: served.app.current.snapshot.verification.verified == files - 1)
+            info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+            assert (info.files, info.verified_files) == (files, files - 1)
+            assert part.name in info.damage
+            assert await _health(served) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+    async def test_all_is_verified_soon_after(self, make_toy, serve) -> None:
+        toy = make_toy(part_rows=100, clusters=3, index_ids=True)
+        async with serve(toy) as served:
+            async with asyncio.timeout(60):
+                while await _health(served) != health_pb2.HealthCheckResponse.SERVING:
+                    await asyncio.sleep(0.01)
+            info = await served.server.GetServerInfo(server_pb2.GetServerInfoRequest())
+            assert info.files == info.verified_files > 0
+            assert info.damage == ""
+
+    async def test_vectors_are_not_read_before_the_first_answer(self, make_toy, serve, by_vector, monkeypatch) -> None:
+        toy = make_toy(part_rows=100, clusters=3, index_ids=True)
+        hashed = []
+        verify = CollectionReader.verify
+        monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
+        monkeypatch.setattr("lookalike_server.served_collection._verify_rest", lambda snapshot: None)
+        async with serve(toy) as served:
+            await served.neighbors(by_vector(vectors(1, 5)), 3)
+            manifest = CollectionReader.open(str(toy.root)).manifest
+            assert not set(hashed).intersection(manifest.spaces["tiny"].parts)
+            assert manifest.indexes["tiny/main"].path in hashed
+            stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
+            await served.neighbors(stored, 1)
+            assert set(hashed).intersection(manifest.spaces["tiny"].parts) == {manifest.spaces["tiny"].parts[0]}
+
+    @pytest.mark.parametrize("which", ["ids", "path"])
+    async def test_what_it_reads_at_once_must_be_right(self, make_toy, serve, which) -> None:
+        toy = make_toy(index_ids=True)
+        path = toy.root / getattr(CollectionReader.open(str(toy.root)).manifest.indexes["tiny/main"], which)
+        damage(path, path.stat().st_size // 2)
+        with pytest.raises(DataLossError, match=path.name):
+            async with serve(toy):
+                pass
+
+    async def test_vectors_are_verified_first_where_no_index_names_its_images(self, make_toy, serve) -> None:
+        toy = make_toy()
+        part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[1]
+        damage(part, part.stat().st_size // 2)
+        with pytest.raises(DataLossError, match=part.name):
+            async with serve(toy):
+                pass
+
+    async def test_a_later_generation_is_verified_as_a_whole_before_it_is_served(self, make_toy, serve) -> None:
+        toy = make_toy(index_ids=True)
+        async with serve(toy, watch=3600) as served:
+            make_toy(vectors(300, 2), index_ids=True)
+            part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[1]
+            damage(part, part.stat().st_size // 2)
+            with pytest.raises(DataLossError, match=part.name):
+                await served.app.first.reloader.load_newest()

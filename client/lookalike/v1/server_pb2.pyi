@@ -217,6 +217,9 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     LAST_FOLD_US_FIELD_NUMBER: builtins.int
     UPDATE_PROBLEM_FIELD_NUMBER: builtins.int
     SHARD_FIELD_NUMBER: builtins.int
+    FILES_FIELD_NUMBER: builtins.int
+    VERIFIED_FILES_FIELD_NUMBER: builtins.int
+    DAMAGE_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Lookalike's version."""
     collection: builtins.str
@@ -253,6 +256,17 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     """Which share of the images this server searches, such as "2/4"; empty when it
     searches all of them.
     """
+    files: builtins.int
+    """Files of the generation."""
+    verified_files: builtins.int
+    """How many of them were compared with their digests. A server that starts
+    answers before it has read the vectors: it verifies those then, or when a
+    call first needs them.
+    """
+    damage: builtins.str
+    """What was found damaged since; empty when nothing was. Calls that need a
+    damaged file fail with DATA_LOSS.
+    """
     @property
     def devices(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The devices in use, such as "cpu" or "cuda:0"."""
@@ -281,9 +295,12 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         last_fold_us: builtins.int = ...,
         update_problem: builtins.str = ...,
         shard: builtins.str = ...,
+        files: builtins.int = ...,
+        verified_files: builtins.int = ...,
+        damage: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["limits", b"limits"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deleted_rows", b"deleted_rows", "devices", b"devices", "embed_threads", b"embed_threads", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "last_fold_us", b"last_fold_us", "limits", b"limits", "live_rows", b"live_rows", "placement", b"placement", "search_threads", b"search_threads", "sequence", b"sequence", "shard", b"shard", "update_problem", b"update_problem", "version", b"version", "writable", b"writable"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "damage", b"damage", "deleted_rows", b"deleted_rows", "devices", b"devices", "embed_threads", b"embed_threads", "files", b"files", "generation", b"generation", "image_queries", b"image_queries", "image_query_problem", b"image_query_problem", "last_fold_us", b"last_fold_us", "limits", b"limits", "live_rows", b"live_rows", "placement", b"placement", "search_threads", b"search_threads", "sequence", b"sequence", "shard", b"shard", "update_problem", b"update_problem", "verified_files", b"verified_files", "version", b"version", "writable", b"writable"]) -> None: ...
 
 global___GetServerInfoResponse = GetServerInfoResponse
 

@@ -35,6 +35,14 @@ _PAGES = "pages"
 # Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
 _ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs", "tombstones", "folded_through")
 
+# The same of fields of its entries.
+_ONLY_WHERE_GIVEN = (
+    ("graphs", "deleted"),
+    ("clusterings", "trained_rows"),
+    ("indexes", "trained_rows"),
+    ("indexes", "ids"),
+)
+
 # Gives the bytes of a list by its path.
 ReadList = Callable[[str], bytes]
 
@@ -55,7 +63,7 @@ def encode(manifest: Manifest) -> EncodedManifest:
             del raw[name]
     for clustering in raw["clusterings"].values():
         _write_strategy(clustering)
-    for kind, name in (("graphs", "deleted"), ("clusterings", "trained_rows"), ("indexes", "trained_rows")):
+    for kind, name in _ONLY_WHERE_GIVEN:
         for entry in raw.get(kind, {}).values():
             if not entry.get(name):
                 entry.pop(name, None)

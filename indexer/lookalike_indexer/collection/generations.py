@@ -136,7 +136,7 @@ def _named(draft: Manifest) -> set[str]:
     for clustering in draft.clusterings.values():
         paths.update(clustering.assignments, clustering.parts, clustering.files)
     for index in draft.indexes.values():
-        paths.update(index.parts, [index.path])
+        paths.update(index.parts, index.files)
     for result in draft.results.values():
         paths.update(result.tables.values())
     for attributes in draft.attributes.values():

@@ -13,6 +13,7 @@
     tombstones/<digest>.parquet                 the ids of deleted images
     graphs/<space>/<digest>/part-000000.parquet  the nearest others of each image
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
+    indexes/<space>/<digest>.ids.parquet         the image of each of its rows
     indexes/<space>/<digest>.choice.json         kinds of index that were tried
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
 
@@ -150,6 +151,11 @@ def choice(space: str, digest: str) -> str:
 def index_record(index: str) -> str:
     """What is known of an index before it is published; lies beside it."""
     return index.removesuffix(".faiss") + ".json"
+
+
+def index_ids(index: str) -> str:
+    """The ids of an index's rows; lies beside it."""
+    return index.removesuffix(".faiss") + ".ids.parquet"
 
 
 def result(kind: str, name: str, digest: str, table: str) -> str:

@@ -220,7 +220,8 @@ class IndexEntry:
     `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the
     place in the order of making among the space's indexes. `recall` goes by
     ascending k, then nprobe; `target_recall` decided `default_nprobe` by
-    recall@10, and decides the nprobe of a larger k. `trained_rows` are the rows that there were when it was trained,
+    recall@10, and decides the nprobe of a larger k. `ids` is the file that names the image of each row; "" in
+    indexes that older releases built. `trained_rows` are the rows that there were when it was trained,
     where images were added to it later; 0 where they are all its rows.
     """
 
@@ -248,6 +249,12 @@ class IndexEntry:
     parts: list[str] = field(default_factory=list)
     made: int = 0
     trained_rows: int = 0
+    ids: str = ""
+
+    @property
+    def files(self) -> list[str]:
+        """The index's own files."""
+        return [self.path, *([self.ids] if self.ids else [])]
 
 
 Setting = str | int | float | bool | None | list[str | int]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from lookalike_indexer.arrays import Bools, Float32, Int32, Int64
-from lookalike_indexer.collection import generations, kept_pictures, schema, tombstones
+from lookalike_indexer.collection import generations, index_ids, kept_pictures, schema, tombstones
 from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.commands import command, instead
 from lookalike_indexer.collection.current import clustering_called, default_clustering, default_index
@@ -282,8 +282,13 @@ class CollectionReader:
 
     def ids_of(self, parts: Sequence[str]) -> Int64:
         """The id of each row of some embedding parts, shape (rows,)."""
-        columns = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in parts]
+        columns = list(index_ids.read_ids(self.storage, self._indexed, parts))
         return np.concatenate(columns).astype(np.int64, copy=False) if columns else np.empty(0, np.int64)
+
+    @functools.cached_property
+    def _indexed(self) -> dict[str, index_ids.Place]:
+        """Where the ids of parts are, of those that an index names the images of."""
+        return index_ids.places(self.manifest)
 
     def stream(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) in the order of the space's rows, at most `rows` at a time.

@@ -12,6 +12,7 @@ from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
 from lookalike_indexer.collection.default_space import with_default_space
+from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.settings_digest import settings_digest
@@ -96,6 +97,7 @@ def run_build(
         max_memory=settings.max_memory,
         parts=list(entry.parts),
         made=next_made(draft.indexes, key, space),
+        ids=write_ids(storage, layout.index(space, digest), entry.parts),
         trained_rows=next((one.trained_rows for one in draft.indexes.values() if one.digest == digest), 0),
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))

@@ -9,6 +9,7 @@ import numpy as np
 
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
@@ -40,6 +41,7 @@ def extend_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress:
         parts=list(parts),
         rows=draft.rows(parts),
         path=layout.index(entry.space, digest),
+        ids=write_ids(storage, layout.index(entry.space, digest), parts),
         digest=digest,
         recall=record.recall,
         recall_queries=record.recall_queries,
@@ -59,6 +61,7 @@ def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress:
         entry,
         rows=draft.rows(entry.parts),
         path=layout.index(entry.space, digest),
+        ids=write_ids(storage, layout.index(entry.space, digest), entry.parts),
         digest=digest,
         recall=record.recall,
         recall_queries=record.recall_queries,

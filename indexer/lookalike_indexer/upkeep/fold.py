@@ -23,6 +23,7 @@ from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import generations, kept_pictures, layout, schema
+from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -241,7 +242,8 @@ class _Added:
         parts = [*known, *lacking]
         target = layout.index(entry.space, digest_of([entry.digest, parts]))
         write_index(self._storage, target, index)
-        return dataclasses.replace(entry, path=target, rows=int(index.ntotal), parts=parts)
+        ids = write_ids(self._storage, target, parts)
+        return dataclasses.replace(entry, path=target, rows=int(index.ntotal), parts=parts, ids=ids)
 
 
 def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection import layout
+from lookalike_indexer.collection.index_ids import difference
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.storage import Storage
@@ -167,6 +168,16 @@ def _check_derived(examination: Examination) -> None:
         for path, part in zip(paths, parts, strict=False):
             if examination.intact([path, part]) and not np.array_equal(_ids(storage, path), _ids(storage, part)):
                 examination.damaged(path, f"has other ids than {part}")
+    _check_index_ids(examination)
+
+
+def _check_index_ids(examination: Examination) -> None:
+    manifest, storage = examination.reader.manifest, examination.reader.storage
+    for entry in manifest.indexes.values():
+        if entry.ids and examination.intact([entry.ids, *manifest.parts_of(entry)]):
+            what = difference(storage, manifest, entry)
+            if what:
+                examination.damaged(entry.ids, what)
 
 
 def _ids(storage: Storage, path: str) -> Int64:

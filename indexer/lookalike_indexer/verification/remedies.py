@@ -40,7 +40,7 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
         if path in clustering.files or path in clustering.assignments:
             return f"remove it and run: {cluster_command(root, clustering)}"
     for index in manifest.indexes.values():
-        if path == index.path:
+        if path in index.files:
             return f"remove it and run: {build_command(root, index)}"
     if folder == "indexes":
         return "remove it; it does no more than spare a later build its work"

@@ -196,7 +196,7 @@ def serve(
     pairs = named(collection)
     several = number_of_fronts(fronts, placement)
     if several == 1 and shards is None:
-        verifier.verify_ahead(pairs[0][1])
+        verifier.verify_ahead(pairs[0][1], indexes)
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:

@@ -72,10 +72,11 @@ class Loader:
     shards: ShardSet | None = None
     mapped: Path | None = None
 
-    def load(self, reader: CollectionReader) -> Snapshot:
+    def load(self, reader: CollectionReader, *, first: bool = False) -> Snapshot:
         """Load a generation beside whatever is served; takes seconds, so not for the event loop.
 
-        Images that an index lacks are searched beside it, see rows.py.
+        Images that an index lacks are searched beside it, see rows.py. The `first` generation of a server is served
+        before all of it is verified; its `verify_rest` does the rest.
         DataLossError: stored bytes are not what was written. NotFoundError: no
         index has a name in `indexes`. DeviceError: the devices cannot hold an
         index. ShardsMovedOnError: shards have a newer generation. Nothing is left behind by a failure.
@@ -87,7 +88,10 @@ class Loader:
         # Before anything is read, so that a mistake is told at once.
         chosen = chosen_indexes(reader.manifest, self.indexes)
         elsewhere = () if self.shards is None else {entry.path for entry in reader.manifest.indexes.values()}
-        reader = self.verifier.verified(reader, elsewhere)
+        # Fronts read files that the engine process has verified.
+        early = first and self.mapped is None
+        later = self.verifier.later(reader, chosen.values()) if early else ()
+        reader = self.verifier.verified(reader, elsewhere, later)
         with ExitStack() as while_loading, ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             if self.shards is not None:
                 while_loading.enter_context(

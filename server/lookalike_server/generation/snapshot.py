@@ -11,8 +11,10 @@ from lookalike_indexer.collection.spec import digest_of
 from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import Columns
 from lookalike_server.filters.matching import Filters
+from lookalike_server.generation.later_files import LaterFiles, Progress
 from lookalike_server.generation.shared_files import SharedFiles
 from lookalike_server.generation.spaces import Space
+from lookalike_server.generation.verification import VerifiedStorage
 
 
 class Snapshot:
@@ -49,6 +51,20 @@ class Snapshot:
         self.made = digest_of(reader.manifest)
 
     @property
+    def verification(self) -> Progress:
+        """How many files of the generation were compared with their digests, and what was found damaged."""
+        return self._later.progress
+
+    def verify_rest(self) -> None:
+        """Verify the files that no call has needed yet, until the generation is closed; takes minutes."""
+        self._later.verify_all()
+
+    @property
+    def _later(self) -> LaterFiles:
+        storage = self.reader.storage
+        return storage.later_files if isinstance(storage, VerifiedStorage) else LaterFiles((), 0, lambda path: None)
+
+    @property
     def generation(self) -> int:
         return self.reader.manifest.generation
 
@@ -81,6 +97,7 @@ class Snapshot:
 
     def close(self) -> None:
         """End its threads and remove its files; the memory goes with the last reference."""
+        self._later.stop()
         for space in self.spaces.values():
             space.close()
         if self.shared is not None:

@@ -1,20 +1,26 @@
-"""Only what was verified is served: every file of a generation before it is loaded, and the very same files after."""
+"""Only what was verified is served, and the very same files after.
+
+Every file of a generation is verified before it takes another one's place. When a server starts, nothing serves
+meanwhile: files that loading does not read are verified after that, or when a call first needs them.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lookalike_indexer.collection.hold import hold
-from lookalike_indexer.collection.manifest import Manifest
+from lookalike_indexer.collection.manifest import IndexEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError
 from lookalike_indexer.threads import processors
+from lookalike_server.generation.index_choice import chosen_indexes
+from lookalike_server.generation.later_files import LaterFiles, needed_first
 
 # Hashing has no haste; the searches that run beside it have.
 _NICENESS = 10
@@ -28,25 +34,35 @@ class FileVerifier:
         self._ahead: threading.Thread | None = None
         self._abandoned = False
 
-    def verify_ahead(self, root: str) -> None:
-        """Verify the newest generation in the background, such as while a server imports what it needs.
+    def verify_ahead(self, root: str, indexes: Sequence[str] = ()) -> None:
+        """Verify what is needed first of the newest generation in the background, such as while a server imports.
 
+        `indexes` are the names of those that it will search, as `chosen_indexes` takes them.
         What fails then fails again, and is told, when the generation is checked.
         """
-        self._ahead = threading.Thread(target=self._verify_newest, args=(root,), name="verify ahead", daemon=True)
+        self._ahead = threading.Thread(
+            target=self._verify_newest, args=(root, indexes), name="verify ahead", daemon=True
+        )
         self._ahead.start()
 
-    def verified(self, reader: CollectionReader, but: Collection[str] = ()) -> CollectionReader:
+    def verified(
+        self, reader: CollectionReader, but: Collection[str] = (), later: Collection[str] = ()
+    ) -> CollectionReader:
         """Verify a generation; returns a reader of it that reads no file but those that were verified.
 
-        The files `but` are left alone: nobody reads them.
+        The files `but` are left alone: nobody reads them. The files `later` are verified when they are first read, or
+        by `later_files` of the reader's storage.
         DataLossError: a file is missing, or not what was written.
         """
         if self._ahead is not None:
             self._ahead.join()
             self._ahead = None
-        stamps = self._all_verified(reader, but)
-        pinned = CollectionReader(VerifiedStorage(reader.storage, reader.manifest, stamps), reader.manifest)
+        later = frozenset(later).difference(but)
+        stamps = self._all_verified(reader, later.union(but))
+        unread = {path: reader.storage.stamp(path) for path in later}
+        files = LaterFiles(later, len(stamps), lambda path: self._verify_later(reader, path, unread[path]))
+        storage = VerifiedStorage(reader.storage, reader.manifest, {**stamps, **unread}, files)
+        pinned = CollectionReader(storage, reader.manifest)
         hold(reader.storage, reader.manifest.generation, pinned)
         return pinned
 
@@ -54,17 +70,31 @@ class FileVerifier:
         """Let what was begun end with the file that it is at."""
         self._abandoned = True
 
-    def _verify_newest(self, root: str) -> None:
+    def _verify_newest(self, root: str, indexes: Sequence[str]) -> None:
         # RuntimeError: the process ends, because of a mistake that is told, and no thread can be started any more.
         with contextlib.suppress(IndexerError, RuntimeError):
-            self._all_verified(CollectionReader.open(root))
+            reader = CollectionReader.open(root)
+            self._all_verified(reader, self.later(reader, chosen_indexes(reader.manifest, indexes).values()))
+
+    @staticmethod
+    def later(reader: CollectionReader, indexes: Iterable[IndexEntry]) -> frozenset[str]:
+        """The files that a server that starts need not verify first; none on an object store, from where all come."""
+        if not reader.storage.is_local:
+            return frozenset()
+        needed = needed_first(reader.manifest, [entry.path for entry in indexes])
+        return frozenset(reader.manifest.files.keys() - needed)
+
+    def _verify_later(self, reader: CollectionReader, path: str, stamp: Stamp) -> None:
+        if self._verified_file(reader, path) != stamp or reader.storage.stamp(path) != stamp:
+            raise _changed(reader.storage, path)
+        self._found[path, reader.manifest.files[path].sha256] = stamp
 
     def _all_verified(self, reader: CollectionReader, but: Collection[str] = ()) -> dict[str, Stamp]:
         check_files(reader)
         files = reader.manifest.files
         # The largest first, so that no thread is left alone with one at the end.
         paths = sorted(files.keys() - set(but), key=lambda path: -files[path].bytes)
-        with ThreadPoolExecutor(processors(), "verify", initializer=_step_back) as pool:
+        with ThreadPoolExecutor(processors(), "verify", initializer=step_back) as pool:
             stamps = dict(zip(paths, pool.map(lambda path: self._verified_file(reader, path), paths), strict=True))
         self._found = {(path, files[path].sha256): stamp for path, stamp in stamps.items()}
         return stamps
@@ -85,15 +115,19 @@ class VerifiedStorage(Storage):
     files have the same names then.
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest, stamps: dict[str, Stamp]) -> None:
+    def __init__(
+        self, storage: Storage, manifest: Manifest, stamps: dict[str, Stamp], later: LaterFiles | None = None
+    ) -> None:
+        """`stamps` are those of the files, by path; those that are `later` are verified when they are first read."""
         super().__init__(storage.root)
         self._storage = storage
+        self.later_files = later or LaterFiles((), len(stamps), lambda path: None)
         self._stamps = stamps
         self._digests = {path: manifest.files[path].sha256 for path in stamps}
 
     @property
     def stamps(self) -> Mapping[str, Stamp]:
-        """Those of the files that were verified, by path."""
+        """Those of the files that were verified or will be, by path."""
         return self._stamps
 
     @property
@@ -122,6 +156,7 @@ class VerifiedStorage(Storage):
         return self._storage.exists(path)
 
     def read(self, path: str) -> bytes:
+        self.later_files.require(path)
         return self._storage.read(path)
 
     def list(self, folder: str) -> list[str]:
@@ -152,7 +187,8 @@ class VerifiedStorage(Storage):
             except NotFoundError as error:
                 raise DataLossError(str(error)) from error
             if now != verified:
-                raise DataLossError(f"{self.shown(path)} was replaced or changed since this generation was loaded.")
+                raise _changed(self, path)
+            self.later_files.require(path)
         return self._storage.local(path)
 
 
@@ -174,5 +210,10 @@ def check_files(reader: CollectionReader) -> None:
             )
 
 
-def _step_back() -> None:
+def _changed(storage: Storage, path: str) -> DataLossError:
+    return DataLossError(f"{storage.shown(path)} was replaced or changed since this generation was loaded.")
+
+
+def step_back() -> None:
+    """Let other threads run before this one."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)

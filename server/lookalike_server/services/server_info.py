@@ -50,6 +50,7 @@ class ServerServicer:
         with self._current.lease() as snapshot:
             problem = await self._embed_queue.problem(snapshot)
             live = self._live.told(snapshot)
+            verification = snapshot.base.verification
             return server_pb2.GetServerInfoResponse(
                 version=_version(),
                 collection=snapshot.name,
@@ -68,6 +69,9 @@ class ServerServicer:
                 deleted_rows=live.deleted,
                 last_fold_us=round(1e6 * self._folding.last_fold),
                 update_problem=visible.text(live.problem or self._folding.problem),
+                files=verification.files,
+                verified_files=verification.verified,
+                damage=visible.text(verification.damage),
             )
 
     def _devices(self, snapshot: Snapshot) -> list[str]:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 # The name that tells whether pictures can be embedded; searches by vector, key or id do not need it.
 EMBEDDING = "embedding"
+# The name that tells whether every file of what is served was verified, and none is damaged.
+VERIFIED = "verified"
 
 # A ServingStatus, which generated stubs do not name.
 Status: TypeAlias = Any

@@ -251,6 +251,7 @@ MENDS = {
     "centroids.parquet": "cluster",
     ASSIGNMENTS: "cluster",
     ".faiss": "build",
+    ".ids.parquet": "build",
 }
 
 
