@@ -49,7 +49,11 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
         published = generations.publish(storage, draft)
     generation = published.generation
     if as_json:
-        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report)}))
+        again_data = {
+            "clusterings": [cluster.as_data(one, generation) for one in renewed.clusterings],
+            "indexes": [build.as_data(one, generation) for one in renewed.indexes],
+        }
+        click.echo(json.dumps({"generation": generation, **dataclasses.asdict(report), "renewed": again_data}))
     else:
         current = (default_index(published, space) for space in report.spaces)
         lacking = coverage_notes(published, [published.indexes[name] for name in current if name], collection)

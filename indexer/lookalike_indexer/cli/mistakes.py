@@ -56,9 +56,13 @@ def mistakes(
     punctuation and with or without a WordNet number before it; --class-map
     says what other labels stand for. --out draws the confusion table, writes
     its counts as CSV, and draws a sheet of the images. Look into one of them with lookalike explain.
+
+    label_rank is the place of the label's class among the most probable
+    classes that were stored; - means that it is not among them.
     """
     from lookalike_indexer.experiments.class_map import read_class_map
     from lookalike_indexer.experiments.mistakes import mistakes as experiment
+    from lookalike_indexer.experiments.mistakes import with_unknown_ranks
 
     names = read_class_map(Path(class_map_file)) if class_map_file else None
     view, folder = open_view(collection, class_names), open_out(out)
@@ -75,7 +79,7 @@ def mistakes(
         print_all(
             findings(result),
             shown(labels, labels.column_names),
-            shown(listed, _LISTED, most=listed.num_rows) if listed.num_rows else "",
+            shown(with_unknown_ranks(listed), _LISTED, most=listed.num_rows) if listed.num_rows else "",
             next_step,
         )
     if folder is not None:

@@ -61,7 +61,8 @@ class LineBar:
         counted = f"{self._done:,}" if self._total is None else f"{self._done:,} of {self._total:,}"
         unit = self._unit if self._unit.endswith("s") else f"{self._unit}s"
         rate = (self._done - self._before) / seconds if seconds > 0 else 0.0
-        parts = [f"{self._name}: {counted} {unit}", f"{rate:.1f} a second"]
+        speed = f"{1 / rate:.1f} s each" if 0 < rate < 1 else f"{rate:.1f} a second"
+        parts = [f"{self._name}: {counted} {unit}", speed]
         if self._total is not None and rate > 0:
             parts.append(f"{tqdm.format_interval((self._total - self._done) / rate)} left")
         return ", ".join([*parts, self._note] if self._note else parts)

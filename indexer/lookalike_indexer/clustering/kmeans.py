@@ -49,8 +49,18 @@ def train(vectors: Float32, k: int, settings: ClusterSettings, progress: Progres
     if few is not None:
         return _without_training(vectors, few, k, settings)
     restarts = settings.restarts or 1
+    seeds = [seed_of(settings, restart) for restart in range(restarts)]
+    # Starts are a stage of their own: they take as long as many iterations, and so would spoil the time left.
+    starts = []
+    with progress.stage("k-means++", restarts, "start") as bar:
+        for seed in seeds:
+            starts.append(starting_rows(vectors, k, seed))
+            bar.advance()
     with progress.stage("k-means", settings.iterations * restarts, "iteration") as bar:
-        runs = [_run(vectors, k, settings, restart, bar) for restart in range(restarts)]
+        runs = [
+            refine(vectors, _centroids(vectors[rows], settings), settings, seed, bar)
+            for rows, seed in zip(starts, seeds, strict=True)
+        ]
     runs.sort(key=lambda run: run.inertia[-1])
     return _searched(vectors, runs, settings) if searchable(len(vectors), k, vectors.shape[1]) else runs[0]
 
@@ -62,8 +72,7 @@ def seed_of(settings: ClusterSettings, restart: int) -> int:
 
 def start_of(vectors: Float32, k: int, settings: ClusterSettings, seed: int) -> Float32:
     """The centroids (k, dim) that training starts from."""
-    chosen: Float32 = vectors[starting_rows(vectors, k, seed)]
-    return prepare(chosen, "cosine") if settings.spherical else chosen
+    return _centroids(vectors[starting_rows(vectors, k, seed)], settings)
 
 
 def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: int, bar: Bar) -> Trained:
@@ -84,9 +93,8 @@ def refine(vectors: Float32, start: Float32, settings: ClusterSettings, seed: in
     return Trained(centroids, inertia)
 
 
-def _run(vectors: Float32, k: int, settings: ClusterSettings, restart: int, bar: Bar) -> Trained:
-    seed = seed_of(settings, restart)
-    return refine(vectors, start_of(vectors, k, settings, seed), settings, seed, bar)
+def _centroids(chosen: Float32, settings: ClusterSettings) -> Float32:
+    return prepare(chosen, "cosine") if settings.spherical else chosen
 
 
 def _searched(vectors: Float32, runs: list[Trained], settings: ClusterSettings) -> Trained:

@@ -27,7 +27,7 @@ from lookalike_indexer.experiments.partitions import inertia, kmeans_once
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.space_notes import untrained_notes
 from lookalike_indexer.experiments.space_sample import Sampled, sampled
-from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, suggestions
+from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, suggestions, within
 from lookalike_indexer.experiments.view import View
 from lookalike_indexer.progress import Progress, Silent
 
@@ -241,7 +241,7 @@ def _told(suggested: list[Suggestion], routes: dict[str, int], columns: dict[str
     if routes:
         said = ", ".join(f"{route} {k}" for route, k in routes.items())
         first = suggested[0].k
-        near = [k for k in routes.values() if max(k, first) < 1.3 * min(k, first)]
+        near = [k for k in routes.values() if within(k, first)]
         verdict = f"{len(near)} of {len(routes)} agree with {first} within 30%"
         found.append(f"The model's labels say: {said}; {verdict}.")
     return found
@@ -266,7 +266,7 @@ def _findings(
     ]
     steady = f"the mean adjusted Rand index of two seeds is {stability[chosen]:.3f}"
     if stability[chosen] < _STEADY:
-        found.append(f"Another seed gives partly other clusters: {steady}; cluster with several --restarts.")
+        found.append(f"Another seed gives partly other clusters: {steady}, with one start each.")
     else:
         found.append(f"Another seed gives much the same clusters: {steady}.")
     if chosen in (0, len(numbers) - 1) and len(numbers) > 1:

@@ -77,7 +77,7 @@ def _explained(view: View, subject: Subject, space: str, neighbours: int, writte
     clusterings = tables["clusters"].column("clustering").to_pylist()
     accepted = mapping.classes_of(subject.label_code)
     own = next((index for index in subject.classes.tolist() if index in accepted), accepted[0] if accepted else -1)
-    told = findings(tables, subject.label, rival, model, mapping)
+    told = findings(tables, subject.label, rival, model, mapping, metric)
     return Result(
         "explain",
         {

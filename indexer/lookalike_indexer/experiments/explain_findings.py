@@ -7,20 +7,23 @@ from typing import Any
 
 import pyarrow as pa
 
+from lookalike_indexer.collection.metrics import NAMES
+from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.experiments.class_map import ClassMap
 from lookalike_indexer.experiments.rival import Rival
 
 
 def findings(
-    tables: Mapping[str, pa.Table], label: str, rival: Rival, model: str, mapping: ClassMap
+    tables: Mapping[str, pa.Table], label: str, rival: Rival, model: str, mapping: ClassMap, metric: Metric
 ) -> tuple[str, ...]:
-    """What the tables of `explain` say; no image is named twice."""
+    """What the tables of `explain` say, with distances by `metric`; no image is named twice."""
     found = [_taken_for(tables["predictions"], label, rival, model, mapping)]
     if rival.by != "label":
-        beside = f"images that {model} takes for it too" if rival.by == "prediction" else "images of other labels"
-        beside = beside if label or rival.by == "prediction" else "all images"
-        found.append(f"No label of the collection stands for {rival.name}; beside it are {beside}.")
-    found += _nearest_told(tables["nearest"], label, rival)
+        beside = "images of other labels" if label else "all images"
+        if rival.by == "prediction":
+            beside = f"images that {model} takes for {rival.name}"
+        found.append(f"No label of the collection stands for {rival.name}, so it is compared with {beside}.")
+    found += _nearest_told(tables["nearest"], label, rival, metric)
     found += [_odd_told(line, label) for line in tables["odd"].to_pylist()]
     found += [_cluster_told(line, label) for line in tables["clusters"].to_pylist() if line["main_label"]]
     return tuple(found)
@@ -42,19 +45,20 @@ def _taken_for(predictions: pa.Table, label: str, rival: Rival, model: str, mapp
     return f"{told}; its label {label} is not among the {len(lines)} most probable classes."
 
 
-def _nearest_told(nearest: pa.Table, label: str, rival: Rival) -> list[str]:
+def _nearest_told(nearest: pa.Table, label: str, rival: Rival, metric: Metric) -> list[str]:
     lines = [line for line in nearest.to_pylist() if line["rank"] == 1]
     at = {line["group"]: f"at {line['distance']:.3f}" for line in lines}
+    by = f" ({NAMES[metric]} distance{'s' if len(at) > 1 else ''})" if at else ""
     labels = {line["group"]: line["label"] for line in lines}
     if rival.by == "prediction" and "rival" in at:
         of = f" (label {labels['rival']})" if labels["rival"] else ""
-        told = f"The nearest image that is taken for {rival.name} too is {at['rival']}{of}"
-        return [f"{told}, the nearest other image of {label} {at['own']}." if "own" in at else f"{told}."]
+        told = f"The nearest image that is taken for {rival.name} is {at['rival']}{of}"
+        return [f"{told}, the nearest other image of {label} {at['own']}{by}." if "own" in at else f"{told}{by}."]
     among = f"of {rival.name}" if rival.by == "label" else "of other labels" if label else "of all"
     if "own" in at and "rival" in at:
-        return [f"Its nearest image of {label} is {at['own']}, its nearest {among} {at['rival']}."]
+        return [f"Its nearest image of {label} is {at['own']}, its nearest {among} {at['rival']}{by}."]
     named = {"own": f"of {label}", "rival": among}
-    return [f"Its nearest image {named[group]} is {where}." for group, where in at.items()]
+    return [f"Its nearest image {named[group]} is {where}{by}." for group, where in at.items()]
 
 
 def _odd_told(line: Mapping[str, Any], label: str) -> str:

@@ -200,8 +200,9 @@ def _findings(
 ) -> tuple[str, ...]:
     model = str(settings["model"])
     found = [f"{figures['classes']:.0f} classes that {model} puts first make {figures['clusters']:.0f} groups ({why})."]
+    wordless = ", or have no word" if missed else ""
     if figures["left_out"]:
-        found.append(f"{figures['left_out']:,.0f} images are left out: their classes are rarer, or have no word.")
+        found.append(f"{figures['left_out']:,.0f} images are left out: their classes are rarer{wordless}.")
     if missed:
         found.append(f"No word for {len(missed)} classes: {some(missed)}.")
     if "ari" in figures:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lookalike_indexer.arrays import Bools, Int64
 from lookalike_indexer.collection.manifest import Setting
@@ -167,6 +168,13 @@ def _listed(view: View, predicted: Predicted, classes: ClassMap, rows: Int64) ->
             "label_probability": own.astype(np.float64),
         }
     )
+
+
+def with_unknown_ranks(listed: pa.Table) -> pa.Table:
+    """The table of mistakes for people: a label_rank of 0, which stands for no place, is null."""
+    place = listed.column_names.index("label_rank")
+    ranks = listed.column(place)
+    return listed.set_column(place, "label_rank", pc.if_else(pc.equal(ranks, 0), pa.scalar(None, pa.int64()), ranks))
 
 
 def _unmapped(view: View, asked: Bools, mapped: Bools) -> pa.Table:

@@ -61,7 +61,7 @@ def oddballs(
     - oddballs: rank, id, key, label, looks_like, why (the ways in which it is odd, such as "outside, far"), score,
       distance, other_distance, z, outside, secondary, far, nearer, cluster
     - typical: label, rank, id, key, distance; the images nearest to the middle of each label that is listed
-    - labels: label, images, odd, outside, secondary, far, nearer; all labels
+    - labels: label, images, odd, outside, secondary, far, nearer; all labels, or the one that is asked for
 
     NotBuiltError: no labels, or no clustering. NotFoundError: no such label or clustering. UsageError: limit below 1.
     """
@@ -94,7 +94,7 @@ def oddballs(
     tables = {
         "oddballs": _oddballs(view, assigned, measured, listed),
         "typical": _typical(view, measured, home, wanted, listed),
-        "labels": _labels(view, measured),
+        "labels": _labels(view, measured, wanted),
     }
     judged = measured.judged & listable
     figures = {
@@ -168,13 +168,16 @@ def _typical(view: View, measured: Measured, home: Bools, wanted: int, listed: I
     )
 
 
-def _labels(view: View, measured: Measured) -> pa.Table:
+def _labels(view: View, measured: Measured, wanted: int) -> pa.Table:
+    """How many images of each label are odd; of the label `wanted` alone where it is not -1."""
+
     def counted(flags: Bools) -> Int64:
         codes = view.labels[flags & (view.labels >= 0)]
         return np.bincount(codes, minlength=len(view.label_names)).astype(np.int64)
 
     kinds = {kind: pa.array(counted(flags)) for kind, flags in measured.kinds().items()}
-    return pa.table({"label": pa.array(view.label_names), "images": pa.array(counted(view.labels >= 0)), **kinds})
+    table = pa.table({"label": pa.array(view.label_names), "images": pa.array(counted(view.labels >= 0)), **kinds})
+    return table if wanted < 0 else table.slice(wanted, 1)
 
 
 def _findings(
@@ -186,12 +189,12 @@ def _findings(
     measured: Measured,
     metric: str,
 ) -> tuple[str, ...]:
-    among = f"images of {label}" if label else "labelled images"
+    among = f"images of {label}" if label else "labeled images"
     told = [
-        f"{figures['odd']:.0f} of {figures['images']:.0f} {among} are odd in {name}: {figures['outside']:.0f} are "
-        f"outside the clusters of their class, {figures['secondary']:.0f} in a smaller group of it among another "
-        f"class, {figures['far']:.0f} far from its middle"
-        + (f", {figures['nearer']:.0f} nearer to another class." if method == "embeddings" else ".")
+        f"{figures['odd']:.0f} of {figures['images']:.0f} {among} are odd in {name}. Outside the clusters of their "
+        f"class: {figures['outside']:.0f}; in a smaller group of it among another class: {figures['secondary']:.0f}; "
+        f"far from its middle: {figures['far']:.0f}"
+        + (f"; nearer to another class: {figures['nearer']:.0f}." if method == "embeddings" else ".")
     ]
     if method == "clusters":
         told.append(
@@ -204,10 +207,10 @@ def _findings(
         if line["looks_like"] and line["looks_like"] != line["label"]:
             pair = line["label"], line["looks_like"]
             taken[pair] = taken.get(pair, 0) + 1
-    if taken:
-        often = sorted(taken.items(), key=lambda item: (-item[1], item[0]))[:_NAMED]
-        each = [f"{own} like {other} ({count})" for (own, other), count in often]
-        told.append(f"Of the {len(lines)} that are listed, most look: {', '.join(each)}.")
+    often = sorted(((pair, count) for pair, count in taken.items() if count > 1), key=lambda item: (-item[1], item[0]))
+    if often:
+        each = [f"{own} like {other} ({count})" for (own, other), count in often[:_NAMED]]
+        told.append(f"Of the {len(lines)} that are listed, the most look: {', '.join(each)}.")
     if measured.single:
         told.append(f"Classes of one image cannot be judged: {some(list(measured.single), _NAMED)}.")
     told.append(

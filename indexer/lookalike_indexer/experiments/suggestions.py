@@ -20,7 +20,7 @@ import numpy.typing as npt
 from lookalike_indexer.arrays import Float32, Int32
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
 
-# The numbers of two suggestions differ by at least this ratio.
+# The numbers of two suggestions differ by more than 30%.
 _APART = 1.3
 _MOST = 3
 # From here a class is more probable than all others together.
@@ -48,9 +48,15 @@ def suggestions(numbers: Sequence[int], silhouettes: Sequence[float], routes: di
     labels = [Suggestion(routes[route], route) for route in ("classes", "meanings") if route in routes]
     chosen: list[Suggestion] = []
     for each in [*ranked[:1], *labels[:1], *ranked[1:], *labels[1:]]:
-        if all(max(each.k, one.k) >= _APART * min(each.k, one.k) for one in chosen) and len(chosen) < _MOST:
+        if not any(within(each.k, one.k) for one in chosen) and len(chosen) < _MOST:
             chosen.append(each)
     return chosen
+
+
+def within(one: int, other: int) -> bool:
+    """Whether two numbers of clusters differ by at most 30% of the smaller one."""
+    # In whole numbers, so that 13 and 10 are within 30% whatever 1.3 is rounded to.
+    return 10 * max(one, other) <= 13 * min(one, other)
 
 
 def peaks(numbers: Sequence[int], values: Sequence[float]) -> list[int]:

@@ -33,7 +33,7 @@ def explanation_sheet(
     sections = [Section(top, f"{_file(str(settings['key']))} in the space {settings['space']}{result.measured_by}")]
     rivals = {
         "label": str(settings["rival"]),
-        "prediction": f"those that are taken for {settings['rival']} too",
+        "prediction": f"those that are taken for {settings['rival']}",
         "other": f"{'other' if label else 'all'} labels; none stands for {settings['rival']}",
     }
     own = f"nearest {'other ' if settings['rival_by'] == 'prediction' else ''}images of {label}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,7 @@ def odd_ones(context: Context) -> Content:
 
 def mistaken(context: Context) -> Content:
     """The default space's model against the labels, as far as these stand for its classes."""
-    from lookalike_indexer.experiments.mistakes import mistakes
+    from lookalike_indexer.experiments.mistakes import mistakes, with_unknown_ranks
     from lookalike_indexer.pictures.mistakes import confusion_figure, mistakes_sheet
 
     result = context.kept("mistakes") or mistakes(context.view, limit=40)
@@ -71,7 +72,8 @@ def mistaken(context: Context) -> Content:
         "confusion": ["label", "class", "count", "share", "right"],
         "unmapped": ["label", "images"],
     }
-    return Content(result, tables, pictures)
+    readable = {**result.tables, "mistakes": with_unknown_ranks(result.tables["mistakes"])}
+    return Content(dataclasses.replace(result, tables=readable), tables, pictures)
 
 
 def explained(context: Context) -> Content:

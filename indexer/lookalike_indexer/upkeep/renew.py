@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from dataclasses import dataclass
 
 from lookalike_indexer.clustering.cluster_stage import ClusterReport, run_cluster
@@ -11,7 +12,9 @@ from lookalike_indexer.clustering.settings import settings_of as cluster_setting
 from lookalike_indexer.collection.current import covers, default_clustering, default_index
 from lookalike_indexer.collection.manifest import ClusteringEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import NotBuiltError, UsageError
 from lookalike_indexer.indexing.build_stage import BuildReport, run_build
+from lookalike_indexer.indexing.early_checks import check_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.indexing.settings import settings_of as build_settings_of
 from lookalike_indexer.progress import Progress
@@ -32,26 +35,58 @@ def renew(
 
     With `unusable_only`, make again only those of embedding files that are no
     longer there: nothing can read or serve these. Which of them is the current
-    one stays as it was. Errors: see run_cluster and run_build.
+    one stays as it was. NotBuiltError: some of them cannot be made of so few
+    images; nothing was made then. Further errors: see run_cluster and run_build.
     """
     done = Renewed([], [])
 
     def is_due(entry: ClusteringEntry | IndexEntry) -> bool:
         return not covers(draft, entry) and (not unusable_only or _has_lost(storage, draft, entry))
 
-    for key, clustering in sorted(draft.clusterings.items()):
-        if is_due(clustering):
-            draft, clustered = run_cluster(storage, draft, cluster_settings_of(clustering, gpus), progress)
-            same = dataclasses.replace(draft.clusterings[key], made=clustering.made)
-            draft = dataclasses.replace(draft, clusterings={**draft.clusterings, key: same})
-            done.clusterings.append(dataclasses.replace(clustered, entry=same))
-    for key, index in sorted(draft.indexes.items()):
-        if is_due(index):
-            draft, built = run_build(storage, draft, build_settings_of(index, gpus), progress)
-            kept = dataclasses.replace(draft.indexes[key], made=index.made)
-            draft = dataclasses.replace(draft, indexes={**draft.indexes, key: kept})
-            done.indexes.append(dataclasses.replace(built, entry=kept))
+    clusterings = {key: entry for key, entry in sorted(draft.clusterings.items()) if is_due(entry)}
+    indexes = {key: entry for key, entry in sorted(draft.indexes.items()) if is_due(entry)}
+    _require_images(storage, draft, clusterings, indexes, gpus)
+    for key, clustering in clusterings.items():
+        draft, clustered = run_cluster(storage, draft, cluster_settings_of(clustering, gpus), progress)
+        same = dataclasses.replace(draft.clusterings[key], made=clustering.made)
+        draft = dataclasses.replace(draft, clusterings={**draft.clusterings, key: same})
+        done.clusterings.append(dataclasses.replace(clustered, entry=same))
+    for key, index in indexes.items():
+        draft, built = run_build(storage, draft, build_settings_of(index, gpus), progress)
+        kept = dataclasses.replace(draft.indexes[key], made=index.made)
+        draft = dataclasses.replace(draft, indexes={**draft.indexes, key: kept})
+        done.indexes.append(dataclasses.replace(built, entry=kept))
     return draft, done
+
+
+def _require_images(
+    storage: Storage,
+    draft: Manifest,
+    clusterings: dict[str, ClusteringEntry],
+    indexes: dict[str, IndexEntry],
+    gpus: tuple[int, ...],
+) -> None:
+    """NotBuiltError names what cannot be made of the images that its space has now, and the command that removes it."""
+    reasons, unwanted = [], []
+    for key, clustering in clusterings.items():
+        wanted = cluster_settings_of(clustering, gpus).clusters
+        images = draft.spaces[clustering.space].rows
+        if wanted is not None and wanted > images:
+            reasons.append(f"the clustering {key} has {wanted} clusters, and its space {images} images now")
+            unwanted.append(f"--clustering {shlex.quote(key)}")
+    for key, index in indexes.items():
+        space = draft.spaces[index.space]
+        try:
+            check_build(build_settings_of(index, gpus), space.rows, space.dim)
+        except UsageError:
+            reasons.append(f"the index {key} needs more than the {space.rows} images that its space has now")
+            unwanted.append(f"--index {shlex.quote(key)}")
+    if reasons:
+        where = shlex.quote(storage.location)
+        raise NotBuiltError(
+            f"These cannot be made again: {'; '.join(reasons)}. Bring the images back, or run: lookalike remove "
+            f"{where} {' '.join(unwanted)}; then run the same command again."
+        )
 
 
 def _has_lost(storage: Storage, draft: Manifest, entry: ClusteringEntry | IndexEntry) -> bool:

@@ -27,7 +27,17 @@ def test_people_read_counts_mistakes_and_the_next_command(root: str):
     assert told.exit_code == 0, told.output
     assert "a is wrong about 1 of 2 images (50.0%)." in told.output
     assert "Left out: 1 image, because these labels name no class of a: gnu" in told.output
+    (row,) = [line.split() for line in told.output.splitlines() if line.endswith("00004.jpg")]
+    assert row == ["1", "tench", "electric", "ray", "0.500", "2", "00004.jpg"]
     assert f"Next: lookalike explain 00004.jpg --collection {root}" in told.output
+
+
+def test_a_label_that_is_not_among_the_stored_classes_has_no_rank(make_collection, publish_model):
+    storage = make_collection(np.eye(2, dtype=np.float32), labels=["tench", "tench"])
+    publish_model(storage, "a", [[5, 6], [0, 5]])
+    told = run(str(storage.root))
+    (row,) = [line.split() for line in told.output.splitlines() if line.endswith(" 00001.jpg")]
+    assert row == ["1", "tench", "electric", "ray", "0.500", "-", "00001.jpg"]
 
 
 def test_pictures_and_json(root: str, tmp_path):

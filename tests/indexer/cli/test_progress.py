@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from lookalike_indexer.cli import progress
 from lookalike_indexer.cli.progress import TerminalProgress
+from lookalike_indexer.clustering import kmeans
+from lookalike_indexer.clustering.settings import ClusterSettings
 
 
 @pytest.fixture
@@ -40,3 +43,32 @@ def test_short_work_says_nothing(clock, capsys):
         clock[0] += 9.9
         bar.advance(25)
     assert capsys.readouterr().err == ""
+
+
+def test_slow_work_tells_the_seconds_of_each(clock, capsys):
+    with TerminalProgress().stage("compare", 10, "clustering") as bar:
+        clock[0] += 12.4
+        bar.advance()
+    assert capsys.readouterr().err == "compare: 1 of 10 clusterings, 12.4 s each, 01:51 left\n"
+
+
+def test_the_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys, monkeypatch):
+    def slow_start(vectors, k, seed):
+        clock[0] += 30
+        return np.arange(k)
+
+    def iteration(vectors, k, settings, seed):
+        def step(centroids):
+            clock[0] += 11
+            return centroids + 1, 1.0
+
+        return step
+
+    monkeypatch.setattr(kmeans, "starting_rows", slow_start)
+    monkeypatch.setattr(kmeans, "_step", iteration)
+    vectors = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
+    kmeans.train(vectors, 3, ClusterSettings(iterations=4, restarts=1), TerminalProgress())
+    assert capsys.readouterr().err.splitlines()[:2] == [
+        "k-means++: 1 of 1 starts, 30.0 s each, 00:00 left",
+        "k-means: 1 of 4 iterations, 11.0 s each, 00:33 left",
+    ]

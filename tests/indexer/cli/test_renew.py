@@ -15,6 +15,7 @@ from lookalike_indexer.cli.cluster import cluster
 from lookalike_indexer.cli.embed import embed
 from lookalike_indexer.cli.gc import gc
 from lookalike_indexer.cli.index import index
+from lookalike_indexer.cli.remove import remove
 from lookalike_indexer.cli.verify import verify
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.reader import CollectionReader
@@ -115,3 +116,38 @@ def test_what_was_made_of_a_lost_file_is_made_again(collection: Path, command):
     assert all(covers(after, entry) for entry in (*after.clusterings.values(), *after.indexes.values()))
     run(gc, collection, "--keep", 1)
     assert "is as it was written" in run(verify, collection, "--deep").output
+
+
+def lose(collection: Path, kept: int) -> None:
+    """Lose the files of embeddings, and all pictures but the first ones."""
+    for lost in (collection / "embeddings").glob("*/*.parquet"):
+        lost.unlink()
+    for picture in sorted((collection.parent / "photos").iterdir())[kept:]:
+        picture.unlink()
+
+
+def test_embed_names_what_it_made_again_as_json(collection: Path):
+    lose(collection, 5)
+    told = json.loads(run(embed, collection.parent / "photos", "--collection", collection, *SMALL, "--json").stdout)
+    assert {one["clustering"]: one["images"] for one in told["renewed"]["clusterings"]} == {
+        "squeezenet1_1/auto": 5,
+        "squeezenet1_1/mine": 5,
+        f"{EXTRA}/k2-l2": 5,
+    }
+    assert len(told["renewed"]["indexes"]) == 3
+
+
+@pytest.mark.parametrize("command", [embed, index])
+def test_what_cannot_be_made_of_so_few_images_is_named_with_the_command_that_mends_it(collection: Path, command):
+    lose(collection, 1)
+    again = [collection.parent / "photos", "--collection", collection, *SMALL]
+    again += [] if command is embed else ["--clusters", 1, "--index", "flat"]
+    refused = CliRunner().invoke(command, [str(argument) for argument in again])
+    assert refused.exit_code == 1
+    assert "the clustering squeezenet1_1/mine has 3 clusters, and its space 1 images now" in refused.stderr
+    mend = refused.stderr.split("or run: ")[1].split(";")[0].split()
+    assert mend[:3] == ["lookalike", "remove", str(collection)]
+    run(remove, *mend[2:])
+    run(command, *again)
+    after = made(collection)
+    assert all(covers(after, entry) for entry in (*after.clusterings.values(), *after.indexes.values()))

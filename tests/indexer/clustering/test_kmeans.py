@@ -113,8 +113,8 @@ def test_the_inertia_is_the_sum_of_squared_distances_before_each_update(lloyd_al
 def test_inertia_never_rises_and_is_shown_for_each_iteration():
     progress = Recorded()
     found = train(noise(), 30, ClusterSettings(iterations=15, restarts=2), progress)
-    assert progress.stages == [("k-means", 30, "iteration")]
-    assert progress.advanced == 30
+    assert progress.stages == [("k-means++", 2, "start"), ("k-means", 30, "iteration")]
+    assert progress.advanced == 2 + 30
     assert progress.notes[-1].startswith("inertia ")
     # The last one is what the local search ends with.
     assert len(found.inertia) == 15 + 1

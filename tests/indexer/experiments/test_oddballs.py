@@ -63,7 +63,8 @@ def test_a_smaller_part_of_a_class_is_a_kind_of_its_own(make_collection, publish
         assert {line["id"] // 3 for line in lines if line["secondary"]} == set(range(24, 29))
         reasons = [sum(line[kind] for kind in ("outside", "secondary", "far", "nearer")) for line in lines]
         assert reasons == sorted(reasons, reverse=True)
-        assert "5 in a smaller group of it among another class" in found.findings[0]
+        assert "in a smaller group of it among another class: 5" in found.findings[0]
+        assert "the most look: saw like player (" in found.findings[2 if method == "clusters" else 1]
 
 
 def test_one_label_can_be_asked_for(view: View):
@@ -71,7 +72,8 @@ def test_one_label_can_be_asked_for(view: View):
     assert found.tables["oddballs"].column("label").to_pylist() == ["dog"]
     assert set(found.tables["typical"].column("label").to_pylist()) == {"dog"}
     assert (found.figures["images"], found.figures["odd"]) == (11, 1)
-    assert found.tables["labels"].to_pydict()["odd"] == [1, 1]
+    labels = found.tables["labels"].to_pydict()
+    assert (labels["label"], labels["odd"]) == (["dog"], [1])
 
 
 def test_typical_images_are_the_nearest_to_the_middle_of_their_class(view: View):

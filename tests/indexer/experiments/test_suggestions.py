@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from lookalike_indexer.experiments.imagenet_tree import imagenet_tree
-from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, peaks, suggestions, tree_cut
+from lookalike_indexer.experiments.suggestions import Suggestion, label_routes, peaks, suggestions, tree_cut, within
 
 
 def test_peaks_are_the_highest_of_their_neighbourhood_by_height():
@@ -43,3 +43,11 @@ def test_the_tree_is_cut_between_meanings_where_classes_are_evenly_seen():
     classes = {node: count for node, count in leaves.items() if not any(m.parent == node for m in tree.meanings)}
     groups = tree_cut({**classes, tree.find("tench"): 200})
     assert sorted(groups) == [200, 3 * len(classes)]
+
+
+def test_a_number_that_is_30_percent_away_is_no_further_suggestion():
+    numbers = list(range(2, 31))
+    values = [1.0 if k == 10 else 0.0 for k in numbers]
+    assert [each.k for each in suggestions(numbers, values, {"classes": 13})] == [10]
+    assert [each.k for each in suggestions(numbers, values, {"classes": 14})] == [10, 14]
+    assert (within(13, 10), within(10, 13), within(14, 10)) == (True, True, False)
