@@ -19,6 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 _OWN_NAMES: Final = ("localhost", "127.0.0.1", "[::1]")
 _HOST: Final = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::[0-9]*)?")
 
+_OTHER_SITE: Final = "This came from another site's page."
+_NAME_IT: Final = "If {name} is a proxy in front of this page, start it with --http-name {name}."
+
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; font-src 'self'; "
     "connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -62,8 +65,8 @@ class Guard:
         headers = Headers(scope=scope)
         if not self._anyhow and (problem := self._problem_of_host(headers.get("host", ""))):
             await _refusal(problem, 400)(scope, receive, send_guarded)
-        elif self._is_of_another_site(headers, scope["path"], scope["method"]):
-            await _refusal("This came from another site's page.", 403)(scope, receive, send_guarded)
+        elif problem := self._problem_of_site(headers, scope["path"], scope["method"]):
+            await _refusal(problem, 403)(scope, receive, send_guarded)
         else:
             await self._app(scope, receive, send_guarded)
 
@@ -77,19 +80,25 @@ class Guard:
             return ""
         return f"This page does not answer to the host {name}; behind a proxy, start it with --http-name {name}."
 
-    def _is_of_another_site(self, headers: Headers, path: str, method: str) -> bool:
+    def _problem_of_site(self, headers: Headers, path: str, method: str) -> str:
+        """Why a request is not that of the page itself; "" where it may be."""
         # Browsers set both headers by themselves, and no page can change them; other programs send neither.
         site = headers.get("sec-fetch-site", "none")
         if site == "same-origin":
             # The browser compared the addresses that it knows. A proxy may have put another host into the request.
-            return False
+            return ""
         if site != "none":
             # Following a link to the page itself is no harm.
-            return method != "GET" or path.startswith("/api/")
+            return _OTHER_SITE if method != "GET" or path.startswith("/api/") else ""
         origin = headers.get("origin")
-        if method == "GET" or origin is None:
-            return False
-        return origin.partition("://")[2] != headers.get("host", "") and _host_of(origin) not in self._names
+        if method == "GET" or origin is None or origin.partition("://")[2] == headers.get("host", ""):
+            return ""
+        name = _host_of(origin)
+        if name in self._names:
+            return ""
+        # Browsers leave the other header out where the connection to another machine is not encrypted. Behind a proxy
+        # that replaces the host, only a name that was given tells the page's own address from that of another site.
+        return f"{_OTHER_SITE} {_NAME_IT.format(name=name)}" if name and _HOST.fullmatch(name) else _OTHER_SITE
 
 
 def _refusal(sentence: str, status: int) -> JSONResponse:

@@ -42,6 +42,16 @@ def test_a_host_that_nobody_named_is_refused_with_the_option_to_name_it(toy, ser
     assert f"--http-name {HUB}" in refused.json()["error"]
 
 
+def test_a_picture_that_a_proxy_without_a_name_passes_on_is_refused_with_the_option_to_name_it(toy, serve, red_png):
+    with serve(toy.address, behind=(PREFIX, "127.0.0.1:8080"), base_url=f"http://{HUB}{PREFIX}/") as page:
+        # Without encryption, a browser tells of its address by this header alone.
+        refused = page.post("api/pictures", content=red_png, headers={"Origin": f"http://{HUB}"})
+        assert refused.status_code == 403
+        assert f"start it with --http-name {HUB}" in refused.json()["error"]
+        for other in ("null", "http://[", "http://a b"):
+            assert "--http-name" not in page.post("api/pictures", headers={"Origin": other}).json()["error"]
+
+
 @HOSTS
 def test_a_login_is_for_the_page_s_own_folder_and_for_encrypted_connections(toy, serve, host):
     listen = Listen(names=(HUB,))
