@@ -27,7 +27,7 @@ def explanation_sheet(
     settings = result.settings
     model, label = str(settings["model"]), str(settings["label"])
     first = next(line for line in result.tables["predictions"].to_pylist() if line["model"] == model)
-    told = [label or "no label", f"taken for {first['class']} ({first['probability']:.0%})"]
+    told = [label or "no label", f"for {first['class']}", f"{first['probability']:.0%}"]
     top = [Tile(image, told, QUERY, words=2), *_overlays(result, drawn or {})]
     nearest = result.tables["nearest"].to_pylist()
     sections = [Section(top, f"{_file(str(settings['key']))} in the space {settings['space']}{result.measured_by}")]

@@ -44,10 +44,14 @@ def heatmap(
     figure = Figure(figsize=(width, height), layout="constrained")
     axis = figure.subplots()
     image = axis.imshow(values, cmap=HEAT, aspect="auto", vmin=axes.vmin, vmax=axes.vmax, interpolation="nearest")
-    figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8, aspect=40, fraction=0.03)
+    # Counts are whole: no 17.5 images.
+    whole = MaxNLocator(integer=True) if axes.number == Axes.number else None
+    figure.colorbar(image, ax=axis, label=axes.values, shrink=0.8, aspect=40, fraction=0.03, ticks=whole)
     _name(axis.yaxis, row_names, rows)
     _name(axis.xaxis, column_names, columns)
-    axis.tick_params(axis="x", rotation=90 if max(map(len, column_names), default=0) > 2 else 0)
+    # Beyond so many, two digits are as wide as a column.
+    upright = max(map(len, column_names), default=0) > 2 or columns > _FULL_SIZE
+    axis.tick_params(axis="x", rotation=90 if upright else 0)
     axis.set(title=short(axes.title, 120), ylabel=_counted(axes.rows, rows), xlabel=_counted(axes.columns, columns))
     if has_numbers(rows, columns):
         _write_numbers(axis, image, values, axes.number)

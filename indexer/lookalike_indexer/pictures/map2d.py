@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,9 +23,14 @@ from lookalike_indexer.pictures.lettering import fitted, font
 from lookalike_indexer.pictures.montage import FAINT, INK, PAPER
 from lookalike_indexer.pictures.palette import COLORS, MARKERS, OTHER
 
+_MARGIN = 12
 _LEGEND_WIDTH = 260
 _LEGEND_ROWS = 44
 _NAME_POINTS = 8
+_NAME_WIDTH = 26
+# Where a name may stand: to the right, up (-1 to 1), the first ones preferred.
+_BESIDE = ((0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_SIDES = {-1: ("right", "top"), 0: ("center", "center"), 1: ("left", "bottom")}
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,8 @@ class Map:
     """Positions (n, 2) with a category for each, the colors of some categories, what they are, and a title.
 
     Other categories are gray. `pictures.palette.palette` makes the colors; those of
-    all images fit a map of some of them. `names` stand at their x and y, over the
-    points; without any, each category has its name at the median of its points.
+    all images fit a map of some of them. `names` stand beside their x and y; without
+    any, each category has its name beside the median of its points.
     """
 
     places: Float64
@@ -60,10 +66,10 @@ def centers(places: Float64, clusters: npt.NDArray[np.integer], names: Sequence[
 
 
 def points(chart: Map) -> Figure:
-    """Draw a map as points with names over them; points of categories without a color are gray.
+    """Draw a map as points with names beside them; points of categories without a color are gray.
 
-    Categories of one color have different markers. A name that would lie over
-    one before it is left out.
+    Categories of one color have different markers. A name stands where it hides
+    the fewest points; one that would lie over another everywhere is left out.
     """
     columns = max(1, math.ceil((len(chart.colours) + 1) / _LEGEND_ROWS))
     figure = Figure(figsize=(9 + 2 * columns, 8), layout="constrained")
@@ -86,7 +92,8 @@ def points(chart: Map) -> Figure:
     axis.set(xticks=[], yticks=[], title=short(chart.title, 120), aspect="equal", adjustable="datalim")
     scale = max(1.0, 5 / math.sqrt(size))
     figure.legend(loc="outside right upper", fontsize=8, markerscale=scale, title=chart.by, ncols=columns)
-    _write_names(figure, axis, chart.names or _middles(chart, categories))
+    apart = 2 + math.sqrt(size) / 2
+    _write_names(figure, axis, chart.places, chart.names or _middles(chart, categories), apart)
     return figure
 
 
@@ -101,20 +108,52 @@ def _middles(chart: Map, categories: npt.NDArray[np.object_]) -> list[tuple[str,
     return found
 
 
-def _write_names(figure: Figure, axis: Any, names: Sequence[tuple[str, float, float]]) -> None:
-    """Write names over the points, the first ones first; one that would lie over another is left out."""
+def _write_names(
+    figure: Figure, axis: Any, places: Float64, names: Sequence[tuple[str, float, float]], apart: float
+) -> None:
+    """Write names `apart` points beside their places, where each hides the fewest points, the first names first.
+
+    A name that would lie over another wherever it stands is left out.
+    """
     FigureCanvasAgg(figure)
     figure.draw_without_rendering()  # Only then is it known where on the paper a point lies.
+    dots = axis.transData.transform(places)
     taken: list[Any] = []
     halo = [withStroke(linewidth=2.5, foreground="white")]
-    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": _NAME_POINTS, "zorder": 5}
+    style: dict[str, Any] = {"fontsize": _NAME_POINTS, "zorder": 5, "linespacing": 1.0, "annotation_clip": False}
     for name, x, y in names:
-        text = axis.text(x, y, short(name, 30), path_effects=halo, **style)
-        box = text.get_window_extent()
-        if any(box.overlaps(each) for each in taken):
+        lines = textwrap.fill(short(name, 2 * _NAME_WIDTH), _NAME_WIDTH, break_long_words=False)
+        text = axis.annotate(lines, (x, y), (0, 0), textcoords="offset points", path_effects=halo, **style)
+        free = []
+        for order, side in enumerate(_BESIDE):
+            _stand(text, side, apart)
+            box = text.get_window_extent()
+            if _within(box, axis.bbox) and not any(box.overlaps(each) for each in taken):
+                free.append((_hidden(box, dots), order, side, box))
+        if not free:
             text.remove()
-        else:
-            taken.append(box)
+            continue
+        _, _, side, box = min(free, key=lambda each: each[:2])
+        _stand(text, side, apart)
+        taken.append(box)
+
+
+def _stand(text: Any, side: tuple[int, int], apart: float) -> None:
+    """Move a name to a side of its place."""
+    across, up = side
+    text.set_position((across * apart, up * apart))
+    text.set_horizontalalignment(_SIDES[across][0])
+    text.set_verticalalignment(_SIDES[up][1])
+
+
+def _within(box: Any, paper: Any) -> bool:
+    return bool((box.min >= paper.min).all() and (box.max <= paper.max).all())
+
+
+def _hidden(box: Any, dots: Float64) -> int:
+    """How many points (n, 2) lie below a box of letters."""
+    low, high = box.min, box.max
+    return int(((dots >= low) & (dots <= high)).all(axis=1).sum())
 
 
 def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: int = 56) -> Image.Image:
@@ -128,14 +167,15 @@ def thumbnails(chart: Map, picture: Callable[[int], Image.Image | None], tile: i
     cells, columns, rows = grid_cells(chart.places)
     colours = chart.colours
     head = 40
-    canvas = Image.new("RGB", (columns * tile + _LEGEND_WIDTH, max(rows * tile + head, 24 * len(colours) + 90)), PAPER)
+    width = _MARGIN + columns * tile + _LEGEND_WIDTH
+    canvas = Image.new("RGB", (width, max(rows * tile + head + _MARGIN, 24 * len(colours) + 90)), PAPER)
     pen = ImageDraw.Draw(canvas)
     letters = font(17, bold=True)
-    pen.text((10, 10), fitted(chart.title, canvas.width - 20, letters), INK, letters)
+    pen.text((_MARGIN, 10), fitted(chart.title, canvas.width - 2 * _MARGIN, letters), INK, letters)
     for number, (column, row) in enumerate(cells.tolist()):
-        corner = (column * tile, head + row * tile)
+        corner = (_MARGIN + column * tile, head + row * tile)
         _draw_tile(canvas, pen, picture(number), corner, tile, colours.get(chart.categories[number], OTHER))
-    _draw_legend(pen, chart.by, colours, (columns * tile + 14, head))
+    _draw_legend(pen, chart.by, colours, (_MARGIN + columns * tile + 14, head))
     return canvas
 
 

@@ -45,6 +45,19 @@ def test_cells_have_numbers_as_long_as_they_are_large_enough(size: int, written:
     assert len(heatmap(np.eye(size), names, names).axes[0].texts) == (size if written else 0)
 
 
+def test_the_scale_of_counts_has_whole_numbers_and_many_columns_have_upright_names():
+    names = [str(number) for number in range(90)]
+    figure = heatmap(20 * np.eye(90), names, names, Axes(values="images"))
+    figure.draw_without_rendering()
+    axis, scale = figure.axes
+    assert all(tick == int(tick) for tick in scale.get_yticks())
+    assert {label.get_rotation() for label in axis.get_xticklabels()} == {90.0}
+    few = heatmap(np.eye(9), names[:9], names[:9], Axes(values="share", number="{:.2f}"))
+    few.draw_without_rendering()
+    assert {label.get_rotation() for label in few.axes[0].get_xticklabels()} == {0.0}
+    assert any(tick != int(tick) for tick in few.axes[1].get_yticks())
+
+
 def test_names_that_are_too_many_are_counted():
     names = [f"name {number}" for number in range(151)]
     axis = heatmap(np.eye(151), names, names, Axes(rows="label", columns="class")).axes[0]

@@ -35,6 +35,12 @@ def test_thumbnails_are_drawn_where_they_belong():
     where = {name: np.argwhere((np.asarray(canvas) == colour).all(2)).mean(0) for name, colour in COLOURS.items()}
     assert where["blue"][0] < where["red"][0]
     assert where["blue"][1] > where["red"][1]
+    # Nothing touches the edges of the paper.
+    inside = np.asarray(canvas)[8:-8, 8:-8]
+    assert (inside != canvas.getpixel((0, 0))).any()
+    assert np.count_nonzero(np.asarray(canvas) != canvas.getpixel((0, 0))) == np.count_nonzero(
+        inside != canvas.getpixel((0, 0))
+    )
     without = thumbnails(chart, lambda position: None, tile=50)
     assert not (np.asarray(without) == (255, 0, 0)).all(2).any()
 
@@ -53,7 +59,7 @@ def test_names_stand_at_an_image_in_the_middle_of_their_clusters():
     names = centers(places, np.array([0, 0, 0, 1, -1]), ["clothing", "tench", "empty", ""])
     assert names == [("clothing", 2.0, 0.0), ("tench", 9.0, 9.0)]
     drawn = points(Map(places, [""] * 5, {}, "label", "title", names)).axes[0].texts
-    assert [(text.get_text(), text.get_position()) for text in drawn] == [("clothing", (2, 0)), ("tench", (9, 9))]
+    assert [(text.get_text(), text.xy) for text in drawn] == [("clothing", (2, 0)), ("tench", (9, 9))]
 
 
 def test_points_have_a_legend_with_counts():
@@ -64,13 +70,39 @@ def test_points_have_a_legend_with_counts():
     assert png(figure) == png(figure)
 
 
-def test_names_stand_in_the_middle_of_their_points_and_none_over_another():
-    places = np.array([[0.0, 0.0], [0.2, 0.0], [9.0, 9.0], [9.0, 9.0], [0.1, 0.0]])
-    categories = ["n01440764_tench", "n01440764_tench", "cat", "cat", "dog"]
+def test_names_stand_beside_the_middle_of_their_points():
+    places = np.array([[0.0, 0.0], [0.2, 0.0], [9.0, 9.0], [9.0, 9.0]])
+    categories = ["n01440764_tench", "n01440764_tench", "cat", "cat"]
+    figure = points(Map(places, categories, palette(categories), "label", "title"))
+    assert {text.get_text(): text.xy for text in figure.axes[0].texts} == {"cat": (9.0, 9.0), "tench": (0.1, 0.0)}
+
+
+def test_no_name_hides_the_points_that_it_names():
+    generator = np.random.default_rng(5)
+    middles = np.array([[0, 0], [9, 0], [0, 9], [9, 9]])
+    places = np.repeat(middles, 25, axis=0) + generator.normal(0, 0.02, (100, 2))
+    categories = [
+        name for name in ("laptop", "dollar_bill", "mixed: brain / crayfish / butterfly", "panda") for _ in "x" * 25
+    ]
     figure = points(Map(places, categories, palette(categories), "label", "title"))
     (axis,) = figure.axes
-    # The dog lies where the tenches are: its name is in the legend alone.
-    assert {text.get_text(): text.get_position() for text in axis.texts} == {"cat": (9.0, 9.0), "tench": (0.1, 0.0)}
+    dots = axis.transData.transform(places)
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert len(boxes) == 4
+    assert not any(box.contains(*dot) for box in boxes for dot in dots)
+    assert "mixed: brain / crayfish /\nbutterfly" in [text.get_text() for text in axis.texts]
+
+
+def test_no_name_lies_over_another():
+    generator = np.random.default_rng(6)
+    names = [(f"the cluster {number}", *generator.random(2).tolist()) for number in range(300)]
+    places = generator.random((300, 2))
+    figure = points(Map(places, [""] * 300, {}, "label", "title", names))
+    (axis,) = figure.axes
+    boxes = [text.get_window_extent() for text in axis.texts]
+    assert 20 < len(boxes) < 300
+    assert not any(one.overlaps(other) for at, one in enumerate(boxes) for other in boxes[:at])
+    assert all((box.min >= axis.bbox.min).all() and (box.max <= axis.bbox.max).all() for box in boxes)
 
 
 def test_a_hundred_classes_are_told_apart_by_colours_and_markers():
