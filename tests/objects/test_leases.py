@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 
 import pytest
@@ -114,3 +115,16 @@ def test_the_hold_of_a_killed_reader_ends(bucket, monkeypatch):
     monkeypatch.setattr(holds, "HEARTBEAT_S", -1)
     with claimed(storage, 1) as is_free:
         assert is_free
+
+
+def test_a_process_that_writes_for_a_writer_stops_with_its_lease(bucket):
+    storage = open_storage(f"{bucket}/collection")
+    with writing(storage):
+        worker = pickle.loads(pickle.dumps(storage))  # noqa: S301  # this process wrote it
+        with worker.staged("part") as temporary:
+            temporary.write_bytes(b"bytes")
+        assert storage.read("part") == b"bytes"
+    with writing(open_storage(f"{bucket}/collection")):
+        with pytest.raises(CollectionLockedError, match="Another process took over"), worker.staged("part"):
+            pass
+        assert storage.read("part") == b"bytes"

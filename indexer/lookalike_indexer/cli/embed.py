@@ -11,6 +11,7 @@ import click
 from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 from lookalike_indexer.text import harmless
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 @click.argument("photos", type=click.Path())
 @collection_option
 @embed_options
+@ray_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @reported
-def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
+def embed(photos: str, collection: str, ray: str | None, as_json: bool, **options: Any) -> None:
     """Embed the images of PHOTOS: a folder, a list of paths ("-": standard input), a Parquet, tar or zip file.
 
     Run again, it embeds only what is new, and goes on where a killed run stopped.
@@ -40,11 +42,12 @@ def embed(photos: str, collection: str, as_json: bool, **options: Any) -> None:
     from lookalike_indexer.upkeep.compact import compact_note
     from lookalike_indexer.upkeep.renew import renew
 
-    settings = embed_settings(source=photos, **options)
+    machines = joined_machines(ray, options)
+    settings = embed_settings(source=photos, machines=machines, **options)
     storage, progress = open_storage(collection), TerminalProgress()
     with writing(storage):
         latest = generations.latest(storage)
-        draft, report = run_embed(storage, latest, settings, progress)
+        draft, report = run_embed(storage, latest, settings, progress, machines=machines)
         draft, renewed = renew(storage, draft, progress, unusable_only=True)
         published = generations.publish(storage, draft)
     generation = published.generation

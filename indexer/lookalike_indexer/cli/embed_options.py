@@ -13,6 +13,7 @@ from lookalike_indexer.errors import UsageError
 
 if TYPE_CHECKING:
     from lookalike_indexer.embedding.settings import EmbedSettings
+    from lookalike_indexer.machines.machines import Machines
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -168,17 +169,20 @@ def embed_settings(
     layers: tuple[tuple[str, ...], ...],
     pools: tuple[tuple[str, ...], ...],
     gpus: str,
+    machines: Machines | None = None,
     **options: Any,
 ) -> EmbedSettings:
     """The settings of a run from the options of `embed_options` and the source; options of other stages are left alone.
 
+    With `machines` the devices are those of a cluster.
     UsageError: pools that do not go with the layers. DeviceError: a GPU that is not there.
     """
     from lookalike_indexer.embedding.settings import EmbedSettings
 
     known = {field.name for field in dataclasses.fields(EmbedSettings)}
     own = {name: value for name, value in options.items() if name in known}
-    return EmbedSettings(source=source, layers=_nodes(layers, pools), devices=_devices(gpus), **own)
+    devices = _devices(gpus) if machines is None else machines.devices
+    return EmbedSettings(source=source, layers=_nodes(layers, pools), devices=devices, **own)
 
 
 def _nodes(layers: tuple[tuple[str, ...], ...], pools: tuple[tuple[str, ...], ...]) -> tuple[Any, ...]:

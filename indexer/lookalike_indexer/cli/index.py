@@ -16,6 +16,7 @@ from lookalike_indexer.cli.cluster_options import cluster_options, cluster_setti
 from lookalike_indexer.cli.collection_command import collection_option
 from lookalike_indexer.cli.embed_options import embed_options, embed_settings
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 from lookalike_indexer.cli.sync_options import sync_options, sync_settings, told_followed, with_model
 from lookalike_indexer.errors import IndexerError
 
@@ -28,6 +29,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 @click.argument("photos", type=click.Path())
 @collection_option
 @embed_options
+@ray_option
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
 @build_options
@@ -44,6 +46,7 @@ BUILDING = ("index", "nlist", "target_recall", "max_memory", "train_size")
 def index(
     photos: str,
     collection: str,
+    ray: str | None,
     renew: bool,
     sync: bool,
     dry_run: bool,
@@ -87,7 +90,8 @@ def index(
     from lookalike_indexer.upkeep.renew import renew as renew_all
 
     # All settings are made before any work, so that a mistake in the last option costs nothing.
-    embedding = embed_settings(source=photos, **options)
+    machines = joined_machines(ray, options)
+    embedding = embed_settings(source=photos, machines=machines, **options)
     wanted = sync_settings(sync, dry_run, allow_deletions, undelete)
     storage, progress = open_storage(collection), TerminalProgress()
     if wanted is not None and wanted.dry_run:
@@ -114,14 +118,14 @@ def index(
 
         made = bool(latest and recorded_clustering(latest, space) and recorded_index(latest, space))
         if wanted is not None and latest is not None and made and not _given(*CLUSTERING, *BUILDING, "metric", "seed"):
-            draft, followed = follow(storage, latest, embedding, wanted, progress, clustering.gpus)
+            draft, followed = follow(storage, latest, embedding, wanted, progress, clustering.gpus, machines)
             published = generations.publish(storage, draft)
             told_followed(followed, published, collection, as_json)
             return
         if wanted is None:
-            draft, embedded = run_embed(storage, latest, embedding, progress, check)
+            draft, embedded = run_embed(storage, latest, embedding, progress, check, machines=machines)
         else:
-            draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check)
+            draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check, machines)
         with _embeddings_kept():
             draft, clustered = run_cluster(storage, draft, clustering, progress)
             draft, built = run_build(storage, draft, building, progress)

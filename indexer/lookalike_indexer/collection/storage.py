@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError
 
@@ -46,6 +46,10 @@ class Storage:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process may be in another folder.
+        return {"root": self.root.absolute()}
 
     @property
     def is_local(self) -> bool:

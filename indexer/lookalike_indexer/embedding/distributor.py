@@ -1,141 +1,46 @@
-"""Several devices: one process each, all taking part numbers from one queue."""
+"""Who embeds the parts of a run: this process, one process for each device, or the workers of a cluster."""
 
 from __future__ import annotations
 
-import multiprocessing
-import queue
-import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import SpawnProcess
-from multiprocessing.queues import Queue
-from typing import Any
+from typing import Protocol
 
-from lookalike_indexer import errors
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.embedding.inventory import Inventory
 from lookalike_indexer.embedding.part import Advance
 from lookalike_indexer.embedding.part_store import Written
 from lookalike_indexer.embedding.runner import run_parts
-from lookalike_indexer.errors import DeviceError, IndexerError
-from lookalike_indexer.images.lifeline import end_with_parent
 from lookalike_indexer.images.workers import PoolSettings
-
-_LOOK_EVERY_S = 1.0
-
-
-@dataclass(frozen=True)
-class _Advanced:
-    images: int
+from lookalike_indexer.models.network import Network
 
 
 @dataclass(frozen=True)
-class _Done:
-    written: Written
+class Job:
+    """What is to be embedded: parts of the listing of an inventory, whose URIs are relative to a source."""
+
+    inventory: Inventory
+    source: SourceEntry
+    pool: PoolSettings
+
+
+class Distributor(Protocol):
+    """Embeds parts and writes them to the collection."""
+
+    def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
+        """Embed and write parts, given by the paths of their listing; yields each when it is stored, in any order.
+
+        What a part becomes depends on that part alone, whoever embeds it.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class _Failed:
-    """A worker's error: the name of its class when it is one of ours, else "" and a traceback."""
+class InProcess:
+    """Embeds in this process, on one device."""
 
     device: str
-    kind: str
-    text: str
+    network: Network
 
-
-@dataclass(frozen=True)
-class _Ended:
-    worker: int
-
-
-def distribute(
-    inventory: Inventory,
-    source: SourceEntry,
-    pool: PoolSettings,
-    devices: Sequence[str],
-    parts: Sequence[str],
-    advance: Advance,
-) -> Iterator[Written]:
-    """Embed and write parts on several devices; yields as `run_parts` does, in the order of completion.
-
-    The workers' errors are raised here. DeviceError: a worker's process ended
-    by itself.
-    """
-    context = multiprocessing.get_context("spawn")
-    numbers: Queue[str | None] = context.Queue()
-    reports: Queue[Any] = context.Queue()
-    workers = [
-        context.Process(target=_work, args=(worker, device, inventory, source, pool, numbers, reports), daemon=False)
-        for worker, device in enumerate(devices)
-    ]
-    for worker in workers:
-        worker.start()
-    try:
-        for part in parts:
-            numbers.put(part)
-        for _ in workers:
-            numbers.put(None)
-        yield from _reports(reports, workers, devices, advance)
-    finally:
-        # After an error nobody reads what is left in it.
-        numbers.cancel_join_thread()
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            worker.join()
-
-
-def _reports(
-    reports: Queue[Any], workers: Sequence[SpawnProcess], devices: Sequence[str], advance: Advance
-) -> Iterator[Written]:
-    running = set(range(len(workers)))
-    while running:
-        try:
-            report = reports.get(timeout=_LOOK_EVERY_S)
-        except queue.Empty:
-            for worker in running:
-                if workers[worker].exitcode is not None:
-                    raise DeviceError(
-                        f"The process for {devices[worker]} ended with code {workers[worker].exitcode}; run the "
-                        "command again to go on, with a smaller --batch-size if memory was short."
-                    ) from None
-            continue
-        if isinstance(report, _Advanced):
-            advance(report.images)
-        elif isinstance(report, _Done):
-            yield report.written
-        elif isinstance(report, _Ended):
-            running.discard(report.worker)
-        else:
-            raise _error(report)
-
-
-def _error(report: _Failed) -> Exception:
-    kind = getattr(errors, report.kind, None) if report.kind else None
-    if isinstance(kind, type) and issubclass(kind, IndexerError):
-        return kind(report.text)
-    return RuntimeError(f"The process for {report.device} failed:\n{report.text}")
-
-
-def _work(
-    worker: int,
-    device: str,
-    inventory: Inventory,
-    source: SourceEntry,
-    pool: PoolSettings,
-    numbers: Queue[str | None],
-    reports: Queue[Any],
-) -> None:
-    """A worker process: parts from one queue, what became of them to the other."""
-    # The parent holds the collection's lock: once it is killed, nothing may be written any more.
-    end_with_parent()
-    try:
-        for written in run_parts(
-            inventory, source, pool, device, iter(numbers.get, None), lambda images: reports.put(_Advanced(images))
-        ):
-            reports.put(_Done(written))
-        reports.put(_Ended(worker))
-    except IndexerError as error:
-        reports.put(_Failed(device, type(error).__name__, str(error)))
-    except Exception:  # whatever it is, the parent must hear of it
-        reports.put(_Failed(device, "", traceback.format_exc()))
+    def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
+        return run_parts(job.inventory, job.source, job.pool, self.device, parts, advance, self.network)

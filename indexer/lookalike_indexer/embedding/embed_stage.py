@@ -19,15 +19,17 @@ from lookalike_indexer.collection.tombstones import deleted_ids, with_tombstones
 from lookalike_indexer.embedding.assemble import assemble
 from lookalike_indexer.embedding.classes import kind_of
 from lookalike_indexer.embedding.defaults import settled
-from lookalike_indexer.embedding.distributor import distribute
+from lookalike_indexer.embedding.distributor import Distributor, InProcess, Job
 from lookalike_indexer.embedding.inventory import Inventory, PartFiles
+from lookalike_indexer.embedding.over_machines import OverMachines, check_machines, elsewhere
 from lookalike_indexer.embedding.part_store import PartStore, Written
 from lookalike_indexer.embedding.plan import ModelPlan
+from lookalike_indexer.embedding.processes import Processes
 from lookalike_indexer.embedding.relabel import relabel, relabel_in_place
 from lookalike_indexer.embedding.resolve import Resolved, check_options, load, nothing_readable, resolve
-from lookalike_indexer.embedding.runner import run_parts
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.images.workers import PoolSettings
+from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.progress import Bar, Progress
 from lookalike_indexer.sources.labels import Labels
 from lookalike_indexer.sources.listing import ListingReport, check_same_source, require_pictures, update_listing
@@ -118,6 +120,7 @@ def run_embed(
     progress: Progress,
     check: Check = _pass,
     sync: Sync | None = None,
+    machines: Machines | None = None,
 ) -> tuple[Manifest, EmbedReport]:
     """Embed what is new; returns the completed draft of the next generation, which is not published.
 
@@ -127,12 +130,17 @@ def run_embed(
     were rejected for a reason that can pass are tried again. Nothing is
     written before the source, the model and its weights were found right.
     `check` is called before anything is embedded, and may refuse what comes
-    later. With `sync` the images become what the source has now.
+    later. With `sync` the images become what the source has now. With
+    `machines` those of a cluster embed.
     MismatchError: another source, or a name that stands for something else.
     """
     settings = settled(settings, draft)
+    if machines is not None:
+        settings = elsewhere(settings, machines)
     check_options(settings)
     draft, source, labels = _opened(storage, draft, settings, progress)
+    if machines is not None:
+        check_machines(machines, storage, source.entry.uri)
     if draft is None:
         # Before weights are downloaded.
         require_pictures(source)
@@ -152,7 +160,7 @@ def run_embed(
     skipped = listing.rows - sum(parts.missing.values())
     began = time.perf_counter()
     with progress.stage("Embedding", listing.rows, "images", skipped) as bar:
-        tally = _embed(settings, pool, resolved, parts, bar)
+        tally = _embed(_distributor(settings, resolved, machines), pool, parts, bar)
     seconds = time.perf_counter() - began
     manifest, again = assemble(parts.inventory, parts.files, parts.written, resolved, listing, source.entry)
     # The widest of all runs: what any of them took must never be too large for what decodes it later.
@@ -253,17 +261,20 @@ class _Parts:
         self.written.update(written.paths)
 
 
-def _embed(settings: EmbedSettings, pool: PoolSettings, resolved: Resolved, parts: _Parts, bar: Bar) -> _Tally:
+def _distributor(settings: EmbedSettings, resolved: Resolved, machines: Machines | None) -> Distributor:
+    if machines is not None:
+        return OverMachines(machines, resolved.module, settings)
+    if len(settings.devices) > 1:
+        return Processes(settings.devices)
+    return InProcess(settings.devices[0], resolved.network)
+
+
+def _embed(distributor: Distributor, pool: PoolSettings, parts: _Parts, bar: Bar) -> _Tally:
     tally = _Tally()
     if not parts.missing:
         return tally
-    wanted = list(parts.missing)
-    if len(settings.devices) == 1:
-        device = settings.devices[0]
-        done = run_parts(parts.inventory, parts.source, pool, device, wanted, bar.advance, resolved.network)
-    else:
-        done = distribute(parts.inventory, parts.source, pool, settings.devices, wanted, bar.advance)
-    for written in done:
+    job = Job(parts.inventory, parts.source, pool)
+    for written in distributor.embed(job, list(parts.missing), bar.advance):
         parts.add(written)
         counts = written.counts
         tally.embedded += counts.embedded

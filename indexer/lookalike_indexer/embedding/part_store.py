@@ -68,6 +68,15 @@ class PartStore:
             self._record(todo, files)
         return Written(files, tuple(writing.paths), self._counts(todo, tables))
 
+    def found(self, files: PartFiles) -> Written:
+        """What a run that wrote all files of a part would have told; nothing is known of what was retried."""
+        tables = [files.images] if files.images else []
+        embedded, rejected = (
+            sum(read_part(self.storage, path, ["id"]).num_rows for path in paths) for paths in (tables, files.rejects)
+        )
+        paths = [files.images, files.predictions, *files.rejects, *files.embeddings.values()]
+        return Written(files, tuple(path for path in paths if path), PartCounts(embedded, rejected))
+
     def _counts(self, todo: Todo, tables: PartTables) -> PartCounts:
         before = [read_part(self.storage, path, ["id"]).column("id").to_numpy() for path in todo.files.rejects]
         rejected = np.concatenate([np.empty(0, np.int64), *before])

@@ -94,7 +94,11 @@ def load_module(spec: ModelSpec, statistics: str, weights_file: str | None = Non
 
 
 def load_network(plan: ModelPlan, device: str) -> Network:
-    """The plan's network on a device."""
-    module = load_module(plan.spec, plan.statistics)
+    """The plan's network on a device, from its weights on this machine."""
+    return network_of(plan, load_module(plan.spec, plan.statistics), device)
+
+
+def network_of(plan: ModelPlan, module: torch.nn.Module, device: str) -> Network:
+    """The plan's network on a device, from a module in eval mode on the CPU."""
     fixed = plan.batch_size if plan.compiled else None
     return Network(trace(module), plan.nodes, plan.spec.preprocessing, device, plan.compute, fixed)

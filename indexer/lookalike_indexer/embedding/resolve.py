@@ -30,7 +30,7 @@ from lookalike_indexer.models.architecture import (
     image_size_of,
     never_classifies,
 )
-from lookalike_indexer.models.compute import resolve_compute
+from lookalike_indexer.models.compute import Compute, resolve_compute
 from lookalike_indexer.models.network import Network, Node
 from lookalike_indexer.models.nodes import TracedNetwork, trace
 from lookalike_indexer.models.normalise import Normaliser
@@ -54,9 +54,13 @@ _CALIBRATION_IMAGES = 32
 
 @dataclass(frozen=True)
 class Resolved:
-    """A plan, its network for a run on one device, and the files that the model itself needs."""
+    """A plan, its network for a run on one device of this machine, and the files that the model itself needs.
+
+    `module` is the network on the CPU, where it goes to other machines; a network of this machine's shares its tensors.
+    """
 
     plan: ModelPlan
+    module: torch.nn.Module
     network: Network
     files: list[str]
 
@@ -94,13 +98,13 @@ def resolve(
     loaded = _calibrated(storage, draft, settings, loaded, pool, source, listing)
     spec, traced, nodes = loaded.spec, loaded.traced, loaded.nodes
     names, files = settled_names(storage, draft, settings.alias, spec, loaded.names)
-    compute = resolve_compute(settings.compute, settings.devices[0])
+    compute = _compute(settings)
     wanted = [node for _, node in nodes]
-    if len(settings.devices) == 1:
+    if len(settings.devices) == 1 and not settings.elsewhere:
         fixed = settings.images_per_batch if settings.compile else None
         network = Network(traced, wanted, spec.preprocessing, settings.devices[0], compute, fixed)
     else:
-        # Each device has a process with a network of its own; this one only tells the dimensions.
+        # Each device has a network of its own, in another process; this one only tells the dimensions.
         network = Network(traced, wanted, spec.preprocessing, "cpu", "float32")
     spaces = tuple(
         SpacePlan(name, node, dim, _dtype(draft, name, settings), SpaceSpec(spec, node.layer, node.pooling).fingerprint)
@@ -119,7 +123,7 @@ def resolve(
     )
     if draft:
         _check_names(draft, settings.alias, spec, nodes)
-    return Resolved(plan, network, [*loaded.files, *files])
+    return Resolved(plan, loaded.module, network, [*loaded.files, *files])
 
 
 def load(draft: Manifest | None, settings: EmbedSettings) -> Loaded:
@@ -205,9 +209,17 @@ def check_options(settings: EmbedSettings) -> None:
         package_file(arch)
     if request.kind == "file":
         check_file(arch, request)
-    resolve_compute(settings.compute, settings.devices[0])
+    _compute(settings)
     if settings.class_names:
         read_class_names(settings.class_names)
+
+
+def _compute(settings: EmbedSettings) -> Compute:
+    if settings.elsewhere:
+        for known in ("float32", "bfloat16", "float16"):
+            if settings.compute == known:
+                return known
+    return resolve_compute(settings.compute, settings.devices[0])
 
 
 def _statistics(draft: Manifest | None, alias: str) -> list[str]:

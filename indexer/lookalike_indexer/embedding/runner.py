@@ -31,29 +31,48 @@ def run_parts(
 ) -> Iterator[Written]:
     """Embed and write what is missing of some parts, given by the paths of their listing.
 
-    Yields each part when it is on disk. The next part is taken, and its images
+    Yields each part when it is on disk, in their order. Of a part that has all its files already, as when the worker
+    that wrote them was lost before it could tell, it yields these files. The next part is taken, and its images
     are decoded, while the network works on the one before; a thread of its own
     writes, so that the network does not wait for the disk.
     """
     kept = kept_pictures.folder(inventory.storage)
     store = PartStore(inventory.storage, inventory.draft, inventory.plan)
-    taken: deque[Todo] = deque()
+    taken: deque[Todo | Written] = deque()
 
     def inputs() -> Iterator[pa.Table]:
         for part in parts:
-            todo = inventory.todo(inventory.files(part))
-            if todo is not None:
+            files = inventory.files(part)
+            todo = inventory.todo(files)
+            finished = store.finished(todo) if todo else files
+            if todo is None or finished is not None:
+                taken.append(store.found(finished or files))
+            else:
                 taken.append(todo)
                 yield todo.rows
 
     writing: deque[Future[Written]] = deque()
+
+    def next_todo() -> Todo | None:
+        """The first of what was taken that needs embedding; what comes before it counts as written."""
+        while taken:
+            first = taken.popleft()
+            if isinstance(first, Todo):
+                return first
+            writing.append(Future())
+            writing[-1].set_result(first)
+        return None
+
     with (
         PartEmbedder(inventory.plan, pool, device, network, source, kept) as embedder,
         ThreadPoolExecutor(1, "write") as writer,
     ):
         for tables in embedder.tables(inputs(), advance):
-            writing.append(writer.submit(store.write, taken.popleft(), tables))
+            todo = next_todo()
+            if todo is not None:
+                writing.append(writer.submit(store.write, todo, tables))
             while writing and (writing[0].done() or len(writing) > _WAITING):
                 yield writing.popleft().result()
+        next_todo()
         while writing:
             yield writing.popleft().result()

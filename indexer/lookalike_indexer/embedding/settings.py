@@ -43,7 +43,8 @@ class EmbedSettings:
     empty. `dtype` is the stored type; None keeps the model's, float32 for a
     new one. None for `batch_size` and `workers` means
     a choice by device. `decode` "gpu" decodes JPEGs on the GPUs, `compile`
-    compiles the network for them. `devices` are torch's names.
+    compiles the network for them. `devices` are torch's names; with `elsewhere`
+    they are those of other machines, and `compute` is what these can do.
     `max_image_bytes` and `max_pixels` are the most that an image may have,
     encoded and decoded; None takes the collection's limits, else
     DEFAULT_LIMITS.
@@ -67,6 +68,7 @@ class EmbedSettings:
     decode: Decode = "cpu"
     compile: bool = False
     devices: tuple[str, ...] = ("cpu",)
+    elsewhere: bool = False
     decode_timeout: float = 30.0
     max_image_bytes: int | None = None
     max_pixels: int | None = None

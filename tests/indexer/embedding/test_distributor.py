@@ -16,9 +16,10 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.manifest import SourceEntry
 from lookalike_indexer.collection.spec import WeightsSpec
 from lookalike_indexer.collection.storage import Storage
-from lookalike_indexer.embedding.distributor import distribute
+from lookalike_indexer.embedding.distributor import Job
 from lookalike_indexer.embedding.embed_stage import run_embed
 from lookalike_indexer.embedding.inventory import Inventory
+from lookalike_indexer.embedding.processes import Processes
 from lookalike_indexer.embedding.resolve import load, resolve
 from lookalike_indexer.embedding.settings import EmbedSettings
 from lookalike_indexer.errors import DeviceError, MismatchError
@@ -55,8 +56,9 @@ def test_an_error_in_a_process_is_raised_as_what_it_was(storage: Storage, settin
     inventory, source = listed(storage, settings)
     spec = dataclasses.replace(inventory.plan.spec, weights=WeightsSpec("untrained", "1", "00"))
     other = Inventory(storage, None, dataclasses.replace(inventory.plan, spec=spec), inventory.listing)
+    job = Job(other, source, PoolSettings(1))
     with pytest.raises(MismatchError, match="the collection was made with untrained:1 of digest 00"):
-        list(distribute(other, source, PoolSettings(1), ["cpu", "cpu"], other.listing[:2], lambda images: None))
+        list(Processes(["cpu", "cpu"]).embed(job, other.listing[:2], lambda images: None))
 
 
 @pytest.mark.slow
@@ -98,8 +100,8 @@ def test_a_process_that_dies_is_told_and_the_others_are_ended(storage: Storage, 
     with EndlessPicture(photos / "a" / "00.png") as endless:
         killer = threading.Thread(target=kill_a_process, args=[endless])
         killer.start()
-        pool, parts = PoolSettings(1, timeout=100), inventory.listing[:3]
-        done = distribute(inventory, source, pool, ["cpu", "cpu"], parts, lambda images: None)
+        job = Job(inventory, source, PoolSettings(1, timeout=100))
+        done = Processes(["cpu", "cpu"]).embed(job, inventory.listing[:3], lambda images: None)
         with pytest.raises(DeviceError, match=r"The process for cpu ended with code -9; run the command again"):
             list(done)
         killer.join()

@@ -31,6 +31,18 @@ class Lease:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @classmethod
+    def of_another(cls, place: Place, number: int) -> Lease:
+        """A lease that another process holds, for one that writes on its behalf: it can only be required."""
+        lease = cls(place, b"")
+        lease._number = number
+        return lease
+
+    @property
+    def number(self) -> int:
+        """The number of the lease that is held; 0 before."""
+        return self._number
+
     def acquire(self) -> None:
         """CollectionLockedError: another process holds the lease; the text is its note."""
         from obstore.exceptions import AlreadyExistsError

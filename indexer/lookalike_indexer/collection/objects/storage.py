@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -42,6 +42,9 @@ class ObjectStorage(Storage):
         self._listed: set[str] = set()
         self._lease: Lease | None = None
         self._probed = False
+
+    def __reduce__(self) -> tuple[Callable[..., ObjectStorage], tuple[str, int | None]]:
+        return _reopened, (self.location, self._lease.number if self._lease else None)
 
     @property
     def is_local(self) -> bool:
@@ -286,6 +289,14 @@ class ObjectStorage(Storage):
 
     def _asking(self, path: str) -> contextlib.AbstractContextManager[None]:
         return asking(self.shown(path), self.location)
+
+
+def _reopened(url: str, lease: int | None) -> ObjectStorage:
+    """The same storage in another process; with the number of a lease it writes for whoever holds that."""
+    storage = ObjectStorage(url)
+    if lease is not None:
+        storage._lease = Lease.of_another(storage.place, lease)
+    return storage
 
 
 def _inside(path: str) -> None:

@@ -1,0 +1,280 @@
+"""The workers of a Ray cluster: each gets items, and what a lost one had is given to another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from lookalike_indexer.errors import DeviceError
+from lookalike_indexer.machines.connect import joined
+from lookalike_indexer.machines.probe import checked, probing, versions_here
+from lookalike_indexer.machines.work import Advance, Failed, Work
+from lookalike_indexer.machines.worker import Worker
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Items that a worker is given at once: enough that handing them over costs little, and few enough to share them evenly.
+_MOST_AT_ONCE = 16
+_LOOK_EVERY_S = 1.0
+# How long a new worker may take to start: for a free processor, and for its imports.
+_START_S = 120.0
+# How long a run waits for machines after the last one is gone.
+_NOBODY_S = 60.0
+# Workers that may be lost while they do the same item, which may be what ends them.
+_MOST_LOST = 3
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster, with the processors and GPUs that it offers to Ray."""
+
+    id: str
+    address: str
+    processors: int
+    gpus: int
+
+
+@dataclass
+class _Member:
+    """A worker, its machine, and the items that it has and has not finished, in its order."""
+
+    node: Node
+    slot: int
+    actor: Any
+    reports: Any
+    items: deque[Any] = field(default_factory=deque)
+    wants: bool = False
+
+
+class Machines:
+    """The machines of a cluster, as `machines` yields them.
+
+    There is one worker for each GPU of a machine where any machine has GPUs,
+    otherwise one for each machine.
+    """
+
+    def __init__(self, ray: Any, address: str) -> None:
+        self._ray, self.address = ray, address
+        self._checked: set[tuple[str, tuple[str, ...]]] = set()
+
+    def nodes(self) -> list[Node]:
+        """The machines that offer processors, and GPUs where any has some."""
+        found = []
+        for node in self._ray.nodes():
+            resources = node.get("Resources", {})
+            if node["Alive"] and resources.get("CPU", 0) >= 1:
+                gpus = int(resources.get("GPU", 0))
+                found.append(Node(node["NodeID"], node["NodeManagerAddress"], int(resources["CPU"]), gpus))
+        with_gpus = [node for node in found if node.gpus]
+        return sorted(with_gpus or found, key=lambda node: node.address)
+
+    @property
+    def devices(self) -> tuple[str]:
+        """The device of each worker, by torch's name; a worker sees one GPU only."""
+        return ("cuda:0",) if any(node.gpus for node in self.nodes()) else ("cpu",)
+
+    def check(self, folders: Sequence[str] = ()) -> None:
+        """Look whether each machine has the same releases as this process, and sees some folders.
+
+        IndexerError names one that has not. DeviceError: there is no machine.
+        """
+        nodes = self.nodes()
+        if not nodes:
+            raise DeviceError(f"The Ray cluster at {self.address} has no machine with a processor; add one.")
+        self._check(nodes, folders)
+
+    def ask(self, question: Callable[[], Result]) -> Result:
+        """The answer of one worker's machine, on a GPU where there are any."""
+        node = self.nodes()[0]
+        task = self._ray.remote(question).options(**self._place(node, 1 if node.gpus else 0))
+        answer: Result = self._got(task.remote(), node)
+        return answer
+
+    def run(
+        self, make: Callable[[], Work[Item, Result]], items: Sequence[Item], advance: Advance, name: str
+    ) -> Iterator[Result]:
+        """Let workers do what `make` makes to all items; yields the results as they come.
+
+        `make` and the items are pickled. Where a worker or its machine is lost,
+        others do its items again; machines that join are used. `name` says what
+        an item is. Raises a worker's error. DeviceError: no machine is left, or
+        an item ends one worker after another.
+        """
+        with _Run(self, make, advance, name) as run:
+            yield from run.results(items)
+
+    def start(self, node: Node, slot: int, make: Any) -> _Member:
+        """Start a worker on a machine."""
+        environment = _environment(node)
+        actor = (
+            self._ray.remote(Worker)
+            .options(**self._place(node, 1 if node.gpus else 0), max_concurrency=2, max_restarts=0)
+            .remote(node.address, environment)
+        )
+        reports = actor.work.options(num_returns="streaming").remote(make)
+        return _Member(node, slot, actor, reports)
+
+    def _check(self, nodes: Sequence[Node], folders: Sequence[str]) -> None:
+        here = versions_here()
+        probe = self._ray.remote(probing(folders))
+        asked = [(node, probe.options(**self._place(node, 0)).remote()) for node in nodes]
+        for node, answer in asked:
+            checked(node.address, self._got(answer, node), here)
+
+    def _got(self, answer: Any, node: Node) -> Any:
+        try:
+            return self._ray.get(answer, timeout=_START_S)
+        except self._ray.exceptions.GetTimeoutError as error:
+            raise DeviceError(
+                f"The machine {node.address} of the Ray cluster started no worker within {_START_S:.0f} s; look "
+                "whether other jobs hold its processors or GPUs."
+            ) from error
+        except self._ray.exceptions.RayError as error:
+            raise DeviceError(f"The machine {node.address} of the Ray cluster failed: {_gist(error)}.") from error
+
+    def _place(self, node: Node, gpus: int) -> dict[str, Any]:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        return {
+            "num_cpus": 1,
+            "num_gpus": gpus,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node.id, soft=False),
+        }
+
+
+class _Run:
+    """One call of `Machines.run`."""
+
+    def __init__(self, machines: Machines, make: Callable[[], Work[Any, Any]], advance: Advance, name: str) -> None:
+        self._machines, self._ray = machines, machines._ray
+        self._make = self._ray.put(make)
+        self._advance, self._name = advance, name
+        self._members: list[_Member] = []
+        self._waiting: deque[Any] = deque()
+        self._lost: dict[Any, int] = {}
+        self._refused: set[str] = set()
+        self._looked = -_LOOK_EVERY_S
+        self._nobody_since: float | None = None
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for member in self._members:
+            with contextlib.suppress(Exception):
+                self._ray.kill(member.actor)
+
+    def results(self, items: Sequence[Any]) -> Iterator[Any]:
+        self._waiting.extend(items)
+        left = len(self._waiting)
+        while left:
+            self._look()
+            self._feed()
+            for report in self._reports():
+                self._advance(report.advanced)
+                if report.done:
+                    left -= 1
+                    yield report.result
+
+    def _look(self) -> None:
+        """Start workers on machines that have none yet."""
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return
+        self._looked = time.monotonic()
+        if not self._waiting:
+            return
+        there = {(member.node.id, member.slot) for member in self._members}
+        for node in self._machines.nodes():
+            for slot in range(max(1, node.gpus)):
+                if (node.id, slot) not in there and node.id not in self._refused:
+                    self._members.append(self._machines.start(node, slot, self._make))
+        if self._members:
+            self._nobody_since = None
+            return
+        self._nobody_since = self._nobody_since or time.monotonic()
+        if time.monotonic() - self._nobody_since > _NOBODY_S:
+            raise DeviceError(
+                f"No machine of the Ray cluster at {self._machines.address} is left; what is done is kept: add "
+                "machines and run the command again."
+            )
+        time.sleep(_LOOK_EVERY_S)
+
+    def _feed(self) -> None:
+        """Give items to the workers that want some; where none are left, they end, and tell of their last ones."""
+        for member in [member for member in self._members if member.wants]:
+            member.wants = False
+            if not self._waiting:
+                member.actor.end.remote()
+                continue
+            at_once = max(1, min(_MOST_AT_ONCE, len(self._waiting) // (4 * len(self._members))))
+            given = [self._waiting.popleft() for _ in range(min(at_once, len(self._waiting)))]
+            member.items.extend(given)
+            member.actor.feed.remote(given)
+
+    def _reports(self) -> Iterator[Any]:
+        """What workers have told within a second."""
+        if not self._members:
+            return
+        by_reports = {member.reports: member for member in self._members}
+        ready, _ = self._ray.wait(list(by_reports), num_returns=1, timeout=_LOOK_EVERY_S, fetch_local=False)
+        for reports in ready:
+            member = by_reports[reports]
+            try:
+                report = self._ray.get(next(reports))
+            except (self._ray.exceptions.RayError, StopIteration) as error:
+                self._lose(member, error)
+                continue
+            if isinstance(report, Failed):
+                raise report.error()
+            if report.done:
+                member.items.popleft()
+            member.wants = member.wants or report.wants
+            yield report
+
+    def _lose(self, member: _Member, error: Exception) -> None:
+        """Give the items of a lost worker to others."""
+        self._members.remove(member)
+        if member.items:
+            first = member.items[0]
+            self._lost[first] = self._lost.get(first, 0) + 1
+            self._looked = -_LOOK_EVERY_S
+            if self._lost[first] >= _MOST_LOST:
+                raise DeviceError(
+                    f"{_MOST_LOST} workers ended while they did the {self._name} {first}, the last on "
+                    f"{member.node.address} ({_gist(error)}); run the command again to go on, with a smaller "
+                    "--batch-size if memory was short."
+                ) from error
+        self._waiting.extendleft(reversed(member.items))
+        with contextlib.suppress(Exception):
+            self._ray.kill(member.actor)
+
+
+@contextmanager
+def machines(address: str) -> Iterator[Machines]:
+    """Join the Ray cluster at an address ("auto": this machine's) for as long as the block runs; errors as `joined`."""
+    with joined(address) as ray:
+        yield Machines(ray, address)
+
+
+def _environment(node: Node) -> dict[str, str]:
+    """The numbers of threads as this process has them, or else all processors of the machine.
+
+    Ray gives a worker one thread for each processor that it asks for, which is one.
+    """
+    share = max(1, node.processors // max(1, node.gpus))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    pinned = {name: os.environ[name] for name in names if name in os.environ}
+    return {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "passive", **pinned}
+
+
+def _gist(error: BaseException) -> str:
+    text = str(getattr(error, "cause", None) or error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:240].rstrip(".")

@@ -1,0 +1,85 @@
+"""What a machine of a cluster has: whether it can do the work, and sentences where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from lookalike_indexer.errors import IndexerError, MismatchError, NotFoundError
+
+# Packages whose releases decide the bytes that a worker writes.
+_DECISIVE = ("lookalike", "torch", "faiss", "numpy", "pyarrow", "pillow")
+_DISTRIBUTIONS = {"faiss": ("faiss-gpu", "faiss-cpu")}
+
+
+def probing(folders: Sequence[str]) -> Callable[[], dict[str, Any]]:
+    """A function that tells of the machine where it runs; `folders` are paths that must be there.
+
+    Ray sends it by value: the machine may have no lookalike at all.
+    """
+    packages, distributions = _DECISIVE, _DISTRIBUTIONS
+
+    def probe() -> dict[str, Any]:
+        import importlib.util
+        import os
+        from importlib import metadata
+
+        found: dict[str, str] = {}
+        for package in packages:
+            for name in distributions.get(package, (package,)):
+                try:
+                    found[package] = metadata.version(name)
+                    break
+                except metadata.PackageNotFoundError:
+                    continue
+        return {
+            "versions": found,
+            "lookalike": importlib.util.find_spec("lookalike_indexer") is not None,
+            "missing": [folder for folder in folders if not os.path.exists(folder)],  # noqa: PTH110
+            "processors": len(os.sched_getaffinity(0)),
+        }
+
+    return probe
+
+
+def versions_here() -> dict[str, str]:
+    """The releases of this process, as `probing` tells those of a machine."""
+    found: dict[str, str] = {}
+    for package in _DECISIVE:
+        for name in _DISTRIBUTIONS.get(package, (package,)):
+            try:
+                found[package] = metadata.version(name)
+                break
+            except metadata.PackageNotFoundError:
+                continue
+    return found
+
+
+def checked(machine: str, found: Mapping[str, Any], here: Mapping[str, str]) -> None:
+    """IndexerError: the machine lacks Lookalike or torch. MismatchError: it has another release. NotFoundError: it
+    does not see a folder.
+    """
+    lacking = [name for name in here if name not in found["versions"]]
+    if not found["lookalike"] and "lookalike" not in lacking:
+        lacking.append("lookalike")
+    if lacking:
+        raise IndexerError(
+            f"The machine {machine} of the Ray cluster lacks {' and '.join(lacking)}; install there what this machine "
+            f"has: pip install 'lookalike[indexer,ray]=={here.get('lookalike', '')}'."
+        )
+    other = [
+        f"{name} {found['versions'][name]} instead of {version}"
+        for name, version in here.items()
+        if found["versions"][name] != version
+    ]
+    if other:
+        raise MismatchError(
+            f"The machine {machine} of the Ray cluster has {', '.join(other)}, so that the bytes could differ; install "
+            "the same releases everywhere."
+        )
+    if found["missing"]:
+        raise NotFoundError(
+            f"The machine {machine} of the Ray cluster does not see {', '.join(found['missing'])}; put images and "
+            "collection into a folder that all machines share, or on an object store."
+        )

@@ -1,0 +1,72 @@
+"""Embedding over a real Ray cluster of one machine: the same bytes, and sentences for what cannot be reached."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import tempfile
+
+import pytest
+from tests.indexer.embedding.conftest import contents, photos, settings  # noqa: F401  # fixtures
+
+from lookalike_indexer.collection import generations
+from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.embed_stage import run_embed
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.machines.connect import joined
+from lookalike_indexer.machines.machines import Machines
+from lookalike_indexer.progress import Silent
+
+ray = pytest.importorskip("ray", reason="needs the package ray: pip install 'lookalike[ray]'")
+
+
+def test_an_address_that_nobody_listens_at_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(IndexerError, match=rf"No Ray cluster answers at {address} \(Connection refused\)"),
+            joined(address),
+        ):
+            pass
+
+
+@pytest.fixture
+def one_machine(monkeypatch):
+    """The address of a Ray cluster of one raylet on this machine, which ends with the test."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Workers import the packages of the checkout, as this process does.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # paths of sockets must be short
+    context = ray.init(
+        _node_ip_address="127.0.0.2",  # 127.0.0.1 would be replaced by the address of this machine
+        _temp_dir=folder,
+        num_cpus=1,
+        object_store_memory=100_000_000,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="CRITICAL",
+    )
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_makes_the_bytes_of_one_process(one_machine, tmp_path, settings, contents):  # noqa: F811
+    made = []
+    # The fixture joined the cluster already, which a process can do once.
+    cluster = Machines(ray, one_machine)
+    for name, machines in (("here", None), ("there", cluster)):
+        storage = Storage(tmp_path / name)
+        with writing(storage):
+            draft, report = run_embed(storage, None, settings, Silent(), machines=machines)
+            generations.publish(storage, draft)
+        assert (report.embedded, report.rejected) == (20, 3)
+        made.append(contents(storage))
+    assert made[0] == made[1]

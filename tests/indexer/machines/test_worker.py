@@ -1,0 +1,240 @@
+"""The protocol of a worker, without Ray: what a driver sees of a worker that it feeds."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import pytest
+
+from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.errors import DeviceError, IndexerError, MismatchError, NotFoundError, UsageError
+from lookalike_indexer.machines.connect import check_address, joined
+from lookalike_indexer.machines.machines import Machines
+from lookalike_indexer.machines.probe import checked, probing, versions_here
+from lookalike_indexer.machines.work import Failed
+from lookalike_indexer.machines.worker import Worker
+
+
+def sent(value):
+    """What another process gets of a value."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301  # this process wrote it
+
+
+def doubled():
+    def work(items, advance):
+        for item in items:
+            advance(1)
+            yield 2 * item
+
+    return work
+
+
+def test_a_worker_gives_one_result_for_each_item_in_order_and_ends_when_told():
+    worker = Worker("here", {})
+    worker.feed([1, 2])
+    worker.feed([3])
+    worker.end()
+    reports = list(worker.work(doubled))
+    assert [report.result for report in reports if report.done] == [2, 4, 6]
+    assert any(report.wants for report in reports)
+    assert sum(report.advanced for report in reports) == 3
+
+
+def test_a_worker_tells_what_is_done_of_a_long_item(monkeypatch):
+    monkeypatch.setattr("lookalike_indexer.machines.worker._REPORT_S", 0.01)
+    told = threading.Event()
+
+    def make():
+        def work(items, advance):
+            for item in items:
+                advance(5)
+                assert told.wait(60)
+                yield item
+
+        return work
+
+    worker = Worker("here", {})
+    worker.feed(["long"])
+    worker.end()
+    reports = worker.work(make)
+    first = next(report for report in reports if report.advanced)
+    assert (first.advanced, first.done) == (5, False)
+    told.set()
+    assert [(report.advanced, report.result) for report in reports if report.done] == [(0, "long")]
+
+
+def test_an_error_of_a_worker_is_raised_as_what_it_was():
+    def refuse():
+        raise MismatchError("other weights")
+
+    (failed,) = list(Worker("10.0.0.3", {}).work(refuse))
+    with pytest.raises(MismatchError, match="other weights"):
+        raise sent(failed).error()
+
+    def crash():
+        raise ZeroDivisionError("nothing")
+
+    (failed,) = list(Worker("10.0.0.3", {}).work(crash))
+    assert isinstance(failed, Failed)
+    error = failed.error()
+    assert type(error) is RuntimeError
+    assert "10.0.0.3" in str(error)
+    assert "ZeroDivisionError: nothing" in str(error)
+
+
+def test_a_worker_sets_its_environment(monkeypatch):
+    monkeypatch.delenv("LOOKALIKE_TEST_THREADS", raising=False)
+    monkeypatch.setenv("LOOKALIKE_TEST_THREADS", "0")
+    Worker("here", {"LOOKALIKE_TEST_THREADS": "3"})
+    assert os.environ["LOOKALIKE_TEST_THREADS"] == "3"
+
+
+def test_a_machine_that_lacks_something_is_named(tmp_path):
+    here = versions_here()
+    assert "torch" in here
+    found = probing([str(tmp_path)])()
+    checked("10.0.0.3", found, here)
+    with pytest.raises(IndexerError, match=r"machine 10\.0\.0\.3 of the Ray cluster lacks torch; install"):
+        checked("10.0.0.3", {**found, "versions": {k: v for k, v in here.items() if k != "torch"}}, here)
+    with pytest.raises(IndexerError, match=r"lacks lookalike; install"):
+        checked("10.0.0.3", {**found, "lookalike": False}, here)
+    with pytest.raises(MismatchError, match=r"has faiss 1\.0 instead of"):
+        checked("10.0.0.3", {**found, "versions": {**here, "faiss": "1.0"}}, here)
+    gone = probing([str(tmp_path / "photos")])()
+    with pytest.raises(NotFoundError, match=r"does not see .*photos; put images and collection into a folder"):
+        checked("10.0.0.3", gone, here)
+
+
+@pytest.mark.parametrize("address", ["ray://10.0.0.2:10001", "10.0.0.2", "", "10.0.0.2:", "10.0.0.2:99999", ":6379"])
+def test_an_address_that_is_none_is_refused(address):
+    with pytest.raises(UsageError, match=r"give auto or the HOST:PORT of its head"):
+        check_address(address)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with (
+        pytest.raises(UsageError, match=r"--ray needs the package ray: pip install 'lookalike\[ray\]'"),
+        joined("auto"),
+    ):
+        pass
+
+
+def test_a_storage_keeps_its_folder_in_another_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("collection").mkdir()
+    Path("collection/file").write_bytes(b"bytes")
+    packed = pickle.dumps(Storage("collection"))
+    monkeypatch.chdir("/")
+    storage = pickle.loads(packed)  # noqa: S301  # this process wrote it
+    assert storage.read("file") == b"bytes"
+
+
+class _GoneError(Exception):
+    pass
+
+
+class _FakeRay:
+    """As much of Ray as `Machines.run` needs: workers are real ones, in this process, and their calls run at once.
+
+    `losses` is how many workers are lost; each when it would tell of its item number `at`, from 0.
+    """
+
+    class exceptions:  # noqa: N801
+        RayError = _GoneError
+
+    def __init__(self, addresses, losses=0, at=1):
+        self.addresses, self.losses, self.at = addresses, losses, at
+
+    def nodes(self):
+        return [
+            {"Alive": True, "NodeID": name, "NodeManagerAddress": name, "Resources": {"CPU": 2.0}}
+            for name in self.addresses
+        ]
+
+    def put(self, value):
+        return value
+
+    def get(self, value):
+        if isinstance(value, _GoneError):
+            raise value
+        return value
+
+    def kill(self, actor):
+        pass
+
+    def wait(self, streams, num_returns, timeout, fetch_local):
+        # The one that has told least, so that all get their turns.
+        return sorted(streams, key=lambda stream: stream.told)[:1], []
+
+    def remote(self, kind):
+        return _Call(lambda *arguments: _Actor(self, kind(*arguments)))
+
+
+class _Call:
+    def __init__(self, call):
+        self.remote = call
+
+    def options(self, **_):
+        return self
+
+
+class _Actor:
+    def __init__(self, ray, worker):
+        self.feed, self.end = _Call(worker.feed), _Call(worker.end)
+        self.work = _Call(lambda make: _Stream(ray, worker.work(make)))
+
+
+class _Stream:
+    def __init__(self, ray, reports):
+        self._ray, self._reports, self.told, self._done = ray, reports, 0, 0
+
+    def __next__(self):
+        self.told += 1
+        report = next(self._reports)
+        if report.done and self._done == self._ray.at and self._ray.losses:
+            self._ray.losses -= 1
+            return _GoneError("the worker died")
+        self._done += report.done
+        return report
+
+
+def ahead():
+    """Work that reads up to five items ahead of the one that it gives, as decoding does."""
+
+    def work(items, advance):
+        taken = []
+        for item in items:
+            taken.append(2 * item)
+            if len(taken) > 5:
+                yield taken.pop(0)
+        yield from taken
+
+    return work
+
+
+@pytest.fixture
+def fake_machines(monkeypatch):
+    monkeypatch.setattr(Machines, "_place", lambda *_: {})
+    monkeypatch.setattr("lookalike_indexer.machines.machines._LOOK_EVERY_S", 0.0)
+    return lambda *arguments: Machines(_FakeRay(*arguments), "10.0.0.1:6379")
+
+
+@pytest.mark.parametrize("make", [doubled, ahead])
+@pytest.mark.parametrize(("addresses", "losses"), [(["a"], 0), (["a", "b", "c"], 0), (["a"], 2), (["a", "b"], 2)])
+def test_each_item_is_done_once_whoever_is_lost(fake_machines, make, addresses, losses):
+    machines = fake_machines(addresses, losses)
+    done = list(machines.run(make, range(40), lambda amount: None, "part"))
+    assert sorted(done) == [2 * item for item in range(40)]
+    assert machines._ray.losses == 0
+
+
+def test_an_item_that_ends_one_worker_after_another_is_named(fake_machines):
+    machines = fake_machines(["a"], 3, 0)
+    with pytest.raises(
+        DeviceError, match=r"3 workers ended while they did the part 0, the last on a \(the worker died"
+    ):
+        list(machines.run(doubled, range(40), lambda amount: None, "part"))
