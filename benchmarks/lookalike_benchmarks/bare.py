@@ -10,6 +10,7 @@ import faiss
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.indexing.params import search_parameters
 from lookalike_server.placement.devices import Device
 
@@ -36,8 +37,7 @@ class Bare:
 
     def __init__(self, reader: CollectionReader, device: Device) -> None:
         self.entry = reader.index()
-        stored = faiss.read_index(str(reader.storage.local(self.entry.path)))
-        self._index = device.host(stored)
+        self._index = device.host(read_index(reader, self.entry))
         self._parameters = search_parameters(self._index, self.entry.default_nprobe) if self.entry.nlist else None
 
     def search(self, queries: Float32, k: int) -> None:

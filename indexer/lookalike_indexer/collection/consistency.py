@@ -41,6 +41,9 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
             raise DataLossError(f"{name} has {key!r} of a space that it does not have, {one.space!r}.")
         if key != f"{one.space}/{one.name}":
             raise DataLossError(f"{name} lists {one.space}/{one.name} under another name, {key!r}.")
+    for key, index in manifest.indexes.items():
+        if index.base_rows < 0 or any(one.rows < 1 for one in index.increments):
+            raise DataLossError(f"{name} has the index {key!r} with increments that do not fit its {index.rows} rows.")
     for space, graph in manifest.graphs.items():
         if space != graph.space or space not in manifest.spaces:
             raise DataLossError(f"{name} has the graph {space!r} of another space, or of one that it does not have.")

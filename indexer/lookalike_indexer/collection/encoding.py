@@ -41,6 +41,7 @@ _ONLY_WHERE_GIVEN = (
     ("clusterings", "trained_rows"),
     ("indexes", "trained_rows"),
     ("indexes", "ids"),
+    ("indexes", "increments"),
 )
 
 # Gives the bytes of a list by its path.

@@ -30,7 +30,7 @@ _OWN = [
     for pattern in (
         rf"work/{_NAME}/part-\d{{6,}}\.{_DIGEST}\.json",
         rf"results/{_NAME}/{_NAME}/{_DIGEST}/{_NAME}\.parquet",
-        rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss|ids\.parquet)",
+        rf"indexes/{_NAME}/{_DIGEST}\.(?:json|choice\.json|faiss|ids\.parquet|increment\.npz)",
         rf"attributes/{_NAME}/{_DIGEST}/{_PART}",
         rf"graphs/{_NAME}/{_DIGEST}/{_PART}",
         rf"clusterings/{_NAME}/{_NAME}/{_DIGEST}/assignments/{_PART}",

@@ -14,6 +14,7 @@
     graphs/<space>/<digest>/part-000000.parquet  the nearest others of each image
     indexes/<space>/<digest>.faiss               and .json, what was measured of it
     indexes/<space>/<digest>.ids.parquet         the image of each of its rows
+    indexes/<space>/<digest>.increment.npz       rows that an index gained, and .json
     indexes/<space>/<digest>.choice.json         kinds of index that were tried
     results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
 
@@ -35,6 +36,8 @@ GENERATIONS = "generations"
 SOURCE = "source"
 IMAGES = "images"
 WORK = "work"
+# How the files of what indexes gained end.
+INCREMENT = ".increment.npz"
 _CLASS_NAMES = "class-names."
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
@@ -144,13 +147,17 @@ def index(space: str, digest: str) -> str:
     return f"indexes/{space}/{digest[:16]}.faiss"
 
 
+def increment(space: str, digest: str) -> str:
+    return f"indexes/{space}/{digest[:16]}{INCREMENT}"
+
+
 def choice(space: str, digest: str) -> str:
     return f"indexes/{space}/{digest[:16]}.choice.json"
 
 
 def index_record(index: str) -> str:
     """What is known of an index before it is published; lies beside it."""
-    return index.removesuffix(".faiss") + ".json"
+    return index.removesuffix(INCREMENT).removesuffix(".faiss") + ".json"
 
 
 def index_ids(index: str) -> str:

@@ -14,9 +14,11 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 from lookalike_indexer.collection.strategy import STRATEGIES as STRATEGIES
 from lookalike_indexer.collection.strategy import Strategy as Strategy
 
-# The newest format. It is written where there are tombstones, so that older readers, which would show deleted images,
-# refuse the collection.
-FORMAT = 3
+# The newest format. It is written where an index has increments: older readers, which would take its first file for all
+# of it, refuse the collection.
+FORMAT = 4
+# Written where there are tombstones, since older readers would show deleted images.
+_WITH_TOMBSTONES = 3
 _WITHOUT_TOMBSTONES = 2
 # The name of a space's index when the user gives none.
 MAIN = "main"
@@ -210,8 +212,18 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class IndexIncrement:
+    """What an index gained after its file was written: the file, and its rows; see indexing/increments.py."""
+
+    path: str
+    rows: int
+
+
+@dataclass(frozen=True)
 class IndexEntry:
     """A faiss index over rows of a space: entry i of the index is row i of the embedding parts `parts`, in order.
+
+    It is the file `path` with the `increments`, in order; `rows` counts all of them.
 
     Format 1 names no parts and means the first ones of the space. `candidates` were
     tried on `sampled` images before; `choice` is the digest of what decides
@@ -250,11 +262,22 @@ class IndexEntry:
     made: int = 0
     trained_rows: int = 0
     ids: str = ""
+    increments: list[IndexIncrement] = field(default_factory=list)
+
+    @property
+    def index_files(self) -> list[str]:
+        """The files that it is read from: the first one and the increments."""
+        return [self.path, *(one.path for one in self.increments)]
 
     @property
     def files(self) -> list[str]:
         """The index's own files."""
-        return [self.path, *([self.ids] if self.ids else [])]
+        return [*self.index_files, *([self.ids] if self.ids else [])]
+
+    @property
+    def base_rows(self) -> int:
+        """The rows of the file `path`, which `ids` has the images of."""
+        return self.rows - sum(one.rows for one in self.increments)
 
 
 Setting = str | int | float | bool | None | list[str | int]
@@ -311,8 +334,10 @@ class Manifest:
 
     @property
     def needed_format(self) -> int:
-        """The oldest format that readers must know to leave out what is deleted."""
-        return FORMAT if self.tombstones else _WITHOUT_TOMBSTONES
+        """The oldest format that readers must know to leave out what is deleted, and to read all of each index."""
+        if any(index.increments for index in self.indexes.values()):
+            return FORMAT
+        return _WITH_TOMBSTONES if self.tombstones else _WITHOUT_TOMBSTONES
 
     def rows(self, paths: list[str]) -> int:
         """The rows of some table parts together."""

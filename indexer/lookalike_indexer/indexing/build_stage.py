@@ -66,11 +66,15 @@ def run_build(
     digest = _digest(draft, space, recipe, settings)
     nlist = describe(build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)).nlist
 
-    record = finished(storage, space, digest)
+    # Where that very index has grown, its first file and increments are all of it.
+    grown = next((one for one in draft.indexes.values() if one.digest == digest and one.increments), None)
+    record = finished(storage, space, digest) if grown is None else Record("", grown.recall, grown.recall_queries)
     reused = record is not None
     if record is None:
         record = _build(reader, space, recipe, digest, settings, progress)
-    elif record.recall_queries and {point.k for point in record.recall} != set(measured_at(entry.rows)):
+    elif (
+        grown is None and record.recall_queries and {point.k for point in record.recall} != set(measured_at(entry.rows))
+    ):
         record = _measured_again(reader, space, recipe, digest, settings, progress)
     key = f"{space}/{settings.name}"
     index = IndexEntry(
@@ -84,7 +88,7 @@ def run_build(
         trained_on=recipe.train_size,
         seed=settings.seed,
         rows=draft.spaces[space].rows,
-        path=layout.index(space, digest),
+        path=layout.index(space, digest) if grown is None else grown.path,
         digest=digest,
         candidates=chosen.candidates,
         sampled=chosen.sampled,
@@ -97,11 +101,14 @@ def run_build(
         max_memory=settings.max_memory,
         parts=list(entry.parts),
         made=next_made(draft.indexes, key, space),
-        ids=write_ids(storage, layout.index(space, digest), entry.parts),
+        ids=write_ids(storage, layout.index(space, digest), entry.parts) if grown is None else grown.ids,
         trained_rows=next((one.trained_rows for one in draft.indexes.values() if one.digest == digest), 0),
+        increments=[] if grown is None else grown.increments,
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))
-    return with_default_space(completed), BuildReport(index, recipe.reason, storage.size(index.path), reused)
+    return with_default_space(completed), BuildReport(
+        index, recipe.reason, sum(map(storage.size, index.index_files)), reused
+    )
 
 
 def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:

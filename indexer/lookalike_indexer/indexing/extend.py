@@ -1,4 +1,8 @@
-"""Adding the images that an index lacks to it, without training it again."""
+"""Adding the images that an index lacks to it, without training it again.
+
+What the index gains is a file of its own, an increment, as long as there are few of them. One takes the place of
+several; and once they are a share of the index, all of it is written anew.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,23 @@ import numpy as np
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.index_ids import write_ids
-from lookalike_indexer.collection.manifest import IndexEntry, Manifest
+from lookalike_indexer.collection.manifest import IndexEntry, IndexIncrement, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.indexing import build
-from lookalike_indexer.indexing.files import Record, finished, read_index, write_index, write_record
+from lookalike_indexer.indexing.files import (
+    Record,
+    add_increments,
+    finished,
+    read_base,
+    read_index,
+    write_increment,
+    write_index,
+    write_record,
+)
+from lookalike_indexer.indexing.increments import Increments, is_supported
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import measure_recall
 from lookalike_indexer.indexing.recipes import held_back
@@ -24,29 +38,54 @@ from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.metric import prepare
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
+# Each increment costs a server little more to load than its bytes, and a file.
+MOST_INCREMENTS = 8
+# Once the increments have this share of the rows of the index's first file, both are written as one. So a row is
+# written five times at most, however large the index is.
+MOST_SHARE = 0.25
 
-def extend_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress: Progress) -> IndexEntry:
+
+def extend_index(
+    storage: Storage, draft: Manifest, entry: IndexEntry, progress: Progress, most_queries: int | None = None
+) -> IndexEntry:
     """The index with all rows of its space, whose first ones it has; its recall is measured anew.
 
-    The default nprobe stays. A file that a killed run left is used as it is. IndexerError: an embedding that is not
-    finite. DataLossError: the file is not the one that was published.
+    The default nprobe stays. No more than `most_queries` measure the recall. A file that a killed run left is used as
+    it is. IndexerError: an embedding that is not finite. DataLossError: a file is not the one that was published.
     """
     reader = CollectionReader(storage, draft)
     before, parts = draft.parts_of(entry), draft.spaces[entry.space].parts
     added = parts[len(before) :]
+    rows = draft.rows(added)
     digest = digest_of([entry.digest, [draft.files[path].sha256 for path in added], entry.rows])
-    record = finished(storage, entry.space, digest) or _extended(reader, entry, added, digest, progress)
-    return dataclasses.replace(
+    kept = _kept_increments(entry, rows)
+    target = layout.index(entry.space, digest) if kept is None else layout.increment(entry.space, digest)
+    record = finished(storage, entry.space, digest, target)
+    if record is None:
+        target, record = _extended(reader, entry, added, digest, kept, progress, most_queries)
+    grown = dataclasses.replace(
         entry,
         parts=list(parts),
-        rows=draft.rows(parts),
-        path=layout.index(entry.space, digest),
-        ids=write_ids(storage, layout.index(entry.space, digest), parts),
+        rows=entry.rows + rows,
         digest=digest,
         recall=record.recall,
         recall_queries=record.recall_queries,
         trained_rows=entry.trained_rows or entry.rows,
     )
+    if kept is None or not target.endswith(layout.INCREMENT):
+        return dataclasses.replace(grown, path=target, ids=write_ids(storage, target, parts), increments=[])
+    gained = grown.rows - entry.base_rows - sum(one.rows for one in kept)
+    return dataclasses.replace(grown, increments=[*kept, IndexIncrement(target, gained)])
+
+
+def _kept_increments(entry: IndexEntry, rows: int) -> list[IndexIncrement] | None:
+    """The increments beside which there is to be one more; None where the index is to be written anew.
+
+    The new one has `rows` rows, and those of all increments that are not kept.
+    """
+    if entry.rows + rows - entry.base_rows > MOST_SHARE * entry.base_rows:
+        return None
+    return entry.increments if len(entry.increments) < MOST_INCREMENTS else []
 
 
 def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress: Progress) -> IndexEntry:
@@ -65,6 +104,7 @@ def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress:
         digest=digest,
         recall=record.recall,
         recall_queries=record.recall_queries,
+        increments=[],
     )
 
 
@@ -72,13 +112,35 @@ def _refilled(reader: CollectionReader, entry: IndexEntry, digest: str, progress
     index = read_index(reader, entry)
     index.reset()
     _add(index, reader, entry, entry.parts, progress)
-    return _recorded(index, reader, entry, digest, progress)
+    path = layout.index(entry.space, digest)
+    write_index(reader.storage, path, index)
+    return _recorded(index, path, reader, entry, digest, progress)
 
 
-def _extended(reader: CollectionReader, entry: IndexEntry, added: list[str], digest: str, progress: Progress) -> Record:
-    index = read_index(reader, entry)
+def _extended(
+    reader: CollectionReader,
+    entry: IndexEntry,
+    added: list[str],
+    digest: str,
+    kept: list[IndexIncrement] | None,
+    progress: Progress,
+    most_queries: int | None,
+) -> tuple[str, Record]:
+    """Write what the index gains, or all of it, and the record of that; the path that was written."""
+    index = read_base(reader, entry)
+    if kept is None or not is_supported(index):
+        add_increments(index, reader, entry.increments)
+        _add(index, reader, entry, added, progress)
+        path = layout.index(entry.space, digest)
+        write_index(reader.storage, path, index)
+        return path, _recorded(index, path, reader, entry, digest, progress, most_queries)
+    add_increments(index, reader, kept)
+    follows = Increments(index)
+    add_increments(index, reader, entry.increments[len(kept) :])
     _add(index, reader, entry, added, progress)
-    return _recorded(index, reader, entry, digest, progress)
+    path = layout.increment(entry.space, digest)
+    write_increment(reader.storage, path, follows.gained())
+    return path, _recorded(index, path, reader, entry, digest, progress, most_queries)
 
 
 def _add(index: faiss.Index, reader: CollectionReader, entry: IndexEntry, parts: list[str], progress: Progress) -> None:
@@ -94,21 +156,27 @@ def _add(index: faiss.Index, reader: CollectionReader, entry: IndexEntry, parts:
 
 
 def _recorded(
-    index: faiss.Index, reader: CollectionReader, entry: IndexEntry, digest: str, progress: Progress
+    index: faiss.Index,
+    path: str,
+    reader: CollectionReader,
+    entry: IndexEntry,
+    digest: str,
+    progress: Progress,
+    most_queries: int | None = None,
 ) -> Record:
-    """Write an index and what is known of it."""
-    write_index(reader.storage, layout.index(entry.space, digest), index)
+    """Measure an index of which a file was written, and write what is known of it."""
     if index.ntotal != reader.manifest.spaces[entry.space].rows:
-        record = Record(reader.storage.digest(layout.index(entry.space, digest)), entry.recall, entry.recall_queries)
+        record = Record(reader.storage.digest(path), entry.recall, entry.recall_queries)
         write_record(reader.storage, entry.space, digest, record)
         return record
     rows = reader.space(entry.space)[1].rows
-    asked = choose_rows(rows, held_back(rows), entry.seed)
+    count = held_back(rows)
+    asked = choose_rows(rows, count if most_queries is None else min(count, most_queries), entry.seed)
     asked.sort()
     queries = read_rows(reader, entry.space, asked, entry.metric, progress)
     recall = measure_recall(index, reader, entry.space, entry.metric, asked, queries, progress)
     measured = len(asked) if recall and not describe(index).lossless else 0
-    record = Record(reader.storage.digest(layout.index(entry.space, digest)), recall, measured)
+    record = Record(reader.storage.digest(path), recall, measured)
     write_record(reader.storage, entry.space, digest, record)
     return record
 

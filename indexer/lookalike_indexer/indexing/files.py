@@ -1,16 +1,23 @@
-"""Index files: written whole with a record of what they are, read only after their digest was found right."""
+"""Index files: written with a record of what they are, read only after their digest was found right."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import faiss
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from lookalike_indexer.collection import layout
-from lookalike_indexer.collection.manifest import IndexEntry, RecallPoint
+from lookalike_indexer.collection.manifest import IndexEntry, IndexIncrement, RecallPoint
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.indexing import increments
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -37,6 +44,26 @@ def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     faiss trusts what it reads, so a file that is not byte for byte the one
     that was published is never given to it: DataLossError.
     """
+    index = read_base(reader, entry)
+    add_increments(index, reader, entry.increments)
+    return index
+
+
+def add_increments(index: faiss.Index, reader: CollectionReader, gained: Sequence[IndexIncrement]) -> None:
+    """Add to an index what it gained, in order. DataLossError: a file is not the one that was published."""
+    for one in gained:
+        arrays = _read_increment(reader, one.path)
+        before = int(index.ntotal)
+        increments.apply(index, arrays, reader.storage.shown(one.path))
+        if index.ntotal != before + one.rows:
+            raise DataLossError(
+                f"{reader.storage.shown(one.path)} adds {index.ntotal - before} rows and the manifest says {one.rows}; "
+                "build the index again."
+            )
+
+
+def read_base(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
+    """As `read_index`, without the increments."""
     reader.verify(entry.path)
     path = reader.storage.local(entry.path)
     try:
@@ -50,14 +77,35 @@ def read_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
     return index
 
 
+def write_increment(storage: Storage, path: str, gained: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write what an index gained. Equal arrays give equal bytes."""
+    with storage.staged(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **gained)  # type: ignore[arg-type]
+
+
+def _read_increment(reader: CollectionReader, path: str) -> dict[str, npt.NDArray[Any]]:
+    reader.verify(path)
+    local = reader.storage.local(path)
+    try:
+        with np.load(local, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataLossError(f"{local} is no increment of an index; build the index again.") from error
+    reader.storage.local(path)
+    return arrays
+
+
 def write_record(storage: Storage, space: str, digest: str, record: Record) -> None:
     with storage.staged(_record_path(space, digest)) as temporary:
         temporary.write_bytes(msgspec.json.encode(record, order="sorted"))
 
 
-def finished(storage: Storage, space: str, digest: str) -> Record | None:
-    """The record of an index that an earlier run finished; None when there is none, or its file is not that one."""
-    path, record_path = layout.index(space, digest), _record_path(space, digest)
+def finished(storage: Storage, space: str, digest: str, path: str = "") -> Record | None:
+    """The record of an index that an earlier run finished; None when there is none, or its file is not that one.
+
+    `path` is that of its increment, where one was written.
+    """
+    path, record_path = path or layout.index(space, digest), _record_path(space, digest)
     if not (storage.exists(path) and storage.exists(record_path)):
         return None
     try:

@@ -3,9 +3,9 @@
 New images are one more part of each table: the listing, the images, the
 embeddings of each space, the assignments of each clustering. Deleted and
 replaced images get tombstones. Nothing that is there is written again, but
-for parts in which labels or attributes change. An index finds up to
-MOST_BESIDE images that it lacks by comparing; before there are more, they are
-added to a copy of it.
+for parts in which labels or attributes change. Servers find up to MOST_BESIDE
+images that an index lacks by comparing; before there are more, an increment of
+the index is written, see indexing/extend.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from lookalike_indexer.attributes.labels import LabelChanges
 from lookalike_indexer.clustering import tables
 from lookalike_indexer.clustering.assignment_rule import Rule
 from lookalike_indexer.collection import generations, kept_pictures, layout, schema
-from lookalike_indexer.collection.index_ids import write_ids
 from lookalike_indexer.collection.manifest import AttributesEntry, IndexEntry, Manifest
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
@@ -33,12 +32,15 @@ from lookalike_indexer.collection.tombstones import Reason, with_tombstones
 from lookalike_indexer.embedding.classes import known_class_names, numbered_names
 from lookalike_indexer.embedding.embedding_result import Classes
 from lookalike_indexer.embedding.inventory import about, listing_identity
-from lookalike_indexer.indexing.files import read_index, write_index
+from lookalike_indexer.indexing.extend import extend_index
+from lookalike_indexer.progress import Silent
 from lookalike_indexer.sources.listing import listing_metadata
-from lookalike_indexer.vectors.metric import prepare
 
-# So many images an index may lack after a fold. Servers compare with twice as many beside it.
-MOST_BESIDE = 4096
+# So many images an index may lack after a fold: with fewer, a query is compared in less time than it is searched.
+MOST_BESIDE = 1024
+# So many queries measure the recall of an index after a fold, which a server waits for. `lookalike index` and
+# `lookalike build` measure with more.
+_MOST_QUERIES = 128
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class _Added:
             },
             clusterings={name: self._clustering(name, parts) for name in draft.clusterings},
         )
+        draft = generations.complete(storage, draft)
         return dataclasses.replace(
             draft, indexes={name: self._index(draft, entry) for name, entry in draft.indexes.items()}
         )
@@ -229,21 +232,12 @@ class _Added:
         return dataclasses.replace(entry, columns=counted, parts=[*entry.parts, path])
 
     def _index(self, draft: Manifest, entry: IndexEntry) -> IndexEntry:
-        """The index, with all images of its space in a copy where it would lack too many otherwise."""
-        space = draft.spaces[entry.space]
-        known = draft.parts_of(entry)
-        lacking = [path for path in space.parts if path not in known]
-        if not lacking or space.rows - entry.rows <= MOST_BESIDE:
+        """The index, with all images of its space where it would lack too many otherwise."""
+        space, known = draft.spaces[entry.space], draft.parts_of(entry)
+        # Where embeddings have changed since it was built, rows have other numbers.
+        if space.rows - entry.rows <= MOST_BESIDE or space.parts[: len(known)] != known:
             return entry
-        index = read_index(self._reader, entry)
-        for path in lacking:
-            for _, vectors in self._reader.stream_part(path):
-                index.add(prepare(vectors, entry.metric))
-        parts = [*known, *lacking]
-        target = layout.index(entry.space, digest_of([entry.digest, parts]))
-        write_index(self._storage, target, index)
-        ids = write_ids(self._storage, target, parts)
-        return dataclasses.replace(entry, path=target, rows=int(index.ntotal), parts=parts, ids=ids)
+        return extend_index(self._storage, draft, entry, Silent(), _MOST_QUERIES)
 
 
 def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:

@@ -150,7 +150,13 @@ def _indexes(storage: Storage, ids: Int64) -> Iterator[str]:
         manifest = generations.read(storage, number)
         reader = CollectionReader(storage, manifest)
         for entry in manifest.indexes.values():
-            if entry.path not in known:
-                known[entry.path] = bool(np.isin(reader.ids_of(manifest.parts_of(entry)), ids).any())
+            if known.keys() >= {*entry.index_files}:
+                continue
+            there, start = np.isin(reader.ids_of(manifest.parts_of(entry)), ids), 0
+            rows = [entry.base_rows, *(one.rows for one in entry.increments)]
+            for path, count in zip(entry.index_files, rows, strict=True):
+                known[path] = bool(there[start : start + count].any())
+                start += count
     yield from (path for path, has in known.items() if has)
-    yield from (path for path in storage.walk() if path.endswith(".faiss") and path not in known)
+    kinds = (".faiss", layout.INCREMENT)
+    yield from (path for path in storage.walk() if path.endswith(kinds) and path not in known)

@@ -72,8 +72,11 @@ def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manif
     except (IndexerError, msgspec.DecodeError):
         return False
     canonical = msgspec.json.encode(record, order="sorted") == storage.read(path)
-    same = (record.sha256, record.recall) == (manifest.files[index.path].sha256, index.recall)
-    return canonical and same and record.recall_queries == index.recall_queries
+    if record.sha256 != manifest.files[index.path].sha256:
+        return False
+    # What was measured before an increment came.
+    same = (record.recall, record.recall_queries) == (index.recall, index.recall_queries) or bool(index.increments)
+    return canonical and same
 
 
 def _without_path(sentence: str, storage: Storage, path: str) -> str:

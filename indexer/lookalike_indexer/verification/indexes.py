@@ -25,11 +25,11 @@ def check_indexes(examination: Examination) -> None:
     indexes = examination.reader.manifest.indexes
     with examination.progress.stage("indexes", len(indexes), "index") as bar:
         for name, entry in sorted(indexes.items()):
-            if examination.intact([entry.path]):
+            if examination.intact(entry.index_files):
                 looked += 1
                 what = _difference(examination, entry)
                 if what:
-                    examination.damaged(entry.path, what)
+                    examination.damaged(entry.index_files[-1], what)
             else:
                 left_out.append(name)
             bar.advance()

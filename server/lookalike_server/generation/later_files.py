@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from lookalike_indexer.collection import index_ids
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.errors import DataLossError, IndexerError
 
@@ -40,11 +41,8 @@ def needed_first(manifest: Manifest, indexes: Iterable[str]) -> set[str]:
         found.update(model.files)
     for attributes in manifest.attributes.values():
         found.update(attributes.parts)
-    known: set[str] = set()
-    for index in manifest.indexes.values():
-        if index.ids:
-            found.add(index.ids)
-            known.update(manifest.parts_of(index))
+    found.update(index.ids for index in manifest.indexes.values() if index.ids)
+    known = index_ids.places(manifest).keys()
     for space in manifest.spaces.values():
         found.update(path for path in space.parts if path not in known)
     return found

@@ -87,7 +87,8 @@ class Loader:
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
         # Before anything is read, so that a mistake is told at once.
         chosen = chosen_indexes(reader.manifest, self.indexes)
-        elsewhere = () if self.shards is None else {entry.path for entry in reader.manifest.indexes.values()}
+        indexes = reader.manifest.indexes.values()
+        elsewhere = () if self.shards is None else {path for entry in indexes for path in entry.index_files}
         # Fronts read files that the engine process has verified.
         early = first and self.mapped is None
         later = self.verifier.later(reader, chosen.values()) if early else ()

@@ -81,7 +81,7 @@ class FileVerifier:
         """The files that a server that starts need not verify first; none on an object store, from where all come."""
         if not reader.storage.is_local:
             return frozenset()
-        needed = needed_first(reader.manifest, [entry.path for entry in indexes])
+        needed = needed_first(reader.manifest, [path for entry in indexes for path in entry.index_files])
         return frozenset(reader.manifest.files.keys() - needed)
 
     def _verify_later(self, reader: CollectionReader, path: str, stamp: Stamp) -> None:

@@ -203,7 +203,7 @@ class RecallAudit:
                 known = self._indexes.get(space)
                 if known is None or known.replaced_by(sample):
                     known = self._indexes[space] = _Index.of(sample)
-                if known.path == sample.entry.path:
+                if known.files == sample.entry.index_files:
                     known.add(sample, recall(sample.rows, rows))
 
 
@@ -214,19 +214,19 @@ class _OutOfTimeError(Exception):
 class _Index:
     """What was found about one index; another one of the same space begins anew."""
 
-    def __init__(self, path: str, generation: int) -> None:
-        self.path = path
+    def __init__(self, files: list[str], generation: int) -> None:
+        self.files = files
         self._generation = generation
         # By effort and whether there was a filter.
         self._values: dict[tuple[AuditEffort, bool], deque[tuple[float, float]]] = {}
 
     @classmethod
     def of(cls, sample: Sample) -> _Index:
-        return cls(sample.entry.path, sample.reader.manifest.generation)
+        return cls(sample.entry.index_files, sample.reader.manifest.generation)
 
     def replaced_by(self, sample: Sample) -> bool:
         """Whether a sample is of a later index; those of an earlier one may still come for a while."""
-        return sample.entry.path != self.path and sample.reader.manifest.generation > self._generation
+        return sample.entry.index_files != self.files and sample.reader.manifest.generation > self._generation
 
     def add(self, sample: Sample, recall: float) -> None:
         kind = sample.effort, sample.mask is not None

@@ -163,7 +163,7 @@ def _of_collections(collections: Sequence[WatchedCollection], shared: Mapping[st
         images.add(one.name, len(snapshot.columns))
         for entry in manifest.indexes.values():
             rows.add(one.name, entry.rows, entry.space, entry.name)
-            size.add(one.name, manifest.files[entry.path].bytes, entry.space, entry.name)
+            size.add(one.name, sum(manifest.files[path].bytes for path in entry.index_files), entry.space, entry.name)
     for lane, waiting in shared.items():
         queue.add("", waiting, lane)
     yield from (each.metric for each in (generation, images, held, lease, kept, rows, size, queue, replicas))

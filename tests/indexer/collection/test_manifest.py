@@ -148,12 +148,12 @@ def test_equal_manifests_give_equal_bytes_whatever_the_order():
 
 @pytest.mark.parametrize(
     ("number", "mend"),
-    [(4, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
+    [(5, "a newer one wrote it; get that with: pip install"), (0, "make the collection again with: lookalike index")],
 )
 def test_another_format_is_refused_with_both_named_and_the_mend(number, mend):
     data = encode(dataclasses.replace(full(), format=number))
     with pytest.raises(
-        MismatchError, match=rf"here\.json has collection format {number} and .* reads formats 1 to 3: .*{mend}"
+        MismatchError, match=rf"here\.json has collection format {number} and .* reads formats 1 to 4: .*{mend}"
     ):
         decode(data, "here.json")
 
@@ -183,8 +183,8 @@ def test_a_manifest_without_a_checksum_is_refused():
 
 
 def test_a_format_to_come_is_refused_before_its_fields_are_looked_at():
-    with pytest.raises(MismatchError, match="format 4"):
-        decode(b'{"format": 4, "everything": "else"}', "here.json")
+    with pytest.raises(MismatchError, match="format 5"):
+        decode(b'{"format": 5, "everything": "else"}', "here.json")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": 2}', b'{"format": "1"}', b"\xff\xfe", b'"' + b"x" * 9])

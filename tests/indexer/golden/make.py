@@ -15,11 +15,14 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.index import index
+from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.deletion import delete
+from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.experiments.stored_results import keep
+from lookalike_indexer.upkeep import fold
 
 # Named in the collection; the tests do without it.
 PICTURES = Path("/tmp/lookalike-golden/pictures")
@@ -40,8 +43,25 @@ def main(folder: str) -> None:
     if done.exit_code:
         sys.exit(done.output)
     delete(Storage(folder), keys=["b/7.png"])
+    _grow(Storage(folder))
+    delete(Storage(folder), keys=["b/9.png"])
     result = Result("matrix", {"k": 2}, {"counts": pa.table({"count": [3, 4]})}, {"purity": 0.5}, ("Half is pure.",))
     keep(CollectionReader.open(folder), "kept", result)
+
+
+def _grow(storage: Storage) -> None:
+    """Fold one more image, which the index gets as an increment."""
+    manifest = generations.require_latest(storage)
+    (space,) = manifest.spaces
+    vector = np.random.default_rng(9).standard_normal((1, manifest.spaces[space].dim)).astype(np.float32)
+    one = np.array([1000], np.int64)
+    new = fold.NewImages(
+        ids=one, alive=np.array([True]), keys=["b/9.png"], labels=["b"], vectors={space: vector}, formats=["PNG"],
+        bytes=one, widths=one, heights=one, uris=[""],
+    )  # fmt: skip
+    fold.MOST_BESIDE = 0
+    with writing(storage):
+        fold.fold(storage, manifest, fold.Changes(0, new, {}, {}, {}))
 
 
 if __name__ == "__main__":

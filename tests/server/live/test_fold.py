@@ -92,6 +92,7 @@ async def test_a_fold_changes_nothing_that_callers_see(make_toy, attach, serve, 
     assert sorted(reader.images(["key"]).column("key").to_pylist()) == sorted(after)
     entry = reader.manifest.indexes["tiny/main"]
     assert entry.rows == (303 + 2 if grown else 300)
+    assert [one.rows for one in entry.increments] == ([3, 2] if grown else [])
 
 
 async def test_changes_go_on_during_folds_and_no_call_fails(make_toy, serve) -> None:
