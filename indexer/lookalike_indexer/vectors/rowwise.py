@@ -47,6 +47,29 @@ def inner_products(
     return out
 
 
+def squared_distances_of_each(left: Float32, right: Float32) -> Float64:
+    """The squared Euclidean distance of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
+
+    The same bits as `squared_distances`, without copies of the vectors.
+    """
+    out = np.empty(right.shape[:2], np.float64)
+    for piece in _pieces(len(out), right[0].size if len(right) else 1):
+        difference = np.subtract(left[piece, None], right[piece], dtype=np.float64)
+        np.square(difference, out=difference).sum(axis=2, out=out[piece])
+    return out
+
+
+def inner_products_of_each(left: Float32, right: Float32) -> Float64:
+    """The inner product of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
+
+    The same bits as `inner_products`, without copies of the vectors.
+    """
+    out = np.empty(right.shape[:2], np.float64)
+    for piece in _pieces(len(out), right[0].size if len(right) else 1):
+        np.multiply(left[piece, None], right[piece], dtype=np.float64).sum(axis=2, out=out[piece])
+    return out
+
+
 def _pieces(rows: int, dim: int) -> Iterator[slice]:
     step = max(1, _BLOCK_BYTES // (8 * max(1, dim)))
     for start in range(0, rows, step):

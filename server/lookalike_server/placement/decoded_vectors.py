@@ -26,7 +26,7 @@ Decode = Callable[[Int64], Float32]
 # Vectors that are decoded at once: 32 MiB of 2048 dimensions.
 _DECODED = 4096
 _FEW = 16
-# Elements that are decoded at once to be read once, so that they stay in a processor's cache: 1 MiB.
+# Elements that are decoded at once, so that they stay in a processor's cache: 1 MiB.
 _CACHED = 1 << 18
 
 
@@ -40,12 +40,25 @@ class DecodedVectors:
     def distances(self, queries: Float32, rows: Int64) -> Float32:
         """The distances of queries (n, dim) to the rows (n, k) found for each; infinity for row -1."""
         distances = np.full(rows.shape, np.inf, np.float32)
-        step = max(1, _DECODED // max(1, rows.shape[1]))
-        for start in range(0, len(rows), step):
-            some = slice(start, start + step)
-            lines, places = np.nonzero(rows[some] >= 0)
-            lines += start
-            distances[lines, places] = self._pairs(queries, lines, rows[lines, places])
+        # A block of as many elements as stay in a processor's cache; of one query, where it has more rows than that.
+        width = max(1, _CACHED // queries.shape[1])
+        height = max(1, width // max(1, rows.shape[1]))
+        for start in range(0, len(rows), height):
+            lines = slice(start, start + height)
+            for first in range(0, rows.shape[1], width):
+                block = lines, slice(first, first + width)
+                distances[block] = self._compared(queries[lines], rows[block])
+        return distances
+
+    def _compared(self, queries: Float32, rows: Int64) -> Float32:
+        """As `distances`, of a block."""
+        there = rows >= 0
+        if there.all():
+            vectors = self._decode(rows.ravel()).reshape(*rows.shape, -1)
+            return pairs.distances_of_each(queries, vectors, self._metric)
+        distances = np.full(rows.shape, np.inf, np.float32)
+        lines, places = np.nonzero(there)
+        distances[lines, places] = self._pairs(queries, lines, rows[lines, places])
         return distances
 
     def nearest(self, queries: Float32, rows: Int64, k: int) -> Float32:
