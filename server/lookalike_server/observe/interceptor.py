@@ -14,6 +14,7 @@ import grpc
 from lookalike_server.common import call_record as record
 from lookalike_server.common.call_record import REQUEST_ID, CallRecord, Sink
 from lookalike_server.transport.interceptors import Call, Stream, UnaryInterceptor, within
+from lookalike_server.transport.sent import when_sent
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +32,15 @@ class Observed(UnaryInterceptor):
         rpc = method.removeprefix("/")
 
         async def observed(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            with self._recorded(rpc, context):
-                return await call(request, context)
+            known = _begun(rpc, context)
+            try:
+                reply = await call(request, context)
+            except BaseException as error:
+                self._ended(known, _code(error, known, context))
+                raise
+            # A call whose caller has left meanwhile was not answered.
+            when_sent(context, lambda sent: self._sent(known, context, sent))
+            return reply
 
         return observed
 
@@ -48,22 +56,22 @@ class Observed(UnaryInterceptor):
 
     @contextmanager
     def _recorded(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
-        known = record.begin(rpc, context.invocation_metadata() or (), context.peer())
-        context.set_trailing_metadata(((REQUEST_ID, known.request_id),))
+        known = _begun(rpc, context)
         try:
             yield
-        except asyncio.CancelledError:
-            known.code = "DEADLINE_EXCEEDED" if _expired(known, context.time_remaining()) else "CANCELLED"
+        except BaseException as error:
+            self._ended(known, _code(error, known, context))
             raise
-        except grpc.aio.AbortError:
-            known.code = _NAMES.get(context.code(), "UNKNOWN")
-            raise
-        except BaseException:
-            known.code = "UNKNOWN"
-            raise
-        finally:
-            known.seconds = time.perf_counter() - known.started
-            self._tell(known)
+        self._ended(known, "OK")
+
+    def _sent(self, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any], sent: bool) -> None:
+        """A call whose handler has returned ended; lines of the log tell its id, as those of its task do."""
+        record.resume(call)
+        self._ended(call, "OK" if sent else _left(call, context))
+
+    def _ended(self, call: CallRecord, code: str) -> None:
+        call.code, call.seconds = code, time.perf_counter() - call.started
+        self._tell(call)
 
     def _tell(self, call: CallRecord) -> None:
         for sink in self._sinks:
@@ -72,6 +80,24 @@ class Observed(UnaryInterceptor):
             except Exception:
                 # What watches a call must not be able to fail it.
                 log.exception("%s could not take note of a call", type(sink).__name__)
+
+
+def _begun(rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> CallRecord:
+    known = record.begin(rpc, context.invocation_metadata() or (), context.peer())
+    context.set_trailing_metadata(((REQUEST_ID, known.request_id),))
+    return known
+
+
+def _code(error: BaseException, call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The code of a call that ended with an error."""
+    if isinstance(error, asyncio.CancelledError):
+        return _left(call, context)
+    return _NAMES.get(context.code(), "UNKNOWN") if isinstance(error, grpc.aio.AbortError) else "UNKNOWN"
+
+
+def _left(call: CallRecord, context: grpc.aio.ServicerContext[Any, Any]) -> str:
+    """The code of a call whose caller has left, or waited until the deadline."""
+    return "DEADLINE_EXCEEDED" if _expired(call, context.time_remaining()) else "CANCELLED"
 
 
 def _expired(call: CallRecord, left: float | None) -> bool:

@@ -16,7 +16,7 @@ from lookalike_server.common.visible import Roots
 from lookalike_server.transport.access import Access
 from lookalike_server.transport.admission import Admission
 from lookalike_server.transport.carried import CallDetails
-from lookalike_server.transport.interceptors import Call, Errors, Handler, InFlight, Sending
+from lookalike_server.transport.interceptors import Call, Errors, Handler, InFlight, SendingPieces
 from lookalike_server.transport.listen import new_server, open_port
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import SERVED, SERVICES
@@ -63,7 +63,7 @@ class GrpcServer:
         self._server = new_server(
             settings.limits,
             settings.connections,
-            [observed, Sending(), self._in_flight, Errors(), access, self.admission],
+            [observed, SendingPieces(), self._in_flight, Errors(), access, self.admission],
             self._carriable,
             shares_port=shares_port,
         )

@@ -1,4 +1,4 @@
-"""What every call passes through after observe/interceptor.py, outermost first: sending, counting, errors.
+"""What every call passes through after observe/interceptor.py, outermost first: pieces, counting, errors.
 
 Inside of these: access.py, who may call, then admission.py, how much at a time.
 """
@@ -103,36 +103,25 @@ def within(enter: Enter, stream: Stream) -> Stream:
     return writing
 
 
-class Sending(grpc.aio.ServerInterceptor):
-    """Sends replies itself, so that what is outside of it sees a reply that could not be sent.
-
-    gRPC would send what a handler returns after the handler has ended: a call
-    whose caller left meanwhile would have been counted as answered. To a caller
-    a stream of one reply is the same.
-    """
+class SendingPieces(grpc.aio.ServerInterceptor):
+    """Sends replies in pieces; sent.py tells what became of others."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
         handler = await continuation(handler_call_details)
-        if handler is None or handler.response_streaming or not handler.request_streaming:
+        if handler is None or not is_in_pieces(handler_call_details) or not handler.request_streaming:
             return handler
-        call = cast("Call", handler.stream_unary)
-        writing: Any = self._writing_pieces(call) if is_in_pieces(handler_call_details) else self._writing(call)
+        writing: Any = _writing_pieces(cast("Call", handler.stream_unary))
         return grpc.stream_stream_rpc_method_handler(writing, handler.request_deserializer, handler.response_serializer)
 
-    def _writing(self, call: Call) -> Call:
-        async def writing(requests: Any, context: Any) -> None:
-            await _write(context, await call(requests, context))
 
-        return writing
+def _writing_pieces(call: Call) -> Call:
+    async def writing(requests: Any, context: Any) -> None:
+        for piece in pieces.reply_pieces(await call(requests, context)):
+            await _write(context, piece)
 
-    def _writing_pieces(self, call: Call) -> Call:
-        async def writing(requests: Any, context: Any) -> None:
-            for piece in pieces.reply_pieces(await call(requests, context)):
-                await _write(context, piece)
-
-        return writing
+    return writing
 
 
 async def _write(context: Any, message: bytes) -> None:
