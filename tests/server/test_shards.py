@@ -31,6 +31,7 @@ from lookalike.v1 import (
     types_pb2,
 )
 from lookalike_indexer.collection.deletion import delete
+from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import UsageError
 from lookalike_server.commands.route import route
 from lookalike_server.common.settings import Listen, ServeSettings
@@ -166,6 +167,30 @@ async def test_a_shard_says_what_it_is_and_answers_no_search_alone(make_toy, ser
         ):
             with pytest.raises(grpc.aio.AioRpcError, match="This server is no shard; start it with --shard N/M"):
                 await call(request)
+
+
+async def test_a_shard_verifies_the_vectors_of_its_share_and_others_when_they_are_asked_for(
+    make_toy, serve, refused, monkeypatch
+) -> None:
+    toy = make_toy(part_rows=100, index_ids=True)
+    parts = CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts
+    damaged = toy.root / parts[-1]
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    hashed: list[str] = []
+    verify = CollectionReader.verify
+    monkeypatch.setattr(CollectionReader, "verify", lambda self, path: hashed.append(path) or verify(self, path))
+    # The first half of the rows, and a part that both halves share.
+    own_parts = parts[: -(-len(toy.ids) // 200)]
+    assert 0 < len(own_parts) < len(parts)
+    async with serve(toy, share=Share(1, 2)) as shard:
+        await until(lambda: shard.app.current.snapshot.verification.is_whole)
+        assert sorted(set(hashed).intersection(parts)) == own_parts
+        own = search_pb2.GetVectorsRequest(query=by_ids(int(toy.ids[3])))
+        assert (await shard.search.GetVectors(own)).served.generation == 1
+        other = search_pb2.GetVectorsRequest(query=by_ids(int(toy.ids[-1])))
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await shard.search.GetVectors(other)
+        assert refused(caught.value).code is grpc.StatusCode.DATA_LOSS
 
 
 async def test_a_shard_refuses_what_makes_no_sense(make_toy, serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -190,13 +191,17 @@ def serve(
         # The processes beside the server, which embed and run experiments, share it.
         os.environ["LOOKALIKE_CACHE"] = str(cache.absolute())
     # Imported here, so that `lookalike --help` does not load faiss. What follows takes as long as hashing a gigabyte.
+    from lookalike_indexer.errors import UsageError
+    from lookalike_server.common.share import Share
     from lookalike_server.generation.verification import FileVerifier
 
     verifier = FileVerifier()
     pairs = named(collection)
     several = number_of_fronts(fronts, placement)
     if several == 1 and shards is None:
-        verifier.verify_ahead(pairs[0][1], indexes)
+        # A text that is no share is told below.
+        with contextlib.suppress(UsageError):
+            verifier.verify_ahead(pairs[0][1], indexes, None if shard is None else Share.parse(shard))
     # Before faiss is loaded: its threads for large calls must not spin against the event loop's.
     sleep_while_waiting()
     try:
@@ -206,7 +211,6 @@ def serve(
         from lookalike_server.common.placement_mode import ON_LOSS, PLACEMENTS
         from lookalike_server.common.settings import Listen, ServeSettings
         from lookalike_server.common.shard_settings import read_shards
-        from lookalike_server.common.share import Share
         from lookalike_server.common.visible import SHOW_PATHS
         from lookalike_server.fronts.control import Logs
         from lookalike_server.observe.logs import configure

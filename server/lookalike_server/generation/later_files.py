@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterable
@@ -11,12 +12,16 @@ from typing import NamedTuple
 from lookalike_indexer.collection import index_ids
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.errors import DataLossError, IndexerError
+from lookalike_server.common.share import Share
 
 log = logging.getLogger(__name__)
 
 
 class Progress(NamedTuple):
-    """How many files of a generation there are and were verified; `damage` tells of the first that is damaged."""
+    """How many files of a generation a server verifies and has verified; `damage` tells of the first that is damaged.
+
+    Those that it reads for few calls, if ever, do not count: vectors of other shards.
+    """
 
     files: int
     verified: int
@@ -48,15 +53,40 @@ def needed_first(manifest: Manifest, indexes: Iterable[str]) -> set[str]:
     return found
 
 
+def of_other_shards(manifest: Manifest, share: Share | None) -> frozenset[str]:
+    """The vectors that a server of one share reads for few calls, if ever; for None all, as a router has no share."""
+    found: set[str] = set()
+    for name, space in manifest.spaces.items():
+        counts = [manifest.files[path].rows or 0 for path in space.parts]
+        ends = list(itertools.accumulate(counts))
+        # Rows of the space, and those that an index of some of its parts has.
+        totals = {sum(counts), *(entry.rows for entry in manifest.indexes.values() if entry.space == name)}
+        own = [] if share is None else [share.range_of(rows) for rows in totals]
+        found.update(
+            path
+            for path, rows, end in zip(space.parts, counts, ends, strict=True)
+            if not any(start < end and end - rows < stop for start, stop in own)
+        )
+    return frozenset(found)
+
+
 class LaterFiles:
     """Verifies each of some files once, for the first who needs it; from any thread."""
 
-    def __init__(self, paths: Collection[str], others: int, verify: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        paths: Collection[str],
+        others: int,
+        verify: Callable[[str], object],
+        unhurried: Collection[str] = (),
+    ) -> None:
         """`others` is the number of the generation's files that were verified before.
 
+        Files of `paths` that are `unhurried` are verified for those who need them alone.
         `verify` raises DataLossError when a file is not what was written.
         """
         self._paths = frozenset(paths)
+        self._unhurried = self._paths.intersection(unhurried)
         self._others = others
         self._verify = verify
         self._lock = threading.Lock()
@@ -69,7 +99,8 @@ class LaterFiles:
     def progress(self) -> Progress:
         """How far it is now."""
         with self._lock:
-            return Progress(len(self._paths) + self._others, self._verified + self._others, self._damage)
+            files = len(self._paths) - len(self._unhurried) + self._others
+            return Progress(files, self._verified + self._others, self._damage)
 
     def require(self, path: str) -> None:
         """Return once a file was verified; one that need not be is right. DataLossError: it is not what was written."""
@@ -89,7 +120,7 @@ class LaterFiles:
 
     def verify_all(self) -> None:
         """Verify what nobody has needed yet, until `stop`; what is damaged is logged."""
-        for path in sorted(self._paths):
+        for path in sorted(self._paths - self._unhurried):
             if self._stopped:
                 return
             try:
@@ -115,5 +146,5 @@ class LaterFiles:
             outcome.set_exception(error)
         else:
             with self._lock:
-                self._verified += 1
+                self._verified += path not in self._unhurried
             outcome.set_result(None)

@@ -32,6 +32,7 @@ from lookalike_server.common.share import Share
 from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.filters.matching import Filters
 from lookalike_server.generation.index_choice import chosen_indexes
+from lookalike_server.generation.later_files import of_other_shards
 from lookalike_server.generation.shared_files import SharedFiles, file_of_clustering, file_of_space
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.spaces import Search, Space
@@ -92,7 +93,8 @@ class Loader:
         # Fronts read files that the engine process has verified.
         early = first and self.mapped is None
         later = self.verifier.later(reader, chosen.values()) if early else ()
-        reader = self.verifier.verified(reader, elsewhere, later)
+        unhurried = of_other_shards(reader.manifest, self.share) if self.share or self.shards else ()
+        reader = self.verifier.verified(reader, elsewhere, later, unhurried)
         with ExitStack() as while_loading, ExitStack() as undo, ThreadPoolExecutor(1, "tables") as beside:
             if self.shards is not None:
                 while_loading.enter_context(

@@ -19,8 +19,9 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.errors import DataLossError, IndexerError, NotFoundError
 from lookalike_indexer.threads import processors
+from lookalike_server.common.share import Share
 from lookalike_server.generation.index_choice import chosen_indexes
-from lookalike_server.generation.later_files import LaterFiles, needed_first
+from lookalike_server.generation.later_files import LaterFiles, needed_first, of_other_shards
 
 # Hashing has no haste; the searches that run beside it have.
 _NICENESS = 10
@@ -34,33 +35,37 @@ class FileVerifier:
         self._ahead: threading.Thread | None = None
         self._abandoned = False
 
-    def verify_ahead(self, root: str, indexes: Sequence[str] = ()) -> None:
+    def verify_ahead(self, root: str, indexes: Sequence[str] = (), share: Share | None = None) -> None:
         """Verify what is needed first of the newest generation in the background, such as while a server imports.
 
-        `indexes` are the names of those that it will search, as `chosen_indexes` takes them.
+        `indexes` are the names of those that it will search, as `chosen_indexes` takes them, `share` that of them.
         What fails then fails again, and is told, when the generation is checked.
         """
         self._ahead = threading.Thread(
-            target=self._verify_newest, args=(root, indexes), name="verify ahead", daemon=True
+            target=self._verify_newest, args=(root, indexes, share), name="verify ahead", daemon=True
         )
         self._ahead.start()
 
     def verified(
-        self, reader: CollectionReader, but: Collection[str] = (), later: Collection[str] = ()
+        self,
+        reader: CollectionReader,
+        but: Collection[str] = (),
+        later: Collection[str] = (),
+        unhurried: Collection[str] = (),
     ) -> CollectionReader:
         """Verify a generation; returns a reader of it that reads no file but those that were verified.
 
         The files `but` are left alone: nobody reads them. The files `later` are verified when they are first read, or
-        by `later_files` of the reader's storage.
+        by `later_files` of the reader's storage; those that are `unhurried` only when they are read.
         DataLossError: a file is missing, or not what was written.
         """
         if self._ahead is not None:
             self._ahead.join()
             self._ahead = None
-        later = frozenset(later).difference(but)
+        later = frozenset(later).union(unhurried).difference(but)
         stamps = self._all_verified(reader, later.union(but))
         unread = {path: reader.storage.stamp(path) for path in later}
-        files = LaterFiles(later, len(stamps), lambda path: self._verify_later(reader, path, unread[path]))
+        files = LaterFiles(later, len(stamps), lambda path: self._verify_later(reader, path, unread[path]), unhurried)
         storage = VerifiedStorage(reader.storage, reader.manifest, {**stamps, **unread}, files)
         pinned = CollectionReader(storage, reader.manifest)
         hold(reader.storage, reader.manifest.generation, pinned)
@@ -70,11 +75,12 @@ class FileVerifier:
         """Let what was begun end with the file that it is at."""
         self._abandoned = True
 
-    def _verify_newest(self, root: str, indexes: Sequence[str]) -> None:
+    def _verify_newest(self, root: str, indexes: Sequence[str], share: Share | None) -> None:
         # RuntimeError: the process ends, because of a mistake that is told, and no thread can be started any more.
         with contextlib.suppress(IndexerError, RuntimeError):
             reader = CollectionReader.open(root)
-            self._all_verified(reader, self.later(reader, chosen_indexes(reader.manifest, indexes).values()))
+            later = self.later(reader, chosen_indexes(reader.manifest, indexes).values())
+            self._all_verified(reader, later | (of_other_shards(reader.manifest, share) if share else frozenset()))
 
     @staticmethod
     def later(reader: CollectionReader, indexes: Iterable[IndexEntry]) -> frozenset[str]:
