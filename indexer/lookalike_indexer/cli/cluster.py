@@ -11,6 +11,7 @@ import click
 from lookalike_indexer.cli.cluster_options import cluster_options, cluster_settings
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.machines_option import joined_machines, ray_option
 
 if TYPE_CHECKING:
     from lookalike_indexer.clustering.cluster_stage import ClusterReport
@@ -31,10 +32,11 @@ if TYPE_CHECKING:
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @cluster_options
 @click.option("--seed", type=click.IntRange(min=0), default=1234, show_default=True, help="Decides all that is random.")
+@ray_option
 @click.option("--gpus", default="", metavar="0,1|all", help="GPUs to use.  [default: none, the processor]")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @reported
-def cluster(collection: str, as_json: bool, **options: Any) -> None:
+def cluster(collection: str, ray: str | None, as_json: bool, **options: Any) -> None:
     """Group the images of the collection in DIR.
 
     Each image, and each picture that is asked about, belongs to the nearest
@@ -54,6 +56,7 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
     settings, progress = cluster_settings(**options), TerminalProgress()
     storage = open_storage(collection)
     generations.require_latest(storage)
+    machines = joined_machines(ray, options)
     with writing(storage):
         draft = generations.require_latest(storage)
         every = settings.space == "all" and "all" not in draft.spaces
@@ -63,7 +66,7 @@ def cluster(collection: str, as_json: bool, **options: Any) -> None:
         for space in spaces if every else []:
             check_clusters(settings.clusters, draft.spaces[space].rows, space)
         for space in spaces:
-            draft, report = run_cluster(storage, draft, dataclasses.replace(settings, space=space), progress)
+            draft, report = run_cluster(storage, draft, dataclasses.replace(settings, space=space), progress, machines)
             reports.append(report)
         generation = generations.publish(storage, draft).generation
     if as_json:

@@ -127,7 +127,7 @@ def index(
         else:
             draft, (embedded, *_) = embed_all(storage, latest, embedding, wanted, progress, check, machines)
         with _embeddings_kept():
-            draft, clustered = run_cluster(storage, draft, clustering, progress)
+            draft, clustered = run_cluster(storage, draft, clustering, progress, machines)
             draft, built = run_build(storage, draft, building, progress)
             draft, renewed = renew_all(storage, draft, progress, clustering.gpus, unusable_only=not renew)
         published = generations.publish(storage, draft)

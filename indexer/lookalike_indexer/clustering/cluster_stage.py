@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +19,14 @@ from lookalike_indexer.clustering.strategies import check_paired
 from lookalike_indexer.clustering.training import TrainedClustering, find_centroids, sample_size
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.current import next_made
+from lookalike_indexer.collection.lock import witness
 from lookalike_indexer.collection.manifest import ClusteringEntry, Manifest
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.settings_digest import settings_digest
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.machines.machines import Machines
+from lookalike_indexer.machines.work import Work
 from lookalike_indexer.progress import Progress
 from lookalike_indexer.vectors.sample import choose_rows, read_rows
 
@@ -49,14 +52,18 @@ class ClusterReport:
 
 
 def run_cluster(
-    storage: Storage, draft: Manifest, settings: ClusterSettings, progress: Progress
+    storage: Storage,
+    draft: Manifest,
+    settings: ClusterSettings,
+    progress: Progress,
+    machines: Machines | None = None,
 ) -> tuple[Manifest, ClusterReport]:
     """Cluster a space of a completed draft and return the draft with the clustering in it; publishes nothing.
 
     Files that an earlier run with the same settings and embeddings finished
-    are used as they are. NotFoundError: no such space. NotBuiltError: it is
-    empty. UsageError: more clusters than images. IndexerError: an embedding
-    that is not finite.
+    are used as they are. With `machines` those of a cluster assign the images.
+    NotFoundError: no such space. NotBuiltError: it is empty. UsageError: more
+    clusters than images. IndexerError: an embedding that is not finite.
     """
     reader = CollectionReader(storage, draft)
     space, entry = reader.space(settings.space)
@@ -85,7 +92,7 @@ def run_cluster(
     plain = [f"{folder}/assignments/{layout.part_name(layout.part_number(path))}" for path in entry.parts]
     assignments = [named.get(path, name) for path, name in zip(entry.parts, plain, strict=True)]
     reused += sum(storage.exists(path) for path in assignments)
-    sizes = _assign_parts(reader, space, rule, assignments, progress)
+    sizes = _assign_parts(reader, space, rule, assignments, progress, machines)
 
     clustering = ClusteringEntry(
         space=space,
@@ -167,22 +174,67 @@ def _found(
 
 
 def _assign_parts(
-    reader: CollectionReader, space: str, rule: Rule, assignments: list[str], progress: Progress
+    reader: CollectionReader,
+    space: str,
+    rule: Rule,
+    assignments: list[str],
+    progress: Progress,
+    machines: Machines | None,
 ) -> Int64:
     """Write the parts that are not there yet; returns the size of each cluster, without deleted images."""
     storage, entry = reader.storage, reader.manifest.spaces[space]
     sizes = np.zeros(len(rule.centroids), np.int64)
-    with progress.stage(f"assign {space}", entry.rows, "image") as bar:
-        missing = [not storage.exists(path) for path in assignments]
-        blocks = iter(reader.parts_ahead(list(itertools.compress(entry.parts, missing))))
-        for path, wanted in zip(assignments, missing, strict=True):
-            if wanted:
-                ids, assigned = _assigned(next(blocks), rule)
-                tables.write_assignments(storage, path, ids, assigned)
+    rows = [reader.manifest.files[path].rows or 0 for path in entry.parts]
+    missing = [place for place, path in enumerate(assignments) if not storage.exists(path)]
+    with progress.stage(
+        f"assign {space}", entry.rows, "image", sum(rows) - sum(rows[place] for place in missing)
+    ) as bar:
+        parts = [(entry.parts[place], assignments[place]) for place in missing]
+        if machines is None:
+            for _ in write_assignments(reader, rule, iter(parts), bar.advance):
+                pass
+        else:
+            machines.check(witness(storage))
+            (device,) = machines.devices
+            gpus = (0,) if device.startswith("cuda") else ()
+            make = _Assigning(storage, reader.manifest, Rule(rule.metric, rule.centroids, rule.whitening, gpus))
+            for _ in machines.run(make, parts, bar.advance, "assignment of part"):
+                pass
+        for path in assignments:
             ids, clusters = tables.read_clusters(storage, path)
             sizes += np.bincount(clusters[reader.live(ids)], minlength=len(sizes))
-            bar.advance(len(clusters))
     return sizes
+
+
+def write_assignments(
+    reader: CollectionReader, rule: Rule, parts: Iterator[tuple[str, str]], advance: Callable[[int], None]
+) -> Iterator[str]:
+    """Assign the images of some parts of a space, each with the path of the table to write; yields that path."""
+    taken: deque[str] = deque()
+
+    def embeddings() -> Iterator[str]:
+        for part, path in parts:
+            taken.append(path)
+            yield part
+
+    for blocks in reader.parts_ahead(embeddings()):
+        ids, assigned = _assigned(blocks, rule)
+        tables.write_assignments(reader.storage, taken[0], ids, assigned)
+        advance(len(ids))
+        yield taken.popleft()
+
+
+@dataclass(frozen=True)
+class _Assigning:
+    """Makes what a worker does."""
+
+    storage: Storage
+    manifest: Manifest
+    rule: Rule
+
+    def __call__(self) -> Work[tuple[str, str], str]:
+        reader = CollectionReader(self.storage, self.manifest)
+        return lambda parts, advance: write_assignments(reader, self.rule, parts, advance)
 
 
 def _assigned(blocks: Iterable[tuple[Int64, Float32]], rule: Rule) -> tuple[Int64, Assigned]:

@@ -77,6 +77,15 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
         lock.release()
 
 
+def witness(storage: Storage) -> list[str]:
+    """The absolute paths that another machine sees only if it sees this collection, which this process writes."""
+    if not storage.is_local:
+        return []
+    # This note is there only while a writer runs, so that a folder of the same name elsewhere is none.
+    note = storage.local(OWNER).absolute()
+    return [str(note if note.exists() else storage.root.absolute())]
+
+
 def owner(storage: Storage) -> Owner | None:
     """What the last one to take the lock wrote of itself; None when there is no such note."""
     try:

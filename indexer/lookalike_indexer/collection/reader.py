@@ -310,15 +310,18 @@ class CollectionReader:
         for blocks in self.parts_ahead(paths, rows):
             yield from self._living_blocks(blocks)
 
-    def parts_ahead(self, paths: Sequence[str], rows: int = 4096) -> Iterator[Iterable[tuple[Int64, Float32]]]:
+    def parts_ahead(self, paths: Iterable[str], rows: int = 4096) -> Iterator[Iterable[tuple[Int64, Float32]]]:
         """The blocks of some parts of a space, part by part; up to two parts are read ahead.
 
         Three blocks are held at a time: parts of more than `rows`, which would
         be more, are read as `stream_part` does when they are asked for.
         """
-        if any((self.manifest.files[path].rows or 0) > rows for path in paths):
-            return (self.stream_part(path, rows) for path in paths)
-        return read_ahead(lambda path: list(self.stream_part(path, rows)), paths)
+
+        def read(path: str) -> Iterable[tuple[Int64, Float32]]:
+            blocks = self.stream_part(path, rows)
+            return blocks if (self.manifest.files[path].rows or 0) > rows else list(blocks)
+
+        return read_ahead(read, paths)
 
     def stream_part(self, path: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing when the part is empty."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lookalike_indexer.collection.lock import OWNER
+from lookalike_indexer.collection.lock import witness
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.distributor import Job
 from lookalike_indexer.embedding.part import Advance
@@ -69,9 +69,4 @@ def elsewhere(settings: EmbedSettings, machines: Machines) -> EmbedSettings:
 
 def check_machines(machines: Machines, storage: Storage, source: str) -> None:
     """Look whether all machines can do the work, and see the images and the collection. Errors: `Machines.check`."""
-    folders = [] if is_remote(source) else [source]
-    if storage.is_local:
-        # This note is there only while a writer runs, so that a folder of the same name elsewhere is none.
-        note = storage.local(OWNER).absolute()
-        folders.append(str(note if note.exists() else storage.root.absolute()))
-    machines.check(folders)
+    machines.check([*([] if is_remote(source) else [source]), *witness(storage)])

@@ -36,6 +36,7 @@ def joined(address: str) -> Iterator[Any]:
     if address != AUTO:
         _reach(address)
     _join(ray, address)
+    _quiet()
     try:
         yield ray
     finally:
@@ -89,6 +90,16 @@ def _join(ray: Any, address: str) -> None:
         )
     if failed:
         raise IndexerError(_refusal(address, failed[0])) from failed[0]
+
+
+def _quiet() -> None:
+    """Leave out what Ray prints of machines that are lost: twenty lines of a log each, and the run goes on."""
+    with contextlib.suppress(ImportError):
+        from ray._private import worker
+
+        # It has no public switch, and is another name in other releases.
+        if hasattr(worker, "print_to_stdstream"):
+            worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _refusal(address: str, error: BaseException) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pickle
 import threading
 from pathlib import Path
 
 import pytest
+from tests.indexer.machines.fake_ray import machines_without_ray
 
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DeviceError, IndexerError, MismatchError, NotFoundError, UsageError
 from lookalike_indexer.machines.connect import check_address, joined
-from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.machines.probe import checked, probing, versions_here
 from lookalike_indexer.machines.work import Failed
 from lookalike_indexer.machines.worker import Worker
@@ -133,75 +134,6 @@ def test_a_storage_keeps_its_folder_in_another_process(tmp_path, monkeypatch):
     assert storage.read("file") == b"bytes"
 
 
-class _GoneError(Exception):
-    pass
-
-
-class _FakeRay:
-    """As much of Ray as `Machines.run` needs: workers are real ones, in this process, and their calls run at once.
-
-    `losses` is how many workers are lost; each when it would tell of its item number `at`, from 0.
-    """
-
-    class exceptions:  # noqa: N801
-        RayError = _GoneError
-
-    def __init__(self, addresses, losses=0, at=1):
-        self.addresses, self.losses, self.at = addresses, losses, at
-
-    def nodes(self):
-        return [
-            {"Alive": True, "NodeID": name, "NodeManagerAddress": name, "Resources": {"CPU": 2.0}}
-            for name in self.addresses
-        ]
-
-    def put(self, value):
-        return value
-
-    def get(self, value):
-        if isinstance(value, _GoneError):
-            raise value
-        return value
-
-    def kill(self, actor):
-        pass
-
-    def wait(self, streams, num_returns, timeout, fetch_local):
-        # The one that has told least, so that all get their turns.
-        return sorted(streams, key=lambda stream: stream.told)[:1], []
-
-    def remote(self, kind):
-        return _Call(lambda *arguments: _Actor(self, kind(*arguments)))
-
-
-class _Call:
-    def __init__(self, call):
-        self.remote = call
-
-    def options(self, **_):
-        return self
-
-
-class _Actor:
-    def __init__(self, ray, worker):
-        self.feed, self.end = _Call(worker.feed), _Call(worker.end)
-        self.work = _Call(lambda make: _Stream(ray, worker.work(make)))
-
-
-class _Stream:
-    def __init__(self, ray, reports):
-        self._ray, self._reports, self.told, self._done = ray, reports, 0, 0
-
-    def __next__(self):
-        self.told += 1
-        report = next(self._reports)
-        if report.done and self._done == self._ray.at and self._ray.losses:
-            self._ray.losses -= 1
-            return _GoneError("the worker died")
-        self._done += report.done
-        return report
-
-
 def ahead():
     """Work that reads up to five items ahead of the one that it gives, as decoding does."""
 
@@ -218,9 +150,7 @@ def ahead():
 
 @pytest.fixture
 def fake_machines(monkeypatch):
-    monkeypatch.setattr(Machines, "_place", lambda *_: {})
-    monkeypatch.setattr("lookalike_indexer.machines.machines._LOOK_EVERY_S", 0.0)
-    return lambda *arguments: Machines(_FakeRay(*arguments), "10.0.0.1:6379")
+    return functools.partial(machines_without_ray, monkeypatch)
 
 
 @pytest.mark.parametrize("make", [doubled, ahead])

@@ -1,0 +1,83 @@
+"""As much of Ray as the driver of a cluster needs, in this process: for tests of what machines do."""
+
+from __future__ import annotations
+
+from lookalike_indexer.machines.machines import Machines
+
+
+def machines_without_ray(monkeypatch, addresses, losses=0, at=1):
+    """Machines at some addresses. `losses` workers are lost, each when it would tell of its item `at`, from 0."""
+    monkeypatch.setattr(Machines, "_place", lambda *_: {})
+    monkeypatch.setattr("lookalike_indexer.machines.machines._LOOK_EVERY_S", 0.0)
+    return Machines(_FakeRay(addresses, losses, at), "10.0.0.1:6379")
+
+
+class _GoneError(Exception):
+    pass
+
+
+class _FakeRay:
+    """As much of Ray as `Machines.run` needs: workers are real ones, in this process, and their calls run at once.
+
+    `losses` is how many workers are lost; each when it would tell of its item number `at`, from 0.
+    """
+
+    class exceptions:  # noqa: N801
+        RayError = _GoneError
+
+    def __init__(self, addresses, losses=0, at=1):
+        self.addresses, self.losses, self.at = addresses, losses, at
+
+    def nodes(self):
+        return [
+            {"Alive": True, "NodeID": name, "NodeManagerAddress": name, "Resources": {"CPU": 2.0}}
+            for name in self.addresses
+        ]
+
+    def put(self, value):
+        return value
+
+    def get(self, value, timeout=None):
+        if isinstance(value, _GoneError):
+            raise value
+        return value
+
+    def kill(self, actor):
+        pass
+
+    def wait(self, streams, num_returns, timeout, fetch_local):
+        # The one that has told least, so that all get their turns.
+        return sorted(streams, key=lambda stream: stream.told)[:1], []
+
+    def remote(self, kind):
+        if isinstance(kind, type):
+            return _Call(lambda *arguments: _Actor(self, kind(*arguments)))
+        return _Call(kind)
+
+
+class _Call:
+    def __init__(self, call):
+        self.remote = call
+
+    def options(self, **_):
+        return self
+
+
+class _Actor:
+    def __init__(self, ray, worker):
+        self.feed, self.end = _Call(worker.feed), _Call(worker.end)
+        self.work = _Call(lambda make: _Stream(ray, worker.work(make)))
+
+
+class _Stream:
+    def __init__(self, ray, reports):
+        self._ray, self._reports, self.told, self._done = ray, reports, 0, 0
+
+    def __next__(self):
+        self.told += 1
+        report = next(self._reports)
+        if report.done and self._done == self._ray.at and self._ray.losses:
+            self._ray.losses -= 1
+            return _GoneError("the worker died")
+        self._done += report.done
+        return report
