@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import pytest
+from tests.objects import other_stores
 
 from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.lock import writing
@@ -15,13 +18,33 @@ from lookalike_indexer.collection.objects.storage import ObjectStorage
 from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError, UsageError
 
 pytestmark = pytest.mark.xdist_group("object store")
+_numbers = itertools.count()
 
 
-@pytest.fixture(params=["folder", "object store"])
-def location(request, tmp_path):
+@pytest.fixture(scope="module")
+def started(tmp_path_factory):
+    """Starts a store besides SeaweedFS once: gives its URL and variables."""
+    with contextlib.ExitStack() as stack:
+        found = {}
+
+        def start(name):
+            if name not in found:
+                found[name] = stack.enter_context(getattr(other_stores, name)(tmp_path_factory.mktemp(name)))
+            return found[name]
+
+        yield start
+
+
+@pytest.fixture(params=["folder", "SeaweedFS", "moto", "azurite"])
+def location(request, tmp_path, monkeypatch):
     if request.param == "folder":
         return str(tmp_path / "collection")
-    return f"{request.getfixturevalue('bucket')}/some/collection"
+    if request.param == "SeaweedFS":
+        return f"{request.getfixturevalue('bucket')}/some/collection"
+    url, variables = request.getfixturevalue("started")(request.param)
+    for name, value in {**variables, "LOOKALIKE_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    return f"{url}/{next(_numbers)}/collection"
 
 
 def put(storage, path, data=b"data"):
