@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import signal
 import socket
@@ -38,6 +39,7 @@ from lookalike_server.common.settings import Listen, ServeSettings
 from lookalike_server.common.shard_settings import ShardSettings, read_shards
 from lookalike_server.common.share import Share
 from lookalike_server.services.shard import ShardServicer
+from lookalike_server.shards.replica import Replica
 from lookalike_server.transport.tokens import new_token
 
 from .conftest import Served, random_vectors
@@ -422,6 +424,26 @@ async def test_shards_ask_the_router_for_a_token(make_toy, serve, by_vector, tmp
             assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
         assert caplog.text.count(f"{secret} holds no token") == 1
         assert "could not be asked" not in caplog.text
+
+
+async def test_shards_ask_the_router_for_a_certificate(make_toy, serve, by_vector, certificates) -> None:
+    toy = make_toy()
+    server, friend, stranger = certificates("server"), certificates("friend"), certificates("stranger")
+    listen = Listen(port=0, tls_cert=server.cert, tls_key=server.key, tls_client_ca=friend.cert)
+    async with AsyncExitStack() as stack:
+        shards = [
+            [await stack.enter_async_context(serve(toy, share=Share(number, 2), listen=listen))] for number in (1, 2)
+        ]
+        # The certificates are for that name.
+        there = tuple((address.replace("127.0.0.1", "localhost"),) for (address,) in addresses(shards))
+        settings = ShardSettings(there, ca=server.cert, cert=friend.cert, key=friend.key)
+        router = await stack.enter_async_context(serve(toy, shards=settings))
+        assert list((await router.neighbors(by_vector(toy.vectors[:1]), 5)).neighbors.counts) == [5]
+        other = Replica(there[0][0], 1, dataclasses.replace(settings, cert=stranger.cert, key=stranger.key))
+        stack.callback(other.close)
+        with pytest.raises(grpc.RpcError) as caught:
+            await asyncio.to_thread(other.get_shard, shard_pb2.GetShardRequest(), timeout=10)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 def free_port() -> int:
