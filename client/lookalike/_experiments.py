@@ -128,7 +128,7 @@ class Experiment(Illustrated):
                 left -= min(table.rows, html.MOST_ROWS, left)
             problem = problem or why
             parts.append(html.folded(f"{name}: {table.rows:,} rows", inner, is_open=number == 0))
-        settings = ", ".join(f"{name} {html.plain(value)}" for name, value in self.settings.items())
+        settings = ", ".join(f"{name} {html.plain(value)}" for name, value in self.settings.items() if value != "")
         stale = html.note("Out of date: the collection has changed since.") if self.out_of_date else ""
         head = html.heading(self.kind, faint=settings)
         return html.box(

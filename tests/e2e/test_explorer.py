@@ -334,6 +334,21 @@ def test_the_settings_are_in_the_address(open_page):
     expect(page.locator("main")).to_contain_text("with the label")
 
 
+def test_sentences_have_labels_without_wordnet_numbers_and_commands_keep_them(open_page):
+    page = open_page()
+    told = page.evaluate("""async () => {
+        const { findings } = await import(new URL("static/js/dom.js", location.href));
+        return [...findings([
+            "18% of n03445777_golf_ball lie with n03000684_chain_saw (cluster 8).",
+            "Next: lookalike explain n03445777_golf_ball/ILSVRC2012_val_1.JPEG",
+        ]).children].map((each) => each.textContent);
+    }""")
+    assert told == [
+        "18% of golf ball lie with chain saw (cluster 8).",
+        "Next: lookalike explain n03445777_golf_ball/ILSVRC2012_val_1.JPEG",
+    ]
+
+
 def test_labels_are_shown_without_wordnet_numbers(open_page):
     page = open_page(f"search?label={NUMBERED}")
     expect(page.locator("h2").first).to_contain_text("labelled cassette player")
@@ -486,7 +501,7 @@ def test_the_map_comes_nearer_shows_pictures_and_keeps_its_place_in_the_address(
     page.reload()
     expect(page.locator(".stage[data-ready=true]")).to_have_attribute("data-zoom", re.compile(r"^3\.84"))
     expect(page).to_have_url(where)
-    page.get_by_label("Colour by").select_option(label="cluster in resnet18/k6")
+    page.get_by_label("Color by").select_option(label="cluster in resnet18/k6")
     expect(page.locator(".legend")).to_contain_text("cluster 0")
 
 
@@ -507,6 +522,33 @@ def test_no_wheel_loses_the_map_and_a_double_click_shows_all_of_it(open_page):
         page.mouse.dblclick(box["x"] + 0.02 * box["width"], box["y"] + 0.03 * box["height"])
         for name, value in everything.items():
             expect(stage).to_have_attribute(f"data-{name}", value)
+
+
+GROUPS = """async () => {
+    const { middles, Names } = await import(new URL("static/js/map/names.js", location.href));
+    const points = { x: Float32Array.of(0, 1, 9, 5, 5), y: Float32Array.of(0, 0, 0, 4, 4) };
+    const places = middles(Int32Array.of(7, 7, 7, 2, 3), points);
+    const names = new Names(document.querySelector(".names"));
+    names.take(places.map(({ code, x, y }) => ({ text: `group ${code}`, x, y })));
+    names.follow({ toScreen: (x, y) => [100 + 20 * x, 300 - 20 * y] }, false);
+    const box = names.box.getBoundingClientRect();
+    return [places, names.all.map(({ element }) => {
+        const { left, right, bottom } = element.getBoundingClientRect();
+        return element.hidden ? null : [(left + right) / 2 - box.left, bottom - box.top];
+    })];
+}"""
+
+
+def test_groups_on_the_map_are_named_above_their_middle_and_no_name_is_over_another(open_page):
+    page = open_page("map")
+    expect(page.locator(".stage[data-ready=true]")).to_be_attached()
+    # There are so few images that pictures stand in the place of points; names would hide them.
+    expect(page.locator(".names span").first).to_be_hidden()
+    places, (first, second, third) = page.evaluate(GROUPS)
+    assert places == [{"code": 7, "x": 1, "y": 0}, {"code": 2, "x": 5, "y": 4}, {"code": 3, "x": 5, "y": 4}]
+    assert first == pytest.approx([120, 295], abs=1.1)
+    assert second == pytest.approx([200, 215], abs=1.1)
+    assert third is None
 
 
 def test_the_points_are_coloured_by_what_the_model_predicts(open_page):

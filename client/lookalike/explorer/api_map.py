@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import Response
 
-from lookalike import NotFoundError, ProtocolError
+from lookalike import NotFoundError, ProtocolError, StoredResult
 from lookalike.aio import Client
 from lookalike.explorer import asked
 
@@ -29,15 +29,13 @@ _NO_MAP: Final = "This collection has no 2-D map yet; make one with: lookalike m
 
 
 async def get_map(request: Request) -> Response:
-    """The stored map `name`, such as "map/umap"; the first one when it is empty."""
+    """The stored map `name`, such as "map/umap"; the first of `map_names` when it is empty."""
     client: Client = request.app.state.callers.require(request)
-    there = {each.name: each for each in await client.results() if each.kind in _KINDS}
-    if not there:
+    names = map_names(await client.results())
+    if not names:
         raise NotFoundError(_NO_MAP)
-    # Those of kind "map" first: an evolution has maps besides.
-    names = sorted(there, key=lambda name: (there[name].kind != "map", name))
     name = asked.text(request, "name", "") or names[0]
-    if name not in there:
+    if name not in names:
         raise NotFoundError(f"This collection has no map {name!r}; it has: {', '.join(names)}.")
     found = await client.result(name, tables=_TABLE, timeout=request.app.state.bounds.experiment_s)
     columns, categories = map_columns(found.tables[_TABLE])
@@ -49,6 +47,17 @@ async def get_map(request: Request) -> Response:
         "out_of_date": found.out_of_date,
     }
     return Response(pack(header, columns), media_type="application/octet-stream")
+
+
+def map_names(stored: Iterable[StoredResult]) -> list[str]:
+    """The names of the results that place images.
+
+    Maps come first, since an evolution has maps besides. Of these, those by PCA come last: it keeps no neighbors
+    together.
+    """
+    there = [each for each in stored if each.kind in _KINDS]
+    there.sort(key=lambda each: (each.kind != "map", each.settings.get("method") == "pca", each.name))
+    return [each.name for each in there]
 
 
 def map_columns(table: Mapping[str, Any]) -> tuple[dict[str, Array], dict[str, list[str]]]:

@@ -6,8 +6,8 @@ import struct
 import numpy as np
 import pytest
 
-from lookalike import ProtocolError
-from lookalike.explorer.api_map import map_columns, pack
+from lookalike import ProtocolError, StoredResult
+from lookalike.explorer.api_map import map_columns, map_names, pack
 
 KINDS = {"float32": "<f4", "float64": "<f8", "int32": "<i4"}
 
@@ -34,6 +34,21 @@ def test_columns_come_out_as_they_went_in():
     assert header["name"] == "map/ünï"
     for name, values in columns.items():
         np.testing.assert_array_equal(found[name], values)
+
+
+def test_the_first_map_is_one_that_keeps_neighbours_together():
+    def stored(name: str, **settings: str) -> StoredResult:
+        return StoredResult(name, name.partition("/")[0], settings, {"map": 1}, {}, (), False)
+
+    made = [
+        stored("evolution/a", method="umap"),
+        stored("map/a", method="pca"),
+        stored("map/b", method="tsne"),
+        stored("matrix/a"),
+        stored("map/c", method="umap"),
+    ]
+    assert map_names(made) == ["map/b", "map/c", "map/a", "evolution/a"]
+    assert map_names(made[3:4]) == []
 
 
 def test_texts_become_codes_and_what_is_missing_minus_one():

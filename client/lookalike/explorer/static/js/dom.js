@@ -51,6 +51,15 @@ export function labelled(label) {
   return label ? label.replaceAll(WORDNET_NUMBER, "").replaceAll("_", " ") : "no label";
 }
 
+// A label within a sentence; not the folder of a file, by which a command names one.
+const WORDNET_LABEL = /\bn\d{8}[_ -](\p{L}[\p{L}\p{N}_-]*)(?![\p{L}\p{N}_\/-])/gu;
+
+/** The sentences of an experiment as a list, with the labels in them as captions have them. */
+export function findings(sentences) {
+  const words = (sentence) => sentence.replaceAll(WORDNET_LABEL, (_, label) => label.replaceAll("_", " "));
+  return h("ul", { class: "findings small" }, sentences.map((each) => h("li", {}, words(each))));
+}
+
 /** Call `then` once when an element comes near the window. Returns what stops watching. */
 export function whenNear(element, then, margin = "600px") {
   const watcher = new IntersectionObserver(

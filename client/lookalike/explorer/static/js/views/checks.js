@@ -2,7 +2,7 @@
 import { ask, Failure } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
-import { count, digits, h, labelled, measured, percent } from "../dom.js";
+import { count, digits, findings, h, labelled, measured, percent } from "../dom.js";
 import { failure } from "../failures.js";
 import { grid, tile } from "../tiles.js";
 
@@ -57,9 +57,9 @@ function splitOf(asked, attributes) {
   return asked.split || SPLITS.find((name) => there.includes(name)) || "label";
 }
 
-function told({ findings, served }) {
+function told({ findings: sentences, served }) {
   noticed(served);
-  return h("div", {}, h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))), remarks(served));
+  return h("div", {}, findings(sentences), remarks(served));
 }
 
 function nothing(sentence) {
@@ -114,7 +114,7 @@ async function labels(asked, signal) {
 function issue(row) {
   return tile(row, {
     href: link("image", { id: row.id }),
-    title: `${row.rank}: labelled ${labelled(row.label)}, rather ${labelled(row.suggested)}; ${row.key}`,
+    title: `${row.rank}: labeled ${labelled(row.label)}, rather ${labelled(row.suggested)}; ${row.key}`,
     other: true,
     lines: [`rather ${labelled(row.suggested)}`],
     numbers: [["this label", percent(row.label_probability)], ["suggested", percent(row.suggested_probability)]],

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { collection, noticed } from "../collection.js";
-import { count, digits, h, labelled, measured, percent, whenNear } from "../dom.js";
+import { count, digits, findings, h, labelled, measured, percent, whenNear } from "../dom.js";
 import { failure } from "../failures.js";
 import { frame, grid, tile, waiting as frames } from "../tiles.js";
 
@@ -132,10 +132,10 @@ function predictions(image, asked, signal) {
   const part = section("What the networks take it for", body);
   const load = async () => {
     try {
-      const { tables, findings } = await ask("experiments/explain", { id: image.id, space: asked.space }, { signal });
+      const { tables, findings: sentences } = await ask("experiments/explain", { id: image.id, space: asked.space }, { signal });
       const models = Map.groupBy(tables.predictions ?? [], (row) => row.model);
       body.replaceChildren(
-        findings.length ? h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))) : "",
+        sentences.length ? findings(sentences) : "",
         ...[...models].map(([model, rows]) => h("div", {}, models.size > 1 ? h("p", { class: "print" }, model) : null, h("ul", { class: "bars", aria: { label: `Predictions of ${model}` } }, rows.map(bar)))),
       );
     } catch (error) {

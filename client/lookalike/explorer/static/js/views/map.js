@@ -7,6 +7,7 @@ import { selectAll } from "../edit.js";
 import { failure } from "../failures.js";
 import { Camera } from "../map/camera.js";
 import { levelled, read, within } from "../map/columns.js";
+import { middles, Names } from "../map/names.js";
 import { Near } from "../map/near.js";
 import { paint } from "../map/palette.js";
 import { Points } from "../map/points.js";
@@ -98,6 +99,7 @@ class MapView {
   build() {
     this.canvas = h("canvas", { class: "points", aria: { hidden: "true" } });
     this.nearby = h("div", { class: "nearby" });
+    this.words = h("div", { class: "names", aria: { hidden: "true" } });
     this.outline = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     this.outline.setAttribute("class", "outline");
     this.tip = h("div", { class: "tip", hidden: true });
@@ -105,6 +107,7 @@ class MapView {
       "div",
       { class: "stage", tabindex: "0", role: "application", aria: { label: `Map of ${count(this.points.x.length, "image")}. Arrow keys move, plus and minus come nearer and go farther, 0 or a double click shows all, Enter opens the image in the middle.` } },
       this.canvas,
+      this.words,
       this.nearby,
       this.outline,
       this.tip,
@@ -125,7 +128,7 @@ class MapView {
       h("p", { class: "print" }, `${count(this.points.x.length, "image")} ${method}`),
       stale ? h("p", { class: "remark" }, "The collection has changed since this map was made. Make it again with ", h("code", {}, this.steps.length ? "lookalike evolution" : "lookalike map"), ".") : null,
       maps.length > 1 ? select("Map", "which", maps.map((each) => [each, each]), name, (value) => go(link("map", { name: value }))) : null,
-      this.colours.length ? select("Colour by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
+      this.colours.length ? select("Color by", "colour", this.colours.map((each) => [each, each.includes("/") ? `cluster in ${each}` : each]), this.colour, (value) => this.changeColour(value)) : null,
       this.steps.length ? this.slider() : null,
       h("div", { class: "row tight" }, this.lassoButton, this.zoomer("+", 1.6, "Come nearer"), this.zoomer("−", 1 / 1.6, "Go farther"), h("button", { type: "button", onclick: () => this.fit() }, "All")),
       this.legend,
@@ -180,6 +183,7 @@ class MapView {
       return;
     }
     this.near = new Near(this.nearby);
+    this.names = new Names(this.words);
     const size = (fit) => {
       this.camera.resize(this.box.clientWidth, this.box.clientHeight, fit);
       this.moved();
@@ -219,6 +223,7 @@ class MapView {
       this.frame = null;
       this.drawing.show(this.camera);
       this.near.follow(this.camera);
+      this.names.follow(this.camera, this.near.shown.size > 0);
     });
     clearTimeout(this.settling);
     this.settling = setTimeout(() => this.settle(), SETTLE_MS);
@@ -252,6 +257,7 @@ class MapView {
     const codes = this.points[this.colour];
     const inside = this.index.range(left, bottom, right, top).filter((at) => !codes || !this.hidden.has(codes[at]));
     this.box.dataset.pictures = this.near.settle(camera, inside, (at) => this.place(at));
+    this.names.follow(camera, this.near.shown.size > 0);
     this.box.dataset.inside = inside.length;
     this.box.dataset.zoom = camera.zoom.toFixed(3);
     note(link("map", { ...this.asked, name: this.found.maps.length > 1 ? this.found.name : "", colour: this.colour === this.colours[0] ? "" : this.colour, step: this.steps[this.step], ...(Math.abs(camera.zoom - 1) > 0.01 ? { x: camera.x.toPrecision(6), y: camera.y.toPrecision(6), zoom: camera.zoom.toPrecision(4) } : { x: "", y: "", zoom: "" }) }));
@@ -287,7 +293,14 @@ class MapView {
     this.shades = new Map(legend.map(({ code, colour: shade }) => [code, shade]));
     this.drawing.colour(bytes);
     this.showLegend(colour ? legend : []);
+    this.names.take(this.groups(codes, legend));
     this.moved();
+  }
+
+  /** The names of what the legend lists and shows, and where they belong. */
+  groups(codes, legend) {
+    const places = new Map(middles(codes, this.points).map((each) => [each.code, each]));
+    return legend.filter(({ code }) => !this.hidden.has(code)).map(({ code }) => ({ ...places.get(code), text: this.name(this.colour, code) }));
   }
 
   showLegend(entries) {

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { link } from "../address.js";
 import { remarks } from "../collection.js";
-import { count, digits, h, labelled, measured } from "../dom.js";
+import { count, digits, findings, h, labelled, measured } from "../dom.js";
 import { tile, endless } from "../tiles.js";
 
 const MOST = 120;
@@ -10,19 +10,19 @@ const FIGURES = { purity: "Purity", nmi: "NMI", ari: "ARI", v_measure: "V-measur
 
 export async function matrix(asked, signal) {
   if (asked.label !== undefined && asked.in !== undefined) return cell(asked, signal);
-  const { tables, figures, findings, served } = await ask("experiments/matrix", { clustering: asked.clustering, where: asked.where }, { signal });
+  const { tables, figures, findings: sentences, served } = await ask("experiments/matrix", { clustering: asked.clustering, where: asked.where }, { signal });
   if (!figures.images) return { element: h("p", { class: "notice" }, asked.where ? "No image with a label and a cluster matches the filter." : "No image has a label and a cluster."), title: "Classes and clusters" };
-  const element = h("div", {}, remarks(served), summary(figures, findings), table(asked, tables));
+  const element = h("div", {}, remarks(served), summary(figures, sentences), table(asked, tables));
   return { element, title: "Classes and clusters" };
 }
 
-function summary(figures, findings) {
+function summary(figures, sentences) {
   const shown = Object.entries(FIGURES).filter(([name]) => figures[name] !== undefined);
   return h(
     "div",
     {},
     h("dl", { class: "figures" }, shown.map(([name, text]) => h("div", {}, h("dt", {}, text), h("dd", {}, digits(figures[name]))))),
-    findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 6).map((each) => h("li", {}, each))) : null,
+    sentences.length ? findings(sentences.slice(0, 6)) : null,
   );
 }
 

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { collection, noticed, remarks } from "../collection.js";
-import { count, h, labelled, percent } from "../dom.js";
+import { count, findings, h, labelled, percent } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { endless, tile } from "../tiles.js";
 
@@ -15,7 +15,7 @@ const NAMED = 5;
 export async function view(asked, signal) {
   const [found, told] = await Promise.all([collection(), ask("experiments/mistakes", { model: asked.model, label: asked.label, limit: LISTED }, { signal })]);
   noticed(told.served);
-  const { tables, figures, findings, settings } = told;
+  const { tables, figures, settings } = told;
   const one = asked.class === undefined ? null : Number(asked.class);
   const rows = tables.mistakes.filter((row) => one === null || row.class_index === one);
   const element = h(
@@ -29,7 +29,7 @@ export async function view(asked, signal) {
       figure("Wrong", figures.wrong.toLocaleString("en")),
       figure("Accuracy (top-1)", percent(1 - figures.wrong / figures.images)),
     ),
-    h("ul", { class: "findings small" }, findings.map((each) => h("li", {}, each))),
+    findings(told.findings),
     remarks(told.served),
     asked.label ? narrowed(asked, tables, one) : confusions(asked, tables),
     h("div", { class: "heading section below" }, h("h2", {}, title(rows.length, figures.wrong, one))),

@@ -2,7 +2,7 @@
 import { ask } from "../api.js";
 import { go, link } from "../address.js";
 import { remarks } from "../collection.js";
-import { count, digits, h, labelled, measured } from "../dom.js";
+import { count, digits, findings, h, labelled, measured } from "../dom.js";
 import { labelBox } from "../labels.js";
 import { grid, tile } from "../tiles.js";
 
@@ -15,7 +15,7 @@ const REASONS = {
 };
 
 export async function oddballs(asked, signal) {
-  const { tables, findings, settings, served } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, where: asked.where, limit: 60 }, { signal });
+  const { tables, findings: sentences, settings, served } = await ask("experiments/oddballs", { clustering: asked.clustering, label: asked.label, where: asked.where, limit: 60 }, { signal });
   const rows = tables.oddballs;
   const only = labelBox({ id: "only", text: "Only the class", chosen: asked.label, placeholder: "any class", known: tables.labels.map(({ label, odd: some }) => ({ label, note: count(some, "oddball") })), changed: () => submit() });
   const submit = () => go(link("clusters", { clustering: asked.clustering, show: "oddballs", label: only.value() }));
@@ -28,7 +28,7 @@ export async function oddballs(asked, signal) {
   const element = h(
     "div",
     {},
-    h("div", { class: "heading" }, findings.length ? h("ul", { class: "findings small" }, findings.slice(0, 4).map((each) => h("li", {}, each))) : h("span", {}), form),
+    h("div", { class: "heading" }, sentences.length ? findings(sentences.slice(0, 4)) : h("span", {}), form),
     remarks(served),
     rows.length ? legend(settings) : null,
     rows.length ? grid(rows.map((row) => odd(row, settings.method)), { label: "Oddballs" }) : h("p", { class: "notice" }, asked.where ? "No image that matches the filter is odd." : "Nothing is odd here: every image is among its like."),

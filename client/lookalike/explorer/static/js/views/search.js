@@ -177,7 +177,7 @@ function filtered({ label, where }, { neighbors, matching }) {
 
 function untrained(all) {
   if (all.spaces.every((space) => space.pretrained)) return null;
-  return h("p", { class: "remark" }, "A network here is untrained: its neighbours follow colour and texture, not meaning.");
+  return h("p", { class: "remark" }, "A network here is untrained: its neighbors follow color and texture, not meaning.");
 }
 
 /** What a search does that no accuracy is set for. */
