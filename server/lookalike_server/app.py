@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import faiss
 
-from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+from lookalike_indexer.collection.limits import ImageLimits
 from lookalike_indexer.threads import processors
 from lookalike_server.batching.workers import Workers
 from lookalike_server.common.served import Served
@@ -38,6 +38,10 @@ from lookalike_server.transport.health import VERIFIED, Health, Statuses, Watche
 from lookalike_server.transport.local_user import LocalUser
 from lookalike_server.transport.service_table import EXPERIMENTING, SEARCHING, SERVED, SERVICES, SHARDED
 from lookalike_server.transport.tokens import Tokens
+
+# Imported with the first thumbnail, see Thumbnails.
+if TYPE_CHECKING:
+    from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +129,7 @@ class App:
         await self._load()
         processes = self._budget.workers
         self._workers = Workers(processes, limits.max_queue, self._budget.claim_search, limits.max_read_ms / 1000)
-        pool = ThumbnailPool(processes, limits=limits.images)
-        self._thumbnails = Thumbnails(pool, limits.max_queue, processes)
+        self._thumbnails = Thumbnails(lambda: _thumbnail_pool(processes, limits.images), limits.max_queue, processes)
         self._server: Entrance = (
             GrpcServer(settings, self._observatory.interceptor, self.hidden_folders, tokens, LocalUser())
             if self._entrance is None
@@ -272,3 +275,9 @@ class App:
     def hidden_folders(self) -> list[str]:
         """The folders that callers who see no paths must not be told of."""
         return [folder for one in self.collections for folder in one.hidden_folders()]
+
+
+def _thumbnail_pool(processes: int, limits: ImageLimits) -> ThumbnailPool:
+    from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
+
+    return ThumbnailPool(processes, limits=limits)

@@ -22,6 +22,7 @@ from lookalike_server.common.thread_budget import ThreadBudget
 from lookalike_server.generation.current import Current
 from lookalike_server.generation.kept import KeptForRouters
 from lookalike_server.generation.loader import Loader
+from lookalike_server.generation.memory_trim import trim_memory
 from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.generation.verification import FileVerifier, step_back
 from lookalike_server.live.collection import LiveCollection
@@ -256,6 +257,7 @@ class ServedCollection:
             threading.Thread(target=_verify_rest, args=(snapshot.base,), name="verify", daemon=True).start()
         with self.current.lease() as leased:
             problem = await self.embed_queue.problem(leased)
+        await asyncio.to_thread(trim_memory)
         if problem:
             log.warning("queries by picture cannot be answered: %s", problem)
 

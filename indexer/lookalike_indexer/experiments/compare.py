@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from lookalike_indexer.arrays import Int32
+from lookalike_indexer.arrays import Float32, Int32, Int64
 from lookalike_indexer.clustering.choice import choose_clusters
 from lookalike_indexer.collection.checkpoint_names import natural
 from lookalike_indexer.collection.commands import command
@@ -93,15 +93,15 @@ def compare(
     scores, costs = [], []
     with (progress or Silent()).stage("compare", sum(map(len, each.values())), "clustering") as bar:
         for one in drawn:
-            same = all_alike(one.vectors)
+            same, pairs = all_alike(one.vectors), _Pairs(one)
             for strategy in each[one.space]:
                 with measured() as cost:
                     # Rounding must not divide copies of a picture.
                     groups = np.zeros(images, np.int32) if same else STRATEGIES[strategy](one.vectors, k, seed)
-                scores.append(_scores(view, one, strategy, k, groups))
+                scores.append(_scores(view, pairs, strategy, k, groups))
                 costs.append(_cost(one.space, strategy, cost))
                 bar.advance()
-            scores += [_stored_scores(view, one, name) for name in _stored(view, one.space, k)]
+            scores += [_stored_scores(view, pairs, name) for name in _stored(view, one.space, k)]
     table = pa.Table.from_pylist(scores)
     settings: dict[str, Setting] = {
         "spaces": list(spaces),
@@ -147,17 +147,40 @@ def _stored(view: View, space: str, k: int) -> list[str]:
     return [name for name, entry in entries if entry.space == space and (name == current or entry.k == k)]
 
 
-def _stored_scores(view: View, one: Sampled, name: str) -> Scores:
+class _Pairs:
+    """The sampled images of a space, and the distances between them that silhouettes need."""
+
+    def __init__(self, of: Sampled) -> None:
+        self.of = of
+        self._between: Float32 | None = None
+
+    def silhouette(self, groups: Int32) -> float:
+        """Of groups of the images, -1 for none; that of some of the images where there are many."""
+        there = np.flatnonzero(groups >= 0)
+        paired = there[np.sort(np.random.default_rng(0).permutation(len(there))[:_MOST_PAIRED])]
+        if len(there) < len(groups):
+            return silhouette(self._distances(paired), groups[paired])
+        # The same images each time: their distances serve each way to cluster them.
+        if self._between is None:
+            self._between = self._distances(paired)
+        return silhouette(self._between, groups[paired])
+
+    def _distances(self, rows: Int64) -> Float32:
+        return distances_between(self.of.vectors[rows], self.of.metric)
+
+
+def _stored_scores(view: View, pairs: _Pairs, name: str) -> Scores:
     assigned = view.assigned(name)
-    return _scores(view, one, assigned.entry.strategy, assigned.entry.k, assigned.clusters[one.rows], name)
+    return _scores(view, pairs, assigned.entry.strategy, assigned.entry.k, assigned.clusters[pairs.of.rows], name)
 
 
-def _scores(view: View, one: Sampled, strategy: str, k: int, groups: Int32, stored: str = "") -> Scores:
+def _scores(view: View, pairs: _Pairs, strategy: str, k: int, groups: Int32, stored: str = "") -> Scores:
+    one = pairs.of
     labels = view.labels[one.rows]
     known = agreement(contingency(labels, groups, len(view.label_names), int(groups.max()) + 1))
     # A stored clustering may lack images.
+    apart = pairs.silhouette(groups)
     vectors, groups = one.vectors[groups >= 0], groups[groups >= 0]
-    paired = np.sort(np.random.default_rng(0).permutation(len(groups))[:_MOST_PAIRED])
     sizes = np.bincount(groups, minlength=1)
     return {
         "space": one.space,
@@ -169,7 +192,7 @@ def _scores(view: View, one: Sampled, strategy: str, k: int, groups: Int32, stor
         "nmi": known.nmi,
         "ari": known.ari,
         "v_measure": known.v_measure,
-        "silhouette": silhouette(distances_between(vectors[paired], one.metric), groups[paired]),
+        "silhouette": apart,
         "davies_bouldin": davies_bouldin(vectors, groups),
         "calinski_harabasz": calinski_harabasz(vectors, groups),
         "smallest": int(sizes[sizes > 0].min(initial=len(groups))),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from lookalike_indexer.errors import NotFoundError
-from lookalike_indexer.quality.measures import Measures
+
+# It reads pictures, which those who ask for flags do not.
+if TYPE_CHECKING:
+    from lookalike_indexer.quality.measures import Measures
 
 # The attribute table; a change of what is measured or of a threshold needs another version.
 TABLE: Final = "quality"

@@ -12,10 +12,8 @@ from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.location import open_storage
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.errors import CollectionLockedError, DeviceError, IndexerError
-from lookalike_indexer.upkeep.fold import fold
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
-from lookalike_server.live.captured import changes_of
 from lookalike_server.live.collection import LiveCollection
 from lookalike_server.live.snapshot import LiveSnapshot
 
@@ -101,6 +99,10 @@ class Folding:
 
     def _made(self, view: LiveSnapshot) -> None:
         """Publish the generation. Takes time: not for the event loop."""
+        # Here, because most servers never fold, and all would start later.
+        from lookalike_indexer.upkeep.fold import fold
+        from lookalike_server.live.captured import changes_of
+
         try:
             with writing(self._storage, sweep=False):
                 manifest = generations.require_latest(self._storage)

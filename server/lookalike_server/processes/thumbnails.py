@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 from lookalike_server.batching.awaited import AwaitedBatcher
 from lookalike_server.batching.batcher import Rules
+
+# Decoders take long to import, and a server answers searches without them.
+if TYPE_CHECKING:
+    from lookalike_indexer.images.thumbnail_pool import ThumbnailPool
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +30,15 @@ class _Work:
 
 
 class Thumbnails:
-    """Pictures for the calls of one server, as many at a time as the pool has processes."""
+    """Pictures for the calls of one server, as many at a time as the pool has processes.
 
-    def __init__(self, pool: ThumbnailPool, max_queue: int, processes: int = 1) -> None:
-        self._pool = pool
+    `open_pool` makes the pool when the first picture is asked for.
+    """
+
+    def __init__(self, open_pool: Callable[[], ThumbnailPool], max_queue: int, processes: int = 1) -> None:
+        self._open_pool = open_pool
+        self._pool: ThumbnailPool | None = None
+        self._opening = threading.Lock()
         rules: Rules[_Work] = Rules(
             key=lambda work: work.size,
             size=lambda work: len(work.uris),
@@ -57,12 +67,16 @@ class Thumbnails:
     def close(self) -> None:
         """End the processes; may wait for a moment, so not for the event loop."""
         self._batcher.close()
-        self._pool.close()
+        if self._pool is not None:
+            self._pool.close()
 
     def _run(self, batch: list[_Work]) -> list[list[bytes]]:
         return [[self._made(uri, work.size) for uri in work.uris] for work in batch]
 
     def _made(self, uri: str, size: int) -> bytes:
+        with self._opening:
+            if self._pool is None:
+                self._pool = self._open_pool()
         made = self._pool.make(uri, size).result()
         if made.reason:
             log.debug("no thumbnail of %s: %s", uri, made.reason)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from lookalike import wire
 from lookalike.v1 import filter_pb2, update_pb2
@@ -164,6 +163,9 @@ def _as_stored(space: Space, vectors: Float32) -> Float32:
 
 def _looked_at(data: bytes) -> Picture:
     """What the header of a picture says, which was decoded before."""
+    # Here, because servers that take no changes would start later.
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(data)) as picture:
             width, height = picture.size

@@ -108,7 +108,11 @@ def _methods() -> Methods:
     return Methods(
         (search_pb2, "SearchService", SearchServicer(current, _LIMITS, resolver, workers)),
         (cluster_pb2, "ClusterService", ClusterServicer(current, _LIMITS, resolver, workers)),
-        (collection_pb2, "CollectionService", CollectionServicer(current, _LIMITS, Thumbnails(drawn, 64), workers)),
+        (
+            collection_pb2,
+            "CollectionService",
+            CollectionServicer(current, _LIMITS, Thumbnails(lambda: drawn, 64), workers),
+        ),
         (shard_pb2, "ShardService", ShardServicer(part, _LIMITS, share, KeptForRouters(part), workers)),
         (update_pb2, "UpdateService", UpdateServicer(current, _LIMITS, live, _Unfolded(), queue, workers)),
     )
