@@ -39,20 +39,27 @@ class TerminalProgress:
 
 
 class LineBar:
-    """Tells what is done in lines such as "Embedding: 1,024 of 2,000 images, 85.3 a second, 00:11 left"."""
+    """Tells what is done in lines such as "Embedding: 1,024 of 2,000 images, 85.3 a second, 00:11 left".
+
+    The first step often loads something. So the rate counts from its end, and no time left is told before the second.
+    """
 
     def __init__(self, name: str, total: int | None, unit: str, done: int) -> None:
         self._name, self._total, self._unit = name, total, unit
         self._before = self._done = done
         self._note = ""
         self._began = self._told = time.monotonic()
+        self._steps = 0
 
     def advance(self, amount: int = 1) -> None:
         self._done += amount
+        self._steps += 1
         now = time.monotonic()
         if now - self._told >= INTERVAL_S:
             self._told = now
             click.echo(self._line(now - self._began), err=True)
+        if self._steps == 1:
+            self._began, self._before = now, self._done
 
     def note(self, text: str) -> None:
         self._note = text
@@ -63,7 +70,7 @@ class LineBar:
         rate = (self._done - self._before) / seconds if seconds > 0 else 0.0
         speed = f"{1 / rate:.1f} s each" if 0 < rate < 1 else f"{rate:.1f} a second"
         parts = [f"{self._name}: {counted} {unit}", speed]
-        if self._total is not None and rate > 0:
+        if self._total is not None and rate > 0 and self._steps > 1:
             parts.append(f"{tqdm.format_interval((self._total - self._done) / rate)} left")
         return ", ".join([*parts, self._note] if self._note else parts)
 
@@ -71,8 +78,13 @@ class LineBar:
 class _TqdmBar:
     def __init__(self, bar: tqdm[Any]) -> None:
         self._bar = bar
+        self._steps = 0
 
     def advance(self, amount: int = 1) -> None:
+        self._steps += 1
+        if self._steps == 1:
+            # The time of the first step does not count, as in LineBar.
+            self._bar.unpause()
         self._bar.update(amount)
 
     def note(self, text: str) -> None:

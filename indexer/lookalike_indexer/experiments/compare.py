@@ -115,7 +115,7 @@ def compare(
     figures = {"images": float(images), **{name: float(best[name]) for name in ("purity", "nmi", "ari", "silhouette")}}
     tables = {"scores": table, COSTS: pa.Table.from_pylist(costs)}
     told = [f"{alike(one)}; they are one group there." for one in drawn if all_alike(one.vectors)]
-    findings = (*_findings(view, drawn[0], scores, k, reason), *told, _next(view, best, k))
+    findings = (*_findings(view, drawn[0], scores, k, reason), *told, _next(view, best, k, scores))
     return Result("compare", settings, tables, figures, findings)
 
 
@@ -239,13 +239,15 @@ def _findings(view: View, one: Sampled, scores: list[Scores], k: int, reason: st
     return (*found, *untrained_notes(view, dict.fromkeys(str(line["space"]) for line in scores)))
 
 
-def _next(view: View, best: Scores, k: int) -> str:
+def _next(view: View, best: Scores, k: int, scores: list[Scores]) -> str:
     """The command that stores the best, or the clustering that is that already."""
     manifest = view.reader.manifest
     for name, entry in manifest.clusterings.items():
         same = (entry.space, entry.strategy, entry.k) == (best["space"], best["strategy"], k)
         if same and entry.metric == best["metric"] and covers(manifest, entry):
-            return f"{best['strategy']} into {k} clusters is stored already: take it with --clustering {name}"
+            measure = "ARI" if view.label_names else f"silhouette ({NAMES[str(best['metric'])]})"
+            own = next((f", {measure} {_merit(line):.3f}" for line in scores if line["stored"] == name), "")
+            return f"{best['strategy']} into {k} clusters is stored already{own}: take it with --clustering {name}"
     space = [] if best["space"] == view.reader.space()[0] else ["--space", best["space"]]
     metric = [] if best["metric"] == "cosine" else ["--metric", best["metric"]]
     options = [*space, *metric, "--strategy", best["strategy"], "--clusters", k]

@@ -49,7 +49,7 @@ def _words(line: dict[str, Any]) -> str:
     if line["outside"]:
         return "outside its class"
     if line["secondary"]:
-        return "in another class"
+        return "among another class"
     return "far from its class"
 
 

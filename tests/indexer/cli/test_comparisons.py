@@ -82,7 +82,7 @@ def test_a_comparison_shows_costs_and_keeps_none(root: str, tmp_path: Path):
     assert kept.tables["scores"].column("ari").to_pylist() == [1.0, 1.0, 1.0]
     assert kept.tables["scores"].column("stored").to_pylist() == ["", "", "tiny/made"]
     assert "Stored: tiny/made, kmeans into 3 clusters, ARI 1.000." in told.output
-    assert "kmeans into 3 clusters is stored already: take it with --clustering tiny/made" in told.output
+    assert "kmeans into 3 clusters is stored already, ARI 1.000: take it with --clustering tiny/made" in told.output
     data = json.loads(run(root, "compare", "--strategies", "kmeans", "--json").stdout)
     assert list(data["tables"]) == ["scores", "costs"]
     assert data["tables"]["scores"] == kept.tables["scores"].take([0, 2]).to_pylist()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import numpy as np
 import pytest
 
@@ -47,9 +50,30 @@ def test_short_work_says_nothing(clock, capsys):
 
 def test_slow_work_tells_the_seconds_of_each(clock, capsys):
     with TerminalProgress().stage("compare", 10, "clustering") as bar:
-        clock[0] += 12.4
+        for seconds in (60, 12.4, 12.4):
+            clock[0] += seconds
+            bar.advance()
+    # The first step may load something: it tells nothing about the others.
+    assert capsys.readouterr().err.splitlines() == [
+        "compare: 1 of 10 clusterings, 60.0 s each",
+        "compare: 2 of 10 clusterings, 12.4 s each, 01:39 left",
+        "compare: 3 of 10 clusterings, 12.4 s each, 01:26 left",
+    ]
+
+
+def test_a_bar_in_a_terminal_does_not_count_the_first_step(monkeypatch):
+    shown = io.StringIO()
+    shown.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", shown)
+    now = [100.0]
+    monkeypatch.setattr("tqdm.std.time", lambda: now[0])
+    with TerminalProgress().stage("compare", 10, "clustering") as bar:
+        now[0] += 600
         bar.advance()
-    assert capsys.readouterr().err == "compare: 1 of 10 clusterings, 12.4 s each, 01:51 left\n"
+        now[0] += 5
+        bar.advance()
+    last = shown.getvalue().split("\r")[-1]
+    assert " 2/10 [00:05<" in last
 
 
 def test_the_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys, monkeypatch):
@@ -68,7 +92,8 @@ def test_the_first_iteration_of_k_means_does_not_count_the_starts(clock, capsys,
     monkeypatch.setattr(kmeans, "_step", iteration)
     vectors = np.random.default_rng(1).normal(size=(40, 4)).astype(np.float32)
     kmeans.train(vectors, 3, ClusterSettings(iterations=4, restarts=1), TerminalProgress())
-    assert capsys.readouterr().err.splitlines()[:2] == [
-        "k-means++: 1 of 1 starts, 30.0 s each, 00:00 left",
-        "k-means: 1 of 4 iterations, 11.0 s each, 00:33 left",
+    assert capsys.readouterr().err.splitlines()[:3] == [
+        "k-means++: 1 of 1 starts, 30.0 s each",
+        "k-means: 1 of 4 iterations, 11.0 s each",
+        "k-means: 2 of 4 iterations, 11.0 s each, 00:22 left, inertia 1",
     ]

@@ -12,7 +12,7 @@ KINDS = ("outside", "secondary", "far", "nearer")
 @pytest.mark.parametrize(
     ("kinds", "score", "words"),
     [
-        (["secondary"], 0.1, "in another class"),
+        (["secondary"], 0.1, "among another class"),
         (["outside"], 0.1, "outside its class"),
         (["far"], 0.2, "far from its class"),
         (["nearer"], -0.1, "like church"),
