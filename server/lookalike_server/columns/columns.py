@@ -16,6 +16,7 @@ from lookalike_indexer.filters.texts import SortedTexts
 from lookalike_server.columns.array_file import Arrays, numbers
 from lookalike_server.columns.ids import Ids
 from lookalike_server.columns.keys import KeyIndex, order_of
+from lookalike_server.columns.text_column import TextColumn
 from lookalike_server.columns.text_sizes import TextSizes, encoded_lengths
 
 # Four bytes a row as long as that is enough.
@@ -42,7 +43,7 @@ class Columns:
         self._collection = collection
         self.ids: Int64 = arrays["ids"].to_numpy()
         self._rows_by_id = Ids(self.ids)
-        self._keys, self._uris = arrays["keys"], arrays["uris"]
+        self._keys, self._uris = TextColumn(arrays["keys"]), TextColumn(arrays["uris"])
         self._widths: Int32 = arrays["widths"].to_numpy()
         self._heights: Int32 = arrays["heights"].to_numpy()
         names = arrays["label_names"]
@@ -51,7 +52,7 @@ class Columns:
         self._labels: Int32 = arrays["labels"].to_numpy()
         # Codes by the name of their label.
         self._labels_by_name: Int64 = arrays["labels_by_name"].to_numpy()
-        self._by_key = KeyIndex(self._keys, arrays["key_order"].to_numpy())
+        self._by_key = KeyIndex(arrays["keys"], arrays["key_order"].to_numpy())
         self._by_label = KeyIndex(names, arrays["label_order"].to_numpy())
         # Images by label, and where each label's begin: a page of them is a slice.
         self._label_rows: RowsWithLabel = arrays["label_rows"].to_numpy()
@@ -147,10 +148,10 @@ class Columns:
         return self._label_rows[self._label_starts[code] : self._label_starts[code + 1]]
 
     def keys(self, rows: Int64) -> list[str]:
-        return _taken(self._keys, rows)
+        return self._keys.of(rows)
 
     def uris(self, rows: Int64) -> list[str]:
-        return _taken(self._uris, rows)
+        return self._uris.of(rows)
 
     def labels(self, rows: Int64) -> list[str]:
         """The label of each row; "" where an image has none."""
@@ -217,11 +218,6 @@ def _combined(column: pa.ChunkedArray) -> pa.Array:
 def _strings(column: pa.ChunkedArray) -> pa.LargeStringArray:
     # 64-bit offsets: the keys of a large collection are more than 2 GiB.
     return _combined(column.cast(pa.large_string()))
-
-
-def _taken(strings: pa.LargeStringArray, rows: Int64) -> list[str]:
-    taken: list[str] = strings.take(pa.array(rows)).to_pylist()
-    return taken
 
 
 def _lengths(strings: pa.LargeStringArray) -> Int64:
