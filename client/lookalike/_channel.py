@@ -113,7 +113,7 @@ class Connection:
             told = Environment.read(token=token)
             target, token = told.server, told.token
             collection = told.collection if collection is None else collection
-            if told.ca is not None and not tls:
+            if told.ca is not None and not isinstance(tls, TLS):
                 tls = TLS(ca=told.ca)
         target, tls = _without_scheme(target, tls)
         address = Address.parse(target)

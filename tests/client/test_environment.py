@@ -51,6 +51,15 @@ def test_a_token_file_that_cannot_be_read_is_named(monkeypatch, tmp_path):
     assert settings(lookalike.Client(token="mine"))[2] == "mine"  # noqa: S106
 
 
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_authority_of_the_environment_is_trusted(monkeypatch, tmp_path, certificates, tls):
+    monkeypatch.setenv("LOOKALIKE_CA", str(certificates.ca))
+    assert lookalike.Client(tls=tls).__getstate__().tls.ca == str(certificates.ca)
+    # What is given goes before it, and another server's authority is not the environment's.
+    assert lookalike.Client(tls=lookalike.TLS()).__getstate__().tls.ca is None
+    assert lookalike.Client("localhost:2", tls=True).__getstate__().tls.ca is None
+
+
 def test_a_scheme_says_whether_there_is_tls(toy):
     with lookalike.Client(f"grpc://{toy.address}/") as client:
         assert client.is_serving()
