@@ -1,4 +1,4 @@
-"""Check the language of documents, docstrings and help texts; CONTRIBUTING.md has the rules.
+"""Check the language of documents, docstrings, help texts, errors and comments; CONTRIBUTING.md has the rules.
 
     python scripts/check_language.py            exit code 1 where a rule is broken
     python scripts/check_language.py --fix      correct the spelling where there is one correction
@@ -17,10 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from language.checks import MOST_WORDS, Finding, measured, phrases, spelling, too_long
-from language.prose import Prose, of_markdown, of_python
+from language.prose import Prose, comments, errors, of_markdown, of_python
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("client/lookalike", "indexer/lookalike_indexer", "server/lookalike_server")
+# Their comments are checked as those of the packages are.
+MORE_CODE = ("benchmarks/lookalike_benchmarks", "scripts", "tests")
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 
 MOST_LONG = 0.07
@@ -34,9 +36,14 @@ def collected() -> dict[str, list[Prose]]:
     pages = [*sorted((ROOT / "docs").rglob("*.md")), *(ROOT / name for name in DOCUMENTS)]
     found = {str(page.relative_to(ROOT)): [of_markdown(page)] for page in pages}
     for package in PACKAGES:
-        files = [file for file in sorted((ROOT / package).rglob("*.py")) if "_pb2" not in file.name]
+        files = _modules(package)
         found[package] = [text for file in files for text in of_python(file)]
+        found[f"{package}, errors"] = [text for file in files for text in errors(file)]
     return found
+
+
+def _modules(package: str) -> list[Path]:
+    return [file for file in sorted((ROOT / package).rglob("*.py")) if "_pb2" not in file.name]
 
 
 def shares(collection: dict[str, list[Prose]], told: bool) -> Iterable[str]:
@@ -80,10 +87,11 @@ def main() -> int:
     options = parser.parse_args()
     collection = collected()
     texts = [text for each in collection.values() for text in each]
+    texts += [text for package in (*PACKAGES, *MORE_CODE) for file in _modules(package) for text in comments(file)]
     if options.fix:
         correct(spelling(texts))
         return 0
-    pages = [text for name, each in collection.items() if name not in PACKAGES for text in each]
+    pages = [text for name, each in collection.items() if not name.startswith(PACKAGES) for text in each]
     problems = [_place(finding) for text in pages for finding in too_long(text)]
     problems += [_place(finding) for finding in phrases(texts)]
     problems += [_place(finding) for finding in spelling(texts)]

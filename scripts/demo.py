@@ -31,7 +31,7 @@ PHOTOGRAPHS = (
     "hubble_deep_field", "immunohistochemistry", "moon", "page", "retina", "rocket", "text",
 )  # fmt: skip
 CROPS = 4  # a side: 16 crops of each photograph
-SHARE = 0.6  # of the shorter side, so that neighbouring crops overlap by more than half
+SHARE = 0.6  # of the shorter side, so that neighboring crops overlap by more than half
 COMMAND = [sys.executable, "-m", "lookalike"]
 UNTRAINED = (
     "The ImageNet weights of ResNet152 could not be had here, so this demo uses an UNTRAINED network: "

@@ -19,7 +19,7 @@ from tests import zygote
 from tests.patience import PATIENT_ENVIRONMENT
 
 ROOT = Path(__file__).resolve().parent.parent
-# Photographs and weights lie beside the checkout, never in it; their licences
+# Photographs and weights lie beside the checkout, never in it; their licenses
 # allow tests but not redistribution.
 DATA = Path(os.environ.get("LOOKALIKE_TEST_DATA", ROOT.parent / "shared" / "data"))
 

@@ -353,7 +353,7 @@ def _grouping(column: str | None, per_group: int) -> search_pb2.Grouping | None:
     count = as_count("per_group", per_group, 1)
     if column is None:
         if count != 1:
-            raise InvalidArgumentError("per_group= says how many neighbours a group has; it goes with group_by=.")
+            raise InvalidArgumentError("per_group= says how many neighbors a group has; it goes with group_by=.")
         return None
     if not isinstance(column, str) or not column:
         raise InvalidArgumentError(f"group_by={column!r} must be the name of a column.")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from lookalike._errors import InvalidArgumentError
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-# PNG's colour types by the number of channels: gray, gray with alpha, RGB, RGBA.
+# PNG's color types by the number of channels: gray, gray with alpha, RGB, RGBA.
 _COLOUR_TYPES: Final = {1: 0, 2: 4, 3: 2, 4: 6}
 _DEPTHS: Final = {np.dtype(np.uint8): 8, np.dtype(np.uint16): 16}
 # PNG has 31 bits for a side; no server takes as much.

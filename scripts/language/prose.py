@@ -6,7 +6,9 @@ What is no prose is blanked, so that each character keeps its place and a findin
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ _CODE: Final = re.compile(r"``[^`]+``|`[^`\n]*(?:\n[^`\n]*)?`")
 _TARGET: Final = re.compile(r"\]\([^)\s]*\)")
 _ADDRESS: Final = re.compile(r"https?://\S+")
 _MARKS: Final = re.compile(r"[*_#>\[\]]|(?:^|(?<=\f))[ \t]*(?:[-+]|\d+\.) ", re.MULTILINE)
+# Comments for tools, and commented lines of a drawing.
+_PRAGMA: Final = re.compile(r"#\s*(?:noqa|type:|nosec|fmt:|pragma|pyright|ruff|isort)|#!|#\s*[-=|+]{2}")
 _EXAMPLE: Final = re.compile(r"^[ \t]*>>> .*?(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -70,6 +74,41 @@ def of_python(path: Path) -> Iterator[Prose]:
                     and isinstance(keyword.value.value, str)
                 ):
                     yield Prose(path, _plain(keyword.value.value), keyword.value.lineno)
+
+
+def comments(path: Path) -> Iterator[Prose]:
+    """The comments of a module, those of successive lines as one text."""
+    lines = path.read_text(encoding="utf-8")
+    held: list[str] = []
+    first = 0
+    for token in tokenize.generate_tokens(io.StringIO(lines).readline):
+        row = token.start[0]
+        if token.type == tokenize.COMMENT and not _PRAGMA.match(token.string):
+            if held and row != first + len(held):
+                yield Prose(path, _plain("\n".join(held)), first)
+                held = []
+            first = first if held else row
+            held.append(token.string.lstrip("#!:").strip())
+    if held:
+        yield Prose(path, _plain("\n".join(held)), first)
+
+
+def errors(path: Path) -> Iterator[Prose]:
+    """The sentences of what a module raises; a value in a sentence is one word."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            for argument in node.exc.args:
+                text = _text_of(argument)
+                if " " in text:
+                    yield Prose(path, _plain(text), argument.lineno)
+
+
+def _text_of(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_text_of(part) if isinstance(part, ast.Constant) else "x" for part in node.values)
+    return ""
 
 
 def _docstring(text: str) -> str:

@@ -44,6 +44,25 @@ fenced = "code. Of sentences."
 """
 
 
+def test_comments_and_errors_are_prose_too(tmp_path):
+    from language.prose import comments, errors
+
+    file = tmp_path / "module.py"
+    file.write_text(
+        "def f(x):\n"
+        "    # A first line\n"
+        "    # and a second.\n"
+        "    y = 1  # noqa: X1\n"
+        "    z = 2  # Behind code.\n"
+        "    raise ValueError(f'The value {x} is none.') from None\n"
+    )
+    assert [(one.line, " ".join(one.text.split())) for one in comments(file)] == [
+        (2, "A first line and a second."),
+        (5, "Behind code."),
+    ]
+    assert [(one.line, one.text) for one in errors(file)] == [(6, "The value x is none.")]
+
+
 def test_code_tables_and_addresses_are_no_prose(tmp_path: Path) -> None:
     from language.prose import sentences
 

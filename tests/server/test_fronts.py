@@ -662,7 +662,7 @@ def test_several_collections_by_tls_with_limited_tokens(tmp_path, certificates) 
         assert [ask(one, collection="pictures") for one in ours] == [{"pictures"}, {"PERMISSION_DENIED"}]
         assert ask(ours[0], collection="trees") == {"NOT_FOUND"}
         assert all(connections(front.pid) for front in server.fronts)
-        # One that is taken back is unknown to each front with the next call, and so is a certificate.
+        # A revoked one is unknown to each front with the next call, and so is a certificate.
         digests.write_text("".join(line for line in digests.read_text().splitlines(True) if "garden" in line))
         assert [ask(one) for one in ours] == [{"UNAUTHENTICATED"}, {"flowers"}]
         with served.connect() as old:

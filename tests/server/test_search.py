@@ -349,7 +349,7 @@ class TestPictures:
                 await ask()
         assert refused(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION
         assert refused(caught.value).message == (
-            "The space tiny cannot be searched by text: its model squeezenet1_1 knows pictures only; ask with a "
+            "The space tiny cannot be searched by text: its model squeezenet1_1 knows pictures only. Ask with a "
             "picture, a key or a vector, or in a space of --model open_clip/NAME."
         )
 

@@ -78,7 +78,7 @@ class Reach(TypedDict):
 
 def open_client(server: str, tls: bool, ca: str | None) -> lookalike.Client:
     """The client that the server options ask for."""
-    # Whoever mistyped an address wants to know at once.
+    # A user who mistyped an address wants to know at once.
     name = click.get_current_context().meta.get(f"{_META}.collection_name", "")
     return lookalike.Client(server, wait_for_server=False, collection=name, **reach(tls, ca))
 

@@ -84,7 +84,7 @@ def map2d(
 
     view, folder = open_view(collection, class_names), open_out(out)
     space, _ = view.reader.space(space)
-    # What the colours mean is looked up first, and without --out, too: a map can take minutes.
+    # What the colors mean is looked up first, and without --out, too: a map can take minutes.
     asked = folder is not None or color is not None or clustering
     coloured = categories(view, space, color, clustering) if asked else ("", [])
     result = experiment(

@@ -177,7 +177,7 @@ class CollectionReader:
         space, _ = self.space(space)
         if space not in self.manifest.graphs:
             raise NotBuiltError(
-                f"The space {space} has no graph of nearest neighbours; make one with: "
+                f"The space {space} has no graph of nearest neighbors; make one with: "
                 f"{command('graph', self.storage.location, '--space', space)}"
             )
         return self.manifest.graphs[space]

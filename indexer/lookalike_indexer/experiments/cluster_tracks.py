@@ -106,7 +106,7 @@ def nearest_others(vectors: Float32, k: int, metric: Metric) -> Int64:
     rows = np.arange(len(vectors))
     found, _ = exact_search([(rows, vectors)], vectors, k + 1, metric)
     own = found == rows[:, None]
-    # Where more than k copies come before it, a row does not find itself: then its last neighbour is one too many.
+    # Where more than k copies come before it, a row does not find itself: then its last neighbor is one too many.
     own[~own.any(axis=1), -1] = True
     others: Int64 = found[~own].reshape(len(vectors), k)
     return others

@@ -43,7 +43,7 @@ def label_issues(
     known = view.predicted(entry.model) if predictions and view.reader.model(entry.model).predictions else None
     pieces = [(found.rows, *given(view.labels, found)) for found in votes(view, space, known)]
     if not pieces:
-        raise NotBuiltError(f"No labelled image is in the graph of {space}; make it again with: lookalike graph")
+        raise NotBuiltError(f"No labeled image is in the graph of {space}; make it again with: lookalike graph")
     rows, own, best, other = map(np.concatenate, zip(*pieces, strict=True))
     order = np.argsort(rows)
     rows, own, best, other = rows[order], own[order], best[order], other[order]

@@ -13,7 +13,7 @@ from lookalike_indexer.experiments.view import Predicted, View
 
 # Images at a time.
 _BLOCK = 4096
-# What each label has of a vote before any neighbour voted, together.
+# What each label has of a vote before any neighbor voted, together.
 _PRIOR = 1.0
 
 

@@ -130,7 +130,7 @@ class FilterColumns:
         return self._once("prediction", model, self._read_prediction)
 
     def _once(self, kind: str, name: str, read: Callable[[str], T]) -> T:
-        # Whoever asks meanwhile waits: reading it twice would take twice the memory.
+        # A second caller waits: reading it twice would take twice the memory.
         with self._lock:
             if (kind, name) not in self._kept:
                 self._kept[kind, name] = read(name)

@@ -23,7 +23,7 @@ from lookalike_indexer.filters.tree import (
     Value,
 )
 
-# As text.py reads words; these ones mean something else there.
+# As text.py reads words; these words mean something else there.
 _WORD = re.compile(r"[^\W\d]\w*")
 _TAKEN = frozenset({*WORDS, *FUNCTIONS, "date", "timestamp"})
 

@@ -29,11 +29,11 @@ from lookalike_indexer.vectors.metric import prepare
 AT = 10
 # The k that are measured: a search for another one is between two of them. The last is the most that servers answer.
 MEASURED_AT = (1, AT, 100, 1024)
-# Neighbours that are looked for in all: for a large k, fewer queries tell as much.
+# Neighbors that are looked for in all: for a large k, fewer queries tell as much.
 _NEIGHBORS = 51_200
 # Two steps without a gain end the ladder: what is missing then is lost in the codes, not in unvisited lists.
 _PATIENCE = 2
-# Neighbours that are looked for beside those that are wanted, where some images are deleted.
+# Neighbors that are looked for beside those that are wanted, where some images are deleted.
 _BEYOND = 16
 _GRAPH_STEPS = (16, 32, 64, 128, 256, 512, 1024, 2048)
 

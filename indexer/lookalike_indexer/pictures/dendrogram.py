@@ -13,7 +13,7 @@ from lookalike_indexer.pictures.figures import short
 from lookalike_indexer.pictures.palette import COLORS
 
 _ABOVE = "0.55"
-# Groups are numbered along the tree, so that neighbours differ.
+# Groups are numbered along the tree, so that neighbors differ.
 _GROUPS = COLORS[:12]
 
 

@@ -12,7 +12,7 @@ from lookalike_indexer.pictures.bars import BarStyle, bars
 from lookalike_indexer.pictures.heatmap import Axes, heatmap
 from lookalike_indexer.pictures.palette import COLORS
 
-# The most labels that can have a colour each.
+# The most labels that can have a color each.
 _COLOURED = 19
 _CLUSTER_RANKS = ("in its largest cluster", "in the second", "in the third", "in the fourth")
 _RANKS = ("its most frequent class", "the second", "the third", "the fourth")

@@ -12,7 +12,7 @@ from PIL import Image
 from lookalike_indexer.images.preprocessing import Pixels
 
 _COLOURS = {"cam": "turbo", "gbp": "inferno"}
-# How much of the picture stays where the attribution is 0; it is grey there, so that colour means attribution.
+# How much of the picture stays where the attribution is 0; it is gray there, so that color means attribution.
 _BACKGROUND = {"cam": 0.75, "gbp": 0.35}
 _STRONGEST = {"cam": 0.6, "gbp": 1.0}
 # Guided backpropagation has a few very bright pixels that would leave the rest dark.

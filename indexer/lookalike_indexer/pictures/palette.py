@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.colors import LinearSegmentedColormap
 
-# Each is the color farthest by CIEDE2000 from those before it and from the grey of OTHER, among saturated ones of a
+# Each is the color farthest by CIEDE2000 from those before it and from the gray of OTHER, among saturated ones of a
 # lightness (43 to 78 in CIELAB) that shows on white and on black. The explorer's map/palette.js has the same ones; a
 # test compares them.
 COLORS = (

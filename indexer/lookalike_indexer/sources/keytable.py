@@ -27,7 +27,7 @@ class KeyTable:
         digests = np.concatenate(batches) if batches else np.empty((0, 2), np.uint64)
         del batches
         self._order = np.lexsort((digests[:, 1], digests[:, 0]))
-        # Apart, so that a search among the upper halves reads neighbouring memory.
+        # Apart, so that a search among the upper halves reads neighboring memory.
         self._high: UInt64 = digests[self._order, 0]
         self._low: UInt64 = digests[self._order, 1]
 

@@ -152,7 +152,7 @@ class BatchQueue(Generic[W, R]):
         if most == math.inf or not (self._entries or self._running) or self._wait_s(now) <= most / 2:
             return
         before = self._before(flow, entry)
-        # Who waits for nothing but a running batch may wait for it.
+        # A call that waits for a running batch alone may wait for it.
         longest = most / 2 if before.entries else most
         if self._wait_of(before, now) > longest:
             raise self._full(

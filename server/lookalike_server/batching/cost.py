@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from lookalike_indexer.collection.manifest import IndexEntry
 
-# What a neighbour costs to find, to compare again and to report.
+# What a neighbor costs to find, to compare again and to report.
 _NEIGHBOUR = 16
-# Rows that a graph compares for each of its efSearch candidates, as many as a node of it has neighbours.
+# Rows that a graph compares for each of its efSearch candidates, as many as a node of it has neighbors.
 _DEGREE = 64
 
 

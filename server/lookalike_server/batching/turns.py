@@ -27,7 +27,7 @@ class Turns:
         self._queue: BatchQueue[int, str] = BatchQueue(name, rules, LatencyModel(places))
         self._free = [str(place) for place in range(places)]
         self._held = 0
-        # Who waits for a turn, by ticket.
+        # The calls that wait for a turn, by ticket.
         self._calls: dict[int, asyncio.Future[str]] = {}
         self._tickets = itertools.count()
 

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float64, Int64
 
-# lists: as many of a query's nearest inverted lists as hold its neighbours among the matches.
+# lists: as many of a query's nearest inverted lists as hold its neighbors among the matches.
 # matching-lists: every inverted list that has a match. matches: every match is compared, and nothing else.
-# graph: a graph was followed past what does not match. over-fetch: more neighbours than wanted were found, and those
+# graph: a graph was followed past what does not match. over-fetch: more neighbors than wanted were found, and those
 # that do not match left out. exact: every stored embedding that matches was compared. none: nothing matches.
 Strategy = Literal["lists", "matching-lists", "matches", "graph", "over-fetch", "exact", "none"]
 

@@ -27,7 +27,7 @@ from lookalike_server.placement.masks import QueryMasks
 
 # Every list with a match is visited where that costs no more than this part of an unfiltered search.
 _CHEAP = 0.25
-# Matches for each neighbour that are too few for estimates.
+# Matches for each neighbor that are too few for estimates.
 _FEW = 4
 # Dimensions that are compared in the time in which one row is looked up in a mask.
 _LOOKUP_DIMS = 44
@@ -213,7 +213,7 @@ class FilteredChooser:
         norms = np.sqrt(rowwise.squared_norms(queries))
         last = costs[:, -1].copy()
         error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), chooser.metric)
-        # Neighbours in the order whose costs float32 cannot tell apart are compared in float64.
+        # Neighbors in the order whose costs float32 cannot tell apart are compared in float64.
         close = np.diff(costs, axis=1) <= 2 * error[:, None]
         unsure = np.zeros(lists.shape, np.bool_)
         unsure[:, 1:] |= close

@@ -17,7 +17,7 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import MARGIN, Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
-# Where an index cannot be told what matches, so many times as many neighbours are found as are expected to do.
+# Where an index cannot be told what matches, so many times as many neighbors are found as are expected to do.
 _FETCHED = 2
 # Matches are rare near a query where their share is less than such a part of their share of all.
 _RARE = 0.5

@@ -209,18 +209,18 @@ def _check_takes_text(space: Space) -> None:
     if space.arch == IMPORTED:
         raise WeightsError(
             f"The space {space.name} cannot be searched by text: its vectors were imported, and no model is known that "
-            "made them; ask with a key or a vector, or in a space of --model open_clip/NAME."
+            "made them. Ask with a key or a vector, or in a space of --model open_clip/NAME."
         )
     if not space.takes_text:
         known = f"layer {space.entry.layer} of {space.arch}" if space.arch.startswith(OPEN_CLIP) else space.arch
         raise WeightsError(
-            f"The space {space.name} cannot be searched by text: its model {known} knows pictures only; ask with "
+            f"The space {space.name} cannot be searched by text: its model {known} knows pictures only. Ask with "
             "a picture, a key or a vector, or in a space of --model open_clip/NAME."
         )
     if space.index is not None and space.index.metric != "cosine":
         raise MismatchError(
             f"The space {space.name} cannot be searched by text: its index measures {space.index.metric} distances, "
-            "and texts are near to pictures by cosine; build an index with --metric cosine."
+            "and texts are near to pictures by cosine. Build an index with --metric cosine."
         )
 
 

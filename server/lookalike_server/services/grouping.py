@@ -18,10 +18,10 @@ from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.hits import Hits
 
-# A search is for so many times the neighbours that are missing: those of full groups are among them.
+# A search is for so many times the neighbors that are missing: those of full groups are among them.
 _MORE = 2
 
-# Searches for so many neighbours of one query among some rows.
+# Searches for so many neighbors of one query among some rows.
 Search = Callable[[int, RowMask], Awaitable[Hits]]
 
 

@@ -25,7 +25,7 @@ _FLOAT32 = types_pb2.ELEMENT_TYPE_FLOAT32
 
 # Texts, or numbers, of one call. Up to so many take two milliseconds, for which other calls may wait.
 _TEXTS, _NUMBERS = 8_192, 65_536
-# Neighbours of one piece: two milliseconds or so, after which others have their turn.
+# Neighbors of one piece: two milliseconds or so, after which others have their turn.
 PIECE = 8_192
 
 

@@ -10,11 +10,11 @@ from lookalike_server.common import reply_room
 from lookalike_server.common.errors import ArgumentError, LargeReplyError
 from lookalike_server.common.limits import Limits
 
-# For what is in a reply besides its neighbours: what served it, and the sizes of its columns.
+# For what is in a reply besides its neighbors: what served it, and the sizes of its columns.
 _AROUND = 1 << 16
-# An id, two float32 of a member or one of a neighbour.
+# An id, two float32 of a member or one of a neighbor.
 _NUMBERS = 16
-# How many neighbours a query has, or the cluster of one, its size, distance and margin.
+# How many neighbors a query has, or the cluster of one, its size, distance and margin.
 _QUERY = 32
 
 

@@ -115,7 +115,7 @@ def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
     if per_group < 1 or per_group * request.k > limits.max_k:
         raise ArgumentError(
             "grouping.per_group",
-            f"{request.k} groups of {per_group} images are {per_group * request.k} neighbours; there may be "
+            f"{request.k} groups of {per_group} images are {per_group * request.k} neighbors; there may be "
             f"{limits.max_k}, which is max_k.",
         )
     return per_group

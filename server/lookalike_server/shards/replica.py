@@ -56,7 +56,7 @@ class Replica:
             request_serializer=shard_pb2.GetShardRequest.SerializeToString,
             response_deserializer=shard_pb2.GetShardResponse.FromString,
         )
-        # One message goes to all shards, and is serialised once.
+        # One message goes to all shards, and is serialized once.
         self.search: Any = self._channel.unary_unary(
             f"/{_SERVICE}/SearchShard",
             request_serializer=_as_it_is,

@@ -212,7 +212,7 @@ class Reservation:
         if beyond(others, self._bytes + size, most, self._account.calls - 1):
             raise OverloadedError(
                 f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
-                f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}; ask again later, or for less at a time.",
+                f"are beyond max_peer_bytes, {self._limits.max_peer_bytes}. Ask again later, or for less at a time.",
                 retry_after=_RETRY_S,
             )
         self._require_room(size)
@@ -227,7 +227,7 @@ class Reservation:
         if beyond(others, self._account.bytes + size, most, len(self._accounts) - 1):
             raise OverloadedError(
                 f"The calls of {len(self._accounts)} peers that are under way have {self._total.bytes} bytes, and "
-                f"they may have {most}, half of max_bytes; ask again later, or for less at a time.",
+                f"they may have {most}, half of max_bytes. Ask again later, or for less at a time.",
                 retry_after=_RETRY_S,
             )
 

@@ -65,5 +65,5 @@ def test_the_dark_theme_is_another_one():
 def test_the_other_style_sheets_take_their_colours_from_there():
     for sheet in (STATIC / "css").glob("*.css"):
         if sheet.name != "tokens.css":
-            # The second circle of the mark is the one colour that is the same in both.
+            # The second circle of the mark is the one color that is the same in both.
             assert set(re.findall(r"#[0-9a-f]{3,8}\b", sheet.read_text())) <= {"#d9812e"}, sheet.name

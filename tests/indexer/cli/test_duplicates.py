@@ -82,7 +82,7 @@ def test_bytes_alone_need_no_graph(storage, make_collection):
     assert [(line["id"], line["keep"]) for line in found["tables"]["images"]] == [(16, True), (22, False)]
     bare = make_collection(np.eye(3, dtype=np.float32), name="bare")
     assert "0 of 3 images are in 0 groups" in run(duplicates, bare, "--exact-bytes")
-    assert "no graph of nearest neighbours; make one with: lookalike graph" in run(duplicates, bare, code=1)
+    assert "no graph of nearest neighbors; make one with: lookalike graph" in run(duplicates, bare, code=1)
 
 
 def test_the_valley_is_found_and_said(storage):

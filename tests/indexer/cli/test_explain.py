@@ -61,7 +61,7 @@ def test_one_picture_has_the_attributions_and_the_neighbours(collection, tmp_pat
     run(collection, "b/1.png", "-k", 2, "--cam", "--gbp", "--out", tmp_path / "drawn")
     sheets = [pixels(tmp_path / name / "explain-b-1.png.png") for name in ("plain", "drawn")]
     assert sheets[0].shape == sheets[1].shape
-    # Beside the image, 160 pixels wide, there are two tiles more; below it the same neighbours.
+    # Beside the image, 160 pixels wide, there are two tiles more; below it the same neighbors.
     changed = (sheets[0] != sheets[1]).any(2)
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     assert columns.min() >= 176

@@ -125,7 +125,7 @@ def test_only_plain_jpegs_are_left_encoded() -> None:
         assert isinstance(prepare_for_gpu(data, SPEC, DEFAULT_LIMITS), Encoded)
     png = io.BytesIO()
     soft(80, 60).save(png, "PNG")
-    # Turned, of four colours, of another format: the workers know what to do.
+    # Turned, of four colors, of another format: the workers know what to do.
     for data in (turned(6), turned(3), jpeg(soft(80, 60, "CMYK")), png.getvalue()):
         assert isinstance(prepare_for_gpu(data, SPEC, DEFAULT_LIMITS), Prepared)
 

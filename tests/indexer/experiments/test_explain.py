@@ -87,7 +87,7 @@ def test_an_image_that_was_classified_right_is_compared_with_the_next_class(expl
     assert found.settings["rival"] == "goldfish"
     assert found.findings[0] == "tiny takes it for tench (75%), as its label tench says; the next is goldfish."
     assert found.tables["odd"].num_rows == 0
-    # The image itself is no neighbour of its own.
+    # The image itself is no neighbor of its own.
     assert "00001.jpg" not in found.tables["nearest"].column("key").to_pylist()
 
 

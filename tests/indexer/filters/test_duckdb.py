@@ -147,7 +147,7 @@ def duck(shop):
         "price": pa.float64(),
         "flag": pa.bool_(),
         "text": pa.string(),
-        # A timestamp is a point in time, which DuckDB calls TIMESTAMPTZ.
+        # DuckDB calls a timestamp TIMESTAMPTZ.
         "taken": pa.timestamp("us", "UTC"),
         "tags": pa.list_(pa.string()),
         "cluster": pa.int32(),

@@ -50,7 +50,7 @@ def written(storage):
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
 def test_the_nearest_are_those_of_a_comparison_in_float64(make_collection, clustered, graphed, metric):
     vectors = clustered(230, 12, 7)
-    vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and the image itself is never its neighbour
+    vectors[[5, 90, 229]] = vectors[40]  # copies: ties by id, and the image itself is never its neighbor
     storage = make_collection(vectors, part_rows=[100, 0, 30, 100])
     told = graphed(storage, "-k", 5, "--metric", metric)
     ids, neighbors, distances = stored(storage)

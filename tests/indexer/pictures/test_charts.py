@@ -139,7 +139,7 @@ def test_a_cluster_has_the_colour_of_its_main_class():
 
     of_label, of_cluster = colours("clusters"), colours("classes")
     assert of_cluster["b 1"] == of_label["b"]
-    # The first cluster of a class has its colour, a further one a colour that no class has.
+    # The first cluster of a class has its color, a further one a color that no class has.
     assert of_cluster["a 2"] == of_label["a"]
     assert of_cluster["a 0"] not in of_label.values()
     assert len(set(of_cluster.values())) == 3
