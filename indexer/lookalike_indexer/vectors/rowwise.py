@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float32, Float64
 
-# Bytes of the float64 block that is worked on at a time: small enough for a processor's cache.
-_BLOCK_BYTES = 1 << 20
+# Bytes of a float64 block of rows that is worked on at a time: a few of them fit into a processor's cache.
+_BLOCK_BYTES = 1 << 18
 
 
 def squared_norms(rows: Float32) -> Float64:
@@ -31,9 +31,9 @@ def squared_distances(
 ) -> Float64:
     """The squared Euclidean distance of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
     out = np.empty(len(left_rows), np.float64)
-    for piece in _pieces(len(left_rows), left.shape[1]):
-        difference = np.subtract(left[left_rows[piece]], right[right_rows[piece]], dtype=np.float64)
-        out[piece] = np.square(difference, out=difference).sum(axis=1)
+    for piece, one, other in _pairs(left, left_rows, right, right_rows):
+        np.subtract(one, other, out=one)
+        np.square(one, out=one).sum(axis=1, out=out[piece])
     return out
 
 
@@ -42,8 +42,8 @@ def inner_products(
 ) -> Float64:
     """The inner product of left[left_rows[i]] and right[right_rows[i]] for each i, shape (pairs,)."""
     out = np.empty(len(left_rows), np.float64)
-    for piece in _pieces(len(left_rows), left.shape[1]):
-        out[piece] = np.multiply(left[left_rows[piece]], right[right_rows[piece]], dtype=np.float64).sum(axis=1)
+    for piece, one, other in _pairs(left, left_rows, right, right_rows):
+        np.multiply(one, other, out=one).sum(axis=1, out=out[piece])
     return out
 
 
@@ -68,6 +68,23 @@ def inner_products_of_each(left: Float32, right: Float32) -> Float64:
     for piece in _pieces(len(out), right[0].size if len(right) else 1):
         np.multiply(left[piece, None], right[piece], dtype=np.float64).sum(axis=2, out=out[piece])
     return out
+
+
+def _pairs(
+    left: Float32, left_rows: npt.NDArray[np.int64], right: Float32, right_rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[slice, Float64, Float64]]:
+    """Some of the pairs at a time, in float64; the next ones take their place in memory.
+
+    A ufunc that converts its arguments by itself takes five times as long.
+    """
+    pieces = list(_pieces(len(left_rows), left.shape[1]))
+    step = pieces[0].stop if pieces else 0
+    ones, others = (np.empty((step, left.shape[1]), np.float64) for _ in range(2))
+    for piece in pieces:
+        one, other = ones[: piece.stop - piece.start], others[: piece.stop - piece.start]
+        one[...] = left[left_rows[piece]]
+        other[...] = right[right_rows[piece]]
+        yield piece, one, other
 
 
 def _pieces(rows: int, dim: int) -> Iterator[slice]:
