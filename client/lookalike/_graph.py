@@ -27,7 +27,8 @@ class GraphLists(Columns[GraphList]):
 
     ids: int64, (n,), the images, and their `keys`. neighbors: int64, (n, k), the ids of the nearest others of each,
     nearest first; -1 where a list is shorter. distances: float32, (n, k), infinity there, by `metric`. `method` is
-    "exact", or "index" where an index found the neighbors, and `recall` what was measured then.
+    "exact", "index" where an index found the neighbors, or "components" where principal components did. `recall` is
+    what was measured then.
     """
 
     ids: Int64

@@ -807,7 +807,9 @@ class ListGraphResponse(google.protobuf.message.Message):
     metric: global___Metric.ValueType
     """How the distances are measured."""
     method: builtins.str
-    """"exact", or "index" where an index found the neighbors."""
+    """"exact", "index" where an index found the neighbors, or "components" where
+    principal components did.
+    """
     recall: builtins.float
     """The recall of the graph as measured when it was made; 1 for an exact one."""
     total: builtins.int

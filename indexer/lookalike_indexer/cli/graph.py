@@ -71,10 +71,10 @@ def summary(report: GraphReport) -> list[str]:
         f"{entry.space}: the {entry.k} nearest of each of {entry.rows:,} images by {NAMES[entry.metric]} distance; "
         f"{report.reason}."
     ]
-    if entry.method == "index":
+    if entry.method != "exact":
         lines.append(f"recall@{entry.k}: {entry.recall:.4f}, measured on {entry.recall_queries} images")
     if report.extended:
-        lines.append(f"{report.extended:,} images had neighbours before, and were compared with the new images only")
+        lines.append(f"{report.extended:,} images had neighbors before, and were compared with the new images only")
     elif report.reused == len(entry.parts):
         lines.append("it was there already")
     return lines

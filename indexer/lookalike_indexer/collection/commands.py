@@ -55,7 +55,8 @@ def graph_command(root: str, entry: GraphEntry) -> str:
     if entry.method == "index":
         options += ["--index", entry.index.partition("/")[2]]
     else:
-        options += ["--exact", *_given("--metric", entry.metric, "cosine")]
+        options += ["--exact"] if entry.method == "exact" else []
+        options += _given("--metric", entry.metric, "cosine")
     return command("graph", root, *options)
 
 

@@ -161,17 +161,17 @@ class AttributesEntry:
 class GraphEntry:
     """The k-nearest-neighbour graph of a space: the ids and distances of the k nearest others of each image.
 
-    `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` is
-    "exact", or "index" where the index `index` ("space/name") found the candidates; `recall` is then the share of
-    the k nearest that it holds, as measured on `recall_queries` images. Rows that have fewer than k others end with
-    id -1 at distance infinity. `digest` is that of the settings and of the embeddings' digests. `deleted` is the number
-    of tombstones when it was made: its lists name none of those images.
+    `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` says what
+    found the candidates: "exact" a comparison with all, "index" the index `index` ("space/name"), "components" the
+    principal components. `recall` is the share of the k nearest that it holds, as measured on `recall_queries` images.
+    Rows that have fewer than k others end with id -1 at distance infinity. `digest` is that of the settings and of the
+    embeddings' digests. `deleted` is the number of tombstones when it was made: its lists name none of those images.
     """
 
     space: str
     k: int
     metric: Metric
-    method: Literal["exact", "index"]
+    method: Literal["exact", "index", "components"]
     rows: int
     neighbors: list[str]
     parts: list[str]

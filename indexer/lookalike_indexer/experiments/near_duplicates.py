@@ -166,8 +166,9 @@ def graph_notes(view: View, space: str) -> tuple[str, ...]:
             f"{deleted:,} images were deleted since the graph of {space} was made, and its lists are shorter by them; "
             f"make it again with: {graph_command(view.reader.storage.location, entry)}"
         )
-    if entry.method == "index":
-        notes.append(f"The graph was made by an index; it holds {entry.recall:.1%} of the {entry.k} nearest.")
+    if entry.method != "exact":
+        by = "an index" if entry.method == "index" else "principal components"
+        notes.append(f"The graph was made by {by}; it holds {entry.recall:.1%} of the {entry.k} nearest.")
     return tuple(notes)
 
 

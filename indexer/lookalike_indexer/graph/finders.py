@@ -19,10 +19,10 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.graph.groups import Group
 from lookalike_indexer.graph.lists import Neighbors, nearest
+from lookalike_indexer.graph.rescoring import rescored, watched
 from lookalike_indexer.indexing.recall_ladder import nprobe_for_k
 from lookalike_indexer.indexing.two_stage import searched
 from lookalike_indexer.progress import Bar
-from lookalike_indexer.vectors import pairs
 from lookalike_indexer.vectors.exact import exact_search
 from lookalike_indexer.vectors.metric import prepare
 
@@ -46,7 +46,7 @@ class Comparison:
 
     def __call__(self, group: Group, k: int, bar: Bar) -> Neighbors:
         # By id instead of row, so that equal distances go by id; one more for the image itself.
-        ids, distances = exact_search(_watched(self._blocks(), bar), group.vectors, k + 1, self._metric)
+        ids, distances = exact_search(watched(self._blocks(), bar), group.vectors, k + 1, self._metric)
         return nearest(ids, distances, group.ids, k)
 
     def _blocks(self) -> Iterator[tuple[Int64, Float32]]:
@@ -74,27 +74,6 @@ class IndexSearch:
             for start in range(0, len(queries), _BATCH)
         ]
         candidates = np.concatenate([np.empty((0, depth), np.int64), *rows])
-        distances = self._distances(queries, candidates, metric, bar)
+        distances = rescored(self._reader, self._entry.space, queries, candidates, metric, bar)
         ids = np.where((candidates < 0) | ~self._live[candidates], -1, self._ids[candidates])
         return nearest(ids, distances, group.ids, k)
-
-    def _distances(self, queries: Float32, candidates: Int64, metric: Metric, bar: Bar) -> Float32:
-        """The distance of each query to each of its candidates, both (n, depth), in one pass over the space."""
-        flat = candidates.ravel()
-        order = np.argsort(flat, kind="stable")
-        ascending = flat[order]
-        out = np.full(len(flat), np.inf, np.float32)
-        start = 0
-        for ids, vectors in _watched(self._reader.stream_ahead(self._entry.space), bar):
-            low, high = np.searchsorted(ascending, [start, start + len(ids)])
-            found = order[low:high]
-            asked, there = found // candidates.shape[1], ascending[low:high] - start
-            out[found] = pairs.distances(queries, asked, prepare(vectors, metric), there, metric)
-            start += len(ids)
-        return out.reshape(candidates.shape)
-
-
-def _watched(blocks: Iterator[tuple[Int64, Float32]], bar: Bar) -> Iterator[tuple[Int64, Float32]]:
-    for ids, vectors in blocks:
-        yield ids, vectors
-        bar.advance(len(ids))

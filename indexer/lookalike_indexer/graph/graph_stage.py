@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 from lookalike_indexer.collection import generations, layout
 from lookalike_indexer.collection.commands import command
@@ -14,6 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.spec import Metric, digest_of
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import NotBuiltError, UsageError
+from lookalike_indexer.graph.components import component_search
 from lookalike_indexer.graph.each_pair import each_pair, is_worth_it
 from lookalike_indexer.graph.finders import Comparison, Finder, IndexSearch
 from lookalike_indexer.graph.groups import Group, groups
@@ -26,7 +28,9 @@ from lookalike_indexer.progress import Progress
 
 # Up to so many images, a comparison with everything takes no longer than building an index.
 _FEW = 20_000
-# An index is asked again about all images when this share of them is new: comparing old with new would take longer.
+# Up to so many, all pairs are compared by principal components; the time grows with the square.
+_COMPONENTS_UP_TO = 300_000
+# What is not exact is made again for all images when this share of them is new: comparing old with new takes longer.
 _MUCH = 0.25
 
 
@@ -60,7 +64,7 @@ def run_graph(
     before = draft.graphs.get(space)
     same = before is not None and covers(draft, before) and _is_of_all(draft, before)
     if before is not None and same and _same(before, settings.k, plan):
-        exact = before.method == "exact" and plan.index is not None
+        exact = before.method == "exact" and plan.method != "exact"
         return draft, GraphReport(before, "it is exact" if exact else plan.reason, len(before.parts), 0)
     base = _base(draft, space, before, settings.k, plan)
     digest = _digest(draft, space, base, settings.k, plan)
@@ -70,13 +74,13 @@ def run_graph(
     _extend(reader, space, base, paths, [place for place in missing if place < old], plan, progress)
     _find(reader, space, paths, [place for place in missing if place >= old], settings.k, plan, progress)
     recall, queries = 1.0, 0
-    if plan.index is not None:
+    if plan.method != "exact":
         recall, queries = measured_recall(reader, space, paths, settings.k, plan.metric, progress)
     graph = GraphEntry(
         space=space,
         k=settings.k,
         metric=plan.metric,
-        method="exact" if plan.index is None else "index",
+        method=plan.method,
         rows=draft.spaces[space].rows,
         deleted=draft.rows(draft.tombstones),
         neighbors=paths,
@@ -92,11 +96,18 @@ def run_graph(
 
 @dataclass(frozen=True)
 class _Plan:
-    """Who finds the neighbors: an index, or a comparison with everything where it is None."""
+    """Who finds the neighbors: an index, principal components, or a comparison with everything."""
 
     metric: Metric
     index: IndexEntry | None
     reason: str
+    components: bool = False
+
+    @property
+    def method(self) -> Literal["exact", "index", "components"]:
+        if self.index is not None:
+            return "index"
+        return "components" if self.components else "exact"
 
 
 def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Plan:
@@ -105,6 +116,8 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
     metric = settings.metric or metric_of(reader.manifest, space)
     if settings.exact:
         return _Plan(metric, None, "every image is compared with every other")
+    if not settings.index and _FEW < rows <= _COMPONENTS_UP_TO:
+        return _Plan(metric, None, "principal components find the candidates", components=True)
     if not there and not settings.index:
         if rows > _FEW:
             raise NotBuiltError(
@@ -138,7 +151,8 @@ def _same(entry: GraphEntry, k: int, plan: _Plan) -> bool:
     """Whether a graph of these embeddings is what would be made; an exact one is no worse than an index's."""
     if (entry.k, entry.metric) != (k, plan.metric):
         return False
-    return entry.method == "exact" or (plan.index is not None and entry.index == f"{entry.space}/{plan.index.name}")
+    index = f"{entry.space}/{plan.index.name}" if plan.index else ""
+    return entry.method == "exact" or (entry.method, entry.index) == (plan.method, index)
 
 
 def _is_of_all(draft: Manifest, entry: GraphEntry) -> bool:
@@ -155,7 +169,7 @@ def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: 
     entry = draft.spaces[space]
     if before.parts != entry.parts[: len(before.parts)]:
         return None
-    if plan.index is not None and entry.rows - before.rows > _MUCH * entry.rows:
+    if plan.method != "exact" and entry.rows - before.rows > _MUCH * entry.rows:
         return None
     return before
 
@@ -163,9 +177,10 @@ def _base(draft: Manifest, space: str, before: GraphEntry | None, k: int, plan: 
 def _digest(draft: Manifest, space: str, base: GraphEntry | None, k: int, plan: _Plan) -> str:
     """That of an exact graph does not depend on how it came about: the bytes do not either."""
     parts = [draft.files[path].sha256 for path in [*draft.spaces[space].parts, *draft.tombstones]]
-    if plan.index is None and (base is None or base.method == "exact"):
+    if plan.method == "exact" and (base is None or base.method == "exact"):
         return digest_of([k, plan.metric, parts])
-    return digest_of([k, plan.metric, parts, plan.index.digest if plan.index else "", base.digest if base else ""])
+    how = plan.index.digest if plan.index else plan.method if plan.components else ""
+    return digest_of([k, plan.metric, parts, how, base.digest if base else ""])
 
 
 def _extend(
@@ -204,12 +219,15 @@ def _find(
     """Write parts from nothing: all images of the space may be neighbors."""
     if not places:
         return
-    with progress.stage(f"neighbours in {space}", None, "image") as bar:
-        if plan.index is None and is_worth_it(reader, space, places, k):
+    by_components = component_search(reader, space, k, plan.metric, progress) if plan.components else None
+    with progress.stage(f"neighbors in {space}", None, "image") as bar:
+        if plan.method == "exact" and is_worth_it(reader, space, places, k):
             each_pair(reader, space, places, k, plan.metric, lambda *found: _write(reader, paths, *found), bar)
             return
         finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)
-        if plan.index is not None:
+        if by_components is not None:
+            finder = by_components
+        elif plan.index is not None:
             finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
         for group in groups(reader, space, places):
             _write(reader, paths, group, finder(group, k, bar))

@@ -205,6 +205,7 @@ def test_mistakes_are_one_sentence(make_collection, graphed, options, code, mess
 
 def test_a_large_space_without_an_index_needs_a_decision(make_collection, graphed, monkeypatch):
     monkeypatch.setattr(graph_stage, "_FEW", 3)
+    monkeypatch.setattr(graph_stage, "_COMPONENTS_UP_TO", 3)
     said = graphed(make_collection(np.eye(4, dtype=np.float32)), code=1)
     assert "has 4 images and no index; build one with: lookalike build" in said
     assert "or give --exact." in said

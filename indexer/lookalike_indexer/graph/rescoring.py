@@ -1,0 +1,56 @@
+"""True distances between images and their candidates, in one pass over the stored embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from lookalike_indexer.arrays import Float32, Int64
+from lookalike_indexer.collection.reader import CollectionReader
+from lookalike_indexer.collection.spec import Metric
+from lookalike_indexer.progress import Bar
+from lookalike_indexer.threads import processors
+from lookalike_indexer.vectors import pairs
+from lookalike_indexer.vectors.metric import prepare
+
+# Pairs that a thread compares at a time.
+_PAIRS = 2048
+
+
+def rescored(
+    reader: CollectionReader, space: str, queries: Float32, candidates: Int64, metric: Metric, bar: Bar
+) -> Float32:
+    """The distance of each prepared query (n, dim) to each of its candidates, rows of the space (n, depth), float32.
+
+    -1 stands for no candidate, at distance infinity. Each pair is decided on its own in float64.
+    """
+    flat = candidates.ravel()
+    order = np.argsort(flat, kind="stable")
+    ascending = flat[order]
+    out = np.full(len(flat), np.inf, np.float32)
+    start = 0
+    with ThreadPoolExecutor(processors()) as pool:
+        for ids, vectors in watched(reader.stream_ahead(space), bar):
+            low, high = np.searchsorted(ascending, [start, start + len(ids)])
+            found = order[low:high]
+            asked, there = found // candidates.shape[1], ascending[low:high] - start
+            rows = prepare(vectors, metric)
+
+            def compare(
+                some: slice, found: Int64 = found, asked: Int64 = asked, there: Int64 = there, rows: Float32 = rows
+            ) -> None:
+                out[found[some]] = pairs.distances(queries, asked[some], rows, there[some], metric)
+
+            for _ in pool.map(compare, (slice(at, at + _PAIRS) for at in range(0, len(found), _PAIRS))):
+                pass
+            start += len(ids)
+    return out.reshape(candidates.shape)
+
+
+def watched(blocks: Iterator[tuple[Int64, Float32]], bar: Bar) -> Iterator[tuple[Int64, Float32]]:
+    """The same blocks; the bar is advanced by each that was worked on."""
+    for ids, vectors in blocks:
+        yield ids, vectors
+        bar.advance(len(ids))

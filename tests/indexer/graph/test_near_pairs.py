@@ -1,0 +1,53 @@
+"""All near pairs of vectors of few dimensions: the very ones that a comparison of all finds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lookalike_indexer.graph import near_pairs
+from lookalike_indexer.graph.near_pairs import nearest_pairs, rounded
+from lookalike_indexer.progress import Silent
+
+
+def found(vectors, depth):
+    with Silent().stage("", None, "image") as bar:
+        return nearest_pairs(vectors, depth, bar)
+
+
+def compared(vectors, depth):
+    """By float64, which holds these sums exactly; ties by row."""
+    whole = vectors.astype(np.float64)
+    squares = np.square(whole[:, None] - whole).sum(axis=2)
+    np.fill_diagonal(squares, np.inf)
+    return np.argsort(squares, axis=1, kind="stable")[:, :depth]
+
+
+@pytest.mark.parametrize("scale", [1, 300])
+def test_nothing_is_missed_and_ties_go_by_row(clustered, monkeypatch, scale):
+    vectors = clustered(500, 12, 9, spread=0.5) * np.float32(scale)
+    vectors[[3, 77, 400, 401]] = vectors[10]
+    vectors = rounded(vectors)
+    expected = compared(vectors, 7)
+    assert found(vectors, 7).tolist() == expected.tolist()
+    monkeypatch.setattr(near_pairs, "_LEFT", 17)
+    monkeypatch.setattr(near_pairs, "_RIGHT", 33)
+    monkeypatch.setattr(near_pairs, "processors", lambda: 3)
+    assert found(vectors, 7).tolist() == expected.tolist()
+
+
+def test_vectors_whose_lists_hold_too_few_are_compared_with_all(clustered, monkeypatch):
+    vectors = rounded(clustered(400, 8, 5))
+    monkeypatch.setattr(near_pairs, "_NPROBE", 1)
+    monkeypatch.setattr(near_pairs, "_POINTS_PER_LIST", 4)
+    assert found(vectors, 60).tolist() == compared(vectors, 60).tolist()
+
+
+def test_few_vectors_have_short_lists():
+    vectors = rounded(np.eye(3, dtype=np.float32))
+    assert found(vectors, 4).tolist() == [[1, 2, -1, -1], [0, 2, -1, -1], [0, 1, -1, -1]]
+    assert found(vectors[:1], 2).tolist() == [[-1, -1]]
+
+
+def test_copies_alone_are_near_each_other():
+    assert found(np.zeros((50, 4), np.float32), 3)[:3].tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3]]
