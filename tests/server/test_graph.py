@@ -15,6 +15,7 @@ from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
 from lookalike_indexer.progress import Silent
 from lookalike_server.common.limits import Limits
+from lookalike_server.services.graph_lists import GraphLists
 
 
 def with_graph(toy, k=4):
@@ -52,6 +53,20 @@ async def test_all_lists_come_page_by_page_as_they_are_stored(make_toy, serve) -
     assert [each.shape[-1] for each in short[1:]] == [2, 2]
     assert short[1].tolist() == neighbors[:, :2].tolist()
     assert (pages[0].method, pages[0].recall, pages[0].metric, pages[0].total) == ("exact", 1.0, pb.METRIC_COSINE, 500)
+
+
+async def test_the_images_of_a_listing_are_found_once_for_all_pages(make_toy, serve, monkeypatch) -> None:
+    toy = make_toy(part_rows=200)
+    ids, *_ = with_graph(toy)
+    usual, found = GraphLists.listed, []
+    monkeypatch.setattr(GraphLists, "listed", lambda graph: found.append(graph.space) or usual(graph))
+    async with serve(toy, writable=True) as served:
+        _, first, *_ = await paged(served, page_size=100)
+        assert found == ["tiny"]
+        await served.update.Delete(update_pb2.DeleteRequest(keys=[toy.key(int(ids[3]))]))
+        _, second, *_ = await paged(served, page_size=100)
+    assert found == ["tiny", "tiny"]
+    assert (len(first), len(second)) == (500, 499)
 
 
 @pytest.mark.parametrize("named", ["keys", "ids"])

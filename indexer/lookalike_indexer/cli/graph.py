@@ -10,6 +10,16 @@ import click
 
 from lookalike_indexer.cli.collection_command import CollectionCommand, collection_option
 from lookalike_indexer.cli.errors import reported
+from lookalike_indexer.cli.experiment_options import (
+    csv_asked,
+    csv_option,
+    findings,
+    for_programs,
+    json_option,
+    open_view,
+    print_all,
+    shown,
+)
 from lookalike_indexer.collection.metrics import NAMES
 
 if TYPE_CHECKING:
@@ -23,16 +33,25 @@ if TYPE_CHECKING:
 @click.option("--exact", is_flag=True, help="Compare each image with each other, whatever index there is.")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), help="[default: that of the index, or cosine]")
 @click.option("--index", default="", metavar="NAME", help="The index that finds candidates.  [default: the current]")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--list", "keys", multiple=True, metavar="KEY", help="Print the stored neighbors of this image, and make nothing."
+)
+@csv_option("neighbors")
+@json_option
 @reported
-def graph(collection: str, as_json: bool, **options: Any) -> None:
+def graph(collection: str, keys: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Find the k nearest other images of each image, and store their ids and distances in the collection in DIR.
 
-    The index finds them, or else a comparison with everything; the recall of the index is measured and printed. A run
-    that is killed continues where it stopped. When the collection has grown, known images are compared with the new
-    ones only. `lookalike duplicates`, `leaks` and `label-issues` read this graph; `lookalike parts DIR graphs/SPACE`
-    names its files.
+    Principal components or an index find them, or else a comparison with everything; the recall is measured and
+    printed. A run that is killed continues where it stopped. When the collection has grown, known images are compared
+    with the new ones only. --list KEY, which may be repeated, prints what is stored. `lookalike duplicates`, `leaks`
+    and `label-issues` read this graph; `lookalike parts DIR graphs/SPACE` names its files.
     """
+    if keys:
+        _print_lists(collection, keys, as_json)
+        return
+    if csv_asked():
+        raise click.UsageError("--csv goes with --list KEY.")
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
     from lookalike_indexer.collection.location import open_storage
@@ -50,6 +69,31 @@ def graph(collection: str, as_json: bool, **options: Any) -> None:
         click.echo(json.dumps({"generation": generation, **as_data(report)}))
     else:
         click.echo("\n".join([*summary(report), f"{collection} is at generation {generation}."]))
+
+
+def _print_lists(collection: str, keys: tuple[str, ...], as_json: bool) -> None:
+    """Print the stored lists of some images. UsageError: an option that only the making of a graph takes."""
+    from click.core import ParameterSource
+
+    from lookalike_indexer.experiments.graph_lists import graph_lists
+
+    context = click.get_current_context()
+    given = {
+        name
+        for name in ("exact", "metric", "index")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if given:
+        raise click.UsageError(f"--{min(given)} makes a graph, --list KEY prints the stored one: give one of them.")
+    k = None if context.get_parameter_source("k") is ParameterSource.DEFAULT else context.params["k"]
+    view = open_view(collection)
+    result = graph_lists(view, keys, context.params["space"], k)
+    if as_json:
+        click.echo(for_programs(result))
+        return
+    columns = [*(["image"] if len(keys) > 1 else []), "rank", "distance", "label", "key"]
+    table = result.tables["neighbors"]
+    print_all(findings(result), shown(table, columns, len(table), result.settings["metric"]))
 
 
 def as_data(report: GraphReport) -> dict[str, Any]:

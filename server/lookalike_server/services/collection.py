@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from lookalike_server.common import visible
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 from lookalike_server.generation.current import Current
+from lookalike_server.generation.snapshot import Snapshot
 from lookalike_server.processes.thumbnails import Thumbnails
 from lookalike_server.query.distinct import Distinct
 from lookalike_server.services import filtering, replies
@@ -34,6 +36,8 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         self._limits = limits
         self._thumbnails = thumbnails
         self._workers = workers
+        # The snapshot, space and ids of the graph that was listed last.
+        self._listed: tuple[weakref.ref[Snapshot], str, Int64] | None = None
 
     async def GetCollection(
         self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
@@ -138,7 +142,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             def found() -> tuple[bytes, bool]:
                 columns = snapshot.columns
                 if kind is None:
-                    ids = graph.listed()
+                    ids = self._listed_in(graph)
                 else:
                     ids = columns.ids_of_keys(wanted) if kind == "keys" else columns.known_ids(wanted)
                 named = "" if kind is None else hashlib.sha256(ids.tobytes()).hexdigest()
@@ -166,6 +170,14 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             if goes_on:
                 self._current.keep(snapshot)
             return reply
+
+    def _listed_in(self, graph: GraphLists) -> Int64:
+        """The ids of all images of a graph, which are found once for the pages of a listing."""
+        listed = self._listed
+        if listed is None or listed[0]() is not graph.snapshot or listed[1] != graph.space:
+            # Weakly, so that a generation that is no longer served goes.
+            listed = self._listed = weakref.ref(graph.snapshot), graph.space, graph.listed()
+        return listed[2]
 
     async def ListLabels(
         self, request: collection_pb2.ListLabelsRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -264,3 +264,31 @@ def test_merged_lists_hold_each_image_once():
     found = merged(one, other, np.array([1]))
     assert found.ids.tolist() == [[3, 5, 8]]
     np.testing.assert_allclose(found.distances, [[0.1, 0.3, 0.3]])
+
+
+def test_the_stored_neighbors_of_images_are_listed(make_collection, clustered, graphed):
+    vectors = clustered(60, 8, 5)
+    storage = make_collection(vectors, part_rows=20)
+    reader = CollectionReader.open(str(storage.root))
+    keys = reader.images(["key"]).column("key").to_pylist()
+    said = graphed(storage, "--list", keys[0], code=1)
+    assert "has no graph of nearest neighbours; make one with: lookalike graph" in said
+    graphed(storage, "-k", 5)
+    ids, neighbors, distances = stored(storage)
+    told = graphed(storage, "--list", keys[41], "--list", keys[3], "-k", 4)
+    rows = told["tables"]["neighbors"]
+    assert [row["image"] for row in rows] == [keys[41]] * 4 + [keys[3]] * 4
+    assert [row["id"] for row in rows] == [*neighbors[41, :4].tolist(), *neighbors[3, :4].tolist()]
+    assert [row["distance"] for row in rows[:4]] == pytest.approx(distances[41, :4].tolist())
+    assert rows[0]["key"] == keys[ids.tolist().index(rows[0]["id"])]
+    assert (rows[0]["rank"], rows[4]["rank"]) == (1, 1)
+    shown = CliRunner().invoke(graph, [str(storage.root), "--list", keys[41]])
+    assert shown.exit_code == 0
+    assert "has the 5 nearest of each image by cosine distance, by a comparison of all images." in shown.output
+    assert rows[3]["key"] in shown.output
+    assert "no image with key 'none'" in graphed(storage, "--list", "none", code=1)
+    assert "-k 6: the graph of tiny has the 5 nearest" in graphed(storage, "--list", keys[0], "-k", 6, code=2)
+    assert "--exact makes a graph, --list KEY prints" in graphed(storage, "--list", keys[0], "--exact", code=2)
+    table = CliRunner().invoke(graph, [str(storage.root), "--list", keys[41], "--csv", "neighbors"])
+    assert table.stdout.splitlines()[0] == "image,rank,id,key,label,distance"
+    assert "--csv goes with --list KEY" in CliRunner().invoke(graph, [str(storage.root), "--csv", "neighbors"]).output
