@@ -29,6 +29,8 @@ def configure(log_format: LogFormat, process: str = "") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter(process) if log_format == "json" else TextFormatter(process))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # It tells of each kind of library that is not installed as if that were a fault.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
 
 
 class TextFormatter(logging.Formatter):
