@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lookalike_benchmarks.engines.catalogue import PEERS
 from lookalike_benchmarks.tables import markdown, told
 from lookalike_benchmarks.targets import LabelledRow
 
@@ -72,6 +73,49 @@ def _peers(rows: Rows) -> list[str]:
     table = markdown(["peer", "asked by", *(f"recall {recall:.2f}" for recall in recalls)], lines)
     missing = [row for row in rows if not row["measured"] and "recall_target" not in row["params"]]
     return [*table, *(f"- {row['case']}: {row['note']}" for row in missing), *([""] if missing else [])]
+
+
+def _best_peers(rows: Rows) -> list[str]:
+    """For each way to ask, the least of our ratios at each recall, and the peer that it is to."""
+    found: dict[tuple[str, str], dict[float, tuple[float, str]]] = {}
+    for row in rows:
+        params, measured = row["params"], row["measured"]
+        if "recall_target" not in params or "ratio_median" not in measured:
+            continue
+        kind = "servers" if params.get("networked") else "libraries"
+        how = f"batches of {params['batch']}" if params["batch"] > 1 else _callers(params["callers"])
+        cells = found.setdefault((kind, how), {})
+        mine = (measured["ratio_median"], params["engine"])
+        cells[params["recall_target"]] = min(mine, cells.get(params["recall_target"], mine))
+    recalls = sorted({recall for cells in found.values() for recall in cells})
+    lines = [
+        [
+            *way,
+            *(f"{_ratio(cells[recall][0])} ({cells[recall][1]})" if recall in cells else "" for recall in recalls),
+        ]
+        for way, cells in found.items()
+    ]
+    table = markdown(["beside", "asked by", *(f"recall {recall:.2f}" for recall in recalls)], lines)
+    if not table:
+        return []
+    ours = [row["params"].get("index", "") for row in rows if row["case"] == "lookalike_local, built"]
+    missing = sorted(PEERS.keys() - {row["params"].get("engine") for row in rows})
+    said = [f"Our index is {ours[0]}."] if ours else []
+    said += [f"No row yet of: {', '.join(missing)}."] if missing else []
+    return [*table, *([" ".join(said), ""] if said else [])]
+
+
+def _live(rows: Rows) -> list[str]:
+    """What a call that changes a served collection takes, and what a search takes beside changes."""
+    columns = {
+        "p50_ms_without": "search without them, p50, ms",
+        "p50_ms_with": "search beside them, p50, ms",
+        "p50_ms": "p50, ms",
+        "fdatasync_p50_ms": "of the disk alone, p50, ms",
+        "vectors_a_second": "vectors/s",
+        "server_cpu_us_a_vector": "CPU of a vector, us",
+    }
+    return _columns(rows, "changes", columns)
 
 
 def _ratio(value: float) -> str:
@@ -220,6 +264,12 @@ QUESTIONS = (
         _peers,
         ("peers",),
     ),
+    Question(
+        "How far is it ahead of the best of them?",
+        "peers",
+        "The least of these ratios at each recall, and the peer that it is to. The aim is 2.",
+        _best_peers,
+    ),
     Question("What does each engine need to hold the vectors?", "peers", "", _built),
     Question(
         "How fast does the service answer?",
@@ -260,6 +310,12 @@ QUESTIONS = (
         "graph",
         "Lookalike reads and writes Parquet; the others have the vectors in memory. Below 1, Lookalike is faster.",
         _graph,
+    ),
+    Question(
+        "How fast are changes of a served collection?",
+        "live",
+        "Vectors are added to a server with `--writable`. A change is answered once it is on the disk.",
+        _live,
     ),
     Question("How long do experiments take?", "experiments", "", _experiments),
     Question("How fast is the explorer?", "explorer", "Measured in a headless browser.", _explorer),

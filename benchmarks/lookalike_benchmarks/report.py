@@ -25,6 +25,7 @@ SUITES = (
     "explorer",
     "filters",
     "graph",
+    "live",
 )
 # Why a target is missed, written by people: `key = "reason"`, with the keys of targets.py.
 REASONS = "reasons.toml"
