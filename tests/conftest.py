@@ -30,6 +30,9 @@ _FULL_EVERY = 50
 # Two workers share two cores: threads of OpenMP that spin while they wait would take the time of the other worker.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# OpenBLAS's own threads spin whatever the policy, which took three quarters of the processor in tests of clustering.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # numba compiles UMAP for a minute, and interprets it for a second on the few images that tests have.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
@@ -47,7 +50,7 @@ def pytest_configure() -> None:
     os.environ.update(PATIENT_ENVIRONMENT)
     # After the last change of the environment, which the zygote gets.
     global _end_zygote
-    _end_zygote = zygote.install(zygote.Zygote.started)
+    _end_zygote = zygote.install(zygote.Zygote.started, zygote.Zygote.of_decoders)
 
 
 _end_zygote: Callable[[], None]

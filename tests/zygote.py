@@ -14,9 +14,13 @@ interpreter ends, and is a child of the process that asked for it: signals, exit
 codes and process trees are the same. Each fork has a zygote of its own for the
 processes that it spawns.
 
+Decoders limit their memory, and must not hold torch. Those that the tests start
+in their own process are forks of a second zygote, which has imported what a
+decoder needs and nothing else.
+
 A new interpreter is started after all where what it imports matters: for
-decoders, whose memory is limited; where the environment configures Python or
-numeric libraries; and in tests marked `own_process`.
+decoders of commands; where the environment configures Python or numeric
+libraries; and in tests marked `own_process`.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ _SPAWNED = "--multiprocessing-fork"
 _HIGH = 512
 _MAX_MESSAGE = 1 << 20
 _PR_SET_CHILD_SUBREAPER = 36
+_DECODERS = "decoders"
 
 Command = Callable[[], None]
 
@@ -67,11 +72,11 @@ class Zygote:
         self._lock = threading.Lock()
 
     @classmethod
-    def started(cls) -> Zygote:
-        """A new interpreter that imports everything; forks wait until it has."""
+    def started(cls, *what: str) -> Zygote:
+        """A new interpreter that imports everything, or for "decoders" what they need; forks wait until it has."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            command = [sys.executable, "-m", "tests.zygote", str(theirs.fileno())]
+            command = [sys.executable, "-m", "tests.zygote", str(theirs.fileno()), *what]
             # Threads of OpenBLAS start when it is loaded, and a process with threads must not be forked.
             environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
             process = subprocess.Popen(
@@ -83,6 +88,10 @@ class Zygote:
                 stdout=subprocess.DEVNULL,
             )
         return cls(ours, process)
+
+    @classmethod
+    def of_decoders(cls) -> Zygote:
+        return cls.started(_DECODERS)
 
     def close(self) -> None:
         """End it; what it has forked goes on."""
@@ -113,10 +122,10 @@ def _adopting() -> Iterator[None]:
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 
 
-def install(start: Callable[[], Zygote]) -> Callable[[], None]:
-    """From now on, let this process's commands and spawned processes be forks of the zygote, started when needed.
+def install(start: Callable[[], Zygote], of_decoders: Callable[[], Zygote] | None = None) -> Callable[[], None]:
+    """From now on, let this process's commands and spawned processes be forks of zygotes, started when needed.
 
-    To be called at the end: what ends the zygote.
+    Without a zygote of decoders, these are new interpreters. To be called at the end: what ends the zygotes.
     """
     if sys.platform != "linux":
         return lambda: None
@@ -127,21 +136,21 @@ def install(start: Callable[[], Zygote]) -> Callable[[], None]:
     same_start = _at_start(dict(os.environ))
     launching = threading.local()
     starting = threading.Lock()
-    zygotes: list[Zygote] = []
+    zygotes: dict[Callable[[], Zygote], Zygote] = {}
 
-    def zygote() -> Zygote:
+    def zygote(begin: Callable[[], Zygote]) -> Zygote:
         with starting:
-            if not zygotes:
-                zygotes.append(start())
-        return zygotes[0]
+            if begin not in zygotes:
+                zygotes[begin] = begin()
+        return zygotes[begin]
 
     def fork_exec(args: Sequence[Any], executables: Any, close_fds: bool, kept: Sequence[int], *rest: Any) -> int:
         line = [os.fsdecode(argument) for argument in args]
-        command = _is_ours(line) or (_SPAWNED in line and getattr(launching, "ours", False))
+        begin = start if _is_ours(line) else getattr(launching, "begin", None) if _SPAWNED in line else None
         (cwd, env, p2cread, _, _, c2pwrite, _, errwrite, _, errpipe, _, new_session, group, *identity) = rest[:18]
         environment = dict(os.environ) if env is None else _parsed(env)
         plain = close_fds and group == -1 and all(value in (None, -1) for value in identity)
-        if not (command and line[0] == sys.executable and plain and _enabled and _at_start(environment) == same_start):
+        if not (begin and line[0] == sys.executable and plain and _enabled and _at_start(environment) == same_start):
             return int(real(args, executables, close_fds, kept, *rest))
         streams = (p2cread, c2pwrite, errwrite)
         files = {number: number if given == -1 else given for number, given in enumerate(streams)}
@@ -152,25 +161,27 @@ def install(start: Callable[[], Zygote]) -> Callable[[], None]:
             "new_session": new_session,
             "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         }
-        return zygote().fork(request, files | {number: number for number in kept if number != errpipe})
+        return zygote(begin).fork(request, files | {number: number for number in kept if number != errpipe})
 
     launch = popen_spawn_posix.Popen._launch
 
     def launch_ours(popen: Any, process: Any) -> None:
-        # Decoders have a limit of their memory, which torch would exceed.
         module = str(getattr(process._target, "__module__", ""))
-        launching.ours = module.startswith("lookalike") or module == "concurrent.futures.process"
+        if module == "pebble.pool.process":
+            launching.begin = of_decoders
+        elif module.startswith("lookalike") or module == "concurrent.futures.process":
+            launching.begin = start
         try:
             launch(popen, process)
         finally:
-            launching.ours = False
+            launching.begin = None
 
     _posixsubprocess.fork_exec = fork_exec
     subprocess._fork_exec = fork_exec
     popen_spawn_posix.Popen._launch = launch_ours
 
     def end() -> None:
-        for started in zygotes:
+        for started in zygotes.values():
             started.close()
 
     return end
@@ -338,10 +349,23 @@ def _import_everything() -> None:
                 importlib.import_module(name)
 
 
+def _import_decoders() -> None:
+    import PIL.Image
+
+    import lookalike_indexer.images.thumbnail_pool
+    import lookalike_indexer.images.workers
+    import lookalike_indexer.quality.measure_pool  # noqa: F401
+
+    PIL.Image.init()
+
+
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _import_everything()
+    if sys.argv[2:] == [_DECODERS]:
+        _import_decoders()
+    else:
+        _import_everything()
     gc.collect()
     gc.freeze()
     threads = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib
-import shutil
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -35,7 +35,15 @@ def main() -> None:
     if given.seeds:
         _write_seeds(given.target, corpus)
         return
-    _fuzz(given, corpus)
+    # The fuzzer ends its process at once, so that another one has to clear up.
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        if child := os.fork():
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        else:
+            tempfile.tempdir = folder
+            _fuzz(given, corpus, Path(folder) / "corpus")
+            os._exit(0)
+    sys.exit(code if code >= 0 else 1)
 
 
 def _write_seeds(name: str, corpus: Path) -> None:
@@ -45,7 +53,7 @@ def _write_seeds(name: str, corpus: Path) -> None:
         (corpus / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
 
 
-def _fuzz(given: argparse.Namespace, corpus: Path) -> None:
+def _fuzz(given: argparse.Namespace, corpus: Path, working: Path) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["lookalike_indexer", "lookalike_server", "lookalike.wire", "PIL"]):
@@ -53,19 +61,16 @@ def _fuzz(given: argparse.Namespace, corpus: Path) -> None:
     found = Path("build") / "fuzz" / given.target
     found.mkdir(parents=True, exist_ok=True)
     # What the fuzzer adds stays out of the kept corpus.
-    working = Path(tempfile.mkdtemp(prefix=f"fuzz-{given.target}-"))
-    try:
-        arguments = [
-            sys.argv[0], f"-seed={given.seed}", f"-runs={given.runs}", f"-max_total_time={given.seconds}",
-            # A unit that is slow on a busy machine is no finding.
-            "-timeout=25", "-report_slow_units=25", "-rss_limit_mb=3072", "-max_len=65536",
-            f"-artifact_prefix={found}/", "-print_final_stats=1",
-            str(working), str(corpus),
-        ]  # fmt: skip
-        atheris.Setup(arguments, module.target, enable_python_coverage=True)
-        atheris.Fuzz()
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+    working.mkdir()
+    arguments = [
+        sys.argv[0], f"-seed={given.seed}", f"-runs={given.runs}", f"-max_total_time={given.seconds}",
+        # A unit that is slow on a busy machine is no finding.
+        "-timeout=25", "-report_slow_units=25", "-rss_limit_mb=3072", "-max_len=65536",
+        f"-artifact_prefix={found}/", "-print_final_stats=1",
+        str(working), str(corpus),
+    ]  # fmt: skip
+    atheris.Setup(arguments, module.target, enable_python_coverage=True)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import math
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from google.protobuf.message import DecodeError
+from tests.fuzz.targets.folders import own_folder
 from tests.fuzz.targets.toys import toy
 
 from lookalike.v1 import filter_pb2
@@ -52,7 +51,7 @@ def _columns() -> FilterColumns:
             "taken": [dt.datetime(2026, 1, 1 + row) for row in range(30)],
         }
     )
-    path = Path(tempfile.mkdtemp(prefix="fuzz-filter-")) / "shots.parquet"
+    path = own_folder("filter") / "shots.parquet"
     pq.write_table(table, path)
     latest = generations.require_latest(reader.storage)
     draft, _ = attach(reader.storage, latest, path, "shots", TableColumns("file"), Silent())

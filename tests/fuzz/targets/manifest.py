@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
+from tests.fuzz.targets.folders import own_folder
 from tests.fuzz.targets.toys import toy
 
 from lookalike_indexer.collection import encoding, generations
@@ -16,7 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 
-_ROOT = Path(tempfile.mkdtemp(prefix="fuzz-manifest-"))
+_ROOT = own_folder("manifest")
 (_ROOT / "generations").mkdir()
 
 

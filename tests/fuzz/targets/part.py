@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tests.fuzz.targets.folders import own_folder
 from tests.fuzz.targets.toys import toy
 
 from lookalike_indexer.collection import schema
@@ -16,7 +15,7 @@ from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 
-_ROOT = Path(tempfile.mkdtemp(prefix="fuzz-part-"))
+_ROOT = own_folder("part")
 _STORAGE = Storage(_ROOT)
 _READER = CollectionReader.open(str(toy()))
 

@@ -8,13 +8,13 @@ which decodes its pictures. experiments.py has the methods that are slow.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 from tests.fuzz.targets.calls import Methods
+from tests.fuzz.targets.folders import own_folder
 from tests.fuzz.targets.toys import toy
 
 from lookalike import wire
@@ -120,7 +120,7 @@ def _methods() -> Methods:
 
 def _live(reader: CollectionReader, current: Current) -> LiveCollection:
     """What takes changes to a collection whose log is elsewhere, so that runs stay apart."""
-    live = LiveCollection(tempfile.mkdtemp(), _LIMITS, writable=True)
+    live = LiveCollection(str(own_folder("request")), _LIMITS, writable=True)
     live.begin(0)
     live.serve(current)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from tests.fuzz.targets.folders import own_folder
 from tests.server import conftest as server
 
 from lookalike_indexer.collection import generations, layout, schema
@@ -23,7 +23,7 @@ from lookalike_indexer.experiments.view import View
 @functools.cache
 def toy() -> Path:
     """The root of a collection of 40 images with an index, a clustering, predictions and a stored result."""
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-toy-"))
+    folder = own_folder("toy")
     made = server.Toy(folder / "toys", server.random_vectors(40, 8), np.arange(40, dtype=np.int64) * 2 + 5)
     draft = server._with_images(made, made.storage, 0, 20, folder / "pictures")
     draft = server._with_index(made, made.storage, draft, "IVF4,Flat", 2, 1)
