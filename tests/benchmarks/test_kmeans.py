@@ -14,9 +14,11 @@ from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 
+SMALL = ["--set", "rounds=1", "--set", "rows=500", "--set", "stream_rows=600"]
+
 
 def test_the_libraries_start_alike_and_end_alike(bench):
-    rows = {row["case"]: row for row in bench("kmeans")}
+    rows = {row["case"]: row for row in bench("kmeans", "--set", "stream_rows=600")}
     names = ["lookalike", "faiss.Kmeans", "scikit-learn KMeans", "scikit-learn MiniBatchKMeans"]
     ours, *others = (rows[f"{name} k 8"] for name in names)
     assert {row["params"]["iterations"] for row in [ours, *others[:2]]} == {5}
@@ -44,12 +46,12 @@ def test_parts_are_measured_against_an_array(bench):
 
 
 def test_several_k_are_several_cases(bench):
-    cases = {row["case"] for row in bench("kmeans", "--set", "k=4,6", "--set", "rounds=1", "--set", "rows=500")}
+    cases = {row["case"] for row in bench("kmeans", "--set", "k=4,6", *SMALL)}
     assert {"lookalike k 4", "lookalike k 6"} <= cases
 
 
 def test_a_count_of_gpus_that_is_not_there_is_left_out_and_said(invoke):
-    result = invoke("kmeans", "--gpus", "0,64", "--set", "rows=500", "--set", "rounds=1")
+    result = invoke("kmeans", "--gpus", "0,64", *SMALL)
     assert result.exit_code == 0
     assert "64 GPUs are left out" in result.output
     assert ", 64 GPUs:" not in result.output
