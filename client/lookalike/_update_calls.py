@@ -140,6 +140,10 @@ def _vectors(vectors: NewVectors, fingerprint: str | None) -> list[update_pb2.Sp
 
 
 def _check_known(name: str, given: Mapping[str, Any] | None, keys: Sequence[str]) -> None:
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidArgumentError(
+            f"{name}= takes a mapping from keys, such as {{{keys[0]!r}: ...}}, not {given!r:.50}."
+        )
     unknown = [] if given is None else sorted(given.keys() - set(keys))
     if unknown:
         raise InvalidArgumentError(f"{name}= has the key {unknown[0]!r}, which is not among those of the images.")

@@ -8,5 +8,9 @@ def test_changes_have_rates_times_and_what_they_cost_a_search(bench):
         "flat, one vector at a time",
         "flat, 4 clients with 1 vectors a call",
         "flat, 4 clients with 4 vectors a call",
+        "flat, 2 folds of 50 images each",
     ]
+    folds = rows["flat, 2 folds of 50 images each"]
+    assert folds.pop("failed_calls") == 0
+    assert folds.pop("cpu_s") >= 0
     assert all(value > 0 for measured in rows.values() for value in measured.values())

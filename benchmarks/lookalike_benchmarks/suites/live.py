@@ -7,13 +7,14 @@ import dataclasses
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 
 import lookalike
+from lookalike_benchmarks.folding import figures, folds
 from lookalike_benchmarks.options import Options
 from lookalike_benchmarks.results import Row, Settings
 from lookalike_benchmarks.serving import Running, serving
@@ -37,10 +38,14 @@ USUAL = {
     "single": "200",
     "queries": "300",
     "settle": "30",
+    "parts": "searches,single,rate,folds",
+    "fold": "10000",
+    "cycles": "20",
 }
 QUICK = {
     "rows": "1000", "dim": "16", "live": "200", "indexes": "flat", "clients": "4", "batches": "1,4", "seconds": "0.3",
     "single": "10", "queries": "10", "settle": "0",
+    "fold": "50", "cycles": "2",
 }  # fmt: skip
 _MANY = 10_000_000
 # Of `Clustered`, and of one call.
@@ -57,8 +62,16 @@ def run(settings: Settings) -> Iterator[Row]:
             _write(root, made, index)
             # So that no fold comes between.
             never = [f"--fold-rows={_MANY}", f"--max-live-rows={_MANY}", f"--fold-bytes={1 << 40}"]
-            with serving(root, "--writable", *never) as running:
-                yield from _measured(running, root, options, index, made)
+            parts = options.text("parts").split(",")
+            if set(parts) - {"folds"}:
+                with serving(root, "--writable", *never) as running:
+                    yield from _measured(running, root, options, index, made, parts)
+            if "folds" in parts:
+                # With a generation of its own, without what was added before.
+                again = Path(folder) / "again"
+                _write(again, made, index)
+                with serving(again, "--writable", *never) as running:
+                    yield _folded(running, options, index, made)
 
 
 def _write(root: Path, made: Clustered, index: str) -> None:
@@ -68,31 +81,53 @@ def _write(root: Path, made: Clustered, index: str) -> None:
     generations.publish(storage, draft)
 
 
-def _measured(running: Running, root: Path, options: Options, index: str, made: Clustered) -> Iterator[Row]:
+def _folded(running: Running, options: Options, index: str, made: Clustered) -> Row:
+    each, cycles = options.number("fold"), options.number("cycles")
+    done = list(folds(running, _blocks(made, each, cycles), made.queries(256)))
+    params = {"index": index, "rows": made.rows, "dim": made.dim, "fold": each, "cycles": cycles}
+    return Row("live", f"{index}, {cycles} folds of {each:,} images each", params, figures(done))
+
+
+def _blocks(made: Clustered, each: int, count: int) -> Iterator[Float32]:
+    """Blocks of vectors of the same mixture, which the collection does not have."""
+    more = dataclasses.replace(made, rows=made.rows + each * count + 2 * _BLOCK)
+    held = np.empty((0, made.dim), np.float32)
+    for block in more.blocks(-(-made.rows // _BLOCK)):
+        held = np.concatenate([held, block])
+        while len(held) >= each and count:
+            yield held[:each]
+            held, count = held[each:], count - 1
+
+
+def _measured(
+    running: Running, root: Path, options: Options, index: str, made: Clustered, parts: Collection[str]
+) -> Iterator[Row]:
     address, dim = running.address, made.dim
     fresh = made.queries(256)
     params = {"index": index, "rows": options.number("rows"), "dim": dim}
     with lookalike.Client(address, timeout=120) as client:
-        before = _latency(client, fresh, options.number("queries"))
-        _add(client, made, options.number("live"))
-        # The server adds them to its graph in the background.
-        time.sleep(options.seconds("settle"))
-        after = _latency(client, fresh, options.number("queries"))
-        yield Row(
-            "live",
-            f"{index}, a search beside {options.number('live'):,} live rows",
-            {**params, "live": options.number("live")},
-            {"p50_ms_without": before, "p50_ms_with": after, "ratio": after / before},
-        )
-        one = _single(client, fresh, options.number("single"))
-        sync = _fdatasync(root, dim, options.number("single"))
-        yield Row(
-            "live",
-            f"{index}, one vector at a time",
-            params,
-            {"p50_ms": one, "fdatasync_p50_ms": sync, "ratio": one / sync},
-        )
-    for batch in options.numbers("batches"):
+        if "searches" in parts:
+            before = _latency(client, fresh, options.number("queries"))
+            _add(client, made, options.number("live"))
+            # The server adds them to its graph in the background.
+            time.sleep(options.seconds("settle"))
+            after = _latency(client, fresh, options.number("queries"))
+            yield Row(
+                "live",
+                f"{index}, a search beside {options.number('live'):,} live rows",
+                {**params, "live": options.number("live")},
+                {"p50_ms_without": before, "p50_ms_with": after, "ratio": after / before},
+            )
+        if "single" in parts:
+            one = _single(client, fresh, options.number("single"))
+            sync = _fdatasync(root, dim, options.number("single"))
+            yield Row(
+                "live",
+                f"{index}, one vector at a time",
+                params,
+                {"p50_ms": one, "fdatasync_p50_ms": sync, "ratio": one / sync},
+            )
+    for batch in options.numbers("batches") if "rate" in parts else ():
         clients = options.number("clients")
         spent = _cpu_seconds(running)
         calls, seconds = asyncio.run(_rate(address, fresh, clients, batch, options.seconds("seconds")))

@@ -50,8 +50,9 @@ def extend_index(
 ) -> IndexEntry:
     """The index with all rows of its space, whose first ones it has; its recall is measured anew.
 
-    The default nprobe stays. No more than `most_queries` measure the recall. A file that a killed run left is used as
-    it is. IndexerError: an embedding that is not finite. DataLossError: a file is not the one that was published.
+    The default nprobe stays. No more than `most_queries` measure the recall; with none the recall stays, too. A file
+    that a killed run left is used as it is. IndexerError: an embedding that is not finite. DataLossError: a file is not
+    the one that was published.
     """
     reader = CollectionReader(storage, draft)
     before, parts = draft.parts_of(entry), draft.spaces[entry.space].parts
@@ -165,7 +166,7 @@ def _recorded(
     most_queries: int | None = None,
 ) -> Record:
     """Measure an index of which a file was written, and write what is known of it."""
-    if index.ntotal != reader.manifest.spaces[entry.space].rows:
+    if most_queries == 0 or index.ntotal != reader.manifest.spaces[entry.space].rows:
         record = Record(reader.storage.digest(path), entry.recall, entry.recall_queries)
         write_record(reader.storage, entry.space, digest, record)
         return record

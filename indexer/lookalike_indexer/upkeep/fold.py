@@ -38,9 +38,6 @@ from lookalike_indexer.sources.listing import listing_metadata
 
 # So many images an index may lack after a fold: with fewer, a query is compared in less time than it is searched.
 MOST_BESIDE = 1024
-# So many queries measure the recall of an index after a fold, which a server waits for. `lookalike index` and
-# `lookalike build` measure with more.
-_MOST_QUERIES = 128
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,9 @@ class _Added:
 
     def __init__(self, storage: Storage, reader: CollectionReader, draft: Manifest, new: NewImages) -> None:
         self._storage, self._reader, self._draft, self._new = storage, reader, draft, new
-        self._part = 1 + max((layout.part_number(path) for path in draft.listing), default=-1)
+        # Made-up collections have no listing.
+        numbers = map(layout.part_number, [*draft.listing, *draft.images])
+        self._part = 1 + max(numbers, default=-1)
         self._rows = np.flatnonzero(new.alive)
 
     def applied(self) -> Manifest:
@@ -237,7 +236,8 @@ class _Added:
         # Where embeddings have changed since it was built, rows have other numbers.
         if space.rows - entry.rows <= MOST_BESIDE or space.parts[: len(known)] != known:
             return entry
-        return extend_index(self._storage, draft, entry, Silent(), _MOST_QUERIES)
+        # Measuring the ladder takes many times as long as all the rest, and a server waits for it.
+        return extend_index(self._storage, draft, entry, Silent(), most_queries=0)
 
 
 def _relabelled(storage: Storage, draft: Manifest, labels: Mapping[int, str]) -> Manifest:

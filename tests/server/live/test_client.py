@@ -66,6 +66,8 @@ def _with_plain_client(address: str, toy) -> None:
         ("upsert", {"vectors": {}}, "at least one key"),
         ("upsert", {"vectors": {"a": np.ones(4), "b": np.ones(5)}}, "equal length"),
         ("upsert", {"vectors": {"a": np.ones(4)}, "labels": {"b": "x"}}, "'b'"),
+        ("upsert", {"vectors": {"a": np.ones(4)}, "labels": ["x"]}, "labels= takes a mapping from keys, such as"),
+        ("upsert", {"vectors": {"a": np.ones(4)}, "attributes": ["x"]}, "attributes= takes a mapping"),
         ("upsert", {"vectors": {"a": np.ones(4)}, "attributes": {"a": {"price": object()}}}, "price"),
         (
             "upsert",

@@ -93,6 +93,8 @@ async def test_a_fold_changes_nothing_that_callers_see(make_toy, attach, serve, 
     entry = reader.manifest.indexes["tiny/main"]
     assert entry.rows == (303 + 2 if grown else 300)
     assert [one.rows for one in entry.increments] == ([3, 2] if grown else [])
+    first = generations.read(toy.storage, 1).indexes["tiny/main"]
+    assert (entry.path, entry.recall) == (first.path, first.recall)
 
 
 async def test_changes_go_on_during_folds_and_no_call_fails(make_toy, serve) -> None:

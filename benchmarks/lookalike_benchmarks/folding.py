@@ -1,0 +1,111 @@
+"""Folding new images into a generation while others search: what it costs the server, and them."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+import lookalike
+from lookalike_benchmarks.serving import Running
+from lookalike_indexer.arrays import Float32
+
+_SEARCHERS = 2
+_QUIET_S = 2.0
+
+
+@dataclass
+class _Searches:
+    """Lone searches by some threads, for as long as a block lasts: the milliseconds of each, and the failed ones."""
+
+    address: str
+    queries: Float32
+    times: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    def __enter__(self) -> _Searches:
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(_SEARCHERS)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, turn: int) -> None:
+        with lookalike.Client(self.address, timeout=120, retries=0) as client:
+            while not self._over.is_set():
+                began = time.perf_counter()
+                try:
+                    client.search(vector=self.queries[turn % len(self.queries)], k=10)
+                except lookalike.LookalikeError:
+                    self.failed += 1
+                self.times.append(1000 * (time.perf_counter() - began))
+                turn += 1
+                time.sleep(0.005)
+
+    def taken(self) -> list[float]:
+        """The times since this was last asked for."""
+        self.times, taken = [], self.times
+        return taken
+
+
+@dataclass(frozen=True)
+class Folded:
+    """One fold. CPU time of the server is that of the fold, less what as many seconds of searches took before."""
+
+    seconds: float
+    cpu_s: float
+    p99_before_ms: float
+    p99_ms: float
+    failed: int
+    rss_mib: float
+
+
+def folds(running: Running, blocks: Iterator[Float32], queries: Float32) -> Iterator[Folded]:
+    """Add each block of vectors to a writable server and fold it, with searches going on all the time."""
+    for number, block in enumerate(blocks):
+        with lookalike.Client(running.address, timeout=600) as client:
+            for start in range(0, len(block), 256):
+                rows = block[start : start + 256]
+                client.upsert(vectors={f"fold/{number}/{start + row}": vector for row, vector in enumerate(rows)})
+            with _Searches(running.address, queries) as searches:
+                time.sleep(_QUIET_S)
+                searches.taken()
+                spent, began = running.cpu_seconds(), time.perf_counter()
+                time.sleep(_QUIET_S)
+                quiet = (running.cpu_seconds() - spent) / (time.perf_counter() - began)
+                before = searches.taken()
+                spent, began = running.cpu_seconds(), time.perf_counter()
+                client.fold()
+                seconds = time.perf_counter() - began
+                cpu = running.cpu_seconds() - spent - quiet * seconds
+                during = searches.taken()
+        yield Folded(seconds, max(0.0, cpu), _p99(before), _p99(during), searches.failed, running.rss_mib())
+
+
+def figures(done: list[Folded]) -> dict[str, float]:
+    """What a benchmark tells of several folds: medians, the worst of all, and how much memory grew."""
+    # The first fold brings code and memory that stay.
+    later = done[1:] or done
+    return {
+        "cpu_s": statistics.median(one.cpu_s for one in done),
+        "seconds": statistics.median(one.seconds for one in done),
+        "failed_calls": float(sum(one.failed for one in done)),
+        "p99_ms_before": statistics.median(one.p99_before_ms for one in done),
+        "p99_ms_during": statistics.median(one.p99_ms for one in done),
+        "p99_ratio": statistics.median(one.p99_ms / one.p99_before_ms for one in done),
+        "rss_mib_first": later[0].rss_mib,
+        "rss_mib_last": later[-1].rss_mib,
+    }
+
+
+def _p99(times: list[float]) -> float:
+    return float(np.percentile(times, 99)) if times else float("nan")
