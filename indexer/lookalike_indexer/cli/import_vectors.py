@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def import_vectors(
     vectors: Path, keys: Path | None, space: str, metric: Metric, collection: str, as_json: bool
 ) -> None:
-    """Make the vectors in VECTORS, a .npy or .parquet file, a space of a collection, and build its index.
+    """Make the vectors in VECTORS, a .npy, .parquet or .arrow file, a space of a collection, and build its index.
 
     In a collection that exists, each key is that of an image. Otherwise a new collection is made, whose images have no
     picture. Nobody knows the network, so pictures cannot be asked about in this space: ask with vectors, keys or ids.

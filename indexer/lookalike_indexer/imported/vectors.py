@@ -1,8 +1,8 @@
-"""Vectors and their keys from files: an array of numpy with a table of keys, or Parquet with both."""
+"""Vectors and their keys from files: an array of numpy with a table of keys, or Parquet or Arrow with both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from lookalike_indexer.collection.reader import matrix
 from lookalike_indexer.errors import NotFoundError, UsageError
 
 MAX_DIM = 65_536
+_BATCH = 4096
 _VECTORS = ("embedding", "vector", "vectors", "embeddings")
 
 
@@ -42,7 +43,7 @@ class GivenVectors:
 
 @contextmanager
 def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[GivenVectors]:
-    """Open the vectors of a file; those of Parquet are copied to the file `scratch`, which is removed afterwards.
+    """Open the vectors of a file; those of a table are copied to the file `scratch`, which is removed afterwards.
 
     NotFoundError: no such file. UsageError: not such a file, or not one key for each vector.
     """
@@ -56,10 +57,10 @@ def given_vectors(path: Path, keys: Path | None, scratch: Path) -> Iterator[Give
                     f"Say with --keys FILE what the rows of {path} are: a key a line, or CSV with a column key."
                 )
             found = GivenVectors(*_keys(keys), _array(path))
-        elif path.suffix in (".parquet", ".pq"):
-            found = _parquet(path, keys, scratch)
+        elif path.suffix in _KINDS:
+            found = _of_table(path, keys, scratch)
         else:
-            raise UsageError(f"{path} must be a .npy or a .parquet file.")
+            raise UsageError(f"{path} must be a .npy, .parquet or .arrow file.")
         _check(found, path)
         yield found
     finally:
@@ -93,26 +94,71 @@ def _columns(table: pa.Table, path: Path) -> tuple[list[str], list[str | None] |
     return table.column("key").cast(pa.string()).to_pylist(), labels
 
 
-def _parquet(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
+@dataclass(frozen=True)
+class _Table:
+    """A table in a file: the names of its columns, its rows, and some of its columns batch by batch."""
+
+    names: list[str]
+    rows: int
+    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[_Table]:
+    with pq.ParquetFile(path) as file:
+        yield _Table(
+            file.schema_arrow.names,
+            file.metadata.num_rows,
+            lambda columns: file.iter_batches(batch_size=_BATCH, columns=columns),
+        )
+
+
+@contextmanager
+def _arrow(path: Path) -> Iterator[_Table]:
+    """Arrow's file format, of which Feather is another name, or its stream format."""
+    with pa.memory_map(str(path)) as mapped:
+        try:
+            table = pa.ipc.open_file(mapped).read_all()
+        except pa.ArrowInvalid:
+            mapped.seek(0)
+            table = pa.ipc.open_stream(mapped).read_all()
+        yield _Table(
+            table.column_names,
+            table.num_rows,
+            lambda columns: iter(table.select(columns).to_batches(max_chunksize=_BATCH)),
+        )
+
+
+_KINDS = {".parquet": _parquet, ".pq": _parquet, ".arrow": _arrow, ".feather": _arrow}
+
+
+def _texts(table: _Table, path: Path) -> pa.Table:
+    if "key" not in table.names:
+        raise UsageError(f"{path} has no column key; it has: {', '.join(table.names)}.")
+    texts: list[str] = [name for name in ("key", "label") if name in table.names]
+    batches = list(table.batches(texts))
+    return pa.Table.from_batches(batches) if batches else pa.table({name: pa.array([], pa.string()) for name in texts})
+
+
+def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
     try:
-        with pq.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            column = next((name for name in _VECTORS if name in names), None)
+        with _KINDS[path.suffix](path) as table:
+            column = next((name for name in _VECTORS if name in table.names), None)
             if column is None:
-                raise UsageError(f"{path} has no column {' or '.join(_VECTORS[:2])}; it has: {', '.join(names)}.")
-            texts = [name for name in ("key", "label") if name in names]
-            named = _keys(keys) if keys else _columns(file.read(columns=texts), path)
-            rows, vectors = file.metadata.num_rows, None
+                raise UsageError(f"{path} has no column {' or '.join(_VECTORS[:2])}; it has: {', '.join(table.names)}.")
+            named = _keys(keys) if keys else _columns(_texts(table, path), path)
+            vectors = None
             start = 0
-            for batch in file.iter_batches(batch_size=4096, columns=[column]):
+            for batch in table.batches([column]):
                 block = _block(batch.column(0))
                 if vectors is None:
-                    shape = (rows, block.shape[1])
+                    shape = (table.rows, block.shape[1])
                     vectors = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
                 vectors[start : start + len(block)] = block
                 start += len(block)
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise UsageError(f"{path} cannot be read as Parquet with vectors: {str(error).splitlines()[0]}.") from error
+        kind = "Arrow" if _KINDS[path.suffix] is _arrow else "Parquet"
+        raise UsageError(f"{path} cannot be read as {kind} with vectors: {str(error).splitlines()[0]}.") from error
     return GivenVectors(*named, np.empty((0, 1), np.float32) if vectors is None else vectors)
 
 

@@ -142,3 +142,20 @@ def test_keys_that_name_no_image_and_names_that_are_taken_are_refused(make_colle
     assert "9 of 9 keys name no image of the collection, such as 'shop/0.jpg'" in run(*given, "--space", "mine", code=2)
     assert "has a space or a model 'tiny' already" in run(*given, "--space", "tiny", code=2)
     assert "Say with --keys FILE" in run(files / "vectors.npy", "--space", "x", "--collection", storage.root, code=2)
+
+
+@pytest.mark.parametrize("writer", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_vectors_of_an_arrow_file_become_a_collection(tmp_path, vectors, writer):
+    table = pa.table({
+        "key": [f"{row}.jpg" for row in range(9)],
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 5),
+    })  # fmt: skip
+    with writer(tmp_path / "some.arrow", table.schema) as file:
+        file.write_table(table, max_chunksize=4)
+    told = run(tmp_path / "some.arrow", "--space", "mine", "--collection", tmp_path / "made")
+    assert (told["images"], told["dim"]) == (9, 5)
+    reader = CollectionReader.open(str(tmp_path / "made"))
+    assert np.array_equal(reader.vectors("", np.arange(9)), vectors)
+    (tmp_path / "no.arrow").write_bytes(b"none")
+    said = run(tmp_path / "no.arrow", "--space", "mine", "--collection", tmp_path / "other", code=2)
+    assert "cannot be read as Arrow with vectors" in said
