@@ -184,7 +184,7 @@ class NeighborsBatch(Columns[Neighbors]):
 
     def __repr__(self) -> str:
         failed = f", {len(self.errors)} failed" if self.errors else ""
-        return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbours{failed}>"
+        return f"<NeighborsBatch of {len(self)} queries, {len(self.ids)} neighbors{failed}>"
 
 
 def _read_only(array: Float32) -> Float32:

@@ -90,7 +90,7 @@ def neighbors(
     counts.setflags(write=False)
     offsets.setflags(write=False)
     _require(len(counts) == queries, f"{queries} queries have {len(counts)} answers")
-    _require(bool((counts >= 0).all()), "a query has fewer than no neighbours")
+    _require(bool((counts >= 0).all()), "a query has fewer than no neighbors")
     total = int(offsets[-1])
     return NeighborsBatch(
         counts=counts,
@@ -129,7 +129,7 @@ def _groups(columns: search_pb2.Neighbors, counts: npt.NDArray[np.int32]) -> tup
     _require(len(columns.group_counts) == len(counts), "the groups are of other queries")
     for groups, count in zip(columns.group_counts, counts.tolist(), strict=True):
         found.append(tuple(sizes[start : start + groups]))
-        _require(sum(found[-1]) == count, f"groups of {sum(found[-1])} neighbours have {count}")
+        _require(sum(found[-1]) == count, f"groups of {sum(found[-1])} neighbors have {count}")
         start += groups
     return tuple(found)
 

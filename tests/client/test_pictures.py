@@ -320,7 +320,7 @@ class TestRows:
         assert many[1].error == many.errors[1]
         assert many[0].error is None
         assert len(many[3]) == 0
-        assert repr(many) == "<NeighborsBatch of 5 queries, 4 neighbours, 3 failed>"
+        assert repr(many) == "<NeighborsBatch of 5 queries, 4 neighbors, 3 failed>"
         assert "There is no picture file" in repr(many[1])
         home = client.clusters(images=[red, bad[0]], members=1, errors="rows")
         assert home.clusters.tolist() == [[1], [-1]]

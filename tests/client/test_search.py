@@ -139,7 +139,7 @@ def test_untrained_weights_are_told(client, toy):
 def test_reprs_are_short_and_say_what_matters(client):
     near = client.search(key="dogs/01.jpg", k=5)
     assert repr(near) == "<Neighbors 5: 'dogs/00.jpg' 0.01519, 'dogs/02.jpg' 0.01519, 'dogs/03.jpg' 0.06031, ...>"
-    assert repr(client.search(ids=[1, 2], k=2)) == "<NeighborsBatch of 2 queries, 4 neighbours>"
+    assert repr(client.search(ids=[1, 2], k=2)) == "<NeighborsBatch of 2 queries, 4 neighbors>"
 
 
 def test_vectors_of_a_foreign_space_are_refused_by_their_fingerprint(client):

@@ -63,7 +63,7 @@ def served_lines(served: lookalike.Served, k: int = 10) -> str:
 
 
 UNTRAINED = (
-    "Untrained: the network's weights are random, so what it finds alike means nothing beyond colour and texture."
+    "Untrained: the network's weights are random, so what it finds alike means nothing beyond color and texture."
 )
 
 

@@ -71,7 +71,7 @@ def embed(photos: str, collection: str, ray: str | None, as_json: bool, **option
 
 def summary(report: EmbedReport) -> list[str]:
     """What a run did, as lines for a person."""
-    untrained = "" if report.pretrained else " (UNTRAINED: neighbours mean nothing beyond colour and texture)"
+    untrained = "" if report.pretrained else " (UNTRAINED: neighbors mean nothing beyond color and texture)"
     lines = [
         f"Embedded {report.embedded:,} images in {report.seconds:.1f} s ({report.images_per_second:.1f} images/s) "
         f"with {report.model}, weights {report.weights}{untrained}."

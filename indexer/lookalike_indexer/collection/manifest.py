@@ -159,7 +159,7 @@ class AttributesEntry:
 
 @dataclass(frozen=True)
 class GraphEntry:
-    """The k-nearest-neighbour graph of a space: the ids and distances of the k nearest others of each image.
+    """The k-nearest-neighbor graph of a space: the ids and distances of the k nearest others of each image.
 
     `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` says what
     found the candidates: "exact" a comparison with all, "index" the index `index` ("space/name"), "components" the

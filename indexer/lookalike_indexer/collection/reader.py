@@ -173,7 +173,7 @@ class CollectionReader:
         return self.manifest.indexes[wanted]
 
     def graph(self, space: str = "") -> GraphEntry:
-        """The k-nearest-neighbour graph of a space, the default one for ""; NotBuiltError: it has none."""
+        """The k-nearest-neighbor graph of a space, the default one for ""; NotBuiltError: it has none."""
         space, _ = self.space(space)
         if space not in self.manifest.graphs:
             raise NotBuiltError(

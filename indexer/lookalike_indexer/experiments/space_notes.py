@@ -16,7 +16,7 @@ def untrained_notes(view: View, spaces: Iterable[str]) -> tuple[str, ...]:
     if not random:
         return ()
     return (
-        f"UNTRAINED weights: {', '.join(random)}; what lies together there means nothing beyond colour and texture.",
+        f"UNTRAINED weights: {', '.join(random)}; what lies together there means nothing beyond color and texture.",
     )
 
 

@@ -1,1 +1,1 @@
-"""The k-nearest-neighbour graph of a space: the ids and distances of each image's nearest others, as a table."""
+"""The k-nearest-neighbor graph of a space: the ids and distances of each image's nearest others, as a table."""

@@ -18,7 +18,7 @@ _LINES = {
     "purity": "purity of the clusters",
     "nmi": "NMI of clusters and labels",
     "moved": "images that changed clusters",
-    "churn": "new among the nearest neighbours",
+    "churn": "new among the nearest neighbors",
     "predictions_changed": "images whose top class changed",
 }
 _MAPS = 6

@@ -27,7 +27,7 @@ def make_report(
 def _lead(view: View) -> str:
     manifest = view.reader.manifest
     weak = [name for name, model in manifest.models.items() if not model.spec.weights.pretrained]
-    untrained = f" Untrained, so that its neighbours mean little: {', '.join(weak)}." if weak else ""
+    untrained = f" Untrained, so that its neighbors mean little: {', '.join(weak)}." if weak else ""
     return f"Generation {manifest.generation} of the collection, from {manifest.source.uri}.{untrained}"
 
 

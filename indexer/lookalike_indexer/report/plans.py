@@ -73,7 +73,7 @@ PLANS = (
         10,
         "Evolution over training",
         "lookalike evolution",
-        "The checkpoints of a model: which images change groups, neighbours and classes from step to step.",
+        "The checkpoints of a model: which images change groups, neighbors and classes from step to step.",
         of_spaces.followed,
     ),
     Plan(
@@ -108,7 +108,7 @@ PLANS = (
         15,
         "Labels that are likely wrong",
         "lookalike label-issues",
-        "Images whose neighbours and predictions speak for another label, and that label.",
+        "Images whose neighbors and predictions speak for another label, and that label.",
         of_sets.wrong_labels,
     ),
     Plan(

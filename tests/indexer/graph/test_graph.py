@@ -272,7 +272,7 @@ def test_the_stored_neighbors_of_images_are_listed(make_collection, clustered, g
     reader = CollectionReader.open(str(storage.root))
     keys = reader.images(["key"]).column("key").to_pylist()
     said = graphed(storage, "--list", keys[0], code=1)
-    assert "has no graph of nearest neighbours; make one with: lookalike graph" in said
+    assert "has no graph of nearest neighbors; make one with: lookalike graph" in said
     graphed(storage, "-k", 5)
     ids, neighbors, distances = stored(storage)
     told = graphed(storage, "--list", keys[41], "--list", keys[3], "-k", 4)
