@@ -131,7 +131,7 @@ class TestDeviceLoss:
         assert len({line.message for line in told}) == len(told), "each said once"
         assert any("cannot be used and is tried again" in line.message for line in told)
         assert not any(line.exc_info for line in told)
-        told_health = [line for line in caplog.records if line.message.startswith("health of")]
+        told_health = [line for line in caplog.records if line.message.startswith("health of the server")]
         assert [(line.levelname, line.message) for line in told_health] == [
             ("WARNING", "health of the server, lookalike.v1.SearchService, toys: not serving"),
             ("INFO", "health of the server, lookalike.v1.SearchService, toys: serving"),

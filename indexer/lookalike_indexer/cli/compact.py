@@ -95,7 +95,7 @@ def summary(done: Compacted, dry_run: bool) -> list[str]:
         lines = [f"nothing to merge in {done.parts_before:,} parts"]
     if done.apart > 1:
         lines.append(
-            f"{done.apart:,} small parts stay: no neighbour of theirs has the same tables, arithmetic, clusterings and "
+            f"{done.apart:,} small parts stay: no neighbor of theirs has the same tables, arithmetic, clusterings and "
             "indexes, and room for them"
         )
     return lines

@@ -44,7 +44,7 @@ class ClusterSettings:
         if self.strategy not in STRATEGIES:
             raise UsageError(f"There is no strategy {self.strategy!r}; there are {', '.join(STRATEGIES)}.")
         if self.strategy == "whitened" and self.metric != "cosine":
-            raise UsageError(f"--strategy whitened scales L2-normalised embeddings: leave out --metric {self.metric}.")
+            raise UsageError(f"--strategy whitened scales L2-normalized embeddings: leave out --metric {self.metric}.")
         for option, value in [
             ("--iterations", self.iterations),
             ("--restarts", self.restarts),

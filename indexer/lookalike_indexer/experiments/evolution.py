@@ -256,9 +256,9 @@ def _figures(tables: dict[str, pa.Table], images: int) -> dict[str, float]:
 def _metrics_told(followed: list[Followed]) -> str:
     used = list(dict.fromkeys(now.metric for now in followed))
     if len(used) == 1:
-        return f"Neighbours and maps are by {NAMES[used[0]]} distance."
+        return f"Neighbors and maps are by {NAMES[used[0]]} distance."
     by = "; ".join(f"{NAMES[each]} at {', '.join(f.step.name for f in followed if f.metric == each)}" for each in used)
-    return f"Neighbours and maps are by the distance of each step's space: {by}."
+    return f"Neighbors and maps are by the distance of each step's space: {by}."
 
 
 def _findings(tables: dict[str, pa.Table], images: int, sampled: int) -> tuple[str, ...]:

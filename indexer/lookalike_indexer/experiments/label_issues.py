@@ -68,7 +68,7 @@ def label_issues(
     }
     settings: dict[str, Setting] = {"space": space, "limit": limit, "predictions": known is not None, "scores": scores}
     found = [
-        f"{len(listed):,} of {len(rows):,} labels are likely wrong, by {view.reader.graph(space).k} neighbours"
+        f"{len(listed):,} of {len(rows):,} labels are likely wrong, by {view.reader.graph(space).k} neighbors"
         + (f" and the predictions of {entry.model}." if known is not None else "."),
         *(
             f"{line['label']} may be {line['suggested']} {line['images']:,} times."

@@ -62,7 +62,7 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
     bits = _BITS if HASH in _hash_columns(view) else None
-    hashed = f" So are neighbours whose perceptual hashes differ by at most {_BITS} of 64 bits." if bits else ""
+    hashed = f" So are neighbors whose perceptual hashes differ by at most {_BITS} of 64 bits." if bits else ""
     if not found.depth:
         return Cut(
             found.distance,

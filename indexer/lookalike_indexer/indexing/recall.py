@@ -154,7 +154,7 @@ def _find_truth(
     k: int,
     progress: Progress,
 ) -> _Truth:
-    with progress.stage("exact neighbours", reader.space(space)[1].rows, "image") as bar:
+    with progress.stage("exact neighbors", reader.space(space)[1].rows, "image") as bar:
 
         def numbered() -> Iterator[tuple[Int64, Float32]]:
             start = 0

@@ -64,7 +64,7 @@ def said(changes: Changes) -> str:
     """The counts in one line."""
     told = (
         f"{changes.new:,} new, {changes.changed:,} changed, {changes.renamed:,} renamed, {changes.deleted:,} deleted, "
-        f"{changes.relabelled:,} relabelled"
+        f"{changes.relabelled:,} relabeled"
     )
     more = []
     if changes.kept_out:

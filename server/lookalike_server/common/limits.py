@@ -66,7 +66,7 @@ class Limits:
     """
 
     max_batch: int = limit(256, "Queries in a call, and in the batch that calls are searched in.")
-    max_k: int = limit(1024, "Neighbours of a query.", 2047)
+    max_k: int = limit(1024, "Neighbors of a query.", 2047)
     max_nprobe: int = limit(2048, "Inverted lists that a query visits.", 2048)
     max_image_bytes: int = limit(20 * MIB, "Bytes of one picture.", _INT64)
     max_image_pixels: int = limit(100_000_000, "Pixels of one picture.", _INT64)

@@ -219,7 +219,7 @@ def test_neighbours_of_nearly_the_same_hash_are_near_duplicates_at_any_distance(
     found = json.loads(run(duplicates, storage, "--json", "--keep", "today"))
     assert {5, 7} in before
     assert groups_of(found) == [group | {6} if group == {5, 7} else group for group in before]
-    assert "neighbours whose perceptual hashes differ by at most 8 of 64 bits" in found["findings"][1]
+    assert "neighbors whose perceptual hashes differ by at most 8 of 64 bits" in found["findings"][1]
     # A distance that somebody names is the only rule.
     named = json.loads(run(duplicates, storage, "--max-distance", "0.0001", "--json"))
     assert 6 not in {line["id"] // 3 for line in named["tables"]["images"]}

@@ -62,7 +62,7 @@ def test_the_counts_are_one_line(made, root, sync):
     paint(made / "photos" / "a" / "0.png", 51)
     (made / "photos" / "a" / "2.png").rename(made / "photos" / "b" / "2.png")
     (made / "photos" / "b" / "1.png").unlink()
-    line = "1 new, 1 changed, 1 renamed, 1 deleted, 1 relabelled"
+    line = "1 new, 1 changed, 1 renamed, 1 deleted, 1 relabeled"
     code, text = sync("--sync", "--dry-run")
     assert (code, text.strip().splitlines()[-1]) == (0, line)
     code, text = sync("--sync")

@@ -98,7 +98,7 @@ def test_every_kind_of_change_at_once(embed, sync, storage, photos, add_photo):
     assert reasons == {before["a/00.png"]: "replaced", before["a/04.png"]: "gone"}
     assert_true(storage, photos)
     assert sync() == Changes()
-    assert said(done) == "1 new, 1 changed, 2 renamed, 1 deleted, 2 relabelled"
+    assert said(done) == "1 new, 1 changed, 2 renamed, 1 deleted, 2 relabeled"
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(embed, sync, storage, settings, photos, add_photo):

@@ -109,7 +109,7 @@ def test_neighbours_are_by_the_metric_of_the_space_and_say_so(checkpoints, metri
     assert (found.tables["steps"].column("churn").to_pylist()[1] > 0.2) == (metric == "l2")
     assert found.settings["metric"] == metric
     assert found.tables["steps"].column("metric").to_pylist() == [metric] * 2
-    assert f"Neighbours and maps are by {name} distance." in found.findings
+    assert f"Neighbors and maps are by {name} distance." in found.findings
     legend = evolution_chart(found).subfigs[0].axes[0].get_legend()
     assert f"new among the nearest neighbors ({name})" in [text.get_text() for text in legend.get_texts()]
 

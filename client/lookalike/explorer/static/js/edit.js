@@ -140,7 +140,7 @@ async function relabel(label) {
     keep(reply.undo, `label ${count(reply.changed, "image")} ${labelled(label)}`);
     ids.forEach((id) => selected.delete(id));
   }
-  return `${count(relabelled, "image")} labelled ${labelled(label)}`;
+  return `${count(relabelled, "image")} labeled ${labelled(label)}`;
 }
 
 async function takeBack() {
