@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,14 +98,21 @@ def summary(report: EmbedReport) -> list[str]:
         "keys of the labels file name no image": report.unknown_labels,
     }
     lines += [f"{count:,} {what}." for what, count in counts.items() if count]
-    if report.left_out:
-        kinds = (f"{count:,} {why}" for why, count in sorted(report.left_out.items()))
-        lines.append(f"Left out of the source: {', '.join(kinds)}.")
-    if report.unreadable_folders:
-        lines.append(f"These cannot be read: {', '.join(harmless(one) for one in report.unreadable_folders)}.")
+    lines += left_out_lines(report.left_out, report.unreadable_folders)
     if report.again:
         lines.append(
             f"The images table was damaged, so {', '.join(report.again)} must embed some images again: run "
             "`lookalike embed` with each of these models."
         )
+    return lines
+
+
+def left_out_lines(left_out: Mapping[str, int], unreadable_folders: Sequence[str]) -> list[str]:
+    """What of a source is not listed, as lines for a person: counts by reason, and folders that cannot be read."""
+    lines = []
+    if left_out:
+        kinds = (f"{count:,} {why}" for why, count in sorted(left_out.items()))
+        lines.append(f"Left out of the source: {', '.join(kinds)}.")
+    if unreadable_folders:
+        lines.append(f"These cannot be read: {', '.join(harmless(one) for one in unreadable_folders)}.")
     return lines

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from lookalike_indexer.cli.collection_command import collection_option
+from lookalike_indexer.cli.embed import left_out_lines
 from lookalike_indexer.cli.errors import reported
 from lookalike_indexer.cli.experiment_options import json_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lookalike_indexer.collection.spec import Metric
+    from lookalike_indexer.imported.import_stage import Imported
 
 
 @click.command(name="import")
@@ -25,18 +29,32 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="The key of each row: a line each, or CSV with the columns key and label.  [default: VECTORS has them]",
 )
+@click.option(
+    "--images",
+    type=click.Path(),
+    metavar="SOURCE",
+    help="The pictures of a new collection: a folder, list, Parquet file or archive, as `lookalike index` takes it.  "
+    "[default: none]",
+)
 @click.option("--space", required=True, metavar="NAME", help="The name of the new space.")
 @click.option("--metric", type=click.Choice(["cosine", "l2"]), default="cosine", show_default=True)
 @collection_option
 @json_option
 @reported
 def import_vectors(
-    vectors: Path, keys: Path | None, space: str, metric: Metric, collection: str, as_json: bool
+    vectors: Path,
+    keys: Path | None,
+    images: str | None,
+    space: str,
+    metric: Metric,
+    collection: str,
+    as_json: bool,
 ) -> None:
     """Make the vectors in VECTORS, a .npy, .parquet or .arrow file, a space of a collection, and build its index.
 
-    In a collection that exists, each key is that of an image. Otherwise a new collection is made, whose images have no
-    picture. Nobody knows the network, so pictures cannot be asked about in this space: ask with vectors, keys or ids.
+    In a collection that exists, each key is that of an image. Otherwise a new collection is made. Its images are those
+    of --images, which the keys name; without that option they have no picture. Nobody knows the network, so pictures
+    cannot be asked about in this space: ask with vectors, keys or ids.
     """
     from lookalike_indexer.cli.progress import TerminalProgress
     from lookalike_indexer.collection import generations
@@ -47,24 +65,45 @@ def import_vectors(
     from lookalike_indexer.imported.vectors import given_vectors
     from lookalike_indexer.indexing.build_stage import run_build
     from lookalike_indexer.indexing.settings import BuildSettings
+    from lookalike_indexer.sources.open import open_source
 
     storage, progress = open_storage(collection), TerminalProgress()
+    source = None if images is None else open_source(images)
     with writing(storage):
         before = generations.latest(storage)
         scratch = storage.scratch / f".tmp-{secrets.token_hex(4)}-vectors.npy"
         with given_vectors(vectors, keys, scratch) as given:
-            draft, done = run(storage, before, vectors, space, given, progress)
+            draft, done = run(storage, before, vectors, space, given, progress, source)
         draft, report = run_build(storage, draft, BuildSettings(space=space, metric=metric), progress)
         published = generations.publish(storage, draft)
     if as_json:
-        told = {"space": done.space, "images": done.rows, "dim": done.dim, "without": done.without}
-        click.echo(
-            json.dumps({**told, "index": report.entry.factory, "metric": metric, "generation": published.generation})
-        )
+        told = {name: getattr(done, name) for name in ("space", "dim", "without", "unmatched", "rejected")}
+        if images is not None:
+            told |= {name: getattr(done, name) for name in ("unreadable", "left_out", "unreadable_folders")}
+        told |= {"images": done.rows, "index": report.entry.factory, "metric": metric}
+        click.echo(json.dumps({**told, "generation": published.generation}))
         return
     click.echo(f"{space}: {done.rows:,} vectors of {done.dim:,} dimensions; index {report.entry.factory}, {metric}")
-    if done.without:
-        click.echo(f"{done.without:,} images have no vector")
+    for line in [*_unmatched(done, collection), *left_out_lines(done.left_out, done.unreadable_folders)]:
+        click.echo(line)
     if note := default_note(before, published, collection):
         click.echo(note)
     click.echo(f"{collection} is at generation {published.generation}.")
+
+
+def _unmatched(done: Imported, collection: str) -> Iterator[str]:
+    """What has no vector, and what vectors are not imported, as lines for a person."""
+    from lookalike_indexer.collection.commands import command
+
+    if done.without:
+        yield f"{done.without:,} images have no vector, such as {done.without_example!r}"
+    if done.unmatched:
+        yield (
+            f"{done.unmatched:,} vectors have no image in the source, such as {done.unmatched_example!r}, and are "
+            "left out"
+        )
+    if done.unreadable:
+        yield (
+            f"{done.unreadable:,} images of the source, {done.rejected:,} of them with a vector, cannot be read: "
+            f"{command('rejects', collection)} lists them with the reasons"
+        )

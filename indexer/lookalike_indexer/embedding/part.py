@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,24 +18,18 @@ from torch import Tensor
 
 from lookalike_indexer.arrays import Float32
 from lookalike_indexer.collection import schema
-from lookalike_indexer.collection.ahead import read_ahead
 from lookalike_indexer.collection.manifest import SourceEntry
-from lookalike_indexer.collection.uris import stored
 from lookalike_indexer.embedding.classes import class_names
 from lookalike_indexer.embedding.device_decoder import DeviceDecoder, Ready
 from lookalike_indexer.embedding.plan import ModelPlan, SpacePlan, load_network
-from lookalike_indexer.errors import DecodeError, IndexerError
-from lookalike_indexer.images.prepare import Expected, ImageRequest, Rejected
+from lookalike_indexer.embedding.requests import ImageRequests, Row, image_row, reject_row
+from lookalike_indexer.errors import IndexerError
+from lookalike_indexer.images.prepare import Rejected
 from lookalike_indexer.images.preprocessing import Pixels
 from lookalike_indexer.images.workers import DecodePool, PoolSettings
 from lookalike_indexer.models.network import TOP, BatchResult, Network
-from lookalike_indexer.sources.container import is_remote
-from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
-Row = dict[str, Any]
 _ENCODED_CHUNK = 16
-# Of an object store, which answers each call after some milliseconds; each holds one encoded image at a time.
-_FETCHES = 32
 Advance = Callable[[int], None]
 
 
@@ -68,16 +61,9 @@ class _Collected:
 
     def add(self, row: Row, image: Ready) -> None:
         if isinstance(image, Rejected):
-            self.rejects.append({**row, "reason": image.reason, "kind": image.kind})
+            self.rejects.append(reject_row(row, image))
             return
-        said = {
-            "bytes": image.bytes,
-            "format": image.format,
-            "width": image.width,
-            "height": image.height,
-            "sha256": image.sha256,
-        }
-        self.rows.append({**row, **said})
+        self.rows.append(image_row(row, image))
         self.pixels.append(image.pixels)
 
     def taken(self) -> list[Pixels | Tensor]:
@@ -106,9 +92,8 @@ class PartEmbedder:
 
         `kept` is where the collection keeps pictures itself, see `kept_pictures.folder`.
         """
-        self._plan, self._source, self._kept = plan, source, kept
-        self._max_bytes = pool.limits.max_bytes
-        self._fetcher = Fetcher()
+        self._plan = plan
+        self._requests = ImageRequests(source, kept, pool.limits.max_bytes)
         if plan.decode == "gpu":
             # A worker only reads and looks at a header: tasks of few images would be mostly overhead.
             pool = dataclasses.replace(pool, leave_jpegs=True, chunk=max(pool.chunk, _ENCODED_CHUNK))
@@ -130,7 +115,7 @@ class PartEmbedder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._pool.close()
-        self._fetcher.close()
+        self._requests.close()
 
     def __call__(self, part: pa.Table) -> PartTables:
         """Embed one part: a table with the columns id, key, label, uri and, where it is known, sha256."""
@@ -162,7 +147,7 @@ class PartEmbedder:
                     yield number, row
 
         current, collected = 0, _Collected()
-        for (number, row), image in self._decoder.stream(self._pool.stream(self._images(rows()), self._ahead)):
+        for (number, row), image in self._decoder.stream(self._pool.stream(self._requests.stream(rows()), self._ahead)):
             while current < number:
                 yield from collected.close()
                 current, collected = current + 1, _Collected()
@@ -172,27 +157,6 @@ class PartEmbedder:
         while current < started:
             yield from collected.close()
             current, collected = current + 1, _Collected()
-
-    def _images(self, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[tuple[int, Row], ImageRequest]]:
-        """Each row with what a worker is given of it; images of an object store are fetched many at a time."""
-        if self._source and is_remote(self._source.uri):
-            return read_ahead(lambda item: (item, self._asked(item[1])), rows, _FETCHES)
-        return ((item, self._asked(item[1])) for item in rows)
-
-    def _asked(self, row: Row) -> ImageRequest:
-        """What a worker is given of a row: the URI of a file, or the bytes of an image that lies in a container.
-
-        A container is read here, once and in order: each worker would read all of it again.
-        """
-        uri = stored(self._source, row["uri"], row["key"], self._kept) if self._source else row["uri"]
-        image: str | bytes = uri
-        if is_contained(uri):
-            try:
-                image = self._fetcher.fetch(uri, self._max_bytes)
-            except DecodeError as error:
-                return Rejected(str(error), error.kind)
-        sha256 = row.get("sha256")
-        return Expected(image, sha256) if sha256 else image
 
     def _tables(self, collected: _Collected) -> PartTables:
         identity = {schema.FINGERPRINT: self._plan.identity.encode()}

@@ -1,10 +1,10 @@
-"""Importing vectors: they become a space of a collection and its images, or a collection without pictures."""
+"""Importing vectors: they become a space of a collection, of a source's images, or of images without pictures."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,16 @@ from lookalike_indexer.arrays import Float32, Int64
 from lookalike_indexer.attributes.images import Images
 from lookalike_indexer.collection import generations, layout, schema
 from lookalike_indexer.collection.manifest import FORMAT, Manifest, ModelEntry, SourceEntry, SpaceEntry
-from lookalike_indexer.collection.parts import write_part
+from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.spec import IMPORTED, ModelSpec, PreprocessingSpec, SpaceSpec, WeightsSpec, digest_of
 from lookalike_indexer.collection.storage import Storage
+from lookalike_indexer.embedding.plan import model_identity
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.imported.given_keys import GivenKeys
+from lookalike_indexer.imported.pictures import Pictured, pictured
 from lookalike_indexer.imported.vectors import GivenVectors
 from lookalike_indexer.progress import Progress
+from lookalike_indexer.sources.row import Source
 
 # Rows of a part of a collection that import makes.
 _PART = 4096
@@ -28,41 +32,79 @@ _LAYER = "imported"
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported: the space, its rows and dimensions, and the number of images without a vector."""
+    """What was imported: the space, its rows and dimensions, and what did not match.
+
+    `without` counts the images without a vector, `unmatched` the vectors whose key names no image of the source, and
+    `rejected` those whose picture cannot be read; the examples are a key of each, or "". `unreadable` counts the
+    rejects of the source, with a vector or without. `left_out` and `unreadable_folders` are as in ListingReport.
+    """
 
     space: str
     rows: int
     dim: int
     without: int
+    without_example: str = ""
+    unmatched: int = 0
+    unmatched_example: str = ""
+    rejected: int = 0
+    unreadable: int = 0
+    left_out: dict[str, int] = field(default_factory=dict)
+    unreadable_folders: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Matched:
+    """The row of the given vectors for each image, -1 where there is none, and the vectors that no image has."""
+
+    rows: Int64
+    unused: Int64
 
 
 def import_vectors(
-    storage: Storage, draft: Manifest | None, path: Path, space: str, given: GivenVectors, progress: Progress
+    storage: Storage,
+    draft: Manifest | None,
+    path: Path,
+    space: str,
+    given: GivenVectors,
+    progress: Progress,
+    source: Source | None = None,
 ) -> tuple[Manifest, Imported]:
     """The completed draft with a space of the vectors that `given` has; publishes nothing.
 
-    With a draft, each key must be that of one of its images. Without one, the keys become images that have no picture.
-    The caller holds the collection's lock. UsageError: the name of the space is taken or cannot be a name, a key names
-    no image, or a vector is not finite.
+    With a draft, each key must be that of one of its images. Without one, the images are those of `source`, or else
+    the keys become images that have no picture. The caller holds the collection's lock. UsageError: the name of the
+    space is taken or cannot be a name, a key names no image of the draft, no key names one of the source, the draft
+    has images and there is a source, or a vector is not finite.
     """
     layout.checked_name(space, "space")
+    if draft is not None and source is not None:
+        raise UsageError(
+            "The collection has images already, and the keys are matched with those; leave out --images, or name "
+            "another --collection."
+        )
     if draft is not None and (space in draft.spaces or space in draft.models):
         raise UsageError(f"The collection has a space or a model {space!r} already; give another --space.")
     spec = _spec(path, space, given)
     fingerprint = SpaceSpec(spec, _LAYER, "avg").fingerprint
+    found: Pictured | None = None
+    if source is not None:
+        found = pictured(storage, source, given, space, model_identity(spec), spec.preprocessing, progress)
+        draft = found.draft
     if draft is None:
         draft = _listed(storage, path, given)
         rows_of = np.arange(len(given.keys), dtype=np.int64)
+        matched = _Matched(rows_of, np.empty(0, np.int64))
         ends = np.minimum(np.arange(_PART, len(rows_of) + _PART, _PART), len(rows_of))
         ids = rows_of
     else:
         images = Images.read(storage, draft)
-        rows_of, ends = _matched(images, given), images.ends
+        matched, ends = _matched(images, given, all_of_them=found is None), images.ends
         ids = np.concatenate([np.empty(0, np.int64), *(images.ids(part) for part in range(len(draft.images)))])
+    rows_of = matched.rows
     published = generations.PublishedFiles(storage)
     parts: list[str] = []
     start = 0
-    with progress.stage(f"import {space}", len(given.keys), "vectors") as bar:
+    with progress.stage(f"import {space}", len(given.keys) - len(matched.unused), "vectors") as bar:
         for part, end in zip(draft.images, ends.tolist(), strict=True):
             wanted = rows_of[start:end]
             there = np.flatnonzero(wanted >= 0)
@@ -71,15 +113,37 @@ def import_vectors(
             _write(storage, parts[-1], ids[start:end][there], vectors, fingerprint)
             start = end
             bar.advance(len(there))
-    entry = SpaceEntry(space, _LAYER, "avg", given.vectors.shape[1], "float32", fingerprint, len(given.keys), parts)
+    rows = len(given.keys) - len(matched.unused)
+    entry = SpaceEntry(space, _LAYER, "avg", given.vectors.shape[1], "float32", fingerprint, rows, parts)
     after = dataclasses.replace(
         draft,
-        models={**draft.models, space: ModelEntry(spec, "", [], [])},
+        models={**draft.models, space: ModelEntry(spec, "", [], found.rejects if found else [])},
         spaces={**draft.spaces, space: entry},
         default_space=draft.default_space or space,
     )
-    done = Imported(space, entry.rows, entry.dim, len(ids) - entry.rows)
+    without = np.flatnonzero(rows_of < 0)
+    done = Imported(space, rows, entry.dim, len(without))
+    if len(without):
+        done = dataclasses.replace(done, without_example=images.key(int(without[0])))
+    if found is not None:
+        done = _told(storage, done, found, given, matched.unused)
     return generations.complete(storage, after, parts), done
+
+
+def _told(storage: Storage, done: Imported, found: Pictured, given: GivenVectors, unused: Int64) -> Imported:
+    """What was imported, with what did not match of a source: a vector without an image may be one of a reject."""
+    rejects = [key for path in found.rejects for key in read_part(storage, path, ["key"]).column("key").to_pylist()]
+    refused = GivenKeys(given, found.draft.source).rows(rejects)
+    unmatched = np.setdiff1d(unused, refused)
+    return dataclasses.replace(
+        done,
+        unmatched=len(unmatched),
+        unmatched_example=given.keys[int(unmatched[0])] if len(unmatched) else "",
+        rejected=len(unused) - len(unmatched),
+        unreadable=len(rejects),
+        left_out=found.listing.left_out,
+        unreadable_folders=found.listing.unreadable_folders,
+    )
 
 
 def _path(published: generations.PublishedFiles, space: str, part: int, vectors: Float32) -> str:
@@ -94,20 +158,21 @@ def _spec(path: Path, space: str, given: GivenVectors) -> ModelSpec:
     return ModelSpec(IMPORTED, 0, origin, PreprocessingSpec(1, 1, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear", True))
 
 
-def _matched(images: Images, given: GivenVectors) -> Int64:
-    """The row of the given vectors for each image, -1 where there is none."""
+def _matched(images: Images, given: GivenVectors, all_of_them: bool) -> _Matched:
+    """Match vectors and images; UsageError: none match, or `all_of_them` must and one does not, or two name one."""
     found = images.rows(given.keys)
     unknown = np.flatnonzero(found < 0)
-    if len(unknown):
+    if len(unknown) and (all_of_them or len(unknown) == len(found)):
         raise UsageError(
             f"{len(unknown):,} of {len(found):,} keys name no image of the collection, such as "
             f"{given.keys[int(unknown[0])]!r}; it has keys such as {images.key(0)!r}."
         )
+    known = np.flatnonzero(found >= 0)
     rows = np.full(len(images), -1, np.int64)
-    rows[found] = np.arange(len(found))
-    if np.count_nonzero(rows >= 0) < len(found):
+    rows[found[known]] = known
+    if np.count_nonzero(rows >= 0) < len(known):
         raise UsageError("Two keys name one image; each image has one vector.")
-    return rows
+    return _Matched(rows, unknown)
 
 
 def _listed(storage: Storage, path: Path, given: GivenVectors) -> Manifest:

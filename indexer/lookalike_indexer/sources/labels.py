@@ -5,6 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote
 
 import numpy as np
@@ -21,6 +22,25 @@ from lookalike_indexer.sources.keytable import KeyTable
 _KEYS = ("key", "filename", "file_name", "file", "path", "image")
 _LABELS = ("label", "class", "category")
 _DELIMITERS = ",;\t"
+
+
+class LabelTable(Protocol):
+    """Labels by key: what a listing asks for them; see `Labels`."""
+
+    @property
+    def used(self) -> int:
+        """How many of the table's keys were looked up."""
+
+    @property
+    def unknown(self) -> int:
+        """How many of the table's keys nobody asked for."""
+
+    @property
+    def example(self) -> str:
+        """A key of the table, "" where no key needs to name an image."""
+
+    def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
+        """The label of each key, and whether the table decides it."""
 
 
 class Labels:

@@ -32,7 +32,7 @@ from lookalike_indexer.sources.digests import EmbeddedImages, SourceDigests
 from lookalike_indexer.sources.exclusion import Exclusion
 from lookalike_indexer.sources.keytable import KeyTable
 from lookalike_indexer.sources.known import KnownListing
-from lookalike_indexer.sources.labels import Labels
+from lookalike_indexer.sources.labels import LabelTable
 from lookalike_indexer.sources.renames import find_renames
 from lookalike_indexer.sources.revisions import ListingChanges, revise_part
 from lookalike_indexer.sources.row import Source, SourceRow
@@ -87,7 +87,7 @@ class ListingReport:
 def update_listing(
     storage: Storage,
     source: Source,
-    labels: Labels | None,
+    labels: LabelTable | None,
     part_size: int,
     progress: Progress,
     draft: Manifest | None = None,
@@ -151,7 +151,7 @@ class _Listing:
         self,
         storage: Storage,
         source: Source,
-        labels: Labels | None,
+        labels: LabelTable | None,
         parts: list[str],
         part_size: int,
         draft: Manifest | None,
@@ -474,7 +474,7 @@ def _check_duplicates(source: Source) -> None:
         )
 
 
-def _check_labels(source: Source, labels: Labels) -> None:
+def _check_labels(source: Source, labels: LabelTable) -> None:
     """UsageError when no key of the labels file names an image; reads the source up to the first that one names."""
     first = ""
     for rows in _batches(source.rows()):

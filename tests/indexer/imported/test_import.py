@@ -52,7 +52,8 @@ def test_vectors_without_pictures_become_a_collection(files, vectors, monkeypatc
     told = run(files / "vectors.npy", "--keys", files / "keys.csv", "--space", "mine", "--metric", "l2",
                "--collection", root)  # fmt: skip
     assert told == {
-        "space": "mine", "images": 9, "dim": 5, "without": 0, "index": "Flat", "metric": "l2", "generation": 1,
+        "space": "mine", "images": 9, "dim": 5, "without": 0, "unmatched": 0, "rejected": 0, "index": "Flat",
+        "metric": "l2", "generation": 1,
     }  # fmt: skip
     reader = CollectionReader.open(str(root))
     assert [reader.manifest.files[path].rows for path in reader.space("mine")[1].parts] == [4, 4, 1]
