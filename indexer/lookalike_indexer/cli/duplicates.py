@@ -51,7 +51,8 @@ def duplicates(
     """Group the near-duplicates among the images of the collection in DIR, and name the one of each group to keep.
 
     Near-duplicates are images at a small distance in the graph that `lookalike graph` made, and those linked by others.
-    Where `lookalike quality` measured the images, auto also takes neighbors of nearly the same perceptual hash.
+    Where `lookalike quality` measured the images, auto also takes neighbors of the image to keep whose perceptual
+    hashes are alike; the findings state the rule. Such groups are not sure, and --apply refuses them.
     The one to keep is the largest picture, and the first among equals. --out draws the groups, --list names the files
     that can go, and --apply deletes these from the collection. No file is deleted, and a later `lookalike index` does
     not bring them back.
@@ -77,10 +78,10 @@ def duplicates(
     else:
         print_all(
             findings(result),
-            shown(result.tables["groups"], ["group", "images", "exact", "farthest", "keep"], 10, metric)
+            shown(result.tables["groups"], ["group", "images", "exact", "by_hash", "farthest", "keep"], 10, metric)
             if len(images)
             else "",
-            shown(images, ["group", "key", "width", "height", "keep", "exact", "distance"], 30, metric)
+            shown(images, ["group", "key", "width", "height", "keep", "exact", "by_hash", "distance"], 30, metric)
             if len(images)
             else "",
         )

@@ -49,7 +49,7 @@ def leaks(
     """List the images of one split of the collection in DIR that have near-duplicates in another, nearest first.
 
     Attach a column that says train, valid or test with `lookalike attach`. Near-duplicates come from the graph that
-    `lookalike graph` made. --out draws the pairs.
+    `lookalike graph` made, by the rules of `lookalike duplicates`. --out draws the pairs.
     """
     from lookalike_indexer.experiments.leaks import leaks as experiment
 
@@ -64,7 +64,7 @@ def leaks(
             shown(result.tables["splits"], ["split", "images", "leaked", "share"]),
             shown(
                 listed,
-                ["rank", "distance", "exact", "split", "key", "other_split", "other_key"],
+                ["rank", "distance", "exact", "by_hash", "split", "key", "other_split", "other_key"],
                 metric=result.settings["metric"],
             )
             if len(listed)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from lookalike_indexer.arrays import Int64
 from lookalike_indexer.collection.manifest import Setting
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.duplicate_groups import Groups, grouped
 from lookalike_indexer.experiments.near_duplicates import (
     Cut,
     Pairs,
@@ -34,12 +35,13 @@ def duplicates(
 ) -> Result:
     """Group near-duplicates: connected components of the pairs up to `max_distance`, None for the valley.
 
-    The image to keep of a group is the largest picture, and the one of the lowest id among equals. Copies by digest
-    are in one group at any distance; with `exact_bytes` only they are, and no graph is needed.
+    With None and hashes of `lookalike quality`, alike hashes join images to the one to keep (`alike_hashes`). That is
+    the largest picture of a group, and the one of the lowest id among equals. Copies by digest are in one group at any
+    distance; with `exact_bytes` only they are, and no graph is needed.
 
     Tables: "groups", the `limit` largest, largest first, and "images", those of these groups, the one to keep first in
     each. `distance` is the smallest to another image of the group. `exact` says that a file has the bytes of the one to
-    keep. Figures are of all groups.
+    keep, `by_hash` that only a hash joins an image to its group. Figures are of all groups.
 
     NotFoundError: no such space. NotBuiltError: no graph. UsageError: a negative distance, or a limit below 1.
     """
@@ -55,16 +57,19 @@ def duplicates(
         cut = chosen_cut(view, space, max_distance)
         pairs = near_pairs(view, space, cut)
         notes = (*graph_notes(view, space), *untrained_notes(view, [space]))
-    tables = _tables(view, pairs)
-    groups = tables["groups"]
-    grouped, count = tables["images"].num_rows, groups.num_rows
+    pixels = view.reader.images(["width", "height"])
+    areas = pixels.column("width").to_numpy().astype(np.int64) * pixels.column("height").to_numpy()
+    groups = grouped(pairs, areas)
+    tables = _tables(view, groups)
+    members, count = len(groups.rows), len(groups.sizes)
     figures = {
         "images": float(len(view)),
         "groups": float(count),
-        "grouped": float(grouped),
-        "to_delete": float(grouped - count),
+        "grouped": float(members),
+        "to_delete": float(members - count),
         "exact": float(sum(tables["images"].column("exact").to_pylist())),
-        "pairs": float(len(pairs)),
+        "by_hash": float(groups.by_hash.sum()),
+        "pairs": float(len(groups.pairs)),
         "max_distance": cut.distance,
         "depth": cut.depth,
     }
@@ -83,11 +88,19 @@ def duplicates(
 
 
 def check_sure(result: Result) -> None:
-    """UsageError: the distance is that of a valley that is not deep enough to delete images by."""
+    """UsageError: the distance is that of a valley that is not deep enough to delete images by, or hashes join images.
+
+    Hashes are weak evidence: they are alike where a picture was turned a little, or one thing in it moved.
+    """
+    named = "look at them with --out DIR and name the distance with --max-distance D, or take copies alone with "
     if not result.figures["depth"] >= FAIRLY_SURE:
+        raise UsageError(f"{result.findings[1]} That is not sure enough to delete images: {named}--exact-bytes.")
+    by_hash = int(result.figures["by_hash"])
+    if by_hash:
+        images = "1 image is in its group" if by_hash == 1 else f"{by_hash:,} images are in their groups"
         raise UsageError(
-            f"{result.findings[1]} That is not sure enough to delete images: look at them with --out DIR and name the "
-            "distance with --max-distance D, or take copies alone with --exact-bytes."
+            f"{images} by perceptual hash alone, which is not sure enough to delete images: {named}--exact-bytes. The "
+            f"distance of auto, without hashes, is {result.figures['max_distance']:.4g}."
         )
 
 
@@ -97,61 +110,50 @@ def _findings(figures: dict[str, float], cut: Cut) -> tuple[str, ...]:
         f"duplicates: {figures['to_delete']:,.0f} can go, of which {figures['exact']:,.0f} are exact copies.",
         cut.finding,
     ]
+    if figures["by_hash"]:
+        found.append(
+            f"{figures['by_hash']:,.0f} of the images are in their groups by perceptual hash alone (by_hash), which is "
+            "not sure: look at them before you delete."
+        )
     if figures["groups"]:
         found.append("The one to keep of each group is the largest picture, and the first among equals.")
     return tuple(found)
 
 
-def _tables(view: View, pairs: Pairs) -> dict[str, pa.Table]:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    rows = np.unique(np.concatenate([pairs.left, pairs.right]))
-    left, right = np.searchsorted(rows, pairs.left), np.searchsorted(rows, pairs.right)
-    edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(rows), len(rows)))
-    count, group = connected_components(edges, directed=False) if len(rows) else (0, np.empty(0, np.int32))
-    sizes = np.bincount(group, minlength=count)
-    firsts = np.full(count, len(view), np.int64)
-    np.minimum.at(firsts, group, rows)
-    # The largest group first; among equals the one of the first image.
-    rank = np.empty(count, np.int64)
-    rank[np.lexsort((firsts, -sizes))] = np.arange(count)
+def _tables(view: View, groups: Groups) -> dict[str, pa.Table]:
+    rows = groups.rows
     images = view.reader.images(["width", "height", "bytes"])
-    widths, heights, lengths = (images.column(name).to_numpy()[rows] for name in ("width", "height", "bytes"))
-    area = widths.astype(np.int64) * heights
-    order = np.lexsort((rows, -area, rank[group]))
-    rows_of, groups = rows[order], rank[group][order]
-    kept = np.r_[True, groups[1:] != groups[:-1]] if len(order) else np.empty(0, np.bool_)
-    codes = digest_codes(view)[rows_of]
-    keepers = np.flatnonzero(kept)
-    same = (codes == np.repeat(codes[keepers], np.sort(sizes)[::-1])) & (codes >= 0) & ~kept
-    apart = _smallest(rows, pairs)[order]
+    codes = digest_codes(view)[rows]
+    keepers = np.flatnonzero(groups.keep)
+    same = (codes == np.repeat(codes[keepers], groups.sizes)) & (codes >= 0) & ~groups.keep
     images_table = pa.table(
         {
-            "group": groups + 1,
-            "id": view.ids[rows_of],
-            "key": pa.array(view.keys(rows_of), pa.string()),
-            "label": pa.array(view.label_texts(rows_of), pa.string()),
-            "width": widths[order],
-            "height": heights[order],
-            "bytes": lengths[order],
-            "keep": kept,
+            "group": groups.group + 1,
+            "id": view.ids[rows],
+            "key": pa.array(view.keys(rows), pa.string()),
+            "label": pa.array(view.label_texts(rows), pa.string()),
+            **{name: images.column(name).to_numpy()[rows] for name in ("width", "height", "bytes")},
+            "keep": groups.keep,
             "exact": same,
-            "distance": apart,
+            "by_hash": groups.by_hash,
+            "distance": _smallest(rows, groups.pairs),
         }
     )
-    return {"groups": _groups(images_table, keepers, np.sort(sizes)[::-1]), "images": images_table}
+    return {"groups": _groups(images_table, keepers, groups.sizes), "images": images_table}
 
 
 def _groups(images: pa.Table, keepers: Int64, sizes: Int64) -> pa.Table:
     starts = keepers.tolist()
     distances = images.column("distance").to_numpy()
-    exact = images.column("exact").to_numpy().astype(np.int64)
+    counted = {name: images.column(name).to_numpy().astype(np.int64) for name in ("exact", "by_hash")}
     return pa.table(
         {
             "group": np.arange(1, len(starts) + 1, dtype=np.int64),
             "images": sizes.astype(np.int64),
-            "exact": np.add.reduceat(exact, starts) if starts else np.empty(0, np.int64),
+            **{
+                name: np.add.reduceat(each, starts) if starts else np.empty(0, np.int64)
+                for name, each in counted.items()
+            },
             "farthest": np.maximum.reduceat(distances, starts) if starts else np.empty(0, np.float32),
             "keep": images.column("key").take(pa.array(starts, pa.int64())),
         }
@@ -160,7 +162,8 @@ def _groups(images: pa.Table, keepers: Int64, sizes: Int64) -> pa.Table:
 
 def _smallest(rows: Int64, pairs: Pairs) -> np.ndarray:
     """The smallest distance of each image to another one of its group."""
+    order = np.argsort(rows)
     out = np.full(len(rows), np.inf, np.float32)
     for side in (pairs.left, pairs.right):
-        np.minimum.at(out, np.searchsorted(rows, side), pairs.distances)
+        np.minimum.at(out, order[np.searchsorted(rows, side, sorter=order)], pairs.distances)
     return out

@@ -23,7 +23,8 @@ def leaks(
     """List the pairs of near-duplicates whose images are in different splits, the nearest first; None lists all.
 
     `split` is a column: an attribute, "label", or another one that filters know. Images without a value are in no
-    split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley), and copies by digest.
+    split. Near-duplicates are pairs of the graph up to `max_distance` (None: the valley, and alike hashes), and copies
+    by digest.
 
     Tables: "splits", the images and the leaked images of each; "pairs_of_splits"; and "leaks", the pairs.
 
@@ -54,6 +55,7 @@ def leaks(
             "rank": np.arange(1, len(order) + 1, dtype=np.int64),
             "distance": pairs.distances[order],
             "exact": pairs.same_bytes[order],
+            "by_hash": pairs.by_hash[order],
             **_side(view, "", left, codes, names),
             **_side(view, "other_", right, codes, names),
         }
@@ -66,6 +68,7 @@ def leaks(
         "leaked": float(len(leaked)),
         "pairs": float(len(order)),
         "exact": float(pairs.same_bytes[order].sum()),
+        "by_hash": float(pairs.by_hash[order].sum()),
         "max_distance": cut.distance,
         "depth": cut.depth,
     }
@@ -86,6 +89,10 @@ def leaks(
             for line in between.to_pylist()[:3]
         ),
     ]
+    if figures["by_hash"]:
+        found.append(
+            f"Near-duplicates by perceptual hash alone (by_hash), which is not sure: {figures['by_hash']:,.0f}."
+        )
     without = int((codes < 0).sum())
     if without:
         found.append(f"Left out: {without:,} {'image' if without == 1 else 'images'} without a value of {split}.")

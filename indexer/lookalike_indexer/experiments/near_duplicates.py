@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,42 +12,50 @@ from lookalike_indexer.arrays import Bools, Float32, Int64
 from lookalike_indexer.collection.commands import graph_command
 from lookalike_indexer.collection.current import covers
 from lookalike_indexer.collection.metrics import NAMES
-from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.errors import UsageError
+from lookalike_indexer.experiments.alike_hashes import RULE, AlikeHashes
 from lookalike_indexer.experiments.valley import valley
 from lookalike_indexer.experiments.view import View
-from lookalike_indexer.quality.flags import HASH, TABLE
-
-# The bits that are 1 in each byte.
-_ONES = np.array([number.bit_count() for number in range(256)], np.uint8)
-# Of 64. Of the photographs of docs/experiments.md no two others differ by so few.
-_BITS = 8
 
 
 @dataclass(frozen=True)
 class Cut:
     """The distance up to which images are near-duplicates; `depth` is that of the valley, NaN where a user gave it.
 
-    With `bits` neighbors whose perceptual hashes differ by no more bits are near-duplicates at any distance.
+    With `by_hash` neighbors beyond it are near-duplicates, too, where their perceptual hashes say so.
     """
 
     distance: float
     depth: float
     finding: str
-    bits: int | None = None
+    by_hash: bool = False
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of images by row, all of shape (n,): `left` < `right`, each pair once, by ascending left, then right."""
+    """Pairs of images by row, all of shape (n,): `left` < `right`, each pair once, by ascending left, then right.
+
+    `by_hash` marks pairs that only their perceptual hashes make near-duplicates.
+    """
 
     left: Int64
     right: Int64
     distances: Float32
-    same_bytes: npt.NDArray[np.bool_]
+    same_bytes: Bools
+    by_hash: Bools
 
     def __len__(self) -> int:
         return len(self.left)
+
+    def take(self, wanted: Bools) -> Pairs:
+        """The pairs that a mask (n,) marks."""
+        return Pairs(
+            self.left[wanted],
+            self.right[wanted],
+            self.distances[wanted],
+            self.same_bytes[wanted],
+            self.by_hash[wanted],
+        )
 
 
 def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
@@ -61,32 +68,32 @@ def chosen_cut(view: View, space: str, max_distance: float | None) -> Cut:
         return Cut(max_distance, float("nan"), finding)
     nearest = [np.empty(0, np.float32), *(part[:, 0] for _, _, part in view.reader.stream_graph(space))]
     found = valley(np.concatenate(nearest))
-    bits = _BITS if HASH in _hash_columns(view) else None
-    hashed = f" So are neighbors whose perceptual hashes differ by at most {_BITS} of 64 bits." if bits else ""
+    by_hash = AlikeHashes.known(view)
+    hashed = f" So are {RULE}." if by_hash else ""
     if not found.depth:
         return Cut(
             found.distance,
             0.0,
             f"The {by} distances to the nearest image have no valley, so that only copies count; look at them and give "
             f"--max-distance D.{hashed}",
-            bits,
+            by_hash,
         )
     finding = (
         f"The {by} distances to the nearest image have a valley at {found.distance:.4g}, {found.depth:.0%} deep "
         f"({found.sureness}): near-duplicates are at most that far.{hashed}"
     )
-    return Cut(found.distance, found.depth, finding, bits)
+    return Cut(found.distance, found.depth, finding, by_hash)
 
 
 def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
     """The pairs of the graph within a cut, and all neighboring copies by digest; streams the graph."""
     left, right, apart = [], [], []
     limit = np.float32(cut.distance)
-    hashes, known = _hashes(view) if cut.bits is not None else (np.zeros(0, np.uint64), np.zeros(0, np.bool_))
+    hashes = AlikeHashes.of(view, space) if cut.by_hash else None
     for ids, neighbors, distances in view.reader.stream_graph(space):
         wanted = distances <= limit
-        if cut.bits is not None:
-            wanted |= _alike(view, ids, neighbors, hashes, known, cut.bits)
+        if hashes is not None:
+            wanted |= hashes.alike(ids, neighbors, distances)
         image, place = np.nonzero(wanted & (neighbors >= 0))
         left.append(view.rows_of_ids(ids)[image])
         right.append(view.rows_of_ids(neighbors[image, place]))
@@ -96,36 +103,9 @@ def near_pairs(view: View, space: str, cut: Cut) -> Pairs:
         np.concatenate([*left, copies.left]),
         np.concatenate([*right, copies.right]),
         np.concatenate([*apart, copies.distances]),
+        limit,
         view,
     )
-
-
-def _hash_columns(view: View) -> set[str]:
-    entry = view.reader.manifest.attributes.get(TABLE)
-    return {column.name for column in entry.columns} if entry is not None else set()
-
-
-def _hashes(view: View) -> tuple[npt.NDArray[np.uint64], Bools]:
-    """The perceptual hash of each image, and whether it has one: a uniform picture has none that tells anything."""
-    hashes, known = np.zeros(len(view), np.uint64), np.zeros(len(view), np.bool_)
-    for path in view.reader.manifest.attributes[TABLE].parts:
-        table = read_part(view.reader.storage, path, ["id", HASH, "uniform"])
-        there = np.flatnonzero(np.isin(table.column("id").to_numpy(), view.ids))
-        table = table.take(pa.array(there))
-        rows = view.rows_of_ids(table.column("id").to_numpy())
-        hashes[rows] = table.column(HASH).fill_null(0).to_numpy().astype(np.int64).view(np.uint64)
-        known[rows] = table.column(HASH).is_valid().to_numpy() & ~table.column("uniform").fill_null(True).to_numpy()
-    return hashes, known
-
-
-def _alike(view: View, ids: Int64, neighbors: Int64, hashes: npt.NDArray[np.uint64], known: Bools, bits: int) -> Bools:
-    """Which neighbors (n, k) of some images (n,) have a hash that differs by at most so many bits."""
-    rows = view.rows_of_ids(ids)
-    others = view.rows_of_ids(np.where(neighbors < 0, ids[:, None], neighbors))
-    apart = np.ascontiguousarray(hashes[rows][:, None] ^ hashes[others])
-    differ = _ONES[apart.view(np.uint8).reshape(*apart.shape, 8)].sum(axis=-1)
-    found: Bools = (differ <= bits) & known[rows][:, None] & known[others]
-    return found
 
 
 def copied_pairs(view: View) -> Pairs:
@@ -138,7 +118,7 @@ def copied_pairs(view: View) -> Pairs:
     firsts = np.repeat(order[starts], np.diff(np.r_[starts, len(order)]))
     others = order != firsts
     zeros = np.zeros(int(others.sum()), np.float32)
-    return _once(firsts[others], order[others], zeros, view)
+    return _once(firsts[others], order[others], zeros, np.float32(0), view)
 
 
 def digest_codes(view: View) -> Int64:
@@ -172,8 +152,8 @@ def graph_notes(view: View, space: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _once(one: Int64, other: Int64, distances: Float32, view: View) -> Pairs:
-    """Each pair once, at its smallest distance."""
+def _once(one: Int64, other: Int64, distances: Float32, limit: np.float32, view: View) -> Pairs:
+    """Each pair once, at its smallest distance; those beyond the limit are by hash."""
     left, right = np.minimum(one, other), np.maximum(one, other)
     order = np.lexsort((distances, right, left))
     left, right, distances = left[order], right[order], distances[order]
@@ -181,4 +161,5 @@ def _once(one: Int64, other: Int64, distances: Float32, view: View) -> Pairs:
     left, right = left[first].astype(np.int64), right[first].astype(np.int64)
     codes = digest_codes(view)
     same = (codes[left] == codes[right]) & (codes[left] >= 0)
-    return Pairs(left, right, distances[first].astype(np.float32), same)
+    distances = distances[first].astype(np.float32)
+    return Pairs(left, right, distances, same, (distances > limit) & ~same)

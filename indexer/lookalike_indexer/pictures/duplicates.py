@@ -45,4 +45,6 @@ def _more(left: int) -> str:
 
 def _caption(line: dict[str, Any]) -> list[str]:
     first = "keep" if line["keep"] else "exact copy" if line["exact"] else f"{line['distance']:.3f}"
+    if line.get("by_hash"):
+        first += " by hash"
     return [first, f"{line['width']} x {line['height']}", line["key"].rsplit("/", 1)[-1]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lookalike_indexer.collection.commands import command
 from lookalike_indexer.errors import NotBuiltError
+from lookalike_indexer.experiments.result import Result
 from lookalike_indexer.report.chapter import Content
 from lookalike_indexer.report.context import Context
 from lookalike_indexer.report.inline import Picture
@@ -19,9 +20,10 @@ def near_duplicates(context: Context) -> Content:
 
     result = context.kept("duplicates") or duplicates(context.view)
     tables = {
-        "groups": ["group", "images", "exact", "farthest", "keep"],
-        "images": ["group", "key", "width", "height", "keep", "exact", "distance"],
+        "groups": ["group", "images", "exact", "by_hash", "farthest", "keep"],
+        "images": ["group", "key", "width", "height", "keep", "exact", "by_hash", "distance"],
     }
+    tables = _there(result, tables)
     pictures: list[tuple[str, Picture]] = []
     if result.tables["groups"].num_rows:
         pictures.append(("Groups of duplicates, the largest first", duplicates_montage(result, context.thumbnails)))
@@ -47,12 +49,20 @@ def leaked(context: Context) -> Content:
         result = leaks(context.view, named[0])
     tables = {
         "splits": ["split", "images", "leaked", "share"],
-        "leaks": ["rank", "distance", "exact", "split", "key", "other_split", "other_key"],
+        "leaks": ["rank", "distance", "exact", "by_hash", "split", "key", "other_split", "other_key"],
     }
+    tables = _there(result, tables)
     pictures: list[tuple[str, Picture]] = []
     if result.tables["leaks"].num_rows:
         pictures.append(("Images with near-duplicates in another split", leaks_montage(result, context.thumbnails)))
     return Content(result, tables, pictures)
+
+
+def _there(result: Result, tables: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The columns that a result has: one that was kept by an earlier release has no by_hash."""
+    return {
+        name: [each for each in columns if each in result.tables[name].column_names] for name, columns in tables.items()
+    }
 
 
 def wrong_labels(context: Context) -> Content:

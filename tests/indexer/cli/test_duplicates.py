@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from PIL import Image, ImageDraw
 
 from lookalike_indexer.cli.attach import attach
 from lookalike_indexer.cli.duplicates import duplicates
@@ -19,6 +23,7 @@ from lookalike_indexer.collection.manifest import AttributeColumn, AttributesEnt
 from lookalike_indexer.collection.parts import read_part, write_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.experiments.stored_results import out_of_date
+from lookalike_indexer.quality.measures import measured
 
 # Rows 0, 1, 2 are a chain of near-duplicates, 3 and 4 a pair, 5 to 7 stand alone.
 ANGLES = np.deg2rad([0, 2, 4, 40, 41, 80, 110, 150])
@@ -201,28 +206,135 @@ def groups_of(found):
     return sorted(groups.values(), key=min)
 
 
-def test_neighbours_of_nearly_the_same_hash_are_near_duplicates_at_any_distance(storage):
+def with_hashes(storage, hashes, uniform=()):
+    """Publish perceptual hashes, as `lookalike quality` stores them; `uniform` are rows of uniform pictures."""
     latest = generations.require_latest(storage)
+    signed = [value - 2**64 if value >= 2**63 else value for value in map(int, hashes)]
+    digest = hashlib.sha256(repr(signed).encode()).hexdigest()
+    flags = [row in uniform for row in range(len(signed))]
+    columns, parts, start = schema.attributes([("phash", "int64"), ("uniform", "bool")]), [], 0
+    for part, path in enumerate(latest.images):
+        ids = read_part(storage, path, ["id"]).column("id")
+        rows = slice(start, start + len(ids))
+        start = rows.stop
+        parts.append(layout.attributes("quality", digest, part))
+        write_part(storage, parts[-1], pa.table([ids, signed[rows], flags[rows]], schema=columns))
+    described = [AttributeColumn(name, kind, start, []) for name, kind in (("phash", "int64"), ("uniform", "bool"))]
+    entry = AttributesEntry(described, start, parts, digest)
+    generations.publish(storage, dataclasses.replace(latest, attributes={**latest.attributes, "quality": entry}))
+
+
+def test_near_neighbors_with_alike_hashes_are_near_duplicates(storage):
     before = groups_of(json.loads(run(duplicates, storage, "--json")))
     # Rows 5 and 6 differ by two bits. Rows 0 and 3 have the same hash, but row 0 no pixels that tell anything.
     patterns = [0x3333333333333333, 0x0F0F0F0F0F0F0F0F, 0x5555555555555555]
-    hashes, uniform = [patterns[2], *patterns[:2], patterns[2], -1, 7, 4, 2**40 - 1], [row == 0 for row in range(8)]
-    columns, parts = schema.attributes([("phash", "int64"), ("uniform", "bool")]), []
-    for part, path in enumerate(latest.images):
-        ids = read_part(storage, path, ["id"]).column("id")
-        rows = slice(3 * part, 3 * part + len(ids))
-        parts.append(layout.attributes("quality", "0" * 64, part))
-        write_part(storage, parts[-1], pa.table([ids, hashes[rows], uniform[rows]], schema=columns))
-    described = [AttributeColumn(name, kind, 8, []) for name, kind in (("phash", "int64"), ("uniform", "bool"))]
-    entry = AttributesEntry(described, 8, parts, "0" * 64)
-    generations.publish(storage, dataclasses.replace(latest, attributes={"quality": entry}))
+    with_hashes(storage, [patterns[2], *patterns[:2], patterns[2], 2**64 - 1, 7, 4, 2**40 - 1], uniform=[0])
     found = json.loads(run(duplicates, storage, "--json", "--keep", "today"))
     assert {5, 7} in before
     assert groups_of(found) == [group | {6} if group == {5, 7} else group for group in before]
+    assert [line["id"] // 3 for line in found["tables"]["images"] if line["by_hash"]] == [6]
     assert "neighbors whose perceptual hashes differ by at most 8 of 64 bits" in found["findings"][1]
+    assert found["findings"][2].startswith("1 of the images are in their groups by perceptual hash alone")
     # A distance that somebody names is the only rule.
     named = json.loads(run(duplicates, storage, "--max-distance", "0.0001", "--json"))
     assert 6 not in {line["id"] // 3 for line in named["tables"]["images"]}
     assert not out_of_date(generations.require_latest(storage), "duplicates/today")
     generations.publish(storage, dataclasses.replace(generations.require_latest(storage), attributes={}))
     assert out_of_date(generations.require_latest(storage), "duplicates/today")
+
+
+UNLIKE = 0xAAAAAAAAAAAAAAAA
+
+
+def scattered(count, seed):
+    """Hashes of pictures that have nothing in common: about half of their bits differ."""
+    return np.random.default_rng(seed).integers(0, 2**64, count, np.uint64).tolist()
+
+
+def kinds(make_collection, near=(), copies=()):
+    """A collection of three kinds of twelve images, all about equally far from the others of their kind.
+
+    `near` and `copies` are lists of rows of one kind, whose distances are about 60% and 1% of those of the others.
+    """
+    random, shape = np.random.default_rng(0), (36, 256)
+    vectors = random.normal(size=shape)
+    for rows, closeness in [*((rows, 0.6) for rows in near), *((rows, 0.01) for rows in copies)]:
+        vectors[rows] = np.sqrt(1 - closeness) * random.normal(size=256) + np.sqrt(closeness) * vectors[rows]
+    vectors += 3 * np.repeat(random.normal(size=(3, 256)), 12, axis=0)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    storage = make_collection(vectors.astype(np.float32))
+    assert CliRunner().invoke(graph, [str(storage.root), "-k", "8"]).exit_code == 0
+    return storage
+
+
+def machine(number):
+    """A drawing before white: two wheels and a bar, of other sizes and colors for each number."""
+    image = Image.new("RGB", (160, 100), "white")
+    draw, wheel = ImageDraw.Draw(image), 19 + number % 3
+    for center in (40 + number % 2, 118 - number % 4):
+        draw.ellipse((center - wheel, 70 - wheel, center + wheel, 70 + wheel), outline="black", width=4 + number % 2)
+    draw.line((40, 70, 80, 40 + number % 5, 118, 70), fill=(20 * number % 200, 30, 60), width=7 + number % 3)
+    return image
+
+
+@pytest.mark.parametrize("kind", ["drawings", "photographs"])
+def test_things_of_a_kind_before_white_are_no_duplicates(make_collection, request, kind):
+    if kind == "photographs":
+        files = sorted((request.getfixturevalue("photos_dir") / "caltech101" / "Motorbikes").iterdir())[6:18]
+        pictures = [Image.open(path).convert("RGB") for path in files]
+    else:
+        pictures = [machine(number) for number in range(12)]
+    hashes = [measured(picture).phash % 2**64 for picture in pictures]
+    apart = [(one ^ other).bit_count() for one, other in itertools.combinations(hashes, 2)]
+    assert sum(bits <= 8 for bits in apart) > 20
+    # All distances of the kind are alike, then some pictures are nearer to each other than to others.
+    storage = kinds(make_collection, [[0, 1, 2], [3, 4], [5, 6]])
+    with_hashes(storage, [*hashes, *scattered(24, 1)])
+    found = json.loads(run(duplicates, storage, "--json"))
+    assert "no valley" in found["findings"][1]
+    assert found["figures"]["groups"] == 0
+    split = [f"{3 * row + 1:05d}.jpg,{'train' if row % 2 else 'test'}" for row in range(36)]
+    table = Path(storage.root) / "splits.csv"
+    table.write_text("\n".join(["key,fold", *split]) + "\n")
+    attached = CliRunner().invoke(attach, [str(storage.root), str(table), "--key", "key"])
+    assert attached.exit_code == 0, attached.output
+    assert json.loads(run(leaks, storage, "--split", "fold", "--json"))["figures"]["pairs"] == 0
+    # Pictures that are near, and whose hashes are like each other's alone, are found.
+    with_hashes(storage, [*scattered(3, 4), UNLIKE, UNLIKE, *scattered(31, 5)])
+    found = json.loads(run(leaks, storage, "--split", "fold", "--json"))
+    assert [(line["id"] // 3, line["other_id"] // 3, line["by_hash"]) for line in found["tables"]["leaks"]] == [
+        (3, 4, True)
+    ]
+    assert "Near-duplicates by perceptual hash alone (by_hash), which is not sure: 1." in found["findings"]
+
+
+def test_alike_hashes_far_from_each_other_are_no_duplicates(make_collection):
+    storage = kinds(make_collection, [[4, 5]])
+    with_hashes(storage, [*([UNLIKE] * 2), *scattered(2, 2), *([UNLIKE ^ 0xFFFFFFFF] * 2), *scattered(30, 3)])
+    neighbors = json.loads(run(graph, storage, "--list", "00001.jpg", "--json"))["tables"]["neighbors"]
+    assert "00004.jpg" in {line["key"] for line in neighbors}
+    assert groups_of(json.loads(run(duplicates, storage, "--json"))) == [{4, 5}]
+
+
+def test_hashes_make_no_chains_and_no_sure_group(make_collection):
+    # Each hash differs from the next by 6 bits, and from the one after that by 12. All three images are near.
+    storage = kinds(make_collection, [[0, 1, 2]])
+    with_hashes(storage, [UNLIKE, UNLIKE ^ 0x3F, UNLIKE ^ 0xFFF, *scattered(33, 3)])
+    found = json.loads(run(duplicates, storage, "--json"))
+    assert groups_of(found) == [{0, 1}]
+    assert (found["figures"]["by_hash"], found["figures"]["pairs"]) == (1, 1)
+    assert "not sure enough to delete images" in run(duplicates, storage, "--apply", code=2)
+
+
+def test_a_deep_valley_is_not_sure_where_hashes_join_images(make_collection):
+    storage = kinds(make_collection, [[0, 1]], [[row, row + 1] for row in range(12, 24, 2)])
+    assert "sure)" in run(duplicates, storage).replace("(unsure)", "")
+    with_hashes(storage, [UNLIKE, UNLIKE, *scattered(34, 4)])
+    found = json.loads(run(duplicates, storage, "--json"))
+    assert (found["figures"]["groups"], found["figures"]["by_hash"]) == (7, 1)
+    told = run(duplicates, storage, "--apply", code=2)
+    assert "1 image is in its group by perceptual hash alone, which is not sure enough to delete images" in told
+    assert "--max-distance D" in told
+    named = f"{found['figures']['max_distance']:.4g}"
+    assert f"The distance of auto, without hashes, is {named}." in told
+    assert "Deleted 6 images" in run(duplicates, storage, "--max-distance", named, "--apply")

@@ -77,7 +77,7 @@ async function duplicates(asked, signal) {
 }
 
 function duplicate(row, metric) {
-  const state = row.keep ? "keep" : row.exact ? "exact copy" : "can go";
+  const state = row.keep ? "keep" : row.exact ? "exact copy" : row.by_hash ? "by hash, not sure" : "can go";
   const numbers = [["pixels", `${row.width} × ${row.height}`], ["nearest", digits(row.distance)]];
   return tile(row, {
     href: link("image", { id: row.id }),
