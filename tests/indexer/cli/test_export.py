@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from pyarrow import csv
 
 from lookalike_indexer.cli.export import export
+from lookalike_indexer.experiments.view import View
 
 
 @pytest.fixture
@@ -57,3 +58,41 @@ def test_mistakes_are_one_sentence(storage, tmp_path, file, code, message):
     said = run(storage, tmp_path / file, code=code)
     assert message in said
     assert "Traceback" not in said
+
+
+@pytest.fixture
+def with_files(storage, tmp_path, monkeypatch):
+    """The collection, with a file for each of its images."""
+    monkeypatch.setattr(View, "uris", lambda self, rows: [str(tmp_path / f"{9 - row}.jpg") for row in rows.tolist()])
+    for number in range(10):
+        (tmp_path / f"{number}.jpg").write_bytes(b"")
+    return storage
+
+
+def test_fiftyone_gets_paths_labels_attributes_and_vectors_in_the_order_of_paths(with_files, vectors, tmp_path):
+    folder = tmp_path / "fo"
+    told = json.loads(run(with_files, folder, "--fiftyone", "--json"))
+    assert told == {
+        "space": "tiny",
+        "rows": 7,
+        "dim": 4,
+        "files": [str(folder / "labels.json"), str(folder / "embeddings.npy")],
+    }
+    labels = json.loads((folder / "labels.json").read_text())["labels"]
+    # Row 6 is the file 3.jpg, and so on down to row 0, 9.jpg.
+    assert list(labels) == [str(tmp_path / f"{number}.jpg") for number in range(3, 10)]
+    assert [one["label"] for one in labels.values()] == ["c", "a,b", "b", "a", "b", "unlabeled", "a"]
+    assert labels[str(tmp_path / "9.jpg")]["attributes"] == {"key": "00001.jpg", "image_id": 1}
+    found = np.load(folder / "embeddings.npy", allow_pickle=False)
+    assert np.array_equal(found, vectors[::-1].astype(np.float32))
+
+
+def test_fiftyone_opens_files_alone(storage, with_files, tmp_path):
+    (tmp_path / "5.jpg").unlink()
+    said = run(storage, tmp_path / "fo", "--fiftyone", code=2)
+    assert "5.jpg is none. Write the images into a folder, such as by lookalike sort" in said
+    assert not (tmp_path / "fo").exists()
+
+
+def test_fiftyone_needs_a_folder_of_its_own(with_files, tmp_path):
+    assert "is not an empty folder; name a new one." in run(with_files, tmp_path, "--fiftyone", code=2)
