@@ -82,8 +82,19 @@ def test_flags_and_analyses_have_tables_too(cli, own, toy):
         assert "... and 2 more" in cli(*command, "--server", toy.address)[1]
 
 
-@pytest.mark.parametrize("line", ['server = "127.0.0.1:1"', '[search]\nserver = "127.0.0.1:1"', "insecure = true"])
-def test_a_folder_names_no_server(cli, own, here, line):
+@pytest.mark.parametrize(
+    "line",
+    [
+        'server = "127.0.0.1:1"',
+        '[search]\nserver = "127.0.0.1:1"',
+        "insecure = true",
+        '[index]\nray = "127.0.0.1:6379"',
+        '[explore]\nhost = "0.0.0.0"',
+        "[gc]\nkeep = 1",
+        '[search]\nmontage = "x.png"',
+    ],
+)
+def test_a_folder_sets_only_what_changes_an_answer(cli, own, here, line):
     own()
     here(line)
     code, out, err = cli("search", "dogs/04.jpg")
@@ -94,7 +105,7 @@ def test_a_folder_names_no_server(cli, own, here, line):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[search]\nkk = 3", "kk is no option of search."),
+        ("[search]\nrows = 3", "rows is no option of search."),
         ("[serach]\nk = 3", "there is no command serach. Did you mean search?"),
         ("k = 3", "k is no setting of all commands. Put it into the table of a command, such as [search]: k = ..."),
         ("[serve]\nport = 1", "[serve] has a file of its own: lookalike serve --config FILE."),
@@ -107,3 +118,23 @@ def test_mistakes_name_the_file_and_the_key(cli, here, text, told):
     code, out, err = cli("search", "dogs/04.jpg")
     assert (code, out) == (2, "")
     assert told in err
+
+
+def test_a_folder_names_no_object_store(cli, own, here):
+    own()
+    here('collection = "s3://bucket/pictures"')
+    assert "collection may be a folder here" in cli("search", "dogs/04.jpg")[2]
+
+
+def test_a_typed_option_goes_before_those_that_exclude_it(cli, own, toy):
+    own("[search]\nrecall = 0.95\njson = true\n[matrix]\njson = true\n")
+    code, out, err = cli("search", "dogs/04.jpg", "--exact", "--csv")
+    assert (code, err) == (0, "")
+    assert out.startswith("rank,")
+    assert cli("matrix", "--server", toy.address, "--csv", "counts")[1].startswith("label,")
+
+
+def test_the_other_form_of_an_analysis_has_options_of_its_own(cli, own, toy):
+    pytest.importorskip("torch")
+    own('[matrix]\nout = "shown"\nrows = 0\n')
+    assert "... and 2 more" in cli("matrix", "--server", toy.address)[1]

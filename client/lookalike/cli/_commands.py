@@ -75,10 +75,13 @@ class Lazy(click.Group, abc.ABC):
             if not near or "Did you mean" in error.message:
                 raise
             raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?", ctx) from error
-        if name is not None and _names_server(rest):
-            command = _served(name) or command
+        other = None
+        if name in SERVED and _names_server(rest):
+            command, other = _served(name), command
+        elif name in SERVED and name is not None:
+            other = _served(name)
         if name is not None and command is not None and not isinstance(command, click.Group):
-            ctx.default_map = {name: defaults_of(command, name, _entries())}
+            ctx.default_map = {name: defaults_of(command, name, _entries(), rest, other)}
         return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:

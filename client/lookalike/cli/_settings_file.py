@@ -10,15 +10,16 @@ that name a server stand above the tables and hold for all commands; a table
 holds for the command of its name. The command line goes before the environment,
 that before the folder's file, and that before the user's.
 
-A folder may come from somebody else, so its file can name no server: a token
-that is in the environment would go there.
+A folder may come from somebody else, so its file sets only what changes an
+answer: no server, where a token of the environment would go, no cluster that
+runs code, no address, nothing that deletes or writes.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +30,17 @@ NAME: Final = "lookalike.toml"
 VARIABLE: Final = "LOOKALIKE_CONFIG"
 _REACH: Final = ("server", "tls", "ca", "tls-cert", "tls-key", "token-file", "insecure")
 _SHARED: Final = ("collection", "collection-name", *_REACH)
+# What the current folder's file may set.
+_OF_FOLDERS: Final = (
+    *("collection", "collection-name", "space", "model", "clustering", "metric", "k", "recall", "nprobe", "exact"),
+    *("where", "fields", "label", "limit", "rows", "members", "samples", "sample", "seed", "seeds", "clusters"),
+    *("max-distance", "json", "explain", "include-self", "timeout"),
+)
+# Of these, an option on the command line goes before all others of its group in a file.
+_EXCLUSIVE: Final = (
+    frozenset(["nprobe", "recall", "exact", "list"]),
+    frozenset(["json", "csv", "list"]),
+)
 # Who may reach a server is decided by its own file, which is named on the command line.
 _OWN_FILE: Final = ("serve", "route")
 
@@ -64,36 +76,65 @@ class SettingsFile:
                 raise click.UsageError(f"{path}: [{name}] has a file of its own: lookalike {name} --config FILE.")
             if name not in known:
                 raise click.UsageError(f"{path}: there is no command {name}.{_meant(name, known)}")
-        named = {*shared, *(name for table in commands.values() for name in table)}
-        if not may_name_servers and named & set(_REACH):
-            key = min(named & set(_REACH))
-            raise click.UsageError(
-                f"{path}: {key} may stand in your own file alone, {user_file()}, since a folder can come from others."
-            )
+        if not may_name_servers:
+            _check_harmless(path, [shared, *commands.values()])
         return cls(path, shared, commands)
 
-    def defaults(self, command: click.Command, name: str) -> dict[str, Any]:
-        """The values for a command, by the names of its parameters. click.UsageError: a key is none of its options."""
-        options: dict[str, click.Option] = {}
-        for param in command.params:
-            if isinstance(param, click.Option):
-                options |= {spelled.lstrip("-"): param for spelled in (*param.opts, *param.secondary_opts)}
+    def defaults(self, command: click.Command, name: str, other: click.Command | None) -> dict[str, Any]:
+        """The values for a command, by the spelling of its options.
+
+        `other` is the form of the command that is not used, whose options are left out. click.UsageError: a key is an
+        option of neither.
+        """
+        options = _spellings(command)
+        known = {*options, *(_spellings(other) if other is not None else ())}
         values = {key: value for key, value in self.shared.items() if key in options}
         for key, value in self.commands.get(name, {}).items():
-            if key not in options:
-                raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, options)}")
-            values[key] = value
-        return {options[key].name or key: value for key, value in values.items()}
+            if key not in known:
+                raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, known)}")
+            if key in options:
+                values[key] = value
+        return values
 
 
-def defaults_of(command: click.Command, name: str, known: Collection[str]) -> dict[str, Any]:
-    """The defaults of a command's options that the files set, the folder's before the user's."""
+def _check_harmless(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
+    """click.UsageError: the file of a folder sets what only the user's own file may."""
+    for name, value in ((name, value) for table in tables for name, value in table.items()):
+        if name not in _OF_FOLDERS:
+            own = f"{name} may stand in your own file alone, {user_file()}."
+            raise click.UsageError(f"{path}: {own} A folder can come from others.")
+        if name == "collection" and "://" in str(value):
+            raise click.UsageError(f"{path}: collection may be a folder here; an address stands in {user_file()}.")
+
+
+def _spellings(command: click.Command) -> dict[str, click.Option]:
+    """The options of a command by their names without dashes."""
+    return {
+        spelled.lstrip("-"): param
+        for param in command.params
+        if isinstance(param, click.Option)
+        for spelled in (*param.opts, *param.secondary_opts)
+    }
+
+
+def defaults_of(
+    command: click.Command, name: str, known: Collection[str], args: Sequence[str], other: click.Command | None = None
+) -> dict[str, Any]:
+    """The defaults of a command's options that the files set, by parameter, the folder's before the user's.
+
+    `args` are the words of the command line: what they exclude is left out. `other` is as in `SettingsFile.defaults`.
+    """
     found: dict[str, Any] = {}
     for path, is_own in ((user_file(), True), (Path(NAME), False)):
         # The file that the variable names must be there; the others may be.
         if (is_own and os.environ.get(VARIABLE)) or path.is_file():
-            found |= SettingsFile.read(path, known, may_name_servers=is_own).defaults(command, name)
-    return found
+            found |= SettingsFile.read(path, known, may_name_servers=is_own).defaults(command, name, other)
+    typed = {word.partition("=")[0].lstrip("-") for word in args if word.startswith("--")}
+    for group in _EXCLUSIVE:
+        if group & typed:
+            found = {key: value for key, value in found.items() if key not in group}
+    options = _spellings(command)
+    return {options[key].name or key: value for key, value in found.items()}
 
 
 def user_file() -> Path:
