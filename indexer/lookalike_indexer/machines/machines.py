@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections import deque
@@ -11,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lookalike_indexer.errors import DeviceError
+from lookalike_indexer.errors import DeviceError, IndexerError
 from lookalike_indexer.machines.connect import joined
 from lookalike_indexer.machines.probe import checked, probing, versions_here
 from lookalike_indexer.machines.work import Advance, Failed, Work
 from lookalike_indexer.machines.worker import Worker
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -62,7 +65,9 @@ class Machines:
 
     def __init__(self, ray: Any, address: str) -> None:
         self._ray, self.address = ray, address
-        self._checked: set[tuple[str, tuple[str, ...]]] = set()
+        self._folders: Sequence[str] = ()
+        # The machines that have what this process has, and see the folders.
+        self._checked: set[str] = set()
 
     def nodes(self) -> list[Node]:
         """The machines that offer processors, and GPUs where any has some."""
@@ -83,12 +88,16 @@ class Machines:
     def check(self, folders: Sequence[str] = ()) -> None:
         """Look whether each machine has the same releases as this process, and sees some folders.
 
-        IndexerError names one that has not. DeviceError: there is no machine.
+        `run` looks at machines that join later, too. IndexerError names one that
+        has not. DeviceError: there is no machine.
         """
         nodes = self.nodes()
         if not nodes:
             raise DeviceError(f"The Ray cluster at {self.address} has no machine with a processor; add one.")
-        self._check(nodes, folders)
+        self._folders, self._checked = tuple(folders), set()
+        asked = [self.probe(node) for node in nodes]
+        for node, answer in zip(nodes, asked, strict=True):
+            self._note(node, self._got(answer, node))
 
     def ask(self, question: Callable[[], Result]) -> Result:
         """The answer of one worker's machine, on a GPU where there are any."""
@@ -103,8 +112,8 @@ class Machines:
         """Let workers do what `make` makes to all items; yields the results as they come.
 
         `make` and the items are pickled. Where a worker or its machine is lost,
-        others do its items again; machines that join are used. `name` says what
-        an item is. Raises a worker's error. DeviceError: no machine is left, or
+        others do its items again. Machines that join are used where they pass
+        `check`. `name` says what an item is. Raises a worker's error. DeviceError: no machine is left, or
         an item ends one worker after another.
         """
         with _Run(self, make, advance, name) as run:
@@ -121,12 +130,28 @@ class Machines:
         reports = actor.work.options(num_returns="streaming").remote(make)
         return _Member(node, slot, actor, reports)
 
-    def _check(self, nodes: Sequence[Node], folders: Sequence[str]) -> None:
-        here = versions_here()
-        probe = self._ray.remote(probing(folders))
-        asked = [(node, probe.options(**self._place(node, 0)).remote()) for node in nodes]
-        for node, answer in asked:
-            checked(node.address, self._got(answer, node), here)
+    def is_checked(self, node: Node) -> bool:
+        """Whether the machine has passed the checks of `check`."""
+        return node.id in self._checked
+
+    def probe(self, node: Node) -> Any:
+        """Ask a machine for what `check` looks at; Ray's reference to the answer, for `passes`."""
+        return self._ray.remote(probing(self._folders)).options(**self._place(node, 0)).remote()
+
+    def passes(self, node: Node, answer: Any) -> bool:
+        """Whether a machine has answered; then it is checked. IndexerError: it cannot do the work."""
+        try:
+            found = self._ray.get(answer, timeout=0)
+        except self._ray.exceptions.GetTimeoutError:
+            return False
+        except self._ray.exceptions.RayError as error:
+            raise _failed(node, error) from error
+        self._note(node, found)
+        return True
+
+    def _note(self, node: Node, found: Any) -> None:
+        checked(node.address, found, versions_here())
+        self._checked.add(node.id)
 
     def _got(self, answer: Any, node: Node) -> Any:
         try:
@@ -137,7 +162,7 @@ class Machines:
                 "whether other jobs hold its processors or GPUs."
             ) from error
         except self._ray.exceptions.RayError as error:
-            raise DeviceError(f"The machine {node.address} of the Ray cluster failed: {_gist(error)}.") from error
+            raise _failed(node, error) from error
 
     def _place(self, node: Node, gpus: int) -> dict[str, Any]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -159,7 +184,9 @@ class _Run:
         self._members: list[_Member] = []
         self._waiting: deque[Any] = deque()
         self._lost: dict[Any, int] = {}
-        self._refused: set[str] = set()
+        # What joined machines were asked for, and why some are left out; by their ids.
+        self._probes: dict[str, Any] = {}
+        self._refused: dict[str, str] = {}
         self._looked = -_LOOK_EVERY_S
         self._nobody_since: float | None = None
 
@@ -192,8 +219,10 @@ class _Run:
             return
         there = {(member.node.id, member.slot) for member in self._members}
         for node in self._machines.nodes():
+            if not self._is_fit(node):
+                continue
             for slot in range(max(1, node.gpus)):
-                if (node.id, slot) not in there and node.id not in self._refused:
+                if (node.id, slot) not in there:
                     self._members.append(self._machines.start(node, slot, self._make))
         if self._members:
             self._nobody_since = None
@@ -202,9 +231,24 @@ class _Run:
         if time.monotonic() - self._nobody_since > _NOBODY_S:
             raise DeviceError(
                 f"No machine of the Ray cluster at {self._machines.address} is left; what is done is kept: add "
-                "machines and run the command again."
+                f"machines and run the command again. {' '.join(self._refused.values())}".rstrip()
             )
         time.sleep(_LOOK_EVERY_S)
+
+    def _is_fit(self, node: Node) -> bool:
+        """Whether a machine was checked and can do the work; one that joined is asked, and not waited for."""
+        if self._machines.is_checked(node):
+            return True
+        if node.id in self._refused:
+            return False
+        if node.id not in self._probes:
+            self._probes[node.id] = self._machines.probe(node)
+        try:
+            return self._machines.passes(node, self._probes[node.id])
+        except IndexerError as error:
+            self._refused[node.id] = str(error)
+            log.warning("%s The run goes on without this machine.", error)
+            return False
 
     def _feed(self) -> None:
         """Give items to the workers that want some; where none are left, they end, and tell of their last ones."""
@@ -272,6 +316,10 @@ def _environment(node: Node) -> dict[str, str]:
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     pinned = {name: os.environ[name] for name in names if name in os.environ}
     return {"OMP_NUM_THREADS": str(share), "OMP_WAIT_POLICY": "passive", **pinned}
+
+
+def _failed(node: Node, error: Exception) -> DeviceError:
+    return DeviceError(f"The machine {node.address} of the Ray cluster failed: {_gist(error)}.")
 
 
 def _gist(error: BaseException) -> str:

@@ -16,6 +16,10 @@ class _GoneError(Exception):
     pass
 
 
+class _LateError(_GoneError):
+    pass
+
+
 class _FakeRay:
     """As much of Ray as `Machines.run` needs: workers are real ones, in this process, and their calls run at once.
 
@@ -24,6 +28,7 @@ class _FakeRay:
 
     class exceptions:  # noqa: N801
         RayError = _GoneError
+        GetTimeoutError = _LateError
 
     def __init__(self, addresses, losses=0, at=1):
         self.addresses, self.losses, self.at = addresses, losses, at

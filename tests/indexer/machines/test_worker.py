@@ -14,6 +14,7 @@ from tests.indexer.machines.fake_ray import machines_without_ray
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DeviceError, IndexerError, MismatchError, NotFoundError, UsageError
 from lookalike_indexer.machines.connect import check_address, joined
+from lookalike_indexer.machines.machines import Machines
 from lookalike_indexer.machines.probe import checked, probing, versions_here
 from lookalike_indexer.machines.work import Failed
 from lookalike_indexer.machines.worker import Worker
@@ -168,3 +169,30 @@ def test_an_item_that_ends_one_worker_after_another_is_named(fake_machines):
         DeviceError, match=r"3 workers ended while they did the part 0, the last on a \(the worker died"
     ):
         list(machines.run(doubled, range(40), lambda amount: None, "part"))
+
+
+def test_a_machine_that_joins_is_checked_as_the_first_ones_were(fake_machines, monkeypatch, tmp_path, caplog):
+    """It is asked for releases and the same folders; one that lacks something does nothing, and is named once."""
+    machines = fake_machines(["a"])
+    probed, started = [], []
+
+    def probing_each(folders):
+        probed.append(folders)
+        return lambda: {**probing(folders)(), **({"missing": ["/photos"]} if len(probed) == 2 else {})}
+
+    def noting(self, node, slot, make, start=Machines.start):
+        started.append(node.id)
+        return start(self, node, slot, make)
+
+    monkeypatch.setattr("lookalike_indexer.machines.machines.probing", probing_each)
+    monkeypatch.setattr(Machines, "start", noting)
+    machines.check([str(tmp_path)])
+    machines._ray.addresses = ["a", "blind", "new"]
+    for _ in range(2):
+        assert sorted(machines.run(doubled, range(40), lambda amount: None, "part")) == [2 * item for item in range(40)]
+        machines._ray.addresses = ["a", "new"]
+    assert probed == [(str(tmp_path),)] * 3
+    assert started == ["a", "new"] * 2
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith("The machine blind of the Ray cluster does not see /photos; ")
+    assert told.endswith(" The run goes on without this machine.")
