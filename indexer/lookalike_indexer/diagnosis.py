@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from dataclasses import dataclass
+from pathlib import Path
 
 from lookalike_indexer.errors import IndexerError
 from lookalike_indexer.threads import processors
@@ -24,7 +25,7 @@ class Finding:
 
 def examine(model: str) -> list[Finding]:
     """Look at the interpreter, the libraries, the processor, the GPUs and the weights of `model`."""
-    return [_python(), *(_library(name) for name in LIBRARIES), _faiss(), _processor(), *_gpus(), _weights(model)]
+    return [_python(), *(_library(name) for name in LIBRARIES), _faiss(), _processor(), *_gpus(), *_model(model)]
 
 
 def examine_store(url: str) -> list[Finding]:
@@ -107,20 +108,55 @@ def _gpus() -> list[Finding]:
     return findings
 
 
-def _weights(model: str) -> Finding:
+def _model(model: str) -> list[Finding]:
+    """The library that a model is of, where that is an extra, and the model's weights."""
     from lookalike_indexer.models.architecture import checked_architecture
     from lookalike_indexer.models.availability import weights_status
+    from lookalike_indexer.models.open_clip_models import is_open_clip
     from lookalike_indexer.models.timm_models import is_timm
 
+    topic = f"{model} weights"
     try:
-        if is_timm(checked_architecture(model)):
-            return Finding(
-                f"{model} weights", "kept by timm", "--weights imagenet downloads them into timm's own cache"
-            )
+        checked_architecture(model)
+        if is_open_clip(model):
+            return [_library("open_clip_torch"), _of_open_clip(topic, model)]
+        if is_timm(model):
+            return [_library("timm"), _of_timm(topic, model)]
         path, cached = weights_status(model)
     except IndexerError as error:
-        return Finding(f"{model} weights", "unknown", str(error), ok=False)
+        return [Finding(topic, "unknown", str(error), ok=False)]
     if cached:
-        return Finding(f"{model} weights", str(path), "--weights imagenet works without a network")
-    meaning = f"--weights imagenet downloads them; without a network, put the file at {path}"
-    return Finding(f"{model} weights", "not cached", meaning)
+        return [_here(topic, path, "imagenet")]
+    return [_not_here(topic, "imagenet", f"put the file at {path}")]
+
+
+def _of_timm(topic: str, model: str) -> Finding:
+    from lookalike_indexer.models import timm_models
+
+    if (path := timm_models.cached(model)) is not None:
+        return _here(topic, path, "imagenet")
+    try:
+        return _here(topic, timm_models.package_file(model), "package")
+    except IndexerError:
+        # The package is not installed, or has weights of another model.
+        return _not_here(topic, "imagenet", "give --weights a state dict")
+
+
+def _of_open_clip(topic: str, model: str) -> Finding:
+    from lookalike_indexer.models import open_clip_models
+
+    tags = open_clip_models.fitting_tags(model)
+    for tag in tags:
+        if (path := open_clip_models.cached(model, tag)) is not None:
+            return _here(topic, path, f"open_clip:{tag}")
+    if not tags:
+        return Finding(topic, "none published", "give --weights a state dict, or untrained:0")
+    return _not_here(topic, f"open_clip:{tags[0]}", "give --weights a state dict")
+
+
+def _here(topic: str, path: Path, weights: str) -> Finding:
+    return Finding(topic, str(path), f"--weights {weights} works without a network")
+
+
+def _not_here(topic: str, weights: str, instead: str) -> Finding:
+    return Finding(topic, "not cached", f"--weights {weights} downloads them; without a network, {instead}")

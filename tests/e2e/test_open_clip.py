@@ -226,7 +226,7 @@ def test_the_words_that_the_tokenizer_remembers_are_bounded(tiny, monkeypatch):
     [
         (("--model", "open_clip/ViT-B-33"), "open_clip has no model 'ViT-B-33'; did you mean open_clip/ViT-B-32"),
         (("--model", MODEL), f"{MODEL} has no ImageNet weights; give --weights a state dict, or untrained:0."),
-        (("--model", "open_clip/ViT-B-32"), "give --weights open_clip:openai, a state dict, or untrained:0."),
+        (("--model", "open_clip/ViT-B-32"), "give --weights open_clip:laion2b_e16, a state dict, or untrained:0."),
         (
             ("--model", "open_clip/ViT-B-32", "--weights", "open_clip:openai"),
             "trained with another activation than open_clip/ViT-B-32 has; give --model open_clip/ViT-B-32-quickgelu.",

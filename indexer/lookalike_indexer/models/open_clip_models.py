@@ -18,9 +18,13 @@ import torch
 
 from lookalike_indexer.collection.spec import OPEN_CLIP, TEXT_LAYER, PreprocessingSpec
 from lookalike_indexer.errors import UsageError, WeightsError
+from lookalike_indexer.models.hub_cache import cached_file, has_hub
 
 _INTERPOLATIONS = ("bilinear", "bicubic")
 _SHOWN = 8
+# What open_clip looks for in a repository of weights that names no file, in its order, and where other files go.
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+_DOWNLOADS = "~/.cache/clip"
 
 
 class PictureTower(torch.nn.Module):
@@ -116,12 +120,28 @@ def tags(arch: str) -> list[str]:
     return list(open_clip(arch).list_pretrained_tags_by_model(name_of(arch)))
 
 
+def fitting_tags(arch: str) -> list[str]:
+    """The names of those published weights that `check_tag` takes: they were trained with the model's activation."""
+    wanted = _activation(open_clip(arch).get_model_config(name_of(checked(arch))))
+    return [tag for tag in tags(arch) if _activation(_published(arch, tag)) == wanted]
+
+
+def cached(arch: str, tag: str) -> Path | None:
+    """Where open_clip keeps published weights on this machine, None when they are not there. Downloads nothing."""
+    published = _published(arch, tag)
+    if published.get("hf_hub") and has_hub():
+        repository, _, name = published["hf_hub"].rpartition("/")
+        return cached_file(repository, [name] if name else _HUB_FILES)
+    path = Path(_DOWNLOADS).expanduser() / str(published.get("url") or "").rsplit("/", 1)[-1]
+    return path if path.is_file() else None
+
+
 def check_tag(arch: str, tag: str) -> None:
     """UsageError: there are no published weights of that name, or they were trained with another activation."""
     library, name = open_clip(arch), name_of(checked(arch))
     published = _published(arch, tag)
     config = library.get_model_config(name)
-    if bool(published.get("quick_gelu")) != bool(config.get("quick_gelu")):
+    if _activation(published) != _activation(config):
         other = f"{name}-quickgelu" if published.get("quick_gelu") else name.removesuffix("-quickgelu")
         raise UsageError(
             f"The weights {tag} were trained with another activation than {arch} has; give --model {OPEN_CLIP}{other}."
@@ -177,6 +197,11 @@ def open_clip(arch: str) -> ModuleType:
         raise UsageError(f"{arch} needs open_clip; install it with: pip install 'lookalike[clip]'") from error
     found: ModuleType = library
     return found
+
+
+def _activation(description: Mapping[str, Any]) -> bool:
+    """Whether a model, or its weights, have the faster activation."""
+    return bool(description.get("quick_gelu"))
 
 
 def _published(arch: str, tag: str) -> dict[str, Any]:

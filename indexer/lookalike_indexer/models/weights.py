@@ -84,7 +84,7 @@ def load_pretrained(arch: str, request: WeightsRequest) -> tuple[torch.nn.Module
 def check_published(arch: str, request: WeightsRequest) -> None:
     """UsageError: published weights are asked for that the model's library does not have."""
     if open_clip_models.is_open_clip(arch) and request.kind in ("imagenet", "package"):
-        tags = open_clip_models.tags(arch)
+        tags = open_clip_models.fitting_tags(arch)
         published = f"open_clip:{tags[0]}, " if tags else ""
         raise UsageError(f"{arch} has no ImageNet weights; give --weights {published}a state dict, or untrained:0.")
     if request.kind == "open_clip":

@@ -13,6 +13,7 @@ from lookalike_indexer.collection import layout
 from lookalike_indexer.collection.index_ids import difference
 from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.parts import read_part
+from lookalike_indexer.collection.spec import IMPORTED
 from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.collection.tombstones import deleted_ids
 from lookalike_indexer.verification.examination import Examination
@@ -43,12 +44,17 @@ def check_join(examination: Examination) -> None:
 
 @dataclass(frozen=True)
 class _Model:
-    """The parts of one model, by number; `rejected` says whether the model has a table of rejects at all."""
+    """The parts of one model, by number.
+
+    `rejected` says whether the model has a table of rejects at all, `imported` that its vectors came from elsewhere:
+    these need not be of every image.
+    """
 
     predictions: Parts
     rejects: Parts
     spaces: list[Parts]
     rejected: bool
+    imported: bool
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ class _Tables:
                 _by_number(entry.rejects),
                 [_by_number(space.parts) for space in manifest.spaces.values() if space.model == name],
                 bool(entry.rejects),
+                entry.spec.arch == IMPORTED,
             )
             for name, entry in manifest.models.items()
         ]
@@ -111,7 +118,7 @@ class _Part:
             for path in self._of(model.predictions):
                 self._subset(path, kept)
             for space in model.spaces:
-                self._space(self._of(space), kept, refused if model.rejected else None)
+                self._space(self._of(space), kept, refused if model.rejected and not model.imported else None)
         return int(self._ids[-1]) if len(self._ids) else -1
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lookalike_indexer.collection import changelog, kept_pictures
 from lookalike_indexer.collection.commands import build_command, cluster_command, command, graph_command
 from lookalike_indexer.collection.manifest import Manifest, SpaceEntry
+from lookalike_indexer.collection.spec import IMPORTED
 from lookalike_indexer.collection.storage import Storage
 
 _AGAIN = "with the options that it was made with"
@@ -44,6 +45,9 @@ def mend(manifest: Manifest, storage: Storage, path: str) -> str:
             return f"remove it and run: {build_command(root, index)}"
     if folder == "indexes":
         return "remove it; it does no more than spare a later build its work"
+    alias = _model_of(manifest, path)
+    if alias and manifest.models[alias].spec.arch == IMPORTED:
+        return _import(root, manifest, alias, path)
     return f"remove it and run, {_AGAIN}: {_embed(root, manifest, path)}"
 
 
@@ -54,11 +58,7 @@ def without_old_generations(storage: Storage) -> str:
 
 def _embed(root: str, manifest: Manifest, path: str) -> str:
     """The command that made an embedding part, or for other tables the first model's that has such a part."""
-    space = next((name for name, entry in manifest.spaces.items() if path in entry.parts), "")
-    owners = [
-        name for name, model in manifest.models.items() if path in {*model.predictions, *model.rejects, *model.files}
-    ]
-    alias = manifest.spaces[space].model if space else next(iter([*owners, *manifest.models]), "")
+    space, alias = _space_of(manifest, path), _model_of(manifest, path)
     options: list[object] = ["--collection", root]
     if alias:
         spec = manifest.models[alias].spec
@@ -68,6 +68,36 @@ def _embed(root: str, manifest: Manifest, path: str) -> str:
     if space and space != alias:
         options += _layer(manifest.spaces[space])
     return command("embed", manifest.source.uri, *options)
+
+
+def _space_of(manifest: Manifest, path: str) -> str:
+    """The space that a file is a part of, or ""."""
+    return next((name for name, entry in manifest.spaces.items() if path in entry.parts), "")
+
+
+def _model_of(manifest: Manifest, path: str) -> str:
+    """The model that a file is of; for tables of no model the first one, a network where there is one; or ""."""
+    space = _space_of(manifest, path)
+    if space:
+        return manifest.spaces[space].model
+    owners = [
+        name for name, model in manifest.models.items() if path in {*model.predictions, *model.rejects, *model.files}
+    ]
+    networks = [name for name, model in manifest.models.items() if model.spec.arch != IMPORTED]
+    return next(iter([*owners, *networks, *manifest.models]), "")
+
+
+def _import(root: str, manifest: Manifest, alias: str, path: str) -> str:
+    """What to do about a file of vectors that were imported, or of a collection that has no others."""
+    vectors = manifest.models[alias].spec.weights.name
+    given: list[object] = ["import", vectors, "--space", alias]
+    if _space_of(manifest, path) and len(manifest.models) > 1:
+        remove = command("remove", root, "--model", alias)
+        return f"run: {remove}, and import the vectors again with their keys: {command(*given, '--collection', root)}"
+    # A collection of vectors alone was made from their file.
+    images = ["--images", manifest.source.uri] if manifest.source.uri != vectors else []
+    again = command(*given, *images, "--collection", "NEW_FOLDER")
+    return f"import the vectors again with their keys, into a new collection: {again}"
 
 
 def _layer(entry: SpaceEntry) -> list[object]:

@@ -90,6 +90,17 @@ def test_what_does_not_match_is_counted_and_told(photos, imported, tmp_path):
     # The third key is a path, which means the same image as the key.
     assert reader.ids("mine").tolist() == [0, 2]
     assert np.array_equal(reader.vectors("mine", np.arange(2)), np.eye(3, 5)[[2, 0]])
+    # Images without a vector are no damage.
+    assert run_verify(Storage(tmp_path / "made"), VerifySettings(images=0), Silent()).damages == []
+
+
+def test_the_remedy_of_damaged_vectors_is_to_import_them_again(photos, imported, tmp_path):
+    imported(KEYS, photos)
+    part = tmp_path / "made" / opened(tmp_path).space("mine")[1].parts[0]
+    part.write_bytes(b"damaged")
+    (damage, *_) = run_verify(Storage(tmp_path / "made"), VerifySettings(images=0), Silent()).damages
+    command = f"lookalike import {tmp_path / 'vectors.npy'} --space mine --images {photos} --collection NEW_FOLDER"
+    assert command in str(damage)
 
 
 def test_an_unreadable_picture_is_a_reject_with_its_reason(photos, imported, tmp_path):
