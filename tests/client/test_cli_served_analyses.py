@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import socket
 
 import click
 import pytest
@@ -101,3 +102,12 @@ def test_a_machine_with_the_client_alone_lists_and_runs_them(cli, toy, monkeypat
     monkeypatch.setattr(_commands, "_can_run", lambda entry: entry.module.startswith("lookalike.cli"))
     assert "matrix" in cli("analyze", "--help")[1]
     assert cli("matrix", "--server", toy.address)[0] == 0
+
+
+@pytest.mark.parametrize("command", [["matrix"], ["search", "dogs/01.jpg"]])
+def test_a_server_that_does_not_answer_is_waited_for_as_long_as_told(cli, command):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        code, _, err = cli(*command, "--server", address, "--timeout", "0.3")
+    assert code == 1
+    assert err == f"Error: {address} did not answer within 0.3 s; allow more by --timeout.\n"

@@ -13,16 +13,33 @@ import lookalike
 
 DEFAULT_SERVER: Final = "127.0.0.1:50051"
 
+# How long a command waits for each answer.
+TIMEOUT_S: Final = 30.0
+
 # Where click keeps what only `open_client` reads.
 _META: Final = "lookalike.server"
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def server_options(default: str | None = DEFAULT_SERVER) -> Callable[[Command], Command]:
-    """Where the server is, and what proves who asks; `open_client` reads all but --server, --tls and --ca itself."""
+def server_options(
+    default: str | None = DEFAULT_SERVER, timeout: float | None = TIMEOUT_S
+) -> Callable[[Command], Command]:
+    """Where the server is, and what proves who asks; `open_client` reads all but --server, --tls and --ca itself.
+
+    `timeout` is the default of --timeout in seconds; None for a command without that option.
+    """
 
     def decorate(command: Command) -> Command:
+        if timeout is not None:
+            command = _kept(
+                "--timeout",
+                metavar="SECONDS",
+                type=click.FloatRange(min=0, min_open=True),
+                default=timeout,
+                show_default=True,
+                help="Wait this long for each answer.",
+            )(command)
         for option in (
             _kept(
                 "--collection-name",
@@ -80,7 +97,8 @@ def open_client(server: str, tls: bool, ca: str | None) -> lookalike.Client:
     """The client that the server options ask for."""
     # A user who mistyped an address wants to know at once.
     name = click.get_current_context().meta.get(f"{_META}.collection_name", "")
-    return lookalike.Client(server, wait_for_server=False, collection=name, **reach(tls, ca))
+    timeout = click.get_current_context().meta.get(f"{_META}.timeout", TIMEOUT_S)
+    return lookalike.Client(server, wait_for_server=False, collection=name, timeout=timeout, **reach(tls, ca))
 
 
 def reach(tls: bool, ca: str | None) -> Reach:

@@ -78,7 +78,8 @@ def _sentence(error: LookalikeError) -> str:
 
     if isinstance(error, OverloadedError) and error.retry_after is not None:
         return f"{error} Try again in {error.retry_after:.3g} s."
-    return str(error)
+    # The client names its argument; here it is an option.
+    return str(error).replace("; allow more by timeout=.", "; allow more by --timeout.")
 
 
 def _say(sentence: str) -> None:

@@ -99,7 +99,6 @@ def _served(name: str, tables: str, *options: Decorator) -> Callable[[Ask], Ask]
             server: str,
             tls: bool,
             ca: str | None,
-            timeout: float,
             rows: int,
             as_json: bool,
             as_csv: str | None,
@@ -109,7 +108,7 @@ def _served(name: str, tables: str, *options: Decorator) -> Callable[[Ask], Ask]
                 raise click.UsageError("Use --json or --csv, not both.")
             with open_client(server, tls, ca) as client:
                 wanted = {option: value for option, value in given.items() if value is not None}
-                found = ask(client, timeout=timeout, **wanted)
+                found = ask(client, **wanted)
             if as_csv:
                 click.echo(table_as_csv(found, as_csv), nl=False)
             else:
@@ -117,21 +116,13 @@ def _served(name: str, tables: str, *options: Decorator) -> Callable[[Ask], Ask]
 
         command: Any = run
         shared: Sequence[Decorator] = (
-            click.option(
-                "--timeout",
-                type=click.FloatRange(min=0, min_open=True),
-                default=_TIMEOUT_S,
-                show_default=True,
-                metavar="SECONDS",
-                help="Wait this long for the result.",
-            ),
             click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of a table."),
             click.option(
                 "--csv", "as_csv", type=click.Choice(tables.split()), help="Print this table of the result as CSV."
             ),
             json_option,
         )
-        for option in reversed((*options, server_options(), *shared)):
+        for option in reversed((*options, server_options(timeout=_TIMEOUT_S), *shared)):
             command = option(command)
         summary = _SUMMARIES[name]
         COMMANDS_BY_NAME[name] = click.command(

@@ -12,7 +12,7 @@ from lookalike.cli._options import reach, server_options
 
 
 @click.command(short_help="Serve a page to look at a collection with.")
-@server_options()
+@server_options(timeout=None)
 @click.option("--http", "port", default=8080, show_default=True, metavar="PORT", type=int, help="Port; 0 for any free.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address that browsers come to.")
 @click.option("--http-cert", type=click.Path(path_type=Path), metavar="FILE", help="The page's certificate chain, PEM.")

@@ -8,7 +8,7 @@ from lookalike.cli._options import DEFAULT_SERVER, open_client, server_options
 
 
 @click.command(short_help="Let a server serve the newest generation now.")
-@server_options()
+@server_options(timeout=600.0)  # a generation is loaded meanwhile
 def reload(server: str, tls: bool, ca: str | None) -> None:
     """Let a server look for a newer generation now, and say which one it serves.
 
