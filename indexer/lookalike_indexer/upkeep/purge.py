@@ -156,10 +156,7 @@ class _Purger:
                 name: dataclasses.replace(entry, parts=now(draft.parts_of(entry)), assignments=now(entry.assignments))
                 for name, entry in draft.clusterings.items()
             },
-            indexes={
-                name: dataclasses.replace(entry, parts=now(draft.parts_of(entry)))
-                for name, entry in draft.indexes.items()
-            },
+            indexes={name: _renamed(entry, now(draft.parts_of(entry)), draft) for name, entry in draft.indexes.items()},
             graphs={
                 name: dataclasses.replace(entry, parts=now(entry.parts), neighbors=now(entry.neighbors))
                 for name, entry in draft.graphs.items()
@@ -241,6 +238,12 @@ class _Purger:
         sha256 = self.reader.manifest.files[path].sha256
         self.paths[path] = layout.revised(path, digest_of([sha256, np.packbits(live).tobytes().hex()]))
         return self.paths[path]
+
+
+def _renamed(entry: IndexEntry, parts: list[str], draft: Manifest) -> IndexEntry:
+    """The entry of an index with the parts that were written; its file of ids counts the rows of those before."""
+    same = parts == draft.parts_of(entry)
+    return dataclasses.replace(entry, parts=parts, ids=entry.ids if same else "")
 
 
 def _once(paths: Iterable[str]) -> Iterator[str]:

@@ -27,10 +27,13 @@ from lookalike_indexer.graph.graph_stage import run_graph
 from lookalike_indexer.graph.settings import GraphSettings
 from lookalike_indexer.indexing.build_stage import run_build
 from lookalike_indexer.indexing.files import read_index
+from lookalike_indexer.indexing.recall import measure_recall
+from lookalike_indexer.indexing.recipes import held_back
 from lookalike_indexer.indexing.settings import BuildSettings
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.upkeep.purge import is_worth_it, purge
 from lookalike_indexer.vectors.metric import prepare
+from lookalike_indexer.vectors.sample import choose_rows, read_rows
 from lookalike_indexer.verification.examination import VerifySettings
 from lookalike_indexer.verification.verify_stage import run_verify
 
@@ -100,6 +103,25 @@ def test_everything_else_stays(storage):
     assert index.search(vectors, 1)[1][:, 0].tolist() == list(range(56))
     column = after.manifest.attributes["prices"].columns[0]
     assert (column.count, column.examples) == (56, ["shop 0", "shop 3", "shop 4"])
+    assert damaged(storage) == []
+
+
+def test_the_recall_of_a_purged_index_is_the_true_one(make_collection):
+    vectors = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    storage = make_collection(vectors, part_rows=100)
+    draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index="IVF8,Flat"), Silent())
+    generations.publish(storage, draft)
+    delete(storage, ids=range(61, 361, 3))
+    draft, _ = purge(storage, generations.require_latest(storage), Silent())
+    generations.publish(storage, draft)
+    reader = opened(storage)
+    entry = reader.index()
+    asked = np.sort(choose_rows(300, held_back(300), entry.seed))
+    queries = read_rows(reader, "tiny", asked, entry.metric, Silent())
+    true = measure_recall(read_index(reader, entry), reader, "tiny", entry.metric, asked, queries, Silent())
+    assert (entry.rows, entry.recall_queries, entry.recall) == (300, len(asked), true)
+    # Every list was visited, so everything was found.
+    assert entry.recall[-1].recall == 1
     assert damaged(storage) == []
 
 
