@@ -115,18 +115,36 @@ def _parquet(path: Path) -> Iterator[_Table]:
 
 @contextmanager
 def _arrow(path: Path) -> Iterator[_Table]:
-    """Arrow's file format, of which Feather is another name, or its stream format."""
+    """Arrow's file format, of which Feather is another name, or its stream format; one record batch is held at a time.
+
+    pa.ArrowException: not such a file, or one whose offsets lead out of its buffers.
+    """
     with pa.memory_map(str(path)) as mapped:
-        try:
-            table = pa.ipc.open_file(mapped).read_all()
-        except pa.ArrowInvalid:
-            mapped.seek(0)
-            table = pa.ipc.open_stream(mapped).read_all()
-        yield _Table(
-            table.column_names,
-            table.num_rows,
-            lambda columns: iter(table.select(columns).to_batches(max_chunksize=_BATCH)),
-        )
+        names: list[str] = _record_batches(mapped, [])[0].names
+
+        def batches(columns: list[str]) -> Iterator[pa.RecordBatch]:
+            for batch in _record_batches(mapped, [names.index(name) for name in columns])[1]:
+                # pyarrow follows the offsets of a file without a look at them.
+                batch.validate(full=True)
+                for start in range(0, batch.num_rows, _BATCH):
+                    yield batch.slice(start, _BATCH).select(columns)
+
+        # Keys are far smaller than vectors, which are decompressed when they are read.
+        counted = names[names.index("key") if "key" in names else 0 :][:1]
+        yield _Table(names, sum(batch.num_rows for batch in batches(counted)), batches)
+
+
+def _record_batches(mapped: pa.MemoryMappedFile, columns: list[int]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The columns at some places, all where there are none given, of a file or a stream."""
+    options = pa.ipc.IpcReadOptions(included_fields=columns)
+    mapped.seek(0)
+    try:
+        file = pa.ipc.open_file(mapped, options=options)
+    except pa.ArrowInvalid:
+        mapped.seek(0)
+        stream = pa.ipc.open_stream(mapped, options=options)
+        return stream.schema, iter(stream)
+    return file.schema, (file.get_batch(place) for place in range(file.num_record_batches))
 
 
 _KINDS = {".parquet": _parquet, ".pq": _parquet, ".arrow": _arrow, ".feather": _arrow}

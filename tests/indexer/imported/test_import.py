@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from pyarrow import feather
 
 from lookalike_indexer.cli.export import export
 from lookalike_indexer.cli.graph import graph
@@ -20,6 +21,7 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.embedding.stored_network import stored_module
 from lookalike_indexer.errors import WeightsError
 from lookalike_indexer.imported import import_stage
+from lookalike_indexer.imported.vectors import given_vectors
 from lookalike_indexer.indexing.files import read_index
 from lookalike_indexer.progress import Silent
 from lookalike_indexer.verification.examination import VerifySettings
@@ -160,3 +162,39 @@ def test_vectors_of_an_arrow_file_become_a_collection(tmp_path, vectors, writer)
     (tmp_path / "no.arrow").write_bytes(b"none")
     said = run(tmp_path / "no.arrow", "--space", "mine", "--collection", tmp_path / "other", code=2)
     assert "cannot be read as Arrow with vectors" in said
+
+
+@pytest.mark.parametrize("column", ["key", "embedding"])
+@pytest.mark.parametrize("writer", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_an_arrow_file_with_damaged_offsets_is_refused(tmp_path, vectors, column, writer):
+    lists = pa.array(vectors.tolist(), pa.list_(pa.float32()))
+    table = pa.table({"key": [f"{row}.jpg" for row in range(9)], "embedding": lists})
+    with writer(tmp_path / "some.arrow", table.schema) as file:
+        file.write_table(table)
+    offsets = np.arange(10, dtype=np.int32) * 5
+    whole = (tmp_path / "some.arrow").read_bytes()
+    at = whole.index(offsets.tobytes()) if column == "key" else whole.rindex(offsets.tobytes())
+    damaged = (offsets + 64 * (np.arange(10) > 0)).astype(np.int32).tobytes()
+    (tmp_path / "some.arrow").write_bytes(whole[:at] + damaged + whole[at + len(damaged) :])
+    said = run(tmp_path / "some.arrow", "--space", "mine", "--collection", tmp_path / "made", code=2)
+    assert "some.arrow cannot be read as Arrow with vectors: " in said
+    assert "offset" in said
+
+
+def test_a_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
+    rows, dim = 64, 4096
+    values = np.repeat(np.arange(rows, dtype=np.float32), dim)
+    table = pa.table({
+        "key": [f"{row}.jpg" for row in range(rows)],
+        "embedding": pa.FixedSizeListArray.from_arrays(pa.array(values), dim),
+    })  # fmt: skip
+    feather.write_feather(table, tmp_path / "some.feather", compression="lz4", chunksize=4)
+    pool = pa.proxy_memory_pool(pa.default_memory_pool())
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pool)
+    try:
+        with given_vectors(tmp_path / "some.feather", None, tmp_path / "scratch") as given:
+            assert np.array_equal(given.vectors[:, 0], np.arange(rows))
+    finally:
+        pa.set_memory_pool(usual)
+    assert pool.max_memory() < values.nbytes / 4
