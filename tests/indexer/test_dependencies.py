@@ -12,7 +12,7 @@ EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["p
 # What the analyses alone need is in the extra `experiments`. Commands import what they need when they run.
 ANALYSES = {"attribution", "cli", "experiments", "pictures", "report"}
 # Models, formats and sources that are imported only where a user names them.
-OPTIONAL = ("clip", "heic", "object", "timm", "watch")
+OPTIONAL = ("clip", "heic", "object", "ray", "timm", "watch")
 
 
 def names_of(extra: str) -> set[str]:
