@@ -6,19 +6,21 @@ import asyncio
 import gc as garbage
 import random
 import shutil
+import threading
 
 import grpc
 import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from lookalike.v1 import server_pb2, types_pb2
+from lookalike.v1 import experiment_pb2, experiment_pb2_grpc, server_pb2, types_pb2
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
 from lookalike_indexer.collection.reader import CollectionReader
-from lookalike_indexer.errors import DataLossError
+from lookalike_indexer.errors import DataLossError, IndexerError
 from lookalike_indexer.indexing.files import read_index
+from lookalike_server.generation.later_files import LaterFiles
 from lookalike_server.generation.verification import FileVerifier
 
 
@@ -193,6 +195,57 @@ def test_a_server_that_ends_early_does_not_wait_for_all_that_is_verified_ahead(m
         verifier.verified(CollectionReader.open(str(toy.root)))
 
 
+class _Runner:
+    """Runs no experiment, and notes what it was asked."""
+
+    hung = False
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+
+    def answer(self, key) -> bytes:
+        self.ran.append(key.name)
+        return experiment_pb2.ExperimentResult().SerializeToString()
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) -> None:
+    monkeypatch.setattr("lookalike_server.generation.later_files._RETRY_S", 0.0)
+    tries: list[str] = []
+
+    def verify(path: str) -> None:
+        tries.append(path)
+        if path == "locked" and tries.count(path) < 3:
+            raise IndexerError("locked cannot be read: Permission denied.")
+
+    files = LaterFiles(["locked", "open"], 1, verify)
+    files.verify_all()
+    assert sorted(tries) == ["locked"] * 3 + ["open"]
+    assert files.progress == (3, 3, "")
+    assert [record.getMessage() for record in caplog.records] == [
+        "locked cannot be read: Permission denied. The server tries to verify this file again every 0 s."
+    ]
+
+
+def test_no_file_is_tried_again_once_its_generation_is_no_longer_served() -> None:
+    tried = threading.Event()
+
+    def verify(path: str) -> None:
+        tried.set()
+        raise IndexerError("locked cannot be read: Permission denied.")
+
+    files = LaterFiles(["locked"], 0, verify)
+    thread = threading.Thread(target=files.verify_all)
+    thread.start()
+    assert tried.wait(60)
+    files.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not files.progress.is_whole
+
+
 async def _health(served) -> int:
     stub = health_pb2_grpc.HealthStub(served.channel)
     return (await stub.Check(health_pb2.HealthCheckRequest(service="verified"))).status
@@ -251,6 +304,29 @@ class TestAStart:
             stored = types_pb2.QueryBatch(ids=types_pb2.Ids(values=[int(toy.ids[3])]))
             await served.neighbors(stored, 1)
             assert set(hashed).intersection(manifest.spaces["tiny"].parts) == {manifest.spaces["tiny"].parts[0]}
+
+    async def test_experiments_wait_for_the_files_that_they_read(self, make_toy, serve, refused, monkeypatch) -> None:
+        """They run in a process that opens the collection by itself, and knows not what was verified."""
+        monkeypatch.setattr("lookalike_server.served_collection._verify_rest", lambda snapshot: None)
+        toy = make_toy(part_rows=100, clusters=3, index_ids=True)
+        part = toy.root / CollectionReader.open(str(toy.root)).manifest.spaces["tiny"].parts[2]
+        good = damage(part, part.stat().st_size // 2)
+        for is_right in (False, True):
+            if is_right:
+                part.write_bytes(good)
+            runner = _Runner()
+            async with serve(toy, experiment_runner=runner) as served:
+                experiments = experiment_pb2_grpc.ExperimentServiceStub(served.channel)
+                for _ in range(2):
+                    if is_right:
+                        await experiments.ChooseK(experiment_pb2.ChooseKRequest(space="tiny"))
+                        assert served.app.current.snapshot.verification.is_whole
+                        continue
+                    with pytest.raises(grpc.aio.AioRpcError) as raised:
+                        await experiments.ChooseK(experiment_pb2.ChooseKRequest(space="tiny"))
+                    assert refused(raised.value).code is grpc.StatusCode.DATA_LOSS
+                    assert "its digest differs from the manifest's" in refused(raised.value).message
+            assert runner.ran == ["choose_k"] * is_right
 
     @pytest.mark.parametrize("which", ["ids", "path"])
     async def test_what_it_reads_at_once_must_be_right(self, make_toy, serve, which) -> None:

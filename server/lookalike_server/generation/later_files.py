@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from lookalike_indexer.collection import index_ids
 from lookalike_indexer.collection.manifest import Manifest
-from lookalike_indexer.errors import DataLossError, IndexerError
+from lookalike_indexer.errors import DataLossError, DeviceError, IndexerError
 from lookalike_server.common.share import Share
 
 log = logging.getLogger(__name__)
+
+# How long a file that could not be read is left alone before it is tried again.
+_RETRY_S = 10.0
 
 
 class Progress(NamedTuple):
@@ -70,6 +73,22 @@ def of_other_shards(manifest: Manifest, share: Share | None) -> frozenset[str]:
     return frozenset(found)
 
 
+def read_by_experiments(manifest: Manifest, spaces: Collection[str] = ()) -> dict[str, set[str]]:
+    """The files that an experiment may read, by space; those of no space as "".
+
+    Some `spaces`: no embedding and no graph of another one is read.
+    """
+    of_space = {name: set(space.parts) for name, space in manifest.spaces.items()}
+    for name, graph in manifest.graphs.items():
+        of_space[name].update(graph.neighbors)
+    others = manifest.files.keys() - set().union(*of_space.values())
+    for index in manifest.indexes.values():
+        others.difference_update(index.files)
+    for result in manifest.results.values():
+        others.difference_update(result.tables.values())
+    return {"": others, **{name: paths for name, paths in of_space.items() if not spaces or name in spaces}}
+
+
 class LaterFiles:
     """Verifies each of some files once, for the first who needs it; from any thread."""
 
@@ -93,7 +112,8 @@ class LaterFiles:
         self._outcomes: dict[str, Future[None]] = {}
         self._verified = 0
         self._damage = ""
-        self._stopped = False
+        self._groups: dict[str, Future[IndexerError | None]] = {}
+        self._stopped = threading.Event()
 
     @property
     def progress(self) -> Progress:
@@ -118,19 +138,76 @@ class LaterFiles:
             # Another one for each caller, since raising an error adds to it.
             raise type(error)(*error.args)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every file was verified, also those that are unhurried, and is right."""
+        with self._lock:
+            return len(self._outcomes) == len(self._paths) and all(
+                outcome.done() and outcome.exception() is None for outcome in self._outcomes.values()
+            )
+
+    def required(self, group: str, paths: Iterable[str]) -> Future[IndexerError | None]:
+        """Require the files of a group in a thread of its own; the first error, or None.
+
+        Callers who ask for a group while it is under way wait for the same thread.
+        """
+        with self._lock:
+            known = self._groups.get(group)
+            if known is not None:
+                return known
+            found = self._groups[group] = Future()
+            # A caller who leaves ends nothing for the others.
+            found.set_running_or_notify_cancel()
+        wanted = sorted(self._paths.intersection(paths))
+        threading.Thread(target=self._require_group, args=(group, wanted, found), name="verify", daemon=True).start()
+        return found
+
     def verify_all(self) -> None:
-        """Verify what nobody has needed yet, until `stop`; what is damaged is logged."""
-        for path in sorted(self._paths - self._unhurried):
-            if self._stopped:
+        """Verify what nobody has needed yet, until `stop`; what is damaged is logged.
+
+        Files that the system does not let it read are tried again after a pause.
+        """
+        waiting, told = sorted(self._paths - self._unhurried), set[str]()
+        while waiting:
+            unread = []
+            for path in waiting:
+                if self._stopped.is_set():
+                    return
+                try:
+                    self.require(path)
+                except DataLossError as error:
+                    log.error("%s Calls that need this file are refused. Run `lookalike verify` to mend it.", error)
+                except IndexerError as error:
+                    unread.append(path)
+                    if path not in told:
+                        told.add(path)
+                        log.warning("%s The server tries to verify this file again every %g s.", error, _RETRY_S)
+            waiting = unread
+            if waiting and self._stopped.wait(_RETRY_S):
                 return
-            try:
-                self.require(path)
-            except IndexerError as error:
-                log.error("%s Calls that need this file are refused. Run `lookalike verify` to mend it.", error)
 
     def stop(self) -> None:
         """Verify no further file but those that are needed."""
-        self._stopped = True
+        self._stopped.set()
+
+    def _require_group(self, group: str, paths: Iterable[str], found: Future[IndexerError | None]) -> None:
+        outcome: IndexerError | None = None
+        try:
+            for path in paths:
+                if self._stopped.is_set():
+                    outcome = DeviceError("This generation is no longer served; ask again.")
+                    break
+                self.require(path)
+        except IndexerError as error:
+            outcome = error
+        except BaseException as error:
+            with self._lock:
+                del self._groups[group]
+            found.set_exception(error)
+            return
+        with self._lock:
+            del self._groups[group]
+        found.set_result(outcome)
 
     def _settle(self, path: str, outcome: Future[None]) -> None:
         try:

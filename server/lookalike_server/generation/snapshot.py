@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from typing import Any, Literal
 
 from lookalike_indexer.collection.current import clustering_called, coverage_note
@@ -11,7 +13,7 @@ from lookalike_indexer.collection.spec import digest_of
 from lookalike_server.columns.clusterings import Clustering
 from lookalike_server.columns.columns import Columns
 from lookalike_server.filters.matching import Filters
-from lookalike_server.generation.later_files import LaterFiles, Progress
+from lookalike_server.generation.later_files import LaterFiles, Progress, read_by_experiments
 from lookalike_server.generation.shared_files import SharedFiles
 from lookalike_server.generation.spaces import Space
 from lookalike_server.generation.verification import VerifiedStorage
@@ -58,6 +60,20 @@ class Snapshot:
     def verify_rest(self) -> None:
         """Verify the files that no call has needed yet, until the generation is closed; takes minutes."""
         self._later.verify_all()
+
+    async def verified_for_experiment(self, spaces: Collection[str] = ()) -> None:
+        """Wait until the files that an experiment may read are verified, since it reads them in another process.
+
+        `spaces` are those that it reads embeddings of; none for all. DataLossError: a file is not what was written.
+        """
+        later = self._later
+        if later.is_settled:
+            return
+        for group, paths in read_by_experiments(self.reader.manifest, spaces).items():
+            error = await asyncio.wrap_future(later.required(group, paths))
+            if error is not None:
+                # Another one for each caller, since raising an error adds to it.
+                raise type(error)(*error.args)
 
     @property
     def _later(self) -> LaterFiles:

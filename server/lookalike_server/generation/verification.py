@@ -91,7 +91,11 @@ class FileVerifier:
         return frozenset(reader.manifest.files.keys() - needed)
 
     def _verify_later(self, reader: CollectionReader, path: str, stamp: Stamp) -> None:
-        if self._verified_file(reader, path) != stamp or reader.storage.stamp(path) != stamp:
+        try:
+            is_same = self._verified_file(reader, path) == stamp == reader.storage.stamp(path)
+        except NotFoundError as error:
+            raise DataLossError(str(error)) from error
+        if not is_same:
             raise _changed(reader.storage, path)
         self._found[path, reader.manifest.files[path].sha256] = stamp
 

@@ -305,6 +305,8 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
                 "experiment on the collection."
             )
         key = ExperimentKey(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
+        # The process that runs it opens the collection by itself.
+        await snapshot.base.verified_for_experiment(_spaces_read(snapshot, arguments))
         # Kept with it. Callers may send a long label, or many.
         await self._workers.run(lambda: key.digest)
         answer = await self._queue.answer(key, deadline_of(context))
@@ -332,6 +334,16 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
 _INT32_MAX = 2**31 - 1
 # Tables name images by their keys, and may have millions of rows.
 _ROWS = ("tables",)
+
+
+def _spaces_read(snapshot: Snapshot, arguments: dict[str, Any]) -> set[str]:
+    """The spaces whose embeddings an experiment reads, as far as its arguments tell; none where it may read all."""
+    found = {*arguments.get("spaces", ())}
+    if "space" in arguments:
+        found.add(arguments["space"])
+    if "clustering" in arguments:
+        found.add(snapshot.reader.clustering(arguments["clustering"]).space)
+    return found
 
 
 def _shown(answer: bytes) -> bytes:
