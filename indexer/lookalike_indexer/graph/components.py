@@ -29,6 +29,8 @@ COMPONENTS = (64, 96, 128, 192, 256)
 _TRAINED_ON, _SEED = 4096, 99
 # The share of the nearest of a sample that has to be among the candidates; what is measured on other images is printed.
 _WANTED, _SAMPLE = 0.97, 96
+# Components that hold less of them than this, with as many candidates as are tried, name none.
+_LEAST = 0.5
 # Candidates for each neighbor that is wanted.
 _DEPTHS = (1.25, 1.5, 2, 3, 4, 6)
 # Seconds to compare a pair by a component, to look at its score, and to compare a dimension of a candidate.
@@ -64,18 +66,21 @@ class Choice:
 
 def component_search(
     reader: CollectionReader, space: str, k: int, metric: Metric, progress: Progress
-) -> ComponentSearch:
-    """Find candidates for all images of a space. IndexerError: an embedding that is not finite.
+) -> ComponentSearch | None:
+    """Find candidates for all images of a space; None: components tell too little of what is near in it.
 
-    Memory: some hundred bytes for each image, and the components of each.
+    IndexerError: an embedding that is not finite. Memory for each image: at most 9 bytes for each of up to 256
+    components, and 20 for each candidate.
     """
     whole = reader.whole
     rows = whole.space(space)[1].rows
     projected, sample = _projected(whole, space, metric, progress)
     choice = _choice(whole, space, k, metric, projected, sample)
+    if choice is None:
+        return None
     dead = 1 - float(reader.live(whole.ids(space)).mean())
     depth = min(rows - 1, math.ceil(choice.depth / max(1 - dead, 0.1)))
-    vectors = rounded(np.ascontiguousarray(projected[:, : choice.components]))
+    vectors = rounded(projected[:, : choice.components])
     del projected
     with progress.stage(f"compare {choice.components} components of {space}", rows, "image") as bar:
         return ComponentSearch(reader, space, metric, nearest_pairs(vectors, depth, bar), choice)
@@ -100,8 +105,13 @@ def _projected(reader: CollectionReader, space: str, metric: Metric, progress: P
     return out, np.sort(sample[:_SAMPLE])
 
 
-def _choice(reader: CollectionReader, space: str, k: int, metric: Metric, projected: Float32, sample: Int64) -> Choice:
-    """The cheapest components and candidates that hold enough of the nearest of a sample; the most where none do."""
+def _choice(
+    reader: CollectionReader, space: str, k: int, metric: Metric, projected: Float32, sample: Int64
+) -> Choice | None:
+    """The cheapest components and candidates that hold enough of the nearest of a sample; the most where none do.
+
+    As they are compared: rounded. None: not even the most hold `_LEAST` of them.
+    """
     rows, dim = reader.space(space)[1].rows, reader.space(space)[1].dim
     wanted = min(k, rows - 1)
     queries = reader.vectors(space, sample)
@@ -111,11 +121,13 @@ def _choice(reader: CollectionReader, space: str, k: int, metric: Metric, projec
     counts = [count for count in COMPONENTS if count < projected.shape[1]] + [projected.shape[1]]
     truth = np.array([[place[one] for one in row] for row in found.tolist()])
     for count in counts:
-        some = np.ascontiguousarray(projected[:, :count])
-        ranks[count] = _ranks(some, sample, truth)
+        ranks[count] = _ranks(rounded(projected[:, :count]), sample, truth)
     options = [Choice(count, min(rows - 1, math.ceil(each * k))) for count in counts for each in _DEPTHS]
     others = truth != sample[:, None]
-    enough = [each for each in options if (ranks[each.components][others] <= each.depth).mean() >= _WANTED]
+    held = [float((ranks[each.components][others] <= each.depth).mean()) for each in options]
+    if max(held) < _LEAST:
+        return None
+    enough = [each for each, share in zip(options, held, strict=True) if share >= _WANTED]
 
     def cost(choice: Choice) -> float:
         return rows / 2 * (choice.components * _PRODUCT + _LOOK) + choice.depth * dim * _RESCORE
@@ -124,13 +136,18 @@ def _choice(reader: CollectionReader, space: str, k: int, metric: Metric, projec
 
 
 def _ranks(vectors: Float32, sample: Int64, truth: Int64) -> Int64:
-    """The rank by components of each of some others, `truth` (n, k), of the rows `sample` (n,), itself at rank 0."""
+    """The rank by components of each of some others, `truth` (n, k), of the rows `sample` (n,), itself at rank 0.
+
+    Of equal distances, the lower row is nearer, as in `nearest_pairs`.
+    """
     norms = np.einsum("ij,ij->i", vectors, vectors)
-    squares = norms - 2 * (vectors[sample] @ vectors.T)
-    squares[np.arange(len(sample)), sample] = -np.inf
     out = np.empty(truth.shape, np.int64)
-    for at, others in enumerate(truth):
-        out[at] = np.count_nonzero(squares[at] < squares[at, others][:, None], axis=1)
+    for at, (own, others) in enumerate(zip(sample, truth, strict=True)):
+        squares = norms - 2 * (vectors @ vectors[own])
+        squares[own] = -np.inf
+        for place, other in enumerate(others):
+            nearer = np.count_nonzero(squares < squares[other])
+            out[at, place] = nearer + np.count_nonzero(squares[:other] == squares[other])
     return out
 
 

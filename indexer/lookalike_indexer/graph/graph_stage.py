@@ -30,6 +30,8 @@ from lookalike_indexer.progress import Progress
 _FEW = 20_000
 # Up to so many, all pairs are compared by principal components; the time grows with the square.
 _COMPONENTS_UP_TO = 300_000
+# Up to so many neighbors: each has up to six candidates in memory.
+_COMPONENTS_K = 64
 # What is not exact is made again for all images when this share of them is new: comparing old with new takes longer.
 _MUCH = 0.25
 
@@ -72,7 +74,8 @@ def run_graph(
     missing = [place for place, path in enumerate(paths) if not storage.exists(path)]
     old = len(base.parts) if base else 0
     _extend(reader, space, base, paths, [place for place in missing if place < old], plan, progress)
-    _find(reader, space, paths, [place for place in missing if place >= old], settings.k, plan, progress)
+    fresh = [place for place in missing if place >= old]
+    reason = _find(reader, space, paths, fresh, settings.k, plan, progress)
     recall, queries = 1.0, 0
     if plan.method != "exact":
         recall, queries = measured_recall(reader, space, paths, settings.k, plan.metric, progress)
@@ -91,7 +94,7 @@ def run_graph(
         recall_queries=queries,
     )
     draft = generations.complete(storage, dataclasses.replace(draft, graphs={**draft.graphs, space: graph}))
-    return draft, GraphReport(graph, plan.reason, len(paths) - len(missing), base.rows if base else 0)
+    return draft, GraphReport(graph, reason, len(paths) - len(missing), base.rows if base else 0)
 
 
 @dataclass(frozen=True)
@@ -116,13 +119,14 @@ def _plan(reader: CollectionReader, space: str, settings: GraphSettings) -> _Pla
     metric = settings.metric or metric_of(reader.manifest, space)
     if settings.exact:
         return _Plan(metric, None, "every image is compared with every other")
-    if not settings.index and _FEW < rows <= _COMPONENTS_UP_TO:
+    if not settings.index and _FEW < rows <= _COMPONENTS_UP_TO and settings.k <= _COMPONENTS_K:
         return _Plan(metric, None, "principal components find the candidates", components=True)
     if not there and not settings.index:
         if rows > _FEW:
+            fewer = f", or at most -k {_COMPONENTS_K}" if rows <= _COMPONENTS_UP_TO else ""
             raise NotBuiltError(
                 f"The space {space} has {rows:,} images and no index; build one with: "
-                f"{command('build', reader.storage.location, '--space', space)}; or give --exact."
+                f"{command('build', reader.storage.location, '--space', space)}; or give --exact{fewer}."
             )
         return _Plan(
             metric,
@@ -215,15 +219,19 @@ def _find(
     k: int,
     plan: _Plan,
     progress: Progress,
-) -> None:
-    """Write parts from nothing: all images of the space may be neighbors."""
+) -> str:
+    """Write parts from nothing: all images of the space may be neighbors. Returns who found them."""
     if not places:
-        return
+        return plan.reason
     by_components = component_search(reader, space, k, plan.metric, progress) if plan.components else None
+    reason = plan.reason
+    if plan.components and by_components is None:
+        reason = "principal components tell too little: every image is compared with every other"
+    all_compared = plan.index is None and by_components is None
     with progress.stage(f"neighbors in {space}", None, "image") as bar:
-        if plan.method == "exact" and is_worth_it(reader, space, places, k):
+        if all_compared and is_worth_it(reader, space, places, k):
             each_pair(reader, space, places, k, plan.metric, lambda *found: _write(reader, paths, *found), bar)
-            return
+            return reason
         finder: Finder = Comparison(reader, reader.manifest.spaces[space].parts, plan.metric)
         if by_components is not None:
             finder = by_components
@@ -231,6 +239,7 @@ def _find(
             finder = IndexSearch(reader, plan.index, read_index(reader, plan.index))
         for group in groups(reader, space, places):
             _write(reader, paths, group, finder(group, k, bar))
+    return reason
 
 
 def _write(reader: CollectionReader, paths: list[str], group: Group, found: Neighbors) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Any
 
 import faiss
@@ -27,90 +28,162 @@ Rows = npt.NDArray[np.int32]
 MOST = 1 << 19
 _BITS = 11
 _DISTANCE_BITS = 25
+_ROW_BITS = (MOST - 1).bit_length()
 # The lists that are visited, of about three times the square root of n.
 _NPROBE = 8
 _POINTS_PER_LIST, _ITERATIONS, _SEED = 40, 4, 4321
 # Vectors of a block that are compared at a time: their scores stay in a processor's cache.
 _LEFT, _RIGHT = 512, 2048
 _ASKED = 8192
+# Pairs of a block of `_RIGHT` vectors that wait, beside the nearest, until the farther ones are left out.
+_WAITING = 1 << 14
+# Vectors beyond twice the length that this share does not exceed are shortened to it: the grid of all depends on it.
+_USUAL = 0.999
 
 
 def rounded(vectors: Float32) -> Float32:
-    """Vectors (n, c), divided by a power of two above their longest and rounded as this module needs them."""
-    longest = float(np.sqrt(np.einsum("ij,ij->i", vectors, vectors).max(initial=0)))
+    """Vectors (n, c), divided by a power of two above their longest and rounded as this module needs them.
+
+    The few that are far longer than all others are shortened: a grid for their length would make the others one point.
+    """
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    most = 2 * float(np.quantile(lengths, _USUAL, method="lower")) if len(lengths) else 0.0
+    longest = float(lengths.max(initial=0))
+    longest = min(longest, most) if most else longest
     exponent = int(np.frexp(longest)[1])
-    return np.ldexp(np.rint(np.ldexp(vectors, _BITS - exponent)), -_BITS).astype(np.float32)
+    out = np.empty(vectors.shape, np.float32)
+    for some in _slices(0, len(vectors), _ASKED):
+        shorter = np.minimum(1, longest / np.maximum(lengths[some], np.finfo(np.float32).tiny))
+        steps = np.rint(np.ldexp(vectors[some] * shorter[:, None].astype(np.float32), _BITS - exponent))
+        out[some] = np.ldexp(steps, -_BITS)
+    return out
 
 
 def nearest_pairs(vectors: Float32, depth: int, bar: Bar) -> Rows:
     """The `depth` nearest others of each vector (n, c), n <= MOST, by Euclidean distance: rows (n, depth), int32.
 
     Vectors are as `rounded` gives them. Nearest first, equal distances by ascending row; -1 ends a row with fewer.
-    The bar is advanced by n in all.
+    The bar is advanced by n in all. Memory for each vector: 5 bytes for each dimension beside those of `vectors`, and
+    at most 64 bytes and 20 for each of `depth`, however many vectors are equal.
     """
     n = len(vectors)
     if n > MOST:
         raise ValueError(f"{n} vectors, more than {MOST}")
+    out = np.full((n, depth), -1, np.int32)
+    wanted = min(depth, n - 1)
+    if wanted < 1:
+        bar.advance(n)
+        return out
+    # Squared distances are products of these and of those of `_left`.
     norms = np.einsum("ij,ij->i", vectors, vectors)
-    ones = np.ones_like(norms)
-    # Squared distances are products of these.
-    left = np.concatenate([-2 * vectors, norms[:, None], ones[:, None]], axis=1)
-    right = np.concatenate([vectors, ones[:, None], norms[:, None]], axis=1)
-    limits = _limits(left, right, vectors, min(depth, n - 1))
-    found: list[Int64] = []
+    right = np.concatenate([vectors, np.ones((n, 1), np.float32), norms[:, None]], axis=1)
+    best = [_Best(some, wanted) for some in _slices(0, n, _RIGHT)]
+    farthest = _steps(_limits(right, vectors, wanted)) << _ROW_BITS | (MOST - 1)
 
     def compare(rows: slice) -> int:
-        found.extend(_near(left, right, limits, rows, columns) for columns in _slices(rows.start, n, _RIGHT))
-        return len(left[rows])
+        left = _left(vectors[rows])
+        own = rows.start // _RIGHT
+        for other in best[own:]:
+            forth, back = _near(left, right, farthest, rows, other.rows)
+            best[own].add(forth, farthest)
+            other.add(back, farthest)
+        return len(left)
 
+    blocks = [rows for each in best for rows in _slices(each.rows.start, each.rows.stop, _LEFT)]
     # Each thread has a product of its own.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(processors()) as pool:
-        for done in pool.map(compare, _slices(0, n, _LEFT)):
+        for done in pool.map(compare, blocks):
             bar.advance(done)
-    return _ordered(np.concatenate([np.empty(0, np.int64), *found]), n, depth)
+    for each in best:
+        each.write(out)
+    return out
 
 
-def _near(left: Float32, right: Float32, limits: Float32, rows: slice, columns: slice) -> Int64:
-    """What is within the limits of either side, packed; of the columns only those after the row."""
-    squares = left[rows] @ right[columns].T
-    near = squares <= limits[rows, None]
-    near |= squares <= limits[columns]
+class _Best:
+    """The nearest others of a block of vectors as far as they are known, for threads that add to them."""
+
+    def __init__(self, rows: slice, depth: int) -> None:
+        self.rows, self._depth = rows, depth
+        self._lock = Lock()
+        self._found: list[Int64] = []
+        self._waiting = 0
+
+    def add(self, packed: Int64, farthest: Int64) -> None:
+        """Take pairs as `_packed` gives them; lower the `farthest` of all vectors, as `_near` takes it, where known."""
+        if not len(packed):
+            return
+        with self._lock:
+            self._found.append(packed)
+            self._waiting += len(packed)
+            if self._waiting > max(_WAITING, (self.rows.stop - self.rows.start) * self._depth // 2):
+                rows, places, kept = self._cut()
+                full = places == self._depth - 1
+                farthest[rows[full]] = kept[full] & ((1 << (_DISTANCE_BITS + _ROW_BITS)) - 1)
+
+    def write(self, out: Rows) -> None:
+        """Write the lists to their rows of `out`, and forget them."""
+        rows, places, kept = self._cut()
+        out[rows, places] = kept & (MOST - 1)
+        self._found.clear()
+
+    def _cut(self) -> tuple[Int64, Int64, Int64]:
+        """Keep the nearest of each vector: the row of each pair, its place in the row's list, and the pair."""
+        packed = np.concatenate([np.empty(0, np.int64), *self._found])
+        packed.sort()
+        rows = packed >> (_DISTANCE_BITS + _ROW_BITS)
+        places = (
+            np.arange(len(rows))
+            - np.searchsorted(rows, np.arange(self.rows.start, self.rows.stop))[rows - self.rows.start]
+        )
+        near = places < self._depth
+        kept = packed[near]
+        self._found, self._waiting = [kept], 0
+        return rows[near], places[near], kept
+
+
+def _near(left: Float32, right: Float32, farthest: Int64, rows: slice, columns: slice) -> tuple[Int64, Int64]:
+    """The pairs that are near enough for the row, and those for the column; of the columns only those after the row.
+
+    `farthest` has for each vector what may be its last neighbor: distance and row, as in `_packed`.
+    """
+    squares = left @ right[columns].T
+    of_rows, of_columns = _within(farthest[rows], columns.start), _within(farthest[columns], rows.start)
+    near = squares <= of_rows[:, None]
+    near |= squares <= of_columns
     one, other = np.divmod(np.flatnonzero(near), near.shape[1])
+    kept = one + rows.start < other + columns.start
+    one, other = one[kept], other[kept]
     distances = squares[one, other]
+    forth, back = distances <= of_rows[one], distances <= of_columns[other]
     one, other = one + rows.start, other + columns.start
-    kept = one < other
-    one, other, distances = one[kept], other[kept], distances[kept]
-    forth, back = distances <= limits[one], distances <= limits[other]
-    return np.concatenate(
-        [_packed(one[forth], distances[forth], other[forth]), _packed(other[back], distances[back], one[back])]
-    )
+    return _packed(one[forth], distances[forth], other[forth]), _packed(other[back], distances[back], one[back])
+
+
+def _within(farthest: Int64, first: int) -> Float32:
+    """The largest squared distance of a neighbor that is not before the row `first`: among equal ones, rows decide."""
+    steps = (farthest >> _ROW_BITS) - (first > (farthest & (MOST - 1)))
+    return np.ldexp(steps.astype(np.float32), -2 * _BITS)
 
 
 def _packed(rows: Int64, distances: Float32, others: Int64) -> Int64:
     """One number for each, in the order of row, distance, other row."""
-    whole = np.ldexp(np.maximum(distances, 0), 2 * _BITS).astype(np.int64)
-    size = (MOST - 1).bit_length()
-    return (rows << (_DISTANCE_BITS + size)) | (whole << size) | others
+    return (rows << (_DISTANCE_BITS + _ROW_BITS)) | (_steps(distances) << _ROW_BITS) | others
 
 
-def _ordered(packed: Int64, n: int, depth: int) -> Rows:
-    packed.sort()
-    size = (MOST - 1).bit_length()
-    rows = packed >> (_DISTANCE_BITS + size)
-    others = (packed & (MOST - 1)).astype(np.int32)
-    places = np.arange(len(rows)) - np.searchsorted(rows, np.arange(n))[rows]
-    kept = places < depth
-    out = np.full((n, depth), -1, np.int32)
-    out[rows[kept], places[kept]] = others[kept]
-    return out
+def _steps(squares: Float32) -> Int64:
+    """Squared distances as multiples of the grid's."""
+    return np.ldexp(np.maximum(squares, 0), 2 * _BITS).astype(np.int64)
 
 
-def _limits(left: Float32, right: Float32, vectors: Float32, depth: int) -> Float32:
+def _left(vectors: Float32) -> Float32:
+    norms = np.einsum("ij,ij->i", vectors, vectors)
+    return np.concatenate([-2 * vectors, norms[:, None], np.ones((len(vectors), 1), np.float32)], axis=1)
+
+
+def _limits(right: Float32, vectors: Float32, depth: int) -> Float32:
     """A squared distance within which each vector has at least `depth` others."""
     n, dim = vectors.shape
     limits = np.full(n, np.inf, np.float32)
-    if depth < 1:
-        return limits
     nlist = max(1, min(2 ** round(np.log2(3 * n**0.5)), n // _POINTS_PER_LIST))
     index: Any = faiss.index_factory(dim, f"IVF{nlist},SQ8")
     index.cp.niter, index.cp.max_points_per_centroid = _ITERATIONS, _POINTS_PER_LIST
@@ -121,7 +194,7 @@ def _limits(left: Float32, right: Float32, vectors: Float32, depth: int) -> Floa
     def farthest(rows: slice, found: Int64) -> None:
         own = np.arange(rows.start, rows.stop)[:, None]
         others = right[found]
-        squares = np.matmul(others, left[rows][:, :, None])[:, :, 0]
+        squares = np.matmul(others, _left(vectors[rows])[:, :, None])[:, :, 0]
         squares[(found < 0) | (found == own)] = np.inf
         limits[rows] = np.partition(squares, depth - 1, axis=1)[:, depth - 1]
 
@@ -137,7 +210,7 @@ def _limits(left: Float32, right: Float32, vectors: Float32, depth: int) -> Floa
     for piece in _slices(0, len(lacking), 64):
         rows = lacking[piece]
         found = faiss.knn(vectors[rows], vectors, depth + 1, metric=faiss.METRIC_L2)[1]
-        limits[rows] = np.matmul(right[found], left[rows][:, :, None])[:, :, 0].max(axis=1)
+        limits[rows] = np.matmul(right[found], _left(vectors[rows])[:, :, None])[:, :, 0].max(axis=1)
     return limits
 
 

@@ -93,7 +93,8 @@ def test_a_grown_collection_compares_the_known_with_the_new(make_collection, gro
     assert told["recall"] > 0.95
 
 
-def test_no_directions_stand_out_and_the_recall_says_what_is_missed(make_collection, graphed):
+def test_no_directions_stand_out_and_the_recall_says_what_is_missed(make_collection, graphed, monkeypatch):
+    monkeypatch.setattr(components, "_LEAST", 0.0)
     vectors = np.random.default_rng(3).standard_normal((300, 48)).astype(np.float32)
     told = graphed(make_collection(vectors), "-k", 4)
     assert told["method"] == "components"
@@ -104,3 +105,17 @@ def test_embeddings_that_are_not_finite_are_refused(make_collection, graphed, fe
     vectors = few_directions(300)
     vectors[200, 3] = np.inf
     assert "holds NaN or infinite values" in graphed(make_collection(vectors), code=1)
+
+
+def test_components_that_tell_too_little_give_way_to_a_comparison(make_collection, graphed, few_directions):
+    # Each tenth is so long that the grid of the components makes the others one point.
+    vectors = few_directions(300)
+    vectors[::10] *= 1e5
+    told = graphed(make_collection(vectors), "-k", 4, "--metric", "l2")
+    assert told["reason"] == "principal components tell too little: every image is compared with every other"
+    assert told["recall"] == 1.0
+
+
+def test_more_neighbors_need_an_index(make_collection, graphed, few_directions):
+    said = graphed(make_collection(few_directions(150)), "-k", 65, code=1)
+    assert "or give --exact, or at most -k 64." in " ".join(said.split())

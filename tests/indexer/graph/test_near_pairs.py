@@ -51,3 +51,29 @@ def test_few_vectors_have_short_lists():
 
 def test_copies_alone_are_near_each_other():
     assert found(np.zeros((50, 4), np.float32), 3)[:3].tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 3]]
+
+
+def test_copies_take_no_more_memory_and_no_neighbor_is_lost(clustered, monkeypatch):
+    held = []
+    usual = near_pairs._Best.add
+
+    def watched(self, *arguments):
+        usual(self, *arguments)
+        held.append(sum(map(len, self._found)))
+
+    monkeypatch.setattr(near_pairs._Best, "add", watched)
+    monkeypatch.setattr(near_pairs, "_WAITING", 64)
+    monkeypatch.setattr(near_pairs, "_LEFT", 16)
+    monkeypatch.setattr(near_pairs, "_RIGHT", 32)
+    vectors = clustered(600, 6, 3)
+    vectors[100:500] = vectors[100]
+    vectors = rounded(vectors)
+    assert found(vectors, 5).tolist() == compared(vectors, 5).tolist()
+    assert max(held) <= 32 * 5 + max(64, 32 * 5 // 2)
+
+
+def test_a_very_long_vector_leaves_the_others_apart(clustered):
+    vectors = clustered(300, 6, 30)
+    vectors[7] *= 5000
+    others = np.arange(300) != 7
+    assert len(np.unique(rounded(vectors)[others], axis=0)) == 299
