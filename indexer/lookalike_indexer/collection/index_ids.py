@@ -6,6 +6,7 @@ reads this file instead, so that it can answer before it has compared all vector
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,16 +30,16 @@ class Place(NamedTuple):
     stop: int
 
 
-def write_ids(storage: Storage, index: str, parts: Sequence[str]) -> str:
-    """Write the ids of an index's rows, those of some parts in order; returns the path.
+def write_ids(storage: Storage, index: str, parts: Sequence[str], rows: int | None = None) -> str:
+    """Write the ids of an index's rows, those of some parts in order or their first `rows`; returns the path.
 
     A file that is there and right stays: a published generation may name it.
     """
     path = layout.index_ids(index)
-    if not _is_written(storage, path, parts):
+    if not _is_written(storage, path, parts, rows):
         options = schema.writer_options(schema.INDEX_IDS)
         with storage.staged(path) as temporary, pq.ParquetWriter(temporary, schema.INDEX_IDS, **options) as writer:
-            for ids in _blocks(_of_parts(storage, parts)):
+            for ids in _blocks(_of_parts(storage, parts, rows)):
                 writer.write_table(pa.table([ids], schema.INDEX_IDS))
     return path
 
@@ -60,20 +61,25 @@ def places(manifest: Manifest) -> dict[str, Place]:
 
 
 def read_ids(storage: Storage, places: Mapping[str, Place], parts: Sequence[str]) -> Iterator[Int64]:
-    """The ids of some parts of embeddings in order, shapes (n,), from the files of ids where these have them."""
+    """The ids of some parts of embeddings in order, shapes (n,), from the files of ids where these have them.
+
+    Where such a file is missing or damaged, the parts tell; `lookalike verify` lists the damage.
+    """
     run: Place | None = None
+    held: list[str] = []
     for path in parts:
         place = places.get(path)
         if run is not None and place is not None and (place.file, place.start) == (run.file, run.stop):
             run = run._replace(stop=place.stop)
+            held.append(path)
             continue
         if run is not None:
-            yield _read(storage, run)
-        run = place
+            yield _of_run(storage, run, held)
+        run, held = place, [path]
         if place is None:
             yield read_part(storage, path, ["id"]).column("id").to_numpy()
     if run is not None:
-        yield _read(storage, run)
+        yield _of_run(storage, run, held)
 
 
 def difference(storage: Storage, manifest: Manifest, entry: IndexEntry) -> str:
@@ -89,18 +95,27 @@ def difference(storage: Storage, manifest: Manifest, entry: IndexEntry) -> str:
     return ""
 
 
+def _of_run(storage: Storage, run: Place, parts: Sequence[str]) -> Int64:
+    """The ids of parts that follow each other, from their file of ids, or from themselves where it lacks any."""
+    with contextlib.suppress(IndexerError):
+        ids = _read(storage, run)
+        if len(ids) == run.stop - run.start:
+            return ids
+    return np.concatenate(list(_of_parts(storage, parts)))
+
+
 def _read(storage: Storage, place: Place) -> Int64:
     ids: Int64 = read_rows(storage, place.file, place.start, place.stop).column("id").to_numpy()
     return ids
 
 
-def _is_written(storage: Storage, path: str, parts: Sequence[str]) -> bool:
-    """Whether a file of ids is there and has those of some parts."""
+def _is_written(storage: Storage, path: str, parts: Sequence[str], rows: int | None) -> bool:
+    """Whether a file of ids is there and has those of some parts, or of their first `rows`."""
     if not storage.exists(path):
         return False
     start = 0
     try:
-        for ids in _blocks(_of_parts(storage, parts)):
+        for ids in _blocks(_of_parts(storage, parts, rows)):
             if not np.array_equal(ids, _read(storage, Place(path, start, start + len(ids)))):
                 return False
             start += len(ids)
@@ -109,9 +124,13 @@ def _is_written(storage: Storage, path: str, parts: Sequence[str]) -> bool:
         return False
 
 
-def _of_parts(storage: Storage, parts: Sequence[str]) -> Iterator[Int64]:
+def _of_parts(storage: Storage, parts: Sequence[str], rows: int | None = None) -> Iterator[Int64]:
+    """The ids of each part, shapes (n,), up to `rows` of them in all."""
     for path in parts:
-        yield read_part(storage, path, ["id"]).column("id").to_numpy()
+        ids: Int64 = read_part(storage, path, ["id"]).column("id").to_numpy()
+        yield ids[:rows]
+        if rows is not None:
+            rows = max(0, rows - len(ids))
 
 
 def _blocks(columns: Iterator[Int64]) -> Iterator[Int64]:

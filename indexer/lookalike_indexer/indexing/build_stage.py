@@ -21,6 +21,7 @@ from lookalike_indexer.errors import NotBuiltError
 from lookalike_indexer.indexing import build
 from lookalike_indexer.indexing.choice import pick
 from lookalike_indexer.indexing.early_checks import check_build
+from lookalike_indexer.indexing.extend import measure_again
 from lookalike_indexer.indexing.files import Record, finished, write_index, write_record
 from lookalike_indexer.indexing.params import describe
 from lookalike_indexer.indexing.recall import AT, measure_recall, measured_at
@@ -66,16 +67,28 @@ def run_build(
     digest = _digest(draft, space, recipe, settings)
     nlist = describe(build.empty_index(recipe.factory, entry.dim, settings.metric, settings.seed)).nlist
 
+    known = next((one for one in draft.indexes.values() if one.digest == digest), None)
     # Where that very index has grown, its first file and increments are all of it.
-    grown = next((one for one in draft.indexes.values() if one.digest == digest and one.increments), None)
-    record = finished(storage, space, digest) if grown is None else Record("", grown.recall, grown.recall_queries)
-    reused = record is not None
-    if record is None:
+    grown = known if known is not None and known.increments and _is_as_written(reader, known) else None
+    record = finished(storage, space, digest, "" if grown is None else grown.increments[-1].path)
+    reused = grown is not None or record is not None
+    if not reused:
+        # The same name would be that of other bytes where the index had grown, and generations name those.
+        digest = _new_digest(draft, space, recipe, settings)
+        record = finished(storage, space, digest)
+        reused = record is not None
+    if record is None and grown is None:
         record = _build(reader, space, recipe, digest, settings, progress)
-    elif (
-        grown is None and record.recall_queries and {point.k for point in record.recall} != set(measured_at(entry.rows))
-    ):
-        record = _measured_again(reader, space, recipe, digest, settings, progress)
+    elif record is None or _is_old(record, entry.rows):
+        grows = known is not None and known.digest == digest and (known.increments or known.trained_rows)
+        record = (
+            measure_again(reader, known, progress)
+            if known is not None and grows
+            else _measured_again(reader, space, recipe, digest, settings, progress)
+        )
+    path = layout.index(space, digest) if grown is None else grown.path
+    increments = [] if grown is None else grown.increments
+    base_rows = draft.spaces[space].rows - sum(one.rows for one in increments)
     key = f"{space}/{settings.name}"
     index = IndexEntry(
         space=space,
@@ -88,7 +101,7 @@ def run_build(
         trained_on=recipe.train_size,
         seed=settings.seed,
         rows=draft.spaces[space].rows,
-        path=layout.index(space, digest) if grown is None else grown.path,
+        path=path,
         digest=digest,
         candidates=chosen.candidates,
         sampled=chosen.sampled,
@@ -101,9 +114,9 @@ def run_build(
         max_memory=settings.max_memory,
         parts=list(entry.parts),
         made=next_made(draft.indexes, key, space),
-        ids=write_ids(storage, layout.index(space, digest), entry.parts) if grown is None else grown.ids,
-        trained_rows=next((one.trained_rows for one in draft.indexes.values() if one.digest == digest), 0),
-        increments=[] if grown is None else grown.increments,
+        ids=write_ids(storage, path, entry.parts, base_rows),
+        trained_rows=known.trained_rows if known is not None and known.digest == digest else 0,
+        increments=increments,
     )
     completed = generations.complete(storage, dataclasses.replace(draft, indexes={**draft.indexes, key: index}))
     return with_default_space(completed), BuildReport(
@@ -118,6 +131,10 @@ def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings
         same = (entry.factory, entry.trained_on, entry.metric, entry.seed) == made
         if same and entry.space == space and entry.parts == draft.spaces[space].parts:
             return entry.digest
+    return _new_digest(draft, space, recipe, settings)
+
+
+def _new_digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings) -> str:
     decisive = {
         "factory": recipe.factory,
         "train_size": recipe.train_size,
@@ -125,6 +142,19 @@ def _digest(draft: Manifest, space: str, recipe: Recipe, settings: BuildSettings
         "seed": settings.seed,
     }
     return settings_digest(draft, space, decisive)
+
+
+def _is_as_written(reader: CollectionReader, entry: IndexEntry) -> bool:
+    """Whether all files that an index is read from are there and have their digests."""
+    return all(
+        reader.storage.exists(path) and reader.storage.digest(path) == reader.manifest.files[path].sha256
+        for path in entry.index_files
+    )
+
+
+def _is_old(record: Record, rows: int) -> bool:
+    """Whether the recall is that of fewer images, or was measured at other k than those of today."""
+    return record.kept or bool(record.recall_queries and {point.k for point in record.recall} != set(measured_at(rows)))
 
 
 def _build(

@@ -109,6 +109,11 @@ def refill_index(storage: Storage, draft: Manifest, entry: IndexEntry, progress:
     )
 
 
+def measure_again(reader: CollectionReader, entry: IndexEntry, progress: Progress) -> Record:
+    """The record of an index with all rows of its space, its recall measured anew. Errors as `extend_index`."""
+    return _recorded(read_index(reader, entry), entry.index_files[-1], reader, entry, entry.digest, progress)
+
+
 def _refilled(reader: CollectionReader, entry: IndexEntry, digest: str, progress: Progress) -> Record:
     index = read_index(reader, entry)
     index.reset()
@@ -167,7 +172,7 @@ def _recorded(
 ) -> Record:
     """Measure an index of which a file was written, and write what is known of it."""
     if most_queries == 0 or index.ntotal != reader.manifest.spaces[entry.space].rows:
-        record = Record(reader.storage.digest(path), entry.recall, entry.recall_queries)
+        record = Record(reader.storage.digest(path), entry.recall, entry.recall_queries, not describe(index).lossless)
         write_record(reader.storage, entry.space, digest, record)
         return record
     rows = reader.space(entry.space)[1].rows

@@ -20,12 +20,16 @@ from lookalike_indexer.errors import DataLossError
 from lookalike_indexer.indexing import increments
 
 
-class Record(msgspec.Struct, frozen=True):
-    """What is known of a finished index file before it is published; lies beside it."""
+class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is known of a finished index file before it is published; lies beside it.
+
+    `kept` says that the recall is that of the index before it got further images.
+    """
 
     sha256: str
     recall: list[RecallPoint]
     recall_queries: int
+    kept: bool = False
 
 
 RECORD_JSON = TypedJson(Record)

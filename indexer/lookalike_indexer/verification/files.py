@@ -43,12 +43,15 @@ def check_files(storage: Storage, manifests: list[Manifest], progress: Progress)
                 advice = without_old_generations(storage) if is_old else mend(manifest, storage, path)
                 damages.setdefault(path, Damage(path, what, advice))
             bar.advance(entry.bytes)
+    records: dict[str, list[tuple[IndexEntry, Manifest]]] = {}
     for manifest in manifests:
         for index in manifest.indexes.values():
-            path = layout.index_record(index.path)
-            if storage.exists(path) and not _record_fits(storage, path, index, manifest):
-                what = "does not say of its index what the manifest says"
-                damages.setdefault(path, Damage(path, what, mend(manifest, storage, path)))
+            records.setdefault(layout.index_record(index.path), []).append((index, manifest))
+    for path, told in records.items():
+        # Where the recall of an index was measured again, generations say different things of it.
+        if storage.exists(path) and not any(_record_fits(storage, path, index, manifest) for index, manifest in told):
+            what = "does not say of its index what the manifest says"
+            damages.setdefault(path, Damage(path, what, mend(told[-1][1], storage, path)))
     checked = {path for path, _ in wanted}
     return Check("files", len(checked), "files", f"{total:,} bytes"), list(damages.values())
 

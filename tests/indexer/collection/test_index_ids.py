@@ -77,6 +77,30 @@ def test_a_file_that_is_right_stays_and_another_is_written_again(storage) -> Non
     assert path.read_bytes() == written
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut", "short"])
+def test_where_the_file_is_damaged_the_parts_tell(storage, damage) -> None:
+    parts = write_parts(storage)
+    file = index_ids.write_ids(storage, INDEX, parts[:2])
+    path = storage.root / file
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        write_part(storage, file, read_part(storage, file).slice(0, 6))
+    reader = CollectionReader(storage, manifest_of(parts, file))
+    np.testing.assert_array_equal(reader.ids_of(parts), np.concatenate(IDS))
+    np.testing.assert_array_equal(reader.ids_of(parts[:0:-1]), np.concatenate(IDS[:0:-1]))
+
+
+def test_the_first_rows_of_parts_are_written(storage, monkeypatch) -> None:
+    monkeypatch.setattr(schema, "ROW_GROUP", 5)
+    parts = write_parts(storage)
+    for rows in (6, 11, 12):
+        file = index_ids.write_ids(storage, INDEX, parts, rows)
+        np.testing.assert_array_equal(read_part(storage, file).column("id"), np.concatenate(IDS)[:rows])
+
+
 def test_places_and_differences_are_those_of_the_index(storage) -> None:
     parts = write_parts(storage)
     file = index_ids.write_ids(storage, INDEX, parts[:2])

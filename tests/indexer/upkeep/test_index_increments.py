@@ -12,6 +12,7 @@ from lookalike_indexer.collection import encoding, generations, layout
 from lookalike_indexer.collection.deletion import delete
 from lookalike_indexer.collection.garbage import collect
 from lookalike_indexer.collection.lock import writing
+from lookalike_indexer.collection.parts import read_part
 from lookalike_indexer.collection.reader import CollectionReader
 from lookalike_indexer.errors import DataLossError, MismatchError
 from lookalike_indexer.indexing import extend
@@ -34,10 +35,12 @@ KEY = "tiny/main"
 def made(make_collection, clustered):
     """Make a collection of 600 of 1,000 vectors with an index; the vectors."""
 
-    def make(index="IVF8,Flat"):
+    def make(index="IVF8,Flat", train_size=None):
         vectors = clustered(1000, 16, 12, spread=0.3)
         storage = make_collection(vectors[:600], part_rows=250)
-        draft, _ = run_build(storage, generations.require_latest(storage), BuildSettings(index=index), Silent())
+        draft, _ = run_build(
+            storage, generations.require_latest(storage), BuildSettings(index=index, train_size=train_size), Silent()
+        )
         generations.publish(storage, draft)
         return storage, vectors
 
@@ -178,6 +181,82 @@ def test_damage_is_found_and_told(made, extended) -> None:
     (damage,) = run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages
     assert damage.path == entry.increments[0].path
     assert damage.mend.startswith("remove it and run: lookalike build")
+
+
+def rebuilt(storage):
+    """Publish what the same build gives."""
+    settings = BuildSettings(index="IVF8,Flat", train_size=400)
+    draft, report = run_build(storage, generations.require_latest(storage), settings, Silent())
+    return generations.publish(storage, draft).indexes[KEY], report
+
+
+def damages(storage):
+    return {one.path: one.mend for one in run_verify(storage, VerifySettings(deep=True, images=0), Silent()).damages}
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("is_removed", [True, False])
+def test_what_is_damaged_of_a_grown_index_is_built_anew(made, extended, which, is_removed) -> None:
+    storage, vectors = made(train_size=400)
+    lost = extended(storage, vectors[600:640], queries=0).manifest.indexes[KEY].index_files[which]
+    if is_removed:
+        storage.local(lost).unlink()
+    else:
+        storage.local(lost).write_bytes(b"nothing")
+    assert damages(storage)[lost].startswith("remove it and run: lookalike build")
+    entry, report = rebuilt(storage)
+    assert (report.reused, entry.increments, entry.trained_rows, entry.rows) == (False, [], 0, 640)
+    assert lost not in entry.files
+    check(CollectionReader.open(str(storage.root)), vectors[:640])
+    # The generations before need it.
+    assert "gc" in damages(storage)[lost]
+    with writing(storage):
+        collect(storage, 1)
+    assert damages(storage) == {}
+
+
+@pytest.mark.parametrize("damage", [b"nothing", None])
+def test_the_ids_of_a_grown_index_are_listed_as_damaged_and_written_again(made, extended, damage) -> None:
+    storage, vectors = made(train_size=400)
+    reader = extended(storage, vectors[600:640], queries=0)
+    delete(storage, ids=[4, 10])
+    ids = reader.manifest.indexes[KEY].ids
+    path = storage.local(ids)
+    path.write_bytes(damage) if damage else path.unlink()
+    assert damages(storage).keys() == {ids}
+    assert len(CollectionReader.open(str(storage.root)).ids()) == 638
+    entry, report = rebuilt(storage)
+    assert (report.reused, entry.ids, len(entry.increments)) == (True, ids, 1)
+    assert damages(storage) == {}
+
+
+@pytest.mark.parametrize("more", [40, 300])
+def test_a_build_measures_the_recall_that_a_fold_kept(made, extended, more) -> None:
+    storage, vectors = made(train_size=400)
+    before = generations.require_latest(storage).indexes[KEY]
+    folded = extended(storage, vectors[600 : 600 + more], queries=0).manifest.indexes[KEY]
+    assert (folded.recall, bool(folded.increments)) == (before.recall, more == 40)
+    entry, report = rebuilt(storage)
+    assert (report.reused, entry.files, entry.recall_queries) == (True, folded.files, (600 + more) // 10)
+    assert entry.recall != folded.recall
+    again, _ = rebuilt(storage)
+    assert again == entry
+    assert damages(storage) == {}
+
+
+def test_a_build_gives_ids_to_a_grown_index_of_an_older_release(made, extended) -> None:
+    storage, vectors = made(train_size=400)
+    draft = generations.require_latest(storage)
+    older = dataclasses.replace(draft.indexes[KEY], ids="")
+    storage.local(draft.indexes[KEY].ids).unlink()
+    generations.publish(storage, dataclasses.replace(draft, indexes={KEY: older}))
+    assert extended(storage, vectors[600:640], queries=0).manifest.indexes[KEY].ids == ""
+    entry, _ = rebuilt(storage)
+    assert (entry.ids, len(entry.increments)) == (layout.index_ids(entry.path), 1)
+    assert len(read_part(storage, entry.ids)) == 600
+    with writing(storage):
+        collect(storage, 1)
+    assert damages(storage) == {}
 
 
 def test_deleted_images_are_looked_for_in_increments_and_purged(made, extended) -> None:
