@@ -229,6 +229,29 @@ def test_a_file_that_could_not_be_read_is_verified_later(monkeypatch, caplog) ->
     ]
 
 
+def test_who_needs_a_file_does_not_wait_for_hashing_of_low_priority() -> None:
+    """On a busy machine that takes so long that a reading thread would count as hung."""
+    began, release, tries = threading.Event(), threading.Event(), []
+
+    def verify(path: str) -> None:
+        tries.append(threading.current_thread().name)
+        if tries[-1] == "background":
+            began.set()
+            assert release.wait(10)
+
+    files = LaterFiles(["part"], 0, verify)
+    background = threading.Thread(target=files.verify_all, name="background")
+    background.start()
+    assert began.wait(60)
+    files.require("part")
+    files.require("part")
+    assert tries == ["background", threading.current_thread().name]
+    assert files.progress == (1, 1, "")
+    release.set()
+    background.join(60)
+    assert files.progress == (1, 1, "")
+
+
 def test_no_file_is_tried_again_once_its_generation_is_no_longer_served() -> None:
     tried = threading.Event()
 

@@ -110,6 +110,8 @@ class LaterFiles:
         self._verify = verify
         self._lock = threading.Lock()
         self._outcomes: dict[str, Future[None]] = {}
+        # What `verify_all` hashes now and nobody has asked for meanwhile.
+        self._in_background: set[str] = set()
         self._verified = 0
         self._damage = ""
         self._groups: dict[str, Future[IndexerError | None]] = {}
@@ -124,13 +126,21 @@ class LaterFiles:
 
     def require(self, path: str) -> None:
         """Return once a file was verified; one that need not be is right. DataLossError: it is not what was written."""
-        if path not in self._paths:
-            return
+        if path in self._paths:
+            self._require(path)
+
+    def _require(self, path: str, *, in_background: bool = False) -> None:
         with self._lock:
             outcome = self._outcomes.get(path)
-            is_first = outcome is None
+            # A thread of low priority may take minutes on a busy machine, and its priority cannot be raised again: who
+            # needs its file verifies it, too, and the first to end tells all others.
+            is_first = outcome is None or (path in self._in_background and not in_background)
             if outcome is None:
                 outcome = self._outcomes[path] = Future()
+            if is_first and in_background:
+                self._in_background.add(path)
+            elif is_first:
+                self._in_background.discard(path)
         if is_first:
             self._settle(path, outcome)
         error = outcome.exception()
@@ -174,7 +184,7 @@ class LaterFiles:
                 if self._stopped.is_set():
                     return
                 try:
-                    self.require(path)
+                    self._require(path, in_background=True)
                 except DataLossError as error:
                     log.error("%s Calls that need this file are refused. Run `lookalike verify` to mend it.", error)
                 except IndexerError as error:
@@ -210,18 +220,22 @@ class LaterFiles:
         found.set_result(outcome)
 
     def _settle(self, path: str, outcome: Future[None]) -> None:
+        failure: BaseException | None = None
         try:
             self._verify(path)
-        except DataLossError as error:
-            with self._lock:
-                self._damage = self._damage or str(error)
-            outcome.set_exception(error)
         except BaseException as error:
-            # The system may let it be read the next time.
-            with self._lock:
-                del self._outcomes[path]
-            outcome.set_exception(error)
-        else:
-            with self._lock:
+            failure = error
+        with self._lock:
+            if outcome.done():
+                return
+            self._in_background.discard(path)
+            if failure is None:
                 self._verified += path not in self._unhurried
-            outcome.set_result(None)
+                outcome.set_result(None)
+                return
+            if isinstance(failure, DataLossError):
+                self._damage = self._damage or str(failure)
+            else:
+                # The system may let it be read the next time.
+                del self._outcomes[path]
+            outcome.set_exception(failure)
