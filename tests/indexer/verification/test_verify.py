@@ -45,7 +45,7 @@ def test_a_collection_as_it_was_written(storage, verify):
     looked = {check.name: check.looked for check in report.checks}
     assert looked == {
         "manifests": 4,
-        "files": 25,
+        "files": 26,
         "tables": 23,
         "join": 3,
         "assignments": 11,
