@@ -182,6 +182,9 @@ def _of_table(path: Path, keys: Path | None, scratch: Path) -> GivenVectors:
 
 def _block(column: pa.Array) -> Float32:
     """Lists of numbers of one length as a matrix; pa.ArrowException, ValueError: they are not."""
+    lists = (pa.types.is_fixed_size_list, pa.types.is_list, pa.types.is_large_list)
+    if not any(each(column.type) for each in lists):
+        raise pa.ArrowInvalid(f"its vectors are {column.type} in place of lists of numbers")
     if not pa.types.is_fixed_size_list(column.type):
         lengths = set(column.value_lengths().to_pylist())
         if len(lengths) != 1 or None in lengths:

@@ -198,3 +198,9 @@ def test_a_compressed_arrow_file_is_read_a_record_batch_at_a_time(tmp_path):
     finally:
         pa.set_memory_pool(usual)
     assert pool.max_memory() < values.nbytes / 4
+
+
+def test_a_column_without_lists_is_no_column_of_vectors(tmp_path):
+    pq.write_table(pa.table({"key": ["a", "b"], "vector": [1, 2]}), tmp_path / "some.parquet")
+    said = run(tmp_path / "some.parquet", "--space", "mine", "--collection", tmp_path / "made", code=2)
+    assert "its vectors are int64 in place of lists of numbers" in said
