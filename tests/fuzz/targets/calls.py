@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ class Context:
 
     def __init__(self) -> None:
         self._code, self._trailing = 0, ()
+        self._ended: list[Callable[[Any], None]] = []
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         return ()
@@ -32,6 +34,14 @@ class Context:
 
     def trailing_metadata(self) -> Any:
         return self._trailing
+
+    def add_done_callback(self, ended: Callable[[Any], None]) -> None:
+        self._ended.append(ended)
+
+    def end(self) -> None:
+        """Tell that the call has ended, as gRPC does."""
+        for ended in self._ended:
+            ended(self)
 
     def time_remaining(self) -> float:
         return 30.0
@@ -95,6 +105,7 @@ class Methods:
             assert code.name not in _BAD, (code.name, request)
         else:
             assert isinstance(reply, bytes) or reply.IsInitialized()
+        context.end()
 
     def seed(self, method: str, request: Any) -> bytes:
         """The bytes of a call."""
