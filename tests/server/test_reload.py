@@ -190,9 +190,9 @@ class TestReloads:
 
         counted, lock, load = Loads(), threading.Lock(), Loader.load
 
-        def slow(loader, reader):
+        def slow(loader, reader, **given):
             if reader.manifest.generation == 1:
-                return load(loader, reader)
+                return load(loader, reader, **given)
             with lock:
                 counted.begun += 1
                 counted.under_way += 1
@@ -201,7 +201,7 @@ class TestReloads:
                 assert counted.go_on.wait(60)
                 if counted.fails:
                     raise DataLossError("The index is not what was written.")
-                return load(loader, reader)
+                return load(loader, reader, **given)
             finally:
                 with lock:
                     counted.under_way -= 1

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lookalike_indexer.cli.errors import reported
-from lookalike_indexer.cli.experiment_options import experiment_options, open_view, shown, to_json
+from lookalike_indexer.cli.experiment_options import experiment_options, for_programs, open_view, shown
 from lookalike_indexer.cli.out_folder import OutFolder, file_name, listed
 from lookalike_indexer.errors import NotFoundError, UsageError
 from lookalike_indexer.experiments.result import Result
@@ -63,7 +63,7 @@ def test_without_a_collection_one_sentence_says_how_to_name_it(tmp_path):
 def test_json_has_null_for_what_is_not_a_number():
     table = pa.table({"x": [0.5, float("nan")], "y": ["é", None], "z": [[1.0, float("inf")], []]})
     result = Result("kind", {"k": 3}, {"rows": table}, {"mean": float("nan")}, ("Found.",))
-    assert json.loads(to_json(result)) == {
+    assert json.loads(for_programs(result)) == {
         "kind": "kind",
         "settings": {"k": 3},
         "figures": {"mean": None},

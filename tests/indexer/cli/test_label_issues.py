@@ -68,7 +68,7 @@ def test_predictions_count_as_much_and_can_be_left_out(storage, publish_predicti
     publish_predictions(storage, [[NAMES[row % 4] if row != 8 else "bee", "other"] for row in range(160)])
     both, alone = (json.loads(run(storage, "--json", "--scores", *options)) for options in ([], ["--no-predictions"]))
     assert (both["settings"]["predictions"], alone["settings"]["predictions"]) == (True, False)
-    assert "by 8 neighbours and the predictions of tiny." in both["findings"][0]
+    assert "by 8 neighbors and the predictions of tiny." in both["findings"][0]
     score = [next(one["score"] for one in found["tables"]["scores"] if one["id"] == 25) for found in (both, alone)]
     assert score[0] < score[1]
     assert {line["id"] // 3 for line in both["tables"]["issues"]} == set(FLIPPED)
@@ -76,7 +76,7 @@ def test_predictions_count_as_much_and_can_be_left_out(storage, publish_predicti
 
 def test_a_sheet_a_table_and_a_kept_result(storage, tmp_path):
     told = run(storage, "--limit", 3, "--out", tmp_path / "out", "--keep", "now")
-    assert "4 of 159 labels are likely wrong, by 8 neighbours." in told
+    assert "4 of 159 labels are likely wrong, by 8 neighbors." in told
     assert "Listed are the 3 likeliest." in told
     assert (tmp_path / "out" / "label-issues.png").stat().st_size > 2000
     rows = (tmp_path / "out" / "label-issues.csv").read_text().splitlines()

@@ -9,6 +9,7 @@ import sys
 import tempfile
 
 import pytest
+import torch
 from tests.indexer.embedding.conftest import contents, photos, settings  # noqa: F401  # fixtures
 
 from lookalike_indexer.collection import generations
@@ -58,8 +59,20 @@ def one_machine(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_cluster_makes_the_bytes_of_one_process(one_machine, tmp_path, settings, contents):  # noqa: F811
+def test_a_cluster_makes_the_bytes_of_one_process(
+    one_machine,
+    tmp_path,
+    settings,  # noqa: F811
+    contents,  # noqa: F811
+    monkeypatch,
+    request,
+):
     made = []
+    # A worker of one CPU has one thread, and their number changes the last bits.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    request.addfinalizer(lambda: torch.set_num_threads(threads))
     # The fixture joined the cluster already, which a process can do once.
     cluster = Machines(ray, one_machine)
     for name, machines in (("here", None), ("there", cluster)):
