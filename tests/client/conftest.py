@@ -770,6 +770,22 @@ def toy(_running_toy: Toy) -> Iterator[Toy]:
 
 
 @pytest.fixture
+def cli(toy: Toy, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Run a command line against the toy server: gives the exit code, output and errors."""
+    from lookalike.cli._run import run
+
+    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
+    monkeypatch.delenv("LOOKALIKE_COLLECTION", raising=False)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = run([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
 def start_toy() -> Iterator[Callable[[int], grpc.Server]]:
     """Start a toy server on a port of loopback."""
     started: list[grpc.Server] = []

@@ -23,21 +23,13 @@ from PIL import Image
 
 from lookalike.cli import _commands, _text
 from lookalike.cli._catalogue import ANALYSES, SECTIONS
-from lookalike.cli._run import run
 
 
 @pytest.fixture
-def cli(toy, capsys, monkeypatch, tmp_path):
-    """Run a command line against the toy server, in an empty folder: gives the exit code, output and errors."""
-    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
+def cli(cli, monkeypatch, tmp_path):
+    """The command line, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return cli
 
 
 def red(path: Path, size=(200, 100)) -> Path:

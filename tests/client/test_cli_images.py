@@ -2,24 +2,6 @@
 
 import json
 
-import pytest
-
-from lookalike.cli._run import run
-
-
-@pytest.fixture
-def cli(toy, capsys, monkeypatch):
-    """Run a command line against the toy server: gives the exit code, output and errors."""
-    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
-    monkeypatch.delenv("LOOKALIKE_COLLECTION", raising=False)
-
-    def call(*arguments):
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
 
 def test_the_images_of_a_label_are_listed(cli):
     code, out, err = cli("images", "--label", "cats", "--limit", "2")

@@ -2,24 +2,6 @@
 
 import json
 
-import pytest
-
-from lookalike.cli._run import run
-
-
-@pytest.fixture
-def cli(toy, capsys, monkeypatch):
-    """Run a command line against the toy server: gives the exit code, output and errors."""
-    monkeypatch.setenv("LOOKALIKE_SERVER", toy.address)
-    monkeypatch.delenv("LOOKALIKE_COLLECTION", raising=False)
-
-    def call(*arguments):
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
 
 def test_they_are_listed_with_their_tables_and_state(cli, toy):
     code, out, err = cli("results")

@@ -10,21 +10,7 @@ import pytest
 
 from lookalike.cli import _commands
 from lookalike.cli._catalogue import SERVED
-from lookalike.cli._run import run
 from lookalike.cli._served_analyses import COMMANDS_BY_NAME
-
-
-@pytest.fixture
-def cli(capsys, monkeypatch):
-    """Run a command line: gives the exit code, output and errors."""
-    monkeypatch.delenv("LOOKALIKE_COLLECTION", raising=False)
-
-    def call(*arguments):
-        code = run(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def table_names(command):
@@ -111,3 +97,12 @@ def test_a_server_that_does_not_answer_is_waited_for_as_long_as_told(cli, comman
         code, _, err = cli(*command, "--server", address, "--timeout", "0.3")
     assert code == 1
     assert err == f"Error: {address} did not answer within 0.3 s; allow more by --timeout.\n"
+
+
+def test_a_number_of_groups_may_be_left_to_the_server(cli, toy):
+    assert cli("split", "dogs", "--server", toy.address, "-k", "auto")[0] == 0
+    assert cli("split", "dogs", "--server", toy.address, "-k", "3")[0] == 0
+    assert [(call.label, call.k) for call in toy.requests[-2:]] == [("dogs", 0), ("dogs", 3)]
+    code, _, err = cli("split", "dogs", "--server", toy.address, "-k", "1")
+    assert code == 2
+    assert "1 is not in the range x>=2" in err

@@ -2,25 +2,17 @@
 
 import pytest
 
-from lookalike.cli._run import run
-
 
 @pytest.fixture
-def cli(toy, capsys, monkeypatch, tmp_path):
-    """Run a command line in an empty folder, with an empty folder of settings: gives the code, output and errors."""
+def cli(cli, monkeypatch, tmp_path):
+    """The command line in an empty folder, with an empty folder of settings, and no variable that names a server."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings"))
-    for name in ("LOOKALIKE_SERVER", "LOOKALIKE_COLLECTION", "LOOKALIKE_CONFIG"):
+    for name in ("LOOKALIKE_SERVER", "LOOKALIKE_CONFIG"):
         monkeypatch.delenv(name, raising=False)
-
-    def call(*arguments):
-        code = run([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return cli
 
 
 @pytest.fixture

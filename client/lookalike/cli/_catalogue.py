@@ -72,7 +72,7 @@ SECTIONS: Final[dict[str, dict[str, str]]] = {
         "bench": "Run a benchmark.",
     },
 }
-# What a server answers as well: `lookalike NAME --server HOST:PORT`.
+# Commands that a server answers, too: `lookalike NAME --server HOST:PORT`.
 SERVED: Final = (
     *("classes", "matrix", "oddballs", "split", "mistakes", "explain", "interpret", "choose-k", "dendrogram", "map"),
     *("compare", "evolution", "duplicates", "leaks", "label-issues", "sample", "quality"),

@@ -75,13 +75,15 @@ class Lazy(click.Group, abc.ABC):
             if not near or "Did you mean" in error.message:
                 raise
             raise click.UsageError(f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?", ctx) from error
-        other = None
-        if name in SERVED and _names_server(rest):
-            command, other = _served(name), command
-        elif name in SERVED and name is not None:
-            other = _served(name)
-        if name is not None and command is not None and not isinstance(command, click.Group):
-            ctx.default_map = {name: defaults_of(command, name, _entries(), rest, other)}
+        if name is None or command is None or isinstance(command, click.Group):
+            return name, command, rest
+        found, asks_server = command, name in SERVED and _names_server(rest)
+        if asks_server:
+            command = _served(name) or command
+        # The form of an analysis that is not used is loaded only where a file has options of it.
+        ctx.default_map = {
+            name: defaults_of(command, name, _entries(), rest, lambda: found if asks_server else _served(name))
+        }
         return name, command, rest
 
     def invoke(self, ctx: click.Context) -> Any:

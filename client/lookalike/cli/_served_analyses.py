@@ -57,6 +57,16 @@ def _as_distance(ctx: click.Context, option: click.Parameter, value: str) -> flo
     return distance
 
 
+def _names(ctx: click.Context, option: click.Parameter, value: str | None) -> list[str] | None:
+    """The names of an option such as --models A,B."""
+    return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
+
+
+def _as_k(ctx: click.Context, option: click.Parameter, value: str) -> int | None:
+    """A number of groups; None for "auto", which lets the server choose."""
+    return None if value == "auto" else click.IntRange(min=2)(value, option, ctx)
+
+
 _max_distance = click.option(
     "--max-distance",
     callback=_as_distance,
@@ -88,112 +98,100 @@ class _ServedCommand(click.Command):
         return f"To analyze a folder, use: lookalike {self.name} -c DIR.{needs}"
 
 
-def _served(name: str, tables: str, *options: Decorator) -> Callable[[Ask], Ask]:
-    """Make a command of a function that calls a client with the values of `options`, by their names.
+def _served(name: str, ask: Ask, tables: str, *options: Decorator) -> None:
+    """Make a command of a client's method, which gets the values of `options` by their names.
 
     `tables` names the tables of the result.
     """
 
-    def register(ask: Ask) -> Ask:
-        def run(
-            server: str,
-            tls: bool,
-            ca: str | None,
-            rows: int,
-            as_json: bool,
-            as_csv: str | None,
-            **given: Any,
-        ) -> None:
-            if as_json and as_csv:
-                raise click.UsageError("Use --json or --csv, not both.")
-            with open_client(server, tls, ca) as client:
-                wanted = {option: value for option, value in given.items() if value is not None}
-                found = ask(client, **wanted)
-            if as_csv:
-                click.echo(table_as_csv(found, as_csv), nl=False)
-            else:
-                click.echo(to_json(as_data(found)) if as_json else shown(as_data(found), rows))
+    def run(
+        server: str,
+        tls: bool,
+        ca: str | None,
+        rows: int,
+        as_json: bool,
+        as_csv: str | None,
+        **given: Any,
+    ) -> None:
+        if as_json and as_csv:
+            raise click.UsageError("Use --json or --csv, not both.")
+        with open_client(server, tls, ca) as client:
+            wanted = {option: value for option, value in given.items() if value is not None}
+            found = ask(client, **wanted)
+        if as_csv:
+            click.echo(table_as_csv(found, as_csv), nl=False)
+        else:
+            click.echo(to_json(as_data(found)) if as_json else shown(as_data(found), rows))
 
-        command: Any = run
-        shared: Sequence[Decorator] = (
-            click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of a table."),
-            click.option(
-                "--csv", "as_csv", type=click.Choice(tables.split()), help="Print this table of the result as CSV."
-            ),
-            json_option,
-        )
-        for option in reversed((*options, server_options(timeout=_TIMEOUT_S), *shared)):
-            command = option(command)
-        summary = _SUMMARIES[name]
-        COMMANDS_BY_NAME[name] = click.command(
-            name,
-            cls=_ServedCommand,
-            short_help=summary,
-            help=f"{summary} The server makes the analysis of the collection that it serves.\n\n"
-            "Pictures (--out) and stored results (--keep) come from the collection's folder: use -c DIR there.",
-        )(command)
-        return ask
-
-    return register
+    command: Any = run
+    shared: Sequence[Decorator] = (
+        click.option("--rows", type=click.IntRange(min=0), default=20, show_default=True, help="Rows of a table."),
+        click.option(
+            "--csv", "as_csv", type=click.Choice(tables.split()), help="Print this table of the result as CSV."
+        ),
+        json_option,
+    )
+    for option in reversed((*options, server_options(timeout=_TIMEOUT_S), *shared)):
+        command = option(command)
+    summary = _SUMMARIES[name]
+    COMMANDS_BY_NAME[name] = click.command(
+        name,
+        cls=_ServedCommand,
+        short_help=summary,
+        help=f"{summary} The server makes the analysis of the collection that it serves.\n\n"
+        "Pictures (--out) and stored results (--keep) come from the collection's folder: use -c DIR there.",
+    )(command)
 
 
-@_served(
+_served(
     "classes",
+    lookalike.Client.class_accuracies,
     "accuracies best unmapped",
-    click.option("--models", metavar="A,B", help="The models.  [default: all that keep predictions]"),
+    click.option("--models", callback=_names, metavar="A,B", help="The models.  [default: all that keep predictions]"),
     click.option("--metric", type=click.Choice(["top1", "top5"]), help="Which predictions count.  [default: top1]"),
     click.option("--best", type=click.IntRange(min=1), help="Best classes of each model to compare."),
     class_map_option,
 )
-def _classes(client: lookalike.Client, models: str = "", **given: Any) -> lookalike.Experiment:
-    return client.class_accuracies(_names(models), **given)
-
-
-@_served("matrix", "counts labels clusters secondary", _clustering, where_option)
-def _matrix(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.class_matrix(**given)
-
-
-@_served("oddballs", "oddballs typical labels", _clustering, _label, _limit, where_option)
-def _oddballs(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.oddballs(**given)
-
-
-@_served("mistakes", "confusion labels mistakes unmapped", _model, _label, _limit, class_map_option)
-def _mistakes(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.mistakes(**given)
-
-
-@_served(
+_served("matrix", lookalike.Client.class_matrix, "counts labels clusters secondary", _clustering, where_option)
+_served("oddballs", lookalike.Client.oddballs, "oddballs typical labels", _clustering, _label, _limit, where_option)
+_served(
+    "mistakes",
+    lookalike.Client.mistakes,
+    "confusion labels mistakes unmapped",
+    _model,
+    _label,
+    _limit,
+    class_map_option,
+)
+_served(
     "split",
+    lookalike.Client.split_label,
     "subclusters members around neighbours ks",
     click.argument("label"),
-    click.option("-k", "--k", type=click.IntRange(min=2), help="The number of groups.  [default: chosen]"),
+    click.option("-k", "--k", callback=_as_k, default="auto", show_default=True, help="The number of groups."),
     _space,
     _seed,
 )
-def _split(client: lookalike.Client, label: str, **given: Any) -> lookalike.Experiment:
-    return client.split_label(label, **given)
-
-
-@_served("explain", "predictions nearest clusters odd", click.argument("key"), _space, _neighbors, class_map_option)
-def _explain(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.explain(**given)
-
-
-@_served(
+_served(
+    "explain",
+    lookalike.Client.explain,
+    "predictions nearest clusters odd",
+    click.argument("key"),
+    _space,
+    _neighbors,
+    class_map_option,
+)
+_served(
     "interpret",
+    lookalike.Client.interpret_clusters,
     "clusters samples",
     _clustering,
     click.option("--samples", type=click.IntRange(1, 100), help="Images of each cluster."),
     _seed,
 )
-def _interpret(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.interpret_clusters(**given)
-
-
-@_served(
+_served(
     "choose-k",
+    lookalike.Client.choose_k,
     "k rules routes suggestions",
     _space,
     click.option("--from", "first", type=click.IntRange(min=2), help="Fewest clusters."),
@@ -202,23 +200,17 @@ def _interpret(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
     _sample,
     _seed,
 )
-def _choose_k(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.choose_k(**given)
-
-
-@_served(
+_served(
     "dendrogram",
+    lookalike.Client.dendrogram,
     "classes merges misses",
     _model,
     click.option("--clusters", type=click.IntRange(min=2), help="The number of groups.  [default: chosen]"),
     click.option("--most", type=click.IntRange(min=3), help="The most frequent classes that the tree has."),
 )
-def _dendrogram(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.dendrogram(**given)
-
-
-@_served(
+_served(
     "map",
+    lookalike.Client.map,
     "map",
     _space,
     click.option("--method", type=click.Choice(["pca", "tsne", "umap"]), help="How images are placed.  [default: pca]"),
@@ -226,81 +218,52 @@ def _dendrogram(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
     _seed,
     where_option,
 )
-def _map(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.map(**given)
-
-
-@_served(
+_served(
     "compare",
+    lookalike.Client.compare,
     "scores costs",
-    click.option("--spaces", metavar="A,B", help="The spaces.  [default: all]"),
-    click.option("--strategies", metavar="A,B", help="The ways to cluster.  [default: all]"),
+    click.option("--spaces", callback=_names, metavar="A,B", help="The spaces.  [default: all]"),
+    click.option("--strategies", callback=_names, metavar="A,B", help="The ways to cluster.  [default: all]"),
     click.option("--clusters", type=click.IntRange(min=2), help="The number of clusters."),
     _sample,
     _seed,
 )
-def _compare(client: lookalike.Client, spaces: str = "", strategies: str = "", **given: Any) -> lookalike.Experiment:
-    return client.compare(_names(spaces), strategies=_names(strategies), **given)
-
-
-@_served("evolution", "steps clusters labels images map", _model, _neighbors, _sample, _seed)
-def _evolution(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.evolution(**given)
-
-
-@_served(
+_served("evolution", lookalike.Client.evolution, "steps clusters labels images map", _model, _neighbors, _sample, _seed)
+_served(
     "duplicates",
+    lookalike.Client.duplicates,
     "groups images",
     _space,
     _max_distance,
     click.option("--exact-bytes", is_flag=True, help="Only files of the same bytes; needs no graph."),
     _limit,
 )
-def _duplicates(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.duplicates(**given)
-
-
-@_served(
+_served(
     "leaks",
+    lookalike.Client.leaks,
     "splits pairs_of_splits leaks",
     click.option("--split", required=True, metavar="COLUMN", help="The column that says the split: an attribute."),
     _space,
     _max_distance,
     _limit,
 )
-def _leaks(client: lookalike.Client, split: str, **given: Any) -> lookalike.Experiment:
-    return client.leaks(split, **given)
-
-
-@_served(
-    "label-issues", "issues labels pairs scores",
+_served(
+    "label-issues", lookalike.Client.label_issues, "issues labels pairs scores",
     _space,
     _limit,
     click.option("--no-predictions", "predictions", is_flag=True, flag_value=False, default=True,
                  help="Let the neighbors decide alone, also where there are predictions."),
     click.option("--scores", is_flag=True, help="Add a table with the score of every labeled image."),
 )  # fmt: skip
-def _label_issues(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.label_issues(**given)
 
 
-@_served(
+_served(
     "sample",
+    lookalike.Client.sample,
     "images",
     click.option("-n", "n", required=True, type=click.IntRange(min=1), metavar="N", help="Images to choose."),
     _space,
     click.option("--among", type=click.IntRange(min=1), help="Choose among at most this many images, drawn by chance."),
     _seed,
 )
-def _sample_of(client: lookalike.Client, n: int, **given: Any) -> lookalike.Experiment:
-    return client.sample(n, **given)
-
-
-@_served("quality", "flags images", _flag, _limit, where_option)
-def _quality(client: lookalike.Client, **given: Any) -> lookalike.Experiment:
-    return client.quality(**given)
-
-
-def _names(text: str) -> list[str]:
-    """The names of an option such as --models A,B."""
-    return [name.strip() for name in text.split(",") if name.strip()]
+_served("quality", lookalike.Client.quality, "flags images", _flag, _limit, where_option)

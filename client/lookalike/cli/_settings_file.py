@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +30,7 @@ NAME: Final = "lookalike.toml"
 VARIABLE: Final = "LOOKALIKE_CONFIG"
 _REACH: Final = ("server", "tls", "ca", "tls-cert", "tls-key", "token-file", "insecure")
 _SHARED: Final = ("collection", "collection-name", *_REACH)
-# What the current folder's file may set.
+# Options that the current folder's file may set.
 _OF_FOLDERS: Final = (
     *("collection", "collection-name", "space", "model", "clustering", "metric", "k", "recall", "nprobe", "exact"),
     *("where", "fields", "label", "limit", "rows", "members", "samples", "sample", "seed", "seeds", "clusters"),
@@ -80,21 +80,22 @@ class SettingsFile:
             _check_harmless(path, [shared, *commands.values()])
         return cls(path, shared, commands)
 
-    def defaults(self, command: click.Command, name: str, other: click.Command | None) -> dict[str, Any]:
+    def defaults(self, command: click.Command, name: str, other: Callable[[], click.Command | None]) -> dict[str, Any]:
         """The values for a command, by the spelling of its options.
 
-        `other` is the form of the command that is not used, whose options are left out. click.UsageError: a key is an
-        option of neither.
+        `other` gives the form of the command that is not used, whose options are left out. click.UsageError: a key is
+        an option of neither.
         """
         options = _spellings(command)
-        known = {*options, *(_spellings(other) if other is not None else ())}
-        values = {key: value for key, value in self.shared.items() if key in options}
-        for key, value in self.commands.get(name, {}).items():
-            if key not in known:
-                raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, known)}")
-            if key in options:
-                values[key] = value
-        return values
+        own = {**self.shared, **self.commands.get(name, {})}
+        strange = [key for key in self.commands.get(name, {}) if key not in options]
+        if strange:
+            unused = other()
+            known = {*options, *(_spellings(unused) if unused is not None else ())}
+            for key in strange:
+                if key not in known:
+                    raise click.UsageError(f"{self.path}: {key} is no option of {name}.{_meant(key, known)}")
+        return {key: value for key, value in own.items() if key in options}
 
 
 def _check_harmless(path: Path, tables: Sequence[Mapping[str, Any]]) -> None:
@@ -118,7 +119,11 @@ def _spellings(command: click.Command) -> dict[str, click.Option]:
 
 
 def defaults_of(
-    command: click.Command, name: str, known: Collection[str], args: Sequence[str], other: click.Command | None = None
+    command: click.Command,
+    name: str,
+    known: Collection[str],
+    args: Sequence[str],
+    other: Callable[[], click.Command | None],
 ) -> dict[str, Any]:
     """The defaults of a command's options that the files set, by parameter, the folder's before the user's.
 

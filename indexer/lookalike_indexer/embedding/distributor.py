@@ -30,7 +30,7 @@ class Distributor(Protocol):
     def embed(self, job: Job, parts: Sequence[str], advance: Advance) -> Iterator[Written]:
         """Embed and write parts, given by the paths of their listing; yields each when it is stored, in any order.
 
-        What a part becomes depends on that part alone, whoever embeds it.
+        The result of a part depends on that part alone, not on the worker.
         """
         ...
 

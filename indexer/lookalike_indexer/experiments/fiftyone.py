@@ -27,7 +27,7 @@ EMBEDDINGS: Final = "embeddings.npy"
 _UNLABELED: Final = "unlabeled"
 # FiftyOne's importer looks for media here, although the paths in labels.json are absolute.
 _MEDIA: Final = "data"
-# What a classification of FiftyOne calls its own, and what is written beside the attributes of users.
+# The fields of FiftyOne's classification, and those written beside the attributes of users.
 _TAKEN: Final = frozenset(
     ["id", "label", "confidence", "logits", "attributes", "key", "image_id", "cluster", "prediction", "probability"]
 )

@@ -32,7 +32,7 @@ _FEW = 20_000
 _COMPONENTS_UP_TO = 300_000
 # Up to so many neighbors: each has up to six candidates in memory.
 _COMPONENTS_K = 64
-# What is not exact is made again for all images when this share of them is new: comparing old with new takes longer.
+# An approximate graph is made again for all images when this share of them is new: comparing old with new takes longer.
 _MUCH = 0.25
 
 

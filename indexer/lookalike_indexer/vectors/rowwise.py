@@ -50,24 +50,36 @@ def inner_products(
 def squared_distances_of_each(left: Float32, right: Float32) -> Float64:
     """The squared Euclidean distance of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
 
-    The same bits as `squared_distances`, without copies of the vectors.
+    The same bits as `squared_distances`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
-    for piece in _pieces(len(out), right[0].size if len(right) else 1):
-        difference = np.subtract(left[piece, None], right[piece], dtype=np.float64)
-        np.square(difference, out=difference).sum(axis=2, out=out[piece])
+    for piece, one, others in _each(left, right):
+        np.subtract(one, others, out=others)
+        np.square(others, out=others).sum(axis=2, out=out[piece])
     return out
 
 
 def inner_products_of_each(left: Float32, right: Float32) -> Float64:
     """The inner product of left[i] (n, dim) and each row of right[i] (n, m, dim), shape (n, m).
 
-    The same bits as `inner_products`, without copies of the vectors.
+    The same bits as `inner_products`, without copies of the chosen rows.
     """
     out = np.empty(right.shape[:2], np.float64)
-    for piece in _pieces(len(out), right[0].size if len(right) else 1):
-        np.multiply(left[piece, None], right[piece], dtype=np.float64).sum(axis=2, out=out[piece])
+    for piece, one, others in _each(left, right):
+        np.multiply(one, others, out=others).sum(axis=2, out=out[piece])
     return out
+
+
+def _each(left: Float32, right: Float32) -> Iterator[tuple[slice, Float64, Float64]]:
+    """Some rows of `left` (n, 1, dim) and of `right` (n, m, dim) at a time, as `_pairs` gives pairs."""
+    pieces = list(_pieces(len(right), right.shape[1] * right.shape[2]))
+    step = pieces[0].stop if pieces else 0
+    ones, others = np.empty((step, 1, left.shape[1]), np.float64), np.empty((step, *right.shape[1:]), np.float64)
+    for piece in pieces:
+        one, other = ones[: piece.stop - piece.start], others[: piece.stop - piece.start]
+        one[:, 0] = left[piece]
+        other[...] = right[piece]
+        yield piece, one, other
 
 
 def _pairs(

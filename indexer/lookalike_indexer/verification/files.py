@@ -77,7 +77,7 @@ def _record_fits(storage: Storage, path: str, index: IndexEntry, manifest: Manif
     canonical = msgspec.json.encode(record, order="sorted") == storage.read(path)
     if record.sha256 != manifest.files[index.path].sha256:
         return False
-    # What was measured before an increment came.
+    # The measures from before the increment.
     same = (record.recall, record.recall_queries) == (index.recall, index.recall_queries) or bool(index.increments)
     return canonical and same
 

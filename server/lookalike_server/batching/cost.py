@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lookalike_indexer.collection.manifest import IndexEntry
 
-# What a neighbor costs to find, to compare again and to report.
+# Bytes of a neighbor while it is found, compared again and reported.
 _NEIGHBOUR = 16
 # Rows that a graph compares for each of its efSearch candidates, as many as a node of it has neighbors.
 _DEGREE = 64

@@ -20,7 +20,8 @@ def when_sent(context: Any, told: Callable[[bool], None]) -> None:
     if task is None:
         raise RuntimeError("only a task can be told")
     sending: list[Any] = []
-    # Runs when the handler has returned, and the task waits for the sending. What a task waits for has no public name.
+    # Runs when the handler has returned, and the task waits for the sending. The future that a task waits for has no
+    # public name.
     task.get_loop().call_soon(lambda: sending.append(getattr(task, "_fut_waiter", None)))
 
     def ended(_: Any) -> None:

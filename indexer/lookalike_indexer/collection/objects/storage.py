@@ -292,7 +292,7 @@ class ObjectStorage(Storage):
 
 
 def _reopened(url: str, lease: int | None) -> ObjectStorage:
-    """The same storage in another process; with the number of a lease it writes for whoever holds that."""
+    """The same storage in another process; with the number of a lease it writes for the holder of that lease."""
     storage = ObjectStorage(url)
     if lease is not None:
         storage._lease = Lease.of_another(storage.place, lease)

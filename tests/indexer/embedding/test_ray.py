@@ -10,7 +10,6 @@ import tempfile
 
 import pytest
 import torch
-from tests.indexer.embedding.conftest import contents, photos, settings  # noqa: F401  # fixtures
 
 from lookalike_indexer.collection import generations
 from lookalike_indexer.collection.lock import writing
@@ -62,8 +61,8 @@ def one_machine(monkeypatch):
 def test_a_cluster_makes_the_bytes_of_one_process(
     one_machine,
     tmp_path,
-    settings,  # noqa: F811
-    contents,  # noqa: F811
+    settings,
+    contents,
     monkeypatch,
     request,
 ):
