@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lookalike_indexer.collection.manifest import IndexEntry
 
-# Bytes of a neighbor while it is found, compared again and reported.
+# The cost of a neighbor in rows: to find it, to compare it again and to report it.
 _NEIGHBOUR = 16
 # Rows that a graph compares for each of its efSearch candidates, as many as a node of it has neighbors.
 _DEGREE = 64
