@@ -1,4 +1,4 @@
-"""Waiting in an event loop for what other threads answer."""
+"""Batcher for callers that wait in an asyncio event loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Arrived = Sequence[tuple[int, Answer[Any] | Exception]]
 
 
 class LoopInbox:
-    """An inbox whose answers `arrived` is given in the event loop that made it, those of a batch in one step."""
+    """Inbox that calls `arrived` in the event loop that created it, once for all answers of a batch."""
 
     def __init__(self, arrived: Callable[[Arrived], None]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -27,8 +27,8 @@ class LoopInbox:
         self._arrived = arrived
 
     def put(self, answers: Arrived) -> None:
-        """From any thread."""
-        # In its own thread the loop need not be woken.
+        """Schedule the answers in the event loop. Thread-safe."""
+        # call_soon_threadsafe wakes the loop; its own thread does not need that.
         own = threading.get_ident() == self._thread
         try:
             (self.loop.call_soon if own else self.loop.call_soon_threadsafe)(self._arrived, answers)
@@ -37,7 +37,7 @@ class LoopInbox:
 
 
 class Calls(Generic[R]):
-    """The calls of one event loop that wait, by ticket."""
+    """Pending calls of one event loop, by ticket."""
 
     def __init__(self) -> None:
         self.inbox = LoopInbox(self._hand_over)
@@ -45,13 +45,13 @@ class Calls(Generic[R]):
         self._tickets = itertools.count()
 
     def open(self) -> tuple[int, asyncio.Future[Answer[R]]]:
-        """A ticket, and the future of the answer that comes with it. Its caller closes it."""
+        """Return a new ticket and the future of its answer. The caller must close the ticket."""
         ticket = next(self._tickets)
         self._waiting[ticket] = future = self.inbox.loop.create_future()
         return ticket, future
 
     def close(self, ticket: int) -> None:
-        """Forget a ticket: its answer, if one comes, is for nobody."""
+        """Forget a ticket; a later answer to it is dropped."""
         self._waiting.pop(ticket, None)
 
     def _hand_over(self, answers: Arrived) -> None:
@@ -66,17 +66,16 @@ class Calls(Generic[R]):
 
 
 class AwaitedBatcher(Batcher[W, R], Generic[W, R]):
-    """A batcher whose callers wait in an event loop."""
+    """Batcher whose callers await their answers."""
 
     _calls: Calls[R] | None = None
 
     async def submit(self, work: W, deadline: float | None = None) -> Answer[R]:
-        """Queue a work and wait for its answer. `deadline` is in the time of `time.monotonic`.
+        """Queue a request and wait for its answer. `deadline` is in the time of `time.monotonic`.
 
-        OverloadedError: the queue is full, or the work waited in it too long.
-        ExpiredError: the deadline passed while it waited. DeviceError: no
-        worker has a device. Otherwise whatever its batch failed with. A
-        cancelled caller leaves the queue at once.
+        Raises OverloadedError if the queue is full or the request waited too long, ExpiredError if
+        the deadline passed in the queue, and DeviceError if no worker has a device. Otherwise it
+        raises the error that the batch failed with. A canceled caller leaves the queue at once.
         """
         if self._calls is None or self._calls.inbox.loop is not asyncio.get_running_loop():
             self._calls = Calls()
@@ -87,7 +86,7 @@ class AwaitedBatcher(Batcher[W, R], Generic[W, R]):
             try:
                 return await answer
             except asyncio.CancelledError:
-                # The only way to end without an answer, and so perhaps still queued.
+                # Only a canceled call ends without an answer, so the request may still be queued.
                 self.withdraw(number)
                 raise
         finally:

@@ -1,4 +1,4 @@
-"""Putting a batch together: which of the entries that are offered go into it, whole or in pieces."""
+"""Batch assembly: which queued entries join a batch, whole or in pieces."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from typing import Generic
 from lookalike_server.batching.latency_model import LatencyModel
 from lookalike_server.batching.waiting import Entry, Piece, R, Rules, W
 
-# What costs so many times as much as the first of a batch is heavy beside it.
+# An entry is heavy if it costs more than this many times as much as the batch's first entry.
 _HEAVY = 8
-# Until one was measured, a piece is no larger than this part of the largest batch.
+# Before the first measurement, a piece has at most this share of `max_batch`.
 _UNMEASURED = 1 / 16
-# Later, the cost of a piece is no more than so many times the largest that was measured.
+# After it, a batch with a piece costs at most this many times the largest cost measured so far.
 _GROWTH = 8
-# A piece that fills a batch is at least this part of the largest: each is a call of its own.
+# A piece that fills up a batch has at least this share of `max_batch`, because each piece is a call of its own.
 _LEAST_PIECE = 1 / 16
 
 
 class BatchMaker(Generic[W, R]):
-    """Takes entries in the order of their turns.
+    """Builder of one batch; takes entries in the order of fair.py.
 
-    The first is taken for as much as a batch may be, and so are others that
-    cost about as much. What is far heavier than the first joins by the piece
-    with which the batch takes twice as long at the most: a light call should
-    not pay for a heavy one's company, which has turns of its own.
+    The first entry may fill the batch, and so may others of about the same cost. A far heavier
+    entry joins only with a piece that at most doubles the batch's duration. So a light call does
+    not wait for a heavy one, which gets turns of its own.
     """
 
     def __init__(self, rules: Rules[W], latency: LatencyModel) -> None:
@@ -34,16 +33,16 @@ class BatchMaker(Generic[W, R]):
         self.pieces: list[Piece[W, R]] = []
         self.size = 0
         self.cost = 0.0
-        # The cost that a batch may have, if it is of more than one unit.
+        # Largest cost of a batch of more than one unit.
         self.largest = latency.within(min(rules.max_age / 2, rules.cut_to))
 
     @property
     def full(self) -> bool:
-        """Whether no further entry can join."""
+        """True if no further entry can join."""
         return self.size >= self._rules.max_batch or self.cost >= self.largest
 
     def offer(self, entry: Entry[W, R]) -> Piece[W, R] | None:
-        """What goes into the batch of an entry; None where nothing does."""
+        """Add as much of the entry as fits and return that piece, or None if nothing fits."""
         units = self._units(entry) if self.pieces else self._first_units(entry)
         if units is None:
             return None
@@ -76,11 +75,11 @@ class BatchMaker(Generic[W, R]):
         return room if room >= max(1, self._rules.max_batch * _LEAST_PIECE) else None
 
     def _largest_cut(self) -> float:
-        """The cost that a batch may have that holds a piece."""
+        """Return the largest cost of a batch that holds a piece."""
         return min(self.largest, _GROWTH * self._latency.largest or math.inf)
 
     def _room(self, entry: Entry[W, R], most: float) -> int:
-        """The units of an entry that the batch has room for, if it may cost so much."""
+        """Return how many units of an entry fit into the batch if the batch may cost `most`."""
         by_size = self._rules.max_batch - self.size
         if not self._latency.largest and self._rules.cut is not None:
             by_size = min(by_size, max(1, int(self._rules.max_batch * _UNMEASURED)))

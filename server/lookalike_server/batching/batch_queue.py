@@ -1,4 +1,4 @@
-"""What waits for the workers: bounded in number, bytes and age for each peer. Used under the lock of batcher.py."""
+"""Queue of requests, bounded in number, bytes, and age for each peer. Used under the lock of batcher.py."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from lookalike_server.common.fair_share import beyond
 
 _SHORTEST_RETRY_S = 0.05
 
-# Of what one peer may have waiting, so much may wait of all peers together.
+# All peers together may have this many times the limit of one peer queued.
 _PEERS = 4
 
 
 @dataclass
 class BatchQueue(Generic[W, R]):
-    """Entries that wait for the workers, which take them as fair.py says."""
+    """Entries that wait for the workers, in the order of fair.py."""
 
     name: str
     rules: Rules[W]
@@ -33,7 +33,7 @@ class BatchQueue(Generic[W, R]):
     _entries: dict[int, Entry[W, R]] = field(default_factory=dict)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
     _loads: Loads = field(default_factory=Loads)
-    # The cost of the batch that a worker runs, and since when.
+    # For each busy worker: the cost of its batch, and when the batch began.
     _running: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,10 +43,11 @@ class BatchQueue(Generic[W, R]):
         return bool(self._entries)
 
     def add(self, entry: Entry[W, R]) -> int:
-        """Let an entry wait; its number takes it away again. OverloadedError: no room, or it would wait too long.
+        """Queue an entry and return its number, which `remove` takes.
 
-        An entry that is larger than what a peer may have waiting is taken when
-        nothing of the peer waits, or it never could be.
+        Raises OverloadedError if the queue is full or the estimated wait is too long. An entry
+        larger than a peer's limit is accepted if the peer has nothing queued, because it could
+        never be queued otherwise.
         """
         flow = self._fair.flow(entry.peer)
         self._require_room(flow, entry)
@@ -57,7 +58,7 @@ class BatchQueue(Generic[W, R]):
         return entry.number
 
     def remove(self, number: int) -> None:
-        """Forget an entry, or what is left of it, if it still waits."""
+        """Remove an entry, or its remaining units, if it is still queued."""
         entry = self._entries.pop(number, None)
         if entry is not None:
             flow = self._fair.flow(entry.peer)
@@ -65,7 +66,7 @@ class BatchQueue(Generic[W, R]):
             self._count(flow, entry, -1, -entry.left)
 
     def clear(self) -> list[Entry[W, R]]:
-        """Take all of them away."""
+        """Remove and return all entries."""
         entries = list(self._entries.values())
         self._entries.clear()
         self._fair.clear()
@@ -74,7 +75,7 @@ class BatchQueue(Generic[W, R]):
         return entries
 
     def take(self, worker: str, now: float) -> tuple[list[Piece[W, R]], list[Refused[W]]]:
-        """The next batch of a worker, and those who waited too long, with what they are to be told.
+        """Return the next batch of a worker, and the expired entries with their errors.
 
         The batch counts as running until `record_run` or `mark_idle` is called for the worker.
         """
@@ -95,12 +96,12 @@ class BatchQueue(Generic[W, R]):
         return batch.pieces, refused
 
     def record_run(self, worker: str, seconds: float) -> None:
-        """A worker has run its batch, in so many seconds."""
+        """Record that a worker ran its batch in `seconds`."""
         cost, _ = self._running.pop(worker)
         self.latency.record(cost, seconds)
 
     def mark_idle(self, worker: str) -> None:
-        """A worker runs nothing, whatever became of its last batch."""
+        """Mark a worker as idle, whatever became of its last batch."""
         self._running.pop(worker, None)
 
     def _given(self, piece: Piece[W, R]) -> None:
@@ -114,7 +115,10 @@ class BatchQueue(Generic[W, R]):
         self._fair.charge(entry, units * entry.each * self.latency.unit_s)
 
     def _count(self, flow: Flow[W, R], entry: Entry[W, R], entries: int, units: int) -> None:
-        """So many entries and units of them more, or less, wait. An entry's bytes count until all of it is taken."""
+        """Add `entries` and `units` (negative: subtract) to the totals.
+
+        An entry's bytes count until all of it is taken.
+        """
         for loads in (self._loads, flow.loads):
             loads.count(entry, entries, units)
         flow.size += units
@@ -123,7 +127,10 @@ class BatchQueue(Generic[W, R]):
         self.weight += entries * entry.weight
 
     def _too_late(self, entry: Entry[W, R], now: float) -> Exception | None:
-        """What the caller of an entry is told that waited too long. One that has begun is only held to its deadline."""
+        """Return the error for an entry that waited too long, else None.
+
+        After its first piece, only its deadline counts.
+        """
         if entry.deadline is not None and entry.deadline <= now:
             return ExpiredError(f"The deadline passed while waiting in the {self.name} queue.")
         if not entry.taken and now - entry.queued > self.rules.max_age:
@@ -152,7 +159,7 @@ class BatchQueue(Generic[W, R]):
         if most == math.inf or not (self._entries or self._running) or self._wait_s(now) <= most / 2:
             return
         before = self._before(flow, entry)
-        # A call that waits for a running batch alone may wait for it.
+        # A call that waits only for running batches may wait the full `max_age`.
         longest = most / 2 if before.entries else most
         if self._wait_of(before, now) > longest:
             raise self._full(
@@ -160,7 +167,11 @@ class BatchQueue(Generic[W, R]):
             )
 
     def _before(self, flow: Flow[W, R], entry: Entry[W, R]) -> Load:
-        """What is run before the first piece of an entry: of its peer what is no heavier, and as much of each other."""
+        """Return the load that runs before an entry.
+
+        It consists of the peer's entries of up to about twice its cost, and at most as much of each
+        other peer.
+        """
         most = self.rules.max_batch
         load = mine = flow.loads.up_to(grade(entry) + 1, most)
         for other in self._fair.waiting:
@@ -170,7 +181,7 @@ class BatchQueue(Generic[W, R]):
         return load
 
     def _wait_s(self, now: float) -> float:
-        """How long it takes until all that waits has been run."""
+        """Return the estimated seconds until the whole queue has been run."""
         return self._wait_of(self._loads.all(self.rules.max_batch), now)
 
     def _wait_of(self, load: Load, now: float) -> float:

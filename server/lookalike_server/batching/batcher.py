@@ -1,22 +1,20 @@
-"""Many small requests, few large batches: one bounded queue and the threads that own the devices.
+"""Dynamic batching: one bounded queue, and threads that own the devices.
 
     put -> admission -> queue -> a worker takes what fits together -> run -> an answer for each
 
-A worker that is free takes the entry whose turn it is at once (fair.py) and,
-with it, every queued one that can share its call (batch.py); nothing waits for
-company. So batches grow only while the device is busy, which is when they pay.
-A work too large for a batch is run in pieces. The batch is put together by
-the thread that runs it, at the moment it can run it: what was cancelled, has
-expired or has waited too long by then costs no device time, and no batch is
-made too early.
+A free worker takes the entry whose turn it is (fair.py), together with every queued entry that can
+share its call (batch.py). It never waits for more, so batches grow only while the device is busy,
+which is when they pay. A request too large for one batch runs in pieces. The thread that runs a
+batch also assembles it, at the moment it can run it. So canceled and expired requests cost no
+device time.
 
-A worker whose device fails recovers in its own thread, which owns the device;
-meanwhile the others go on, and when there is no other, callers are told at once.
-A thread that hangs cannot be ended: whoever calls `look` now and then has its
-callers told, and the worker takes batches again when its thread comes back.
+If a device fails, its worker recovers it in its own thread, which owns the device. Meanwhile the
+other workers continue. If there is no other worker, callers get the error at once. A hung thread
+cannot be ended: `look`, called periodically, answers its callers with an error. The worker takes
+batches again when its thread returns.
 
-This module knows neither gRPC nor faiss nor torch, nor an event loop: who waits for an answer has a ticket and an
-inbox. Callers in an event loop use awaited.py.
+This module does not depend on gRPC, faiss, torch, or an event loop: answers go to an inbox, by
+ticket. Callers in an event loop use awaited.py.
 """
 
 from __future__ import annotations
@@ -41,29 +39,27 @@ log = logging.getLogger(__name__)
 W = TypeVar("W")
 R = TypeVar("R")
 
-# Takes the works of a batch and returns a result, or an error, for each.
+# Takes the requests of a batch; returns a result or an error for each.
 Run = Callable[[list[W]], Sequence[R | Exception]]
-# Is told of each batch that was run: its size, how long each work waited for it and how long it took, in seconds.
+# Receives, for each batch that ran: its size, each request's seconds in the queue, and the seconds it ran.
 Observe = Callable[[int, Sequence[float], float], None]
-# By a queue's name, what is to be told of its batches.
+# Returns the observer of the queue with this name, or None.
 ObserveLane = Callable[[str], Observe | None]
 
-# Until a thread that ended by itself is replaced, and between attempts to recover a device.
+# Seconds until an ended thread is replaced, and between attempts to recover a device.
 _RESTART_S = 0.5
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 
 
 class Batcher(Generic[W, R]):
-    """A queue and one owner thread for each of `workers`, which maps a worker's name to what it runs.
+    """Queue with one owner thread per worker. `workers` maps a worker's name to its run function.
 
-    `prepare` runs once in each owner thread, before its first batch; `observe`
-    after each batch, in the thread that ran it. `recover` runs in the thread
-    of a worker whose batch failed with DeviceError, and again with growing
-    pauses for as long as it raises: the worker takes no batch until it does not.
-    `leave` makes a worker independent of a device that hangs: it runs in a new
-    owner thread, which takes the place of the one that hangs. `join` is needed
-    where the rules cut works into pieces.
+    `prepare` runs once in each owner thread, before its first batch. `observe` runs after each
+    batch, in the thread that ran it. `recover` runs in the thread of a worker whose batch failed
+    with DeviceError. It is retried with exponential backoff while it raises; until then the worker
+    takes no batch. `leave` detaches a worker from a hung device: it runs in a new owner thread that
+    replaces the hung one. `join` is required if the rules cut requests into pieces.
     """
 
     def __init__(
@@ -86,7 +82,7 @@ class Batcher(Generic[W, R]):
         self._join = join
         self._cut = rules.cut
         self._queue: BatchQueue[W, R] = BatchQueue(name, rules, LatencyModel(len(workers)))
-        # What is wrong with the workers that take no batches.
+        # Workers that take no batches, with the reason.
         self._down: dict[str, str] = {}
         self._under_way: RunningBatches[W, R] = RunningBatches()
         self._changed = threading.Condition()
@@ -96,12 +92,13 @@ class Batcher(Generic[W, R]):
             self._start(worker)
 
     def put(self, work: W, ticket: int, inbox: Inbox, peer: str = "", deadline: float | None = None) -> int:
-        """Queue a work of a peer; its number withdraws it. `deadline` is in the time of `time.monotonic`.
+        """Queue a request and return its number, which `withdraw` takes. `deadline` is in the time of `time.monotonic`.
 
-        The inbox gets, with the ticket, an Answer or an exception: OverloadedError
-        where the work waited too long, ExpiredError where its deadline passed
-        meanwhile, otherwise whatever its batch failed with.
-        OverloadedError: the queue is full. DeviceError: no worker has a device.
+        The inbox gets, with the ticket, an Answer or an exception: OverloadedError if the request
+        waited too long, ExpiredError if its deadline passed in the queue, otherwise the batch's
+        error.
+
+        Raises OverloadedError if the queue is full, and DeviceError if no worker has a device.
         """
         entry: Entry[W, R] = self._queue.rules.entry(work, peer, deadline, time.monotonic(), ticket, inbox)
         with self._changed:
@@ -114,25 +111,25 @@ class Batcher(Generic[W, R]):
         return number
 
     def withdraw(self, number: int) -> None:
-        """Take a work out of the queue, if it still waits. Its inbox may get an answer nevertheless."""
+        """Remove a request if it is still queued. Its inbox may get an answer nevertheless."""
         with self._changed:
             self._queue.remove(number)
 
     @property
     def waiting(self) -> int:
-        """The size of all that is queued."""
+        """Total size of the queued requests."""
         return self._queue.waiting
 
     @property
     def lost(self) -> str:
-        """What is wrong when no worker can take a batch; "" when one can."""
+        """Why no worker can take a batch; "" if one can."""
         down = dict(self._down)
         return next(iter(down.values())) if len(down) == len(self._workers) else ""
 
     def look(self) -> list[str]:
-        """Give up the workers that have run for longer than the rules allow; a sentence about each. From any thread.
+        """Give up workers that exceed `max_run` and return a sentence about each. Thread-safe.
 
-        Their callers hear of it at once and, when no other worker is left, so does everybody who waits.
+        Their callers get an error at once. If no other worker is left, so do all queued callers.
         """
         limit = self._queue.rules.max_run
         told: list[str] = []
@@ -155,13 +152,13 @@ class Batcher(Generic[W, R]):
         return told
 
     def close(self) -> None:
-        """Refuse what is queued and let each thread end after its current batch."""
+        """Reject what is queued; each thread ends after its current batch."""
         with self._changed:
             self._closed.set()
             self._changed.notify_all()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the threads have ended; only after `close`."""
+        """Wait until the threads have ended. Call `close` first."""
         for thread in list(self._threads.values()):
             thread.join(timeout)
 
@@ -171,16 +168,16 @@ class Batcher(Generic[W, R]):
         thread.start()
 
     def _replace(self, worker: str) -> None:
-        """Start another owner thread in the place of one that hangs; should that one come back, it ends."""
+        """Start another owner thread in place of a hung one, which ends if it ever returns."""
         self._under_way.ended(worker)
         self._start(worker, self._leave[worker])
 
     def _is_owner(self, worker: str) -> bool:
-        """Whether the current thread is the owner of a worker, and was not replaced."""
+        """Return whether the current thread still owns the worker, that is, was not replaced."""
         return self._threads[worker] is threading.current_thread()
 
     def _own(self, worker: str, first: Callable[[], None] | None) -> None:
-        """The owner thread. One that ends by itself is followed by another, and those who wait do not notice."""
+        """Run the owner thread. If it ends unexpectedly, another replaces it and queued requests stay queued."""
         try:
             if first is not None:
                 self._recovered(worker, first)
@@ -191,7 +188,7 @@ class Batcher(Generic[W, R]):
             log.exception("the thread %s/%s ended by itself; another takes its place", self._name, worker)
             self._down[worker] = f"The thread of {self._name}/{worker} ended; another takes its place, ask again."
             if self._closed.wait(_RESTART_S):
-                self._take(worker)  # answers those who wait
+                self._take(worker)  # answers the queued callers
             else:
                 self._start(worker)
 
@@ -201,13 +198,13 @@ class Batcher(Generic[W, R]):
         self._down.pop(worker, None)
         while self._is_owner(worker) and (batch := self._take(worker)) is not None:
             healthy = not batch or self._answer(worker, batch)
-            # Neither a batch nor its vectors may live until the next one comes.
+            # Free the batch and its vectors before waiting for the next batch.
             del batch
             if not healthy and worker in self._recover and self._is_owner(worker):
                 self._recovered(worker, self._recover[worker])
 
     def _take(self, worker: str) -> list[Piece[W, R]] | None:
-        """The next batch; None when closed. Answers what expired or cannot be run any more."""
+        """Wait for the next batch and return it, or None if closed. Answers expired entries."""
         with self._changed:
             self._queue.mark_idle(worker)
             while not self._queue and not self._closed.is_set():
@@ -217,13 +214,14 @@ class Batcher(Generic[W, R]):
                 return None
             batch, refused = self._queue.take(worker, time.monotonic())
             if self._queue:
-                # Of a work that is run in pieces, whoever was told of it has taken one.
+                # Entries remain, for example the other pieces of a large request, and each `put` notified only one
+                # worker.
                 self._changed.notify()
         settle(refused)
         return batch
 
     def _answer(self, worker: str, batch: list[Piece[W, R]]) -> bool:
-        """Run a batch and answer all of it; whether the device is still trusted."""
+        """Run a batch and answer all of it. Return False if the device can no longer be trusted."""
         started = time.monotonic()
         results: Sequence[R | Exception]
         ended_by: BaseException | None = None
@@ -234,7 +232,7 @@ class Batcher(Generic[W, R]):
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results came back for a batch of {len(batch)}")
         except Exception as error:
-            # Whatever it was, those who wait must hear of it, and the thread must go on.
+            # Any error must reach the callers, and the thread must go on.
             log.debug("a batch of %d failed in %s/%s", len(batch), self._name, worker, exc_info=True)
             results = [error] * len(batch)
         except BaseException as error:
@@ -247,14 +245,14 @@ class Batcher(Generic[W, R]):
         if ended_by is not None:
             raise ended_by
         if self._observe:
-            # After the answers: nobody waits for the measuring.
+            # Observe after answering, so that callers do not wait for it.
             self._observe(ran.size, ran.waits, ran.took)
         return not all(isinstance(result, DeviceError) for result in results)
 
     def _settle(self, ran: Ran[W, R]) -> None:
         with self._changed:
             if not self._is_owner(ran.worker):
-                # Its callers were told, and another thread runs in its place.
+                # `look` already answered these callers, and another thread owns the worker.
                 return
             if self._came_back(ran.worker):
                 self._queue.mark_idle(ran.worker)
@@ -265,12 +263,12 @@ class Batcher(Generic[W, R]):
         settle(outcomes)
 
     def _forget(self, outcomes: list[Outcome[W, R]]) -> None:
-        """Drop what is left of those who hear of an outcome: where a piece failed, nobody needs the others."""
+        """Drop the remaining units of answered entries: after a failed piece the others are useless."""
         for entry, _ in outcomes:
             self._queue.remove(entry.number)
 
     def _recovered(self, worker: str, recover: Callable[[], None]) -> None:
-        """Return when the worker's device can be used again, or the batcher is closed."""
+        """Return when the worker's device is usable again, or the batcher is closed."""
         pause = 0.0
         while self._is_owner(worker) and not self._closed.wait(pause):
             with self._changed:
@@ -280,7 +278,7 @@ class Batcher(Generic[W, R]):
             except Exception as error:
                 with self._changed:
                     self._came_back(worker)
-                # The next attempt may go better.
+                # The next attempt may succeed.
                 if self._down.get(worker) != f"{error}":
                     log.warning("%s/%s cannot be used and is tried again: %s", self._name, worker, error)
                 self._gone(worker, f"{error}")
@@ -294,7 +292,7 @@ class Batcher(Generic[W, R]):
             log.info("%s/%s can be used again", self._name, worker)
 
     def _came_back(self, worker: str) -> bool:
-        """A worker runs nothing any more; whether it had been given up."""
+        """Mark a worker as running nothing. Return True if it had been given up as hung."""
         if not self._is_owner(worker):
             return False
         if not self._under_way.ended(worker):
@@ -304,7 +302,7 @@ class Batcher(Generic[W, R]):
         return True
 
     def _gone(self, worker: str, what: str) -> None:
-        """Tell those who wait, when no other worker can take what they wait for."""
+        """Mark a worker as down. If no other worker is left, answer the queued callers with `what`."""
         with self._changed:
             self._down[worker] = what
             left = self._queue.clear() if self.lost else []

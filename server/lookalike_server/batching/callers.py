@@ -1,4 +1,4 @@
-"""Whose call this task answers, for the queues that share the server among callers."""
+"""Peer of the current call, for the queues that share the server among peers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from lookalike_server.common.peers import host_of
 
 
 def peer() -> str:
-    """The token's name, where tokens are set, or else the address; "" outside of calls, as when the server warms up.
+    """Return the token's name if tokens are set, else the client's address; "" outside of calls, as during warm-up.
 
-    Without the port: a peer is not more for opening more connections.
+    The port is left out, so that a client gets no larger share by opening more connections.
     """
     call = record.current()
     if call is None:

@@ -1,13 +1,11 @@
-"""Whose turn it is: peers share the workers' time equally, and of one peer's calls the light ones pass the heavy.
+"""Fair order: peers share the workers' time equally, and a peer's light calls pass its heavy ones.
 
-Start-time fair queueing (Goyal, Vin and Cheng, 1996), which is deficit round
-robin without its rounds: each peer has used so many seconds of the workers, and
-the one that has used the least is next. A peer that comes anew begins where
-those are that wait, so that nobody saves up turns by staying away.
+Start-time fair queueing (Goyal, Vin and Cheng, 1996), which is deficit round robin without rounds:
+each peer has used some seconds of the workers, and the peer that used the least is next. A new peer
+starts at the level of the waiting peers, so that no peer saves up turns by staying away.
 
-Within a peer a call is due when it has waited for `_STRETCH` times as long as
-it takes itself. So one query passes a call of hundreds, and the call of
-hundreds is not passed for ever.
+Within a peer, a call is due after it has waited `_STRETCH` times its own duration. So one query
+passes a call of hundreds, and the call of hundreds is not passed forever.
 """
 
 from __future__ import annotations
@@ -23,13 +21,13 @@ from lookalike_server.batching.load import Loads
 from lookalike_server.batching.waiting import Entry, R, W
 
 _STRETCH = 16
-# What a turn counts before anybody knows how long it takes, so that peers take turns even then. In seconds.
+# Least charge of a turn in seconds, so that peers alternate even before a latency is known.
 _LEAST_S = 1e-9
 
 
 @dataclass
 class Flow(Generic[W, R]):
-    """What a peer has waiting, and the seconds that it has used, from where it began."""
+    """Queued entries of one peer, and the seconds of worker time it has used (virtual time)."""
 
     used: float = 0.0
     entries: dict[int, Entry[W, R]] = field(default_factory=dict)
@@ -39,17 +37,17 @@ class Flow(Generic[W, R]):
 
 
 class Fair(Generic[W, R]):
-    """The flows of the peers that have something waiting, or have had of late."""
+    """Flows of all peers that have, or recently had, entries queued."""
 
     def __init__(self, latency: LatencyModel, max_batch: int) -> None:
         self._latency = latency
         self._max_batch = max_batch
         self._flows: dict[str, Flow[W, R]] = {}
-        # Where those begin that come anew: what the peer whose turn it was had used.
+        # Virtual time at which a new peer starts: that of the peer served last.
         self._begin = 0.0
 
     def flow(self, peer: str) -> Flow[W, R]:
-        """The flow of a peer, a new one where it has none."""
+        """Return the flow of a peer; create it if it does not exist."""
         flow = self._flows.get(peer)
         if flow is None:
             flow = self._flows[peer] = Flow()
@@ -59,11 +57,14 @@ class Fair(Generic[W, R]):
 
     @property
     def waiting(self) -> list[Flow[W, R]]:
-        """The flows in which something waits."""
+        """Flows with queued entries."""
         return [flow for flow in self._flows.values() if flow.entries]
 
     def order(self) -> Iterator[Entry[W, R]]:
-        """The entries as they should be run. Whoever takes one has to charge its flow before asking for the next."""
+        """Yield the entries in the order to run them.
+
+        The consumer must charge each taken entry before it asks for the next.
+        """
         self._forget()
         due = self._due()
         turns = [
@@ -83,7 +84,7 @@ class Fair(Generic[W, R]):
             heapq.heapreplace(turns, (flow.used, number, flow, entries))
 
     def charge(self, entry: Entry[W, R], seconds: float) -> None:
-        """An entry's peer is given so much of a worker's time."""
+        """Charge worker time to the peer of an entry."""
         self._flows[entry.peer].used += max(seconds, _LEAST_S)
 
     def clear(self) -> None:
@@ -91,7 +92,7 @@ class Fair(Generic[W, R]):
         self._begin = 0.0
 
     def _due(self) -> Callable[[Entry[W, R]], float]:
-        """When an entry is due, by the current latency, which is looked up once for all of them."""
+        """Return the function of an entry's due time. It reads the current latency once for all entries."""
         unit_s, batch_s, most = _STRETCH * self._latency.unit_s, _STRETCH * self._latency.batch_s, self._max_batch
 
         def due(entry: Entry[W, R]) -> float:
@@ -100,6 +101,6 @@ class Fair(Generic[W, R]):
         return due
 
     def _forget(self) -> None:
-        """Drop the peers that would begin anew where they were."""
+        """Drop idle peers that would restart at the same virtual time."""
         for peer in [peer for peer, flow in self._flows.items() if not flow.entries and flow.used <= self._begin]:
             del self._flows[peer]

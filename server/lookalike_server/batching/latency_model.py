@@ -1,35 +1,34 @@
-"""How long batches take of late, and so how long what waits will have to."""
+"""Linear model of batch latency, for estimates of the queue's wait."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-# What a new batch counts against all before it.
+# Weight of a new batch against the average of all earlier ones.
 _WEIGHT = 0.2
 
 
 class LatencyModel:
-    """A straight line through the sizes and seconds of batches: a part that each costs, and one for each unit of size.
+    """Line through the sizes and durations of recent batches: a fixed part per batch, and a part per unit of size.
 
-    A scan costs most of its time whatever its size; a search of an index costs
-    its time for each query. The line is by least squares, earlier batches
-    counting less and less; neither part is ever below nothing. As long as all
-    batches had one size, nothing tells the parts apart, and all of it counts as
-    the part that each costs: that guess refuses nobody without need.
+    A scan takes about the same time for any size; an index search takes time for each query. The
+    fit is exponentially weighted least squares, and both parts are at least 0. While all batches
+    have had the same size, the two parts cannot be told apart, and all of the time counts as the
+    fixed part. That guess rejects no call needlessly.
     """
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        # The largest size that was run: of much larger ones the line says nothing.
+        # Largest size that has been run; the line says nothing about much larger ones.
         self.largest: float = 0.0
-        # Weighted means, and the spread of sizes around theirs, alone and with the seconds.
+        # Exponentially weighted means, variance of the size, and covariance of size and seconds.
         self._size = self._seconds = 0.0
         self._variance = self._covariance = 0.0
         self._known = False
 
     def record(self, size: float, seconds: float) -> None:
-        """A batch has been run."""
+        """Record the duration of a batch."""
         if not size:
             return
         self.largest = max(self.largest, size)
@@ -39,38 +38,38 @@ class LatencyModel:
         more, longer = size - self._size, seconds - self._seconds
         self._size += _WEIGHT * more
         self._seconds += _WEIGHT * longer
-        # Exponentially weighted moments, updated without a sum of large squares.
+        # Exponentially weighted moments, updated without sums of large squares.
         self._variance = (1 - _WEIGHT) * (self._variance + _WEIGHT * more * more)
         self._covariance = (1 - _WEIGHT) * (self._covariance + _WEIGHT * more * longer)
 
     @property
     def unit_s(self) -> float:
-        """The seconds of each unit of size."""
+        """Seconds per unit of size."""
         if self._variance <= 0:
             return 0.0
         return min(max(0.0, self._covariance / self._variance), self._seconds / self._size)
 
     @property
     def batch_s(self) -> float:
-        """The seconds that a batch costs besides."""
+        """Fixed seconds per batch."""
         return max(0.0, self._seconds - self.unit_s * self._size)
 
     def seconds(self, size: float, batches: float = 1) -> float:
-        """How long so many batches take that have this size together; 0 as long as no batch has been run."""
+        """Return the estimated seconds of `batches` batches of this total size; 0 before the first batch."""
         return batches * self.batch_s + size * self.unit_s if self._known else 0.0
 
     def doubling(self, size: float) -> float:
-        """The size of the batch that takes twice as long as one of this size; endless where the size costs nothing."""
+        """Return the size of a batch that takes twice as long as one of `size`; infinite if the size costs nothing."""
         return 2 * size + self.batch_s / self.unit_s if self.unit_s else math.inf
 
     def wait_s(self, size: float, batches: float, running: Sequence[tuple[float, float]] = ()) -> float:
-        """How long it takes until a queue of this size, which takes so many batches, has been run; 0 as long as no
-        batch has been.
+        """Return the estimated seconds until a queue of this size, in `batches` batches, is done.
 
-        `running` are the sizes of the batches that workers run, and the
-        seconds since they began. One that has taken longer than batches do is
-        thought to take longer by as much again. What waits is taken by
-        whichever worker is free, so that one that hangs holds up nobody else.
+        It is 0 before the first batch.
+
+        `running` has the size and the elapsed seconds of each running batch. A batch that exceeds
+        its estimate is assumed to take that excess once more. The first free worker takes the next
+        batch, so one hung worker delays no others.
         """
         if not self._known:
             return 0.0
@@ -86,10 +85,10 @@ class LatencyModel:
         return ends
 
     def within(self, seconds: float) -> float:
-        """The size that one worker does in so many seconds, at least 1.
+        """Return the size that one worker runs in `seconds`, at least 1.
 
-        Where what each batch costs leaves little of them, the rest may take as
-        long as that: smaller batches would be slower still.
+        If the fixed part leaves little of `seconds`, the other part may take as long as the fixed
+        part: smaller batches would only lower the throughput.
         """
         unit_s, batch_s = self.unit_s, self.batch_s
         return max(1.0, max(seconds - batch_s, batch_s) / unit_s) if unit_s else math.inf

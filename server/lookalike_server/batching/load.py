@@ -1,4 +1,4 @@
-"""How much waits, so that nobody has to look at each of those who do: sums by what shares a batch and by cost."""
+"""Totals of a queue by cost and batch key, so that admission does not scan the entries."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lookalike_server.batching.waiting import Entry
 
 
 class Load(NamedTuple):
-    """Entries, their cost, and the batches that they take."""
+    """Number of entries, their cost, and the batches that they need."""
 
     entries: int = 0
     cost: float = 0.0
     batches: float = 0.0
 
     def plus(self, other: Load, share: float = 1.0) -> Load:
-        """The sum of both, where only a share of the other counts."""
+        """Return the sum of both loads, with the other's cost and batches scaled by `share`."""
         return Load(self.entries + other.entries, self.cost + share * other.cost, self.batches + share * other.batches)
 
 
@@ -32,12 +32,12 @@ class _Sum:
 
 @dataclass
 class Loads:
-    """What waits by grade, the power of two that an entry's cost is below, and key."""
+    """Totals by grade and key. An entry's grade is the exponent of the power of two just above its cost."""
 
     _sums: dict[tuple[int, Hashable], _Sum] = field(default_factory=dict)
 
     def count(self, entry: Entry[Any, Any], entries: int, units: int) -> None:
-        """So many entries and units like this one more, or less, wait."""
+        """Add `entries` and `units` (negative: subtract) to the totals of entries like this one."""
         which = grade(entry), entry.key
         found = self._sums.setdefault(which, _Sum())
         found.entries += entries
@@ -50,7 +50,7 @@ class Loads:
         return self.up_to(None, max_batch)
 
     def up_to(self, highest: int | None, max_batch: int) -> Load:
-        """The load of the entries of a grade and all below."""
+        """Return the load of all entries up to this grade; None means all."""
         sizes: Counter[Hashable] = Counter()
         count, cost = 0, 0.0
         for (its, key), found in self._sums.items():
@@ -62,5 +62,5 @@ class Loads:
 
 
 def grade(entry: Entry[Any, Any]) -> int:
-    """The power of two that the cost of a whole entry is below."""
+    """Return the exponent of the power of two just above the cost of the whole entry."""
     return math.frexp(entry.size * entry.each)[1]

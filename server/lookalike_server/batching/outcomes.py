@@ -1,4 +1,4 @@
-"""What a batch came to: an outcome for each work that is done with, of all its pieces together."""
+"""Outcomes of a batch: one answer for each finished request, joined from all its pieces."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any, Generic
 
 from lookalike_server.batching.waiting import Answer, Entry, Inbox, Piece, R, W
 
-# From the results of a work's pieces, in their order, to that of the work.
+# Joins the results of a request's pieces, in order, into one result.
 Join = Callable[[Sequence[R]], R]
 Outcome = tuple[Entry[W, R], Answer[R] | Exception]
 
 
 @dataclass(frozen=True)
 class Ran(Generic[W, R]):
-    """A batch of pieces that a worker ran, from `started` on for `took` seconds, and a result or error for each."""
+    """A batch that a worker ran, from `started` for `took` seconds, with a result or error for each piece."""
 
     worker: str
     pieces: Sequence[Piece[W, R]]
@@ -25,16 +25,16 @@ class Ran(Generic[W, R]):
 
     @property
     def size(self) -> int:
-        """That of the batch, in the works' own units."""
+        """Size of the batch in the units of its requests."""
         return sum(piece.stop - piece.start for piece in self.pieces)
 
     @property
     def waits(self) -> list[float]:
-        """The seconds that each work had waited."""
+        """Seconds that each request had waited."""
         return [self.started - piece.entry.queued for piece in self.pieces]
 
     def outcomes(self, join: Join[R] | None) -> list[Outcome[W, R]]:
-        """What those hear who need not wait for further pieces. Not for two threads at once."""
+        """Return the outcomes of requests that wait for no further piece. Not thread-safe."""
         found: list[Outcome[W, R]] = []
         for piece, result in zip(self.pieces, self.results, strict=True):
             if isinstance(result, Exception):
@@ -48,7 +48,7 @@ class Ran(Generic[W, R]):
         return found
 
     def _is_last(self, piece: Piece[W, R], result: R) -> bool:
-        """Keep the result of a piece with those of the others; whether none is missing."""
+        """Store the result of a piece. Return True if it completes the request."""
         entry = piece.entry
         entry.parts[piece.start] = piece.stop - piece.start, result
         entry.ran += self.took
@@ -56,13 +56,13 @@ class Ran(Generic[W, R]):
         return sum(units for units, _ in entry.parts.values()) == entry.size
 
     def _answer(self, entry: Entry[W, R], result: R, ran: float, largest: int) -> Answer[R]:
-        # Pieces may have been run at the same time, by several workers.
+        # Several workers may have run pieces at the same time.
         waited = max(0.0, self.started + self.took - entry.queued - ran)
         return Answer(result, self.worker, largest, _us(waited), _us(ran))
 
 
 def settle(outcomes: Sequence[tuple[Entry[Any, Any], Any]]) -> None:
-    """Hand outcomes to the inboxes that wait for them: to each in one step."""
+    """Deliver outcomes to their inboxes, with one `put` per inbox."""
     answers: dict[int, tuple[Inbox, list[tuple[int, Any]]]] = {}
     for entry, outcome in outcomes:
         answers.setdefault(id(entry.inbox), (entry.inbox, []))[1].append((entry.ticket, outcome))

@@ -1,4 +1,4 @@
-"""What each worker of a batcher runs, and which of them hang. Used under the batcher's lock."""
+"""Batches that run now, by worker, and detection of hung ones. Used under the batcher's lock."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ R = TypeVar("R")
 
 
 class RunningBatches(Generic[W, R]):
-    """The pieces of each worker's batch, and since when it runs; a worker that recovers has none."""
+    """Start time and pieces of each worker's batch. A recovering worker has no pieces."""
 
     def __init__(self) -> None:
         self._running: dict[str, tuple[float, list[Piece[W, R]]]] = {}
         self._hung: set[str] = set()
 
     def begin(self, worker: str, pieces: list[Piece[W, R]]) -> None:
-        """A worker begins to run something."""
+        """Record that a worker began a batch or a recovery."""
         self._running[worker] = time.monotonic(), pieces
 
     def ended(self, worker: str) -> bool:
-        """A worker runs nothing any more; whether it had been taken for hung."""
+        """Record that a worker finished. Return True if it had been reported as hung."""
         self._running.pop(worker, None)
         hung = worker in self._hung
         self._hung.discard(worker)
         return hung
 
     def overdue(self, limit_s: float) -> dict[str, list[Piece[W, R]]]:
-        """The workers that have run for longer than a limit, with what they run; each is told once."""
+        """Return the workers that newly exceed the limit, with their pieces. Each is reported once."""
         now = time.monotonic()
         late = {
             worker: pieces

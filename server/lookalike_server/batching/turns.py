@@ -1,4 +1,4 @@
-"""Turns at what cannot be shared: so many at a time, the others in the order of fair.py. For one event loop."""
+"""Fair turns at a limited number of places, in the order of fair.py. For one event loop."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from lookalike_server.batching.waiting import Rules
 
 
 class Turns:
-    """`places` that are free or held; `max_queue` bounds what a peer may have waiting."""
+    """`places` that are free or held. `max_queue` bounds what a peer may have queued."""
 
     def __init__(self, name: str, places: int, max_queue: int) -> None:
         unlike: Iterator[int] = itertools.count()
-        # Nothing shares a turn.
+        # Turns are never batched: each key is unique.
         rules: Rules[int] = Rules(
             key=lambda size: next(unlike), size=lambda size: size, max_batch=1, max_queue=max_queue
         )
@@ -27,18 +27,21 @@ class Turns:
         self._queue: BatchQueue[int, str] = BatchQueue(name, rules, LatencyModel(places))
         self._free = [str(place) for place in range(places)]
         self._held = 0
-        # The calls that wait for a turn, by ticket.
+        # Calls that wait for a turn, by ticket.
         self._calls: dict[int, asyncio.Future[str]] = {}
         self._tickets = itertools.count()
 
     @property
     def waiting(self) -> int:
-        """The size of all that waits or has a turn."""
+        """Size of all that waits or holds a place."""
         return self._queue.waiting + self._held
 
     @asynccontextmanager
     async def turn(self, size: int = 1) -> AsyncIterator[None]:
-        """Hold a place while the block runs. OverloadedError: too much waits. Who is cancelled waits no longer."""
+        """Hold a place while the block runs.
+
+        Raises OverloadedError if the queue is full. A canceled caller leaves the queue.
+        """
         place = await self._place(size)
         self._held += size
         began = time.monotonic()
@@ -61,7 +64,7 @@ class Turns:
         except asyncio.CancelledError:
             self._queue.remove(number)
             if place.done() and not place.cancelled():
-                # It was given a place at the same moment.
+                # A place was assigned at the same moment as the cancellation.
                 self._return(place.result())
             raise
         finally:
@@ -74,7 +77,7 @@ class Turns:
             for piece in pieces:
                 call = self._calls[piece.entry.ticket]
                 if call.done():
-                    # Cancelled, and its task has not run yet.
+                    # The call is canceled, but its task has not run yet.
                     self._queue.mark_idle(place)
                     self._free.append(place)
                 else:

@@ -1,4 +1,4 @@
-"""What waits for a worker: a work, whose it is, what it costs, and the piece of it that goes into one batch."""
+"""Queued requests: the rules of a queue, the entries that wait in it, and the pieces that go into batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 class Answer(NamedTuple, Generic[R]):
-    """A result and how it came about; `size` is that of the whole batch, of several batches the largest."""
+    """A result and its timings. `size` is the size of the batch, or of the largest one if there were several."""
 
     result: R
     worker: str
@@ -22,17 +22,17 @@ class Answer(NamedTuple, Generic[R]):
 
 
 class Inbox(Protocol):
-    """Where answers go, each with the ticket that its work was queued with.
+    """Receiver of answers, each with the ticket that its request was queued with.
 
-    `put` is called in the thread that has the answers, once for all of a batch:
-    it must be quick, and raise nothing.
+    The thread that has the answers calls `put` once for all answers of a batch. `put` must be quick
+    and must not raise.
     """
 
     def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None: ...
 
 
 class Nobody:
-    """An inbox whose answers nobody reads."""
+    """Inbox that drops all answers."""
 
     def put(self, answers: Sequence[tuple[int, Answer[Any] | Exception]]) -> None:
         pass
@@ -43,24 +43,21 @@ NOBODY = Nobody()
 
 @dataclass(frozen=True)
 class Rules(Generic[W]):
-    """What may share a batch, and how much.
+    """Rules of a queue: which requests can share a batch, and the limits.
 
-    Works with equal `key` can share a call. `size` is what a work counts
-    against `max_batch` (of one batch) and `max_queue` (of all that a peer has
-    waiting), `weight` its bytes against `max_weight`. `cost` is the work in
-    any unit that its time is proportional to, its size by default; latency_model.py
-    turns it into seconds.
+    Requests with equal `key` can share a call. `size` counts against `max_batch` (of one batch) and
+    `max_queue` (of all that a peer has queued). `weight` is the bytes, counted against
+    `max_weight`. `cost` is proportional to the run time, in any unit; the default is the size.
+    latency_model.py converts it to seconds.
 
-    `cut` gives the units of a work from one position to before another. Works
-    larger than a batch are run in such pieces, and the pieces of others pass
-    between them. A batch is cut so that it takes about `cut_to` seconds.
+    `cut(work, start, stop)` returns the units `[start, stop)` of a request. Requests larger than a
+    batch run in such pieces, interleaved with those of other requests. A batch is cut to about
+    `cut_to` seconds.
 
-    What has waited for more than `max_age` seconds is refused instead of run.
-    So that this hardly happens, since nobody should wait in vain, what would
-    wait behind others for more than half of it, by the latency of recent batches, is
-    refused at once: the other half is there for the latency to change. A batch
-    takes no more than that half, or twice what each batch costs. A batch that
-    is run for more than `max_run` seconds has hung.
+    A request that has waited for more than `max_age` seconds is rejected instead of run. To make
+    this rare, a request is rejected at once if its estimated wait behind others exceeds half of
+    `max_age`; the other half allows for changes of the latency. A batch takes at most that half, or
+    twice its fixed cost. A batch that runs for more than `max_run` seconds has hung.
     """
 
     key: Callable[[W], Hashable]
@@ -84,7 +81,7 @@ class Rules(Generic[W]):
         ticket: int = -1,
         inbox: Inbox = NOBODY,
     ) -> Entry[W, Any]:
-        """A work of a peer, as it waits."""
+        """Return the queue entry of a peer's request."""
         size = self.size(work)
         cost = size if self.cost is None else self.cost(work)
         return Entry(
@@ -94,12 +91,12 @@ class Rules(Generic[W]):
 
 @dataclass(eq=False, slots=True)
 class Entry(Generic[W, R]):
-    """A work that waits for its answer; `queued` and `deadline` in the time of `time.monotonic`.
+    """A queued request. `queued` and `deadline` are in the time of `time.monotonic`.
 
-    The answer goes to `inbox`, with `ticket`. `each` is the cost of one unit of its size. Workers have been given the
-    first `taken` units; `parts` are the results of its pieces by their
-    positions, while others of them are missing. `ran` is the seconds that its
-    pieces took, `largest` the size of the largest batch that one was in.
+    The answer goes to `inbox`, with `ticket`. `each` is the cost of one unit of size. Workers have
+    taken the first `taken` units. `parts` holds the results of finished pieces, by position, until
+    the last one arrives. `ran` is the seconds that its pieces took; `largest` is the size of the
+    largest batch that held one of them.
     """
 
     work: W
@@ -120,12 +117,12 @@ class Entry(Generic[W, R]):
 
     @property
     def left(self) -> int:
-        """The units that no worker has been given."""
+        """Units that no worker has taken."""
         return self.size - self.taken
 
 
 class Piece(NamedTuple, Generic[W, R]):
-    """The units of an entry from `start` to before `stop`, which a worker was given."""
+    """Units `[start, stop)` of an entry, taken by a worker."""
 
     entry: Entry[W, R]
     start: int
@@ -136,7 +133,7 @@ class Piece(NamedTuple, Generic[W, R]):
         return self.stop - self.start == self.entry.size
 
     def work(self, cut: Callable[[W, int, int], W] | None) -> W:
-        """What the worker is to run."""
+        """Return the request to run: the whole one, or the cut piece."""
         entry = self.entry
         return entry.work if self.whole or cut is None else cut(entry.work, self.start, self.stop)
 

@@ -1,4 +1,4 @@
-"""Blocking work that is not a device's: reading stored vectors, assigning, looking up, writing replies."""
+"""Thread pool for blocking work without a device: reading vectors, assigning, looking up, writing replies."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from lookalike_server.batching.turns import Turns
 
 T = TypeVar("T")
 
-# A disk that hangs takes one thread after the other. So many times others take their place.
+# A hung disk blocks one thread after the other. At most this many pools are opened.
 _MOST_POOLS = 8
-# Looking up so many images by their keys takes half a millisecond, which the event loop has.
+# Looking up this many images by key takes half a millisecond, short enough for the event loop.
 _FEW = 32
 
 
 class Workers:
-    """A few threads, and turns at them for the calls of each peer.
+    """A thread pool with fair turns for the calls of each peer.
 
-    Whoever calls `look` now and then has work given up that takes longer than
-    `limit_s` seconds. Its thread cannot be ended; when all of them hang, others
-    take their place, a few times over.
+    `look`, called periodically, fails work that runs for longer than `limit_s` seconds. The thread
+    itself cannot be ended. If all threads hang, new ones replace them, up to `_MOST_POOLS` times.
     """
 
     def __init__(
@@ -40,18 +39,18 @@ class Workers:
         self._turns = Turns("workers", threads, max_queue)
         self._pools = [self._opened()]
         self._pieces: set[_Piece] = set()
-        # What is wrong when no thread is left.
+        # Why no thread is left; "" if one is.
         self.lost = ""
 
     @property
     def waiting(self) -> int:
-        """The pieces of work that wait or are being done."""
+        """Pieces of work that are queued or running."""
         return self._turns.waiting
 
     async def run(self, work: Callable[[], T], size: int = 1) -> T:
         """Run `work`, about `size` queries, off the event loop.
 
-        OverloadedError: too much waits already. DeviceError: it took too long.
+        Raises OverloadedError if the queue is full, and DeviceError if the work took too long.
         """
         if self.lost:
             raise DeviceError(self.lost)
@@ -62,11 +61,11 @@ class Workers:
             return result
 
     async def looked_up(self, work: Callable[[], T], items: int) -> T:
-        """Run `work`, which looks up or writes `items` things: here where they are a few, else as `run` does."""
+        """Run `work`, which looks up or writes `items` items. A few run in the event loop, more as in `run`."""
         return work() if items <= _FEW else await self.run(work)
 
     def look(self) -> list[str]:
-        """Give up what hangs; a sentence when no thread of the newest ones is left. In the event loop."""
+        """Fail hung work. Return a sentence if all threads of the newest pool hang. Call it in the event loop."""
         now = time.monotonic()
         hanging = [piece for piece in self._pieces if piece.began is not None and now - piece.began > self._limit_s]
         for piece in hanging:
@@ -86,7 +85,7 @@ class Workers:
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _replace(self, pool: ThreadPoolExecutor) -> None:
-        """Open other threads, which take over what no thread of a pool has begun."""
+        """Open a new pool, which takes over the queued work of the old one."""
         waiting = [piece for piece in self._pieces if piece.pool is pool and piece.began is None]
         pool.shutdown(wait=False, cancel_futures=True)
         self._pools.append(self._opened())
@@ -99,12 +98,12 @@ class Workers:
 
 
 class _Piece:
-    """A piece of work, which is one of `under_way` until its thread has come back. `began` is None while it waits."""
+    """A piece of work, in `under_way` until its thread returns. `began` is None while it is queued."""
 
     def __init__(self, work: Callable[[], Any], under_way: set[_Piece]) -> None:
         self._loop = asyncio.get_running_loop()
         self._work = work
-        # What is known of the call, such as what its caller may see, is known to the thread.
+        # The thread gets the call's context, such as what its caller may see.
         self._context = contextvars.copy_context()
         self._under_way = under_way
         self.answer: asyncio.Future[Any] = self._loop.create_future()
@@ -114,12 +113,12 @@ class _Piece:
         self.answer.add_done_callback(self._answered)
 
     def give(self, pool: ThreadPoolExecutor) -> None:
-        """Let a thread of a pool do it."""
+        """Submit the work to a pool."""
         self.pool = pool
         pool.submit(self._do)
 
     def end(self, outcome: Any) -> None:
-        """Answer whoever waits, if that has not been done."""
+        """Set the answer, unless it is already set."""
         if self.answer.done():
             return
         if isinstance(outcome, BaseException):
@@ -134,12 +133,12 @@ class _Piece:
         try:
             outcome: Any = self._context.run(self._work)
         except BaseException as error:
-            # Whatever it was, whoever waits must hear of it.
+            # Any error must reach the caller that waits.
             outcome = error
         try:
             self._loop.call_soon_threadsafe(self._came_back, outcome)
         except RuntimeError:
-            # The server ended meanwhile, and its event loop with it.
+            # The event loop closed because the server stopped.
             return
 
     def _came_back(self, outcome: Any) -> None:
@@ -147,6 +146,6 @@ class _Piece:
         self.end(outcome)
 
     def _answered(self, answer: asyncio.Future[Any]) -> None:
-        """Forget what was cancelled before it began: no thread comes back with it."""
+        """Forget work that was canceled before it began: no thread will return it."""
         if self.began is None:
             self._under_way.discard(self)
