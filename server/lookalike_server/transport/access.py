@@ -1,4 +1,4 @@
-"""Who may call what, and who sees paths."""
+"""Authorization: the role that each method needs, and which callers see paths."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from lookalike_server.transport.tokens import Caller, Role, Tokens
 _UPDATE = update_pb2.DESCRIPTOR.services_by_name["UpdateService"]
 _SERVER = server_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 
-# What changes the server.
+# Methods that change the server.
 ADMIN = frozenset({f"/{_SERVER}/Reload"})
-# What changes collections.
+# Methods that change collections.
 WRITE = frozenset(f"/{_UPDATE.full_name}/{method.name}" for method in _UPDATE.methods)
-# Monitors have no token.
+# Open to all, because health probes have no token.
 OPEN = "/grpc.health.v1.Health/"
 
 _SCHEME = "bearer "
@@ -35,12 +35,12 @@ _LOCAL_USER = Caller("local user", "admin")
 
 
 class Access(UnaryInterceptor):
-    """Lets calls through that their caller may make, and hides paths from callers who may not see them.
+    """Interceptor that checks the caller's role, and hides paths from callers that must not see them.
 
-    With `tokens`, a call needs one, as "authorization: Bearer TOKEN", from
-    wherever it comes; one that is limited to collections is held to them by
-    CollectionNames, when the request is there. Without, everybody who can connect may read, and only
-    `local_user` has the roles write and admin. `roots` gives the folders to hide.
+    With `tokens`, every call needs one, as "authorization: Bearer TOKEN", from any address. A token
+    limited to collections is enforced by CollectionNames once the request has been read. Without
+    `tokens`, everyone who can connect may read, and only `local_user` has the roles write and
+    admin. `roots` returns the folders to hide.
     """
 
     def __init__(self, tokens: Tokens | None, local_user: LocalUser, show_paths: ShowPaths, roots: Roots) -> None:
@@ -85,7 +85,7 @@ class Access(UnaryInterceptor):
     def _caller(self, method: str, metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
         if self._tokens is None:
             if method not in ADMIN and method not in WRITE:
-                # Nothing more of a call has to be looked at.
+                # Read calls need no further check.
                 return _ANYONE
             token = _token(metadata)
             return _LOCAL_USER if token is not None and self._local_user.has(token) else _ANYONE
@@ -123,7 +123,7 @@ def _role_for(method: str) -> Role:
 
 
 def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
-    """The token that a call shows, None when it shows none or several."""
+    """Return the bearer token of a call, or None if it has none or several."""
     given = [value for key, value in metadata if key == "authorization" and isinstance(value, str)]
     if len(given) != 1 or not given[0].lower().startswith(_SCHEME):
         return None

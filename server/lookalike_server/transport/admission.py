@@ -1,11 +1,10 @@
-"""How much a peer may have under way: the innermost step before a service, which reads the call's message.
+"""Admission control: the limits of what a peer may have in flight. The innermost step before a service.
 
-gRPC would read each message before anybody could refuse it, and keep each
-reply for as long as its reader takes. So the services' methods are given to it
-as taking a stream of requests, from which one is read when the call has been
-let in and has its turn (receiving.py); and the bytes of both messages count until
-the reply has been sent. The bytes of a request in pieces are reserved before the
-first piece is read.
+gRPC would read each message before the server could reject the call, and keep each reply until its
+reader has taken it. So gRPC sees each method as one that takes a stream of requests. The server
+reads one message from it once the call is admitted and has its turn (receiving.py). The bytes of
+both messages count until the reply has been sent. The bytes of a request in pieces are reserved
+before the first piece is read.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from lookalike_server.transport.messages import Messages
 from lookalike_server.transport.receiving import Receiving
 from lookalike_server.transport.streams import StreamPlaces, Streams
 
-# When to come back is anybody's guess: a peer's share frees up with its own calls.
+# A guess: a peer's share frees up when its own calls end.
 _RETRY_S = 0.1
 
 
 # Reads the request of a call of a method, and counts its bytes.
 _Read = Callable[[str, Callable[[bytes], Any], Any, "Reservation"], Awaitable[Any]]
 
-# One connection may have so many calls of its address's in any case, and three quarters of more.
+# One connection may use this many of its address's calls, or three quarters of them if that is more.
 _FEW_CALLS = 64
 
 
 @dataclass
 class Account:
-    """What a peer has under way, and the calls by connection."""
+    """Calls and bytes that a peer has in flight, and its calls by connection."""
 
     calls: int = 0
     bytes: int = 0
@@ -50,7 +49,7 @@ class Account:
 
 
 class Accounts:
-    """What all peers have under way, within the limits."""
+    """Accounts of all peers, and the limits."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -58,18 +57,21 @@ class Accounts:
         self.total = Account()
 
     def open(self, connection: str) -> Reservation:
-        """A new call of a connection, as gRPC calls it. OverloadedError: one too many."""
+        """Open a call of a connection, named as gRPC names it. Raises OverloadedError if there are too many."""
         return Reservation(self, connection)
 
 
 class Admission(grpc.aio.ServerInterceptor):
-    """Keeps the account of each peer within the limits. OverloadedError: the call goes beyond."""
+    """Interceptor that keeps each peer within the limits. Raises OverloadedError if a call exceeds them."""
 
     def __init__(self, limits: Limits, fronts: int = 1, places: StreamPlaces | None = None) -> None:
-        """Of one of a server's `fronts`; `places` are those of calls that last, where the fronts share them."""
+        """Create the interceptor of one of `fronts` front processes.
+
+        `places` holds the places of long-lived calls if the fronts share them.
+        """
         self._limits = limits
         self._receiving = Receiving(limits, fronts)
-        # Requests in pieces do not take the places of messages.
+        # Separate, so that requests in pieces do not take the places of messages.
         self._receiving_pieces = Receiving(limits, fronts)
         self._messages = Messages(limits.max_text_bytes)
         self._streams = Streams(limits, self._receiving, self._messages, places)
@@ -77,22 +79,22 @@ class Admission(grpc.aio.ServerInterceptor):
 
     @property
     def accounts(self) -> dict[str, Account]:
-        """The peers with calls under way."""
+        """Accounts of the peers with calls in flight."""
         return self._accounts.peers
 
     @property
     def arriving(self) -> int:
-        """The messages, and requests in pieces, that are arriving."""
+        """Number of messages and requests in pieces that are arriving."""
         return self._receiving.count + self._receiving_pieces.count
 
     @property
     def held_bytes(self) -> int:
-        """The bytes of the messages of calls under way."""
+        """Bytes of the messages of calls in flight."""
         return self._accounts.total.bytes
 
     @property
     def streams(self) -> int:
-        """The calls that last: health watches and reflection."""
+        """Number of long-lived calls: health watches and reflection."""
         return self._streams.count
 
     async def intercept_service(
@@ -114,7 +116,7 @@ class Admission(grpc.aio.ServerInterceptor):
         )
 
     def close(self) -> None:
-        """End the threads that read messages."""
+        """Stop the threads that read messages."""
         self._messages.close()
 
     def _admitted(
@@ -129,9 +131,9 @@ class Admission(grpc.aio.ServerInterceptor):
             reservation = self._accounts.open(context.peer())
             context.add_done_callback(lambda _: reservation.release())
             reply = await call(await read(method, parse, context, reservation), context)
-            # A service that has a large reply makes the bytes itself, off the event loop.
+            # A service with a large reply serializes it itself, off the event loop.
             sent = reply if isinstance(reply, (bytes, bytearray)) else serialise(reply)
-            # gRPC would end the call, too, but after the call has been counted as answered.
+            # gRPC would reject a large reply too, but only after the call has been counted as answered.
             self._require_room(len(sent))
             reservation.reserve(len(sent))
             return sent
@@ -160,7 +162,7 @@ class Admission(grpc.aio.ServerInterceptor):
         return await self._messages.read_pieces(method, parse, await self._receiving_pieces.read_pieces(context, size))
 
     def _require_room(self, size: int) -> None:
-        """LargeMessageError, PiecesNeededError: a reply of so many bytes cannot be sent."""
+        """Raise LargeMessageError or PiecesNeededError if a reply of this size cannot be sent."""
         if size > self._limits.max_message_bytes:
             raise LargeMessageError(
                 f"This reply has {size} bytes and it may have {self._limits.max_message_bytes}, which is "
@@ -170,7 +172,7 @@ class Admission(grpc.aio.ServerInterceptor):
 
 
 class Reservation:
-    """What one call takes of its peer's account."""
+    """Share of its peer's account that one call holds."""
 
     def __init__(self, accounts: Accounts, connection: str) -> None:
         self._connection = connection
@@ -195,7 +197,7 @@ class Reservation:
             raise OverloadedError(
                 f"This peer has {most} calls under way, which is max_peer_calls; ask again later.", _RETRY_S
             )
-        # The rest is for others at the address: one connection cannot have all.
+        # The rest is for other clients at the address, so that one connection cannot take everything.
         most = max(min(most, _FEW_CALLS), most - most // 4)
         if self._account.connections[self._connection] > most:
             raise OverloadedError(
@@ -205,10 +207,13 @@ class Reservation:
             )
 
     def reserve(self, size: int) -> None:
-        """Count bytes of the call's messages. OverloadedError: the peer, or all, would have too many."""
+        """Count bytes of the call's messages.
+
+        Raises OverloadedError if the peer, or all peers, would exceed a limit.
+        """
         most = self._limits.max_peer_bytes
         others = self._account.bytes - self._bytes
-        # A call that is alone may be as large as its messages.
+        # A call that is the peer's only one may be as large as its messages.
         if beyond(others, self._bytes + size, most, self._account.calls - 1):
             raise OverloadedError(
                 f"This call's {self._bytes + size} bytes and the {others} of this peer's others that are under way "
@@ -221,7 +226,10 @@ class Reservation:
         self._bytes += size
 
     def _require_room(self, size: int) -> None:
-        """OverloadedError: the messages of all peers are beyond the half of `max_bytes` that is for calls under way."""
+        """Raise OverloadedError if the messages of all peers exceed half of `max_bytes`.
+
+        That half is the share of calls in flight.
+        """
         most = self._limits.max_bytes // 2
         others = self._total.bytes - self._account.bytes
         if beyond(others, self._account.bytes + size, most, len(self._accounts) - 1):

@@ -1,4 +1,4 @@
-"""Calls in pieces: the method that each carries, and its request as it arrives; see pieces.proto."""
+"""Calls in pieces: the carried method and the pieces of the request. See pieces.proto."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from lookalike_server.common.limits import MIB, Limits
 
 Metadata = Iterable[tuple[str, str | bytes]]
 
-# A piece is copied and read on the event loop. Smaller ones, but for the last, would be more work than their bytes.
+# Limits of a piece. The event loop copies and reads each piece. Smaller ones would cost more overhead than their bytes,
+# so only the last piece may be smaller.
 _LARGEST, _SMALLEST = 2 * MIB, 64 << 10
-# Of protobuf, around the bytes of a piece.
+# Bytes that protobuf adds to those of a piece.
 _AROUND = 16
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class CallDetails(NamedTuple):
-    """What interceptors are told of a call: as gRPC's own, and whether it is in pieces."""
+    """Call details for interceptors: those of gRPC, and whether the call is in pieces."""
 
     method: str
     invocation_metadata: tuple[tuple[str, str | bytes], ...] = ()
@@ -32,18 +33,24 @@ class CallDetails(NamedTuple):
 
 
 def is_in_pieces(details: grpc.HandlerCallDetails | CallDetails) -> bool:
-    """Whether request and reply of a call are in pieces."""
+    """Return whether request and reply of a call are in pieces."""
     return isinstance(details, CallDetails) and details.in_pieces
 
 
 def carried(metadata: Metadata) -> str:
-    """The method that a call in pieces carries, "/package.Service/Method"; "/" when it names none, or several."""
+    """Return the method that a call in pieces carries, "/package.Service/Method".
+
+    Return "/" if the metadata names none, or several.
+    """
     given = _given(pieces.METHOD_KEY, metadata)
     return f"/{given[0]}" if len(given) == 1 else "/"
 
 
 def announced(metadata: Metadata, limits: Limits) -> int:
-    """The bytes of the request of a call in pieces. ArgumentError, LargeMessageError: missing, or too many."""
+    """Return the announced bytes of a request in pieces.
+
+    Raises ArgumentError if the metadata lacks them, and LargeMessageError if they exceed the limit.
+    """
     given = _given(pieces.BYTES_KEY, metadata)
     if len(given) != 1 or not _NUMBER.fullmatch(given[0]):
         raise ArgumentError(
@@ -59,7 +66,7 @@ def announced(metadata: Metadata, limits: Limits) -> int:
 
 
 async def received(read: Callable[[], Awaitable[object]], size: int) -> list[bytes]:
-    """The pieces of a request of `size` bytes. ArgumentError: other pieces than were announced."""
+    """Receive the pieces of a request of `size` bytes. Raises ArgumentError if they differ from what was announced."""
     found: list[bytes] = []
     left = size
     while left:

@@ -1,7 +1,7 @@
-"""The names of a server's collections, which of them a call is about, and which of them its caller may ask about.
+"""Collections of a server: which one a call is about, and which ones its caller may ask about.
 
-Access notes a caller whose token is limited; the request that names the
-collection is read after that, and asks here.
+Access notes a caller whose token is limited. The request that names the collection is read later,
+and is checked here.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ _LIMITED: ContextVar[Caller | None] = ContextVar("lookalike_limited_caller", def
 
 
 def limit_to(caller: Caller) -> None:
-    """Let the call of this task be about the collections of its caller alone."""
+    """Limit the call of this task to the collections of its caller."""
     _LIMITED.set(caller)
 
 
 def limited() -> Caller | None:
-    """The caller of this task, if it may only ask about some of the collections."""
+    """Return the caller of this task if its token is limited to collections, else None."""
     return _LIMITED.get()
 
 
 class CollectionNames:
-    """The collections of one server, by name and in order."""
+    """Collections of one server, by name and in order."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = tuple(names)
         self._known = frozenset(names)
 
     def chosen(self, asked: str) -> str:
-        """The name of the collection that a request asks about: for "" the first one that its caller may ask about.
+        """Return the collection that a request names; for "", the first one that its caller may ask about.
 
-        NotFoundError: there is none of that name. ForbiddenError: the token is not for it.
+        Raises NotFoundError if it does not exist, and ForbiddenError if the token is not for it.
         """
         caller = _LIMITED.get()
         if caller is not None:
@@ -48,7 +48,7 @@ class CollectionNames:
         return asked
 
     def visible(self) -> tuple[str, ...]:
-        """The names of the collections that the caller may ask about, which are all that this one hears of."""
+        """Return the names of the collections that the caller may ask about. No others are disclosed to it."""
         caller = _LIMITED.get()
         if caller is None:
             return self._names
@@ -56,7 +56,7 @@ class CollectionNames:
 
 
 def _allowed(caller: Caller, asked: str, names: Sequence[str]) -> str:
-    """As `chosen`, of the collections that a limited caller may ask about and that there are."""
+    """Return what `chosen` returns for a limited caller, whose permitted collections that exist are `names`."""
     if asked in names:
         return asked
     if names and not asked:

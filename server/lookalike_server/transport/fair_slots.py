@@ -1,4 +1,4 @@
-"""So many at a time, and of those who wait each in turn. For one event loop."""
+"""Limited places, granted round robin to the holders that wait. For one event loop."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 
 class FairSlots:
-    """`number` places, of which one holder has `each` at the most.
+    """`number` places, of which one holder has at most `each`.
 
-    Those who wait are given places round robin: whoever asks for many waits
-    behind others who ask for one. `on_wait` is called when one has to wait.
+    Waiting holders get places round robin, so a holder that asks for many waits behind those that
+    ask for one. `on_wait` is called when a request for a place has to wait.
     """
 
     def __init__(self, number: int, each: int, on_wait: Callable[[], None] = lambda: None) -> None:
@@ -23,11 +23,11 @@ class FairSlots:
 
     @property
     def waiting(self) -> list[str]:
-        """The holders that wait for places, the next one first."""
+        """Holders that wait for places, the next one first."""
         return list(self._waiting)
 
     async def reserve(self, holder: str) -> None:
-        """Take a place, when there is one."""
+        """Take a place; wait until one is free."""
         if self._free and self.held[holder] < self._each:
             self._given(holder)
             return
@@ -38,14 +38,14 @@ class FairSlots:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                # It was given a place at the same moment.
+                # A place was assigned at the same moment as the cancellation.
                 self.release(holder)
             else:
                 self._forget(holder, place)
             raise
 
     def release(self, holder: str) -> None:
-        """Let the next one have a place."""
+        """Free a place and give it to the next waiter."""
         self.held[holder] -= 1
         if not self.held[holder]:
             del self.held[holder]
@@ -55,7 +55,7 @@ class FairSlots:
             place = places.popleft()
             if places:
                 self._waiting[following] = places
-            # Who was cancelled, and has not run since, is passed over.
+            # A waiter that was canceled, but has not run since, is skipped.
             if not place.done():
                 self._given(following)
                 place.set_result(None)

@@ -1,4 +1,4 @@
-"""Waiting for no longer than a while, at the cost of one timer for all who wait."""
+"""Timeouts that share one timer."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ T = TypeVar("T")
 
 
 class FixedTimeout:
-    """Gives everything the same number of seconds, so that who began first is overdue first.
+    """One fixed timeout, so expiry is FIFO and one timer suffices.
 
-    asyncio.timeout sets a timer for each, which costs a call more than reading its message.
+    asyncio.timeout sets a timer for each wait, which costs more than reading a call's message.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        # When each task that waits will have waited too long, the soonest first.
+        # Deadline of each waiting task, soonest first.
         self._due: dict[asyncio.Task[Any], float] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns; TimeoutError, with the work cancelled, when it takes too long."""
+        """Return the result of `work`. Raises TimeoutError, and cancels the work, if it takes too long."""
         task = asyncio.current_task()
         if task is None:
             raise RuntimeError("only a task can wait")
-        # What asyncio's loops count their time by, too.
+        # The clock of asyncio's event loops.
         self._due[task] = time.monotonic() + self.seconds
         if self._timer is None:
             self._timer = task.get_loop().call_later(self.seconds, self._look)
@@ -41,12 +41,12 @@ class FixedTimeout:
             self._due.pop(task, None)
 
     def end(self, task: asyncio.Task[Any]) -> None:
-        """Let a task that waits have waited too long already."""
+        """Expire a waiting task now."""
         if self._due.pop(task, None) is not None:
             task.cancel()
 
     def _look(self) -> None:
-        """Cancel who is overdue, and look again when the next one will be."""
+        """Cancel expired tasks, and set the timer for the next one."""
         self._timer = None
         for task, due in list(self._due.items()):
             left = due - time.monotonic()

@@ -1,4 +1,4 @@
-"""The gRPC server: a port, what every call passes through, the services, and the end of it all."""
+"""gRPC server: port, interceptors, services, and shutdown."""
 
 from __future__ import annotations
 
@@ -23,21 +23,19 @@ from lookalike_server.transport.service_table import SERVED, SERVICES
 from lookalike_server.transport.streams import StreamPlaces
 from lookalike_server.transport.tokens import Tokens
 
-# The server closes its connections once it refused no call for this long,
+# A draining server closes its connections after it has rejected no call for QUIET_S seconds.
 QUIET_S = 0.2
-# or has waited for that for this long, since some callers never stop asking.
+# It waits no longer than _REFUSING_S seconds for that, because some callers never stop asking.
 _REFUSING_S = 5.0
 
 
 class GrpcServer:
-    """Answers calls by servicers: `add` them, `open` the port, `start`; at the end `drain` and `close`.
+    """gRPC server. Call `add`, `open`, and `start`; at the end `drain` and `close`.
 
-    `statuses` is what callers are told of health.
-
-    `observed` is the outermost interceptor; `roots` gives the folders that
-    callers who see no paths must not be told of. With `shares_port`, other
-    processes of this server listen on the same port, and whoever started them
-    publishes the secret of `local_user`; `places` are those of calls that last.
+    `statuses` is the health service. `observed` is the outermost interceptor. `roots` returns the
+    folders to hide from callers that see no paths. With `shares_port`, other processes of this
+    server listen on the same port, and their parent publishes the secret of `local_user`. `places`
+    holds the places of long-lived calls.
     """
 
     def __init__(
@@ -69,21 +67,22 @@ class GrpcServer:
         )
 
     def add(self, servicers: Mapping[str, Any]) -> None:
-        """Answer calls of each service by the servicer of its full name, and tell of them as far as was asked for."""
+        """Register a servicer for each service, by full name, and add health and reflection."""
         for service, add in SERVED:
-            # All that generated code asks of a server is that it takes handlers.
+            # Generated code needs only an object that takes handlers.
             add(servicers[service.full_name], cast("grpc.aio.Server", self))
         self._add_others()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        """Answer calls by these, also calls in pieces."""
+        """Register handlers, also for calls in pieces."""
         self._handlers.extend(handlers)
         self._server.add_generic_rpc_handlers(tuple(handlers))
 
     def add_handlers(self, handler_of: Callable[[str], tuple[Call, Callable[[bytes], Any]]]) -> None:
-        """Answer calls of each method, "/package.Service/Method", by what returns the bytes of replies.
+        """Register handlers that return serialized replies, for each method "/package.Service/Method".
 
-        `handler_of` gives it, and what makes of the bytes of a message what it takes.
+        `handler_of` returns the handler, and the function that makes its request from the message's
+        bytes.
         """
         for service, _ in SERVED:
             handlers: dict[str, Handler] = {}
@@ -106,7 +105,7 @@ class GrpcServer:
         return next((handler for handler in found if handler is not None), None)
 
     def open(self) -> int:
-        """Bind the port, and return it. IndexerError: the address cannot be bound."""
+        """Bind the port and return it. Raises IndexerError if the address cannot be bound."""
         port = open_port(self._server, self._listen, shares_port=self._shares_port)
         if self._tokens is None and not self._shares_port:
             self._local_user.publish(port)
@@ -121,23 +120,23 @@ class GrpcServer:
 
     @property
     def resident_bytes(self) -> Mapping[int, int]:
-        """The resident memory of fronts, which are none: this process takes the calls in."""
+        """Resident bytes of the front processes, by process id. There are none: this process takes the calls."""
         return {}
 
     async def drain(self, grace: float) -> None:
-        """Refuse new calls, let those in flight end for up to `grace` seconds, and close all connections."""
-        # gRPC itself answers what still arrives while it stops with CANCELLED, which nobody sends again.
+        """Reject new calls, wait up to `grace` seconds for those in flight, and close all connections."""
+        # A stopping gRPC server answers new calls with CANCELLED, which clients do not retry.
         self._in_flight.refuse()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace):
                 await self._in_flight.wait_idle()
-        # On a busy machine a call takes a while from its socket to the interceptor that refuses it.
+        # On a busy machine a call takes a while from its socket to the interceptor that rejects it.
         await self._in_flight.wait_quiet(min(grace, QUIET_S), min(grace, _REFUSING_S))
-        # At once: those who watch the health would hold the server for all of the grace.
+        # No grace here: health watches would use up all of it.
         await self._server.stop(None)
 
     def close(self) -> None:
-        """End the threads that read messages, and take back what tells this user's commands from others."""
+        """Stop the threads that read messages, and remove the secret of the local user."""
         self.admission.close()
         if not self._shares_port:
             self._local_user.withdraw()

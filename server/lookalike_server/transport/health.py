@@ -1,4 +1,4 @@
-"""What the health service says: kept true by looking at the devices and the network, again and again."""
+"""Health service: periodic checks of the devices and the network."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from grpc_health.v1 import health_pb2
 
-# A front, which tells others' health, loads no index.
+# Front processes publish health too, but load no index.
 if TYPE_CHECKING:
     from lookalike_server.generation.current import Current
     from lookalike_server.processes.embedding import EmbedQueue
 
 log = logging.getLogger(__name__)
 
-# The name that tells whether pictures can be embedded; searches by vector, key or id do not need it.
+# Name for: images can be embedded. Searches by vector, key, or id do not need it.
 EMBEDDING = "embedding"
-# The name that tells whether every file of what is served was verified, and none is damaged.
+# Name for: every served file was verified and none is damaged.
 VERIFIED = "verified"
 
-# A ServingStatus, which generated stubs do not name.
+# A ServingStatus, which the generated stubs do not name.
 Status: TypeAlias = Any
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -30,20 +30,20 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Statuses(Protocol):
-    """Where the health of names is told: gRPC's health service, or what is in front of it."""
+    """Receiver of health statuses: gRPC's health service, or a front process."""
 
     async def set(self, service: str, status: Status) -> None:
-        """Tell the status of a name from now on."""
+        """Set the status of a name."""
         ...
 
     async def enter_graceful_shutdown(self) -> None:
-        """Tell from now on that nothing is served."""
+        """Set all names to not serving, for good."""
         ...
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A collection whose health is told by its name."""
+    """A collection whose health is published under its name."""
 
     name: str
     current: Current
@@ -51,26 +51,27 @@ class Watched:
 
     @property
     def lost(self) -> str:
-        """What is wrong with an index that no device has; "" when each is on one."""
+        """Why an index is on no device; "" if each is on one."""
         snapshot = self.current.newest
         spaces = () if snapshot is None else snapshot.spaces.values()
         return next((space.engine.lost for space in spaces if space.searchable and space.engine.lost), "")
 
     @property
     def serves(self) -> bool:
-        """Whether it is loaded, and each of its indexes is on a device."""
+        """True if the collection is loaded and each of its indexes is on a device."""
         return self.current.newest is not None and not self.lost
 
 
 class Health:
-    """The standard health service of a server.
+    """Standard health service of a server. It publishes to `statuses`.
 
-    A collection's name serves when the collection is loaded and every index of
-    it is on a device that answers, "" and `searching` when that is true of any
-    collection, `always` as long as the server runs, "embedding" when a network
-    is open and answers, and each of `others` while its function says so; all of
-    it is told to `statuses`. A
-    collection that is called as one of these has no name of its own there.
+        a collection's name   serves if it is loaded and each of its indexes is on a device that answers
+        "" and `searching`    serve if any collection does
+        `always`              serve as long as the server runs
+        "embedding"           serves if a network is open and answers
+        `others`              serve while their function returns True
+
+    A collection with one of the other names is not published under its own.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class Health:
         self._named: list[Watched] = []
         for one in collections:
             if one.name in {EMBEDDING, *searching, *always, *others}:
-                # One name has one status: it would change with each look.
+                # A name has one status, which would otherwise flip with each check.
                 log.warning(
                     "the health of the collection %s goes by the empty name alone: %s is another's", one.name, one.name
                 )
@@ -99,13 +100,13 @@ class Health:
 
     @property
     def lost(self) -> str:
-        """What is wrong with an index that no device has; "" when each is on one."""
+        """Why an index is on no device; "" if each is on one."""
         return next((one.lost for one in self._collections if one.lost), "")
 
     async def publish(self) -> None:
-        """Say how things are now; the log has a line for what has changed."""
+        """Publish the current statuses, and log what has changed."""
         await self._set(self._always, True)
-        # One look for all, so that what changes together is one line of the log.
+        # Check once for all names, so that what changes together is one line of the log.
         served = dict.fromkeys(self._searching, any(one.serves for one in self._collections))
         served |= {one.name: one.serves for one in self._named}
         for status in (False, True):
@@ -115,7 +116,7 @@ class Health:
         await self._set([EMBEDDING], any(one.embed_queue.ready for one in self._collections))
 
     async def watch(self, interval: float, on_loss: Callable[[str], None]) -> None:
-        """Say it every `interval` seconds, open a network that has ended, tell `on_loss` of a lost index; endless."""
+        """Publish every `interval` seconds, forever. Restart an ended network; report a lost index to `on_loss`."""
         while True:
             await self.publish()
             if lost := self.lost:
@@ -133,7 +134,7 @@ class Health:
             await opening
 
     async def end(self) -> None:
-        """Say from now on that nothing is served."""
+        """Publish that nothing is served, for good."""
         await self._statuses.enter_graceful_shutdown()
 
     async def _set(self, names: list[str], serving: bool) -> None:

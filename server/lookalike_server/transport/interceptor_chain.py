@@ -1,4 +1,4 @@
-"""Several interceptors as one, so that gRPC finds a call's handler in one step."""
+"""Interceptor chain that caches the handler of each method."""
 
 from __future__ import annotations
 
@@ -13,28 +13,26 @@ from lookalike_server.common.errors import UnknownMethodError
 from lookalike_server.transport.carried import CallDetails, carried
 from lookalike_server.transport.interceptors import Continuation, Handler
 
-# The handler of a method that calls in pieces may carry, None where there is none.
+# Returns the handler of a method that calls in pieces may carry, or None.
 Carriable: TypeAlias = "Callable[[CallDetails], Handler | None]"
 
-# What calls of methods that there are not are counted as: their names are the callers'.
+# Name under which calls of unknown methods are counted, because callers choose those names.
 _UNKNOWN = "/unknown"
 
 
 class CachedInterceptorChain(grpc.aio.ServerInterceptor):
-    """Puts each method's handler together once, where gRPC would let every interceptor wrap it at every call.
+    """Interceptor that wraps each method's handler once; gRPC would do it at every call.
 
-    So the interceptors, the first one outermost, may look at nothing of a call
-    but its method before they are called as handlers. Methods that there are not
-    have one handler, which refuses, and pass through the interceptors, too.
-
-    A call in pieces has the handler of the method that it carries, which
-    `carriable` knows: to the interceptors it is a call of that method.
+    So the interceptors, outermost first, may look only at a call's method before they are called as
+    handlers. All unknown methods share one handler, which rejects the call and passes through the
+    interceptors too. A call in pieces gets the handler of the method that it carries, from
+    `carriable`. To the interceptors, it is a call of that method.
     """
 
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor], carriable: Carriable) -> None:
         self._interceptors = tuple(interceptors)
         self._carriable = carriable
-        # As many as there are methods, and one.
+        # At most one for each method, and one for unknown methods.
         self._handlers: dict[str, Handler] = {}
         self._in_pieces: dict[str, Handler] = {}
 
@@ -84,7 +82,7 @@ class CachedInterceptorChain(grpc.aio.ServerInterceptor):
 
 
 async def _refusing(details: grpc.HandlerCallDetails) -> Handler:
-    # Of a stream, so that no message is read.
+    # Takes a stream, so that gRPC reads no message.
     refuse: Any = _refuse
     return grpc.stream_unary_rpc_method_handler(refuse)
 

@@ -1,6 +1,6 @@
-"""What every call passes through after observe/interceptor.py, outermost first: pieces, counting, errors.
+"""Interceptors inside of observe/interceptor.py, outermost first: pieces, counting, errors.
 
-Inside of these: access.py, who may call, then admission.py, how much at a time.
+Inside of these come access.py (authorization) and admission.py (limits).
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ log = logging.getLogger(__name__)
 
 # gRPC's types know the handlers of the synchronous server only.
 Call = Callable[[Any, Any], Awaitable[Any]]
-# Replies in a stream: an asynchronous generator, or a coroutine that writes them itself.
+# Replies in a stream: an async generator, or a coroutine that writes them itself.
 Stream: TypeAlias = "Callable[[Any, Any], AsyncIterator[Any] | Awaitable[None]]"
 Enter = Callable[[Any], AbstractAsyncContextManager[None]]
 # Generic in their stubs only.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Continuation: TypeAlias = "Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]"
 
-# Where gRPC's rich error model looks for a google.rpc.Status.
+# Key under which gRPC's rich error model puts a google.rpc.Status.
 DETAILS_KEY = "grpc-status-details-bin"
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -> NoReturn:
-    """End a call with an error. What was to go back with the reply, such as the request's id, goes with the error."""
+    """End a call with an error. The trailing metadata of a reply, such as the request id, goes with it."""
     call = record.current()
     if call is not None:
         call.cause = refused.reason
@@ -48,10 +48,9 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], refused: Refusal) -
 
 
 class UnaryInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps each unary call; replies in streams (health watching, reflection) by `wrap_stream`.
+    """Base class that wraps unary calls by `wrap`, and streams of replies (health, reflection) by `wrap_stream`.
 
-    admission.py reads a call's message itself, and so gives gRPC a handler of
-    a stream of requests.
+    Behind admission.py, which reads a call's message itself, handlers take a stream of requests.
     """
 
     async def intercept_service(
@@ -76,7 +75,7 @@ class UnaryInterceptor(grpc.aio.ServerInterceptor):
         raise NotImplementedError
 
     def wrap_stream(self, method: str, stream: Stream) -> Stream:
-        """Leave it as it is, unless an interceptor says otherwise."""
+        """Return the stream unchanged; interceptors may override this."""
         return stream
 
 
@@ -85,7 +84,7 @@ def _stream_of(handler: Handler) -> Stream:
 
 
 def within(enter: Enter, stream: Stream) -> Stream:
-    """A stream of replies within what `enter` makes of its context; of the kind that it was, which gRPC looks at."""
+    """Run a stream of replies inside `enter(context)`. Keeps its kind (generator or coroutine), which gRPC inspects."""
     if inspect.isasyncgenfunction(stream):
 
         async def yielding(request: Any, context: Any) -> AsyncIterator[Any]:
@@ -104,7 +103,7 @@ def within(enter: Enter, stream: Stream) -> Stream:
 
 
 class SendingPieces(grpc.aio.ServerInterceptor):
-    """Sends replies in pieces; sent.py tells what became of others."""
+    """Interceptor that sends replies in pieces. sent.py observes whether other replies were sent."""
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
@@ -125,16 +124,16 @@ def _writing_pieces(call: Call) -> Call:
 
 
 async def _write(context: Any, message: bytes) -> None:
-    """Send a message. CancelledError: its caller has gone."""
+    """Send a message. Raises CancelledError if the caller is gone."""
     try:
         await context.write(message)
     except Exception as error:
-        # gRPC's own, without a public name: the caller, or its connection, has gone.
+        # gRPC's exception has no public name; it means that the caller or its connection is gone.
         raise asyncio.CancelledError from error
 
 
 class InFlight(UnaryInterceptor):
-    """Knows how many calls are being answered, so that a drain ends with the last of them."""
+    """Interceptor that counts the calls in flight, so that a drain ends with the last of them."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -147,7 +146,7 @@ class InFlight(UnaryInterceptor):
         await self._idle.wait()
 
     async def wait_quiet(self, pause_s: float, most_s: float) -> None:
-        """Wait until no call was refused for `pause_s`, and for no longer than `most_s`."""
+        """Wait until no call was rejected for `pause_s`, but at most `most_s`."""
         end = time.monotonic() + most_s
         seen = -1
         while seen != self._refused and time.monotonic() < end:
@@ -155,19 +154,19 @@ class InFlight(UnaryInterceptor):
             await asyncio.sleep(pause_s)
 
     def refuse(self) -> None:
-        """Answer every further call with UNAVAILABLE, which callers may send again, elsewhere or later."""
+        """Answer every further call with UNAVAILABLE, which callers may retry later or elsewhere."""
         self._refusing = True
 
     def wrap(self, method: str, call: Call) -> Call:
         async def counted(request: Any, context: Any) -> Any:
             if self._refusing:
-                # Not in flight: a caller that goes on asking does not hold up the end.
+                # Not counted as in flight: a caller that keeps retrying must not delay the shutdown.
                 self._refused += 1
                 refused = refusal(DeviceError("The server is stopping; ask again later, or another one."))
                 await abort(context, refused)
             self.count += 1
             self._idle.clear()
-            # After the reply has been sent, not when the handler returns.
+            # Runs after the reply has been sent, not when the handler returns.
             context.add_done_callback(lambda _: self._done())
             return await call(request, context)
 
@@ -180,10 +179,10 @@ class InFlight(UnaryInterceptor):
 
 
 class Errors(UnaryInterceptor):
-    """Answers every error by the table of errors.py, and logs those that are the server's own.
+    """Interceptor that answers errors by the table of errors.py, and logs those of the server.
 
-    One that was not expected is logged with its traceback. One that is known,
-    such as a lost device, is logged when it is new, not for every call that it refuses.
+    An unexpected error is logged with its traceback. A known one, such as a lost device, is logged
+    when it is new, not for every call that fails with it.
     """
 
     def __init__(self) -> None:
@@ -216,9 +215,9 @@ class Errors(UnaryInterceptor):
         await abort(context, self.refused(method, error))
 
     def refused(self, method: str, error: Exception) -> Refusal:
-        """What the caller of the current task is told about an error, which is logged where it is the server's own."""
+        """Return what the caller is told about an error. Logs the error if it is the server's."""
         if isinstance(error, RefusedError):
-            # Logged by the process that refused it.
+            # The process that rejected the call has logged it.
             return error.refused
         refused = refusal(error, visible.text)
         if refused.code is grpc.StatusCode.INTERNAL:
@@ -230,7 +229,7 @@ class Errors(UnaryInterceptor):
     def _tell(self, method: str, error: Exception) -> None:
         quiet = self._repeats.quiet(str(error))
         if quiet is not None:
-            # What callers are not told, in the same line.
+            # The same line names the cause, which callers are not told.
             cause = error.__cause__
             because = "" if cause is None else f" [{type(cause).__name__}: {' '.join(str(cause).split())}]"
             log.error("%s failed: %s%s%s", method, error, because, f" (and {quiet} other calls)" if quiet else "")

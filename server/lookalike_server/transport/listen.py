@@ -1,4 +1,4 @@
-"""Opening the port."""
+"""Server options, and binding of the port."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from lookalike_server.common.settings import Connections, Listen
 from lookalike_server.transport.interceptor_chain import CachedInterceptorChain, Carriable
 from lookalike_server.transport.tls import credentials
 
-# Of a message that nobody reads yet, so much is held; HTTP/2's own default.
+# Bytes of an unread message that are buffered; HTTP/2's default.
 _WINDOW_BYTES = 65_535
-# Calls of one connection that gRPC takes. It ends others with a code that says nothing, so that admission.py, which
-# tells callers when to come back, has to come first.
+# Calls of one connection that gRPC accepts. It ends further ones with a code that says nothing, so admission.py, which
+# tells callers when to retry, must reject them first.
 _STREAMS = 1024
 
 
@@ -28,32 +28,30 @@ def new_server(
     *,
     shares_port: bool = False,
 ) -> grpc.aio.Server:
-    """A server that calls go through `interceptors` of, the first one outermost; see interceptor_chain.py.
+    """Create a server whose calls pass through `interceptors`, outermost first; see interceptor_chain.py.
 
-    `carriable` knows the handlers of methods whose calls may be in pieces.
-
-    With `shares_port`, other processes may listen on the same port.
+    `carriable` returns the handlers of methods whose calls may be in pieces. With `shares_port`,
+    other processes may listen on the same port.
     """
     return grpc.aio.server(
         interceptors=[CachedInterceptorChain(interceptors, carriable)],
         options=[
             ("grpc.max_receive_message_length", limits.whole_bytes),
             ("grpc.max_send_message_length", limits.whole_bytes),
-            # What arrives before anybody reads it: the window of a stream, of so many streams. With probing, gRPC would
-            # widen the windows as it likes.
+            # Bounds what arrives before it is read: streams times window. BDP probing would widen the windows.
             ("grpc.max_concurrent_streams", max(_STREAMS, limits.max_peer_calls)),
             ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
             ("grpc.http2.bdp_probe", 0),
-            # Otherwise a second server on the same port would take half of the calls without a word.
+            # Otherwise a second server on the same port would silently take half of the calls.
             ("grpc.so_reuseport", int(shares_port)),
             ("grpc.max_connection_idle_ms", _ms(connections.idle)),
             ("grpc.max_connection_age_ms", _ms(connections.age)),
             ("grpc.max_connection_age_grace_ms", _ms(connections.last)),
             ("grpc.keepalive_time_ms", _ms(connections.ping)),
             ("grpc.keepalive_timeout_ms", _ms(connections.answer)),
-            # Newer releases of gRPC wait for the answer to a ping for as long as this says, a minute by default.
+            # Newer gRPC releases wait this long for the answer to a ping; the default is a minute.
             ("grpc.http2.ping_timeout_ms", _ms(connections.answer)),
-            # Also where no call is under way: that is when half-open connections go unnoticed.
+            # Ping idle connections too, because half-open ones would go unnoticed.
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.http2.max_pings_without_data", 0),
         ],
@@ -61,9 +59,9 @@ def new_server(
 
 
 def open_port(server: grpc.aio.Server, listen: Listen, *, shares_port: bool = False) -> int:
-    """Bind a server; returns the port. IndexerError when the address cannot be had.
+    """Bind a server and return the port. Raises IndexerError if the address cannot be bound.
 
-    With `shares_port`, whoever started this process has made sure that it can be had.
+    With `shares_port`, the parent process has already reserved the port.
     """
     secure = None if listen.tls is None else credentials(listen.tls)
     if not shares_port:
@@ -78,13 +76,13 @@ def open_port(server: grpc.aio.Server, listen: Listen, *, shares_port: bool = Fa
 
 
 def check_free(listen: Listen) -> None:
-    """Ask the operating system first: gRPC tells its reasons to standard error only. IndexerError: it says no."""
+    """Raise IndexerError if the port cannot be bound. gRPC prints its reasons only to standard error."""
     try:
         family, kind, protocol, _, address = _resolved(listen)
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-            # Two sockets with SO_REUSEADDR may both bind; only one may listen.
+            # Two sockets with SO_REUSEADDR may both bind, but only one may listen.
             probe.listen(1)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
@@ -94,9 +92,10 @@ def check_free(listen: Listen) -> None:
 
 
 def reserve(listen: Listen) -> tuple[socket.socket, int]:
-    """Bind a port that processes of this server will share, and let nobody else have it while the socket is open.
+    """Bind a port that processes of this server share. No other user gets it while the socket is open.
 
-    The socket does not listen, so no caller comes to it. IndexerError: the address cannot be had.
+    The socket does not listen, so it receives no connection. Raises IndexerError if the address
+    cannot be bound.
     """
     if not hasattr(socket, "SO_REUSEPORT"):
         raise IndexerError("Several processes cannot share a port on this system; use --fronts 1.")

@@ -1,4 +1,4 @@
-"""Telling the commands of the user who runs the server from all other callers, where nobody has a token."""
+"""Secret that identifies commands of the user who runs the server, if no tokens are set."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ log = logging.getLogger(__name__)
 
 
 class LocalUser:
-    """A secret that only this user can read, for as long as the server runs (see lookalike/local_secret.py)."""
+    """A secret that only this user can read, while the server runs (see lookalike/local_secret.py)."""
 
     def __init__(self, secret: str | None = None) -> None:
-        """With a `secret` that another process of this server publishes, or a new one."""
+        """Use the `secret` that another process of this server publishes, or create one."""
         self.secret = secret or secrets.token_urlsafe(32)
         self._file: Path | None = None
 
     def has(self, token: str) -> bool:
-        """Whether a token is the secret."""
+        """Return whether a token is the secret. Constant time."""
         return hmac.compare_digest(self.secret.encode(), token.encode(errors="surrogateescape"))
 
     def publish(self, port: int) -> None:
-        """Write the secret to where the commands of this user look for it."""
+        """Write the secret to the file where this user's commands look for it."""
         try:
             self._file = local_secret.write(port, self.secret)
         except OSError as error:

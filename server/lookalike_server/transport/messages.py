@@ -1,8 +1,7 @@
-"""Reading a call's message without holding up the event loop, and refusing one that would hold up everybody.
+"""Parsing of requests off the event loop, with a limit on what is slow to parse.
 
-A message is read in one step, which holds the interpreter's lock whichever
-thread takes it. Vectors and pictures are copied by the gigabyte in a second;
-everything else is read field by field. So its bytes are counted first.
+A message is parsed in one step that holds the GIL in any thread. Vectors and images are copied at
+gigabytes per second; all else is parsed field by field. So those other bytes are counted first.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from google.protobuf.message import DecodeError
 
 from lookalike_server.common.errors import ArgumentError
 
-# What is read here and now: up to a millisecond of the event loop.
+# Parsed in the event loop: takes up to a millisecond.
 _FEW_TEXT, _FEW = 1 << 16, 1 << 22
-# Fields that are looked at while counting: more than the pictures of a call.
+# Fields examined while counting: more than a call has images.
 _FIELDS = 1024
 _THREADS = 2
 
@@ -28,21 +27,21 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 class Messages:
-    """Reads the messages of calls, those of up to `max_text_bytes` besides vectors and pictures."""
+    """Parser of requests with up to `max_text_bytes` besides vectors and images."""
 
     def __init__(self, max_text_bytes: int) -> None:
         self._max_text_bytes = max_text_bytes
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="messages")
 
     async def read(self, method: str, parse: Callable[[bytes], Any], data: bytes) -> Any:
-        """The message of a call of a method, "/package.Service/Method". ArgumentError: it cannot be taken."""
+        """Parse the request of a method, "/package.Service/Method". Raises ArgumentError if it cannot be accepted."""
         text = self._checked(method, data)
         if text <= _FEW_TEXT and len(data) <= _FEW:
             return _parsed(parse, data)
         return await asyncio.get_running_loop().run_in_executor(self._pool, _parsed, parse, data)
 
     async def read_pieces(self, method: str, parse: Callable[[bytes], Any], pieces: list[bytes]) -> Any:
-        """The message of a call of a method that came in `pieces`, which are taken away. Errors as `read`."""
+        """Parse a request that came in `pieces`, and empty that list. Raises as `read` does."""
         if len(pieces) <= 1:
             return await self.read(method, parse, pieces.pop() if pieces else b"")
 
@@ -55,7 +54,10 @@ class Messages:
         return await asyncio.get_running_loop().run_in_executor(self._pool, read)
 
     def _checked(self, method: str, data: bytes) -> int:
-        """The bytes of a message besides vectors and pictures, or more. ArgumentError: too many."""
+        """Return the bytes of a message besides vectors and images, or more.
+
+        Raises ArgumentError if there are too many.
+        """
         text = len(data)
         if text > _FEW_TEXT:
             text = text_bytes(data, _request_of(method))
@@ -72,10 +74,9 @@ class Messages:
 
 
 def text_bytes(data: bytes, kind: Descriptor) -> int:
-    """The bytes of a serialized message besides those of its fields of type bytes.
+    """Return the bytes of a serialized message without those of its fields of type bytes.
 
-    All of them count when there are too many fields to look at, or the bytes
-    are no message.
+    All bytes count if there are too many fields to examine, or if the bytes are not a message.
     """
     try:
         return _Counted(data).of(0, len(data), kind)
@@ -84,7 +85,7 @@ def text_bytes(data: bytes, kind: Descriptor) -> int:
 
 
 class _Counted:
-    """Walks over the fields of a message; IndexError or ValueError where that cannot be done, or takes too long."""
+    """Walk over the fields of a message. Raises IndexError or ValueError if it is malformed or has too many fields."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -113,7 +114,7 @@ class _Counted:
         return text
 
     def _skipped(self, at: int, tag: int) -> int:
-        """Behind a value of fixed size or a number; at the length of what has one."""
+        """Skip a value of fixed size or a varint. For a value with a length, return the position of the length."""
         wire_type = tag & 7
         if wire_type == _VARINT:
             return self._varint(at)[1]
@@ -134,7 +135,7 @@ class _Counted:
 
 
 def _request_of(method: str) -> Descriptor:
-    """What a method takes."""
+    """Return the request type of a method."""
     found: Descriptor = Default().FindMethodByName(method.strip("/").replace("/", ".")).input_type
     return found
 

@@ -1,12 +1,11 @@
-"""How many messages may arrive at a time, since nobody can tell their sizes before they are there.
+"""Limits of the messages that arrive at the same time, because their sizes are unknown until they have arrived.
 
-Until a call's message is read, gRPC takes no more of it than a stream's window
-(listen.py), whatever the caller sends. Once it is read, gRPC takes all of it. So
-a call has to have a place before its message is read, and the places times the
-largest message are the memory that messages take which are not there yet.
+Until the server reads a call's message, gRPC buffers at most a stream's window (listen.py). Once it
+reads, gRPC buffers the whole message. So a call needs a place before its message is read. The
+number of places times the largest message bounds the memory of arriving messages.
 
-A request in pieces has one place, among those of such requests, for all of them.
-What has arrived of it is among the bytes that its call has reserved (admission.py).
+A request in pieces needs one place among those of such requests. Its received bytes are part of
+what its call has reserved (admission.py).
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from lookalike_server.transport.carried import received
 from lookalike_server.transport.fair_slots import FairSlots
 from lookalike_server.transport.fixed_timeout import FixedTimeout
 
-# While another connection waits that receives nothing, the oldest message that has taken so long is given up: of a
-# connection with several first.
+# While another connection waits and receives nothing, the oldest message that has taken this long is given up: first
+# one of a connection that receives several.
 _OF_SEVERAL_S = 1.0
 _OF_ONE_S = 5.0
 
@@ -32,51 +31,56 @@ T = TypeVar("T")
 
 
 class Receiving:
-    """Reads what arrives of calls: messages, or requests in pieces.
+    """Reader of messages or requests in pieces, with limited places.
 
-    So many at a time that their messages are half of `max_peer_bytes` of one
-    peer, and a quarter of `max_bytes` of all.
+    The places of one peer hold half of its `max_peer_bytes`, and all places hold a quarter of
+    `max_bytes`.
     """
 
     def __init__(self, limits: Limits, fronts: int = 1) -> None:
-        """`fronts` is how many processes share what is for the messages of all peers."""
+        """`fronts` is the number of processes that share the places of all peers."""
         largest = limits.whole_bytes
         self._of_peer = max(1, limits.max_peer_bytes // 2 // largest)
         self._timeout = FixedTimeout(limits.max_receive_ms / 1000)
         self._all = self._places(max(1, limits.max_bytes // 4 // largest // fronts))
         self._peers: dict[str, FairSlots] = {}
-        # Those that are being read, the oldest first: whose, and since when.
+        # Reads in progress, oldest first: the connection, and the start time.
         self._reading: dict[asyncio.Task[Any], tuple[str, float]] = {}
         self._given_up: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def count(self) -> int:
-        """What is arriving."""
+        """Number of messages that are arriving."""
         return len(self._reading)
 
     async def read(self, context: Any) -> bytes | None:
-        """The next message of a call; None where the caller sends no more.
+        """Read the next message of a call. Return None if the caller sends no more.
 
-        ExpiredError: it took too long. OverloadedError: it was given up for others.
+        Raises ExpiredError if it took too long, and OverloadedError if it was given up for other
+        callers.
         """
         data = await self._placed(context, context.read)
         return data if isinstance(data, bytes) else None
 
     async def read_pieces(self, context: Any, size: int) -> list[bytes]:
-        """The pieces of a request of `size` bytes. Errors as `read`, and ArgumentError: others than were announced."""
+        """Read the pieces of a request of `size` bytes.
+
+        Raises as `read` does, and ArgumentError if the pieces differ from what was announced.
+        """
 
         async def read() -> list[bytes]:
-            # A client that waits for it sends nothing that is refused.
+            # The client waits for this before it sends the pieces, so a rejected call sends none.
             await context.send_initial_metadata(())
             return await received(context.read, size)
 
         return await self._placed(context, read)
 
     def press(self, connection: str) -> None:
-        """Give up a request that takes long, for a connection that was refused because others hold the bytes.
+        """Give up a slow request for a connection that was rejected because others hold the bytes.
 
-        It is one of another connection at the same address, or else of the peer that receives the most.
+        It is one of another connection at the same address, or else of the peer that receives the
+        most.
         """
         host = host_of(connection)
         held = self._peers[host].held if host in self._peers else {}
@@ -102,7 +106,7 @@ class Receiving:
                 self._peers.pop(host, None)
 
     def _places(self, number: int) -> FairSlots:
-        # One is left for who comes next, whatever a single connection, or peer, sends.
+        # One place stays free for the next connection or peer, whatever a single one sends.
         return FairSlots(number, max(1, number - 1), self._look_soon)
 
     async def _read(self, connection: str, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -134,7 +138,7 @@ class Receiving:
             self._timer = asyncio.get_running_loop().call_later(_OF_SEVERAL_S / 2, self._look)
 
     def _look(self) -> None:
-        """Give up the oldest message for each connection and peer that waits and has no place."""
+        """Give up the oldest message for each connection or peer that waits and has no place."""
         self._timer = None
         for host, places in self._peers.items():
             if any(not places.held[connection] for connection in places.waiting):
@@ -145,7 +149,7 @@ class Receiving:
             self._look_soon()
 
     def _give_up(self, host: str | None) -> bool:
-        """Give up one of a peer, or of the peer that receives the most, if one has taken so long; whether one had."""
+        """Give up a slow message of `host`, or of the peer that receives the most. Return whether there was one."""
         if host is None:
             host = max(self._all.held, key=self._all.held.__getitem__)
         held = self._peers[host].held if host in self._peers else {}

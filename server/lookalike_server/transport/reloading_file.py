@@ -1,4 +1,4 @@
-"""What was read from files that others may replace while the server runs: certificates, tokens."""
+"""Values read from files that may change while the server runs, such as certificates and tokens."""
 
 from __future__ import annotations
 
@@ -16,33 +16,32 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 _Stamp = tuple[int, int, int, int]
 
-# Two changes within a tick of the file system's clock leave the same times, and 10 ms is the longest tick of Linux.
+# Two changes within one tick of the file system's clock leave the same times. Linux's longest tick is 10 ms.
 _TICK_S = 0.05
 
 
 class ReloadingFile(Generic[T]):
-    """The value that `read` makes of some files, read again when one of them has changed.
+    """Value that `read` makes from some files, reloaded when one of them changes.
 
-    Where the files cannot be used any more, `unusable` is the value, and the
-    files are tried again each time. Without it, what was read before stays: a
-    certificate whose new key is not written yet. The log says so once for each
-    change. Safe to use from several threads.
+    If the files become unusable, the value is `unusable`, and the files are retried at each `get`.
+    Without `unusable`, the old value stays, for example until the new key of a certificate is
+    written. Each change is logged once. Thread-safe.
     """
 
     def __init__(self, paths: Sequence[Path], read: Callable[[], T], unusable: T | None = None) -> None:
-        """Errors are those of `read`. UsageError: a path is a pipe or a device, which can be read only once."""
+        """Raises what `read` raises, and UsageError if a path is a pipe or a device, which can be read only once."""
         self._paths = paths
         self._read = read
         self._unusable = unusable
         self._lock = threading.Lock()
-        # Before reading: what changes meanwhile is read again.
+        # Before reading, so that a change in the meantime causes another read.
         self._stamps = self._look()
         self._settled = _are_old(self._stamps)
         self._failed = False
         self._value = self._read_files()
 
     def get(self) -> T:
-        """The value of the files as they are now, or what takes its place."""
+        """Return the value of the files as they are now, or its substitute."""
         with self._lock:
             stamps = self._look()
             if stamps != self._stamps or not self._settled:
@@ -64,7 +63,7 @@ class ReloadingFile(Generic[T]):
 
     def _read_files(self) -> T:
         for path in self._paths:
-            # To open a pipe would wait for a writer, with all calls behind it.
+            # Opening a pipe would block until a writer comes, and all calls with it.
             if path.exists() and not path.is_file():
                 raise UsageError(f"{path} is no regular file, and is read again when it changes; name a regular file.")
         return self._read()
@@ -78,7 +77,7 @@ class ReloadingFile(Generic[T]):
         if not told:
             log.error("%s cannot be used, and what was read before holds no longer: %s", names, error)
         self._value = self._unusable
-        # What was wrong, such as too many open files, can pass without a change of the file.
+        # The cause, such as too many open files, may pass without a change of the file.
         self._settled = False
 
     def _look(self) -> list[_Stamp | None]:
@@ -90,11 +89,11 @@ def _stamp(path: Path) -> _Stamp | None:
         status = path.stat()
     except OSError:
         return None
-    # The time of the last change of the inode as well: a copy may keep the time of the content, and the size.
+    # The change time of the inode too: a copy may keep the modification time and the size.
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
 
 
 def _are_old(stamps: Sequence[_Stamp | None]) -> bool:
-    """Whether a further change of the files would show in their times."""
+    """Return whether a further change of the files would change their times."""
     newest = max((stamp[1] for stamp in stamps if stamp is not None), default=0)
     return abs(time.time() - newest / 1e9) > _TICK_S

@@ -1,4 +1,4 @@
-"""The services of a server, and how each is added to gRPC's."""
+"""Services of a server, and how to register each."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ SERVED: tuple[tuple[ServiceDescriptor, Callable[[Any, grpc.aio.Server], None]], 
         shard_pb2_grpc.add_ShardServiceServicer_to_server,
     ),
 )
-# The methods that take one message and answer with one.
+# Methods that take one message and return one.
 METHODS: Final[tuple[str, ...]] = tuple(
     f"/{service.full_name}/{method.name}" for service, _ in SERVED for method in service.methods
 )
-# What callers are told of: also what carries these methods in pieces.
+# Services that reflection lists, including the one that carries these methods in pieces.
 SERVICES = (
     *(service.full_name for service, _ in SERVED),
     pieces_pb2.DESCRIPTOR.services_by_name["PieceService"].full_name,
 )
 
-# What cannot be done without a device.
+# Needs a device.
 SEARCHING = search_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
-# What needs a process of its own.
+# Needs a process of its own.
 EXPERIMENTING = experiment_pb2.DESCRIPTOR.services_by_name["ExperimentService"].full_name
-# What only a shard answers.
+# Answered only by a shard.
 SHARDED = shard_pb2.DESCRIPTOR.services_by_name["ShardService"].full_name

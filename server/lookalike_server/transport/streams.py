@@ -1,4 +1,4 @@
-"""Calls that last, health watches and reflection: so many of a peer and in all, and their messages read in turn."""
+"""Long-lived calls (health watches and reflection): limits for each peer and in total, and fair reading."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from lookalike_server.transport.receiving import Receiving
 
 Parse = Callable[[bytes], Any]
 
-# Those that there are mostly last until their callers leave.
+# Most long-lived calls last until their callers leave.
 _RETRY_S = 5.0
 
 
 class StreamPlaces(Protocol):
-    """Where a call that lasts gets its place."""
+    """Source of places for long-lived calls."""
 
     def place(self, peer: str) -> AbstractAsyncContextManager[None]:
-        """Hold a place of a peer for as long as the block runs. OverloadedError: there is none."""
+        """Hold a place of a peer while the block runs. Raises OverloadedError if there is none."""
         ...
 
 
 class Streams:
-    """Keeps the calls that last within the limits. OverloadedError: one more goes beyond."""
+    """Limits of long-lived calls. A call beyond them gets OverloadedError."""
 
     def __init__(
         self, limits: Limits, receiving: Receiving, messages: Messages, places: StreamPlaces | None = None
@@ -45,11 +45,11 @@ class Streams:
 
     @property
     def count(self) -> int:
-        """The calls that last now."""
+        """Number of long-lived calls now."""
         return self._own
 
     def admitted(self, method: str, handler: Handler) -> Handler:
-        """A handler of a stream of messages, which are read here: gRPC would take any number of them at a time."""
+        """Return a handler that reads its messages itself: gRPC would buffer any number of them."""
         parse = handler.request_deserializer
         replies: Any
         if parse is None:
@@ -96,7 +96,7 @@ class Streams:
 
 
 class OwnStreamPlaces:
-    """The places of one process. OverloadedError: all of them, or those of the peer, are taken."""
+    """Places of one process. Raises OverloadedError if all of them, or those of the peer, are taken."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -104,12 +104,12 @@ class OwnStreamPlaces:
 
     @property
     def count(self) -> int:
-        """The places that are taken."""
+        """Number of taken places."""
         return self._counts.total()
 
     @asynccontextmanager
     async def place(self, peer: str) -> AsyncIterator[None]:
-        """Hold a place of a peer for as long as the block runs."""
+        """Hold a place of a peer while the block runs."""
         self.reserve(peer)
         try:
             yield
@@ -117,7 +117,7 @@ class OwnStreamPlaces:
             self.release(peer)
 
     def reserve(self, peer: str) -> None:
-        """Take a place of a peer. OverloadedError: there is none."""
+        """Take a place of a peer. Raises OverloadedError if there is none."""
         limits = self._limits
         mine = self._counts[peer] + 1
         if mine > limits.max_peer_streams:
@@ -133,7 +133,7 @@ class OwnStreamPlaces:
         self._counts[peer] = mine
 
     def release(self, peer: str) -> None:
-        """Let another have the place."""
+        """Free a place of a peer."""
         self._counts[peer] -= 1
         if not self._counts[peer]:
             del self._counts[peer]

@@ -1,4 +1,4 @@
-"""The server's certificate, and the authority of its callers' certificates; both may be replaced as it runs."""
+"""Certificate of the server, and the authority of client certificates. Both may be replaced while it runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from lookalike_server.transport.reloading_file import ReloadingFile
 
 
 def credentials(files: TLSFiles) -> grpc.ServerCredentials:
-    """Credentials that are looked at again with each new connection. UsageError: the files cannot be used."""
+    """Return credentials that are checked for changes at each new connection.
+
+    Raises UsageError if they are unusable.
+    """
     reloading = ReloadingFile(files.paths, lambda: _configuration(files))
     return grpc.dynamic_ssl_server_credentials(
         reloading.get(), reloading.get, require_client_authentication=files.client_ca is not None
@@ -28,10 +31,10 @@ def _configuration(files: TLSFiles) -> grpc.ServerCertificateConfiguration:
 
 
 def _check(files: TLSFiles) -> None:
-    """GRPC would take any bytes, and fail with each connection."""
+    """Check the files. gRPC would accept any bytes, and then fail each connection."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # The empty password keeps OpenSSL from asking the terminal for that of an encrypted key.
+        # The empty password keeps OpenSSL from prompting for that of an encrypted key.
         context.load_cert_chain(files.cert, files.key, password="")  # nosec B106
     except (ssl.SSLError, ValueError) as error:
         raise UsageError(

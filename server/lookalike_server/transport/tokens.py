@@ -1,9 +1,8 @@
-"""Bearer tokens: who may call, and in which role.
+"""Bearer tokens and their roles.
 
-A token is 256 random bits, so one plain SHA-256 of it keeps it as safe as a
-slow password hash would: there is nothing to guess. The file holds digests
-only, one line for each token. A fourth word limits a token to some of the server's
-collections:
+A token is 256 random bits, which nobody can guess, so plain SHA-256 protects it as well as a slow
+password hash. The file holds only digests, one line for each token. A fourth word limits a token to
+some of the server's collections:
 
     # name  role  sha256 of the token                                               collections
     shop    read  5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8
@@ -27,7 +26,7 @@ from lookalike_server.transport.reloading_file import ReloadingFile
 
 log = logging.getLogger(__name__)
 
-# A role may do what those before it may: read the measurements, ask, change collections, change what is served.
+# Each role includes those before it: read metrics, query, change collections, change what is served.
 Role = Literal["metrics", "read", "write", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -39,14 +38,14 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Caller:
-    """Whom a token was given to, and what that one may do; with `collections`, about these alone."""
+    """Name and role of the holder of a token, limited to `collections` if there are any."""
 
     name: str
     role: Role
     collections: tuple[str, ...] = ()
 
     def may(self, role: Role) -> bool:
-        """Whether what a role may do is allowed."""
+        """Return whether this caller has at least the given role."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -57,15 +56,14 @@ class _Token:
 
 
 class Tokens:
-    """The tokens of a file, which is read again when it changes.
+    """Tokens of a file, which is reloaded when it changes.
 
-    What the file holds at the moment is all that lets anybody in: a line that
-    cannot be understood is skipped with a warning, and a file that is empty, gone
-    or unreadable admits nobody.
+    Only what the file holds now gives access. A line that cannot be parsed is skipped with a
+    warning. A file that is empty, missing, or unreadable admits nobody.
     """
 
     def __init__(self, path: Path) -> None:
-        """UsageError: the file cannot be read, or holds no token."""
+        """Raises UsageError if the file cannot be read, or holds no token."""
         self._path = path
         self._bad_lines: list[int] = []
         self._tokens_file: ReloadingFile[list[_Token]] = ReloadingFile([path], self._read, unusable=[])
@@ -73,7 +71,7 @@ class Tokens:
             raise UsageError(f"--tokens {path} holds no token; make one with: lookalike token --name NAME")
 
     def caller(self, token: str) -> Caller | None:
-        """Whose token it is, None when nobody's. Takes as long for every token: all digests are compared."""
+        """Return the holder of a token, or None. Compares all digests, so that the time is the same for every token."""
         digest = _digest(token)
         found = None
         for known in self._tokens_file.get():
@@ -82,14 +80,14 @@ class Tokens:
         return found
 
     def _read(self) -> list[_Token]:
-        # As editors count lines; str.splitlines knows further ends of lines.
+        # Count lines as editors do; str.splitlines splits at more characters.
         lines = _text(self._path).split("\n")
         parsed = [(number, _parsed(line)) for number, line in enumerate(lines, 1) if _content(line)]
         bad_lines = [number for number, token in parsed if token is None]
         if bad_lines != self._bad_lines:
             self._bad_lines = bad_lines
             for number in bad_lines:
-                # The line itself is not shown: somebody may have put the token there.
+                # The line itself is not logged, because it may contain the token.
                 log.warning(
                     "--tokens %s: line %d is skipped: it is not a name, a role (%s), a digest and perhaps collections; "
                     "make such lines with: lookalike token --name NAME",
@@ -102,7 +100,7 @@ class Tokens:
 
 
 def new_token(name: str, role: Role, collections: Sequence[str] = ()) -> tuple[str, str]:
-    """A new token, which nothing keeps, and the line for the file; UsageError: a name that cannot be.
+    """Return a new token, which is stored nowhere, and its line for the file. Raises UsageError for an invalid name.
 
     With `collections`, the token is for these alone.
     """
@@ -129,7 +127,7 @@ def _checked(name: str) -> str:
 
 def _text(path: Path) -> str:
     try:
-        # Bytes that are no text spoil their line alone.
+        # Invalid UTF-8 makes only its own line unusable.
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"--tokens {path} cannot be read: {(error.strerror or str(error)).lower()}.") from error
@@ -144,7 +142,7 @@ def _parsed(line: str) -> _Token | None:
     if len(words) not in (3, 4) or not _NAME.fullmatch(words[0]) or not _DIGEST.fullmatch(words[2]):
         return None
     collections = tuple(words[3].split(",")) if len(words) == 4 else ()
-    # A token that was meant for some collections must not be one for all.
+    # A token meant for some collections must not become one for all.
     if not all(_COLLECTION.fullmatch(collection) for collection in collections):
         return None
     role = next((known for known in ROLES if known == words[1]), None)
