@@ -1,4 +1,4 @@
-"""How hard to look: from exact, nprobe or a recall target to what the index is asked for."""
+"""Search effort: from exact, nprobe, or a recall target to the parameters of the index."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lookalike_indexer.indexing.recall_ladder import ladder_at, nprobe_for_k, np
 from lookalike_server.common.errors import ArgumentError
 from lookalike_server.common.limits import Limits
 
-# A front has none of these, and loads no faiss.
+# A front process needs neither, so it does not load faiss.
 if TYPE_CHECKING:
     import faiss
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What the caller asked for; at most one of them is set."""
+    """Effort that the caller requested; at most one field is set."""
 
     exact: bool = False
     nprobe: int | None = None
@@ -29,11 +29,10 @@ class Effort:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done. `scan` means to compare with every stored embedding, without the index.
+    """Search parameters. `scan` means to compare with every stored embedding, without the index.
 
-    `nprobe` goes to the index, 0 when it has no lists. `exact` says that
-    nothing nearer can have been missed. `expected_recall` is 0 when nobody
-    measured it.
+    `nprobe` goes to the index; it is 0 if the index has no lists. `exact` means that no nearer
+    neighbor can have been missed. `expected_recall` is 0 if it was not measured.
     """
 
     scan: bool
@@ -44,18 +43,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans searches of one index.
+    """Planner of searches of one index.
 
-    `lossless` means that every search of it is exact; `uncompressed` that its
-    lists hold the embeddings as they are, so that visiting all of them is.
-    `incomplete` means that a search of it misses images of the space.
+    `lossless`: every search of the index is exact. `uncompressed`: its lists hold the embeddings
+    unchanged, so visiting all of them is exact. `incomplete`: the index lacks images of the space.
     """
 
     entry: IndexEntry
     lossless: bool
     uncompressed: bool
     incomplete: bool = False
-    # By k, of which most calls ask the same few.
+    # By k, because most calls use the same few values.
     _ladders: dict[int, dict[int, float]] = field(default_factory=dict, compare=False)
     _defaults: dict[int, int] = field(default_factory=dict, compare=False)
 
@@ -69,9 +67,10 @@ class Planner:
         return cls(entry, describe(index).lossless, uncompressed, incomplete)
 
     def plan(self, effort: Effort, limits: Limits, k: int = 10) -> Plan:
-        """How to search for k neighbors.
+        """Return the plan of a search for k neighbors.
 
-        ArgumentError: out of range. NotBuiltError: a recall@k that this index cannot reach.
+        Raises ArgumentError if a value is out of range, and NotBuiltError if this index cannot
+        reach the recall@k.
         """
         plan = self._plan(effort, limits, k)
         if not self.incomplete or plan.scan:
@@ -83,7 +82,7 @@ class Planner:
     def _plan(self, effort: Effort, limits: Limits, k: int) -> Plan:
         if effort.nprobe is not None and not 1 <= effort.nprobe <= limits.max_nprobe:
             raise ArgumentError("nprobe", f"nprobe is {effort.nprobe}; it must be 1 to {limits.max_nprobe}.")
-        # Written so that NaN is refused as well.
+        # Written so that NaN is rejected as well.
         if effort.recall is not None and not 0 < effort.recall <= 1:
             raise ArgumentError("recall", f"recall is {effort.recall:g}; it must be above 0 and at most 1.")
         if self.lossless:
@@ -97,7 +96,7 @@ class Planner:
         return self._by_nprobe(effort.nprobe or self._default(k), limits, k)
 
     def _by_nprobe(self, wanted: int, limits: Limits, k: int) -> Plan:
-        # A graph has no lists: its effort is bounded by the limit alone. Other indexes know none at all.
+        # A graph has no lists, so only the limit bounds its effort. Other indexes without lists have no such parameter.
         most = self.entry.nlist or (limits.max_nprobe if self.entry.default_nprobe else 0)
         nprobe = min(wanted, most, limits.max_nprobe)
         return Plan(scan=False, nprobe=nprobe, exact=False, expected_recall=self._measured(k).get(nprobe, 0))
@@ -108,12 +107,12 @@ class Planner:
         return self._defaults[k]
 
     def _measured(self, k: int) -> dict[int, float]:
-        """The recall@k by nprobe."""
+        """Return the measured recall@k by nprobe."""
         if k not in self._ladders:
             self._ladders[k] = {point.nprobe: point.recall for point in ladder_at(self.entry.recall, k)}
         return self._ladders[k]
 
 
 def _just_below(recall: float) -> float:
-    """What a step must have measured to reach a recall: 0.8 comes over the wire as the float32 0.800000012."""
+    """Return the recall that a step must have measured. A recall of 0.8 arrives as the float32 0.800000012."""
     return float(np.nextafter(np.float32(recall), np.float32(0)))

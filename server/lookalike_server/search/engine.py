@@ -1,8 +1,7 @@
-"""Searching one space: the batches of its index and, apart from them, those that read every embedding.
+"""Search engine of one space: queues for its index and, separately, for scans of all embeddings.
 
-Arrays go in and arrays come out. The engine knows neither the wire nor an event
-loop nor who waits: a search has a ticket and an inbox for its answer, so that
-the engine could as well run behind another process.
+Arrays go in and arrays come out. The engine knows neither the wire format nor an event loop. A
+search has a ticket and an inbox for its answer, so the engine can also run in another process.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ from lookalike_server.search.hits import Hits, Work, whole
 from lookalike_server.search.lanes import IndexLane, Scan, ScanLane
 from lookalike_server.search.search_engine import Queued
 
-# A batch is cut so that it takes about so long: others wait for it, and no less time is spent on smaller ones.
+# Target seconds of a batch. A longer one delays other requests; smaller ones would not save time.
 _RUN_S = 0.1
 
 
 class Engine:
-    """The index of one space on its devices, and the stream of its embeddings for exact searches.
+    """Index of one space on its devices, and the scan of its embeddings for exact searches.
 
-    An exact search of a compressed index takes as long as reading the space,
-    so it has a queue and a thread of its own and delays nobody else. `scan`
-    does it, where the embeddings are not compared here.
+    An exact search of a compressed index takes as long as reading the space. So it has its own
+    queue and thread, and delays no other search. `scan` replaces the scan of this process, for
+    example by shards.
     """
 
     def __init__(
@@ -51,9 +50,9 @@ class Engine:
         self._live = rows.live
         exact_k = any(placed.searcher.depends_on_k for placed in indexes)
         rules: Rules[Work] = Rules(
-            # k within a factor of two, so that no caller pays for a far larger k than its own. Only equal ones where
-            # the answer depends on it: nobody's answer may depend on who else asks.
-            # With masks or without; those of a batch may all differ. Images that came since are those of one view.
+            # A batch shares calls whose k is within a factor of two, so that no caller pays for a far larger k. If the
+            # answer depends on k, only equal k share a batch, so that no answer depends on other callers. Either all
+            # requests of a batch have masks, which may differ, or none. All have the same live images.
             key=lambda work: (
                 work.nprobe,
                 work.k if exact_k else work.k.bit_length(),
@@ -87,11 +86,11 @@ class Engine:
         self._scanned = Batcher("scan", scans, slow, lambda: claim(1), observe("scan"), join=whole)
 
     def search(self, queries: Float32, k: int, plan: Plan, mask: RowMask | None = None) -> Hits:
-        """The k nearest rows of each query (n, dim), of those that `mask` allows; blocks the calling thread.
+        """Return the k nearest rows of each query (n, dim) among those that `mask` allows. Blocks the calling thread.
 
-        Queries need not be prepared. Each has min(k, images) neighbors, or
-        min(k, mask.count): where the index finds fewer, every embedding is compared.
-        OverloadedError, ExpiredError: see Batcher. DeviceError: the device failed.
+        Queries need not be normalized. Each gets min(k, images) neighbors, or min(k, mask.count):
+        if the index finds fewer, every embedding is compared. Raises OverloadedError and
+        ExpiredError as Batcher does, and DeviceError if the device failed.
         """
         inbox = _Blocking()
         self.put(queries, k, plan, mask, 0, inbox)
@@ -113,40 +112,40 @@ class Engine:
         deadline: float | None = None,
         live: Beside | None = None,
     ) -> Queued:
-        """Queue a search, whose Answer[Hits] or exception comes to `inbox` with `ticket`; see Batcher.put.
+        """Queue a search. Its Answer[Hits] or exception goes to `inbox` with `ticket`; see Batcher.put.
 
-        Hits that are not complete are to be asked for again, with a plan that scans. `live` are images that came
-        since the space was stored, which are found as well.
+        If the hits are not complete, the caller must search again with a plan that scans. `live`
+        holds images added since the space was stored, which are searched as well.
         """
-        # The one place at which deleted images are left out of searches: masks of filters never have them.
+        # The only place where searches without a filter leave out deleted images. Masks of filters never contain them.
         work = Work(queries, k, plan.nprobe, self._live if mask is None else mask, live)
         if plan.scan:
             return Queued("scan", self._scanned.put(work, ticket, inbox, peer, deadline))
         return Queued("search", self._indexed.put(work, ticket, inbox, peer, deadline))
 
     def withdraw(self, queued: Queued) -> None:
-        """Take a search out of its queue, if it still waits there."""
+        """Remove a search from its queue if it is still queued."""
         lane = self._scanned if queued.lane == "scan" else self._indexed
         lane.withdraw(queued.number)
 
     @property
     def waiting(self) -> dict[str, int]:
-        """The queries that wait, by lane."""
+        """Number of queued queries by lane."""
         return {"search": self._indexed.waiting, "scan": self._scanned.waiting}
 
     def look(self) -> list[tuple[str, str]]:
-        """Give up threads that hang: the lane and a sentence for each. From any thread."""
+        """Give up hung threads. Return the lane and a sentence for each. Thread-safe."""
         lanes = {"search": self._indexed, "scan": self._scanned}
         return [(lane, sentence) for lane, batcher in lanes.items() for sentence in batcher.look()]
 
     @property
     def lost(self) -> str:
-        """What is wrong when no device has the index; "" when one has."""
+        """Why no device has the index; "" if one has."""
         return self._indexed.lost
 
     @property
     def devices(self) -> list[str]:
-        """Where the index is, which another place may have taken over."""
+        """Devices that hold the index now. They may differ from the original ones after a recovery."""
         return [lane.device for lane in self._lanes.values()]
 
     def close(self) -> None:
@@ -157,7 +156,7 @@ class Engine:
 
 
 class _Blocking:
-    """An inbox that one thread waits at."""
+    """Inbox that one thread waits on."""
 
     def __init__(self) -> None:
         self._answers: SimpleQueue[tuple[int, Answer[Hits] | Exception]] = SimpleQueue()
@@ -167,7 +166,7 @@ class _Blocking:
             self._answers.put(answer)
 
     def get(self) -> Answer[Hits]:
-        """The next answer; raises what it failed with."""
+        """Return the next answer, or raise its error."""
         _, outcome = self._answers.get()
         if isinstance(outcome, Exception):
             raise outcome

@@ -1,4 +1,4 @@
-"""What an engine is asked, and what it answers: arrays alone, so that both can pass between threads or processes."""
+"""Searches and their results: only arrays, so that they can pass between threads or processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.row_mask import Remaining, RowMask
 
-# A front has none of these, and loads no faiss.
+# A front process needs neither, so it does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.columns.rows import Beside
     from lookalike_server.placement.facts import Facts, Strategy
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Filtered(NamedTuple):
-    """How a search with a mask was done: by the strategy of most of its queries, see facts.py.
+    """Execution facts of a search with a mask, with the strategy of most of its queries (facts.py).
 
-    `matches` of all `rows` may be found. `lists_visited` is the most inverted
-    lists that a query visited, `lists_skipped` the most without a match that it
-    passed. `local_share` is the least share of matches near a query, NaN where
-    nobody looked. `cached`: what was derived from the mask was there already.
+    `matches` of all `rows` rows are allowed. `lists_visited` is the most inverted lists that a
+    query visited, and `lists_skipped` the most lists without a match that it skipped. `local_share`
+    is the smallest share of matches near a query, NaN if it was not estimated. `cached` means that
+    everything derived from the mask was cached.
     """
 
     strategy: Strategy
@@ -38,7 +38,7 @@ class Filtered(NamedTuple):
 
     @classmethod
     def of(cls, mask: RowMask, facts: Facts) -> Filtered:
-        """The queries of one search together."""
+        """Combine the facts of all queries of a search."""
         looked = facts.local[~np.isnan(facts.local)]
         return cls(
             Counter(facts.strategy).most_common(1)[0][0],
@@ -52,14 +52,13 @@ class Filtered(NamedTuple):
 
 
 class Hits(NamedTuple):
-    """Rows as `Rows` counts them and their distances, both (n, k), nearest first; row -1 where there are fewer.
+    """Result rows, counted as in `Rows`, and distances, both (n, k), nearest first. Missing rows are -1.
 
-    `nprobe` is the most lists that a query visited, of a graph the largest
-    efSearch; 0 where everything was compared, or there are none. `scanned`:
-    every stored embedding was compared. `device` is where they were found, such
-    as "cpu" or "cuda:0". `complete`: no query has fewer neighbors than there
-    are; what is not complete is to be asked again with a plan that scans.
-    `filtered` is there where a mask was given.
+    `nprobe` is the most lists that a query visited, or the largest efSearch of a graph; 0 if
+    everything was compared or the index has neither. `scanned`: every stored embedding was
+    compared. `device` names where the rows were found, such as "cpu" or "cuda:0". `complete`: no
+    query has fewer neighbors than exist; otherwise search again with a plan that scans. `filtered`
+    is set if a mask was given.
     """
 
     rows: Int64
@@ -72,10 +71,10 @@ class Hits(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Queries (n, dim) that need not be prepared; `nprobe` as in Plan, `mask` None where every row may be found.
+    """A search. Queries (n, dim) need not be normalized; `nprobe` is as in Plan; without `mask` every row is allowed.
 
-    `live` are images that came since the index and the embeddings were stored, whose rows are behind all others; a
-    mask is of their rows, too.
+    `live` holds images added since the index and the embeddings were stored. Their rows follow all
+    others, and a mask covers them too.
     """
 
     queries: Float32
@@ -86,7 +85,7 @@ class Work(NamedTuple):
 
     @property
     def live_rows(self) -> int:
-        """How many images came since."""
+        """Number of images added since the index was stored."""
         return 0 if self.live is None else len(self.live.rows)
 
     @property
@@ -94,25 +93,25 @@ class Work(NamedTuple):
         return len(self.queries)
 
     def part(self, start: int, stop: int) -> Work:
-        """Some of the queries."""
+        """Return the search with only the queries `[start, stop)`."""
         return self._replace(queries=self.queries[start:stop])
 
     def matches(self, rows: int) -> int:
-        """How many of the first `rows` rows may be found."""
+        """Return how many of the first `rows` rows are allowed."""
         if self.mask is None:
             return rows
         return self.mask.count if rows == len(self.mask) else int(np.count_nonzero(self.mask.bools[:rows]))
 
 
 def joined(batch: Sequence[Work]) -> Float32:
-    """The queries of a batch."""
+    """Return the queries of a batch, concatenated."""
     return batch[0].queries if len(batch) == 1 else np.concatenate([work.queries for work in batch])
 
 
 def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scanned: bool = False) -> list[Hits]:
-    """Each work's own lines, cut to its own k; `there` are the rows that could be found."""
+    """Split the result of a batch into one Hits per search, cut to its k. `there` is the number of searchable rows."""
     rows, distances, effort, facts = found
-    # As usual, every place was filled. Rows that were not found come last.
+    # In the usual case every place is filled. Missing rows come last.
     full = scanned or bool((rows[:, -1] >= 0).all())
     hits = []
     start = 0
@@ -130,7 +129,7 @@ def parted(batch: Sequence[Work], found: RawHits, device: str, there: int, scann
 
 
 def whole(parts: Sequence[Hits]) -> Hits:
-    """The hits of a work that was run in pieces."""
+    """Join the hits of a search that ran in pieces."""
     return Hits(
         np.concatenate([part.rows for part in parts]),
         np.concatenate([part.distances for part in parts]),
@@ -143,7 +142,7 @@ def whole(parts: Sequence[Hits]) -> Hits:
 
 
 def _filtered(parts: Sequence[Filtered]) -> Filtered | None:
-    """How all pieces of a search were done."""
+    """Combine the filter facts of all pieces of a search."""
     if not parts:
         return None
     looked = [part.local_share for part in parts if not math.isnan(part.local_share)]

@@ -1,4 +1,4 @@
-"""What runs a batch of searches: an index on its devices, or a pass over every stored embedding."""
+"""Worker functions that run a batch of searches: on a placed index, or as a scan of all embeddings."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from lookalike_server.search.hits import Hits, Work, joined, parted
 
 log = logging.getLogger(__name__)
 
-# So many deleted images are found and left out, which costs less than a mask does.
+# Up to this many deleted images are searched for and then dropped, which is cheaper than a mask.
 _FEW_DELETED = 32
-# What an index on a GPU finds at most.
+# Largest k of an index on a GPU.
 _MOST_SELECTED = 2048
 
 
 class IndexLane:
-    """Runs a batch on a placed index, and places it anew when its device fails."""
+    """Worker that runs a batch on a placed index, and places the index again after its device has failed."""
 
     def __init__(
         self, placed: PlacedIndex, entry: IndexEntry, claim: Callable[[float], None], rows: Rows, beside: Beside | None
     ) -> None:
         self._indexed = rows.indexed
         self._beside = beside
-        # The images that it can find.
+        # Number of images that this lane can find.
         self._there_are = rows.indexed if beside is None else len(rows.ids)
         self._claim = claim
         self._searcher: Searcher | None = placed.searcher
@@ -48,7 +48,7 @@ class IndexLane:
         self._entry = entry
 
     def __call__(self, batch: list[Work]) -> list[Hits]:
-        # All at once: numpy costs a call as much for one row as for some.
+        # One call for the whole batch: numpy's overhead is the same for one row as for several.
         queries = prepare(joined(batch), self._entry.metric)
         self._claim(len(queries) / len(batch))
         wanted = np.repeat([work.k for work in batch], [work.size for work in batch])
@@ -60,7 +60,7 @@ class IndexLane:
             found = self._there().search(queries, int(wanted.max()), batch[0].nprobe, wanted, theirs)
             if theirs is not None:
                 found = _checked(found, theirs, self.device)
-        # All works of a batch have the same, see Engine.
+        # All searches of a batch have the same live images; see Engine.
         live = batch[0].live
         for beside in (self._beside, live):
             if beside is not None:
@@ -69,7 +69,10 @@ class IndexLane:
         return parted(batch, found, self.device, self._there_are + batch[0].live_rows)
 
     def _without_deleted(self, queries: Float32, nprobe: int, wanted: Int64, masks: QueryMasks) -> RawHits:
-        """The neighbors among what was not deleted: where that is but a few, they are found and left out."""
+        """Return the neighbors that are not deleted.
+
+        If few images are deleted, find and drop them; otherwise use masks.
+        """
         k, gone = int(wanted.max()), self._indexed - int(masks.matches.min())
         if gone > _FEW_DELETED or k + gone > _MOST_SELECTED:
             return _checked(self._there().search(queries, k, nprobe, wanted, masks), masks, self.device)
@@ -83,10 +86,10 @@ class IndexLane:
         return found
 
     def recover(self) -> None:
-        """Make sure that the index can be searched. DeviceError: it cannot, for now.
+        """Make sure that the index can be searched. Raises DeviceError if it cannot now.
 
-        A device that only lacked memory for one batch keeps its index; otherwise
-        what it may still hold of it is given up before it is placed anew.
+        A device that only ran out of memory for one batch keeps its index. Otherwise the old index
+        is released before it is placed again.
         """
         try:
             self._probe()
@@ -94,14 +97,14 @@ class IndexLane:
             if self._again is None:
                 raise
             if self._searcher is not None:
-                # Not with each attempt.
+                # Log only the first attempt.
                 log.warning("the index of the space %s is placed anew: %s", self._entry.space, error)
         else:
             return
         self._place_again(self._again)
 
     def leave(self) -> None:
-        """Placed the index elsewhere, without asking a device that hangs. DeviceError: it cannot be, for now."""
+        """Place the index elsewhere, without calling a hung device. Raises DeviceError if that fails for now."""
         if self._again is not None:
             self._place_again(self._again)
 
@@ -126,18 +129,18 @@ class IndexLane:
 
     def _probe(self) -> None:
         searcher = self._there()
-        # Not zeros, which would be as near to one image as to every other.
+        # Not zeros, which would be equally near to all images.
         query = np.full((1, searcher.dim), 1 / math.sqrt(searcher.dim), np.float32)
         searcher.search(query, 1, min(1, self._entry.nlist))
 
 
-# The k nearest of all stored embeddings to prepared queries (n, dim), of what their masks allow: rows and distances
-# (n, k), as exact_search gives them.
+# Returns the k nearest of all stored embeddings to prepared queries (n, dim), limited to their masks: rows and
+# distances (n, k), as exact_search returns them.
 Scan = Callable[[Float32, int, QueryMasks | None], tuple[Int64, Float32]]
 
 
 class EmbeddingScan:
-    """Compares with the stored embeddings, one block in memory at a time; with those at some `places` alone."""
+    """Scan of the stored embeddings, one block in memory at a time; with `places`, of that range only."""
 
     def __init__(self, rows: Rows, metric: Metric, places: tuple[int, int] | None = None) -> None:
         self._rows = rows
@@ -152,7 +155,7 @@ class EmbeddingScan:
 
 
 class ScanLane:
-    """Runs a batch by comparing with every stored embedding."""
+    """Worker that runs a batch by comparing with every stored embedding."""
 
     def __init__(self, rows: Rows, entry: IndexEntry, scan: Scan | None = None) -> None:
         self._rows = rows
@@ -172,18 +175,18 @@ class ScanLane:
 
 
 def masks_of(batch: list[Work]) -> QueryMasks | None:
-    """Those of all queries of a batch, whose works all have masks or none."""
+    """Return the masks of all queries of a batch, whose searches all have masks or all have none."""
     masks = [work.mask for work in batch for _ in range(work.size) if work.mask is not None]
     return QueryMasks.of(masks) if masks else None
 
 
 def _allowed(masks: QueryMasks | None) -> list[Bools] | None:
-    """For each query the rows that it may find."""
+    """Return the rows that each query may find, as boolean arrays."""
     return None if masks is None else [masks.masks[number].bools for number in masks.numbers.tolist()]
 
 
 def _checked(found: RawHits, masks: QueryMasks, device: str) -> RawHits:
-    """What was found, less the rows that no mask allows: a device may ignore a selector without a word."""
+    """Drop rows that the masks do not allow, because a device may silently ignore a selector."""
     wrong = (found.rows >= 0) & ~masks.allow(found.rows)
     if not wrong.any():
         return found

@@ -1,4 +1,4 @@
-"""What searches a space, as those see it who ask: an engine of this process, or one behind a socket."""
+"""Interface of a search engine: one of this process, or one behind a socket."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Queued(NamedTuple):
-    """Where a search waits."""
+    """Queue and number of a queued search."""
 
     lane: Literal["search", "scan"]
     number: int
 
 
 class SearchEngine(Protocol):
-    """See engine.py for all of it."""
+    """Search engine of one space; engine.py documents the methods."""
 
     entry: IndexEntry
 

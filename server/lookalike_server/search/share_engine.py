@@ -1,4 +1,4 @@
-"""Searching the share of a space that one server of several holds, for a router."""
+"""Engine of a shard: searches its share of a space for a router."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from lookalike_server.search.engine import Engine
 from lookalike_server.search.lanes import EmbeddingScan
 from lookalike_server.search.search_engine import Queued
 
-# A router has put its own callers in order, so that all of what it asks for may wait.
+# The router has already queued its own callers fairly, so all of its requests may wait here.
 _MOST_QUEUED = 1 << 20
 
 
 class ShareWork(NamedTuple):
-    """What a router asks for: prepared queries (n, dim), as Searcher.search takes them.
+    """Request of a router: prepared queries (n, dim), as Searcher.search takes them.
 
-    `candidates` is the size of the first stage, 0 for the usual one. `scan`:
-    the embeddings of the share are compared, whose masks are of all rows of the space.
+    `candidates` is the size of the first stage, 0 for the default. With `scan`, the embeddings of
+    the share are compared; its masks cover all rows of the space.
     """
 
     queries: Float32
@@ -52,7 +52,7 @@ Found = RawHits | Candidates
 
 
 class ShareEngine(Engine):
-    """The share of an index and of the embeddings of its space. It answers routers alone."""
+    """Share of an index and of the embeddings of its space. It answers only routers."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class ShareEngine(Engine):
         self._scan = EmbeddingScan(rows, entry.metric, share.range_of(len(rows.ids)))
 
         def rules(age_ms: int, run_ms: int, cost_of: Callable[[ShareWork], float]) -> Rules[ShareWork]:
-            # No two share a call: a router has put together already what can.
+            # No batching here: the router has already batched its requests.
             return Rules(
                 key=id,
                 size=lambda work: work.size,
@@ -107,23 +107,23 @@ class ShareEngine(Engine):
 
     @property
     def facts(self) -> ShareFacts:
-        """What a router has to know of the index."""
+        """Facts of the index that a router needs."""
         return self._index.facts
 
     async def ask(self, work: ShareWork, deadline: float | None = None) -> Found:
-        """What this share has to say to a work. Errors as AwaitedBatcher.submit."""
+        """Return this share's result of a request. Raises what AwaitedBatcher.submit raises."""
         batcher = self._scanning if work.scan else self._searching
         return (await batcher.submit(work, deadline)).result
 
     def put(self, *arguments: object, **named: object) -> NoReturn:
-        """NotBuiltError: a share of the images is no answer."""
+        """Raise NotBuiltError: a share of the images cannot answer a caller."""
         raise NotBuiltError(
             f"This server searches shard {self.share} of the images, and cannot answer alone; ask the router "
             "(lookalike route), or a server of the whole collection."
         )
 
     def withdraw(self, queued: Queued) -> None:
-        """Nothing is queued that could be."""
+        """Do nothing: `put` never queues a search."""
 
     @property
     def waiting(self) -> dict[str, int]:
