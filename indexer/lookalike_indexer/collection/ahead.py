@@ -1,4 +1,4 @@
-"""Reading ahead: what comes next is read while the caller works on what it was given."""
+"""Read-ahead: load the next sources in background threads while the caller works on the current one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
-# Two read faster than one, and keep up with most that is done with what they read.
+# Two threads read faster than one, and keep up with most consumers.
 _THREADS = 2
 
 
 def read_ahead(read: Callable[[S], T], sources: Iterable[S], threads: int = _THREADS) -> Iterator[T]:
-    """What `read` makes of each source, in their order; it runs in `threads`, and is as many sources ahead.
+    """Yield the result of `read` for each source, in order; `threads` threads read at most `threads` sources ahead.
 
-    An error comes where the source would have; sources behind it are not read
-    any more, nor are those behind the one at which the caller stops.
+    An error of `read` is raised in the place of its source. No further sources are read after an error, or after the
+    caller stops.
     """
     with ThreadPoolExecutor(threads, "read ahead") as pool:
         begun: deque[Future[T]] = deque()

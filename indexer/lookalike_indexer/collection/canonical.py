@@ -1,4 +1,4 @@
-"""Canonical JSON: equal values give equal bytes, whatever the order of their dictionaries."""
+"""Canonical JSON: equal values give equal bytes, whatever the order of dictionary keys."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import msgspec
 
 
 def canonical(value: object) -> bytes:
-    """A value's JSON with every key in order, without white space.
+    """Return a value as JSON with sorted keys and without white space.
 
-    Python sorts the keys: msgspec's own sorting can end the process where a dictionary has tens of thousands of them.
+    Python sorts the keys: msgspec's own sorting can crash the process if a dictionary has tens of thousands of keys.
     """
     return msgspec.json.encode(sorted_keys(msgspec.to_builtins(value)))
 
 
 def sorted_keys(value: Any) -> Any:
-    """Plain data with the keys of each dictionary in order."""
+    """Return plain data with the keys of each dictionary sorted."""
     if isinstance(value, dict):
         return {key: sorted_keys(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):

@@ -1,21 +1,18 @@
-"""The log of changes to a served collection: segments of records, each with its number and checksum.
+"""Write-ahead log of changes to a served collection: segments of numbered, checksummed records.
 
     live/<epoch>-<number>.wal       epoch and number are six and four digits
 
-A segment begins with a header: the magic, the epoch of its writer, and the
-sequence of its first record. Records follow, each of them
+A segment begins with a header: the magic, the epoch of its writer, and the sequence number of its first record. Each
+record that follows is, little-endian,
 
     length (uint32) | CRC-32 (uint32) | sequence (uint64) | payload (length bytes)
 
-little-endian; the checksum is that of the length, the sequence and the payload.
-CRC-32 is that of zlib, which finds every burst of up to 32 bits as CRC-32C does
-and needs no further package. A payload is a message of the server, which is
-opaque here.
+The checksum covers the length, the sequence and the payload. The CRC-32 is that of zlib, which detects every burst of
+up to 32 bits as CRC-32C does and needs no further package. A payload is a message of the server, which is opaque here.
 
-Sequences go on by one, within a segment and from one segment to the next. A later
-segment overrules an earlier one: records of the earlier one from its first
-sequence on were never acknowledged. So what a log holds is the longest run of
-records without a gap, and damage costs what is behind it.
+Sequence numbers increase by one, within a segment and from one segment to the next. A later segment overrides an
+earlier one: records of the earlier one from the later one's first sequence on were never acknowledged. The valid
+content of a log is therefore the longest run of records without a gap. Damage loses the records after it.
 """
 
 from __future__ import annotations
@@ -35,31 +32,31 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import IndexerError
 
 FOLDER = "live"
-# Held by the one process that writes.
+# The single writer process holds this lock.
 WRITER_LOCK = f"{FOLDER}/.writer-lock"
 MAGIC = b"LOOKLIVE"
 HEADER = struct.Struct("<8sQQI")
 FRAME = struct.Struct("<IIQ")
-# A record is one call's message; what says that it is longer is damage.
+# A record is the message of one call. A greater length indicates damage.
 MOST_BYTES = 1 << 31
 _NUMBERED = struct.Struct("<IQ")
 _NAME = re.compile(r"(\d{6,})-(\d{4,})\.wal")
 
 
 class Name(NamedTuple):
-    """A segment's place in the order of all."""
+    """The position of a segment in the order of all segments."""
 
     epoch: int
     number: int
 
     @property
     def path(self) -> str:
-        """Relative to the collection's root."""
+        """The path relative to the collection's root."""
         return f"{FOLDER}/{self.epoch:06d}-{self.number:04d}.wal"
 
 
 class Record(NamedTuple):
-    """A record, and the offset behind it."""
+    """A record and the offset of the byte after it."""
 
     sequence: int
     payload: bytes
@@ -68,7 +65,7 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment with a sound header; its records begin at `start`."""
+    """A segment with a valid header; its records begin at offset `start`."""
 
     name: Name
     first: int
@@ -76,23 +73,23 @@ class Segment:
 
 
 def header(epoch: int, first: int) -> bytes:
-    """The header of a segment whose first record has the sequence `first`."""
+    """Return the header of a segment whose first record has the sequence `first`."""
     return HEADER.pack(MAGIC, epoch, first, _header_checksum(epoch, first))
 
 
 def frame(sequence: int, payload: bytes) -> bytes:
-    """A record as it is written."""
+    """Return the encoded form of a record."""
     return FRAME.pack(len(payload), _checksum(sequence, payload), sequence) + payload
 
 
 def names(storage: Storage) -> list[Name]:
-    """The segments that there are, in order."""
+    """Return the names of the existing segments, in order."""
     found = [match for name in storage.list(FOLDER) if (match := _NAME.fullmatch(name))]
     return sorted(Name(int(match[1]), int(match[2])) for match in found)
 
 
 def opened(storage: Storage, name: Name) -> Segment | None:
-    """A segment's header; None where it is not whole or not sound."""
+    """Return a segment if its header is complete and valid, else None."""
     try:
         with storage.local(name.path).open("rb") as file:
             data = file.read(HEADER.size)
@@ -107,14 +104,14 @@ def opened(storage: Storage, name: Name) -> Segment | None:
 
 
 def segments(storage: Storage) -> list[Segment]:
-    """The segments with a sound header, in order."""
+    """Return the segments with a valid header, in order."""
     return [one for name in names(storage) if (one := opened(storage, name)) is not None]
 
 
 def records(path: Path, start: int, expected: int) -> Iterator[Record]:
-    """The records of a segment from an offset on, of which the first has the sequence `expected`.
+    """Yield the records of a segment from the offset `start` on; the first has the sequence `expected`.
 
-    Ends before the first that is torn, damaged, or has another sequence.
+    Stops before the first record that is truncated, damaged, or out of sequence.
     """
     with path.open("rb") as file:
         file.seek(start)
@@ -133,10 +130,11 @@ def records(path: Path, start: int, expected: int) -> Iterator[Record]:
 
 @dataclass(frozen=True)
 class Held:
-    """What a log holds: its `last` sequence, 0 for none, and how many `records` there are.
+    """The contents of a log: its `last` sequence (0 for an empty log) and its number of `records`.
 
-    `damaged_bytes` behind it cannot be read, of the file `damaged` and those after it; "" where all can.
-    `unfinished_bytes` at its end are those of a record that was not written to its end, and never acknowledged.
+    `damaged_bytes` after the last record cannot be read. They begin in the file `damaged` ("" if there are none) and
+    include the files after it. `unfinished_bytes` at the end belong to a record that was not completely written, and
+    was never acknowledged.
     """
 
     last: int
@@ -147,21 +145,21 @@ class Held:
 
 
 class OverruledError(Exception):
-    """Records that were read are not part of the log any more: whoever applied them begins anew."""
+    """Records that were already read are not part of the log anymore; the reader must start again."""
 
 
 class Tail:
-    """Reads a log from after a sequence on; each time what has come since."""
+    """Incremental reader of a log, from after a given sequence; each call reads the new records."""
 
     def __init__(self, storage: Storage, after: int) -> None:
         self._storage = storage
-        # Of the last record that was read.
+        # The sequence of the last record that was read.
         self.last = after
         self._segment: Name | None = None
         self._end = 0
 
     def read(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the sequence and payload of each record that has come. OverruledError: one of those before is gone."""
+        """Yield the sequence and payload of each new record. OverruledError: a record that was read before is gone."""
         there = segments(self._storage)
         if self._segment is not None and any(one.name > self._segment and one.first <= self.last for one in there):
             raise OverruledError
@@ -170,7 +168,7 @@ class Tail:
                 continue
             if limit is not None and limit <= self.last + 1 and segment.name != self._segment:
                 continue
-            # What is behind a gap is not held.
+            # Records after a gap do not count.
             if segment.first > self.last + 1:
                 return
             yield from self._read(segment, limit)
@@ -188,12 +186,12 @@ class Tail:
 
 
 def replay(storage: Storage, after: int) -> Iterator[tuple[int, bytes]]:
-    """The sequence and payload of each record that the log holds, of those after the sequence `after`."""
+    """Yield the sequence and payload of each valid record after the sequence `after`."""
     return Tail(storage, after).read()
 
 
 def examine(storage: Storage) -> Held:
-    """Read the whole log, and tell what it holds."""
+    """Read the whole log and return a summary of its contents."""
     last, count, damaged, unfinished = 0, 0, 0, 0
     first_damaged = ""
     expected: int | None = None
@@ -206,7 +204,7 @@ def examine(storage: Storage) -> Held:
         expected, end = segment.first, segment.start
         for record in records(storage.local(path), segment.start, segment.first):
             if limit is not None and record.sequence >= limit:
-                # What is overruled is no damage.
+                # Overridden records are not damage.
                 end = size
                 break
             last, end, expected, count = record.sequence, record.end, record.sequence + 1, count + 1
@@ -220,7 +218,7 @@ def examine(storage: Storage) -> Held:
 
 
 def _is_unfinished(path: Path, end: int, size: int) -> bool:
-    """Whether what is behind an offset is the beginning of one record."""
+    """Return whether the bytes from the offset `end` on are the beginning of one record."""
     with path.open("rb") as file:
         file.seek(end)
         head = file.read(FRAME.size)
@@ -231,9 +229,9 @@ def _is_unfinished(path: Path, end: int, size: int) -> bool:
 
 
 def begin(storage: Storage, name: Name, first: int) -> int:
-    """Begin a segment whose first record will have the sequence `first`; returns its file, open for writing.
+    """Create a segment whose first record will have the sequence `first`; return its file descriptor, open for writing.
 
-    Its name and header are on the disk. OSError: what the system refuses, also where the name is taken.
+    The name and header are synced to the disk. OSError: the system refuses, or the name exists.
     """
     path = storage.local(name.path)
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -252,16 +250,16 @@ def begin(storage: Storage, name: Name, first: int) -> int:
 
 
 def write_all(file: int, data: bytes) -> None:
-    """Write all of the data to an open file. OSError: what the system refuses."""
+    """Write all of the data to a file descriptor. OSError: the system refuses."""
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
 
 
 def renew(storage: Storage, folded_through: int) -> None:
-    """Begin an empty segment, so that the others can be removed, where nobody writes and all changes are folded.
+    """Create an empty segment so that the others can be removed, if there is no writer and all changes are folded.
 
-    Epochs go on, so that a writer that was thought to be gone finds out. `folded_through` as in `removable`.
+    The epoch increases, so that a writer that was presumed dead detects the change. `folded_through` as in `removable`.
     IndexerError: the system refuses to write.
     """
     if not storage.is_local or not names(storage):
@@ -280,9 +278,9 @@ def renew(storage: Storage, folded_through: int) -> None:
 
 
 def removable(storage: Storage, folded_through: int) -> list[str]:
-    """The segments all of whose records are part of every generation that is kept, the oldest first.
+    """Return the segments whose records are all part of every kept generation, oldest first.
 
-    `folded_through` is the least of those of the kept generations.
+    `folded_through` is the smallest such value of the kept generations.
     """
     there = segments(storage)
     return [
@@ -293,7 +291,7 @@ def removable(storage: Storage, folded_through: int) -> list[str]:
 
 
 def _limited(there: list[Segment]) -> Iterator[tuple[Segment, int | None]]:
-    """The segments that are not overruled as a whole, with the sequence from which on later ones overrule them."""
+    """Yield each segment that is not completely overridden, and the sequence from which later segments override it."""
     for place, segment in enumerate(there):
         limit = min((later.first for later in there[place + 1 :]), default=None)
         if limit is None or segment.first < limit:

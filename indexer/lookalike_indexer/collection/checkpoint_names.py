@@ -1,4 +1,4 @@
-"""What the checkpoints of one model are called in a collection: the model's name, "@" and the step."""
+"""Names of a model's checkpoints in a collection: the model's name, "@" and the step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 def checkpoint_alias(model: str, step: str) -> str:
-    """The name of a model's checkpoint as a model of its own."""
+    """Return the name under which a model's checkpoint is a model of its own."""
     return f"{model}@{step}"
 
 
 def is_checkpoint(model: str) -> bool:
-    """Whether a model of the collection is a checkpoint of one."""
+    """Return whether a model of the collection is a checkpoint of another model."""
     return "@" in model
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
-    """A key that sorts names by the numbers in them: step9 before step10."""
+    """Return a sort key that orders names by the numbers in them: step9 before step10."""
     return tuple((0, int(piece)) if piece.isdecimal() else (1, piece) for piece in _DIGITS.split(text) if piece)

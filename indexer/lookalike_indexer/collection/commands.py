@@ -1,4 +1,4 @@
-"""The command lines that make a clustering, an index or a graph again, for messages."""
+"""Command lines that recreate a clustering, an index or a graph, for messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from lookalike_indexer.collection.manifest import ClusteringEntry, GraphEntry, I
 
 
 def command(*words: object) -> str:
-    """A command line of Lookalike, quoted for a shell."""
+    """Return a Lookalike command line, quoted for a shell."""
     return shlex.join(["lookalike", *map(str, words)])
 
 
 def instead(what: str, names: Iterable[str], most: int = 6) -> str:
-    """The end of a sentence that offers what there is in place of what is missing; "" where there is nothing."""
+    """Return the end of a sentence that lists alternatives to a missing name; "" if there are none."""
     there = sorted(names, key=natural)
     if not there:
         return ""
@@ -24,7 +24,7 @@ def instead(what: str, names: Iterable[str], most: int = 6) -> str:
 
 
 def cluster_command(root: str, entry: ClusteringEntry) -> str:
-    """The command that makes a clustering again for the images that its space has now."""
+    """Return the command that recreates a clustering for the current images of its space."""
     options: list[object] = ["--space", entry.space, "--name", entry.name]
     options += [] if entry.automatic else ["--clusters", entry.k]
     options += _given("--metric", entry.metric, "cosine")
@@ -37,7 +37,7 @@ def cluster_command(root: str, entry: ClusteringEntry) -> str:
 
 
 def build_command(root: str, entry: IndexEntry) -> str:
-    """The command that makes an index again for the images that its space has now."""
+    """Return the command that rebuilds an index for the current images of its space."""
     options: list[object] = ["--space", entry.space, "--name", entry.name, "--index", entry.asked or entry.factory]
     options += _given("--metric", entry.metric, "cosine")
     options += _given("--seed", entry.seed, 1234)
@@ -49,7 +49,7 @@ def build_command(root: str, entry: IndexEntry) -> str:
 
 
 def graph_command(root: str, entry: GraphEntry) -> str:
-    """The command that makes a graph again for the images that its space has now."""
+    """Return the command that recreates a graph for the current images of its space."""
     options: list[object] = ["--space", entry.space]
     options += _given("-k", entry.k, 16)
     if entry.method == "index":

@@ -1,6 +1,6 @@
-"""Whether the parts of a manifest fit together, and name nothing outside of the collection.
+"""Consistency checks of a manifest: its parts fit together and name nothing outside of the collection.
 
-A manifest's checksum says that it is as it was written, not who wrote it.
+A manifest's checksum shows that it is unchanged, not who wrote it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from lookalike_indexer.errors import DataLossError
 
 
 def check(manifest: Manifest, named: Set[str], name: str) -> None:
-    """DataLossError, by the `name` of the manifest, when it names what is not there or must not be.
+    """Raise DataLossError if a manifest refers to something missing or forbidden; `name` is the manifest's, for
+    messages.
 
-    `named` are the files that its entries name.
+    `named` are the files that its entries refer to.
     """
     for path in manifest.files:
         if not is_inside(path):
@@ -55,6 +56,6 @@ def check(manifest: Manifest, named: Set[str], name: str) -> None:
 
 
 def is_inside(path: str) -> bool:
-    """Whether a path of a manifest stays within the folder that it is relative to."""
+    """Return whether a path of a manifest stays within the folder that it is relative to."""
     parts = PurePosixPath(path).parts
     return bool(parts) and not path.startswith("/") and ".." not in parts and path.isprintable()

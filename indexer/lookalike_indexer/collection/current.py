@@ -1,8 +1,7 @@
-"""Which clustering and which index of a space answer when a caller names none.
+"""Default clustering and index of a space, used when a caller names none.
 
-Each entry records its place in the order of making (`made`), because a name
-tells nothing of age: k10 sorts before k9. An entry that covers all images of
-its space comes before one that does not.
+Each entry records its creation order (`made`), because a name does not show age: k10 sorts before k9. An entry that
+covers all images of its space takes precedence over one that does not.
 """
 
 from __future__ import annotations
@@ -16,26 +15,25 @@ Entry = ClusteringEntry | IndexEntry
 
 
 def covers(manifest: Manifest, entry: Entry | GraphEntry) -> bool:
-    """Whether a clustering, an index or a graph was made of all embeddings that its space has now."""
+    """Return whether a clustering, an index or a graph was made from all current embeddings of its space."""
     space = manifest.spaces[entry.space]
-    # Entries of format 1 do not name the parts that they were made of.
+    # Entries of format 1 do not list their parts.
     return entry.parts == space.parts if entry.parts else entry.rows == space.rows
 
 
 def default_clustering(manifest: Manifest, space: str) -> str | None:
-    """The "space/name" of a space's current clustering, None where it has none.
+    """Return the "space/name" of a space's current clustering, None if it has none.
 
-    It is the newest that covers all images of the space, or the newest where
-    none does.
+    It is the newest that covers all images of the space, or the newest if none does.
     """
     return _newest(manifest, manifest.clusterings, space)
 
 
 def clustering_called(manifest: Manifest, name: str) -> str:
-    """The "space/name" of a clustering that is named in full, or by its name alone where that is unambiguous.
+    """Return the "space/name" of a clustering given in full, or by its name alone if that is unambiguous.
 
-    The name alone means the default space's clustering, or else the only one of
-    that name. It is returned unchanged where it means none or several.
+    The name alone means the default space's clustering, or else the only one of that name. If it matches none or
+    several, it is returned unchanged.
     """
     if name in manifest.clusterings or "/" in name:
         return name
@@ -47,15 +45,14 @@ def clustering_called(manifest: Manifest, name: str) -> str:
 
 
 def default_index(manifest: Manifest, space: str) -> str | None:
-    """The "space/name" of a space's current index, by the same rule."""
+    """Return the "space/name" of a space's current index, by the same rule."""
     return _newest(manifest, manifest.indexes, space)
 
 
 def next_made(entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], key: str, space: str) -> int:
-    """The place in the order of making of what is about to be made as `key`.
+    """Return the creation order of the entry that is about to be made as `key`.
 
-    The newest entry keeps its place, so that the same command run again
-    changes nothing.
+    The newest entry keeps its number, so that repeating the same command changes nothing.
     """
     others = [entry.made for name, entry in entries.items() if entry.space == space and name != key]
     before = entries.get(key)
@@ -65,7 +62,9 @@ def next_made(entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], key: 
 
 
 def coverage_note(manifest: Manifest, entry: Entry, root: str) -> str:
-    """A sentence for an entry that lacks images of its space, with the command that adds them; "" where it is whole."""
+    """Return a sentence for an entry that lacks images of its space, with the command that adds them; "" if it is
+    complete.
+    """
     if covers(manifest, entry):
         return ""
     rows = manifest.spaces[entry.space].rows
@@ -79,13 +78,13 @@ def coverage_note(manifest: Manifest, entry: Entry, root: str) -> str:
 
 
 def coverage_notes(manifest: Manifest, entries: Iterable[Entry], root: str) -> tuple[str, ...]:
-    """The notes of those entries that lack images."""
+    """Return the notes of the entries that lack images."""
     return tuple(note for entry in entries if (note := coverage_note(manifest, entry, root)))
 
 
 def _newest(manifest: Manifest, entries: dict[str, ClusteringEntry] | dict[str, IndexEntry], space: str) -> str | None:
     there = {name: entry for name, entry in entries.items() if entry.space == space}
-    # Format 1 recorded no order: then the one of the most images, and of the most clusters or lists, is taken.
+    # Format 1 recorded no order. Prefer the entry with the most images, then the most clusters or lists.
     return max(
         there,
         key=lambda name: (covers(manifest, there[name]), there[name].made, there[name].rows, _size(there[name]), name),

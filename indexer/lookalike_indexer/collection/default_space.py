@@ -1,4 +1,4 @@
-"""Which space answers when a caller names none: the one that a user set, or else the best one that there is."""
+"""Default space, used when a caller names none: the one that a user set, or else the best one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from lookalike_indexer.errors import NotFoundError
 
 
 def best_space(manifest: Manifest) -> str:
-    """The best space of a manifest that has one.
+    """Return the best space of a manifest that has at least one.
 
-    A space that can be searched comes first, then one of a trained network,
-    the features before the classifier, and the one of the most images.
+    The order of preference: it can be searched; its network is trained; it holds the features before the classifier; it
+    has the most images.
     """
     return max(sorted(manifest.spaces), key=lambda name: _merits(manifest, name))
 
 
 def with_default_space(manifest: Manifest) -> Manifest:
-    """The draft with a default space. It replaces an untrained one that no user set, once a trained one is as complete.
+    """Return the draft with a default space.
 
-    An untrained network sees colors and textures alone.
+    A complete space of a trained network replaces an untrained default, unless a user set that default. An untrained
+    network distinguishes only colors and textures.
     """
     now = manifest.default_space
     if now not in manifest.spaces:
@@ -33,7 +34,7 @@ def with_default_space(manifest: Manifest) -> Manifest:
 
 
 def default_note(before: Manifest | None, after: Manifest, root: str) -> str:
-    """A sentence where another space is the default than before, "" where it is the same."""
+    """Return a sentence if the default space changed, else ""."""
     if before is None or before.default_space in ("", after.default_space):
         return ""
     return (
@@ -43,7 +44,7 @@ def default_note(before: Manifest | None, after: Manifest, root: str) -> str:
 
 
 def set_default_space(manifest: Manifest, name: str) -> Manifest:
-    """The draft with the default space that a user asks for; NotFoundError names the spaces there are."""
+    """Return the draft with the default space that a user chose; NotFoundError lists the existing spaces."""
     if name not in manifest.spaces:
         there = ", ".join(sorted(manifest.spaces)) or "none"
         raise NotFoundError(f"The collection has no space {name!r}; it has: {there}.")

@@ -1,4 +1,4 @@
-"""Deleting images of a collection: a generation with more tombstones."""
+"""Deletion of images: publishes a generation with more tombstones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from lookalike_indexer.collection.tombstones import Reason
 
 @dataclass(frozen=True)
 class Deleted:
-    """What was deleted: ids, ascending; `unknown` counts the keys and ids that name no image. The generation has it."""
+    """The result of a deletion: ascending `ids`, the count of `unknown` keys and ids, and the new generation."""
 
     ids: list[int]
     unknown: int
@@ -29,10 +29,10 @@ class Deleted:
 
 
 def delete(storage: Storage, keys: Sequence[str] = (), ids: Sequence[int] = (), reason: Reason = "deleted") -> Deleted:
-    """Delete images by key or id and publish that; nothing is published where none of them is there.
+    """Delete images by key or id and publish the result; publish nothing if none of them exists.
 
-    A key means its newest image. What is not there is counted, and is no error. CollectionLockedError: another process
-    writes to the collection. NotFoundError: there is none.
+    A key means its newest image. Unknown keys and ids are counted, and are not an error. CollectionLockedError: another
+    process writes to the collection. NotFoundError: there is no collection.
     """
     generations.require_latest(storage)
     with writing(storage):
@@ -48,7 +48,7 @@ def without_images(
     reason: Reason = "deleted",
     sequence: int = 0,
 ) -> tuple[Manifest, Deleted]:
-    """The same of a draft, which is not published. The caller holds the collection's lock."""
+    """Return a draft without the images, unpublished, and the result. The caller holds the collection's lock."""
     images = CollectionReader(storage, draft).images(["id", "key"])
     every: Int64 = images.column("id").to_numpy()
     wanted = pa.array(sorted(set(keys)), pa.string())

@@ -1,4 +1,4 @@
-"""A generation in plain data, for people and for the wire alike."""
+"""Description of a generation as plain data, for display and for the protocol."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from lookalike_indexer.collection.reader import CollectionReader
 
 
 def describe(reader: CollectionReader, served: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The fields of lookalike.v1.GetCollectionResponse, with plain values.
+    """Return the fields of lookalike.v1.GetCollectionResponse as plain values.
 
-    `served` gives the name of each space's index that a server searches; the
-    current one is meant where it says nothing.
+    `served` maps each space to the name of the index that a server searches. Spaces that it lacks use their current
+    index.
     """
     manifest = reader.manifest
     images = reader.images(["id", "label"])
@@ -96,16 +96,16 @@ def _clustering(reader: CollectionReader, name: str, entry: ClusteringEntry) -> 
 
 
 def _images(reader: CollectionReader, entry: ClusteringEntry | IndexEntry) -> int:
-    """The number of images in a clustering or an index that are not deleted."""
+    """Return the number of images in a clustering or an index that are not deleted."""
     if not len(reader.deleted):
         return entry.rows
     return int(np.count_nonzero(reader.live(reader.ids_of(reader.manifest.parts_of(entry))[: entry.rows])))
 
 
 def _missing(reader: CollectionReader, entry: ClusteringEntry | IndexEntry) -> int:
-    """The number of images of the space that are not in a clustering or an index."""
+    """Return the number of images of the space that are missing from a clustering or an index."""
     if covers(reader.manifest, entry):
         return 0
     there = reader.ids_of(reader.manifest.parts_of(entry))
-    # Format 1 does not name the parts, and its entries are of the first rows.
+    # Format 1 does not list the parts; its entries cover the first rows.
     return int(np.count_nonzero(~np.isin(reader.ids(entry.space), there[: entry.rows])))

@@ -1,10 +1,8 @@
-"""The bytes of a manifest: JSON with a checksum, and immutable lists that several generations share.
+"""Encoding of a manifest: JSON with a checksum, and immutable lists that several generations share.
 
-A table of a collection is a sequence of parts, which grows at its end. A long
-sequence is cut into pages of a fixed number of parts. Each page is a file of
-its own, named by its digest, and the manifest names the pages: a generation
-that adds some parts writes the last page of each table, not all that came
-before. Short sequences stay in the manifest, where people can read them.
+A table of a collection is a sequence of parts, which grows at its end. A long sequence is split into pages of a fixed
+number of parts. Each page is a file, named by its digest, and the manifest lists the pages. A generation that adds some
+parts writes only the last page of each table. Short sequences stay in the manifest, where people can read them.
 
     lists/<first 32 digits of the SHA-256>.json    [[path, bytes, sha256, rows, compute], ...]
 """
@@ -26,16 +24,16 @@ from lookalike_indexer.errors import DataLossError, MismatchError
 
 FOLDER = "lists"
 PAGE = 256
-# Up to so many parts stand in the manifest itself.
+# A manifest holds sequences of up to this many parts itself.
 INLINE = 64
 
 _OPENING = b"{\n"
 _CHECKSUM = b' "checksum": "%s",\n'
 _PAGES = "pages"
-# Fields that format 2 has had since its golden manifest was written: without them its bytes stay as they were.
+# Fields added to format 2 after its golden manifest was written: omitted if empty, so that its bytes stay the same.
 _ONLY_WHERE_TRUE = ("default_space_is_set", "attributes", "graphs", "tombstones", "folded_through")
 
-# The same of fields of its entries.
+# Fields of entries, with the same rule.
 _ONLY_WHERE_GIVEN = (
     ("graphs", "deleted"),
     ("clusterings", "trained_rows"),
@@ -44,20 +42,22 @@ _ONLY_WHERE_GIVEN = (
     ("indexes", "increments"),
 )
 
-# Gives the bytes of a list by its path.
+# Returns the bytes of a list by its path.
 ReadList = Callable[[str], bytes]
 
 
 @dataclass(frozen=True)
 class EncodedManifest:
-    """A manifest's bytes, and those of the lists that it names, by path."""
+    """The bytes of a manifest, and those of its lists by path."""
 
     manifest: bytes
     lists: dict[str, bytes]
 
 
 def encode(manifest: Manifest) -> EncodedManifest:
-    """Canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of all the others."""
+    """Return a manifest as canonical JSON: equal manifests give equal bytes. Its first entry is the SHA-256 of the
+    rest.
+    """
     raw = msgspec.to_builtins(manifest)
     for name in _ONLY_WHERE_TRUE:
         if not raw[name]:
@@ -84,10 +84,10 @@ def encode(manifest: Manifest) -> EncodedManifest:
 
 
 def decode(data: bytes, name: str, read_list: ReadList) -> Manifest:
-    """Parse a manifest; `name` is for the message of the error.
+    """Parse a manifest; `name` is used in error messages.
 
-    MismatchError: a format that this version does not know. DataLossError: not
-    a manifest, or it or one of its lists is not as it was written.
+    MismatchError: this version does not support the format. DataLossError: the data is not a manifest, or it or one of
+    its lists was changed.
     """
     try:
         head = _HEAD.decode(data)
@@ -101,17 +101,17 @@ def decode(data: bytes, name: str, read_list: ReadList) -> Manifest:
                 holder[key] = _unpaged(holder[key][_PAGES], raw["files"], name, read_list)
         return completed(_MANIFEST.convert(raw))
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        # msgspec says the second, of text that is not UTF-8, in Python's words.
+        # msgspec raises UnicodeDecodeError for text that is not UTF-8.
         raise DataLossError(f"{name} is not a readable manifest: {error}.") from error
 
 
 def list_path(digest: str) -> str:
-    """Where a list lies, by its SHA-256."""
+    """Return the path of a list, by its SHA-256."""
     return f"{FOLDER}/{digest[:32]}.json"
 
 
 def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each sequence of parts of a manifest as plain data: the dictionary that holds it, and its key there."""
+    """Yield each sequence of parts in a manifest's plain data, as the dictionary that holds it and its key there."""
     yield raw, "listing"
     yield raw, "images"
     if "tombstones" in raw:
@@ -131,7 +131,9 @@ def _sequences(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _write_strategy(clustering: dict[str, Any]) -> None:
-    """Name the strategy as format 2 did before there were more than two: by a flag; add others, and their files."""
+    """Write the strategy as the first releases of format 2 did: k-means and spherical k-means by a flag; others by
+    name.
+    """
     clustering["spherical"] = clustering["strategy"] == "spherical"
     if clustering["strategy"] in ("kmeans", "spherical"):
         del clustering["strategy"]
@@ -140,7 +142,7 @@ def _write_strategy(clustering: dict[str, Any]) -> None:
 
 
 def _pages(paths: list[str], files: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    """The digest and the bytes of each page of a sequence."""
+    """Yield the digest and the bytes of each page of a sequence."""
     for start in range(0, len(paths), PAGE):
         rows = []
         for path in paths[start : start + PAGE]:
@@ -151,7 +153,7 @@ def _pages(paths: list[str], files: dict[str, Any]) -> Iterator[tuple[str, bytes
 
 
 def _unpaged(digests: list[str], files: dict[str, Any], name: str, read_list: ReadList) -> list[str]:
-    """The paths of a sequence; adds what its pages say of each file to `files`."""
+    """Return the paths of a sequence, and add the file entries in its pages to `files`."""
     paths = []
     for digest in digests:
         data = read_list(list_path(digest))
@@ -167,7 +169,7 @@ _Row = tuple[str, int, str, int | None, str]
 
 
 def _checksum_fits(data: bytes) -> bool | None:
-    """Whether a manifest is what was written; None when it begins with no checksum."""
+    """Return whether a manifest matches its checksum; None if it does not begin with one."""
     line = len(_OPENING), len(_OPENING) + len(_CHECKSUM % (b"0" * 64))
     said = data[slice(*line)]
     if not data.startswith(_OPENING) or not said.startswith(_CHECKSUM[:10]):

@@ -1,4 +1,4 @@
-"""Writing the embeddings of a space for other programs: Parquet, or an array of numpy with a table of keys."""
+"""Export of a space's embeddings to Parquet, or to a NumPy array with a table of keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from lookalike_indexer.progress import Progress
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: the space, its rows and dimensions, and the files."""
+    """The result of an export: the space, its rows and dimensions, and the files."""
 
     space: str
     rows: int
@@ -31,10 +31,10 @@ class Exported:
 
 
 def exported(reader: CollectionReader, space: str, file: Path, progress: Progress) -> Exported:
-    """Write a space's embeddings as float32, in the order of its rows; memory for one block and the table of images.
+    """Write a space's embeddings as float32, in row order, within the memory of one block and the images table.
 
-    UsageError: a name that ends otherwise than in .parquet or .npy. NotFoundError: no such space, or a file that cannot
-    be written. An earlier file of that name is replaced once the new one is whole.
+    UsageError: the name does not end in .parquet or .npy. NotFoundError: there is no such space, or the file cannot be
+    written. An existing file of that name is replaced when the new one is complete.
     """
     space, entry = reader.space(space)
     keys = file.with_suffix(".keys.csv")
@@ -54,7 +54,7 @@ def exported(reader: CollectionReader, space: str, file: Path, progress: Progres
 
 
 def _blocks(reader: CollectionReader, space: str, images: pa.Table) -> Iterator[tuple[pa.Table, Float32]]:
-    """The id, key and label of the rows of a space, and their embeddings."""
+    """Yield the id, key and label of the rows of a space, and their embeddings, block by block."""
     every = images.column("id").to_numpy()
     for ids, vectors in reader.stream(space):
         rows = np.searchsorted(every, ids)

@@ -1,10 +1,9 @@
-"""Removing what no kept generation names.
+"""Garbage collection: removes files that no kept generation refers to.
 
-Only files whose paths have the form of a collection's own are ever removed.
-The order makes a collection out of every moment at which this may be killed:
-manifests first, the oldest first, so that none names a file that is gone; then
-what was made of something before that of which it was made, and the listing
-backwards, so that nothing left over can be mistaken for a later listing's.
+Only files whose paths have the form of a collection's own are ever removed. The order of removal leaves a valid
+collection if the process is killed at any moment. Manifests go first, oldest first, so that none refers to a missing
+file. Then results go before their inputs, and the listing goes backwards, so that no leftover can be mistaken for a
+part of a later listing.
 """
 
 from __future__ import annotations
@@ -52,14 +51,12 @@ _MANIFEST = re.compile(r"generations/\d{6,}\.json")
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection of garbage did, or would do.
+    """The result of a garbage collection, or of a dry run.
 
-    `kept` and `removed` are numbers of generations; `in_use` are those kept
-    only because somebody reads them, `in_doubt` those kept because the file
-    system cannot tell whether somebody does, and `servable` the one kept because
-    no newer one has an index of its default space, if any. `files` are the paths that were removed,
-    manifests among them, `bytes` their length; `foreign` are files that are
-    none of the collection's own, which stay.
+    `kept` and `removed` are generation numbers. Of those kept, `in_use` are kept only because a reader holds them,
+    `in_doubt` because the file system cannot tell whether a reader does, and `servable`, if any, because no newer one
+    has an index of its default space. `files` are the removed paths, including manifests; `bytes` is their total size.
+    `foreign` are files that do not belong to the collection; they stay.
     """
 
     kept: list[int]
@@ -73,21 +70,19 @@ class Collected:
 
 
 def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread: bool = False) -> Collected:
-    """Keep the newest generations, and those that are being read; remove what only the others name.
+    """Keep the newest generations and those in use; remove the files that only other generations refer to.
 
-    Where none of the newest can be searched, the last one that can is kept as
-    well. A generation of which the file system cannot tell whether it is read
-    is kept unless `assume_unread`.
+    If none of the newest can be searched, the last one that can be is kept as well. If the file system cannot tell
+    whether a generation is in use, it is kept unless `assume_unread` is set.
 
-    The caller holds the collection's lock. Unfinished work of a killed run is
-    removed as well: no generation names it. NotFoundError: no collection
-    there. DataLossError, MismatchError: a kept manifest cannot be read, and
-    then nothing is removed of what it may name.
+    The caller holds the collection's lock. Unfinished work of a killed run is removed as well, because no generation
+    refers to it. NotFoundError: there is no collection. DataLossError, MismatchError: a kept manifest cannot be read;
+    then no file that it may refer to is removed.
     """
     generations.require_latest(storage)
     numbers = generations.numbers(storage)
     kept, old = numbers[-keep:], numbers[:-keep]
-    # All of them are read, also where the first can be searched: a kept one that is damaged stops everything.
+    # Read all of them even if the first can be searched: a damaged kept manifest must stop the collection.
     searchable = [_is_servable(storage, number) for number in kept]
     servable = None if any(searchable) else _last_servable(storage, old)
     if servable is not None:
@@ -113,7 +108,7 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
     for number in [*in_use, *in_doubt, *kept]:
         named |= _needed(storage, number)
     folded = _removable_log(storage, [*in_use, *in_doubt, *kept], dry_run=dry_run)
-    # A picture is stored before something names it.
+    # A picture is stored before anything refers to it.
     with kept_pictures.removing(storage):
         named |= _pictures(storage, named, folded)
         unnamed, foreign = _unnamed(storage, named, folded)
@@ -134,14 +129,14 @@ def collect(storage: Storage, keep: int, *, dry_run: bool = False, assume_unread
 
 
 def _is_servable(storage: Storage, number: int) -> bool:
-    """Whether a generation can be searched: its default space has an index."""
+    """Return whether a generation can be searched: its default space has an index."""
     manifest = generations.read(storage, number)
     return default_index(manifest, manifest.default_space) is not None
 
 
 def _last_servable(storage: Storage, numbers: list[int]) -> int | None:
     for number in reversed(numbers):
-        # An old one that cannot be read cannot be served either.
+        # An old generation that cannot be read cannot be served either.
         with contextlib.suppress(DataLossError, MismatchError):
             if _is_servable(storage, number):
                 return number
@@ -149,7 +144,7 @@ def _last_servable(storage: Storage, numbers: list[int]) -> int | None:
 
 
 def _needed(storage: Storage, number: int) -> set[str]:
-    """The files of a generation, and what lies beside its indexes so that they need not be made again."""
+    """Return the files of a generation, and the records beside its indexes that save rebuilding them."""
     manifest = generations.read(storage, number)
     beside = {layout.index_record(index.path) for index in manifest.indexes.values()}
     beside |= {layout.choice(index.space, index.choice) for index in manifest.indexes.values() if index.choice}
@@ -157,7 +152,7 @@ def _needed(storage: Storage, number: int) -> set[str]:
 
 
 def _removable_log(storage: Storage, numbers: list[int], *, dry_run: bool) -> set[str]:
-    """The segments of the log of changes without a change that a kept generation lacks."""
+    """Return the segments of the change log whose changes are part of all kept generations."""
     if not changelog.names(storage):
         return set()
     folded = min((generations.read(storage, number).folded_through for number in numbers), default=0)
@@ -167,7 +162,7 @@ def _removable_log(storage: Storage, numbers: list[int], *, dry_run: bool) -> se
 
 
 def _pictures(storage: Storage, named: set[str], folded: set[str]) -> set[str]:
-    """The pictures that the collection keeps and that some of the named files, or the log, tell of."""
+    """Return the uploaded pictures that the named files or the change log refer to."""
     if not any(path.startswith(f"{kept_pictures.FOLDER}/") for path in storage.walk()):
         return set()
     images = [path for path in sorted(named) if path.startswith(f"{layout.IMAGES}/")]
@@ -176,9 +171,9 @@ def _pictures(storage: Storage, named: set[str], folded: set[str]) -> set[str]:
 
 
 def _unnamed(storage: Storage, named: set[str], folded: set[str]) -> tuple[list[str], list[str]]:
-    """Files of the collection's own form that are not named, in the order of removal; and foreign files.
+    """Return unreferenced files in the order of removal, and foreign files.
 
-    Of the log only the `folded` segments: a server may have begun another one just now.
+    Of the change log only the `folded` segments are returned: a server may just have created another one.
     """
     own: list[tuple[int, str]] = []
     foreign = []

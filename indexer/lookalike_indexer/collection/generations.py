@@ -1,7 +1,7 @@
-"""Finding, reading and publishing generations.
+"""Listing, reading and publishing of generations.
 
-The newest generation is the manifest with the highest number: publishing one
-is the single step of creating that file, and nothing else ever changes.
+The newest generation is the manifest with the highest number. Publishing a generation creates that file in one atomic
+step, and changes no other file.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from lookalike_indexer.errors import DataLossError, MismatchError, NotFoundError
 
 
 def numbers(storage: Storage) -> list[int]:
-    """The numbers of the published generations, ascending."""
+    """Return the numbers of the published generations, ascending."""
     stems = [Path(name).stem for name in storage.list(layout.GENERATIONS) if name.endswith(".json")]
     return sorted(int(stem) for stem in stems if stem.isdecimal())
 
 
 def read(storage: Storage, number: int) -> Manifest:
-    """A published generation's manifest.
+    """Return the manifest of a published generation.
 
-    NotFoundError: there is none of that number. DataLossError,
-    MismatchError: see encoding.decode and consistency.check.
+    NotFoundError: there is no such generation. DataLossError, MismatchError: see encoding.decode and consistency.check.
     """
     path = layout.generation(number)
     name = storage.shown(path)
@@ -47,13 +46,13 @@ def _read_list(storage: Storage, path: str) -> bytes:
 
 
 def latest(storage: Storage) -> Manifest | None:
-    """The newest generation's manifest, or None before the first."""
+    """Return the newest generation's manifest, or None if none was published."""
     published = numbers(storage)
     return read(storage, published[-1]) if published else None
 
 
 def require_latest(storage: Storage) -> Manifest:
-    """The newest generation's manifest; NotFoundError when nothing was published there."""
+    """Return the newest generation's manifest; NotFoundError if none was published."""
     found = latest(storage)
     if found is None:
         raise NotFoundError(
@@ -64,7 +63,7 @@ def require_latest(storage: Storage) -> Manifest:
 
 
 class PublishedFiles:
-    """The files that any published generation names. All manifests are read, when a file is first asked for."""
+    """The files that any published generation refers to. The first lookup reads all manifests."""
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -72,7 +71,7 @@ class PublishedFiles:
         self._is_complete = True
 
     def __contains__(self, path: object) -> bool:
-        """Whether a generation names this file; True for every file when a manifest cannot be read."""
+        """Return whether a generation refers to this file; True for every file if a manifest cannot be read."""
         if self._named is None:
             self._named = set()
             for number in numbers(self._storage):
@@ -84,9 +83,9 @@ class PublishedFiles:
 
 
 def complete(storage: Storage, draft: Manifest, written: Collection[str] = ()) -> Manifest:
-    """The draft with `files` listing just the files that it names.
+    """Return the draft with `files` listing exactly the files that it refers to.
 
-    Files not listed before are measured, and those that this run has `written`.
+    Files that were not listed before, and those that this run has `written`, are measured.
     """
     files = {
         path: measure(storage, path) if path in written or path not in draft.files else draft.files[path]
@@ -96,7 +95,7 @@ def complete(storage: Storage, draft: Manifest, written: Collection[str] = ()) -
 
 
 def publish(storage: Storage, draft: Manifest) -> Manifest:
-    """Publish a draft as the next generation, or return the newest one when nothing changed."""
+    """Publish a draft as the next generation; return the newest one if nothing changed."""
     before = latest(storage)
     number = before.generation if before else 0
     finished = dataclasses.replace(complete(storage, draft), generation=number)
@@ -118,7 +117,7 @@ def publish(storage: Storage, draft: Manifest) -> Manifest:
 
 
 def measure(storage: Storage, path: str) -> FileEntry:
-    """A file's length, digest and (for Parquet) rows, and the arithmetic that its metadata names."""
+    """Return a file's length, digest, number of rows (for Parquet), and the arithmetic in its metadata."""
     rows, compute = None, ""
     if path.endswith(".parquet"):
         with open_part(storage, path) as part:

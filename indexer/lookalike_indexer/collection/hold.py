@@ -1,8 +1,7 @@
-"""Generations in use: whoever reads one holds its manifest by a shared lock, and `gc` leaves that generation alone.
+"""Read holds on generations: each reader holds a shared lock on its manifest, so that `gc` keeps that generation.
 
-The operating system drops such a lock with its process. It is no more than
-that file's `flock`, so a reader needs no right to write. Where the file system
-has no such locks, `gc` cannot tell who reads, and removes nothing unless told.
+The lock is a `flock` of the manifest file. The operating system releases it with the process, and a reader needs no
+write permission. On file systems without such locks `gc` cannot detect readers, and removes nothing unless told to.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ from lookalike_indexer.errors import IndexerError, NotFoundError
 
 
 def hold(storage: Storage, number: int, holder: object) -> None:
-    """Keep a generation from being removed for as long as `holder` lives.
+    """Keep a generation from being removed for the lifetime of `holder`.
 
-    NotFoundError: it is not there, or is being removed right now.
+    NotFoundError: the generation does not exist, or is being removed.
     """
     if isinstance(storage, ObjectStorage):
         holds.hold(storage.place, number, holder, layout.generation(number))
@@ -37,17 +36,16 @@ def hold(storage: Storage, number: int, holder: object) -> None:
     except BlockingIOError as error:
         raise NotFoundError(f"{path} is being removed from the collection.") from error
     except OSError:
-        return  # no such locks here
+        return  # the file system has no such locks
     if not path.exists():
         raise NotFoundError(f"{path} is missing from the collection.")
 
 
 @contextmanager
 def claimed(storage: Storage, number: int) -> Iterator[bool | None]:
-    """Claim a generation for as long as the block runs, so that no reader can begin to hold it.
+    """Claim a generation for the duration of the block, so that no reader can begin to hold it.
 
-    Yields True when no reader holds it, False when one does, and None when the
-    file system cannot tell.
+    Yields True if no reader holds it, False if one does, and None if the file system cannot tell.
     """
     if isinstance(storage, ObjectStorage):
         with holds.claimed(storage.place, number) as is_free:
@@ -71,7 +69,7 @@ def _is_free(descriptor: int) -> bool | None:
 
 
 def _opened_to_claim(path: Path) -> int:
-    # NFS makes a lock on bytes of every flock, and grants an exclusive one only to those who may write (EBADF).
+    # NFS implements flock by byte-range locks, and grants an exclusive one only on a writable descriptor (EBADF).
     try:
         return os.open(path, os.O_RDWR)
     except OSError:

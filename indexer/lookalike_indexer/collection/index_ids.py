@@ -1,7 +1,7 @@
-"""The image of each row of an index, in a small file beside it.
+"""Image ids of an index's rows, in a small file beside the index.
 
-The parts of a space have the ids of its rows, too, between vectors that take a thousand times as many bytes. A server
-reads this file instead, so that it can answer before it has compared all vectors with their digests.
+The parts of a space hold the ids of its rows too, between vectors that are a thousand times larger. A server reads this
+file instead, so that it can answer before it has verified the digests of all vectors.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lookalike_indexer.errors import IndexerError
 
 
 class Place(NamedTuple):
-    """The rows of a file of ids that a part of embeddings has."""
+    """The rows of an id file that belong to one embedding part."""
 
     file: str
     start: int
@@ -31,9 +31,9 @@ class Place(NamedTuple):
 
 
 def write_ids(storage: Storage, index: str, parts: Sequence[str], rows: int | None = None) -> str:
-    """Write the ids of an index's rows, those of some parts in order or their first `rows`; returns the path.
+    """Write the ids of an index's rows: those of some parts in order, or their first `rows`. Return the path.
 
-    A file that is there and right stays: a published generation may name it.
+    A correct existing file stays, because a published generation may refer to it.
     """
     path = layout.index_ids(index)
     if not _is_written(storage, path, parts, rows):
@@ -45,14 +45,14 @@ def write_ids(storage: Storage, index: str, parts: Sequence[str], rows: int | No
 
 
 def places(manifest: Manifest) -> dict[str, Place]:
-    """Where the ids of parts of embeddings are besides in these, by the part."""
+    """Return where id files duplicate the ids of embedding parts, by part."""
     found: dict[str, Place] = {}
     for entry in manifest.indexes.values():
         if entry.ids:
             start = 0
             for path in manifest.parts_of(entry):
                 stop = start + (manifest.files[path].rows or 0)
-                # Of rows that the index gained since its file was written, the parts have the ids.
+                # Only the parts hold the ids of rows that the index gained after its file was written.
                 if stop > entry.base_rows:
                     break
                 found[path] = Place(entry.ids, start, stop)
@@ -61,9 +61,9 @@ def places(manifest: Manifest) -> dict[str, Place]:
 
 
 def read_ids(storage: Storage, places: Mapping[str, Place], parts: Sequence[str]) -> Iterator[Int64]:
-    """The ids of some parts of embeddings in order, shapes (n,), from the files of ids where these have them.
+    """Yield the ids of embedding parts in order, shapes (n,), from id files if they cover these parts.
 
-    Where such a file is missing or damaged, the parts tell; `lookalike verify` lists the damage.
+    If an id file is missing or damaged, the ids are read from the parts; `lookalike verify` reports the damage.
     """
     run: Place | None = None
     held: list[str] = []
@@ -83,7 +83,7 @@ def read_ids(storage: Storage, places: Mapping[str, Place], parts: Sequence[str]
 
 
 def difference(storage: Storage, manifest: Manifest, entry: IndexEntry) -> str:
-    """How a file of ids differs from the parts that it is about, part by part; "" where it does not."""
+    """Return how an id file differs from its parts, as text; "" if it does not."""
     start = 0
     for path in manifest.parts_of(entry):
         ids = read_part(storage, path, ["id"]).column("id").to_numpy()[: entry.base_rows - start]
@@ -96,7 +96,7 @@ def difference(storage: Storage, manifest: Manifest, entry: IndexEntry) -> str:
 
 
 def _of_run(storage: Storage, run: Place, parts: Sequence[str]) -> Int64:
-    """The ids of parts that follow each other, from their file of ids, or from themselves where it lacks any."""
+    """Return the ids of consecutive parts from their id file, or from the parts if it is incomplete."""
     with contextlib.suppress(IndexerError):
         ids = _read(storage, run)
         if len(ids) == run.stop - run.start:
@@ -110,7 +110,7 @@ def _read(storage: Storage, place: Place) -> Int64:
 
 
 def _is_written(storage: Storage, path: str, parts: Sequence[str], rows: int | None) -> bool:
-    """Whether a file of ids is there and has those of some parts, or of their first `rows`."""
+    """Return whether an id file exists and holds the ids of the parts, or of their first `rows`."""
     if not storage.exists(path):
         return False
     start = 0
@@ -125,7 +125,7 @@ def _is_written(storage: Storage, path: str, parts: Sequence[str], rows: int | N
 
 
 def _of_parts(storage: Storage, parts: Sequence[str], rows: int | None = None) -> Iterator[Int64]:
-    """The ids of each part, shapes (n,), up to `rows` of them in all."""
+    """Yield the ids of each part, shapes (n,), up to `rows` in total."""
     for path in parts:
         ids: Int64 = read_part(storage, path, ["id"]).column("id").to_numpy()
         yield ids[:rows]
@@ -134,7 +134,7 @@ def _of_parts(storage: Storage, parts: Sequence[str], rows: int | None = None) -
 
 
 def _blocks(columns: Iterator[Int64]) -> Iterator[Int64]:
-    """The same numbers in blocks of a row group each, however they came; the last is shorter."""
+    """Regroup the ids into blocks of one row group each; the last may be shorter."""
     held: list[Int64] = []
     count = 0
     for column in columns:

@@ -1,9 +1,9 @@
-"""Pictures that the collection itself keeps: those that were added while it was served.
+"""Uploaded pictures that the collection stores itself: images that were added while it was served.
 
     pictures/ab/abcd...                          the file of a picture, named by the SHA-256 of its bytes
 
-A URI names such a picture as picture://SHA256, so that the collection may move. No relative path has that form. The
-digest is the name: a manifest does not list these files.
+A URI refers to such a picture as picture://SHA256, so that the collection can be moved. No relative path has that form.
+The digest is the name, so that a manifest does not list these files.
 """
 
 from __future__ import annotations
@@ -27,52 +27,52 @@ FOLDER = "pictures"
 PATTERN = r"pictures/[0-9a-f]{2}/[0-9a-f]{64}"
 _SCHEME = "picture://"
 _IN_LOG = re.compile(rb"picture://([0-9a-f]{64})")
-# Beside the log: held by whoever has stored pictures that no record of the log names yet.
+# Beside the log: held while stored pictures are not yet named by a record of the log.
 LOCK = f"{changelog.FOLDER}/.pictures-lock"
-# Held while one waits for that lock, so that many who store pictures do not keep out whoever wants it alone.
+# Held while waiting for that lock, so that a stream of shared holders cannot starve an exclusive one.
 _TURN = f"{changelog.FOLDER}/.pictures-turn"
 
 
 def is_kept(uri: str) -> bool:
-    """Whether a stored URI names a picture that the collection keeps."""
+    """Return whether a stored URI refers to an uploaded picture."""
     return uri.startswith(_SCHEME)
 
 
 def path_of(uri: str) -> str:
-    """The path of the file of a kept picture, relative to the collection's root."""
+    """Return the path of an uploaded picture's file, relative to the collection's root."""
     return _path(uri.removeprefix(_SCHEME))
 
 
 def digest_of(uri: str) -> str:
-    """The SHA-256 of a kept picture, in hexadecimal."""
+    """Return the SHA-256 of an uploaded picture, in hexadecimal."""
     return uri.removeprefix(_SCHEME)
 
 
 def folder(storage: Storage) -> str:
-    """The absolute path, or URL, of the folder of kept pictures."""
+    """Return the absolute path, or URL, of the folder of uploaded pictures."""
     return str(storage.local(FOLDER).absolute()) if storage.is_local else storage.shown(FOLDER)
 
 
 def absolute(uri: str, kept: str) -> str:
-    """The absolute URI of a kept picture; `kept` is what `folder` gives. Another URI is returned unchanged."""
+    """Return the absolute URI of an uploaded picture; `kept` is the result of `folder`. Return other URIs unchanged."""
     digest = uri.removeprefix(_SCHEME)
     return f"{kept}/{digest[:2]}/{digest}" if is_kept(uri) else uri
 
 
 def absolute_column(uris: pa.ChunkedArray, kept: str) -> pa.ChunkedArray:
-    """`absolute` for a whole column."""
+    """Apply `absolute` to a whole column."""
     digests = pc.utf8_slice_codeunits(uris, len(_SCHEME))
     found = pc.binary_join_element_wise(kept, pc.utf8_slice_codeunits(digests, 0, 2), digests, "/")
     return pc.if_else(is_kept_column(uris), found, uris)
 
 
 def is_kept_column(uris: pa.ChunkedArray) -> pa.ChunkedArray:
-    """`is_kept` for a whole column."""
+    """Apply `is_kept` to a whole column."""
     return pc.starts_with(uris, _SCHEME)
 
 
 def store(storage: Storage, files: Iterable[bytes]) -> list[str]:
-    """Keep the files of some pictures, unless they are there already; returns their URIs once they are on the disk."""
+    """Store picture files that are not stored yet; return all URIs once the files are synced to the disk."""
     uris, new = [], []
     for data in files:
         digest = hashlib.sha256(data).hexdigest()
@@ -87,7 +87,7 @@ def store(storage: Storage, files: Iterable[bytes]) -> list[str]:
 
 
 def named_by(storage: Storage, tables: Iterable[str]) -> set[str]:
-    """The paths of the kept pictures that some tables with a column `uri` name."""
+    """Return the paths of the uploaded pictures in the `uri` columns of some tables."""
     found: set[str] = set()
     for table in tables:
         uris = read_part(storage, table, ["uri"]).column("uri")
@@ -96,13 +96,13 @@ def named_by(storage: Storage, tables: Iterable[str]) -> set[str]:
 
 
 def named_by_log(storage: Storage, segments: Iterable[str]) -> set[str]:
-    """The paths of the kept pictures that segments of the log of changes name."""
+    """Return the paths of the uploaded pictures in segments of the change log."""
     return {_path(one.decode()) for path in segments for one in _IN_LOG.findall(storage.read(path))}
 
 
 @contextmanager
 def unnamed(storage: Storage) -> Iterator[None]:
-    """Hold pictures that nothing names yet: nobody removes them within the block. May wait for a moment."""
+    """Protect pictures that nothing refers to yet: none is removed within the block. May wait for a moment."""
     with ExitStack() as stack:
         with _locked(storage, _TURN, fcntl.LOCK_EX):
             stack.enter_context(_locked(storage, LOCK, fcntl.LOCK_SH))
@@ -111,7 +111,7 @@ def unnamed(storage: Storage) -> Iterator[None]:
 
 @contextmanager
 def removing(storage: Storage) -> Iterator[None]:
-    """Wait until something names each picture that was stored, and let none be stored within the block."""
+    """Wait until every stored picture is referred to, and block new ones within the block."""
     if not storage.is_local or not storage.exists(LOCK):
         yield
         return
@@ -125,7 +125,7 @@ def _locked(storage: Storage, path: str, how: int) -> Iterator[None]:
     local.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(local, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        # Where the file system has no locks, nobody must collect garbage while pictures are added.
+        # On file systems without locks, users must not collect garbage while pictures are added.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, how)
         yield

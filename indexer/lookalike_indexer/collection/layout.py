@@ -1,26 +1,25 @@
-"""Where each file of a collection lies, relative to its root.
+"""Paths of a collection's files, relative to its root.
 
     generations/000001.json                     manifest of a generation
-    source/part-000000.parquet                  the listing of the source: what is to be embedded
+    source/part-000000.parquet                  listing of the source: the images to embed
     images/part-000000.parquet                  images that could be decoded
-    rejects/<model>/part-000000.parquet         files that could not, and why
+    rejects/<model>/part-000000.parquet         files that could not be decoded, with the reason
     embeddings/<space>/part-000000.parquet
     predictions/<model>/part-000000.parquet
-    models/<model>/<file>                       what cannot be had from elsewhere, such as calibrated batch norms
-    models/<model>/class-names.<digest>.json    the names of its classes, a list of texts
+    models/<model>/<file>                       files that exist nowhere else, such as calibrated batch norms
+    models/<model>/class-names.<digest>.json    the names of its classes, a list of strings
     clusterings/<space>/<name>/<digest>/        centroids.parquet, assignments/part-000000.parquet; whitening.parquet
-    attributes/<table>/<digest>/part-000000.parquet   what people attached to the images
+    attributes/<table>/<digest>/part-000000.parquet   attributes that users attached to the images
     tombstones/<digest>.parquet                 the ids of deleted images
-    graphs/<space>/<digest>/part-000000.parquet  the nearest others of each image
-    indexes/<space>/<digest>.faiss               and .json, what was measured of it
+    graphs/<space>/<digest>/part-000000.parquet  the nearest neighbors of each image
+    indexes/<space>/<digest>.faiss               an index; beside it a .json with its measurements
     indexes/<space>/<digest>.ids.parquet         the image of each of its rows
-    indexes/<space>/<digest>.increment.npz       rows that an index gained, and .json
-    indexes/<space>/<digest>.choice.json         kinds of index that were tried
-    results/<kind>/<name>/<digest>/<table>.parquet   what experiments found
+    indexes/<space>/<digest>.increment.npz       rows that an index gained, with a .json
+    indexes/<space>/<digest>.choice.json         the index types that were tried
+    results/<kind>/<name>/<digest>/<table>.parquet   results of experiments
 
-Part N of every table is about the same rows of the source listing, so that
-tables join part by part. A part that replaces another of the same number is
-called part-000000.<digest>.parquet; the manifest says which of them counts.
+Part N of every table covers the same rows of the source listing, so that tables join part by part. A part that replaces
+another of the same number is called part-000000.<digest>.parquet; the manifest lists the valid one.
 
     lists/<digest>.json                          long sequences of parts; see encoding.py
     work/<model>/part-000000.<digest>.json       revised parts that are not published yet
@@ -36,7 +35,7 @@ GENERATIONS = "generations"
 SOURCE = "source"
 IMAGES = "images"
 WORK = "work"
-# How the files of what indexes gained end.
+# The suffix of the files with rows that indexes gained.
 INCREMENT = ".increment.npz"
 _CLASS_NAMES = "class-names."
 
@@ -44,7 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
 
 def checked_name(name: str, what: str) -> str:
-    """`name` itself when it can be a folder's name; UsageError otherwise. `what` says what it names."""
+    """Return `name` if it can be a folder's name; UsageError otherwise. `what` is the kind of thing it names."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} cannot be the name of {_article(what)} {what}: use up to 128 letters, digits and . _ - + @, "
@@ -62,23 +61,23 @@ def part_name(part: int) -> str:
 
 
 def part_number(path: str) -> int:
-    """The number in a part's file name."""
+    """Return the number in a part's file name."""
     return int(path.rsplit("part-", 1)[1].partition(".")[0])
 
 
 def revised(path: str, digest: str) -> str:
-    """The path of a part that replaces the one at `path`, or a revised one, of the same number."""
+    """Return the path of a part that replaces the one at `path`, which may be a revised one, under the same number."""
     folder, name = path.rsplit("/", 1)
     return f"{folder}/{name.partition('.')[0]}.{digest[:16]}.parquet"
 
 
 def is_first(path: str) -> bool:
-    """Whether a part is the first one of its number, rather than a revised one."""
+    """Return whether a part is the first one of its number, rather than a revised one."""
     return path.rsplit("/", 1)[-1].count(".") == 1
 
 
 def revision_record(model: str, part: int, digest: str) -> str:
-    """What says which files a revision of a model's part consists of, until it is published."""
+    """Return the path of the record that lists the files of a part's revision, until it is published."""
     return f"{WORK}/{model}/part-{part:06d}.{digest[:16]}.json"
 
 
@@ -111,23 +110,23 @@ def model_file(model: str, file: str) -> str:
 
 
 def class_names(model: str, digest: str) -> str:
-    """The names of a model's classes; a digest of them tells those of different runs apart."""
+    """Return the path of the names of a model's classes; their digest distinguishes runs."""
     return f"models/{model}/{_CLASS_NAMES}{digest[:16]}.json"
 
 
 def is_class_names(path: str) -> bool:
-    """Whether a model's file is one of class names."""
+    """Return whether a model's file holds class names."""
     return path.rsplit("/", 1)[-1].startswith(_CLASS_NAMES)
 
 
 def revised_model_file(path: str, digest: str) -> str:
-    """The path of a model's file that stands beside the one at `path`, which another model of that name left."""
+    """Return a path beside `path`, which another model of the same name left."""
     stem, dot, suffix = path.rpartition(".")
     return f"{stem}.{digest[:16]}{dot}{suffix}"
 
 
 def clustering(space: str, name: str, digest: str) -> str:
-    """The folder of a clustering."""
+    """Return the folder of a clustering."""
     return f"clusterings/{space}/{name}/{digest[:16]}"
 
 
@@ -156,12 +155,12 @@ def choice(space: str, digest: str) -> str:
 
 
 def index_record(index: str) -> str:
-    """What is known of an index before it is published; lies beside it."""
+    """Return the path of an index's measurements before it is published, beside the index."""
     return index.removesuffix(INCREMENT).removesuffix(".faiss") + ".json"
 
 
 def index_ids(index: str) -> str:
-    """The ids of an index's rows; lies beside it."""
+    """Return the path of the ids of an index's rows, beside the index."""
     return index.removesuffix(".faiss") + ".ids.parquet"
 
 

@@ -1,4 +1,6 @@
-"""What one image may cost. A collection keeps the limits that it was made with, for all that decodes its images."""
+"""Size limits of one image. A collection keeps the limits that it was created with; all decoding of its images uses
+them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from lookalike_indexer.errors import UsageError
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What an image may cost: `max_bytes` encoded, `max_pixels` decoded."""
+    """The limits of an image: `max_bytes` encoded, `max_pixels` decoded."""
 
     max_bytes: int = 64 << 20
     max_pixels: int = 128 << 20
@@ -19,7 +21,7 @@ class ImageLimits:
             raise UsageError("The limits for images must be at least one byte and one pixel.")
 
     def widened(self, other: ImageLimits) -> ImageLimits:
-        """The limits that admit each image that these or the other ones admit."""
+        """Return the limits that admit every image that either limits admit."""
         return ImageLimits(max(self.max_bytes, other.max_bytes), max(self.max_pixels, other.max_pixels))
 
 

@@ -1,4 +1,4 @@
-"""Where a collection lies: a folder, or a prefix of an object store."""
+"""Storage of a collection by its location: a folder, or a prefix of an object store."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from lookalike_indexer.collection.storage import Storage
 
 
 def open_storage(location: str | os.PathLike[str]) -> Storage:
-    """The storage of a collection: a path, file:///PATH, s3://, gs:// or az://BUCKET/PREFIX.
+    """Open the storage of a collection: a path, file:///PATH, s3://, gs:// or az://BUCKET/PREFIX.
 
-    UsageError: a URL of another kind, or the package for it is missing.
+    UsageError: an unknown kind of URL, or its package is not installed.
     """
     text = str(location)
     if text.startswith("file://"):
         return Storage(Path(unquote(urlsplit(text).path)))
     if "://" not in text:
         return Storage(location)
-    # Imported here, so that a collection in a folder does not need the package.
+    # Import it here, so that a collection in a folder does not need the package.
     from lookalike_indexer.collection.objects.storage import ObjectStorage
 
     return ObjectStorage(text)

@@ -1,4 +1,4 @@
-"""One writer at a time: a lock file beside the collection's tables, and a note of who holds it."""
+"""Writer lock: a lock file beside the collection's tables, and a note that describes its holder."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from lookalike_indexer.collection.typed_json import TypedJson
 from lookalike_indexer.errors import CollectionLockedError, IndexerError, UsageError
 
 LOCK = ".lock"
-# Apart from the lock itself, which those who try to take it may truncate.
+# Separate from the lock file, which a process that tries to take the lock may truncate.
 OWNER = ".lock-owner.json"
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who writes: process, machine, command, and since when (seconds since 1970)."""
+    """The description of a writer: process, machine, command, and start time (seconds since 1970)."""
 
     pid: int
     host: str
@@ -38,13 +38,12 @@ OWNER_JSON = TypedJson(Owner)
 
 @contextmanager
 def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
-    """Hold the collection for writing, and clear away what killed runs left unless `sweep` is false.
+    """Hold the collection for writing, and remove leftovers of killed runs unless `sweep` is false.
 
-    The operating system drops the lock with the process that holds it, so a
-    killed writer never blocks the next. CollectionLockedError when another
-    process holds it, which the message names. A first writer that fails before
-    it has written anything leaves no folder, and neither does one whose options
-    are refused when it has no more than a listing of the source.
+    The operating system releases the lock with the process that holds it, so a killed writer never blocks the next one.
+    CollectionLockedError: another process holds it; the message names that process. If the first writer fails before it
+    writes anything, it leaves no folder. The same holds if its options are rejected when only the source listing
+    exists.
     """
     if isinstance(storage, ObjectStorage):
         with _leased(storage):
@@ -69,7 +68,7 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
             _remove_listing(storage)
         raise
     finally:
-        # Only while the lock is held: later it may be another's.
+        # Only while the lock is held: later the note may belong to another writer.
         with contextlib.suppress(OSError):
             storage.local(OWNER).unlink(missing_ok=True)
         if is_new:
@@ -78,16 +77,16 @@ def writing(storage: Storage, *, sweep: bool = True) -> Iterator[None]:
 
 
 def witness(storage: Storage) -> list[str]:
-    """The absolute paths that another machine sees only if it sees this collection, which this process writes."""
+    """Return absolute paths that another machine sees only if it sees this collection, which this process writes."""
     if not storage.is_local:
         return []
-    # This note is there only while a writer runs, so that a folder of the same name elsewhere is none.
+    # The note exists only while a writer runs, which rules out another folder of the same name.
     note = storage.local(OWNER).absolute()
     return [str(note if note.exists() else storage.root.absolute())]
 
 
 def owner(storage: Storage) -> Owner | None:
-    """What the last one to take the lock wrote of itself; None when there is no such note."""
+    """Return the description that the last holder of the lock wrote; None if there is none."""
     try:
         return OWNER_JSON.decode(storage.local(OWNER).read_bytes())
     except (OSError, msgspec.DecodeError):
@@ -95,7 +94,7 @@ def owner(storage: Storage) -> Owner | None:
 
 
 def _remove_listing(storage: Storage) -> None:
-    """Remove the listing of the source where nothing was made of it: another source may be the right one."""
+    """Remove the listing of the source if nothing was made from it, so that the next run may have another source."""
     if {path.name for path in storage.root.iterdir()} <= {LOCK, OWNER, layout.SOURCE}:
         storage.clear(layout.SOURCE)
         with contextlib.suppress(OSError):
@@ -103,7 +102,7 @@ def _remove_listing(storage: Storage) -> None:
 
 
 def _remove_unused(storage: Storage) -> None:
-    """Remove the collection's folder where nothing but the lock lies in it."""
+    """Remove the collection's folder if it contains only the lock."""
     with contextlib.suppress(OSError):
         if [path.name for path in storage.root.iterdir()] == [LOCK]:
             storage.local(LOCK).unlink()
@@ -116,7 +115,7 @@ def _owner() -> Owner:
 
 
 def _sign(storage: Storage) -> None:
-    # The note helps people; whether it can be written decides nothing.
+    # The note is only informational, so a failure to write it does not matter.
     with contextlib.suppress(OSError):
         storage.local(OWNER).write_bytes(msgspec.json.encode(_owner()))
 

@@ -1,7 +1,7 @@
-"""The passport of a generation: every file with its digest, and how each thing was made.
+"""Manifest of a generation: every file with its digest, and the provenance of each entry.
 
-A manifest holds no times and no machine names, so that the same inputs and
-settings give the same bytes. `encoding.py` writes and reads its bytes.
+A manifest contains no times and no machine names, so that the same inputs and settings give the same bytes.
+`encoding.py` writes and reads its bytes.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from lookalike_indexer.collection.spec import Metric, ModelSpec, Pooling, SpaceS
 from lookalike_indexer.collection.strategy import STRATEGIES as STRATEGIES
 from lookalike_indexer.collection.strategy import Strategy as Strategy
 
-# The newest format. It is written where an index has increments: older readers, which would take its first file for all
-# of it, refuse the collection.
+# The newest format. It is written if an index has increments: older readers would take the index's first file for the
+# whole index, so they must reject the collection.
 FORMAT = 4
-# Written where there are tombstones, since older readers would show deleted images.
+# Written if there are tombstones, because older readers would show deleted images.
 _WITH_TOMBSTONES = 3
 _WITHOUT_TOMBSTONES = 2
-# The name of a space's index when the user gives none.
+# The default name of a space's index.
 MAIN = "main"
 
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the collection: its length in bytes, its SHA-256, its rows where it is a table.
+    """A file of the collection: its length in bytes, its SHA-256, and its rows if it is a table.
 
-    `compute` is the arithmetic that made a part of embeddings, such as
-    "float32" or "nvjpeg bfloat16"; several are joined by " + ".
+    `compute` is the arithmetic that produced a part of embeddings, such as "float32" or "nvjpeg bfloat16"; several are
+    joined by " + ".
     """
 
     bytes: int
@@ -40,11 +40,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class SourceEntry:
-    """Where the images came from.
+    """The source of the images.
 
-    `uri` is an absolute path. The kind "shards" is a folder of Parquet, tar or
-    zip files. `exclude` are gitignore patterns of paths below `uri` that are
-    left out, besides the defaults.
+    `uri` is an absolute path. The kind "shards" is a folder of Parquet, tar or zip files. `exclude` are gitignore
+    patterns of paths below `uri` that are left out, in addition to the defaults.
     """
 
     kind: Literal["directory", "list", "parquet", "tar", "zip", "shards"]
@@ -56,7 +55,7 @@ class SourceEntry:
 class ModelEntry:
     """A model that embedded the images; `files` are those that the model itself needs.
 
-    `compute` is the arithmetic of the last run that embedded something; that of each part is in its FileEntry.
+    `compute` is the arithmetic of the last run that embedded images; each part's own is in its FileEntry.
     """
 
     spec: ModelSpec
@@ -68,7 +67,7 @@ class ModelEntry:
 
 @dataclass(frozen=True)
 class SpaceEntry:
-    """An embedding space; `model` names an entry of Manifest.models, `dtype` is the stored type."""
+    """An embedding space; `model` is a key of Manifest.models, `dtype` is the stored type."""
 
     model: str
     layer: str
@@ -82,21 +81,18 @@ class SpaceEntry:
 
 @dataclass(frozen=True)
 class ClusteringEntry:
-    """Centroids, and the assignment of each image to the nearest of them.
+    """The centroids of a clustering, and the assignment of each image to the nearest of them.
 
-    `metric` "cosine" means that embeddings were L2-normalised first. `strategy`
-    says how the centroids were found. Where it is "whitened", the file
-    `whitening` transforms embeddings before the nearest centroid is taken; ""
-    for the others. `inertia`
-    is the sum of squared distances of the training vectors to their centroids
-    before each update, by iteration, of the best restart; one figure where
-    the strategy has no iterations. `digest` is that of
-    the settings and the embeddings' digests. `automatic` says that the
-    collection chose k, `asked_restarts` what the user asked for. `parts` are the
-    embedding parts that were clustered, in order; format 1 does not name them
-    and means the first ones of the space. `made` is the place in the order of making
-    among the space's clusterings. `trained_rows` are the rows that there were when it was trained, where images were
-    assigned to its centroids later; 0 where they are all its rows.
+    `metric` "cosine" means that embeddings were L2-normalized first. `strategy` is the algorithm that found the
+    centroids. For "whitened", the file `whitening` transforms embeddings before the nearest centroid is chosen; ""
+    otherwise.
+
+    `inertia` is the sum of squared distances of the training vectors to their centroids before each update, by
+    iteration, of the best restart. It has a single value if the strategy has no iterations. `digest` covers the
+    settings and the embeddings' digests. `automatic` means that the collection chose k. `asked_restarts` is the number
+    that the user requested. `parts` are the clustered embedding parts, in order; format 1 does not list them and means
+    the first ones of the space. `made` is the creation order among the space's clusterings. `trained_rows` is the
+    number of rows at the time of training if images were assigned later; 0 if all rows were there.
     """
 
     space: str
@@ -123,7 +119,7 @@ class ClusteringEntry:
 
     @property
     def files(self) -> list[str]:
-        """What says which cluster an embedding belongs to: the centroids, and the whitening where there is one."""
+        """The files that define the cluster of an embedding: the centroids, and the whitening if there is one."""
         return [self.centroids, *([self.whitening] if self.whitening else [])]
 
 
@@ -131,8 +127,8 @@ class ClusteringEntry:
 class AttributeColumn:
     """A column of an attribute table.
 
-    `type` is the name of one of schema.ATTRIBUTE_TYPES. `count` images have a
-    value; `examples` are the first different ones, by ascending id, as short texts.
+    `type` is a key of schema.ATTRIBUTE_TYPES. `count` is the number of images with a value. `examples` are the first
+    distinct values, by ascending id, as short strings.
     """
 
     name: str
@@ -143,12 +139,11 @@ class AttributeColumn:
 
 @dataclass(frozen=True)
 class AttributesEntry:
-    """An attribute table: columns about images, which a user attached.
+    """An attribute table: columns about images that a user attached.
 
-    `parts` have the column id and then `columns`, by ascending id; each is about the images of the images part of
-    its number, as that was when the table was attached. Images without a row have no values. `rows` is the number
-    of images that a row of the user's table named. `digest` is that of the user's table and of the images' ids and
-    keys.
+    Each part has the column id and then `columns`, by ascending id. It covers the images part of the same number, as
+    that was when the table was attached. Images without a row have no values. `rows` is the number of images that the
+    user's table has a row for. `digest` covers the user's table and the images' ids and keys.
     """
 
     columns: list[AttributeColumn]
@@ -159,13 +154,14 @@ class AttributesEntry:
 
 @dataclass(frozen=True)
 class GraphEntry:
-    """The k-nearest-neighbor graph of a space: the ids and distances of the k nearest others of each image.
+    """The k-nearest-neighbor graph of a space: the ids and distances of the k nearest other images of each image.
 
-    `neighbors` are its parts, each about the images of the embedding part in its place of `parts`. `method` says what
-    found the candidates: "exact" a comparison with all, "index" the index `index` ("space/name"), "components" the
-    principal components. `recall` is the share of the k nearest that it holds, as measured on `recall_queries` images.
-    Rows that have fewer than k others end with id -1 at distance infinity. `digest` is that of the settings and of the
-    embeddings' digests. `deleted` is the number of tombstones when it was made: its lists name none of those images.
+    `neighbors` are its parts, each for the images of the embedding part at the same position of `parts`. `method` is
+    how candidates were found: "exact" by comparison with all images, "index" by the index `index` ("space/name"),
+    "components" by principal components. `recall` is the share of the true k nearest in the graph, measured on
+    `recall_queries` images. Rows with fewer than k neighbors end with id -1 at distance infinity. `digest` covers the
+    settings and the embeddings' digests. `deleted` is the number of tombstones when the graph was made: it lists none
+    of those images.
     """
 
     space: str
@@ -184,7 +180,7 @@ class GraphEntry:
 
 @dataclass(frozen=True)
 class RecallPoint:
-    """recall@k as measured at build time with `nprobe` lists visited, of a graph with `nprobe` as its efSearch."""
+    """recall@k, measured at build time with `nprobe` lists visited; for an HNSW graph `nprobe` is its efSearch."""
 
     nprobe: int
     recall: float
@@ -193,12 +189,11 @@ class RecallPoint:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A kind of index that was tried on a sample of a space, when the kind was to be chosen.
+    """An index type that was tried on a sample of a space during automatic selection.
 
-    `nprobe` is the least that reached the target, with `recall`; at it, one
-    thread answered `queries_per_second` in batches of 64 over the sample, and is
-    expected to answer `expected_queries_per_second` over all images (0: not
-    known). `verdict` says why it was taken, or was not.
+    `nprobe` is the smallest value that reached the target, with `recall`. With it, one thread answered
+    `queries_per_second` in batches of 64 over the sample, and is expected to answer `expected_queries_per_second` over
+    all images (0: unknown). `verdict` is the reason why the type was chosen or rejected.
     """
 
     index: str
@@ -213,7 +208,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class IndexIncrement:
-    """What an index gained after its file was written: the file, and its rows; see indexing/increments.py."""
+    """Rows that an index gained after its file was written: the file and its number of rows; see
+    indexing/increments.py.
+    """
 
     path: str
     rows: int
@@ -223,18 +220,16 @@ class IndexIncrement:
 class IndexEntry:
     """A faiss index over rows of a space: entry i of the index is row i of the embedding parts `parts`, in order.
 
-    It is the file `path` with the `increments`, in order; `rows` counts all of them.
+    The index consists of the file `path` and the `increments`, in order; `rows` counts all of them. Format 1 lists no
+    parts and means the first ones of the space.
 
-    Format 1 names no parts and means the first ones of the space. `candidates` were
-    tried on `sampled` images before; `choice` is the digest of what decides
-    such a trial, so that it is not made again. `asked` is the kind or factory
-    string that the user asked for ("" in format 1), with `asked_nlist`,
-    `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the
-    place in the order of making among the space's indexes. `recall` goes by
-    ascending k, then nprobe; `target_recall` decided `default_nprobe` by
-    recall@10, and decides the nprobe of a larger k. `ids` is the file that names the image of each row; "" in
-    indexes that older releases built. `trained_rows` are the rows that there were when it was trained,
-    where images were added to it later; 0 where they are all its rows.
+    `candidates` are the index types that were tried on `sampled` images. `choice` is the digest of the inputs of that
+    trial, so that it is not repeated. `asked` is the type or factory string that the user requested ("" in format 1),
+    with `asked_nlist`, `asked_train_size`, `target_recall` and `max_memory` (bytes). `made` is the creation order among
+    the space's indexes. `recall` is sorted by k, then nprobe. `target_recall` determined `default_nprobe` by recall@10,
+    and determines the nprobe of a larger k. `ids` is the file with the image of each row; "" in indexes that older
+    releases built. `trained_rows` is the number of rows at the time of training if images were added later; 0 if all
+    rows were there.
     """
 
     space: str
@@ -266,7 +261,7 @@ class IndexEntry:
 
     @property
     def index_files(self) -> list[str]:
-        """The files that it is read from: the first one and the increments."""
+        """The files that the index is read from: the first one and the increments."""
         return [self.path, *(one.path for one in self.increments)]
 
     @property
@@ -276,7 +271,7 @@ class IndexEntry:
 
     @property
     def base_rows(self) -> int:
-        """The rows of the file `path`, which `ids` has the images of."""
+        """The rows of the file `path`, whose images are in `ids`."""
         return self.rows - sum(one.rows for one in self.increments)
 
 
@@ -285,10 +280,10 @@ Setting = str | int | float | bool | None | list[str | int]
 
 @dataclass(frozen=True)
 class ResultEntry:
-    """An experiment's stored outcome: its tables, by a short name, with its figures and findings.
+    """The stored result of an experiment: its tables by short name, its figures and findings.
 
-    `inputs` is the digest of the files that it was read from; another one than
-    the generation's own says that it is out of date (`experiments/stored_results.py`).
+    `inputs` is the digest of the files that it was computed from. If it differs from the generation's, the result is
+    outdated (`experiments/stored_results.py`).
     """
 
     kind: str
@@ -304,12 +299,11 @@ class ResultEntry:
 class Manifest:
     """A generation.
 
-    Keys of `clusterings` and `indexes` are "space/name", of `results`
-    "kind/name", of `attributes` the names of the tables, of `graphs` the spaces. `limits` are those that the images
-    were decoded within. `tombstones` are the parts that name the deleted images, see tombstones.py.
-    `left_out` counts the files of the source that no image was made of, by the
-    reason. `default_space_is_set` says that a user asked for the default space.
-    `folded_through` is the sequence of the last change of the log that is in it; see `changelog.py`.
+    Keys of `clusterings` and `indexes` are "space/name", of `results` "kind/name", of `attributes` the table names, of
+    `graphs` the spaces. `limits` are the limits that the images were decoded with. `tombstones` are the parts with the
+    ids of deleted images, see tombstones.py. `left_out` counts the files of the source that became no image, by reason.
+    `default_space_is_set` means that a user chose the default space. `folded_through` is the sequence of the last
+    change of the change log that the generation includes; see `changelog.py`.
     """
 
     format: int
@@ -334,13 +328,13 @@ class Manifest:
 
     @property
     def needed_format(self) -> int:
-        """The oldest format that readers must know to leave out what is deleted, and to read all of each index."""
+        """The oldest format whose readers leave out deleted images and read all of each index."""
         if any(index.increments for index in self.indexes.values()):
             return FORMAT
         return _WITH_TOMBSTONES if self.tombstones else _WITHOUT_TOMBSTONES
 
     def rows(self, paths: list[str]) -> int:
-        """The rows of some table parts together."""
+        """Return the total number of rows of some table parts."""
         return sum(self.files[path].rows or 0 for path in paths)
 
     def space_spec(self, name: str) -> SpaceSpec:
@@ -348,10 +342,10 @@ class Manifest:
         return SpaceSpec(self.models[space.model].spec, space.layer, space.pooling)
 
     def parts_of(self, entry: ClusteringEntry | IndexEntry | GraphEntry) -> list[str]:
-        """The embedding parts that a clustering, an index or a graph was made of, in order."""
+        """Return the embedding parts that a clustering, an index or a graph was made from, in order."""
         if entry.parts or entry.space not in self.spaces:
             return entry.parts
-        # Format 1 only ever appended parts to a space, so its entries are of the first ones.
+        # Format 1 only ever appended parts to a space, so its entries cover the first ones.
         parts, rows = self.spaces[entry.space].parts, 0
         for number, path in enumerate(parts):
             if rows >= entry.rows:

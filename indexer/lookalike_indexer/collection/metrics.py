@@ -1,4 +1,4 @@
-"""The one metric of a space: every distance and silhouette that people see is measured by it, and named after it."""
+"""Metric of a space: all distances and silhouettes shown to users are measured in it and labeled with it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lookalike_indexer.collection.manifest import Manifest
 from lookalike_indexer.collection.spec import Metric
 
 NAMES: Final[dict[str, str]] = {"cosine": "cosine", "l2": "Euclidean"}
-# What settings say of a result whose spaces have different metrics.
+# The value in the settings of a result whose spaces have different metrics.
 BY_SPACE: Final = "by space"
-# Columns and figures that are distances, or are made of them: their headings name the metric of the result.
+# Columns and figures that are distances or derived from them: their headings name the metric of the result.
 _MEASURED: Final = frozenset(
     (
         "distance",
@@ -27,7 +27,7 @@ _MEASURED: Final = frozenset(
         "silhouette",
     )
 )
-# These are sums and means over k-means' own objective, whatever the space is searched by.
+# Sums and means of the k-means objective, independent of the space's metric.
 _OF_KMEANS: Final[dict[str, str]] = {
     "inertia": "squared Euclidean",
     "davies_bouldin": "Euclidean",
@@ -36,7 +36,7 @@ _OF_KMEANS: Final[dict[str, str]] = {
 
 
 def metric_of(manifest: Manifest, space: str) -> Metric:
-    """The metric of a space: that of its current index, else of its current clustering, else cosine."""
+    """Return the metric of a space: that of its current index, else of its current clustering, else cosine."""
     index = default_index(manifest, space)
     if index is not None:
         return manifest.indexes[index].metric
@@ -45,12 +45,12 @@ def metric_of(manifest: Manifest, space: str) -> Metric:
 
 
 def shared(metrics: Iterable[str]) -> str:
-    """The metric of a result's distances where all have one, else "by space": a column of the result tells each."""
+    """Return the metric of a result's distances if all are equal, else "by space": a column of the result has each."""
     found = sorted(set(metrics))
     return found[0] if len(found) == 1 else BY_SPACE
 
 
 def heading(column: str, metric: object) -> str:
-    """A column's name, with the metric's where it holds distances or what is made of them: "silhouette (cosine)"."""
+    """Return a column's heading, with the metric if it holds distances or derived values: "silhouette (cosine)"."""
     name = _OF_KMEANS.get(column) or (NAMES.get(str(metric)) if column in _MEASURED else None)
     return f"{column} ({name})" if name else column

@@ -1,4 +1,4 @@
-"""Writing and reading one part: one Parquet file of one table."""
+"""Reading and writing of one part: one Parquet file of one table."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lookalike_indexer.errors import DataLossError
 
 
 def write_part(storage: Storage, path: str, table: pa.Table) -> None:
-    """Write a table as one complete Parquet file; the same table always gives the same bytes."""
+    """Write a table as one complete Parquet file; equal tables give equal bytes."""
     with storage.staged(path) as temporary:
         pq.write_table(table, temporary, **schema.writer_options(table.schema))
 
 
 def read_part(storage: Storage, path: str, columns: list[str] | None = None) -> pa.Table:
-    """Read a part, or some of its columns; DataLossError when it is not a readable Parquet file.
+    """Read a part, or some of its columns; DataLossError if it is not a readable Parquet file.
 
-    Columns that a part of an earlier format lacks, if asked for by name, are null.
+    Requested columns that parts of earlier formats lack are null.
     """
     with open_part(storage, path) as file:
         names = file.schema_arrow.names
@@ -36,7 +36,7 @@ def read_part(storage: Storage, path: str, columns: list[str] | None = None) -> 
 
 
 def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """The table with these columns, in this order; those of `schema.ADDED` that it lacks are null."""
+    """Return the table with these columns, in this order; missing ones of `schema.ADDED` are null."""
     for name in columns:
         if name not in table.column_names:
             field = pa.field(name, schema.ADDED[name])
@@ -45,7 +45,7 @@ def with_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
 
 
 def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:
-    """Rows `start` to before `stop` of a part, those of them that there are, without reading all row groups."""
+    """Return the existing rows of a part from `start` to before `stop`; read only the row groups that hold them."""
     with open_part(storage, path) as file:
         groups = RowGroups.of(file)
         stop = min(stop, groups.rows)
@@ -57,11 +57,10 @@ def read_rows(storage: Storage, path: str, start: int, stop: int) -> pa.Table:
 
 @contextmanager
 def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
-    """Open a part for reading row groups; DataLossError when it, or what is read of it, is not readable Parquet.
+    """Open a part for reading row groups; DataLossError if it, or data read from it, is not readable Parquet.
 
-    Each page is read only if its checksum fits, so that a disk which forgets
-    bits cannot change an answer without a word. Not memory-mapped: a page that
-    the disk cannot read would end the process, where a read gives an error.
+    Page checksums are verified, so that bit rot cannot silently change an answer. The file is not memory-mapped: an
+    unreadable page would kill the process, whereas a read raises an error.
     """
     local = storage.local(path)
     try:
@@ -72,7 +71,7 @@ def open_part(storage: Storage, path: str) -> Iterator[pq.ParquetFile]:
 
 
 def check_columns(file: pq.ParquetFile, columns: Iterable[str]) -> None:
-    """Refuse, within `open_part`, a part without some columns: pyarrow would leave them out without a word."""
+    """Reject a part without some columns, within `open_part`: pyarrow would silently leave them out."""
     for name in columns:
         if name not in file.schema_arrow.names:
             raise pa.ArrowInvalid(f"it has no column {name}")
@@ -81,5 +80,5 @@ def check_columns(file: pq.ParquetFile, columns: Iterable[str]) -> None:
 def _said(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno)
-    # pyarrow explains itself in lines of which the first one tells what is wrong.
+    # The first line of a pyarrow error states the problem.
     return str(error).partition("\n")[0].rstrip(". ") or type(error).__name__

@@ -1,7 +1,7 @@
-"""Reading a generation: columns of images, streams of embeddings, single stored vectors, assignments.
+"""Reader of a generation: columns of images, streams of embeddings, single stored vectors, assignments.
 
-What is asked for by the name of a space, a model or a clustering leaves out deleted images, see tombstones.py. What is
-asked for by the paths of parts has all rows of these parts, as indexes do.
+Methods that take the name of a space, a model or a clustering leave out deleted images, see tombstones.py. Methods that
+take paths of parts return all rows of these parts, as indexes have them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from lookalike_indexer.text import did_you_mean
 class Assignments:
     """The assignment of each image of a clustering, in the order of its space's rows; all of shape (rows,).
 
-    `places` are their rows in the assignments' parts, which have deleted images as well.
+    `places` are the rows in the assignments' parts, which include deleted images.
     """
 
     ids: Int64
@@ -52,7 +52,7 @@ class Assignments:
 
 
 class CollectionReader:
-    """One generation of a collection, for reading. It never changes, whatever is published meanwhile."""
+    """A read-only view of one generation. It never changes, whatever is published meanwhile."""
 
     def __init__(self, storage: Storage, manifest: Manifest) -> None:
         self.storage = storage
@@ -61,12 +61,12 @@ class CollectionReader:
 
     @classmethod
     def open(cls, root: str, generation: int | None = None) -> CollectionReader:
-        """Open the newest generation, or a certain one; NotFoundError when there is none.
+        """Open the newest generation, or a given one; NotFoundError if it does not exist.
 
-        As long as this reader lives, `lookalike gc` leaves its generation alone.
+        `lookalike gc` keeps the generation for the lifetime of this reader.
         """
         storage = open_storage(root)
-        # A certain one can be read though the newest be damaged.
+        # A given generation can be read even if the newest one is damaged.
         manifest = generations.require_latest(storage) if generation is None else generations.read(storage, generation)
         reader = cls(storage, manifest)
         hold(storage, manifest.generation, reader)
@@ -83,23 +83,23 @@ class CollectionReader:
 
     @functools.cached_property
     def deleted_keys(self) -> frozenset[str]:
-        """The keys that only deleted images have, as long as the images table still has these."""
+        """The keys of deleted images that no other image has, until the images table drops those rows."""
         if not len(self.deleted):
             return frozenset()
         every, there = set(self.whole.images(["key"]).column("key").to_pylist()), self.images(["key"]).column("key")
         return frozenset(every.difference(there.to_pylist()))
 
     def live(self, ids: Int64) -> Bools:
-        """Whether each of some ids, in any order, is that of an image that is not deleted."""
+        """Return whether each id, in any order, belongs to an image that is not deleted."""
         return ~tombstones.contains(self.deleted, ids)
 
     @property
     def whole(self) -> CollectionReader:
-        """The same generation with its deleted images: rows as parts and indexes have them."""
+        """The same generation including deleted images: rows as parts and indexes have them."""
         return _Whole(self) if len(self.deleted) else self
 
     def live_rows(self, space: str) -> Int64 | None:
-        """The rows that the images of a space have in its parts, ascending; None where they have all of them."""
+        """Return the rows of a space's images in its parts, ascending; None if no image is deleted."""
         if not len(self.deleted):
             return None
         if space not in self._live_rows:
@@ -107,9 +107,9 @@ class CollectionReader:
         return self._live_rows[space]
 
     def space(self, name: str = "") -> tuple[str, SpaceEntry]:
-        """A space by name, the default one for ""; NotFoundError names those that there are.
+        """Return a space by name, "" for the default one; NotFoundError lists the existing ones.
 
-        The entry's `rows` are those of images that are not deleted.
+        The entry's `rows` counts only images that are not deleted.
         """
         name = name or self.manifest.default_space
         if name not in self.manifest.spaces:
@@ -119,14 +119,14 @@ class CollectionReader:
         return name, entry if live is None else dataclasses.replace(entry, rows=len(live))
 
     def model(self, name: str) -> ModelEntry:
-        """A model by name; NotFoundError names those that there are."""
+        """Return a model by name; NotFoundError lists the existing ones."""
         if name not in self.manifest.models:
             those = did_you_mean(name, sorted(self.manifest.models), "it has")
             raise NotFoundError(f"The collection {self.name} has no model {name!r}{those}.")
         return self.manifest.models[name]
 
     def clustering(self, name: str) -> ClusteringEntry:
-        """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
+        """Return a clustering by "space/name", or by its name alone; NotFoundError lists the existing ones."""
         name = clustering_called(self.manifest, name)
         if name not in self.manifest.clusterings:
             those = did_you_mean(name, sorted(self.manifest.clusterings), "it has")
@@ -134,10 +134,10 @@ class CollectionReader:
         return self.manifest.clusterings[name]
 
     def clustering_name(self, name: str = "", space: str = "") -> str:
-        """The "space/name" of the clustering that is meant: `name`, or for "" the current one of a space.
+        """Return the "space/name" of a clustering: `name`, or for "" the current one of a space.
 
         The space "" is the default one. See current.py for the rules. NotFoundError: no such clustering or space.
-        NotBuiltError: the space has none.
+        NotBuiltError: the space has no clustering.
         """
         if name:
             self.clustering(name)
@@ -153,10 +153,9 @@ class CollectionReader:
         return found
 
     def index(self, space: str = "", name: str = "") -> IndexEntry:
-        """An index of a space by name, the current one for "".
+        """Return an index of a space by name, "" for the current one.
 
-        NotBuiltError: the space has none. NotFoundError: it has none of that
-        name.
+        NotBuiltError: the space has no index. NotFoundError: it has none of that name.
         """
         space, _ = self.space(space)
         found = default_index(self.manifest, space)
@@ -173,7 +172,7 @@ class CollectionReader:
         return self.manifest.indexes[wanted]
 
     def graph(self, space: str = "") -> GraphEntry:
-        """The k-nearest-neighbor graph of a space, the default one for ""; NotBuiltError: it has none."""
+        """Return the k-nearest-neighbor graph of a space, "" for the default one; NotBuiltError: it has none."""
         space, _ = self.space(space)
         if space not in self.manifest.graphs:
             raise NotBuiltError(
@@ -185,15 +184,14 @@ class CollectionReader:
     def stream_graph(self, space: str = "") -> Iterator[tuple[Int64, Int64, Float32]]:
         """Yield (ids, neighbors, distances) of a graph part by part, shapes (n,), (n, k) and (n, k).
 
-        Neighbors are ids of images, nearest first; -1 at distance infinity where there are fewer than k, also since
-        others were deleted.
+        Neighbors are ids of images, nearest first. Missing ones, also of deleted images, are -1 at distance infinity.
         """
         for path in self.graph(space).neighbors:
             ids, neighbors, distances = self.graph_part(path)
             yield self.living_lists(ids, neighbors, distances) if len(self.deleted) else (ids, neighbors, distances)
 
     def graph_part(self, path: str) -> tuple[Int64, Int64, Float32]:
-        """One part of a graph, as `stream_graph` yields it but with deleted images."""
+        """Return one part of a graph as `stream_graph` yields it, but including deleted images."""
         with open_part(self.storage, path) as part:
             check_columns(part, ("id", "neighbor", "distance"))
             table = part.read()
@@ -205,18 +203,16 @@ class CollectionReader:
         return ids, neighbors, distances
 
     def index_names(self, space: str) -> list[str]:
-        """The names of a space's indexes, sorted."""
+        """Return the names of a space's indexes, sorted."""
         return sorted(entry.name for entry in self.manifest.indexes.values() if entry.space == space)
 
     def paths(self, table: str) -> list[str]:
-        """The absolute paths of a table's parts, in order, for other readers of Parquet.
+        """Return the absolute paths of a table's parts, in order, for other Parquet readers.
 
-        A table is "images", "source", "embeddings/SPACE", "predictions/MODEL",
-        "rejects/MODEL", "attributes/TABLE", "graphs/SPACE", "clusterings/SPACE/NAME", the assignments of that, or
-        "tombstones", the ids of deleted images, which the other tables may still have.
-        The folder of a table may also hold parts of other generations, so that
-        a pattern such as `images/*.parquet` can read an image twice.
-        NotFoundError names the tables there are.
+        Tables are "images", "source", "embeddings/SPACE", "predictions/MODEL", "rejects/MODEL", "attributes/TABLE",
+        "graphs/SPACE", "clusterings/SPACE/NAME" (its assignments), and "tombstones" (the ids of deleted images, whose
+        rows the other tables may still have). The folder of a table may also hold parts of other generations, so that a
+        pattern such as `images/*.parquet` can read an image twice. NotFoundError lists the existing tables.
         """
         manifest = self.manifest
         tables = {"images": manifest.images, "source": manifest.listing, "tombstones": manifest.tombstones}
@@ -233,21 +229,21 @@ class CollectionReader:
         return [str(self.storage.local(path).absolute()) for path in tables[table]]
 
     def verify(self, path: str) -> None:
-        """DataLossError unless a file's bytes are those that the manifest lists."""
+        """Raise DataLossError unless a file's bytes match the digest in the manifest."""
         if self.storage.digest(path) != self.manifest.files[path].sha256:
             raise DataLossError(
                 f"{self.storage.shown(path)} is not what was written: its digest differs from the manifest's."
             )
 
     def images(self, columns: list[str] | None = None) -> pa.Table:
-        """The images table, by ascending id; its URIs are absolute."""
+        """Return the images table, by ascending id; its URIs are absolute."""
         parts = list(self.stream_images(columns))
         return pa.concat_tables(parts) if parts else _picked(schema.IMAGES.empty_table(), columns)
 
     def stream_images(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The same part by part."""
+        """Yield the images table part by part."""
         names = list(schema.IMAGES.names if columns is None else columns)
-        # The key says where an image lies, and the id whether it is deleted.
+        # The key is needed for absolute URIs, the id to detect deleted images.
         needed = {"key"} if "uri" in names else set()
         needed |= {"id"} if len(self.deleted) else set()
         for path in self.manifest.images:
@@ -255,15 +251,15 @@ class CollectionReader:
             yield _picked(self._with_uris(self._living(table)), names)
 
     def rejects(self, model: str) -> pa.Table:
-        """The files that could not be decoded for a model, each with its reason; URIs are absolute."""
+        """Return the files that could not be decoded for a model, with the reasons; URIs are absolute."""
         return self._with_uris(self._living(self._table(self.manifest.models[model].rejects, schema.REJECTS)))
 
     def predictions(self, model: str) -> pa.Table:
-        """A model's most probable classes; NotFoundError names the models there are, NotBuiltError: none were kept."""
+        """Return a model's most probable classes; NotFoundError lists the models, NotBuiltError: none were stored."""
         return pa.concat_tables(self.stream_predictions(model))
 
     def stream_predictions(self, model: str) -> Iterator[pa.Table]:
-        """The same part by part, at least one."""
+        """Yield the predictions part by part, at least one."""
         paths = self.model(model).predictions
         if not paths:
             others = {name for name, entry in self.manifest.models.items() if entry.predictions}
@@ -275,46 +271,44 @@ class CollectionReader:
             yield self._living(read_part(self.storage, path))
 
     def ids(self, space: str = "") -> Int64:
-        """The id of each row of a space, shape (rows,)."""
+        """Return the id of each row of a space, shape (rows,)."""
         _, entry = self.space(space)
         ids = self.ids_of(entry.parts)
         return ids[self.live(ids)] if len(self.deleted) else ids
 
     def ids_of(self, parts: Sequence[str]) -> Int64:
-        """The id of each row of some embedding parts, shape (rows,)."""
+        """Return the id of each row of some embedding parts, shape (rows,)."""
         columns = list(index_ids.read_ids(self.storage, self._indexed, parts))
         return np.concatenate(columns).astype(np.int64, copy=False) if columns else np.empty(0, np.int64)
 
     @functools.cached_property
     def _indexed(self) -> dict[str, index_ids.Place]:
-        """Where the ids of parts are, of those that an index names the images of."""
+        """The locations of parts' ids in the id files of indexes."""
         return index_ids.places(self.manifest)
 
     def stream(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
         """Yield (ids, embeddings) in the order of the space's rows, at most `rows` at a time.
 
-        Shapes (n,) and (n, dim); whatever the stored type, the embeddings are
-        float32. No more than one block is held at a time.
+        Shapes (n,) and (n, dim); embeddings are float32 for any stored type. Only one block is held in memory.
         """
         _, entry = self.space(space)
         for path in entry.parts:
             yield from self._living_blocks(self.stream_part(path, rows))
 
     def stream_ahead(self, space: str = "", rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
-        """The same, read while the caller works on what it was given; see `parts_ahead`."""
+        """Yield the blocks of `stream` with read-ahead; see `parts_ahead`."""
         _, entry = self.space(space)
         yield from self.living_ahead(entry.parts, rows)
 
     def living_ahead(self, paths: Sequence[str], rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
-        """The blocks of some parts of a space one after another, without deleted images; see `parts_ahead`."""
+        """Yield the blocks of some parts of a space without deleted images, with read-ahead; see `parts_ahead`."""
         for blocks in self.parts_ahead(paths, rows):
             yield from self._living_blocks(blocks)
 
     def parts_ahead(self, paths: Iterable[str], rows: int = 4096) -> Iterator[Iterable[tuple[Int64, Float32]]]:
-        """The blocks of some parts of a space, part by part; up to two parts are read ahead.
+        """Yield the blocks of some parts of a space, part by part; up to two parts are read ahead.
 
-        Three blocks are held at a time: parts of more than `rows`, which would
-        be more, are read as `stream_part` does when they are asked for.
+        At most three blocks are in memory: parts of more than `rows` rows are read by `stream_part` on demand.
         """
 
         def read(path: str) -> Iterable[tuple[Int64, Float32]]:
@@ -324,14 +318,14 @@ class CollectionReader:
         return read_ahead(read, paths)
 
     def stream_part(self, path: str, rows: int = 4096) -> Iterator[tuple[Int64, Float32]]:
-        """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing when the part is empty."""
+        """Yield (ids, embeddings) of one part of a space, as `stream` does; nothing if the part is empty."""
         with open_part(self.storage, path) as part:
             check_columns(part, ("id", "embedding"))
             for batch in part.iter_batches(batch_size=rows):
                 yield batch.column("id").to_numpy(zero_copy_only=False), matrix(batch.column("embedding"))
 
     def vectors(self, space: str, rows: Int64) -> Float32:
-        """The stored embeddings of some rows of a space, shape (len(rows), dim), float32, in the order given."""
+        """Return the stored embeddings of some rows of a space, shape (len(rows), dim), float32, in the given order."""
         name, entry = self.space(space)
         if len(rows) and not 0 <= rows.min() <= rows.max() < entry.rows:
             raise UsageError(f"The space {name} has rows 0 to {entry.rows - 1}.")
@@ -339,7 +333,7 @@ class CollectionReader:
         return self.vectors_of(entry.parts, rows if live is None else live[rows], entry.dim)
 
     def vectors_of(self, parts: Sequence[str], rows: Int64, dim: int) -> Float32:
-        """The stored embeddings of some rows of some embedding parts, shape (len(rows), dim), in the order given.
+        """Return the stored embeddings of some rows of embedding parts, shape (len(rows), dim), in the given order.
 
         DataLossError: the parts have fewer rows.
         """
@@ -364,20 +358,20 @@ class CollectionReader:
             groups = row_groups.find(rows)
             needed, position = np.unique(groups, return_inverse=True)
             table = part.read_row_groups(needed.tolist(), columns=["embedding"])
-            # Where each of the groups that were read begins in the table.
+            # The offset of each row group in the table.
             offsets = np.concatenate([[0], np.cumsum(row_groups.sizes[needed])])
             local = rows - row_groups.starts[groups] + offsets[position]
             found: Float32 = matrix(table.column("embedding"))[local]
             return found
 
     def centroids(self, clustering: str) -> Float32:
-        """The centroids of a clustering, shape (k, dim), float32."""
+        """Return the centroids of a clustering, shape (k, dim), float32."""
         with open_part(self.storage, self.clustering(clustering).centroids) as part:
             check_columns(part, ["centroid"])
             return matrix(part.read(["centroid"]).column("centroid"))
 
     def assignments(self, clustering: str) -> Assignments:
-        """Every image's cluster, distance and margin."""
+        """Return every image's cluster, distance and margin."""
         entry = self.clustering(clustering)
         table = self._table(entry.assignments, schema.ASSIGNMENTS)
         places = np.flatnonzero(self.live(table.column("id").to_numpy()))
@@ -391,17 +385,17 @@ class CollectionReader:
         )
 
     def _table(self, paths: list[str], columns_of: pa.Schema, columns: list[str] | None = None) -> pa.Table:
-        """The parts of a table as one, with the columns that the schema has, or some of them."""
+        """Return the parts of a table as one, with the columns of the schema, or some of them."""
         names = list(columns_of.names if columns is None else columns)
         parts = [read_part(self.storage, path, names).replace_schema_metadata() for path in paths]
         return pa.concat_tables(parts or [columns_of.empty_table().select(names)])
 
     def _living(self, table: pa.Table) -> pa.Table:
-        """A table with a column `id` without the rows of deleted images."""
+        """Return a table with a column `id` without the rows of deleted images."""
         return table.filter(pa.array(self.live(table.column("id").to_numpy()))) if len(self.deleted) else table
 
     def _living_blocks(self, blocks: Iterable[tuple[Int64, Float32]]) -> Iterator[tuple[Int64, Float32]]:
-        """Blocks of a part without deleted images; none is empty."""
+        """Yield the blocks of a part without deleted images, and without empty blocks."""
         for ids, vectors in blocks:
             live = self.live(ids) if len(self.deleted) else None
             if live is None or live.all():
@@ -410,7 +404,7 @@ class CollectionReader:
                 yield ids[live], vectors[live]
 
     def living_lists(self, ids: Int64, neighbors: Int64, distances: Float32) -> tuple[Int64, Int64, Float32]:
-        """A part of a graph without deleted images, the remaining neighbors of each moved up."""
+        """Return a part of a graph without deleted images; the remaining neighbors move up."""
         rows = self.live(ids)
         gone = ~self.live(neighbors[rows])
         left: Int64 = np.where(gone, np.int64(-1), neighbors[rows])
@@ -419,7 +413,7 @@ class CollectionReader:
         return ids[rows], np.take_along_axis(left, order, axis=1), np.take_along_axis(apart, order, axis=1)
 
     def _with_uris(self, table: pa.Table) -> pa.Table:
-        """The table with absolute URIs in its column `uri`, if it has one; then it has the column `key` as well."""
+        """Return the table with absolute URIs if it has a column `uri`; it must then have the column `key`."""
         if "uri" not in table.column_names:
             return table
         found = absolute_column(
@@ -429,7 +423,7 @@ class CollectionReader:
 
 
 class _Whole(CollectionReader):
-    """A generation with its deleted images. It lives as long as the reader that it was made from, or longer."""
+    """A generation including its deleted images; its lifetime is independent of the original reader's."""
 
     def __init__(self, reader: CollectionReader) -> None:
         super().__init__(reader.storage, reader.manifest)
@@ -442,7 +436,7 @@ def _picked(table: pa.Table, columns: list[str] | None) -> pa.Table:
 
 
 def matrix(lists: pa.Array | pa.ChunkedArray) -> Float32:
-    """A fixed-size list column as a matrix, float32, contiguous; pa.ArrowInvalid when it is none, or has gaps."""
+    """Return a fixed-size list column as a contiguous float32 matrix; pa.ArrowInvalid: another type, or nulls."""
     array = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
     if not pa.types.is_fixed_size_list(array.type) or not pa.types.is_floating(array.type.value_type):
         raise pa.ArrowInvalid("its vectors are not lists of numbers")

@@ -1,12 +1,12 @@
-"""Kinds of rejects: which ones later runs try again."""
+"""Kinds of rejects, and which of them later runs try again."""
 
 from __future__ import annotations
 
-# All but damaged images can pass by themselves: a disk comes back, a limit is raised, a file is put right.
+# All but damaged images may become readable: a disk comes back, a limit is raised, a file is repaired.
 KINDS = ("missing", "unreadable", "timeout", "crashed", "limit", "changed", "damaged")
 FINAL = "damaged"
 
-# How releases before format 2, which kept no kinds, began the reasons of each.
+# Releases before format 2 stored no kinds; their reasons began like this.
 _BEGINNINGS = {
     "there is no such file": "missing",
     "the file cannot be read": "unreadable",
@@ -20,7 +20,7 @@ _BEGINNINGS = {
 
 
 def kind_of(kind: str | None, reason: str) -> str:
-    """The kind of a reject, by its reason where a part of format 1 has no kind."""
+    """Return the kind of a reject; derive it from the reason if a part of format 1 has no kind."""
     if kind:
         return kind
     return next((name for beginning, name in _BEGINNINGS.items() if reason.startswith(beginning)), FINAL)

@@ -1,7 +1,6 @@
-"""Removing what a collection has no use for: clusterings, indexes, results, attributes, graphs, spaces and models.
+"""Removal of clusterings, indexes, results, attributes, graphs, spaces and models from a collection.
 
-Removing changes the manifest alone. The files go when no kept generation names
-them, see garbage.py.
+Only the manifest changes. Garbage collection removes the files when no kept generation refers to them, see garbage.py.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from lookalike_indexer.errors import NotFoundError, UsageError
 
 @dataclass(frozen=True)
 class Unwanted:
-    """What to remove: clusterings and indexes by "space/name", results by "kind/name", the others by name."""
+    """The entries to remove: clusterings and indexes by "space/name", results by "kind/name", the others by name."""
 
     clusterings: tuple[str, ...] = ()
     indexes: tuple[str, ...] = ()
@@ -31,7 +30,7 @@ class Unwanted:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was removed, each kind sorted, and `notes`: a sentence for each default that changed."""
+    """The removed entries, each kind sorted, and `notes`: a sentence for each default that changed."""
 
     clusterings: list[str]
     indexes: list[str]
@@ -44,12 +43,11 @@ class Removed:
 
 
 def remove(manifest: Manifest, unwanted: Unwanted) -> tuple[Manifest, Removed]:
-    """A draft without what is unwanted and what depends on it, and what that is.
+    """Return a draft without the unwanted entries and their dependents, and the list of removed entries.
 
-    A model takes its spaces along; a space takes its clusterings, its indexes, its graph
-    and the results that were made in it. UsageError: nothing is named, or no
-    space would remain. NotFoundError: something is not there; the message names
-    what is.
+    A model takes its spaces along. A space takes along its clusterings, its indexes, its graph and the results that
+    were computed in it. UsageError: nothing is named, or no space would remain. NotFoundError: an entry does not exist;
+    the message lists the existing ones.
     """
     if not any(dataclasses.astuple(unwanted)):
         raise UsageError(
@@ -105,7 +103,7 @@ def _known(kind: str, names: Iterable[str], there: Iterable[str]) -> set[str]:
 
 
 def _made_in(result: ResultEntry) -> str:
-    """The space that a result was made in, "" where it was made in several or none."""
+    """Return the space that a result was computed in, "" for several or none."""
     space, clustering = result.settings.get("space"), result.settings.get("clustering")
     if isinstance(space, str) and space:
         return space

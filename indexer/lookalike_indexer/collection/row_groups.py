@@ -1,4 +1,4 @@
-"""Which row groups of a Parquet file hold which rows."""
+"""Row groups of a Parquet file, by row number."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ class RowGroups(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """The rows of the file."""
+        """The number of rows of the file."""
         return int(self.starts[-1])
 
     @property
     def sizes(self) -> Int64:
-        """The rows of each group."""
+        """The number of rows of each group."""
         return np.diff(self.starts)
 
     def find(self, rows: Int64) -> Int64:
-        """The group of each row; rows that there are, shape (n,)."""
+        """Return the group of each existing row; shape (n,)."""
         return np.searchsorted(self.starts, rows, side="right") - 1

@@ -1,8 +1,7 @@
-"""The columns of each table.
+"""Schemas of the tables.
 
-Embeddings are fixed-size lists, which DuckDB, pandas and plain pyarrow read as
-they are. Their pages are neither compressed nor dictionary-encoded: floating
-point noise does not shrink, and decoding it would cost more than reading it.
+Embeddings are fixed-size lists, which DuckDB, pandas and plain pyarrow read natively. Their pages are neither
+compressed nor dictionary-encoded: floating point noise does not compress, and decoding would cost more than reading.
 """
 
 from __future__ import annotations
@@ -12,13 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-# Keys of a part's metadata: the digest of what made its embeddings, the arithmetic that they were made with, and the
-# digest of the images that it is about.
+# Metadata keys of a part: the fingerprint of its embedding space, its arithmetic, and the digest of the images that it
+# covers.
 FINGERPRINT = b"lookalike.fingerprint"
 COMPUTE = b"lookalike.compute"
 ABOUT = b"lookalike.about"
 
-# The time of images that did not come from the source, so that they are not gone where it lacks them.
+# The time of images that did not come from the source, so that their absence from the source is no deletion.
 NOT_OF_SOURCE = -1
 
 SOURCE = pa.schema(
@@ -27,12 +26,13 @@ SOURCE = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("label", pa.string()),
         pa.field("uri", pa.string(), nullable=False),
-        # Of the file that holds the image, when the listing last looked; NOT_OF_SOURCE as its time where there is none.
+        # Of the file that holds the image, at the last listing; the time is NOT_OF_SOURCE if the image is not from the
+        # source.
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("modified_ns", pa.int64(), nullable=False),
-        # What the source itself says; `label` may come from a labels file.
+        # The label from the source itself; `label` may come from a labels file.
         pa.field("source_label", pa.string()),
-        # Of what the file holds now, where that is no longer what was embedded.
+        # The digest of the file's present content if it differs from what was embedded.
         pa.field("changed_sha256", pa.string()),
     ]
 )
@@ -45,10 +45,10 @@ IMAGES = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("format", pa.string(), nullable=False),
-        # Upright, that is after EXIF orientation has been applied.
+        # After EXIF orientation has been applied.
         pa.field("width", pa.int32(), nullable=False),
         pa.field("height", pa.int32(), nullable=False),
-        # Of the encoded image that was embedded, in hexadecimal; null in parts that older releases made.
+        # Of the encoded image that was embedded, in hexadecimal; null in parts of older releases.
         pa.field("sha256", pa.string()),
     ]
 )
@@ -59,9 +59,9 @@ REJECTS = pa.schema(
         pa.field("key", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
-        # One of rejects.KINDS; null in parts that older releases made.
+        # One of rejects.KINDS; null in parts of older releases.
         pa.field("kind", pa.string()),
-        # Of the file when it was rejected: another size or time is a reason to try again.
+        # Of the rejected file: if its size or time changes, it is tried again.
         pa.field("bytes", pa.int64()),
         pa.field("modified_ns", pa.int64()),
     ]
@@ -70,13 +70,14 @@ REJECTS = pa.schema(
 # The image of each row of an index.
 INDEX_IDS = pa.schema([pa.field("id", pa.int64(), nullable=False)])
 
-# Images that are deleted. They stay in the parts of the other tables until those are written without them.
+# Deleted images. Their rows stay in the parts of the other tables until those are rewritten.
 TOMBSTONES = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
         # One of tombstones.REASONS.
         pa.field("reason", pa.string(), nullable=False),
-        # The first generation that leaves the image out, and the number of the change in the log; 0 without a log.
+        # The first generation that leaves the image out, and the sequence of the change in the change log; 0 without
+        # one.
         pa.field("generation", pa.int64(), nullable=False),
         pa.field("sequence", pa.int64(), nullable=False),
     ]
@@ -93,12 +94,12 @@ ASSIGNMENTS = pa.schema(
 )
 
 
-# The tables of format 1, which a collection that has grown since still has.
+# The tables of format 1, which a collection keeps when it grows.
 SOURCE_1 = pa.schema(list(SOURCE)[:6])
 IMAGES_1 = pa.schema(list(IMAGES)[:8])
 REJECTS_1 = pa.schema(list(REJECTS)[:4])
 
-# Columns that parts of earlier formats may lack: they are read as null.
+# Columns that parts of earlier formats may lack; they are read as null.
 ADDED = {
     "source_label": pa.string(),
     "changed_sha256": pa.string(),
@@ -110,15 +111,15 @@ ADDED = {
 
 
 def embeddings(dim: int, dtype: str) -> pa.Schema:
-    """Columns id and embedding: a list of `dim` values of `dtype` ("float16" or "float32")."""
+    """Return the schema with columns id and embedding: a list of `dim` values of `dtype` ("float16" or "float32")."""
     value = pa.float16() if dtype == "float16" else pa.float32()
-    # Values of a list are never null, and saying so spares readers the check.
+    # Values of a list are never null; declaring that spares readers the check.
     vector = pa.list_(pa.field("element", value, nullable=False), dim)
     return pa.schema([pa.field("id", pa.int64(), nullable=False), pa.field("embedding", vector, nullable=False)])
 
 
 def predictions(top: int) -> pa.Schema:
-    """The id and the `top` most probable classes, most probable first."""
+    """Return the schema of the id and the `top` most probable classes, most probable first."""
     return pa.schema(
         [
             pa.field("id", pa.int64(), nullable=False),
@@ -130,7 +131,7 @@ def predictions(top: int) -> pa.Schema:
 
 
 def graph(k: int) -> pa.Schema:
-    """Columns id, neighbor (the ids of the `k` nearest other images, nearest first) and distance (to each of them)."""
+    """Return the schema with columns id, neighbor (ids of the `k` nearest other images, nearest first) and distance."""
     ids = pa.list_(pa.field("element", pa.int64(), nullable=False), k)
     distances = pa.list_(pa.field("element", pa.float32(), nullable=False), k)
     return pa.schema(
@@ -143,7 +144,7 @@ def graph(k: int) -> pa.Schema:
 
 
 def whitening(dim: int) -> pa.Schema:
-    """The columns of a whitening: one row for each component that is kept; see `clustering.whitening`."""
+    """Return the schema of a whitening: one row for each retained component; see `clustering.whitening`."""
     return pa.schema(
         [
             pa.field("direction", pa.list_(pa.field("element", pa.float64(), nullable=False), dim), nullable=False),
@@ -154,7 +155,7 @@ def whitening(dim: int) -> pa.Schema:
 
 
 def centroids(dim: int) -> pa.Schema:
-    """Columns cluster and centroid, one row for each cluster in order."""
+    """Return the schema with columns cluster and centroid, one row for each cluster in order."""
     vector = pa.list_(pa.field("element", pa.float32(), nullable=False), dim)
     return pa.schema(
         [
@@ -164,10 +165,10 @@ def centroids(dim: int) -> pa.Schema:
     )
 
 
-# Rows of a row group of tables without vectors.
+# Rows per row group in tables without vectors.
 ROW_GROUP = 1 << 16
 
-# The types that an attribute may have, by name. Timestamps are in UTC.
+# The supported attribute types, by name. Timestamps are in UTC.
 ATTRIBUTE_TYPES = {
     "bool": pa.bool_(),
     "int64": pa.int64(),
@@ -179,23 +180,23 @@ ATTRIBUTE_TYPES = {
 
 
 def attributes(columns: Iterable[tuple[str, str]]) -> pa.Schema:
-    """The id and the columns of an attribute table, each a name and the name of its type."""
+    """Return the schema of an attribute table: the id and the columns, each given as name and type name."""
     fields = [pa.field(name, ATTRIBUTE_TYPES[kind]) for name, kind in columns]
     return pa.schema([pa.field("id", pa.int64(), nullable=False), *fields])
 
 
 def writer_options(schema: pa.Schema) -> dict[str, Any]:
-    """How `pyarrow.parquet.write_table` should write a table of this schema."""
+    """Return the options of `pyarrow.parquet.write_table` for a table of this schema."""
     how: dict[str, Any]
     wide = any(name in schema.names for name in ("embedding", "centroid"))
     if wide:
-        # 256 rows of 2048 float32 are 2 MiB: one stored vector is read without
-        # reading its whole part, and a scan still reads large pieces.
+        # 256 rows of 2048 float32 are 2 MiB: one stored vector is read without reading its whole part, and a scan still
+        # reads large pieces.
         how = {"compression": "none", "use_dictionary": False, "write_statistics": False, "row_group_size": 256}
     elif schema.names == INDEX_IDS.names:
-        # Mostly ascending without gaps: differences take next to nothing.
+        # The ids mostly ascend without gaps, so their differences compress to almost nothing.
         how = {"compression": "zstd", "use_dictionary": False, "column_encoding": {"id": "DELTA_BINARY_PACKED"}}
     else:
         how = {"compression": "zstd", "row_group_size": ROW_GROUP}
-    # Readers that know them notice a damaged page; see parts.open_part.
+    # Readers that support it detect a damaged page; see parts.open_part.
     return {**how, "write_page_checksum": True}

@@ -1,4 +1,4 @@
-"""What a clustering or an index was made of: settings and embeddings, as one digest."""
+"""Digest of the settings and embeddings that a clustering or an index was made from."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from lookalike_indexer.collection.spec import digest_of
 
 
 def settings_digest(manifest: Manifest, space: str, settings: Mapping[str, Any]) -> str:
-    """The digest of the settings that decide a result, the embeddings of its space, and which images were deleted."""
+    """Return the digest of a result's settings, the embeddings of its space, and the deleted images."""
     made_of = [*manifest.spaces[space].parts, *manifest.tombstones]
     return digest_of([settings, [manifest.files[path].sha256 for path in made_of]])

@@ -1,4 +1,4 @@
-"""What makes two embeddings comparable, as plain data: model, weights, preprocessing, layer, pooling."""
+"""Identity of an embedding space as plain data: model, weights, preprocessing, layer, pooling."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from lookalike_indexer.collection.canonical import canonical
 Pooling = Literal["avg", "max", "top10"]
 Metric = Literal["cosine", "l2"]
 
-# The `arch` of vectors that were imported: nobody knows their network.
+# The `arch` of imported vectors, whose network is unknown.
 IMPORTED = "imported"
-# How the `arch` of a model of open_clip begins, and its node whose vectors are comparable with those of texts.
+# The `arch` prefix of open_clip models, and the node whose vectors are comparable with those of texts.
 OPEN_CLIP = "open_clip/"
 TEXT_LAYER = "embedding"
 
 
 @dataclass(frozen=True)
 class PreprocessingSpec:
-    """The transforms that torchvision's weights carry, spelled out.
+    """The transforms of torchvision's weights as explicit values.
 
-    `resize` is the length in pixels that the shorter side is scaled to; `crop`
-    the side of the central square; `mean` and `std` are for RGB in 0..1.
+    `resize` is the length in pixels that the shorter side is scaled to; `crop` the side of the central square; `mean`
+    and `std` are for RGB in 0..1.
     """
 
     resize: int
@@ -36,13 +36,11 @@ class PreprocessingSpec:
 
 @dataclass(frozen=True)
 class WeightsSpec:
-    """Where a network's weights came from.
+    """The origin of a network's weights.
 
-    `kind` is "imagenet" (`name` is torchvision's or timm's name of the weights),
-    "package" (`name` is that of an installed package), "file" (`name` is the
-    path), "open_clip" (`name` is open_clip's tag of them) or "untrained" (`name`
-    is the seed). `digest` is the SHA-256 of the file, or of the state itself when
-    there is no file.
+    `kind` is "imagenet" (`name` is torchvision's or timm's name of the weights), "package" (`name` is that of an
+    installed package), "file" (`name` is the path), "open_clip" (`name` is open_clip's tag of them) or "untrained"
+    (`name` is the seed). `digest` is the SHA-256 of the file, or of the state itself if there is no file.
     """
 
     kind: Literal["imagenet", "package", "file", "open_clip", "untrained"]
@@ -61,10 +59,8 @@ class WeightsSpec:
 class ModelSpec:
     """A network with its weights and preprocessing.
 
-    `arch` is torchvision's name of it, `timm/NAME` or `open_clip/NAME`.
-
-    `classes` is 0 for weights without a classifier: such a model embeds, and
-    predicts nothing.
+    `arch` is torchvision's name of it, `timm/NAME` or `open_clip/NAME`. `classes` is 0 for weights without a
+    classifier: such a model embeds, but makes no predictions.
     """
 
     arch: str
@@ -79,7 +75,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """A model's node and the pooling of its feature map: what an embedding space is."""
+    """The definition of an embedding space: a node of a model, and the pooling of its feature map."""
 
     model: ModelSpec
     layer: str
@@ -87,14 +83,14 @@ class SpaceSpec:
 
     @property
     def takes_text(self) -> bool:
-        """Whether texts have vectors in the space as well."""
+        """Return whether texts have vectors in the space as well."""
         return self.model.arch.startswith(OPEN_CLIP) and self.layer == TEXT_LAYER
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of everything that decides whether two embeddings may be compared.
+        """The SHA-256 of everything that determines whether two embeddings are comparable.
 
-        A weights file is known by its digest, not by where it lies.
+        A weights file is identified by its digest, not by its path.
         """
         model = self.model
         identity = {
@@ -110,5 +106,5 @@ class SpaceSpec:
 
 
 def digest_of(value: object) -> str:
-    """SHA-256 of a value's canonical JSON: equal settings and inputs give equal digests."""
+    """Return the SHA-256 of a value's canonical JSON: equal settings and inputs give equal digests."""
     return hashlib.sha256(canonical(value)).hexdigest()

@@ -1,9 +1,8 @@
-"""The one seam through which a collection's files are read and written.
+"""Storage interface through which all files of a collection are read and written.
 
-Every path is relative to the collection's root and uses "/". Files are written
-whole under a temporary name, synced and then renamed, so that a file under its
-final name is always complete; a generation is published by one exclusive
-rename-like step that can happen only once.
+Every path is relative to the collection's root and uses "/". A file is written completely under a temporary name,
+synced and then renamed, so that a file under its final name is always complete. A generation is published by one
+exclusive, rename-like step that can happen only once.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _TEMPORARY = ".tmp-"
 _LEFTOVER = re.compile(r"\.tmp-[0-9a-f]{8}-.+")
 _CHUNK = 1 << 23
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# What file systems without hard links answer, such as exFAT and some network mounts.
+# Errors of file systems without hard links, such as exFAT and some network mounts.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class Stamp(NamedTuple):
-    """What a file system tells of a file; another one under the same name has another stamp."""
+    """The identity of a file's content: a file that replaces another under the same name has another stamp."""
 
     inode: int
     bytes: int
@@ -38,27 +37,26 @@ class Stamp(NamedTuple):
 
 
 class Storage:
-    """A collection's files on a local disk; see objects/storage.py for those on an object store.
+    """A collection's files on a local disk; see objects/storage.py for object stores.
 
-    DataLossError when a disk cannot read what it holds, IndexerError when the
-    system refuses to read or write.
+    DataLossError: a disk cannot read a file. IndexerError: the system refuses to read or write.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process may be in another folder.
+        # Another process may have another working directory.
         return {"root": self.root.absolute()}
 
     @property
     def is_local(self) -> bool:
-        """Whether the files lie on a disk, where one can be locked and appended to."""
+        """Return whether the files are on a disk that supports locks and appending."""
         return True
 
     @property
     def location(self) -> str:
-        """The folder or URL of the collection, as people gave it."""
+        """The folder or URL of the collection, as the user gave it."""
         return str(self.root)
 
     @property
@@ -67,7 +65,7 @@ class Storage:
         return self.root.resolve().name
 
     def shown(self, path: str) -> str:
-        """A file's place as messages name it."""
+        """Return a file's location for messages."""
         return str(self.local(path))
 
     @property
@@ -76,31 +74,33 @@ class Storage:
         return self.root
 
     def local(self, path: str) -> Path:
-        """A local path to read from: pyarrow and faiss open files by name. DataLossError: it leads out of the root."""
+        """Return a local path to read from: pyarrow and faiss open files by name. DataLossError: it leads out of the
+        root.
+        """
         inside = PurePosixPath(path)
         if inside.is_absolute() or ".." in inside.parts:
             raise DataLossError(f"{path!r} leads out of the collection {self.root}; its manifest was changed.")
         return self.root / inside
 
     def prefetch(self, paths: Iterable[str]) -> None:
-        """Be told of files that are about to be read; a local disk needs no preparation."""
+        """Prepare files that are about to be read; a local disk needs no preparation."""
 
     def exists(self, path: str) -> bool:
         with _reading(self._at(path)) as local:
             return local.is_file()
 
     def size(self, path: str) -> int:
-        """The length of a file in bytes; NotFoundError when there is none."""
+        """Return the length of a file in bytes; NotFoundError if there is none."""
         return self.stamp(path).bytes
 
     def stamp(self, path: str) -> Stamp:
-        """Tells a file from others that bear its name later; NotFoundError when there is none."""
+        """Return the stamp of a file; NotFoundError if there is none."""
         with _reading(self._at(path)) as local:
             found = local.stat()
         return Stamp(found.st_ino, found.st_size, found.st_mtime_ns)
 
     def list(self, folder: str) -> list[str]:
-        """The names of the complete files directly in a folder, sorted."""
+        """Return the names of the complete files directly in a folder, sorted."""
         try:
             with _reading(self.local(folder)) as local:
                 names = [entry.name for entry in os.scandir(local) if entry.is_file()]
@@ -109,7 +109,7 @@ class Storage:
         return sorted(name for name in names if not name.startswith(_TEMPORARY))
 
     def walk(self) -> Iterator[str]:
-        """The paths of all complete files, whoever wrote them, in no particular order."""
+        """Yield the paths of all complete files, including foreign ones, in no particular order."""
         with _reading(self.root):
             for folder, _, names in os.walk(self.root, onerror=_raise):
                 for name in names:
@@ -122,9 +122,9 @@ class Storage:
 
     @contextmanager
     def staged(self, path: str) -> Iterator[Path]:
-        """Yield a temporary local path; on leaving, what was written there becomes `path`.
+        """Yield a temporary local path; on exit, the written file becomes `path`.
 
-        Nothing appears under the final name when the block raises.
+        If the block raises, nothing appears under the final name.
         """
         final = self.local(path)
         with _temporary(final) as temporary:
@@ -134,7 +134,7 @@ class Storage:
             _sync_folder(final.parent)
 
     def publish(self, path: str, data: bytes) -> None:
-        """Create `path` with these bytes, or raise CollectionLockedError when it exists already."""
+        """Create `path` with these bytes; CollectionLockedError: it exists already."""
         final = self.local(path)
         with _temporary(final) as temporary:
             temporary.write_bytes(data)
@@ -146,19 +146,19 @@ class Storage:
             _sync_folder(final.parent)
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Make sure that the names of these files survive a loss of power.
+        """Ensure that the names of these files survive a power loss.
 
-        A file is synced with the folder that it lies in; this adds the folders
-        above, which may be new as well, and those that a failed run left unsynced.
+        A file is synced with its folder. This syncs the folders above as well, which may be new, and those that a
+        failed run left unsynced.
         """
         folders = {self.root / folder for path in paths for folder in PurePosixPath(path).parents}
         with _writing(self.root):
-            # Deepest first, so that nothing is found by a name whose own folder is not on the disk yet.
+            # Sync the deepest folders first, so that no name is durable before the folder that it leads to.
             for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
                 _sync_folder(folder)
 
     def sizes(self, folder: str) -> dict[str, int]:
-        """The length in bytes of each complete file directly in a folder, by name; empty where there is none."""
+        """Return the length in bytes of each complete file directly in a folder, by name; empty without a folder."""
         try:
             with _reading(self.local(folder)) as local, os.scandir(local) as entries:
                 return {
@@ -170,14 +170,14 @@ class Storage:
             return {}
 
     def rename(self, path: str, other: str) -> None:
-        """Give a file another name, in place of what bears that name."""
+        """Rename a file, replacing the target if it exists."""
         before, after = self.local(path), self.local(other)
         with _writing(after):
             os.replace(before, after)
             _sync_folder(after.parent)
 
     def remove(self, path: str) -> None:
-        """Remove a file, if it is there, and the folders that are empty without it."""
+        """Remove a file if it exists, and then the folders that are empty."""
         local = self.local(path)
         with _writing(local, "removed"):
             local.unlink(missing_ok=True)
@@ -186,14 +186,14 @@ class Storage:
                     break
 
     def clear(self, folder: str) -> None:
-        """Remove all files below a folder of the collection, if it is there."""
+        """Remove all files below a folder of the collection if it exists."""
         local = self.local(folder)
         if local.is_dir():
             for path in [path for path in local.rglob("*") if path.is_file()]:
                 self.remove(path.relative_to(self.root).as_posix())
 
     def digest(self, path: str) -> str:
-        """The SHA-256 of a file, in hexadecimal; DataLossError when it is missing."""
+        """Return the SHA-256 of a file, in hexadecimal; DataLossError if it is missing."""
         digest = hashlib.sha256()
         try:
             with _reading(self.local(path)) as local, local.open("rb", buffering=0) as file:
@@ -205,7 +205,7 @@ class Storage:
         return digest.hexdigest()
 
     def sweep(self) -> int:
-        """Remove the temporary files that killed runs left; returns how many. Only a writer may call it."""
+        """Remove the temporary files that killed runs left; return their number. Only a writer may call it."""
         with _writing(self.root, "cleared of what a killed run left"):
             leftovers = [path for path in self.root.rglob(f"{_TEMPORARY}*") if _LEFTOVER.fullmatch(path.name)]
             for leftover in leftovers:
@@ -218,31 +218,30 @@ class Storage:
 
 @contextmanager
 def _temporary(final: Path) -> Iterator[Path]:
-    """A name beside `final` that nothing is left under; what the system refuses becomes an IndexerError."""
+    """Yield a temporary path beside `final`, removed afterwards; OSError becomes IndexerError."""
     temporary = final.with_name(f"{_TEMPORARY}{secrets.token_hex(4)}-{final.name}")
     with _writing(final):
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
         finally:
-            # If this fails, too, the error that led here says more, and the next writer sweeps.
+            # If this fails, the original error says more, and the next writer removes the file.
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
 
 
 def _linked(temporary: Path, final: Path) -> bool:
-    """Give a file its final name, unless that is taken."""
+    """Give a file its final name, unless that exists; return whether it did."""
     try:
-        # A hard link, unlike a rename, fails when the name is taken: of two
-        # writers only one can publish a generation.
+        # A hard link, unlike a rename, fails if the name exists: only one of two writers can publish a generation.
         os.link(temporary, final)
     except FileExistsError:
-        # A network file system may have done what it was asked, and then have been asked again.
+        # A network file system may have retried a request that had succeeded.
         return temporary.samefile(final)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        # Here only the collection's lock keeps two writers apart.
+        # Without hard links only the collection's lock separates two writers.
         if final.exists():
             return False
         os.replace(temporary, final)
@@ -286,7 +285,7 @@ def _raise(error: OSError) -> None:
 
 
 def _reason(error: OSError) -> str:
-    # pyarrow puts its own sentences where others have the system's.
+    # pyarrow raises OSError with its own sentences instead of the system's.
     return os.strerror(error.errno) if error.errno else str(error)
 
 

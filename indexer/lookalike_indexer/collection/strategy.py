@@ -1,4 +1,4 @@
-"""How the centroids of a clustering are found, by name; see `clustering.strategies`."""
+"""Names of the algorithms that find a clustering's centroids; see `clustering.strategies`."""
 
 from __future__ import annotations
 

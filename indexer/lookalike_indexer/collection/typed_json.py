@@ -1,9 +1,8 @@
-"""JSON of one type, decoded by any number of threads at once.
+"""Thread-safe JSON decoder for one type.
 
-msgspec looks at a type when it first decodes one, and keeps what it finds
-before it is complete. Another thread that decodes the same type at that moment
-ends the process. A decoder that a module makes when it is imported knows its
-type before there is a second thread.
+msgspec inspects a type on the first decoding, and caches the result before it is complete. Another thread that decodes
+the same type at that moment crashes the process. A decoder that is created at module import knows its type before a
+second thread exists.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ T = TypeVar("T")
 
 
 class TypedJson(Generic[T]):
-    """Decodes JSON of `kind`; to be made at the top of a module. msgspec.MsgspecError: it is not such JSON."""
+    """A decoder for JSON of type `kind`; create it at module level. msgspec.MsgspecError: the JSON has another form."""
 
     def __init__(self, kind: type[T]) -> None:
         self._kind = kind
@@ -26,5 +25,5 @@ class TypedJson(Generic[T]):
         return self._decoder.decode(data)
 
     def convert(self, plain: Any) -> T:
-        """The same of data that is decoded already, into dictionaries and lists."""
+        """Convert already decoded dictionaries and lists to the type."""
         return msgspec.convert(plain, self._kind)

@@ -1,4 +1,4 @@
-"""Manifests of earlier formats, read as if they were of the present one."""
+"""Conversion of manifests of earlier formats to the current one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lookalike_indexer.collection.manifest import Manifest
 
 
 def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
-    """The plain data of a manifest of any known format, as the present format has it.
+    """Return the plain data of a manifest of any known format in the current format.
 
-    Format 1 kept one arithmetic for each model; now each part of embeddings has its own. The strategies k-means and
-    spherical k-means are told apart by a flag, in format 2 as well.
+    Format 1 has one arithmetic for each model; now each part of embeddings has its own. Formats 1 and 2 distinguish
+    k-means and spherical k-means by a flag.
     """
     for clustering in raw.get("clusterings", {}).values():
         spherical = clustering.pop("spherical")
@@ -27,7 +27,7 @@ def upgrade(raw: dict[str, Any]) -> dict[str, Any]:
 
 
 def completed(found: Manifest) -> Manifest:
-    """The manifest with "space/name" as the keys of its indexes, where format 1 had spaces, and all parts named."""
+    """Return the manifest with all parts listed, and with "space/name" as index keys, where format 1 has the space."""
     indexes = {
         key if "/" in key else f"{key}/{entry.name}": dataclasses.replace(entry, parts=found.parts_of(entry))
         for key, entry in found.indexes.items()

@@ -1,4 +1,4 @@
-"""URIs of a whole table at once: from relative to the source's root, as they are stored, to absolute."""
+"""Conversion of a whole column of URIs from relative to the source's root, as stored, to absolute."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lookalike_indexer.collection.uris import root
 
 
 def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray, kept: str) -> pa.ChunkedArray:
-    """The absolute URI of each row; an empty one, which nothing can be read from, stays empty.
+    """Return the absolute URI of each row; an empty one, of an unreadable image, stays empty.
 
-    `keys` are those of the same rows. Only a Parquet source needs them, see `uris.stored`. `kept` is where the
-    collection keeps pictures itself, see `kept_pictures.folder`.
+    `keys` are those of the same rows; only a Parquet source needs them, see `uris.stored`. `kept` is the folder of
+    uploaded pictures, see `kept_pictures.folder`.
     """
     own = kept_pictures.is_kept_column(uris)
     if not pc.any(own).as_py():
@@ -24,7 +24,7 @@ def absolute_column(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.Chunked
 
 def _of_source(source: SourceEntry, uris: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.ChunkedArray:
     if source.kind == "parquet":
-        # Here all absolute URIs are of format 1.
+        # All absolute URIs of a Parquet source are of format 1.
         files = pc.replace_substring_regex(uris, "#[0-9]*$", "#")
         by_key = pc.binary_join_element_wise(files, keys, "")
         return pc.if_else(pc.starts_with(uris, "/"), by_key, _below_root(source, uris))

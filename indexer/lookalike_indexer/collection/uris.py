@@ -1,4 +1,4 @@
-"""URIs of images: stored relative to the source's root folder, so that the folder may move."""
+"""URIs of images, stored relative to the source's root folder, so that the folder can be moved."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from lookalike_indexer.collection.manifest import SourceEntry
 
 
 def root(source: SourceEntry) -> str:
-    """The folder that the source's relative URIs start from: the folder itself, or the one that holds the file."""
+    """Return the folder that the source's relative URIs start from: the folder itself, or that of the file."""
     return source.uri if source.kind in {"directory", "shards"} else posixpath.dirname(source.uri)
 
 
 def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
-    """The absolute URI of a row of the collection's tables, whose `key` is needed for those of format 1.
+    """Return the absolute URI of a row of the collection's tables; its `key` is needed for URIs of format 1.
 
-    Format 1 named a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Now rows are named by key, and relative.
-    `kept` is where the collection keeps pictures itself, see `kept_pictures.folder`.
+    Format 1 identifies a row of a Parquet file by its number, "/FOLDER/FILE#ROW". Later formats use the key, and are
+    relative. `kept` is the folder of uploaded pictures, see `kept_pictures.folder`.
     """
     if kept_pictures.is_kept(uri):
         return kept_pictures.absolute(uri, kept)
@@ -25,12 +25,12 @@ def stored(source: SourceEntry, uri: str, key: str, kept: str) -> str:
 
 
 def by_key(source: SourceEntry, uri: str, key: str) -> str:
-    """A stored URI that names a row of a Parquet file by its key, where format 1 named it by its number."""
+    """Return a stored URI with a Parquet file's row identified by its key; format 1 identifies it by its number."""
     if source.kind != "parquet" or not uri.startswith("/"):
         return uri
     return f"{uri.rpartition('#')[0]}#{key}"
 
 
 def absolute(source: SourceEntry, uri: str) -> str:
-    """A URI of the source as `fetch` takes it; an absolute or empty one is returned unchanged."""
+    """Return a URI of the source in the form that `fetch` takes; return an absolute or empty one unchanged."""
     return posixpath.join(root(source), uri) if uri else ""

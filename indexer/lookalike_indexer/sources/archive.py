@@ -1,4 +1,4 @@
-"""A tar or zip file of pictures, such as a shard of a WebDataset."""
+"""A tar or zip file of images, such as a shard of a WebDataset."""
 
 from __future__ import annotations
 
@@ -28,15 +28,14 @@ _LARGEST_LABEL = 1 << 20
 
 
 class ArchiveSource:
-    """The pictures of a tar file, in its order, or of a zip file, by name. The key is the member's name.
+    """The images of a tar file, in its order, or of a zip file, by name. The key is the member's name.
 
-    The label is that of the file KEY.cls or KEY.json (its field "label",
-    "class", "cls" or "category") beside KEY.jpg, else the first folder.
-    Captions (KEY.txt) are no labels. Members that are left out are counted.
+    The label is that of the file KEY.cls or KEY.json (its field "label", "class", "cls" or "category") beside KEY.jpg,
+    else the first folder. Captions (KEY.txt) are not labels. Members that are left out are counted.
     """
 
     def __init__(self, path: Path, exclude: Sequence[str] = ()) -> None:
-        """IndexerError: not such a file. UsageError: a wrong pattern."""
+        """Open an archive. IndexerError: it is no tar or zip file. UsageError: an invalid pattern."""
         self.path = path.resolve()
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
@@ -49,7 +48,7 @@ class ArchiveSource:
         return SourceEntry(self._kind, str(self.path), list(self._exclusion.patterns))
 
     def keys(self) -> Iterator[str]:
-        """The keys, in order: a tar file may have a name twice. IndexerError when the file is damaged."""
+        """Yield the keys, in order: a tar file may have a name twice. IndexerError: the file is damaged."""
         for key, _, _ in self._pictures():
             yield key
 
@@ -60,7 +59,7 @@ class ArchiveSource:
             yield SourceRow(key, label, uri, status.st_size, status.st_mtime_ns)
 
     def _pictures(self) -> Iterator[tuple[str, str | None, bool]]:
-        """Key, label and whether it can be read, of each picture."""
+        """Yield the key and label of each image, and whether it can be read."""
         self.left_out = {}
         archive = open_archive(str(self.path))
         try:
@@ -106,7 +105,7 @@ class ArchiveSource:
 
 
 def _sample(member: Member) -> tuple[str, str]:
-    """What the files of a sample of a WebDataset share: the name up to the first dot."""
+    """Return what the files of a WebDataset sample share: the name up to the first dot."""
     folder, _, name = member.key.rpartition("/")
     return folder, name.partition(".")[0] or name
 
@@ -121,7 +120,7 @@ def _is_picture(archive: Archive, member: Member, suffix: str) -> bool:
 
 
 def _label(archive: Archive, member: Member, suffix: str) -> str | None:
-    """The label that a member holds, if it is one."""
+    """Return the label that a member holds, None if it holds none."""
     if suffix not in {".cls", ".json"} or member.size > _LARGEST_LABEL:
         return None
     try:

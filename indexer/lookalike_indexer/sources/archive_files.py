@@ -1,4 +1,4 @@
-"""The members of tar and zip files, listed and read without unpacking."""
+"""Members of tar and zip files, listed and read without unpacking."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _ENCRYPTED = 0x1
 class Member:
     """A member of an archive.
 
-    `key` is its printable name without "./"; `place` finds its bytes. It is
-    not `reachable` when its name is not valid UTF-8.
+    `key` is its printable name without "./"; `place` locates its bytes. `reachable` is false if its name is not valid
+    UTF-8.
     """
 
     key: str
@@ -44,27 +44,27 @@ class Archive(Protocol):
     """An open archive."""
 
     def members(self) -> Iterator[Member]:
-        """All members, each sample's next to each other; IndexerError when the archive is damaged."""
+        """Yield all members, those of a sample consecutively; IndexerError: the archive is damaged."""
         ...
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        """The first `max_bytes` of a member; DecodeError when they cannot be read."""
+        """Return the first `max_bytes` of a member; DecodeError: they cannot be read."""
         ...
 
     def read(self, key: str, max_bytes: int) -> bytes:
-        """A whole member; DecodeError as `fetch`."""
+        """Return a whole member; DecodeError as in `fetch`."""
         ...
 
     def close(self) -> None: ...
 
 
 def open_archive(path: str) -> Archive:
-    """Open a tar or zip file, known by its suffix; IndexerError when it is none."""
+    """Open a tar or zip file, recognized by its suffix; IndexerError: it is neither."""
     return ZipArchive(path) if suffix_of(path) == ".zip" else TarArchive(path)
 
 
 class TarArchive:
-    """A tar file without compression; its members are read by their positions."""
+    """An uncompressed tar file; its members are read by their offsets."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -78,13 +78,13 @@ class TarArchive:
         try:
             with tarfile.open(self._path, "r:") as tar:
                 while (info := tar.next()) is not None:
-                    tar.members = []  # type: ignore[attr-defined]  # tarfile keeps all of them otherwise
+                    tar.members = []  # type: ignore[attr-defined]  # otherwise tarfile keeps all of them
                     yield _tar_member(info)
         except (tarfile.TarError, *_DAMAGED) as error:
             raise _unreadable(self._path, error) from error
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        # A tar's members have positions.
+        # The place of a tar member is its offset.
         return self._at(cast("int", member.place), min(member.size, max_bytes))
 
     def read(self, key: str, max_bytes: int) -> bytes:
@@ -99,7 +99,7 @@ class TarArchive:
         self._file.close()
 
     def _indexed(self) -> tuple[KeyTable, np.ndarray, np.ndarray]:
-        """Where each file lies: 40 bytes for each."""
+        """Index the offset of each file, in 40 bytes each."""
         places: list[tuple[int, int]] = []
 
         def keys() -> Iterator[str]:
@@ -127,7 +127,7 @@ class TarArchive:
 
 
 class ZipArchive:
-    """A zip file; a member is decompressed up to the bytes that are allowed."""
+    """A zip file; a member is decompressed only up to the size limit."""
 
     def __init__(self, path: str) -> None:
         try:
@@ -143,7 +143,7 @@ class ZipArchive:
             yield Member(_key(info.filename), kind, info.file_size, info)
 
     def content(self, member: Member, max_bytes: int) -> bytes:
-        # A zip's members have infos.
+        # The place of a zip member is its ZipInfo.
         return self._first(cast("zipfile.ZipInfo", member.place), max_bytes)
 
     def read(self, key: str, max_bytes: int) -> bytes:
@@ -161,7 +161,7 @@ class ZipArchive:
             raise DecodeError("the member of the archive is encrypted; unpack the archive", kind="unreadable")
         try:
             with self._zip.open(info) as file:
-                # `read` of a zip's member may return fewer bytes than there are.
+                # `read` of a zip member may return fewer bytes than requested.
                 return io.BufferedReader(file).read(max_bytes)  # type: ignore[type-var]
         except NotImplementedError as error:
             raise DecodeError(
@@ -208,7 +208,7 @@ def _unreadable(path: str, error: BaseException) -> IndexerError:
 
 
 def _is_compressed(path: str) -> bool:
-    """Whether a file begins as gzip, bzip2, xz or Zstandard files do."""
+    """Return whether a file has the magic bytes of gzip, bzip2, xz or Zstandard."""
     with contextlib.suppress(OSError), Path(path).open("rb") as file:
         return file.read(6).startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"))
     return False

@@ -1,4 +1,4 @@
-"""Files that hold many images: how a URI names a member, and what a reader of members offers."""
+"""URIs of members of container files, and the interface of an open container."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _BORDER = re.compile(r"\.(?:parquet|pq|tar|zip)#", re.IGNORECASE)
 
 
 class Container(Protocol):
-    """An open file of members, which are found by key."""
+    """An open file of members that are looked up by key."""
 
     def read(self, key: str, max_bytes: int) -> bytes:
-        """The encoded bytes of a member; DecodeError as `fetch`."""
+        """Return the encoded bytes of a member; DecodeError as in `fetch`."""
         ...
 
     def close(self) -> None: ...
 
 
 def split(uri: str) -> tuple[str, str] | None:
-    """The container and the key that an absolute URI "FILE#KEY" names; None for the path of a file.
+    """Return the container and the key of an absolute URI "FILE#KEY"; None for the path of a file.
 
-    A file whose own name looks like "FILE#KEY" comes first.
+    A file whose own name looks like "FILE#KEY" takes precedence.
     """
     if not _BORDER.search(uri) or os.path.lexists(uri):
         return None
@@ -35,14 +35,15 @@ def split(uri: str) -> tuple[str, str] | None:
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a URI is that of an object in a store, such as s3://bucket/a.jpg."""
+    """Return whether a URI is that of an object in a store, such as s3://bucket/a.jpg."""
     return "://" in uri
 
 
 def is_contained(uri: str) -> bool:
-    """Whether an image's bytes lie in a Parquet, tar or zip file, or in an object store: it has no file of its own.
+    """Return whether an image has no file of its own: its bytes are in a Parquet, tar or zip file, or in an object
+    store.
 
-    Read such images in one process and in the order of the file: every
-    process that reads them has to open the file and decode what lies before.
+    Read such images in one process and in the order of the file: each process that reads them has to open the file and
+    decode everything before them.
     """
     return is_remote(uri) or split(uri) is not None

@@ -1,4 +1,4 @@
-"""Digests of images: of those that the source holds now, and of those that were embedded."""
+"""Digests of images: of their present content in the source, and of what was embedded."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from lookalike_indexer.collection.storage import Storage
 from lookalike_indexer.errors import DecodeError
 from lookalike_indexer.sources.fetch import Fetcher, is_contained
 
-# What is read of a container at most for one image; a file is read in pieces, however long it is.
+# The most that is read of a container for one image; a file is read in pieces, whatever its length.
 _LARGEST = 4 << 30
 
 
 @dataclass(frozen=True)
 class EmbeddedImage:
-    """An image that was embedded: the length of its encoded bytes and their SHA-256, None where it is not known."""
+    """An embedded image: the length of its encoded bytes and their SHA-256, None if it is unknown."""
 
     bytes: int
     sha256: str | None
 
 
 class EmbeddedImages:
-    """The images of each part, by number; reads some parts and keeps the last ones."""
+    """The images of each part, by part number; caches the most recently read parts."""
 
     def __init__(self, storage: Storage, paths: Mapping[int, str]) -> None:
         self._storage, self._paths = storage, paths
         self.of_part = functools.lru_cache(maxsize=8)(self._of_part)
 
     def _of_part(self, number: int) -> dict[int, EmbeddedImage]:
-        """The images of a part of the listing that were embedded, by id; none where no run got there."""
+        """Return the embedded images of a part of the listing, by id; empty if no run has reached it."""
         path = self._paths.get(number)
         if path is None or not self._storage.exists(path):
             return {}
@@ -42,7 +42,7 @@ class EmbeddedImages:
 
 
 class SourceDigests:
-    """The SHA-256 of images as the source holds them now. The `with` block closes the containers that were read."""
+    """The SHA-256 of images in the source now. Leaving the `with` block closes the open containers."""
 
     def __init__(self) -> None:
         self._fetcher = Fetcher()
@@ -54,7 +54,7 @@ class SourceDigests:
         self._fetcher.close()
 
     def of(self, uri: str) -> str | None:
-        """The digest of an image by its absolute URI; None when it cannot be read."""
+        """Return the digest of an image by its absolute URI; None if it cannot be read."""
         try:
             if is_contained(uri):
                 return hashlib.sha256(self._fetcher.fetch(uri, _LARGEST)).hexdigest()

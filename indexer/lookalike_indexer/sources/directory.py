@@ -1,4 +1,4 @@
-"""A directory of images: every picture below it, with the first subfolder as its label."""
+"""A directory of images: every image below it, with the first subfolder as its label."""
 
 from __future__ import annotations
 
@@ -28,16 +28,15 @@ _LOOKED_AT = 100
 
 
 class DirectorySource:
-    """Every picture below a folder, by ascending name within each folder.
+    """Every image below a folder, by ascending name within each folder.
 
-    Pictures are known by their suffix, whatever its case; a file of an unknown
-    suffix by its first bytes. Each folder is visited once: symbolic links to
-    folders come last, after the real folders, and those that lead to a folder
-    that was visited are left out.
+    Images are recognized by their suffix in any case; files with an unknown suffix by their first bytes. Each folder is
+    visited once: symbolic links to folders come last, after the real folders, and links to a visited folder are left
+    out.
     """
 
     def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
-        """UsageError: a pattern of `exclude` that gitignore syntax does not allow."""
+        """Create a source. UsageError: a pattern of `exclude` is not valid gitignore syntax."""
         self.root = root.resolve()
         self.left_out: dict[str, int] = {}
         self.unreadable_folders: list[str] = []
@@ -48,10 +47,10 @@ class DirectorySource:
         return SourceEntry("directory", str(self.root), list(self._exclusion.patterns))
 
     def keys(self) -> None:
-        """None: a directory has each path once."""
+        """Return None: the paths of a directory are unique."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """The pictures; IndexerError when the folder itself cannot be read."""
+        """Yield the images; IndexerError: the folder itself cannot be read."""
         for key, status in self.files():
             readable = printable(key)
             folder, _, _ = readable.partition("/")
@@ -60,12 +59,14 @@ class DirectorySource:
             yield SourceRow(readable, label, key if readable == key else "", length, modified)
 
     def files(self, suffixes: frozenset[str] = EXTENSIONS) -> Iterator[_File]:
-        """The relative path of each picture, or of each file of other `suffixes`; no status for a broken link."""
+        """Yield the relative path of each image, or of each file with other `suffixes`; the status of a broken link is
+        None.
+        """
         self.left_out, self.unreadable_folders = {}, []
         yield from _Walk(self, self._exclusion, suffixes).files()
 
     def has_picture(self) -> bool:
-        """Whether there is any picture; quick where one lies directly in the folder."""
+        """Return whether there is any image; fast if one is directly in the folder."""
         with contextlib.suppress(OSError), os.scandir(self.root) as entries:
             for entry in islice(entries, _LOOKED_AT):
                 known = suffix_of(entry.name) in EXTENSIONS and not entry.name.startswith(".")
@@ -74,7 +75,7 @@ class DirectorySource:
         try:
             return next(self.files(), None) is not None
         except IndexerError:
-            return True  # `rows` reports what is wrong
+            return True  # `rows` reports the error
 
     def leave_out(self, kind: str) -> None:
         self.left_out[kind] = self.left_out.get(kind, 0) + 1
@@ -85,25 +86,25 @@ _File = tuple[str, os.stat_result | None]
 
 
 class _Walk:
-    """One pass through the folders."""
+    """One traversal of the folders."""
 
     def __init__(self, source: DirectorySource, exclusion: Exclusion, suffixes: frozenset[str]) -> None:
         self._source, self._exclusion, self._suffixes = source, exclusion, suffixes
         self._visited: set[tuple[int, int]] = set()
-        # The root, and the links to folders that are still to be visited, as prefixes of relative paths.
+        # The root, and the linked folders that are still to be visited, as prefixes of relative paths.
         self._roots: deque[str] = deque([""])
 
     def files(self) -> Iterator[_File]:
         while self._roots:
             prefix = self._roots.popleft()
-            # A stack rather than recursion: folders may be nested deeper than Python's calls.
+            # A stack instead of recursion: folders may be nested deeper than Python's recursion limit.
             stack = [(prefix, self._entries(prefix))]
             while stack:
                 prefix, entries = stack[-1]
                 if not entries:
                     stack.pop()
                     continue
-                # Taken off the list, so that what an entry knows of its file is not kept.
+                # Remove the entry from the list, so that its cached file status is released.
                 entry = entries.pop()
                 path = prefix + entry.name
                 file = None
@@ -123,7 +124,7 @@ class _Walk:
                     yield file
 
     def _entries(self, prefix: str) -> _Entries:
-        """What is in a folder, last name first; empty when it cannot be read or was visited."""
+        """Return the entries of a folder, last name first; empty if it cannot be read or was visited."""
         folder = f"{self._source.root}/{prefix}"
         try:
             status = os.stat(folder)
@@ -148,7 +149,7 @@ class _Walk:
         return True
 
     def _file(self, entry: os.DirEntry[str], path: str) -> _File | None:
-        """The file of an entry, None where it is left out."""
+        """Return the file of an entry, None if it is left out."""
         suffix = suffix_of(entry.name)
         if suffix in self._suffixes:
             status = _status(entry)
@@ -173,7 +174,7 @@ class _Walk:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """The status of a file; None for a broken link or a file that went meanwhile: reading it will say so."""
+    """Return the status of a file; None for a broken link or a removed file, whose reading will report the error."""
     try:
         return entry.stat()
     except OSError:
@@ -181,11 +182,11 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 
 def _head(path: str) -> bytes:
-    # Nonblocking: a FIFO that took the file's place meanwhile must not hold up the run.
+    # Nonblocking: a FIFO that replaced the file must not block the run.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as file:
         return file.read(HEAD) or b""
 
 
 def printable(name: str) -> str:
-    r"""A file name as text: bytes that are not UTF-8 become \xNN."""
+    r"""Return a file name as text: bytes that are not UTF-8 become \xNN."""
     return name if name.isascii() else os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Patterns of paths that a source leaves out."""
+"""Patterns of paths that a source excludes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ DEFAULT_PATTERNS = tuple(sorted("\\" + name if name[0] == "#" else name for name
 
 
 class Exclusion:
-    """The default patterns and those of the user, in gitignore syntax: the last one that matches decides.
+    """The default patterns and the user's, in gitignore syntax: the last match decides.
 
-    `patterns` may bring back a default with "!", such as "!lost+found".
+    `patterns` may include a default again with "!", such as "!lost+found".
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
-        """UsageError: a pattern that gitignore syntax does not allow."""
+        """Compile the patterns. UsageError: one of them is not valid gitignore syntax."""
         self.patterns = tuple(patterns)
         for pattern in self.patterns:
             if "\n" in pattern:
@@ -35,13 +35,15 @@ class Exclusion:
         self._spec = pathspec.GitIgnoreSpec.from_lines([*DEFAULT_PATTERNS, *self.patterns])
 
     def excludes(self, path: str, name: str, is_folder: bool = False) -> bool:
-        """Whether to leave out the path, relative to the source's root; `name` is its last component."""
+        """Return whether to leave out the path, relative to the source's root; `name` is its last component."""
         if not self.patterns:
             return name in _DEFAULT_NAMES
         return bool(self._spec.match_file(f"{path}/" if is_folder else path))
 
     def excludes_member(self, path: str) -> bool:
-        """The same for a member of an archive, whose folders nobody visits: a folder's exclusion is its members'."""
+        """Return the same for a member of an archive: excluding a folder excludes its members, which are listed without
+        it.
+        """
         parts = path.split("/")
         folders = ("/".join(parts[:end]) for end in range(1, len(parts)))
         return any(self.excludes(folder, folder.rpartition("/")[2], True) for folder in folders) or self.excludes(

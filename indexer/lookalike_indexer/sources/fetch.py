@@ -1,4 +1,4 @@
-"""Read the bytes of one image of any source."""
+"""Reader of the bytes of one image, for all sources."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _Stamp = tuple[int, int, int]
 
 
 class Fetcher:
-    """Reads images; keeps the containers that it read last open, each at its latest position.
+    """Reads images and keeps recently read containers open, each at its latest position.
 
-    Members of one container that are asked for in its order cost one pass over
-    it. A container that changed (another file, size or time) is opened anew.
-    Several threads may use one Fetcher; members are read one at a time.
+    Members of one container that are read in its order cost one pass over it. A container that changed (another file,
+    size or time) is reopened. Several threads may use one Fetcher; members are read one at a time.
     """
 
     def __init__(self) -> None:
@@ -38,17 +37,15 @@ class Fetcher:
         self.close()
 
     def fetch(self, uri: str, max_bytes: int) -> bytes:
-        """The encoded bytes of an image, by its absolute URI.
+        """Return the encoded bytes of an image, by its absolute URI.
 
-        That is the path of a file, "FILE#KEY" of a container, or the URL of an object.
-
-        DecodeError of the kind "missing", "unreadable" or "limit" (more than
-        `max_bytes`); an empty file is "damaged".
+        The URI is the path of a file, "FILE#KEY" of a container, or the URL of an object. DecodeError of the kind
+        "missing", "unreadable" or "limit" (more than `max_bytes`); an empty file is "damaged".
         """
         if not uri:
             raise DecodeError("its file name is not valid UTF-8; rename the file", kind="unreadable")
         if is_remote(uri):
-            # Imported where an object store is the source: decoding workers start without it.
+            # Import it only for object stores: decoding workers start without it.
             from lookalike_indexer.sources.objects import read_object
 
             return _checked(read_object(uri, max_bytes), max_bytes)
@@ -82,7 +79,7 @@ _process_fetcher = Fetcher()
 
 
 def fetch(uri: str, max_bytes: int) -> bytes:
-    """`Fetcher.fetch` with the Fetcher of this process."""
+    """Call `Fetcher.fetch` of this process's Fetcher."""
     return _process_fetcher.fetch(uri, max_bytes)
 
 
@@ -94,9 +91,9 @@ def _read_file(path: str, max_bytes: int) -> bytes:
             raise DecodeError(f"the file cannot be read: it is {what}", kind="unreadable")
         if status.st_size > max_bytes:
             raise _too_large(max_bytes)
-        # Nonblocking: a FIFO that took the file's place meanwhile must not hold up the run.
+        # Nonblocking: a FIFO that replaced the file must not block the run.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            # One byte more than allowed tells that there is more, without reading it all.
+            # One byte more than the limit shows that the file is longer, without reading all of it.
             return file.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DecodeError("there is no such file", kind="missing") from error
@@ -126,7 +123,7 @@ def _stamp(path: str) -> _Stamp:
 
 
 def _opened(path: str) -> Container:
-    # Imported where a container is the source: decoding workers start without them.
+    # Import them only for containers: decoding workers start without them.
     if path.lower().endswith((".tar", ".zip")):
         from lookalike_indexer.sources.archive_files import open_archive
 

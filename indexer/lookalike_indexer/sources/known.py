@@ -1,4 +1,4 @@
-"""What the collection's listing had before this run: about 54 bytes for each image, whatever the length of its key."""
+"""The collection's listing before this run, in about 54 bytes for each image, whatever the length of its key."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COLUMNS = ["label", "source_label", "bytes", "modified_ns", "changed_sha256"]
 
 @dataclass(frozen=True)
 class Labels:
-    """A column of labels: a code for each row, -1 for none, and what the codes stand for."""
+    """A dictionary-encoded column of labels: a code for each row, -1 for none, and the label of each code."""
 
     codes: npt.NDArray[np.int32]
     names: list[str]
@@ -32,9 +32,9 @@ class Labels:
 
 
 class KnownListing:
-    """The rows of the listing, numbered in its order, which are their ids.
+    """The rows of the listing, numbered in its order; the numbers are the ids.
 
-    A key that has several rows means the newest. `tombstones` are those of the generation, schema.TOMBSTONES.
+    If a key has several rows, it means the newest. `tombstones` are those of the generation, schema.TOMBSTONES.
     """
 
     def __init__(self, storage: Storage, paths: Sequence[str], tombstones: pa.Table | None = None) -> None:
@@ -51,7 +51,7 @@ class KnownListing:
         if table:
             self.changed |= table.column("changed_sha256").is_valid().to_numpy()
         self.starts: Int64 = np.cumsum([0, *(len(one) for one in tables)])
-        # Parts of earlier releases do not say what the source's own label was.
+        # Parts of earlier releases do not contain the source's own label.
         own = [_has_source_label(storage, path) for path in paths]
         self.knows_source_label: Bools = np.repeat(np.array(own, np.bool_), np.diff(self.starts))
         del tables, table
@@ -60,7 +60,7 @@ class KnownListing:
         )
         self.seen: Bools = np.zeros(len(self._keys), np.bool_)
         self.dead: Bools = np.zeros(len(self._keys), np.bool_)
-        # Of those a person deleted, so that the source does not bring them back.
+        # Images that a user deleted: the source does not bring them back.
         self.unwanted: Bools = np.zeros(len(self._keys), np.bool_)
         if tombstones is not None and len(tombstones):
             ids = tombstones.column("id").to_numpy()
@@ -73,7 +73,7 @@ class KnownListing:
         return len(self._keys)
 
     def _found_newest(self) -> Int64:
-        """For each row the newest one of its key."""
+        """Return for each row the newest row with the same key."""
         newest = np.arange(len(self._keys), dtype=np.int64)
         for before, after in self._again[np.argsort(-self._again[:, 1])].tolist():
             newest[before] = newest[after]
@@ -81,18 +81,18 @@ class KnownListing:
 
     @property
     def superseded(self) -> Bools:
-        """Of each row whether a newer one has its key: also one that a killed run left."""
+        """Of each row whether a newer one has its key, including rows that a killed run left."""
         found: Bools = np.zeros(len(self), np.bool_)
         found[self._again[:, 0]] = True
         return found
 
     @property
     def images(self) -> Bools:
-        """Of each row whether it is an image that the collection has: not deleted, and the newest of its key."""
+        """Of each row whether it is an image of the collection: not deleted, and the newest of its key."""
         return ~self.dead & ~self.superseded
 
     def numbers(self, rows: Sequence[SourceRow]) -> Int64:
-        """The number of each row of the source in the listing, -1 where it is new; notes that it was seen."""
+        """Return the number of each row of the source in the listing, -1 if it is new; mark them as seen."""
         numbers = self._keys.find([row.key for row in rows])
         if self._newest is not None:
             numbers = np.where(numbers >= 0, self._newest[numbers], -1)
@@ -100,19 +100,19 @@ class KnownListing:
         return numbers
 
     def touched(self, rows: Sequence[SourceRow], numbers: Int64) -> Bools:
-        """Whether the file of each row, which the listing has, has another size or time than it had."""
+        """Return for each listed row whether the size or time of its file changed."""
         sizes, times = np.array([(row.bytes, row.modified_ns) for row in rows], np.int64).T.astype(np.uint64)
         changed: Bools = _mixed(sizes, times) != self._stamps[numbers]
         return changed
 
     def place(self, number: int) -> tuple[int, int]:
-        """The position of the part that a row is in, and its row there."""
+        """Return the position of the part that holds a row, and its row there."""
         position = int(np.searchsorted(self.starts, number, side="right")) - 1
         return position, number - int(self.starts[position])
 
 
 def stamps(table: pa.Table) -> npt.NDArray[np.uint64]:
-    """Size and time of the file of each row as one number."""
+    """Return size and time of the file of each row, mixed into one number."""
     sizes = table.column("bytes").to_numpy().astype(np.uint64)
     return _mixed(sizes, table.column("modified_ns").to_numpy().astype(np.uint64))
 

@@ -25,32 +25,32 @@ _DELIMITERS = ",;\t"
 
 
 class LabelTable(Protocol):
-    """Labels by key: what a listing asks for them; see `Labels`."""
+    """Interface of a table of labels by key, for the listing; see `Labels`."""
 
     @property
     def used(self) -> int:
-        """How many of the table's keys were looked up."""
+        """The number of the table's keys that were looked up."""
 
     @property
     def unknown(self) -> int:
-        """How many of the table's keys nobody asked for."""
+        """The number of the table's keys that were not looked up."""
 
     @property
     def example(self) -> str:
-        """A key of the table, "" where no key needs to name an image."""
+        """A key of the table, "" if its keys need not match images."""
 
     def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
-        """The label of each key, and whether the table decides it."""
+        """Return the label of each key, and whether the table decides it."""
 
 
 class Labels:
-    """The labels of a file, looked up by key; counts which of its rows were asked for.
+    """The labels of a file, looked up by key; counts which of its rows were looked up.
 
-    A key matches as it is, or else as `normalised_key` writes it.
+    A key matches exactly, or else after `normalised_key`.
     """
 
     def __init__(self, path: Path, source: SourceEntry) -> None:
-        """UsageError: no such file, not such a table, no rows, or a key that is there twice."""
+        """Read the file. UsageError: no such file, another kind of file, no rows, or a duplicate key."""
         table = _read(path)
         self._path, self._source = path, source
         self._labels = table.column("label").combine_chunks()
@@ -72,7 +72,7 @@ class Labels:
         self._used: npt.NDArray[np.bool_] = np.zeros(len(self._keys), bool)
 
     def look_up(self, keys: Sequence[str]) -> tuple[list[str | None], npt.NDArray[np.bool_]]:
-        """The label of each key, None for an empty one, and whether the file has the key; counts it as used."""
+        """Return the label of each key, None for an empty one, and whether the file has the key; count it as used."""
         numbers = self._keys.find(keys)
         others = np.flatnonzero(numbers < 0).tolist()
         numbers[others] = self._normalised.find([normalised_key(self._source, keys[row]) for row in others])
@@ -83,22 +83,22 @@ class Labels:
 
     @property
     def used(self) -> int:
-        """How many of the file's keys were looked up."""
+        """The number of the file's keys that were looked up."""
         return int(self._used.sum())
 
     @property
     def unknown(self) -> int:
-        """How many of the file's keys nobody asked for: they name no image."""
+        """The number of the file's keys that were not looked up, because they match no image."""
         return len(self._used) - self.used
 
     @property
     def example(self) -> str:
-        """The first key of the file, "" where it has none."""
+        """The first key of the file, "" if it has none."""
         return str(self._texts[0]) if len(self._texts) else ""
 
 
 def normalised_key(source: SourceEntry, text: str) -> str:
-    """A path as a key: relative to the source's root where it lies below, with "/" and without "./" or "file://"."""
+    """Return a path as a key: relative to the source's root if it is below it, with "/", without "./" and "file://"."""
     if text.startswith("file://"):
         text = unquote(text.removeprefix("file://"))
     text = text.replace("\\", "/")
@@ -126,7 +126,7 @@ def _read_csv(path: Path) -> pa.Table:
     with path.open(encoding="utf-8-sig") as file:
         header = file.readline()
     parse = pyarrow.csv.ParseOptions(delimiter=max(_DELIMITERS, key=header.count))
-    # Every column is text: a label "007" must stay what it is.
+    # Read every column as text: a label "007" must not become a number.
     names = pyarrow.csv.open_csv(path, parse_options=parse).schema.names
     convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
     return pyarrow.csv.read_csv(path, parse_options=parse, convert_options=convert)
@@ -148,5 +148,5 @@ def _key_and_label(table: pa.Table, path: Path) -> pa.Table:
             )
         columns.append(column.cast(pa.string()))
     for column in columns:
-        column.validate(full=True)  # text that is not UTF-8
+        column.validate(full=True)  # rejects text that is not UTF-8
     return pa.table(columns, ["key", "label"])

@@ -1,4 +1,4 @@
-"""A list: a text file, or standard input, that names one picture a line."""
+"""A list: a text file, or standard input, with one image path per line."""
 
 from __future__ import annotations
 
@@ -24,11 +24,10 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class ListSource:
-    """The pictures that UTF-8 text names, in its order; relative paths start from the list's folder.
+    """The images that UTF-8 text lists, in its order; relative paths start from the list's folder.
 
-    Empty lines and comments ("# ...") are skipped. A line may be in quotes,
-    start with "~", or be a file:// address. The key is the path without all
-    this and without "./". There are no labels but those of a labels file.
+    Empty lines and comments ("# ...") are skipped. A line may be in quotes, start with "~", or be a file:// address.
+    The key is the path without these and without "./". Labels can only come from a labels file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,9 +39,9 @@ class ListSource:
 
     @classmethod
     def of_standard_input(cls) -> ListSource:
-        """The list on standard input, read at once; relative paths start from the current folder.
+        """Return the list on standard input, read at once; relative paths start from the current folder.
 
-        The entry's URI is the file "-" in the current folder, which stands for the list in later runs.
+        The entry's URI is the file "-" in the current folder, which identifies the list in later runs.
         """
         source = cls(Path.cwd())
         source.path = source.path / STANDARD_INPUT
@@ -58,7 +57,7 @@ class ListSource:
         return SourceEntry("list", str(self.path))
 
     def keys(self) -> Iterator[str]:
-        """The keys, in order; UsageError names a line that is not UTF-8 or a web address."""
+        """Yield the keys, in order; UsageError: a line is not UTF-8, or is a web address."""
         self.left_out = {}
         for number, line in enumerate(self._lines(), 1):
             try:
@@ -80,7 +79,7 @@ class ListSource:
                 status = os.stat(key if key.startswith("/") else folder + key)
                 yield SourceRow(key, None, key, status.st_size, status.st_mtime_ns)
             except (OSError, ValueError):
-                # Not there, or not a possible path: reading it will say so.
+                # The file is missing or the path impossible: reading it will report the error.
                 yield SourceRow(key, None, key, 0, 0)
 
     def _path(self, text: str, number: int) -> str:
@@ -96,7 +95,7 @@ class ListSource:
                 raise UsageError(
                     f"Line {number} of {self._name} names a file of another machine: {text}; copy it here."
                 )
-            # Not `address.path`: a file's name may hold "?" and "#".
+            # Not `address.path`: a file's name may contain "?" and "#".
             text = unquote(text[len("file://") + len(address.netloc) :])
         elif text.startswith("~"):
             text = str(Path(text).expanduser())

@@ -1,11 +1,9 @@
-"""The listing of the source that the collection keeps: ids are given here, once and in order.
+"""Listing of the source, kept in the collection: it assigns ids, once and in order.
 
-What is new in the source is appended as further parts. What was listed keeps
-its id for ever, and its row after it was deleted, so that it is not listed
-again by mistake; its label, its name and what is known of its file follow the
-source, in revised parts. Parts are written in the source's order and each but
-the last of a run is full, so that a killed run's listing is continued with
-the very parts that it would have written.
+New images of the source are appended as further parts. A listed image keeps its id forever, and its row even after it
+is deleted, so that it is not listed again by mistake. Its label, its name and its file status follow the source, in
+revised parts. Parts are written in the source's order, and each but the last of a run is full. A run after a killed one
+therefore continues with the very parts that the killed run would have written.
 """
 
 from __future__ import annotations
@@ -45,23 +43,17 @@ _FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF, JPEG 2000 or HEIC"
 
 @dataclass(frozen=True)
 class ListingReport:
-    """What a look at the source found.
+    """The result of comparing the source with the listing.
 
-    `parts` are all parts of the listing, `rows` their images; `new` of these
-    were added now. `gone` images are no longer in the source, `excluded` ones
-    match a pattern that leaves them out now, `unreachable` ones are below
-    `unreadable_folders`, and `changed` ones hold other bytes than were
-    embedded: all are kept as they were embedded. `renamed` images
-    were found under another key by their digest, `relabelled` ones have
-    another label than before. `without_label` counts new images that have no
-    label though a labels file is given, and
-    `unknown_labels` the keys of that file that name no image of the source.
-    `left_out` counts files of the source that are not listed, by reason.
-    `revised` are the numbers of the parts that changed. `kept_out` images of
-    the source stay deleted. The images with `gone_ids` and `replaced_ids` are
-    to be deleted: the source does not have them any more, or newer ids have
-    their keys. `changes` are those of a run that follows the source in
-    everything, which counts no `gone`, `changed` or `excluded` images.
+    `parts` are all parts of the listing, `rows` their images; `new` of these were added by this run. `gone` images are
+    no longer in the source, `excluded` ones now match an exclusion pattern, `unreachable` ones are below
+    `unreadable_folders`, and `changed` ones hold other bytes than were embedded: all keep their embeddings. `renamed`
+    images were found under another key by their digest; `relabelled` ones have another label than before.
+    `without_label` counts new images without a label although a labels file is given, and `unknown_labels` the keys of
+    that file that match no image of the source. `left_out` counts files of the source that are not listed, by reason.
+    `revised` are the numbers of the parts that changed. `kept_out` images of the source stay deleted. The images with
+    `gone_ids` and `replaced_ids` are to be deleted: they are missing from the source, or newer ids have their keys.
+    `changes` are the counts of a sync run, which reports `gone`, `changed` and `excluded` as 0.
     """
 
     parts: list[str]
@@ -93,11 +85,10 @@ def update_listing(
     draft: Manifest | None = None,
     sync: Sync | None = None,
 ) -> ListingReport:
-    """Bring the collection's listing to what the source is now; new images come in parts of `part_size`.
+    """Update the collection's listing to the present source; new images get parts of `part_size`.
 
-    `draft` is the newest generation, or None. With `sync`, images whose bytes
-    changed are listed anew, and the report names those to delete. UsageError:
-    the source is empty, has a key twice, has none of the keys of the labels
+    `draft` is the newest generation, or None. With `sync`, images whose bytes changed are listed anew, and the report
+    lists the images to delete. UsageError: the source is empty, has a duplicate key, has none of the keys of the labels
     file, or lacks more images than may be deleted; then nothing is written.
     """
     _check_duplicates(source)
@@ -114,15 +105,15 @@ def update_listing(
 
 
 def require_pictures(source: Source) -> None:
-    """UsageError when a source has no picture at all; reads it up to the first one."""
+    """Raise UsageError if a source has no image; read it up to the first one."""
     if next(iter(source.rows()), None) is None:
         raise UsageError(_nothing(source))
 
 
 def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) -> list[str]:
-    """The parts of the listing so far, in order: those of the draft, then those that a killed run left.
+    """Return the existing parts of the listing, in order: those of the draft, then those that a killed run left.
 
-    What a run over another source, or with other patterns, left is no part of it.
+    Parts that a run over another source, or with other patterns, left are not included.
     """
     paths = list(draft.listing) if draft else []
     numbers = {layout.part_number(path) for path in paths}
@@ -145,7 +136,7 @@ def listed_parts(storage: Storage, source: SourceEntry, draft: Manifest | None) 
 
 
 class _Listing:
-    """The listing while the source is looked at."""
+    """The listing during the traversal of the source."""
 
     def __init__(
         self,
@@ -160,7 +151,7 @@ class _Listing:
     ) -> None:
         self._storage, self._source, self._labels, self._sync = storage, source, labels, sync
         self._known = KnownListing(storage, parts, tombstones.stored(storage, draft) if draft else None)
-        # Images of other bytes, which a run that follows the source lists anew.
+        # Images with other bytes, which a sync run lists anew.
         self._replaced: Bools = np.zeros(len(self._known), np.bool_)
         self._kept_out = 0
         images = {layout.part_number(path): layout.images(layout.part_number(path)) for path in parts}
@@ -174,7 +165,7 @@ class _Listing:
         self._writer = _Writer(storage, source.entry, following, len(self._known), part_size)
 
     def take(self, rows: list[SourceRow]) -> None:
-        """Look at some rows of the source."""
+        """Process some rows of the source."""
         numbers = self._known.numbers(rows)
         given = self._given(rows)
         out = self._kept_out_of(rows, numbers)
@@ -185,7 +176,7 @@ class _Listing:
             self._compare([rows[at] for at in there], [given[at] for at in there], numbers[there])
 
     def _kept_out_of(self, rows: list[SourceRow], numbers: Int64) -> Bools:
-        """Which rows name a deleted image that does not come back; `numbers` of those that do become -1."""
+        """Return which rows belong to an image that stays deleted; set `numbers` to -1 for those that come back."""
         dead: Bools = np.zeros(len(rows), np.bool_)
         there = np.flatnonzero(numbers >= 0)
         dead[there] = self._known.dead[numbers[there]]
@@ -196,26 +187,26 @@ class _Listing:
         return dead
 
     def _comes_back(self, row: SourceRow, number: int) -> bool:
-        """Whether a file of the source, whose image is deleted, is listed again: never by mistake."""
+        """Return whether a file of the source whose image is deleted is listed again; only a sync run may do that."""
         if self._sync is None:
             return False
         return row.key in self._sync.undelete or not self._known.unwanted[number]
 
     def _list(self, rows: list[SourceRow], given: list[_Given]) -> None:
-        """List some rows anew."""
+        """List some rows as new images."""
         if not rows:
             return
         table = _table(rows, given)
         if self._labels:
             self._without_label += table.column("label").null_count
         if len(self._known):
-            # It may be a file that was renamed: which ones are gone is known only at the end.
+            # The file may be a renamed one: the missing keys are known only at the end.
             self._new.append(table)
         else:
             self._writer.add(table)
 
     def close(self) -> ListingReport:
-        """Write what changed and what is new; see update_listing for the errors."""
+        """Write the changed and the new rows; see update_listing for the errors."""
         known, images = self._known, self._known.images
         unreachable = self._unreachable(images)
         excluded = self._excluded(images & ~known.seen & ~unreachable)
@@ -263,7 +254,7 @@ class _Listing:
         )
 
     def _changes_of(self, gone: Bools, renamed: int, unreachable: Bools) -> Changes:
-        """The counts of a run that follows the source; some new rows may have been found to be renamed."""
+        """Return the counts of a sync run; some new rows may have turned out to be renamed."""
         changed = int(self._replaced.sum())
         return Changes(
             new=sum(map(len, self._new)) - changed,
@@ -276,7 +267,7 @@ class _Listing:
         )
 
     def _given(self, rows: Sequence[SourceRow]) -> list[_Given]:
-        """What the labels file says of each row, or else the source."""
+        """Return the label of each row from the labels file, or else from the source."""
         if self._labels is None:
             return [_Given(row.label, False) for row in rows]
         texts, found = self._labels.look_up([row.key for row in rows])
@@ -286,7 +277,7 @@ class _Listing:
         ]
 
     def _compare(self, rows: list[SourceRow], given: list[_Given], numbers: Int64) -> None:
-        """Note what has changed of rows that the listing has."""
+        """Record the changes of listed rows."""
         for at in np.flatnonzero(self._known.touched(rows, numbers)).tolist():
             self._look_again(rows[at], int(numbers[at]))
         if self._sync is not None:
@@ -304,9 +295,9 @@ class _Listing:
             self._label(number, row, one, label, source_label)
 
     def _label(self, number: int, row: SourceRow, given: _Given, before: str | None, source_label: str | None) -> None:
-        """Note another label: the labels file decides, then the source where its own label is another one now.
+        """Record a changed label: the labels file decides, then the source if its own label has changed.
 
-        The source's label of other bytes than were embedded is not the label of the image.
+        If the file's bytes changed, the source's label is not the label of the embedded image.
         """
         if self._known.changed[number] and not given.is_from_file:
             return
@@ -321,18 +312,18 @@ class _Listing:
             self._changes.set(number, {"label": label, "source_label": row.label})
 
     def _look_again(self, row: SourceRow, number: int) -> None:
-        """Look at a file that has another size or time: whether it holds other bytes than were embedded."""
+        """Check a file whose size or time changed: whether its bytes differ from those that were embedded."""
         path = self._known.paths[self._known.place(number)[0]]
         image = self._embedded.of_part(layout.part_number(path)).get(number)
         now = self._digests.of(absolute(self._source.entry, row.uri)) if image else None
         if image and now is None:
-            return  # It cannot be read at the moment, which says nothing of its bytes.
+            return  # It cannot be read at the moment, so nothing is known of its bytes.
         changed = now if image and now != image.sha256 else None
         self._known.changed[number] = changed is not None
         self._changes.touch(number, row.bytes, row.modified_ns, changed)
 
     def _unreachable(self, images: Bools) -> Bools:
-        """Of each row that the listing has, whether its file may be in a folder or shard that cannot be read now."""
+        """Return for each listed row whether its file may be in a folder or shard that cannot be read now."""
         found: Bools = np.zeros(len(self._known), np.bool_)
         folders = tuple(f"{folder}/" for folder in self._source.unreadable_folders)
         if folders:
@@ -340,7 +331,7 @@ class _Listing:
         return found & images & ~self._known.seen
 
     def _excluded(self, missing: Bools) -> Bools:
-        """Of each row that the listing has and that is `missing`, whether a pattern leaves it out of the source now."""
+        """Return for each listed row that is `missing` whether a pattern excludes it now."""
         if not missing.any():
             return missing
         exclusion = Exclusion(self._source.entry.exclude)
@@ -352,12 +343,12 @@ class _Listing:
         return found
 
     def _keys(self) -> Iterator[str]:
-        """The keys of the rows that the listing has, in order."""
+        """Yield the keys of the listed rows, in order."""
         for path in self._known.paths:
             yield from read_part(self._storage, path, ["key"])["key"].to_pylist()
 
     def _rename(self, gone: Int64) -> int:
-        """Give images that are gone, or changed, the keys of new files that hold the same bytes; returns how many."""
+        """Give missing or changed images the keys of new files with the same bytes; return their number."""
         if not len(gone) or not self._new:
             return 0
         places = ((number, self._known.place(number)[0]) for number in gone.tolist())
@@ -369,7 +360,7 @@ class _Listing:
         for number, row in renames.found.items():
             self._known.seen[number], self._known.changed[number], self._replaced[number] = True, False, False
             label, own = (each.of(np.array([number]))[0] for each in (self._known.labels, self._known.source_labels))
-            # A label that the source did not give, which a labels file did, goes with the image.
+            # A label from a labels file, not from the source, stays with the image.
             kept = label if label != own else row["label"]
             self._relabelled += kept != label
             self._changes.set(number, {**row, "label": kept, "changed_sha256": None})
@@ -377,11 +368,11 @@ class _Listing:
         return len(renames.found)
 
     def _revise(self) -> tuple[list[str], frozenset[int]]:
-        """Write the changed parts; returns the paths of all parts that were known, and the numbers of those revised."""
+        """Write the changed parts; return the paths of all known parts, and the numbers of the revised ones."""
         parts = list(self._known.paths)
         metadata = listing_metadata(self._source.entry)
         places = ((*self._known.place(number), number) for number in self._changes.numbers())
-        # Part by part, so that never more than the changes of one are in memory as dictionaries.
+        # Part by part, so that only one part's changes are in memory as dictionaries.
         for position, group in groupby(places, key=itemgetter(0)):
             changes = {row: self._changes.of(number) for _, row, number in group}
             parts[position] = revise_part(self._storage, parts[position], changes, metadata)
@@ -391,14 +382,14 @@ class _Listing:
 
 @dataclass(frozen=True)
 class _Given:
-    """A label, and whether the labels file gives it."""
+    """A label, and whether it comes from the labels file."""
 
     label: str | None
     is_from_file: bool
 
 
 class _Writer:
-    """Writes what is new in full parts, as it comes."""
+    """Writer that appends new rows in full parts."""
 
     def __init__(self, storage: Storage, entry: SourceEntry, following: int, rows: int, part_size: int) -> None:
         self._storage, self._following, self._part_size = storage, following, part_size
@@ -431,7 +422,7 @@ class _Writer:
 
 
 def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
-    """New rows, without ids."""
+    """Return a table of new rows, without ids."""
     columns = {
         "key": [row.key for row in rows],
         "label": [one.label for one in given],
@@ -445,7 +436,7 @@ def _table(rows: Sequence[SourceRow], given: Sequence[_Given]) -> pa.Table:
 
 
 def listing_metadata(entry: SourceEntry) -> dict[bytes, bytes]:
-    """What a part of the listing says of its source. A run with other patterns lists other files."""
+    """Return the metadata of a listing part that identify its source. A run with other patterns lists other files."""
     patterns = {"exclude": entry.exclude} if entry.exclude else {}
     return {_SOURCE: msgspec.json.encode({"kind": entry.kind, "uri": entry.uri, **patterns})}
 
@@ -475,7 +466,7 @@ def _check_duplicates(source: Source) -> None:
 
 
 def _check_labels(source: Source, labels: LabelTable) -> None:
-    """UsageError when no key of the labels file names an image; reads the source up to the first that one names."""
+    """Raise UsageError if no key of the labels file matches an image; read the source up to the first match."""
     first = ""
     for rows in _batches(source.rows()):
         first = first or rows[0].key
@@ -490,7 +481,7 @@ def _check_labels(source: Source, labels: LabelTable) -> None:
 
 
 def check_same_source(storage: Storage, before: SourceEntry, now: SourceEntry) -> None:
-    """MismatchError, naming both, unless the collection was made from this very source."""
+    """Raise MismatchError, with both names, unless the collection was made from this source."""
     if (before.kind, before.uri) == (now.kind, now.uri):
         return
     made = f"The collection {storage.location} was made from the {before.kind} {before.uri}"

@@ -1,4 +1,4 @@
-"""A prefix of an object store as a source: every picture below it, in the order that a folder of the same files has."""
+"""A prefix of an object store as a source: every image below it, in the order of a folder with the same files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from lookalike_indexer.sources.row import SourceRow
 
 
 class ObjectSource:
-    """Every picture below a URL such as s3://bucket/photos, by ascending name within each folder.
+    """Every image below a URL such as s3://bucket/photos, by ascending name within each folder.
 
-    Names are split into folders at "/". Pictures are known as in a folder: by
-    their suffix, or those of an unknown suffix by their first bytes.
+    Names are split into folders at "/". Images are recognized as in a folder: by their suffix, or by their first bytes
+    if the suffix is unknown.
     """
 
     def __init__(self, url: str, exclude: Sequence[str] = ()) -> None:
-        """UsageError: a URL of no known store, or a pattern that gitignore syntax does not allow."""
+        """Open a source. UsageError: the URL has no known scheme, or a pattern is not valid gitignore syntax."""
         self._place: Place = place_of(url)
         self._exclusion = Exclusion(exclude)
         self.left_out: dict[str, int] = {}
@@ -40,10 +40,10 @@ class ObjectSource:
         return SourceEntry("directory", self._place.url, list(self._exclusion.patterns))
 
     def keys(self) -> None:
-        """None: a store has each name once."""
+        """Return None: the names in a store are unique."""
 
     def rows(self) -> Iterator[SourceRow]:
-        """The pictures. NotFoundError: nothing is there. IndexerError: the store cannot be read."""
+        """Yield the images. NotFoundError: nothing is there. IndexerError: the store cannot be read."""
         self.left_out, self.unreadable_folders = {}, []
         is_empty = True
         stack = [self._entries("")]
@@ -65,7 +65,9 @@ class ObjectSource:
             raise NotFoundError(f"There is nothing below {self._place.url}; correct the bucket or the prefix.")
 
     def _entries(self, prefix: str) -> list[tuple[str, str, Any]]:
-        """What lies directly below a prefix, last name first: name, path, and what the store says; None for folders."""
+        """Return the entries directly below a prefix, last name first: name, path, and the store's metadata, None for
+        folders.
+        """
         with asking(f"{self._place.url}/{prefix}", self._place.url):
             listed: Any = self._place.store.list_with_delimiter(self._place.path(prefix) or None)
         entries: list[tuple[str, str, Any]] = []
@@ -103,7 +105,7 @@ class ObjectSource:
             with asking(f"{self._place.url}/{path}", self._place.url):
                 return bytes(self._place.store.get_range(self._place.path(path), start=0, length=HEAD))
         except IndexerError:
-            # An empty object has no range, and one that cannot be read is told when it is embedded.
+            # An empty object has no range. An unreadable one is reported when it is embedded.
             return b""
 
     def _leave_out(self, kind: str) -> None:
@@ -111,7 +113,7 @@ class ObjectSource:
 
 
 def read_object(url: str, max_bytes: int) -> bytes:
-    """The bytes of an object by its URL, as `Fetcher.fetch` gives those of a file."""
+    """Return the bytes of an object by its URL, as `Fetcher.fetch` does for a file."""
     scheme, _, rest = url.partition("://")
     bucket, _, path = rest.partition("/")
     try:
@@ -119,7 +121,7 @@ def read_object(url: str, max_bytes: int) -> bytes:
         with asking(url, place.bucket):
             found = place.store.get(path)
             if found.meta["size"] > max_bytes:
-                # One byte more than allowed: the caller tells that from its length.
+                # One byte more than the limit: the caller detects that by the length.
                 return bytes(max_bytes + 1)
             return bytes(found.bytes())
     except NotFoundError as error:

@@ -1,4 +1,4 @@
-"""Tell what kind of source a path names."""
+"""Factory of sources: detects the kind of source by its path or URL."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ _COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", "
 
 
 def open_source(text: str, exclude: Sequence[str] = ()) -> Source:
-    """The source that a path names; `exclude` are gitignore patterns of paths to leave out.
+    """Open the source that a path refers to; `exclude` are gitignore patterns of paths to leave out.
 
-    A directory of pictures; a directory of Parquet, tar and zip files, if it
-    has no picture; a Parquet, tar or zip file; "-" for a list on standard
-    input; s3://, gs:// or az://BUCKET/PREFIX for the pictures below it; any other
-    file is a list with one path a line.
+    A source is a directory of images; a directory of Parquet, tar and zip files without images; a Parquet, tar or zip
+    file; "-" for a list on standard input; or s3://, gs:// or az://BUCKET/PREFIX for the images below it. Any other
+    file is a list with one path per line.
 
-    NotFoundError: there is nothing. UsageError: a single picture, a compressed
-    tar file, a Parquet file without the columns, or a wrong pattern.
+    NotFoundError: there is nothing. UsageError: a single image, a compressed tar file, a Parquet file without the
+    columns, or an invalid pattern.
     """
     if text == STANDARD_INPUT:
         _check_no_patterns(exclude, "a list; leave lines out of it")

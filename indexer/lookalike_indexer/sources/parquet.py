@@ -1,4 +1,4 @@
-"""A Parquet file of image bytes."""
+"""A Parquet file of encoded images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _NO_LABEL = -1
 
 
 class ParquetSource:
-    """The pictures of a Parquet file, in the order of its rows.
+    """The images of a Parquet file, in the order of its rows.
 
-    `columns_of` says which columns are read. The image of a key is read from
-    the URI "FILE.parquet#KEY".
+    `columns_of` chooses the columns. The image of a key is read from the URI "FILE.parquet#KEY".
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +35,7 @@ class ParquetSource:
         return SourceEntry("parquet", str(self.path))
 
     def keys(self) -> Iterator[str]:
-        """The keys, in order; IndexerError when the file is damaged, UsageError when a row has none."""
+        """Yield the keys, in order; IndexerError: the file is damaged; UsageError: a row has none."""
         with self._open() as file:
             yield from keys_of(file, self._columns, str(self.path))
 
@@ -48,7 +47,7 @@ class ParquetSource:
                 yield SourceRow(key, next(labels, None), f"{self.path.name}#{key}", status.st_size, status.st_mtime_ns)
 
     def _labels(self, file: pq.ParquetFile) -> Iterator[str | None]:
-        """The label of each row; ends early where there are no labels."""
+        """Yield the label of each row; end early if there are no labels."""
         name, path = self._columns.label, str(self.path)
         if name is None:
             return

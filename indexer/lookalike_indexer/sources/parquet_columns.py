@@ -1,4 +1,4 @@
-"""Which columns of a Parquet file hold the images, their keys and their labels."""
+"""Choice of the columns of a Parquet file that hold the images, their keys and their labels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,8 @@ class NoImagesError(UsageError):
 class ParquetColumns:
     """The columns to read, as paths of leaves ("image" or "image.bytes").
 
-    `key` is None where the row's number is the key, `label` where there are no
-    labels. `classes` are the names that integer labels stand for; it is empty
-    where labels are read as they are.
+    `key` is None if the row's number is the key, `label` if there are no labels. `classes` are the names that integer
+    labels stand for; it is empty if labels are used unchanged.
     """
 
     image: str
@@ -41,12 +40,11 @@ class ParquetColumns:
 def columns_of(file: pq.ParquetFile, path: str) -> ParquetColumns:
     """Choose the columns of an open Parquet file at `path`.
 
-    The image is the column `image`, `bytes` or `img`, or else the only column
-    of the Hugging Face type struct<bytes, path>. The key is the column `key`,
-    else the image's path where every row has one of its own, else the row's
-    number. The label is the column `label`, else the only ClassLabel of the
-    schema's "huggingface" metadata.
-    UsageError: no image column, or a column of another type, which is named.
+    The image is the column `image`, `bytes` or `img`, or else the only column of the Hugging Face type struct<bytes,
+    path>. The key is the column `key`, else the image's path if all paths are unique, else the row's number. The label
+    is the column `label`, else the only ClassLabel of the schema's "huggingface" metadata.
+
+    UsageError: there is no image column, or a column has another type; the message names it.
     """
     schema = file.schema_arrow
     features = _features(schema)
@@ -76,7 +74,7 @@ def columns_of(file: pq.ParquetFile, path: str) -> ParquetColumns:
 
 
 def leaves(batch: pa.RecordBatch, column: str) -> pa.Array:
-    """A leaf column of a batch, null where its struct is."""
+    """Return a leaf column of a batch; it is null where its struct is null."""
     name, _, leaf = column.partition(".")
     if name not in batch.schema.names:
         name, leaf = column, ""
@@ -85,7 +83,7 @@ def leaves(batch: pa.RecordBatch, column: str) -> pa.Array:
 
 
 def keys_of(file: pq.ParquetFile, columns: ParquetColumns, path: str) -> Iterator[str]:
-    """The key of each row, in order; IndexerError names a row without one, or what cannot be read."""
+    """Yield the key of each row, in order; IndexerError: a row has none, or the file cannot be read."""
     if columns.key is None:
         yield from (str(row) for row in range(file.metadata.num_rows))
         return
@@ -99,7 +97,7 @@ def keys_of(file: pq.ParquetFile, columns: ParquetColumns, path: str) -> Iterato
 
 
 def batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.RecordBatch]:
-    """The batches of some columns; IndexerError when the file is damaged."""
+    """Yield batches of some columns; IndexerError: the file is damaged."""
     try:
         yield from file.iter_batches(batch_size=_KEY_BATCH, columns=columns)
     except (OSError, pa.ArrowException) as error:
@@ -107,7 +105,7 @@ def batches(file: pq.ParquetFile, columns: list[str], path: str) -> Iterator[pa.
 
 
 def texts(array: pa.Array, column: str, path: str) -> list[str | None]:
-    """An array as texts; UsageError when one is not UTF-8."""
+    """Return an array as strings; UsageError: one is not UTF-8."""
     try:
         found: list[str | None] = array.cast(pa.string()).to_pylist()
     except (UnicodeDecodeError, pa.ArrowInvalid) as error:
@@ -116,7 +114,7 @@ def texts(array: pa.Array, column: str, path: str) -> list[str | None]:
 
 
 def open_parquet(path: str) -> pq.ParquetFile:
-    """Open a Parquet file to be read page by page; IndexerError when it is none."""
+    """Open a Parquet file for reading page by page; IndexerError: it is not Parquet."""
     try:
         # By default, pyarrow reads the whole column of a row group before its first batch.
         return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
@@ -125,7 +123,7 @@ def open_parquet(path: str) -> pq.ParquetFile:
 
 
 def _features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
-    """The features that Hugging Face's `datasets` writes into the schema; empty where there are none."""
+    """Return the features that Hugging Face's `datasets` writes into the schema; empty if there are none."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
@@ -156,7 +154,7 @@ def _label_name(schema: pa.Schema, features: dict[str, dict[str, Any]]) -> str |
 
 
 def _leaf(kind: pa.DataType, name: str) -> pa.DataType:
-    """The type of a struct's field, null where it has none; another type as it is."""
+    """Return the type of a struct's field, null if it has none; return another type unchanged."""
     if not pa.types.is_struct(kind):
         return kind
     position = kind.get_field_index(name)

@@ -1,4 +1,4 @@
-"""Read images out of a Parquet file by key, in one pass where they are asked for in order."""
+"""Reader of images of a Parquet file by key, in one pass if they are requested in order."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ _LARGEST_BATCH = 256
 class ParquetRows:
     """The images of a Parquet file; a cursor moves forward through it, a few megabytes at a time.
 
-    Pages are decoded one by one, so the size of row groups does not matter.
-    Going backwards starts at the beginning of a row group again. Holds 24
-    bytes for each row's key.
+    Pages are decoded one by one, so the size of row groups does not matter. A backward step starts again at the
+    beginning of a row group. Holds 24 bytes for each row's key.
     """
 
     def __init__(self, path: str) -> None:
@@ -34,11 +33,11 @@ class ParquetRows:
             raise DecodeError(str(error), kind="unreadable") from error
         self._starts: list[int] = RowGroups.of(self._file).starts.tolist()
         self._cursor = _Cursor(iter(()), 0)
-        # By row group, the first row that could not be read: asking for it or a later one would fail again.
+        # By row group, the first unreadable row: requests for it or a later row would fail again.
         self._unreadable: dict[int, int] = {}
 
     def read(self, key: str, max_bytes: int) -> bytes:
-        """The image of a key; DecodeError of the kind "missing", "unreadable" or "limit"."""
+        """Return the image of a key; DecodeError of the kind "missing", "unreadable" or "limit"."""
         row = self._row(key)
         group = bisect.bisect_right(self._starts, row) - 1
         if row >= self._unreadable.get(group, row + 1):
@@ -89,7 +88,7 @@ class ParquetRows:
 
 
 class _Cursor:
-    """A place in a row group: the rows from `first` to before `end` are at hand."""
+    """A position in a row group; the rows from `first` to before `end` are in memory."""
 
     def __init__(self, batches: Iterator[pa.Array], first: int, group: int = -1) -> None:
         self.group = group
@@ -98,7 +97,7 @@ class _Cursor:
         self._values: pa.Array = None
 
     def value(self, row: int) -> pa.Scalar:
-        """The image of a row that is not before `first`; the file's errors pass through."""
+        """Return the image of a row at or after `first`; errors of the file pass through."""
         while row >= self.end:
             self._values = next(self._batches)
             self.first, self.end = self.end, self.end + len(self._values)

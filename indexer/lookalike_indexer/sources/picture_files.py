@@ -1,4 +1,4 @@
-"""Tell pictures from other files: by suffix where it says enough, or else by the first bytes."""
+"""Detection of image files: by suffix if that is sufficient, or else by the first bytes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ EXTENSIONS = frozenset(
     | {".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".j2c", ".jpx"}
 )
 CONTAINERS = frozenset({".parquet", ".pq", ".tar", ".zip"})
-# Not worth opening: large sets have one such file beside each picture.
+# Not opened: large sets have one such file beside each image.
 _OTHERS = frozenset(
     {".txt", ".json", ".jsonl", ".xml", ".csv", ".tsv", ".md", ".html", ".yaml", ".yml", ".xmp", ".aae", ".cls"}
     | {".py", ".ipynb", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".mat", ".pkl", ".log", ".db", ".svg", ".pdf"}
     | {".mp4", ".mov", ".avi", ".mkv", ".webm", ".mp3", ".wav", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 )
-# These begin like TIFF, and a TIFF reader finds no more than their preview.
+# These have the magic bytes of TIFF, but a TIFF reader finds only their preview.
 _CAMERA_RAW = frozenset({".dng", ".nef", ".nrw", ".cr2", ".cr3", ".arw", ".sr2", ".orf", ".rw2", ".pef", ".srw"})
 HEAD = 32
 _BEGINNINGS = (
@@ -33,30 +33,30 @@ _LONGEST_SUFFIX = 12
 
 
 def suffix_of(name: str) -> str:
-    """The suffix of a file's name in lower case, empty where there is none."""
+    """Return the suffix of a file's name in lower case, empty if there is none."""
     stem, dot, suffix = name.rpartition(".")
     return f".{suffix.lower()}" if dot and stem.strip("./") else ""
 
 
 def is_known(suffix: str) -> bool:
-    """Whether the suffix alone tells if the file is a picture."""
+    """Return whether the suffix alone determines if the file is an image."""
     return suffix in EXTENSIONS or suffix in _OTHERS or suffix in _CAMERA_RAW or suffix in CONTAINERS
 
 
 def looks_like_a_picture(head: bytes) -> bool:
-    """Whether a file is a picture, by its first `HEAD` bytes, or fewer where it is shorter."""
+    """Return whether a file is an image, by its first `HEAD` bytes, or fewer if it is shorter."""
     if head.startswith(_BEGINNINGS):
         return True
     if head[:4] == b"RIFF":
         return head[8:12] == b"WEBP"
     if head[4:8] == b"ftyp":
         return head[8:12] in _BRANDS
-    # "BM" alone begins many a text: the next four bytes are the length, then four are 0.
+    # "BM" alone begins many texts. In a BMP file, the length follows in four bytes, then four zero bytes.
     return head[:2] == b"BM" and len(head) >= 26 and head[6:10] == bytes(4)
 
 
 def kind_of_other(suffix: str) -> str:
-    """What to call a file that is no picture, in the counts of what was left out."""
+    """Return the category of a file that is not an image, for the counts of left-out files."""
     if suffix in CONTAINERS:
         return f"archive or Parquet file ({suffix})"
     if suffix in _CAMERA_RAW:

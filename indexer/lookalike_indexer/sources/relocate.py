@@ -1,4 +1,4 @@
-"""A source that has moved: the collection follows, once a sample of its images was found to hold the same bytes."""
+"""Relocation of a source: the collection follows once a sample of its images was found with the same bytes."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ from lookalike_indexer.sources.digests import SourceDigests
 from lookalike_indexer.sources.fetch import is_contained
 from lookalike_indexer.sources.row import Source
 
-# The kinds of source that are one file, which can have another name at its new place.
+# The kinds of source that are one file, which may have another name at its new location.
 _SINGLE = {"parquet", "tar", "zip"}
 
 
 @dataclass(frozen=True)
 class Relocation:
-    """Where the source was and is; `checked` images of a sample hold the same bytes there, `missing` ones are not."""
+    """The former and the new location: `checked` images of a sample have the same bytes there; `missing` ones do not
+    exist.
+    """
 
     before: str
     now: str
@@ -41,10 +43,9 @@ class Relocation:
 def relocate(
     storage: Storage, draft: Manifest, source: Source, sample: int, progress: Progress
 ) -> tuple[Manifest, Relocation]:
-    """The completed draft with the source where it is now; nothing is embedded and nothing published.
+    """Return the completed draft with the source's new location; nothing is embedded or published.
 
-    MismatchError: the source is of another kind, an image of the sample holds
-    other bytes, or most of them are not there.
+    MismatchError: the source is of another kind, an image of the sample has other bytes, or most of them do not exist.
     """
     before, now = draft.source, source.entry
     if before.kind != now.kind:
@@ -72,7 +73,7 @@ def relocate(
 
 
 def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, progress: Progress) -> tuple[int, int]:
-    """How many images of a sample hold the same bytes at the new place, and how many are not there."""
+    """Return how many images of a sample have the same bytes at the new location, and how many do not exist."""
     checked = missing = 0
     with SourceDigests() as digests, progress.stage("Checking", min(sample, draft.rows(draft.images)), "images") as bar:
         for row in _sampled(storage, draft, sample):
@@ -92,7 +93,7 @@ def _check(storage: Storage, draft: Manifest, moved: SourceEntry, sample: int, p
 
 
 def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[str, Any]]:
-    """At most `sample` images, evenly spread over the collection."""
+    """Yield at most `sample` images, evenly spread over the collection."""
     total = draft.rows(draft.images)
     listing = {layout.part_number(path): path for path in draft.listing}
     wanted = np.unique(np.linspace(0, total - 1, min(sample, total)).astype(np.int64)) if total else np.empty(0)
@@ -104,21 +105,21 @@ def _sampled(storage: Storage, draft: Manifest, sample: int) -> Iterator[dict[st
             changed = _changed(storage, listing[layout.part_number(path)])
             for row in read_part(storage, path, ["id", "key", "uri", "bytes", "sha256"]).take(rows).to_pylist():
                 if not row["uri"] or is_kept(row["uri"]):
-                    # It was added while the collection was served, and is not of the source.
+                    # It was added while the collection was served, so it is not part of the source.
                     continue
-                # What was known to have changed before the move is compared with what it had become.
+                # An image that had changed before the move is compared with its changed content.
                 yield {**row, "sha256": changed.get(row["id"], row["sha256"])}
         start = end
 
 
 def _changed(storage: Storage, listing: str) -> dict[int, str]:
-    """The digests of the images of a part that no longer hold what was embedded, by id."""
+    """Return the digests of the images of a part whose content has changed since they were embedded, by id."""
     rows = read_part(storage, listing, ["id", "changed_sha256"]).to_pylist()
     return {row["id"]: row["changed_sha256"] for row in rows if row["changed_sha256"]}
 
 
 def _moved(storage: Storage, path: str, before: SourceEntry, now: SourceEntry, columns: list[str]) -> str:
-    """Write a part with its URIs at the new place, if they are other ones; returns the path that counts.
+    """Write a part with its URIs at the new location, if they differ; return the path of the valid part.
 
     Parts of format 1 have absolute URIs. The URIs of a source that is one file start with the name of that file.
     """
@@ -137,12 +138,12 @@ def _moved(storage: Storage, path: str, before: SourceEntry, now: SourceEntry, c
 
 
 def _length(uri: str) -> int | None:
-    """The length of a file; None of an image in a container, whose file holds others as well."""
+    """Return the length of a file; None for an image in a container, whose file also holds others."""
     return None if is_contained(uri) else Path(uri).stat().st_size
 
 
 def _below(uri: str, key: str, before: SourceEntry, now: SourceEntry) -> str:
-    """A stored URI relative to the root of the source at its new place, where it is below the old root."""
+    """Return a stored URI relative to the root of the source at its new location, if it is below the old root."""
     if is_kept(uri):
         return uri
     below = by_key(before, uri, key).removeprefix(root(before).rstrip("/") + "/")

@@ -1,4 +1,4 @@
-"""Files that were renamed: a new key that holds the bytes of an image whose key is gone."""
+"""Detection of renamed files: a new key with the bytes of an image whose key is missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.sources.fetch import is_contained
 
 @dataclass(frozen=True)
 class Renames:
-    """`found` has the row of the source for the number of each image that was renamed; `new` is what remains."""
+    """`found` maps the number of each renamed image to its row of the source; `new` are the remaining rows."""
 
     found: dict[int, dict[str, Any]]
     new: list[pa.Table]
@@ -30,10 +30,10 @@ def find_renames(
     new: Sequence[pa.Table],
     digests: SourceDigests,
 ) -> Renames:
-    """Match images that are gone with new rows of the source by the SHA-256 of their bytes.
+    """Match missing images with new rows of the source by the SHA-256 of their bytes.
 
-    Of several equal ones the first that is gone goes with the first that is
-    new. Only files of a length that an image had are read.
+    If several are equal, the first missing one matches the first new one. Only files with the length of a missing image
+    are read.
     """
     waiting: dict[str, deque[int]] = defaultdict(deque)
     lengths = set()

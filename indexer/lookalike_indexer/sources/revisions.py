@@ -1,4 +1,4 @@
-"""Changes of rows that the listing has: collected one by one, written as revised parts."""
+"""Changes of listed rows: collected one by one, written as revised parts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ Change = Mapping[str, Any]
 
 
 class ListingChanges:
-    """New values of columns of rows that the listing has, by the rows' numbers.
+    """New column values of listed rows, by the rows' numbers.
 
-    A source that was copied has another time for each file. So sizes and times
-    are arrays, of 17 bytes for each of `rows` rows, made when the first file was
-    touched; all other changes, which are few, are dictionaries.
+    In a copied source every file has another time. Sizes and times are therefore arrays of 17 bytes for each of `rows`
+    rows, created with the first touched file. All other changes are few, and are dictionaries.
     """
 
     def __init__(self, rows: int) -> None:
@@ -33,7 +32,7 @@ class ListingChanges:
         self._others: dict[int, dict[str, Any]] = {}
 
     def touch(self, number: int, length: int, modified_ns: int, changed_sha256: str | None) -> None:
-        """Note the size and time of a file, and the digest of its bytes where they are not those that were embedded."""
+        """Record the size and time of a file, and the digest of its bytes if they differ from the embedded ones."""
         if not len(self._touched):
             self._touched = np.zeros(self._rows, np.bool_)
             self._bytes = np.zeros(self._rows, np.int64)
@@ -44,16 +43,16 @@ class ListingChanges:
             self.set(number, {"changed_sha256": changed_sha256})
 
     def set(self, number: int, change: Change) -> None:
-        """Note new values of columns; they go before those of `touch`."""
+        """Record new column values; they take precedence over those of `touch`."""
         self._others.setdefault(number, {}).update(change)
 
     def numbers(self) -> Iterator[int]:
-        """The numbers of the changed rows, ascending."""
+        """Yield the numbers of the changed rows, ascending."""
         others = np.array(sorted(self._others), np.int64)
         yield from np.union1d(np.flatnonzero(self._touched), others).tolist()
 
     def of(self, number: int) -> dict[str, Any]:
-        """The new values of a changed row."""
+        """Return the new values of a changed row."""
         others = self._others.get(number, {})
         if not len(self._touched) or not self._touched[number]:
             return others
@@ -62,10 +61,10 @@ class ListingChanges:
 
 
 def revise_part(storage: Storage, path: str, changes: Mapping[int, Change], metadata: Mapping[bytes, bytes]) -> str:
-    """Write a part of the listing with some rows changed; returns its path, the same one when nothing differs.
+    """Write a part of the listing with some rows changed; return its path, the same one if nothing differs.
 
-    `changes` has the new values of columns, by row. The digest of the part and
-    its changes names the file, so that a run which is repeated finds it.
+    `changes` has the new column values, by row. The file is named by the digest of the part and its changes, so that a
+    repeated run finds it.
     """
     before = with_columns(read_part(storage, path), schema.SOURCE.names)
     rows = before.to_pylist()

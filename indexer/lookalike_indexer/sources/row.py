@@ -1,4 +1,4 @@
-"""One image of a source, before anything of it was read."""
+"""One image of a source, before it is read, and the interface of a source."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from lookalike_indexer.collection.manifest import SourceEntry
 class SourceRow:
     """An image of a source.
 
-    `uri` is relative to the source's root folder where that is possible;
-    `collection.uris.absolute` makes it what `fetch` reads. It is the path of a
-    file, or "FILE#KEY" for a member of a Parquet, tar or zip file. It is empty
-    when the image cannot be reached at all. `bytes` and `modified_ns` are the length and the time of the file
-    that holds it: when they change, so did the image.
+    `uri` is relative to the source's root folder if possible; `collection.uris.absolute` converts it for `fetch`. It is
+    the path of a file, or "FILE#KEY" for a member of a Parquet, tar or zip file. It is empty if the image cannot be
+    reached at all. `bytes` and `modified_ns` are the length and the time of the file that holds it: if they change, the
+    image may have changed.
     """
 
     key: str
@@ -32,23 +31,23 @@ class Source(Protocol):
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many entries the latest `rows()` or `keys()` left out so far, by kind, such as "hidden"."""
+        """The number of entries that the latest `rows()` or `keys()` has left out so far, by kind, such as "hidden"."""
         ...
 
     @property
     def unreadable_folders(self) -> list[str]:
-        """Relative paths of the folders and shards among these that could not be read; their images are unknown."""
+        """Relative paths of the left-out folders and shards that could not be read; their images are unknown."""
         ...
 
     @property
     def entry(self) -> SourceEntry:
-        """What the manifest says about the source."""
+        """The description of the source in the manifest."""
         ...
 
     def keys(self) -> Iterator[str] | None:
-        """The keys, in order, when two of them could be equal; None when they cannot."""
+        """Return the keys, in order, if two of them could be equal; None if they cannot."""
         ...
 
     def rows(self) -> Iterator[SourceRow]:
-        """The images, in order, without reading any of them."""
+        """Yield the images, in order, without reading any of them."""
         ...

@@ -1,4 +1,4 @@
-"""A folder of Parquet, tar and zip files."""
+"""A folder of Parquet, tar and zip files as a source."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from lookalike_indexer.sources.row import SourceRow
 
 
 class ShardSource:
-    """The pictures of all shards below a folder, by the shards' names. A key is "SHARD/KEY".
+    """The images of all shards below a folder, by the shards' names. A key is "SHARD/KEY".
 
-    A shard that cannot be read is left out, counted, and named among the
-    unreadable folders; so are, but for the naming, Parquet files that have no
-    column of images.
+    An unreadable shard is left out, counted, and listed among the unreadable folders. A Parquet file without a column
+    of images is left out and counted.
     """
 
     def __init__(self, root: Path, exclude: Sequence[str] = ()) -> None:
@@ -47,14 +46,14 @@ class ShardSource:
         return dataclasses.replace(self._folder.entry, kind="shards")
 
     def has_shard(self) -> bool:
-        """Whether there is any shard."""
+        """Return whether there is any shard."""
         try:
             return next(self._folder.files(CONTAINERS), None) is not None
         except IndexerError:
             return False
 
     def keys(self) -> Iterator[str]:
-        """The keys, in order; UsageError when a row has none, or a column another type."""
+        """Yield the keys, in order; UsageError: a row has none, or a column has another type."""
         for row in self.rows():
             yield row.key
 

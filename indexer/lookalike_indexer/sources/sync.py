@@ -1,4 +1,4 @@
-"""Making a collection equal to its source: what may be deleted, and the counts of a run."""
+"""Settings and counts of a sync run, which makes a collection equal to its source."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from lookalike_indexer.errors import UsageError
 
-# Where more of the images than this are gone, the source is more likely to be offline.
+# If more than this share of the images is missing, the source is probably offline.
 _MOST_GONE = 0.5
 
 
 @dataclass(frozen=True)
 class Sync:
-    """A run that follows the source in everything.
+    """The settings of a sync run.
 
-    `allow_deletions` lets it delete more than half of the images. `undelete` are keys of images that a person deleted
-    and that come back, as far as the source has them. `dry_run`: only look.
+    `allow_deletions` permits the deletion of more than half of the images. `undelete` are keys of images that a user
+    deleted and that come back if the source has them. `dry_run` reports changes without making them.
     """
 
     allow_deletions: bool = False
@@ -25,11 +25,11 @@ class Sync:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a look at the source found to do.
+    """The changes that a sync run finds.
 
-    `new` images are listed for the first time, or again after they were gone. `changed` ones hold other bytes, and get
-    a new id. `renamed` ones keep id and embedding under another key. `deleted` ones are gone from the source.
-    `relabelled` ones have another label. `kept_out` ones are in the source and stay deleted, `unreachable` ones are
+    `new` images are listed for the first time, or again after they were gone. `changed` ones have other bytes, and get
+    a new id. `renamed` ones keep id and embedding under another key. `deleted` ones are missing from the source.
+    `relabelled` ones have another label. `kept_out` ones are in the source and stay deleted. `unreachable` ones are
     below folders that cannot be read, and stay.
     """
 
@@ -43,12 +43,12 @@ class Changes:
 
     @property
     def any(self) -> bool:
-        """Whether the collection is not what the source is."""
+        """Return whether the collection differs from the source."""
         return bool(self.new or self.changed or self.renamed or self.deleted or self.relabelled)
 
 
 def check_deletions(sync: Sync, source: str, gone: int, images: int, remaining: int) -> None:
-    """UsageError: `gone` of so many images would be deleted, which nobody allowed, or none would remain."""
+    """Raise UsageError if `gone` images are too many to delete without permission, or if none would remain."""
     if not gone:
         return
     if gone > _MOST_GONE * images and not sync.allow_deletions:
@@ -61,7 +61,7 @@ def check_deletions(sync: Sync, source: str, gone: int, images: int, remaining: 
 
 
 def said(changes: Changes) -> str:
-    """The counts in one line."""
+    """Return the counts as one line."""
     told = (
         f"{changes.new:,} new, {changes.changed:,} changed, {changes.renamed:,} renamed, {changes.deleted:,} deleted, "
         f"{changes.relabelled:,} relabeled"

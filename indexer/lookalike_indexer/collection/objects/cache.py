@@ -16,13 +16,13 @@ from lookalike_indexer.errors import UsageError
 CACHE = "LOOKALIKE_CACHE"
 CACHE_BYTES = "LOOKALIKE_CACHE_BYTES"
 DEFAULT_BYTES = 50 << 30
-# A file that was asked for a moment ago may not be open yet.
+# A recently requested file may not be open yet.
 _IN_USE_S = 120
 _LOCKS = 64
 
 
 def cache_folder() -> Path:
-    """Where copies are kept: LOOKALIKE_CACHE, else a folder of the user's cache."""
+    """Return the cache folder: LOOKALIKE_CACHE, else a folder of the user's cache."""
     if folder := os.environ.get(CACHE):
         return Path(folder)
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 
 def cache_bytes() -> int:
-    """The most bytes that copies may take; UsageError: the variable is no number."""
+    """Return the maximum size of the cache in bytes; UsageError: the variable is not a number."""
     text = os.environ.get(CACHE_BYTES) or str(DEFAULT_BYTES)
     if not text.isdecimal():
         raise UsageError(f"{CACHE_BYTES} is {text!r}; write a number of bytes, such as {DEFAULT_BYTES}.")
@@ -38,7 +38,7 @@ def cache_bytes() -> int:
 
 
 class Cache:
-    """Files by the object's URL and version, below one folder that several processes may share."""
+    """Cached files, keyed by the object's URL and version, below one folder that several processes may share."""
 
     def __init__(self, url: str, folder: Path | None = None, most: int | None = None) -> None:
         self._url = url
@@ -49,7 +49,7 @@ class Cache:
         self._added = 0
 
     def fetched(self, path: str, version: str, fetch: Callable[[Path], None]) -> Path:
-        """The copy of a version of an object; `fetch` writes it where there is none."""
+        """Return the cached copy of an object's version; on a miss, `fetch` writes it."""
         file = self._file(path, version)
         with self._locks[hash(file) % _LOCKS]:
             if not _used(file):
@@ -64,7 +64,7 @@ class Cache:
         return file
 
     def put(self, path: str, version: str, written: Path) -> None:
-        """Keep a file that was uploaded just now as the copy of that version; it is moved."""
+        """Move a file that was just uploaded into the cache as the copy of that version."""
         file = self._file(path, version)
         file.parent.mkdir(parents=True, exist_ok=True)
         size = written.stat().st_size
@@ -72,12 +72,12 @@ class Cache:
         self._make_room(size)
 
     def temporary(self, path: str) -> Path:
-        """A name in the cache's folder for a file that is being written."""
+        """Return a path in the cache's folder for a file that is being written."""
         return self._temporary(self._file(path, "new"))
 
     def _file(self, path: str, version: str) -> Path:
         digest = hashlib.sha256(f"{path}\n{version}".encode()).hexdigest()
-        # The suffix tells readers the kind of a file.
+        # Readers detect the file type by its suffix.
         return self.folder / digest[:2] / f"{digest[2:32]}{Path(path).suffix}"
 
     def _temporary(self, file: Path) -> Path:
@@ -85,7 +85,9 @@ class Cache:
         return file.with_name(f".tmp-{secrets.token_hex(4)}-{file.name}")
 
     def _make_room(self, added: int) -> None:
-        """Remove the oldest copies where there are too many; looked at once a sixteenth of the limit was added."""
+        """Evict the least recently used copies if the cache is too large; checked after each sixteenth of the limit is
+        added.
+        """
         self._added += added
         if self._added < self._most // 16:
             return
@@ -107,7 +109,7 @@ class Cache:
 
 
 def _used(file: Path) -> bool:
-    """Mark a copy as used now; False where there is none."""
+    """Mark a copy as used now; return False if there is none."""
     try:
         os.utime(file)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a store must be able to do: list, read ranges, and create an object only where there is none."""
+"""Checks of the operations that a store must support: listing, range reads, and conditional creation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BYTES = b"0123456789"
 
 
 def check_creates_once(place: Place) -> None:
-    """IndexerError: a store that lets two writers create the same object, which would overwrite each other."""
+    """Raise IndexerError if the store lets two writers create the same object, and thus overwrite each other."""
     with _probe(place) as path:
         if not _is_refused(place, path):
             raise IndexerError(
@@ -24,7 +24,7 @@ def check_creates_once(place: Place) -> None:
 
 
 def check_lists(place: Place) -> None:
-    """IndexerError: a new object is not listed at once, or listings are refused."""
+    """Raise IndexerError if a new object is not listed at once, or if listings are refused."""
     with _probe(place) as path:
         folder = path.rpartition("/")[0]
         with asking(path, place.bucket):
@@ -34,7 +34,7 @@ def check_lists(place: Place) -> None:
 
 
 def check_reads_ranges(place: Place) -> None:
-    """IndexerError: a range of bytes is refused, or is not the one that was asked for."""
+    """Raise IndexerError if a range read is refused or returns other bytes."""
     with _probe(place) as path, asking(path, place.bucket):
         if bytes(place.store.get_range(path, start=2, length=3)) != _BYTES[2:5]:
             raise IndexerError(f"{place.bucket} does not read ranges of bytes; use a store that does.")
@@ -42,7 +42,7 @@ def check_reads_ranges(place: Place) -> None:
 
 @contextmanager
 def _probe(place: Place) -> Iterator[str]:
-    """The path of a small object that is removed in the end."""
+    """Create a small object; yield its path and remove it afterwards."""
     path = place.path(f".probe/{secrets.token_hex(8)}")
     with asking(path, place.bucket):
         place.store.put(path, _BYTES, mode="create")

@@ -1,7 +1,7 @@
-"""Generations in use on an object store: whoever reads one rewrites a small object beside it.
+"""Read holds on generations of an object store: each reader rewrites a small object beside the generation.
 
-Where a reader may not write, `gc` cannot see it; docs/scale.md says what to do
-then. A hold that was not rewritten for three heartbeats is over.
+`gc` cannot detect a reader without write permission; docs/scale.md describes this case. A hold expires if it is not
+rewritten for three heartbeats.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _CLAIM = "claimed"
 
 
 def hold(place: Place, number: int, holder: object, manifest: str) -> None:
-    """Keep a generation from being removed for as long as `holder` lives; `manifest` is the path of its manifest.
+    """Keep a generation from being removed for the lifetime of `holder`; `manifest` is the path of its manifest.
 
-    NotFoundError: it is not there, or is being removed right now.
+    NotFoundError: the generation does not exist, or is being removed.
     """
     path = f"{_folder(place, number)}/{secrets.token_hex(8)}"
     try:
         _write(place, path)
     except IndexerError:
-        return  # this reader may not write
+        return  # this reader has no write permission
     ended = threading.Event()
     threading.Thread(target=_beat, args=(place, path, ended), name="hold", daemon=True).start()
     weakref.finalize(holder, _let_go, place, path, ended)
@@ -44,12 +44,12 @@ def hold(place: Place, number: int, holder: object, manifest: str) -> None:
 
 @contextmanager
 def claimed(place: Place, number: int) -> Iterator[bool]:
-    """Claim a generation for as long as the block runs; yields whether no reader holds it."""
+    """Claim a generation for the duration of the block; yield True if no reader holds it."""
     claim = f"{_folder(place, number)}/{_CLAIM}"
     _write(place, claim)
     try:
         holds = dict(_listed(place, number))
-        # The claim was written just now, so that its time is the store's now.
+        # The claim was just written, so its time is the store's current time.
         now = holds.pop(_CLAIM)
         longest = datetime.timedelta(seconds=3 * HEARTBEAT_S)
         yield all(now - written > longest for written in holds.values())

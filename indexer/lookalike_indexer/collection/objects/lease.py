@@ -1,9 +1,8 @@
-"""One writer at a time on an object store: numbered leases that can be created once, with heartbeats.
+"""Writer lease on an object store: numbered lease objects, created once each, with heartbeats.
 
-A writer creates the next number. It rewrites its lease every few seconds; a
-lease that was not rewritten for three heartbeats, by the store's own clock, may
-be followed by the next number. A writer whose lease was followed finds that out
-before it publishes, and stops.
+A writer creates the lease of the next number and rewrites it every few seconds. If a lease is not rewritten for three
+heartbeats, by the store's own clock, another writer may create the next number. A writer checks its lease before it
+publishes, and stops if another one followed.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _RELEASED = b"released"
 
 
 class Lease:
-    """The right to write, held from `acquire` to `release`. `note` tells others of the holder."""
+    """The right to write, held from `acquire` to `release`. `note` describes the holder to others."""
 
     def __init__(self, place: Place, note: bytes, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._place, self._note, self._heartbeat_s = place, note, heartbeat_s
@@ -33,18 +32,18 @@ class Lease:
 
     @classmethod
     def of_another(cls, place: Place, number: int) -> Lease:
-        """A lease that another process holds, for one that writes on its behalf: it can only be required."""
+        """Return the lease of another process, for a process that writes on its behalf; it only supports `require`."""
         lease = cls(place, b"")
         lease._number = number
         return lease
 
     @property
     def number(self) -> int:
-        """The number of the lease that is held; 0 before."""
+        """The number of the held lease; 0 if none."""
         return self._number
 
     def acquire(self) -> None:
-        """CollectionLockedError: another process holds the lease; the text is its note."""
+        """Acquire the lease. CollectionLockedError: another process holds it; the text is its note."""
         from obstore.exceptions import AlreadyExistsError
 
         newest = self._newest()
@@ -56,7 +55,7 @@ class Lease:
             with self._asking(path):
                 self._place.store.put(path, self._note, mode="create")
         except AlreadyExistsError as error:
-            # The answer to a first attempt may have been lost.
+            # The response to a first attempt may have been lost.
             if self._note_of(self._number) != self._note:
                 raise CollectionLockedError(self._note_of(self._number).decode(errors="replace")) from error
         for number in self._numbers():
@@ -67,7 +66,9 @@ class Lease:
         self._thread.start()
 
     def require(self) -> None:
-        """CollectionLockedError: another process took the lease over, since this one was silent for too long."""
+        """Check that the lease is still held. CollectionLockedError: another process took it over after missed
+        heartbeats.
+        """
         newest = self._newest()
         if newest != self._number:
             raise CollectionLockedError(
@@ -76,11 +77,11 @@ class Lease:
             )
 
     def release(self) -> None:
-        """Let the next writer begin at once."""
+        """Release the lease, so that the next writer can begin at once."""
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
-        # If this fails, the lease ends by itself.
+        # If this fails, the lease expires.
         with contextlib.suppress(IndexerError):
             if self._newest() == self._number:
                 with self._asking(self._path(self._number)):
@@ -88,7 +89,8 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat_s):
-            # One that fails is followed by the next; after three the lease may be another's, which `require` tells.
+            # A failed heartbeat is retried at the next one. After three failures another writer may hold the lease;
+            # `require` detects that.
             with contextlib.suppress(IndexerError):
                 if self._newest() != self._number:
                     return
@@ -101,7 +103,7 @@ class Lease:
         return self._age(number) > datetime.timedelta(seconds=3 * self._heartbeat_s)
 
     def _age(self, number: int) -> datetime.timedelta:
-        """How long ago a lease was written, by the store's clock: machines need not agree on the time."""
+        """Return the age of a lease by the store's clock, because clocks of machines may differ."""
         clock = f"{self._folder}/clock-{secrets.token_hex(4)}"
         with self._asking(self._path(number)):
             written: Any = self._place.store.head(self._path(number))["last_modified"]

@@ -1,4 +1,4 @@
-"""A collection on an object store, behind the same verbs as one in a folder."""
+"""Storage of a collection on an object store, with the same interface as in a folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lookalike_indexer.collection.objects.store import Place, asking, place_of
 from lookalike_indexer.collection.storage import Stamp, Storage
 from lookalike_indexer.errors import CollectionLockedError, DataLossError, IndexerError, NotFoundError
 
-# Before a collection's own paths: what belongs to the store's coordination.
+# Prefixes of coordination objects, which do not belong to a collection's own paths.
 COORDINATION = (".lease/", ".holds/", ".probe/")
 _FETCHES = 16
 
@@ -26,18 +26,17 @@ _FETCHES = 16
 class ObjectStorage(Storage):
     """A collection's objects below a URL such as s3://bucket/pictures.
 
-    What is read is fetched once into a local cache, by the version that the
-    store names (its ETag). An object is complete or absent by itself, so that
-    nothing is written under temporary names. Errors are those of `Storage`.
+    Objects that are read are fetched once into a local cache, keyed by the store's version (ETag). An object is always
+    complete or absent, so no temporary names are needed. Errors are those of `Storage`.
     """
 
     def __init__(self, url: str, cache: Cache | None = None) -> None:
-        """UsageError: a URL of no known store."""
+        """Open a store. UsageError: the URL has no known scheme."""
         self._place: Place = place_of(url)
         super().__init__(self._place.url)
         self._cache = cache or Cache(self._place.url)
         self._lock = threading.Lock()
-        # What listings told: the stamp and the version of each object, and the folders that were listed.
+        # Cached listings: the stamp and version of each object, and the listed folders.
         self._known: dict[str, tuple[Stamp, str]] = {}
         self._listed: set[str] = set()
         self._lease: Lease | None = None
@@ -71,12 +70,12 @@ class ObjectStorage(Storage):
         return f"{self.location}/{path}"
 
     def local(self, path: str) -> Path:
-        """The cached copy of an object; NotFoundError when there is none."""
+        """Return the cached copy of an object; NotFoundError if there is none."""
         _, version = self._described(path)
         return self._cache.fetched(path, version, lambda temporary: self._fetch(path, temporary))
 
     def prefetch(self, paths: Iterable[str]) -> None:
-        """Fetch objects that are about to be read, several at a time; what fails then is told when it is read."""
+        """Fetch objects that are about to be read, several at a time. A failure is reported when the object is read."""
 
         def fetch(path: str) -> None:
             with contextlib.suppress(IndexerError):
@@ -93,7 +92,7 @@ class ObjectStorage(Storage):
             known = path in self._known
         if known or is_listed:
             return known
-        # A writer lists a folder once and from then on knows what is in it: nobody else writes.
+        # A writer lists a folder once and then knows its contents, because it is the only writer.
         if self._lease is not None:
             self._list(folder)
             return path in self._known
@@ -158,23 +157,22 @@ class ObjectStorage(Storage):
             with self._asking(path):
                 self._place.store.put(self._place.path(path), data, mode="create")
         except AlreadyExistsError as error:
-            # The answer to a first attempt may have been lost, and the second found what the first had made.
+            # The response to a first attempt may have been lost, so that the retry found the object that it created.
             if self.read(path) != data:
                 raise CollectionLockedError(
                     f"{self.shown(path)} was published by another process meanwhile; run the command again."
                 ) from error
 
     def probe(self) -> None:
-        """Refuse a store that lets two writers create the same object; asked once, before the first generation.
-
-        IndexerError names it.
+        """Raise IndexerError if the store lets two writers create the same object; checked once, before the first
+        publication.
         """
         if not self._probed:
             check_creates_once(self._place)
             self._probed = True
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Nothing to do: an object is durable once the store has answered."""
+        """Do nothing: an object is durable once the store has confirmed it."""
 
     def rename(self, path: str, other: str) -> None:
         self._require_lease()
@@ -211,16 +209,16 @@ class ObjectStorage(Storage):
             return hashlib.file_digest(file, "sha256").hexdigest()
 
     def sweep(self) -> int:
-        """Nothing to do: killed runs leave no part of an object."""
+        """Do nothing: killed runs leave no partial objects."""
         return 0
 
     @contextmanager
     def leased(self, note: bytes) -> Iterator[None]:
-        """Be the only writer for as long as the block runs; CollectionLockedError when another one is."""
+        """Be the only writer for the duration of the block; CollectionLockedError: another process is."""
         lease = Lease(self._place, note)
         lease.acquire()
         with self._lock:
-            # What others wrote before is looked up anew.
+            # Discard what was known before other writers ran.
             self._known.clear()
             self._listed.clear()
             self._lease = lease
@@ -236,7 +234,7 @@ class ObjectStorage(Storage):
             self._lease.require()
 
     def _list(self, folder: str) -> dict[str, Stamp]:
-        """The objects directly in a folder, by name."""
+        """Return the objects directly in a folder, by name."""
         _inside(folder)
         found: dict[str, Stamp] = {}
         with asking(self.shown(folder), self.location):
@@ -275,7 +273,7 @@ class ObjectStorage(Storage):
             raise IndexerError(f"{self.shown(path)} was cut short on its way; run the command again.")
 
     def _note(self, path: str, meta: Any) -> Stamp:
-        """Remember what the store says of an object; one that changed has another version."""
+        """Record the stamp and version of an object; a changed object has another version."""
         version = str(meta["e_tag"] or meta["last_modified"])
         number = int.from_bytes(hashlib.sha256(version.encode()).digest()[:7], "big")
         stamp = Stamp(number, int(meta["size"]), int(meta["last_modified"].timestamp() * 1_000_000) * 1000)
@@ -292,7 +290,7 @@ class ObjectStorage(Storage):
 
 
 def _reopened(url: str, lease: int | None) -> ObjectStorage:
-    """The same storage in another process; with the number of a lease it writes for the holder of that lease."""
+    """Return the same storage in another process; with a lease number it writes on behalf of the lease's holder."""
     storage = ObjectStorage(url)
     if lease is not None:
         storage._lease = Lease.of_another(storage.place, lease)

@@ -1,4 +1,4 @@
-"""Object stores by URL: opened with the credentials of their own conventions, errors as sentences."""
+"""Object stores by URL, opened with the credentials of their own tools; errors become sentences."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SCHEMES = {
 _RETRIES = 6
 _RETRY_S = 60
 _TIMEOUT_S = 30
-# Endpoints of this machine are reached without TLS: nothing leaves it.
+# Endpoints on the loopback interface may be used without TLS: no data leaves the machine.
 _LOOPBACK = re.compile(r"http://(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])(?::\d+)?(?:/|$)")
 _ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A bucket and what comes before the names of all objects in it."""
+    """A bucket and the prefix of all its objects' names."""
 
     store: ObjectStore
     bucket: str
@@ -42,25 +42,24 @@ class Place:
         return f"{self.bucket}/{self.prefix}".rstrip("/")
 
     def path(self, name: str) -> str:
-        """The path within the bucket of an object of this place."""
+        """Return the path within the bucket of an object of this place."""
         return f"{self.prefix}/{name}" if self.prefix else name
 
     def name(self, path: str) -> str:
-        """The name within this place of an object's path."""
+        """Return the name within this place of an object's path."""
         return path[len(self.prefix) + 1 :] if self.prefix else path
 
 
 def is_url(location: str | os.PathLike[str]) -> bool:
-    """Whether a location is a URL rather than a path."""
+    """Return whether a location is a URL rather than a path."""
     return "://" in str(location)
 
 
 def place_of(url: str) -> Place:
-    """Open the bucket of a URL such as s3://bucket/prefix. Nothing is asked of the store yet.
+    """Open the bucket of a URL such as s3://bucket/prefix, without a request to the store.
 
-    Credentials come from the environment or from the machine's role, as the
-    store's own tools take them. UsageError: an unknown kind of URL, or the
-    library is not installed.
+    Credentials come from the environment or the machine's role, as the store's own tools take them. UsageError: an
+    unknown URL scheme, or the library is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
@@ -87,10 +86,10 @@ def place_of(url: str) -> Place:
 
 @contextmanager
 def asking(name: str, location: str, *, missing: str = "") -> Iterator[None]:
-    """Turn what a store says into sentences without anything secret.
+    """Convert errors of a store to sentences without secrets.
 
-    NotFoundError: there is no `name`. IndexerError: it refuses, or cannot be
-    reached. AlreadyExistsError of obstore passes.
+    NotFoundError: there is no `name`. IndexerError: the store refuses or cannot be reached. AlreadyExistsError of
+    obstore passes through.
     """
     from obstore import exceptions
 
@@ -103,7 +102,7 @@ def asking(name: str, location: str, *, missing: str = "") -> Iterator[None]:
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError) as error:
         raise _refused(name, location) from error
     except (exceptions.BaseError, OSError) as error:
-        # The client tells objects apart that are missing or refused, but not listings.
+        # The client distinguishes missing and refused objects, but not listings.
         if "403 Forbidden" in str(error) or "401 Unauthorized" in str(error):
             raise _refused(name, location) from error
         if "NoSuchBucket" in str(error) or "404 Not Found" in str(error):
@@ -121,7 +120,7 @@ def _refused(name: str, location: str) -> IndexerError:
 
 
 def _reason(error: Exception) -> str:
-    """The gist of an error: a store's client tells it in lines, and repeats URLs with queries that may be signed."""
+    """Return the first line of an error, without URL queries, which may be signed."""
     text = str(error).partition("\n")[0]
     text = re.sub(r"\?[^\s)]*", "", text)
     return text[:240].rstrip(". ") or type(error).__name__
