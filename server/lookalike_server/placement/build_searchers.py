@@ -1,4 +1,4 @@
-"""From a stored index to searchers on the devices that a placement names."""
+"""Entry point of the package: from a stored index to searchers on the devices of a placement."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from lookalike_server.placement.split import pieces
 
 
 def choose_devices(placement: PlacementMode, gpus: str, there: int) -> list[Device]:
-    """The devices of a placement; `gpus` as `--gpus` gives it, `there` as many as faiss sees.
+    """Return the devices of a placement. `gpus` is the value of `--gpus`; `there` is how many GPUs faiss sees.
 
-    "gpu" without `--gpus` is GPU 0; "shard" and "replicate" without it are all
-    of them. UsageError or DeviceError when that cannot be.
+    Without `gpus`, "gpu" means GPU 0, and "shard" and "replicate" mean all GPUs. Raises UsageError
+    or DeviceError if that is impossible.
     """
     if placement == "cpu":
         if gpus.strip():
@@ -40,7 +40,7 @@ def choose_devices(placement: PlacementMode, gpus: str, there: int) -> list[Devi
 
 
 def load_index(reader: CollectionReader, entry: IndexEntry) -> faiss.Index:
-    """A stored index, its digest verified first; DataLossError when it is not what was written."""
+    """Load a stored index and verify its digest. Raises DataLossError if it is not what was written."""
     index = read_index(reader, entry)
     if index.ntotal != entry.rows:
         raise DataLossError(
@@ -59,12 +59,11 @@ def build_searchers(
     prepare: Callable[[], None] | None = None,
     recall: Sequence[RecallPoint] = (),
 ) -> list[Searcher]:
-    """Put an index that was read from `path` on devices; each searcher returned can answer alone.
+    """Put an index that was read from `path` on devices. Each returned searcher can answer alone.
 
-    "replicate" gives one for each device, which batches go round; the others
-    give one. `prepare` runs in each thread that a searcher starts. `recall` are
-    the ladders that were measured of the index.
-    DeviceError: the devices cannot hold it.
+    "replicate" gives one searcher for each device, which take batches in turn; the other placements
+    give one. `prepare` runs in each thread that a searcher starts. `recall` holds the measured
+    recall ladders of the index. Raises DeviceError if the devices cannot hold it.
     """
     if placement != "shard":
         measured = Measured(recall)
@@ -76,7 +75,7 @@ def build_searchers(
     membership = None
     if lists is not None:
         membership = Membership(faiss.downcast_index(lists))
-        # Now: a shard that asks for it later would keep the whole index.
+        # Read it now: a shard that reads it later would keep the whole index in memory.
         membership.read()
     measured = Measured(recall, membership)
     parts = [

@@ -1,9 +1,9 @@
-"""How much of a query's neighbourhood lies in its nearest inverted lists, by what was measured at build time.
+"""Share of a query's neighborhood that lies in its nearest inverted lists, from measurements at build time.
 
-A recall ladder says which share of the k nearest images the first 1, 2, 4, ...
-lists hold, for some k. Between them, and up to all images, of which each list
-holds its part, the share is interpolated: linear in the logarithms of k and of
-the lists, and in the logit of the share.
+A recall ladder says which share of the k nearest images the first 1, 2, 4, ... lists hold, for some
+values of k. For k = all images, each list holds its own part. Between these points the share is
+interpolated: linear in the logarithms of k and of the number of lists, and in the logit of the
+share.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ import numpy as np
 from lookalike_indexer.arrays import Float64
 from lookalike_indexer.collection.manifest import RecallPoint
 
-# Neighbourhood sizes by a factor of about 1.4, which is less than what their estimates are off by.
+# Ratio of successive neighborhood sizes; finer than the error of their estimates.
 _GRID_STEP = 1.4
 # Keeps the logits of 0 and 1 finite.
 _EDGE = 1e-4
-# A shared table of float64 has so many elements at most: 64 MiB.
+# Largest number of float64 elements in the table: 64 MiB.
 _MOST = 1 << 23
-# Pairs of k and nprobe whose aims are kept.
+# Largest number of cached pairs of k and nprobe.
 _AIMS = 1024
 
 
 class Aim(NamedTuple):
-    """The share of its neighbors that a search finds, and for each of `sizes` how many lists hold so much."""
+    """Share of its neighbors that a search finds, and for each of `sizes` how many lists hold that share."""
 
     share: float
     needed: Float64
 
 
 class Coverage:
-    """The share of the `sizes[g]` nearest images that the n + 1 nearest lists hold is `held[g, n]`."""
+    """Table of shares: `held[g, n]` is the share of the `sizes[g]` nearest images that the n + 1 nearest lists hold."""
 
     def __init__(self, points: Sequence[RecallPoint], nlist: int, rows: int) -> None:
         """`points` are the recall ladders of an index of `rows` images in `nlist` lists; at least one is needed."""
@@ -60,7 +60,7 @@ class Coverage:
         self.added: Float64 = np.diff(self.held, axis=1, prepend=0)
 
     def aim(self, k: int, nprobe: int) -> Aim:
-        """What `nprobe` lists reach of k neighbors. The few that callers ask for are kept."""
+        """Return what `nprobe` lists reach of k neighbors. Cached, because callers use few pairs."""
         known = self._aims.get((k, nprobe))
         if known is None:
             share = self.of_search(k, nprobe)
@@ -70,18 +70,21 @@ class Coverage:
         return known
 
     def of_search(self, k: int, nprobe: int) -> float:
-        """The share of the k nearest images that `nprobe` lists hold."""
+        """Return the share of the k nearest images that `nprobe` lists hold."""
         column = self.held[:, min(nprobe, self.held.shape[1]) - 1]
         return float(np.interp(math.log(k), self.log_sizes, column))
 
     def needed(self, share: float) -> Float64:
-        """For each of `sizes` the number of lists that hold such a share."""
+        """Return, for each of `sizes`, how many lists hold this share."""
         lists: Float64 = (self.held < share - 1e-9).sum(axis=1) + 1.0
         return lists
 
 
 def _ladder(points: Sequence[RecallPoint], k: int) -> tuple[Float64, Float64]:
-    """The steps of a ladder and its recalls, over the best of them: what no step finds is lost in the codes."""
+    """Return the steps of a ladder and its recalls, divided by the best recall.
+
+    What no step finds is lost in the codes.
+    """
     steps = sorted((point.nprobe, point.recall) for point in points if point.k == k and point.nprobe > 0)
     recalls = np.maximum.accumulate(np.array([recall for _, recall in steps]))
     return np.array([step for step, _ in steps], np.float64), recalls / max(recalls[-1], 1e-9)
@@ -92,6 +95,6 @@ def _share(ladder: tuple[Float64, Float64], steps: Float64) -> Float64:
 
 
 def coverage_of(points: Sequence[RecallPoint], nlist: int, rows: int) -> Coverage | None:
-    """None where nothing was measured."""
+    """Return the coverage of an index, or None if no ladder was measured."""
     useful = [point for point in points if point.nprobe > 0 and point.recall > 0]
     return Coverage(useful, nlist, rows) if useful and nlist and rows > 1 else None

@@ -1,10 +1,9 @@
 """True distances to the vectors that an index holds.
 
-faiss compares in float32 and in an order that depends on the batch, so that
-copies of one image can differ in the last bit. Here each pair is compared in
-float64 on its own (vectors/rowwise.py): its distance depends on the query and
-on the stored vector alone. A compressed index holds codes; what counts then is
-the vector that a code decodes to.
+faiss compares in float32, in an order that depends on the batch, so copies of one image can differ
+in the last bit. Here each pair is compared on its own in float64 (vectors/rowwise.py), so its
+distance depends only on the query and the stored vector. For a compressed index, the stored vector
+is what its code decodes to.
 """
 
 from __future__ import annotations
@@ -20,27 +19,27 @@ from lookalike_indexer.collection.spec import Metric
 from lookalike_indexer.vectors import pairs, rowwise
 from lookalike_indexer.vectors.rounding import score_error
 
-# From rows (m,) to their vectors (m, dim).
+# Returns the vectors (m, dim) of rows (m,).
 Decode = Callable[[Int64], Float32]
 
-# Vectors that are decoded at once: 32 MiB of 2048 dimensions.
+# Vectors decoded at once: 32 MiB at 2048 dimensions.
 _DECODED = 4096
 _FEW = 16
-# Elements that are decoded at once, so that they stay in a processor's cache: 1 MiB.
+# Elements decoded at once, so that they stay in a processor's cache: 1 MiB.
 _CACHED = 1 << 18
 
 
 class DecodedVectors:
-    """The vectors that an index holds, decoded when they are needed."""
+    """The vectors that an index holds, decoded on demand."""
 
     def __init__(self, decode: Decode, metric: Metric) -> None:
         self._decode = decode
         self._metric: Metric = metric
 
     def distances(self, queries: Float32, rows: Int64) -> Float32:
-        """The distances of queries (n, dim) to the rows (n, k) found for each; infinity for row -1."""
+        """Return the distances of queries (n, dim) to the rows (n, k) found for each; infinity for row -1."""
         distances = np.full(rows.shape, np.inf, np.float32)
-        # A block of as many elements as stay in a processor's cache; of one query, where it has more rows than that.
+        # A block has as many elements as fit in the cache. If one query has more rows than that, its rows are split.
         width = max(1, _CACHED // queries.shape[1])
         height = max(1, width // max(1, rows.shape[1]))
         for start in range(0, len(rows), height):
@@ -51,7 +50,7 @@ class DecodedVectors:
         return distances
 
     def _compared(self, queries: Float32, rows: Int64) -> Float32:
-        """As `distances`, of a block."""
+        """Return `distances` of one block."""
         there = rows >= 0
         if there.all():
             vectors = self._decode(rows.ravel()).reshape(*rows.shape, -1)
@@ -62,9 +61,9 @@ class DecodedVectors:
         return distances
 
     def nearest(self, queries: Float32, rows: Int64, k: int) -> Float32:
-        """As `distances`, but infinity, too, for rows that are certainly not among the k nearest of those found."""
+        """Return `distances`, but infinity for rows that are certainly not among the k nearest of those found."""
         if rows.shape[1] <= k + _FEW:
-            # To tell them apart would cost more than it spares.
+            # Excluding a few rows would cost more than comparing them.
             return self.distances(queries, rows)
         distances = np.full(rows.shape, np.inf, np.float32)
         step = max(1, _CACHED // max(1, rows.shape[1] * queries.shape[1]))
@@ -75,7 +74,7 @@ class DecodedVectors:
         return distances
 
     def _maybe_nearest(self, queries: Float32, rows: Int64, k: int) -> npt.NDArray[np.bool_]:
-        """Which of the rows (n, m) found may be among the k nearest, by float32 and its error."""
+        """Return which of the found rows (n, m) may be among the k nearest, by float32 and its error bound."""
         there = rows >= 0
         if rows.shape[1] <= k:
             return there
@@ -93,10 +92,10 @@ class DecodedVectors:
         return near
 
     def among(self, queries: Float32, rows: Sequence[Int64]) -> list[Float32]:
-        """The distances of each query to its rows, of which many may be copies of one image.
+        """Return the distances of each query to its rows, many of which may be copies of one image.
 
-        Equal vectors are compared once for each query, so that a thousand
-        copies cost little more than one.
+        Equal vectors are compared once for each query, so a thousand copies cost little more than
+        one.
         """
         seen = np.zeros(1 + max(int(each.max(initial=0)) for each in rows), np.bool_)
         for each in rows:
@@ -120,7 +119,7 @@ class DecodedVectors:
         return out
 
     def _copies(self, rows: Int64) -> tuple[Int64, Int64]:
-        """For each row the number of its group of equal vectors, and a row of each group."""
+        """Return for each row the number of its group of equal vectors, and one row of each group."""
         numbers: dict[bytes, int] = {}
         group = np.empty(len(rows), np.int64)
         for start in range(0, len(rows), _DECODED):
@@ -136,6 +135,6 @@ class DecodedVectors:
 
 
 def _distinct(numbers: Int64, count: int) -> Int64:
-    """The distinct ones of some numbers below `count`, ascending."""
-    # Counting is quicker than sorting where there are few.
+    """Return the distinct values of `numbers`, all below `count`, ascending."""
+    # Counting is faster than sorting if `count` is small.
     return np.flatnonzero(np.bincount(numbers)) if count <= 4 * len(numbers) else np.unique(numbers)

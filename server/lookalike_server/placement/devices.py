@@ -1,4 +1,4 @@
-"""The devices that an index can be put on, behind one small interface."""
+"""Devices that can hold an index, behind one interface."""
 
 from __future__ import annotations
 
@@ -9,29 +9,31 @@ import faiss
 from lookalike_indexer.errors import DeviceError
 from lookalike_indexer.indexing.two_stage import is_two_stage
 
-# k and nprobe of faiss's GPU kernels.
+# Largest k and nprobe of faiss's GPU kernels.
 GPU_SELECTION = 2048
-# Entries of float32 in the 48 KiB of shared memory that faiss counts on.
+# float32 entries in the 48 KiB of shared memory that faiss assumes.
 _FLOAT32_ENTRIES = 12288
 
 
 class Device(Protocol):
-    """Somewhere that an index can be searched.
+    """A device that can search an index.
 
-    `name` is how replies call it. `max_selection` bounds k and nprobe; None
-    where they have no bound.
+    `name` appears in replies. `max_selection` bounds k and nprobe; None means unbounded.
     """
 
     name: str
     max_selection: int | None
 
     def host(self, index: faiss.Index) -> Any:
-        """The index as this device searches it: a faiss.Index, or what is searched as one. DeviceError: it cannot."""
+        """Return the index in the form this device searches: a faiss.Index or a look-alike.
+
+        Raises DeviceError if it cannot.
+        """
         ...
 
 
 class Cpu:
-    """The processor: an index is searched as it was loaded."""
+    """The processor, which searches an index as loaded."""
 
     max_selection: int | None = None
 
@@ -43,7 +45,7 @@ class Cpu:
 
 
 class Gpu:
-    """One GPU: holds the vectors of a flat index, or a clone of another one with faiss's scratch memory."""
+    """One GPU. Holds the vectors of a flat index, or a clone of another index with faiss's scratch memory."""
 
     max_selection: int | None = GPU_SELECTION
 
@@ -60,7 +62,7 @@ class Gpu:
         try:
             if not holds_vectors(index):
                 return self._clone(index)
-            # With torch, which takes seconds to import, and which other servers do without.
+            # Imported here because torch takes seconds to import, and other servers do not need it.
             from lookalike_server.placement.exact import ExactIndex
 
             return ExactIndex(index, self.name)
@@ -73,15 +75,15 @@ class Gpu:
     def _clone(self, index: faiss.Index) -> faiss.Index:
         resources = faiss.StandardGpuResources()
         options = faiss.GpuClonerOptions()
-        # Rows may pass 2^31; the default is said here because answers depend on it.
+        # Rows may exceed 2^31. This is the default, but stated because answers depend on it.
         options.indicesOptions = faiss.INDICES_64_BIT
         options.useFloat16 = needs_half_tables(index)
-        # The clone shares in the resources, and so keeps them.
+        # The clone keeps a reference to the resources.
         return faiss.index_cpu_to_gpu(resources, self._number, index, options)
 
 
 def holds_vectors(index: faiss.Index) -> bool:
-    """Whether an index is a plain array of its vectors, in float32 or float16."""
+    """Return whether an index is a plain array of its vectors, in float32 or float16."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexScalarQuantizer):
         return bool(kind.sq.qtype == faiss.ScalarQuantizer.QT_fp16)
@@ -89,17 +91,16 @@ def holds_vectors(index: faiss.Index) -> bool:
 
 
 def needs_half_tables(index: faiss.Index) -> bool:
-    """Whether a GPU has room for an index's tables of distances in float16 only.
+    """Return whether a GPU has room for an index's distance tables in float16 only.
 
-    faiss keeps 2^bits entries for each sub-quantizer in shared memory. For a
-    flat index the same option would store the vectors in float16, so it is not
-    given.
+    faiss keeps 2^bits entries for each sub-quantizer in shared memory. For a flat index the same
+    option would store the vectors in float16, so it is not set there.
     """
     ivf = faiss.downcast_index(faiss.try_extract_index_ivf(index))
     return isinstance(ivf, faiss.IndexIVFPQ) and ivf.pq.M * ivf.pq.ksub > _FLOAT32_ENTRIES
 
 
 def _first_line(error: Exception) -> str:
-    """The reason that faiss gives, without its source location."""
+    """Return the reason that faiss gives, without its source location."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return text.rsplit(": ", 1)[-1][:200]

@@ -1,8 +1,9 @@
-"""Exact search on a GPU: every vector is compared, by one matrix product in float32 or float16.
+"""Exact search on a GPU: one matrix product in float32 or float16 compares all vectors.
 
-faiss's flat GPU index reaches half of the memory's bandwidth for a single query, and in float16 a twentieth of the
-tensor cores' speed for a thousand (docs/performance-notes.md). So flat indexes are searched by torch here: the product,
-then the largest of each group of neighboring scores, then the groups that can hold one of the k best.
+For a single query, faiss's flat GPU index reaches half of the memory bandwidth. For a thousand
+queries in float16, it reaches a twentieth of the tensor cores' speed (docs/performance-notes.md).
+So torch searches flat indexes here: the product, then the maximum of each group of neighboring
+scores, then the groups that can hold one of the k best.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from torch import Tensor
 from lookalike_indexer.arrays import Float32, Int64
 from lookalike_server.columns.row_mask import RowMask
 
-# Scores that are held at once, 1 GiB, and elements of the vectors that are compared again at once.
+# Scores held at once, 1 GiB, and vector elements compared again at once.
 _SCORES, _COMPARED = 1 << 28, 1 << 27
-# Up to this share of the rows, what may be found is gathered before it is compared.
+# Up to this share of the rows, the allowed rows are gathered before the product.
 _GATHERED_SHARE = 0.3
-# Scores of which one maximum is taken first: a whole pass of topk over all of them takes longer than the product.
+# Scores per group. A topk over all scores would take longer than the product.
 _GROUP = 64
 
 
 class _Block(NamedTuple):
-    """Vectors from row `start` on, or of `rows`, with half of their squares for squared distances. `banned` (vectors,)
-    may not be found.
+    """A block of vectors, from row `start` on, or of `rows`. `banned` (vectors,) rows are excluded.
+
+    `half_squares` holds half of the squared norms, for squared distances.
     """
 
     start: int
@@ -40,10 +42,10 @@ class _Block(NamedTuple):
 
 
 class ExactIndex:
-    """The vectors of a flat faiss index, as devices.holds_vectors tells, on a device, searched as faiss searches them.
+    """Vectors of a flat faiss index (devices.holds_vectors) on a device, searched as faiss searches them.
 
-    `index` is an IndexFlat, kept in float32, or an IndexScalarQuantizer of float16, kept so. Scores are what faiss
-    gives for the index's metric: inner products or squared distances.
+    `index` is an IndexFlat, kept in float32, or an IndexScalarQuantizer of float16, kept as
+    float16. Scores are those of faiss for the index's metric: inner products or squared distances.
     """
 
     def __init__(self, index: faiss.Index, device: str) -> None:
@@ -54,7 +56,7 @@ class ExactIndex:
         self._half_squares = None if self._by_product else self._squares() / 2
 
     def search(self, queries: Float32, k: int, params: faiss.SearchParameters | None = None) -> tuple[Float32, Int64]:
-        """The scores and rows of the k best, k <= ntotal, of each query (n, d): both (n, k), the best first."""
+        """Return the scores and rows of the k best, k <= ntotal, for each query (n, d): both (n, k), best first."""
         with torch.inference_mode():
             asked = torch.from_numpy(queries).to(self._vectors.device)
             rows, _ = self._best(asked, k, self._blocks(self._step(len(asked), k)))
@@ -62,9 +64,10 @@ class ExactIndex:
             return scores.float().cpu().numpy(), rows.cpu().numpy()
 
     def search_allowed(self, queries: Float32, k: int, mask: RowMask) -> tuple[Float32, Int64]:
-        """As `search`, among the rows of a mask; where there are fewer than k, rows end with -1.
+        """Search as `search` does, but only rows of a mask. If there are fewer than k, rows end with -1.
 
-        A few are gathered before the product; of many, the scores of the others are struck out after it.
+        A few allowed rows are gathered before the product. If there are many, the product covers
+        all rows, and the scores of the others are masked afterwards.
         """
         scores, rows = np.zeros((len(queries), k), np.float32), np.full((len(queries), k), -1, np.int64)
         there = min(k, mask.count)
@@ -82,7 +85,7 @@ class ExactIndex:
         return scores, rows
 
     def _step(self, queries: int, k: int) -> int:
-        """How many vectors to compare at once."""
+        """Return how many vectors to compare at once."""
         return max(k, _SCORES // queries // _GROUP * _GROUP)
 
     def _blocks(self, step: int) -> Iterator[_Block]:
@@ -123,7 +126,7 @@ class ExactIndex:
         return torch.cat(rows, dim=1).gather(1, places), values
 
     def _products(self, factor: Tensor, vectors: Tensor) -> Tensor:
-        """Inner products in float32, (n, rows)."""
+        """Return inner products in float32, (n, rows)."""
         if not self._half:
             return factor @ vectors.T
         if vectors.device.type == "cuda":
@@ -131,10 +134,10 @@ class ExactIndex:
         return factor.float() @ vectors.float().T
 
     def _compared_again(self, asked: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The same rows in the order of their scores in float64.
+        """Return the same rows in the order of their scores in float64.
 
-        A product rounds by the shape of the batch, rounds queries to float16, or takes a small squared distance for
-        the difference of large numbers.
+        The product's rounding depends on the batch's shape. It may round queries to float16, and it
+        computes a small squared distance as the difference of large numbers.
         """
         scores = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
         step = max(1, _COMPARED // (rows.shape[1] * self.d))
@@ -154,7 +157,7 @@ class ExactIndex:
 
 
 def stored_vectors(index: faiss.Index) -> npt.NDArray[np.float32] | npt.NDArray[np.float16]:
-    """The vectors of a flat index as it stores them, (ntotal, d); a view of its memory."""
+    """Return the vectors of a flat index as stored, (ntotal, d); a view of its memory."""
     kind = faiss.downcast_index(index)
     if isinstance(kind, faiss.IndexFlat):
         flat: Float32 = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
@@ -164,12 +167,13 @@ def stored_vectors(index: faiss.Index) -> npt.NDArray[np.float32] | npt.NDArray[
 
 
 def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row (n, columns) and their columns, descending."""
+    """Return the k largest scores of each row (n, columns) and their columns, descending."""
     whole = scores.shape[1] // _GROUP * _GROUP
     groups = whole // _GROUP
     if groups < 4 * k:
         return scores.topk(k, dim=1)
-    # Only the k groups with the largest maxima can hold one of the k largest, or what is in no whole group.
+    # Only the k groups with the largest maxima, and the columns after the last full group, can hold one of the k
+    # largest.
     maxima = scores[:, :whole].reshape(len(scores), groups, _GROUP).amax(dim=2)
     chosen = maxima.topk(k, dim=1).indices
     columns = (chosen.unsqueeze(2) * _GROUP + torch.arange(_GROUP, device=scores.device)).flatten(1)

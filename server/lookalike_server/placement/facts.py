@@ -1,4 +1,4 @@
-"""How searches with masks were done, for those who explain them."""
+"""How searches with masks were done, for the explanation of a search."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import numpy.typing as npt
 
 from lookalike_indexer.arrays import Float64, Int64
 
-# lists: as many of a query's nearest inverted lists as hold its neighbors among the matches.
-# matching-lists: every inverted list that has a match. matches: every match is compared, and nothing else.
-# graph: a graph was followed past what does not match. over-fetch: more neighbors than wanted were found, and those
-# that do not match left out. exact: every stored embedding that matches was compared. none: nothing matches.
+# Strategies of a search with a mask:
+#   lists           the nearest inverted lists that hold enough of the query's matching neighbors
+#   matching-lists  every inverted list that has a match
+#   matches         every match is compared, and nothing else
+#   graph           the graph is followed, also through vectors that do not match
+#   over-fetch      more neighbors than wanted are found, and those that do not match are dropped
+#   exact           every stored embedding that matches is compared
+#   none            nothing matches
 Strategy = Literal["lists", "matching-lists", "matches", "graph", "over-fetch", "exact", "none"]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Of each query (n,): its strategy, the lists that it visited, those without matches that it skipped on the way.
+    """Facts of each query (n,): its strategy, the lists it visited, and the lists without matches it skipped.
 
-    `local` is the share of matches near the query: in the lists that it came
-    through, or among its nearest images of all; NaN where nobody looked.
-    `cached`: what was derived from the mask was there already.
+    `local` is the share of matches near the query: in the lists that it passed, or among its
+    nearest images overall; NaN if not estimated. `cached`: everything derived from the mask was
+    cached.
     """
 
     strategy: list[Strategy]
@@ -35,13 +39,13 @@ class Facts:
 
     @classmethod
     def alike(cls, strategy: Strategy, queries: int) -> Facts:
-        """Of queries that visit no lists."""
+        """Return the facts of queries that visit no lists."""
         zeros = np.zeros(queries, np.int64)
         return cls([strategy] * queries, zeros, zeros.copy(), np.full(queries, np.nan), np.zeros(queries, np.bool_))
 
     @classmethod
     def of_shards(cls, parts: Sequence[Facts]) -> Facts:
-        """Those of queries that were searched in each shard: all shards visit the same lists, if there are lists."""
+        """Combine the facts of queries that were searched in each shard. All shards visit the same lists, if any."""
         kinds: list[Strategy] = [
             next((kind for kind in each if kind != "none"), "none") for each in zip(*_kinds(parts), strict=True)
         ]
@@ -49,7 +53,7 @@ class Facts:
 
     @classmethod
     def joined(cls, parts: Sequence[Facts]) -> Facts:
-        """Those of queries that were searched one after another."""
+        """Concatenate the facts of consecutive queries."""
         return cls(
             [kind for part in parts for kind in part.strategy],
             np.concatenate([part.visited for part in parts]),
@@ -59,7 +63,7 @@ class Facts:
         )
 
     def at(self, lines: Int64) -> Facts:
-        """Those of some queries."""
+        """Return the facts of the given queries."""
         return Facts(
             [self.strategy[line] for line in lines.tolist()],
             self.visited[lines],

@@ -1,11 +1,10 @@
-"""Which inverted lists a query visits that may find only some of the rows, so that it finds as many of them as before.
+"""Choice of inverted lists for queries with masks, so that recall is as without a mask.
 
-Lists say how dense the matches are in them, coverage.py how a neighbourhood
-lies in a query's nearest lists. Together they give the smallest neighbourhood
-that can be expected to hold k matches, and how many lists hold the share of
-those matches that an unfiltered search finds of its neighbors. Where matches
-are rare near the query, the neighbourhood is large and its estimate rough, so
-that a larger share is wanted. Lists without a match are skipped.
+The lists' matches give the density of matches in each list. coverage.py estimates how a
+neighborhood lies in the query's nearest lists. From both follows the smallest neighborhood that is
+expected to hold k matches. The query visits as many lists as hold the share of those matches that
+an unfiltered search finds of its neighbors. If matches are rare near the query, the neighborhood is
+large and its estimate is rough, so a larger share is required. Lists without a match are skipped.
 """
 
 from __future__ import annotations
@@ -25,28 +24,31 @@ from lookalike_server.placement.facts import Facts, Strategy
 from lookalike_server.placement.lists import ListChooser, Membership, Probes
 from lookalike_server.placement.masks import QueryMasks
 
-# Every list with a match is visited where that costs no more than this part of an unfiltered search.
+# Every list with a match is visited if that costs at most this share of an unfiltered search.
 _CHEAP = 0.25
-# Matches for each neighbor that are too few for estimates.
+# With fewer matches per wanted neighbor than this, estimates are unreliable.
 _FEW = 4
-# Dimensions that are compared in the time in which one row is looked up in a mask.
+# Looking up one row in a mask takes as long as comparing this many dimensions.
 _LOOKUP_DIMS = 44
-# Of what may be missed, at least this part may be missed where matches are rare near the query.
+# If matches are rare near the query, the tolerated share of missed matches shrinks to at least this fraction.
 _STRICTEST = 0.25
-# Up to so many lists it costs less to compare their centroids one by one than to put all lists in order.
+# Up to this many lists, comparing their centroids one by one is cheaper than ordering all lists.
 _LONE = 64
 
 
 @dataclass(frozen=True)
 class _Ordered:
-    """Lists of queries (q, width), nearest first, with their costs; the order of the first `certain` (q,) is."""
+    """Lists of queries (q, width), nearest first, with their costs.
+
+    Only the order of the first `certain` (q,) is certain.
+    """
 
     lists: Int64
     costs: Float64
     certain: Int64
 
     def head(self, lines: Int64, width: int) -> _Ordered:
-        """The first lists of some queries, of which all that were certain are."""
+        """Return the first lists of some queries; `certain` shrinks with the width."""
         return _Ordered(self.lists[lines, :width], self.costs[lines, :width], np.minimum(self.certain[lines], width))
 
 
@@ -54,7 +56,7 @@ class _Ordered:
 class _Visits:
     """How many of its nearest lists each query visits, and whether that is certain.
 
-    `local` is the share of matches in them, `rarity` as in Probes.
+    `local` is the share of matches in them; `rarity` is as in Probes.
     """
 
     counts: Int64
@@ -65,7 +67,7 @@ class _Visits:
 
 @dataclass(frozen=True)
 class _Part:
-    """The lists that one query visits, and their costs. `passed` counts these, and those without a match on the way."""
+    """Lists that one query visits, and their costs. `passed` also counts the skipped lists without a match."""
 
     lists: Int64
     costs: Float64
@@ -76,9 +78,9 @@ class _Part:
 
 
 class FilteredChooser:
-    """Chooses lists of an inverted file for queries with masks.
+    """Chooser of inverted lists for queries with masks.
 
-    Without a coverage, which nobody measured, every list with a match is visited.
+    Without measured coverage, every list with a match is visited.
     """
 
     def __init__(self, chooser: ListChooser, membership: Membership, coverage: Coverage | None, dim: int) -> None:
@@ -90,10 +92,10 @@ class FilteredChooser:
         self._lookup = min(1.0, _LOOKUP_DIMS / dim)
 
     def choose(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks) -> Probes:
-        """The lists of each query (n, dim), nearest first, that needs min(wanted (n,), its matches) neighbors.
+        """Return the lists to visit, nearest first, for queries (n, dim) that each need min(wanted, matches) neighbors.
 
-        As many as hold the share of those that `nprobe` lists hold of an unfiltered search's. `precise`: the scores
-        do not depend on the batch either.
+        The lists hold the same share of those neighbors as `nprobe` lists hold in an unfiltered
+        search. `precise`: the scores must not depend on the batch either.
         """
         known = [self._membership.matches(mask) for mask in masks.masks]
         by_mask = np.stack([counts for counts, _ in known])
@@ -116,13 +118,13 @@ class FilteredChooser:
         return self._probes(queries, [parts[line] for line in range(len(queries))], cached, precise)
 
     def _everywhere(self, masks: QueryMasks, by_mask: Int64, nprobe: int, wanted: Int64) -> Bools:
-        """Whether a query visits every list that has a match; `by_mask` (masks, nlist) counts them."""
+        """Return whether each query visits every list that has a match; `by_mask` (masks, nlist) counts matches."""
         if self._coverage is None or nprobe >= len(self._sizes):
             return np.ones(len(wanted), np.bool_)
         usual = self._rows * nprobe / len(self._sizes)
         cheap, few = [], []
         for mask, counts in zip(masks.masks, by_mask, strict=True):
-            # The rows of the lists that have a match: each is looked up.
+            # Rows of the lists that have a match: each of them is looked up.
             derived, _ = mask.derived(self, partial(self._looked_up, counts))
             cheap.append(mask.count + self._lookup * int(derived[0]) <= _CHEAP * usual)
             few.append(mask.count)
@@ -135,7 +137,7 @@ class FilteredChooser:
     def _ranked(
         self, queries: Float32, nprobe: int, wanted: Int64, matches: Int64, coverage: Coverage
     ) -> dict[int, _Part]:
-        """What each query visits, by its line."""
+        """Return what each query visits, by its number."""
         found: dict[int, _Part] = {}
         nlist = len(self._sizes)
         totals = matches.sum(axis=1)
@@ -163,7 +165,7 @@ class FilteredChooser:
         return found
 
     def _first_widths(self, nprobe: int, wanted: Int64, totals: Int64, coverage: Coverage) -> Int64:
-        """How many lists to look at first: powers of two that suffice if matches are anywhere."""
+        """Return how many lists to rank first: a power of two that suffices if matches are spread evenly."""
         sizes = np.log(np.clip(wanted * self._rows / totals, 1, self._rows))
         needed = np.empty(len(wanted))
         for k in set(wanted.tolist()):
@@ -176,21 +178,22 @@ class FilteredChooser:
     def _visits(
         self, ordered: _Ordered, k: int, nprobe: int, matches: Int64, totals: Int64, coverage: Coverage
     ) -> _Visits:
-        """How many lists each query visits: the most that any of three rules wants."""
+        """Return how many lists each query visits: the maximum of three rules."""
         lists, width = ordered.lists, ordered.lists.shape[1]
         there = np.where(lists >= 0, np.take_along_axis(matches, lists, axis=1), 0)
         passed, matching = np.cumsum(self._sizes[lists], axis=1), np.cumsum(there, axis=1)
         share, steps = coverage.aim(k, nprobe)
-        # One: the lists hold the wanted share of the matches that the neighbourhood is expected to hold.
+        # Rule 1: the lists hold the wanted share of the matches that the neighborhood is expected to hold.
         rest = (totals - matching[:, -1]) / np.maximum(self._rows - passed[:, -1], 1)
         density = there / np.maximum(self._sizes[lists], 1)
         counts, rarity = _expected(density, rest, k, share, coverage, k * self._rows / totals)
-        # Two: among as many rows as these lists have, so many are a neighbourhood that k matches are found in.
+        # Rule 2: at the density of these lists, estimate the neighborhood that holds k matches, and visit the lists for
+        # it.
         around = np.clip(k * passed / np.maximum(matching, 1e-9), 1, self._rows)
         needed = np.interp(np.log(around), coverage.log_sizes, steps)
         enough = np.arange(1, width + 1) >= needed
         counts = np.maximum(counts, np.where(enough.any(axis=1), enough.argmax(axis=1) + 1, width + 1))
-        # Three: as many matches as are wanted.
+        # Rule 3: the lists hold as many matches as are wanted.
         counts = np.maximum(counts, (matching < np.minimum(k, totals)[:, None]).sum(axis=1) + 1)
         everything = width == len(self._sizes)
         settled = (counts <= ordered.certain) | everything
@@ -199,7 +202,7 @@ class FilteredChooser:
         return _Visits(counts, matching[last] / np.maximum(passed[last], 1), rarity, settled)
 
     def _ordered(self, queries: Float32, width: int) -> _Ordered:
-        """The `width` nearest lists of each query."""
+        """Return the `width` nearest lists of each query."""
         chooser = self._chooser
         scores, lists = chooser.quantizer.search(queries, width)
         costs = (-scores if chooser.metric == "cosine" else scores).astype(np.float64)
@@ -208,12 +211,12 @@ class FilteredChooser:
             lists = chooser.completed(lists)
         certain = np.full(len(queries), width, np.int64)
         if chooser.centroids is None:
-            # A graph of centroids sees one query at a time.
+            # A graph of centroids searches one query at a time, so its result does not depend on the batch.
             return _Ordered(lists, costs, certain)
         norms = np.sqrt(rowwise.squared_norms(queries))
         last = costs[:, -1].copy()
         error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), chooser.metric)
-        # Neighbors in the order whose costs float32 cannot tell apart are compared in float64.
+        # Adjacent lists whose costs float32 cannot distinguish are compared in float64.
         close = np.diff(costs, axis=1) <= 2 * error[:, None]
         unsure = np.zeros(lists.shape, np.bool_)
         unsure[:, 1:] |= close
@@ -224,12 +227,12 @@ class FilteredChooser:
             order = np.lexsort((lists, costs), axis=1)
             lists, costs = np.take_along_axis(lists, order, axis=1), np.take_along_axis(costs, order, axis=1)
         if not everything:
-            # Those that were not seen cost at least as much as the last one.
+            # Unseen lists cost at least as much as the last one.
             certain = (costs < (last - error)[:, None]).sum(axis=1)
         return _Ordered(lists, costs, certain)
 
     def _costs_of(self, queries: Float32, lists: Int64) -> Float64:
-        """The cost of each of some lists for each query, (n, lists)."""
+        """Return the cost of each of some lists for each query, (n, lists)."""
         if not len(lists):
             return np.empty((len(queries), 0))
         if self._chooser.centroids is not None and len(lists) <= _LONE:
@@ -241,7 +244,7 @@ class FilteredChooser:
         return costs[:, lists]
 
     def _true_costs(self, queries: Float32, lines: Int64, lists: Int64) -> Float64:
-        """The cost of list `lists[i]` for query `lines[i]`, in float64."""
+        """Return the cost of list `lists[i]` for query `lines[i]`, in float64."""
         chooser: Any = self._chooser
         return pairs.costs(queries, lines, chooser.centroids, lists, chooser.metric)
 
@@ -264,15 +267,16 @@ class FilteredChooser:
 def _expected(
     density: Float64, rest: Float64, k: int, share: float, coverage: Coverage, usual: Float64
 ) -> tuple[Int64, Float64]:
-    """How many lists hold the wanted share of a neighbourhood's matches, one more than there are where not enough do.
+    """Return how many lists hold the wanted share of a neighborhood's matches, and the neighborhood's relative size.
 
-    `density` (n, width) is that of the matches in each query's nearest lists,
-    `rest` (n,) in all others, `usual` (n,) the size of the neighbourhood if
-    matches were anywhere. Also gives its size over the usual one.
+    The count is one more than the width if all lists do not suffice. `density` (n, width) is the
+    density of matches in each query's nearest lists, `rest` (n,) that in all other lists. `usual`
+    (n,) is the size of the neighborhood if matches were spread evenly; the returned size is
+    relative to it.
     """
     width, sizes = density.shape[1], coverage.sizes
     added, beyond = coverage.added[:, :width], 1 - coverage.held[:, width - 1]
-    # Each query on its own, so that it is the same in any batch.
+    # einsum computes each query on its own, so that the result is the same in any batch.
     expected = sizes * (np.einsum("nw,gw->ng", density, added) + rest[:, None] * beyond)
     enough = expected >= k
     first = np.where(enough.any(axis=1), enough.argmax(axis=1), len(sizes) - 1)
@@ -285,7 +289,10 @@ def _expected(
 
 
 def _crossed(expected: Float64, sizes: Float64, first: Int64, k: int) -> Float64:
-    """The size at which each query's expected matches (n, sizes) reach k, between `sizes[first]` and the one before."""
+    """Return the size at which each query's expected matches (n, sizes) reach k.
+
+    It lies between `sizes[first]` and the size before.
+    """
     lines, before = np.arange(len(first)), np.maximum(first - 1, 0)
     low, high = np.log(np.maximum(expected[lines, before], 1e-9)), np.log(np.maximum(expected[lines, first], 1e-9))
     part = np.where(high > low, (np.log(k) - low) / np.where(high > low, high - low, 1), 1)

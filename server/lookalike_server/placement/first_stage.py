@@ -1,7 +1,7 @@
-"""The candidates of a first stage: the rows of least cost, so chosen that the order of equal ones is certain.
+"""Candidates of a first stage: the rows of least cost, with a deterministic order of equal ones.
 
-Quick codes often give several rows the same cost. Which of them are candidates must depend on neither the order in
-which an index holds them nor on how it is spread over machines.
+Quick codes often give several rows the same cost. The choice between them must not depend on the
+order in which an index holds them, nor on how it is spread over machines.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.projected_source import TwoStageSource
 from lookalike_server.placement.sources import MARGIN, Source
 
-# Of rows that tie at the last place, so many are looked at, at most.
+# Largest number of rows to examine if they tie at the last place.
 _MOST_TIED = 4096
 
 
 def first_stage(
     source: Source, queries: Float32, size: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
 ) -> tuple[Int64, Float32]:
-    """The `size` rows (n, size) of least cost and their costs, ascending, equal ones by row.
+    """Return the `size` rows (n, size) of least cost and their costs, ascending, equal ones by row.
 
-    Where there are fewer, rows end with -1 at infinity.
+    If there are fewer, rows end with -1 at infinity.
     """
     total = source.ntotal
-    # A graph finds others where more are asked for, and faiss's own second stage has put its rows in order.
+    # A graph finds other rows if more are requested, and faiss's own second stage has already ordered its rows.
     given = isinstance(source, GraphSource) or (isinstance(source, TwoStageSource) and masks is None)
     if given or size >= total:
         return source.near(queries, min(size, total), nprobe, probes, masks)
@@ -47,7 +47,7 @@ def first_stage(
 
 
 def least(rows: Int64, costs: Float32, size: int) -> Int64:
-    """The places (n, min(size, m)) of the rows (n, m) of least cost, equal ones by row; row -1 comes last."""
+    """Return the places (n, min(size, m)) of the rows (n, m) of least cost, equal ones by row; row -1 comes last."""
     order: Int64 = np.lexsort((rows, np.where(rows < 0, np.float32(np.inf), costs), rows < 0), axis=1)
     return order[:, :size]
 
@@ -58,7 +58,7 @@ def _in_order(rows: Int64, costs: Float32) -> tuple[Int64, Float32]:
 
 
 def _cut_through_a_tie(costs: Float32, size: int) -> Int64:
-    """The lines whose last row is no farther than the one at the last place that counts."""
+    """Return the queries whose last row ties with the last place that counts."""
     if costs.shape[1] <= size:
         return np.empty(0, np.int64)
     return np.flatnonzero(np.isfinite(costs[:, -1]) & (costs[:, -1] == costs[:, size - 1]))

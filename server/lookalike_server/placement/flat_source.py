@@ -1,4 +1,4 @@
-"""Vectors or codes in an array, all of which are compared."""
+"""Source that compares all vectors or codes of an array."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap, listed
 from lookalike_server.placement.sources import by_mask, by_radius, costs_of, radii_of
 
-# A flat index is followed from match to match up to this share of its rows; above, each row is looked up.
+# Up to this share of matches, a flat index visits only the listed matches. Above it, every row is looked up.
 _LISTED_SHARE = 0.1
-# From this share on, queries are compared with all rows by one matrix product, whatever their masks. Reading the rows
-# costs as much as comparing this share more of them for one query.
+# From this share on, one matrix product compares queries with all rows, whatever their masks. Reading the rows costs as
+# much as comparing this additional share of them for one query.
 _PRODUCT_SHARE, _READ_SHARE = 0.08, 1.0
-# So many times the candidates are kept that are expected to have k matches, but at most so many.
+# Keep this many times the candidates expected to contain k matches, but at most _MOST_KEPT.
 _SPARE, _MOST_KEPT = 1.5, 1024
 
 
@@ -32,7 +32,7 @@ class FlatSource:
         self._metric: Metric = metric
         self.ntotal = int(index.ntotal)
         self.filters = True
-        # Only such an index goes from row to row of a list; others look up each row in it.
+        # Only an IndexFlat visits just the listed rows; other indexes look up each row.
         self._follows = isinstance(index, faiss.IndexFlat)
 
     def probes(
@@ -53,13 +53,15 @@ class FlatSource:
         return found, costs
 
     def _by_product(self, queries: Float32, k: int, masks: QueryMasks) -> tuple[Int64, Float32, Bools]:
-        """The rows and costs (n, k) of queries among whose nearest rows of all there are as many matches as there are
-        to find, and which queries (n,) these are. A product needs a batch, and reads the rows once for all masks.
+        """Return rows and costs (n, k) of queries whose nearest rows hold enough matches, and a mask of these queries.
+
+        Enough is k, or all matches if there are fewer. The product needs a batch, but reads the
+        rows only once for all masks.
         """
         rows, costs = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         done = np.zeros(len(queries), np.bool_)
         lines = np.flatnonzero(masks.shares >= _PRODUCT_SHARE + _READ_SHARE / len(queries))
-        # faiss counts the values of all queries, and makes no product of fewer.
+        # faiss counts the values of all queries, and uses no matrix product below this threshold.
         few = len(lines) * queries.shape[1] < faiss.cvar.distance_compute_blas_threshold
         if few or not len(lines) or not isinstance(self._index, faiss.IndexFlat):
             return rows, costs, done
@@ -70,7 +72,7 @@ class FlatSource:
         theirs = masks.at(lines)
         allowed = theirs.allow(near)
         enough = allowed.sum(axis=1) >= np.minimum(k, theirs.matches)
-        # The matches first, in their order.
+        # Matches first, in their order.
         order = np.argsort(~allowed[enough], axis=1, kind="stable")[:, :k]
         found = np.where(allowed[enough], near[enough], -1)
         done[lines[enough]] = True
@@ -79,7 +81,7 @@ class FlatSource:
         return rows, costs, done
 
     def _by_mask(self, queries: Float32, k: int, masks: QueryMasks) -> tuple[Int64, Float32]:
-        """What each mask allows by itself."""
+        """Search each mask separately."""
 
         def search(mask: RowMask, lines: Int64) -> tuple[Int64, Float32]:
             if isinstance(self._index, faiss.IndexPQ):
@@ -92,7 +94,7 @@ class FlatSource:
         return by_mask(masks, k, search)
 
     def _ranged(self, queries: Float32, k: int, mask: RowMask) -> tuple[Int64, Float32]:
-        """The k nearest of a product quantizer, which takes a selector for searches by radius only."""
+        """Return the k nearest in a product quantizer, which takes a selector only for searches by radius."""
         rows, costs = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), np.inf, np.float32)
         everything = -np.inf if self._metric == "cosine" else np.inf
         for line in range(len(queries)):

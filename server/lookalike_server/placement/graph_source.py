@@ -1,4 +1,4 @@
-"""Graphs."""
+"""Graphs as sources of candidates."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from lookalike_server.placement.lists import Probes
 from lookalike_server.placement.masks import QueryMasks, bitmap
 from lookalike_server.placement.sources import MARGIN, by_mask, costs_of, given
 
-# The storage of a graph is compared where no more than this share of the rows match.
+# Up to this share of matches, all of them are compared in the graph's storage.
 _SCANNED_SHARE = 0.03
-# Or where no more matches than so many for each candidate that would be kept.
+# So are they with at most this many matches for each candidate to keep.
 _COMPARED = 16
-# Rows are compared in the time in which a graph is followed with one more candidate.
+# Rows compared in the time that one more candidate of a graph takes.
 _FOLLOWED = 20
-# Or where of the nearest images, fewer match than such a part of the share of all. So many are looked at as are
-# expected to have a few matches, but no more than that.
+# All matches are also compared if the share of matches among the nearest images is below _RARE of their overall share.
+# The sample is large enough to expect _EXPECTED matches, but has at most _AROUND images.
 _RARE, _EXPECTED, _AROUND = 0.5, 4, 64
 
 
 class GraphSource:
-    """A graph, which is followed from one vector to nearer ones; of it `nprobe` is the efSearch.
+    """A graph, followed from one vector to nearer ones; `nprobe` is its efSearch.
 
-    faiss follows a graph through vectors that a mask does not allow, and counts
-    them as candidates. So matches that are few, or rare near the query, are
-    compared in the graph's storage, all of them; otherwise more candidates are kept.
-    Where the rows that do not match are few, all of these may be candidates besides.
+    faiss also follows a graph through vectors that a mask does not allow, and counts them as
+    candidates. So if matches are few, or rare near the query, all of them are compared in the
+    graph's storage. Otherwise more candidates are kept. If only few rows do not match, enough
+    candidates are kept to include all of those.
     """
 
     filters = True
@@ -48,7 +48,10 @@ class GraphSource:
     def probes(
         self, queries: Float32, nprobe: int, wanted: Int64, precise: bool, masks: QueryMasks | None = None
     ) -> Probes | None:
-        """Of queries with masks only: the efSearch as the count, 0 where the storage is compared instead."""
+        """For queries with masks, return the efSearch as `counts`, 0 if the storage is compared instead.
+
+        Otherwise None.
+        """
         if masks is None:
             return None
         matches, shares = masks.matches, masks.shares
@@ -62,7 +65,8 @@ class GraphSource:
             rows, _ = self.near(np.ascontiguousarray(queries[some]), size, max(nprobe, size), None)
             local[some] = masks.at(some).allow(rows).mean(axis=1)
         walked[lines] = local[lines] >= _RARE * shares[lines]
-        # Where clearly fewer match than elsewhere, by as much more again: those beyond are missed more easily.
+        # If clearly fewer match near the query than elsewhere, raise the effort further: more distant matches are
+        # missed more easily.
         chance = np.sqrt(shares[lines] * (1 - shares[lines]) / around)
         efforts[lines] *= np.square(np.maximum(shares[lines] / np.maximum(local[lines] + chance, 1e-9), 1))
         rare = lines[~walked[lines]]
@@ -85,7 +89,7 @@ class GraphSource:
             return rows, costs_of(scores, rows, self._metric)
         efforts = given(probes).counts
         rows, costs = by_mask(masks, k, lambda mask, lines: self._walked(queries[lines], k, efforts[lines], mask))
-        # Where a walk did not find what there is, as where it was not begun.
+        # Queries whose walk did not find enough, or that did not walk.
         short = np.flatnonzero((rows >= 0).sum(axis=1) < np.minimum(k, masks.matches))
         if len(short):
             again = np.ascontiguousarray(queries[short])

@@ -1,4 +1,4 @@
-"""Rows and distances as an index gives them."""
+"""Strategy that takes rows and distances as an index reports them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import MARGIN, Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
-# Where an index cannot be told what matches, so many times as many neighbors are found as are expected to do.
+# If an index cannot filter, it is asked for this many times the neighbors expected to contain enough matches.
 _FETCHED = 2
-# Matches are rare near a query where their share is less than such a part of their share of all.
+# Matches are rare near a query if their share there is below this fraction of their overall share.
 _RARE = 0.5
 
 
 class IndexDistances:
-    """Rows and distances as an index gives them. Copies that tie at the k-th place are looked for.
+    """Rows and distances as an index reports them. Ties at the k-th place are searched for.
 
-    An index of which nothing more is known may ignore masks, so that more
-    neighbors are found and those left out that do not match. Where matches are
-    few, or rare near the query, nothing is found: somebody else has to compare them.
+    An unknown index may ignore masks, so more neighbors are fetched and those that do not match are
+    dropped. If matches are few, or rare near the query, nothing is returned, and the caller must
+    compare them all.
     """
 
     depends_on_k = False
@@ -54,7 +54,7 @@ class IndexDistances:
         found = padded(rows[:, :k], distances[:, :k], k)
         tied = cut_through_a_tie(rows, distances, k)
         size, most = k + MARGIN, max(k, GPU_SELECTION)
-        # Of equals, an index keeps whichever it likes: those of the lowest rows are known when all have been seen.
+        # Among equal rows an index keeps arbitrary ones. The lowest rows are certain only after all have been seen.
         while len(tied) and self._candidates(size) < self._candidates(most):
             size = min(4 * size, most)
             again = np.ascontiguousarray(queries[tied])
@@ -80,14 +80,14 @@ class IndexDistances:
             facts.local[lines], effort[lines] = there.mean(axis=1), lists
             near, away = by_distance(near, to_distance(costs, self._metric))
             near, away = padded(near[:, :k], away[:, :k], k)
-            # Rare near the query: whether those that match lie beyond what was fetched is not known.
+            # Rare near the query: matches may also lie beyond what was fetched.
             rare = (there.mean(axis=1) < _RARE * mask.share) & (size < self._source.ntotal)
             near[rare], away[rare] = -1, np.inf
             rows[lines], distances[lines] = near, away
         return RawHits(rows, distances, effort, facts)
 
     def _lists_around(self, around: int, k: int, nprobe: int) -> int:
-        """How many lists hold of so large a neighbourhood what `nprobe` lists hold of k neighbors."""
+        """Return how many lists hold the share of this neighborhood that `nprobe` lists hold of k neighbors."""
         most = min(self._nlist, self._max_selection or self._nlist)
         if not nprobe:
             return 0
@@ -97,7 +97,7 @@ class IndexDistances:
         return min(most, math.ceil(np.interp(math.log(around), self._coverage.log_sizes, needed)))
 
     def _filled(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
-        """Candidates for k, from twice as many lists where there were fewer than `wanted`."""
+        """Return candidates for k. Doubles the lists of queries that found fewer than `wanted`."""
         candidates = self._candidates(k + MARGIN)
         probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
         rows, distances = self._near(queries, candidates, nprobe, probes, masks)
@@ -119,6 +119,6 @@ class IndexDistances:
         return by_distance(rows, to_distance(costs, self._metric))
 
     def _candidates(self, wanted: int) -> int:
-        """How many of those wanted to ask the index for."""
-        # More than there are would come back as -1 anyway, and costs a GPU's scratch memory.
+        """Return how many candidates to request from the index."""
+        # Requesting more than exist would return -1 anyway, and use up a GPU's scratch memory.
         return min(wanted, self._source.ntotal, self._max_selection or wanted)

@@ -1,4 +1,4 @@
-"""Which strategy suits an index, by the classes of faiss that it consists of."""
+"""Strategy for each kind of index, by its faiss classes."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from lookalike_server.placement.strategies import Compared, Graph, Strategy
 
 Transform = Callable[[Float32], Float32]
 
-# Kinds whose scores are, but for rounding, the distances to what their codes decode to.
+# Kinds whose scores are, except for rounding, the distances to what their codes decode to.
 CODES = (faiss.IndexFlat, faiss.IndexScalarQuantizer, faiss.IndexPQ)
 _LISTS = (faiss.IndexIVFFlat, faiss.IndexIVFScalarQuantizer, faiss.IndexIVFPQ)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What else is known of an index: the recall ladders of its manifest entry; of a shard, the lists of all rows."""
+    """Measurements of an index: the recall ladders of its manifest entry, and, for a shard, the lists of all rows."""
 
     recall: Sequence[RecallPoint] = ()
     membership: Membership | None = None
@@ -51,9 +51,9 @@ UNMEASURED = Measured()
 def strategy_of(
     index: Any, metric: Metric, max_selection: int | None = None, measured: Measured = UNMEASURED
 ) -> tuple[Transform, Strategy]:
-    """What queries are transformed by, and how the index is searched for them.
+    """Return the transform for queries, and the strategy that searches the index for them.
 
-    An index on a GPU is searched as it is.
+    An index on a GPU is searched without a transform.
     """
     nlist = _nlist(index)
     coverage = coverage_of(measured.recall, nlist, int(index.ntotal))
@@ -80,7 +80,7 @@ def strategy_of(
 
 
 def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy | None:
-    """None when what is refined is of an unusual kind."""
+    """Return the strategy of a refined index, or None if an unusual kind is refined."""
     base = faiss.downcast_index(kind.base_index)
     decode = decode_of(faiss.downcast_index(kind.refine_index))
     if decode is None or isinstance(base, faiss.IndexPreTransform):
@@ -91,7 +91,7 @@ def _refined(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Str
 def _two_stage(kind: faiss.IndexRefine, metric: Metric, measured: Measured) -> Strategy:
     decode = decode_of(faiss.downcast_index(kind.refine_index))
     if decode is None:
-        # Its own scores are squared distances whatever the metric, so that they must not be shown as they are.
+        # The index's own scores are squared distances for any metric, so they must not be reported.
         raise DeviceError("The second stage of the index holds codes that cannot be decoded; build the index again.")
     first = two_stage.first_stage(kind)
     inner = source_of(first, "l2", measured)
@@ -114,11 +114,11 @@ def source_of(kind: faiss.Index, metric: Metric, measured: Measured) -> Source:
 
 
 def decode_of(kind: faiss.Index) -> Decode | None:
-    """Reads vectors by their rows; None where scores are not the distances to them."""
+    """Return a function that reads vectors by row, or None if scores are not the distances to them."""
     if isinstance(kind, faiss.IndexHNSW):
         return decode_of(faiss.downcast_index(kind.storage))
     if isinstance(kind, _LISTS) and not isinstance(kind, faiss.IndexIVFPQR):
-        # From rows to their places in the lists: 8 bytes an image. A shard has rows from anywhere.
+        # Map from rows to their places in the lists: 8 bytes per image. A shard's rows are not contiguous.
         whole = kind.ntotal and int(kind.ntotal) == _rows(kind)
         kind.set_direct_map_type(faiss.DirectMap.Array if whole else faiss.DirectMap.Hashtable)
     elif not isinstance(kind, CODES):
@@ -132,7 +132,7 @@ def decode_of(kind: faiss.Index) -> Decode | None:
 
 
 def _untransformed(index: faiss.Index) -> tuple[Transform, faiss.Index]:
-    """The index behind transforms of the vectors, and what does to queries as they do."""
+    """Return the index behind vector transforms, and a function that applies those transforms to queries."""
     kind = _downcast(index)
     if not isinstance(kind, faiss.IndexPreTransform):
         return np.ascontiguousarray, kind
@@ -140,7 +140,7 @@ def _untransformed(index: faiss.Index) -> tuple[Transform, faiss.Index]:
     inner, rest = _untransformed(kind.index)
 
     def transform(queries: Float32) -> Float32:
-        # Each on its own: how a matrix product rounds depends on its shape.
+        # Transform each query separately: the rounding of a matrix product depends on its shape.
         lines = [queries[number : number + 1] for number in range(len(queries))]
         for step in chain:
             lines = [step.apply(line) for line in lines]
@@ -150,13 +150,13 @@ def _untransformed(index: faiss.Index) -> tuple[Transform, faiss.Index]:
 
 
 def _downcast(index: faiss.Index) -> faiss.Index:
-    """The index by its own class; itself where it is of that class or of one that somebody derived from it."""
+    """Return the index as its own class, or unchanged if its Python class is that one or derived from it."""
     kind = faiss.downcast_index(index)
     return index if isinstance(index, type(kind)) else kind
 
 
 def _rows(ivf: faiss.IndexIVF) -> int:
-    """One more than the highest row that a list holds."""
+    """Return one more than the highest row in any list."""
     return 1 + max(
         (
             int(faiss.rev_swig_ptr(ivf.invlists.get_ids(number), size).max())

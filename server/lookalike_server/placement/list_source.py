@@ -1,4 +1,4 @@
-"""Inverted lists."""
+"""Inverted lists as a source of candidates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.placement.sources import by_mask, by_radius, costs_of, giv
 
 
 class ListSource:
-    """Inverted lists, of which a query visits those that `chooser` names, or `filtered` where it has a mask."""
+    """Inverted lists. `chooser` chooses those that a query visits, or `filtered` if the query has a mask."""
 
     filters = True
 
@@ -51,7 +51,7 @@ class ListSource:
 
     def _near(self, queries: Float32, k: int, visited: Probes, mask: RowMask | None) -> tuple[Int64, Float32]:
         scores, rows = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-        # The C++ method: the Python one takes no parameters, and would have to change the shared index.
+        # The C++ method, because the Python one takes no parameters and would have to change the shared index.
         self._index.search_preassigned_c(
             len(queries),
             faiss.swig_ptr(queries),
@@ -90,5 +90,5 @@ def _parameters(visited: Probes, mask: RowMask | None) -> faiss.SearchParameters
     nprobe = visited.lists.shape[1]
     if mask is None:
         return faiss.SearchParametersIVF(nprobe=nprobe)
-    # Never kept: a selector points into its mask.
+    # Not cached: a selector points into its mask.
     return faiss.SearchParametersIVF(nprobe=nprobe, sel=bitmap(mask))

@@ -1,8 +1,8 @@
-"""Which inverted lists a query visits.
+"""Choice of inverted lists for a query.
 
-The nearest centroids, decided in float64 where float32 leaves it open, so that
-a query visits the same lists alone and in any batch. Where those lists hold
-fewer images than are wanted, the next ones are visited, too.
+A query visits the lists of the nearest centroids. float64 decides where float32 cannot, so that a
+query visits the same lists alone and in any batch. If those lists hold fewer images than wanted,
+the next ones are visited too.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from lookalike_indexer.vectors.rounding import score_error
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.placement.facts import Facts
 
-# Centroids beyond nprobe: whether the next one is as near decides whether float32 was enough.
+# Centroids beyond nprobe: the distance of the next ones shows whether float32 was enough.
 _MARGIN = 8
 
 
 @dataclass(frozen=True)
 class Probes:
-    """The lists of each query (n, width), nearest first, -1 behind the last; faiss's scores (n, width) of each.
+    """Lists of each query (n, width), nearest first, padded with -1, and faiss's scores (n, width).
 
-    `counts` (n,) are the numbers of lists. Where queries have masks, there are
-    `facts`, and `rarity` (n,): how many times as large a neighbourhood has to be
-    as if matches were anywhere.
+    `counts` (n,) are the numbers of lists. If queries have masks, `facts` and `rarity` (n,) are
+    set. `rarity` is the size of the needed neighborhood, relative to that for evenly spread
+    matches.
     """
 
     lists: Int64
@@ -42,23 +42,23 @@ class Probes:
     rarity: Float64 | None = None
 
     def of(self, lines: Int64) -> Probes:
-        """Those of some queries."""
+        """Return the probes of some queries."""
         facts = None if self.facts is None else self.facts.at(lines)
         rarity = None if self.rarity is None else self.rarity[lines]
         return Probes(self.lists[lines], self.scores[lines], self.counts[lines], facts, rarity)
 
 
 class Membership:
-    """Which inverted list each row of a whole index is in. A shard of the index has that of the whole."""
+    """Inverted list of each row of a whole index. A shard of the index uses the whole index's membership."""
 
     def __init__(self, ivf: faiss.IndexIVF) -> None:
-        # Until `lists` has been read from it.
+        # Needed until `lists` has been read from it.
         self._ivf: Any = ivf
         self.sizes: Int64 = np.array([ivf.invlists.list_size(number) for number in range(ivf.nlist)], np.int64)
 
     @cached_property
     def lists(self) -> npt.NDArray[np.uint16] | npt.NDArray[np.uint32]:
-        """The list of each row, (rows,). Two bytes a row, or four where there are many lists."""
+        """List of each row, (rows,), in two bytes each, or four if there are more than 65,536 lists."""
         inverted = self._ivf.invlists
         ids = [
             faiss.rev_swig_ptr(inverted.get_ids(number), int(size)) if size else np.empty(0, np.int64)
@@ -73,16 +73,16 @@ class Membership:
         return lists
 
     def read(self) -> None:
-        """Read `lists` now, and let go of the index."""
+        """Read `lists` now, and release the index."""
         _ = self.lists
 
     def matches(self, mask: RowMask) -> tuple[Int64, bool]:
-        """The rows in each list that a mask of the index's rows allows, (nlist,), and whether that was known."""
+        """Return how many rows of each list a mask allows, (nlist,), and whether that was cached."""
         return mask.derived(self, lambda: np.bincount(self.lists[mask.bools], minlength=len(self.sizes)))
 
 
 class ListChooser:
-    """Chooses lists of an inverted file. `sizes` (nlist,) are those of the whole index, also in a shard of it."""
+    """Chooser of inverted lists. `sizes` (nlist,) are those of the whole index, also in a shard of it."""
 
     def __init__(self, ivf: faiss.IndexIVF, sizes: Int64) -> None:
         self.quantizer = faiss.downcast_index(ivf.quantizer)
@@ -95,9 +95,9 @@ class ListChooser:
             self.centroids = faiss.rev_swig_ptr(kind.get_xb(), kind.ntotal * kind.d).reshape(kind.ntotal, kind.d)
 
     def choose(self, queries: Float32, nprobe: int, wanted: Int64, precise: bool) -> Probes:
-        """The `nprobe` nearest lists of each query (n, dim), and as many more as hold `wanted` (n,) images.
+        """Return the `nprobe` nearest lists of each query (n, dim), and more until they hold `wanted` (n,) images.
 
-        `precise`: the scores do not depend on the batch either.
+        `precise`: the scores must not depend on the batch either.
         """
         needs = np.minimum(wanted, self._total)
         nlist = len(self.sizes)
@@ -120,7 +120,7 @@ class ListChooser:
     def _nearest(
         self, queries: Float32, width: int, nprobe: int, needs: Int64, precise: bool
     ) -> tuple[Int64, Float64, Int64, npt.NDArray[np.bool_]]:
-        """The `width` nearest lists, their costs, how many of them to visit, and whether that is certain."""
+        """Return the `width` nearest lists, their costs, how many of them to visit, and whether that is certain."""
         scores, lists = self.quantizer.search(queries, width)
         costs = (-scores if self.metric == "cosine" else scores).astype(np.float64)
         everything = width == len(self.sizes)
@@ -128,38 +128,38 @@ class ListChooser:
             lists = self.completed(lists)
         counts, enough = self._counts(lists, nprobe, needs)
         if self.centroids is None:
-            # A graph of centroids sees one query at a time.
+            # A graph of centroids searches one query at a time, so its result does not depend on the batch.
             return lists, costs, counts, enough | everything
         norms = np.sqrt(rowwise.squared_norms(queries))
         last = costs[:, -1].copy()
         error = 2 * score_error(queries.shape[1], norms, np.sqrt(np.maximum(last, 0)), self.metric)
         inside, outside = _around(costs, counts)
-        # The first nprobe are the same set in any order. Where more are needed, the order decides how many.
+        # The first nprobe lists are the same set in any order. If more are needed, the order decides how many.
         close = (outside - inside <= error) | (counts > nprobe)
         lines = np.flatnonzero(close & (counts < len(self.sizes)) | precise)
         if len(lines):
             lists[lines], costs[lines] = self.in_true_order(queries[lines], lists[lines], self.centroids)
             counts[lines], enough[lines] = self._counts(lists[lines], nprobe, needs[lines])
             inside, _ = _around(costs, counts)
-        # Those that were not seen cost at least as much as the last one.
+        # Unseen lists cost at least as much as the last one.
         return lists, costs, counts, enough & (last - error > inside) | everything
 
     def _counts(self, lists: Int64, nprobe: int, needs: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-        """How many of the lists (n, width) to visit, and whether those hold what is needed."""
+        """Return how many of the lists (n, width) to visit, and whether they hold what is needed."""
         held = np.cumsum(np.where(lists >= 0, self.sizes[lists], 0), axis=1)
         short = (held < needs[:, None]).sum(axis=1)
         counts = np.minimum(np.maximum(short + 1, nprobe), lists.shape[1])
         return counts, held[:, -1] >= needs
 
     def completed(self, lists: Int64) -> Int64:
-        """With the lists that an approximate quantizer did not find, in ascending order."""
+        """Fill in the lists that an approximate quantizer did not find, in ascending order."""
         for line in np.flatnonzero((lists < 0).any(axis=1)):
             missing = lists[line] < 0
             lists[line, missing] = np.setdiff1d(np.arange(len(self.sizes)), lists[line])[: missing.sum()]
         return lists
 
     def in_true_order(self, queries: Float32, lists: Int64, centroids: Float32) -> tuple[Int64, Float64]:
-        """The lists by their costs in float64, equal ones by number, and those costs."""
+        """Return the lists ordered by their float64 costs, equal ones by number, and those costs."""
         lines, places = np.nonzero(lists >= 0)
         costs = np.full(lists.shape, np.inf)
         costs[lines, places] = pairs.costs(queries, lines, centroids, lists[lines, places], self.metric)
@@ -168,7 +168,7 @@ class ListChooser:
 
 
 def _around(costs: Float64, counts: Int64) -> tuple[Float64, Float64]:
-    """The costs of the last list that is visited and of the next, which is infinity where there is none."""
+    """Return the costs of the last visited list and of the next one, which is infinite if there is none."""
     lines, width = np.arange(len(costs)), costs.shape[1]
     outside = costs[lines, np.minimum(counts, width - 1)]
     outside[counts == width] = np.inf

@@ -1,4 +1,4 @@
-"""The masks of the queries of one search, and what faiss makes of them."""
+"""Masks of the queries of one search, and the faiss selectors made from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from lookalike_server.columns.row_mask import RowMask
 
 @dataclass(frozen=True)
 class QueryMasks:
-    """Query i may find what `masks[numbers[i]]` allows, of the rows of one index. `masks` differ from each other."""
+    """Query i may find what `masks[numbers[i]]` allows, of the rows of one index. `masks` are distinct."""
 
     masks: tuple[RowMask, ...]
     numbers: Int64
 
     @classmethod
     def of(cls, masks: Sequence[RowMask]) -> QueryMasks:
-        """Those of queries in their order; equal masks become one."""
+        """Build from one mask per query, in order. Equal masks are merged."""
         by_object = {id(mask): mask for mask in masks}
         if len(by_object) == 1:
             return cls((masks[0],), np.zeros(len(masks), np.int64))
@@ -33,31 +33,31 @@ class QueryMasks:
 
     @property
     def matches(self) -> Int64:
-        """How many rows each query may find."""
+        """Number of rows that each query may find."""
         return np.array([mask.count for mask in self.masks], np.int64)[self.numbers]
 
     @property
     def shares(self) -> Float64:
-        """Which share of the rows each query may find."""
+        """Share of the rows that each query may find."""
         return np.array([mask.share for mask in self.masks])[self.numbers]
 
     def groups(self) -> Iterator[tuple[RowMask, Int64]]:
-        """Each mask that a query has, and the lines of those queries."""
+        """Yield each mask that a query has, and the numbers of those queries."""
         for number, mask in enumerate(self.masks):
             lines = np.flatnonzero(self.numbers == number)
             if len(lines):
                 yield mask, lines
 
     def at(self, lines: Int64) -> QueryMasks:
-        """Those of some queries."""
+        """Return the masks of some queries."""
         return QueryMasks(self.masks, self.numbers[lines])
 
     def part(self, start: int, stop: int) -> QueryMasks:
-        """The same of rows `start` to before `stop`, counted from 0."""
+        """Return the same masks for rows `[start, stop)`, renumbered from 0."""
         return QueryMasks(tuple(mask.part(start, stop) for mask in self.masks), self.numbers)
 
     def allow(self, rows: Int64) -> npt.NDArray[np.bool_]:
-        """Whether each query may find its rows (n, k); False for row -1."""
+        """Return whether each query may find its rows (n, k); False for row -1."""
         allowed = np.zeros(rows.shape, np.bool_)
         for mask, lines in self.groups():
             allowed[lines] = mask.allows(rows[lines])
@@ -65,10 +65,13 @@ class QueryMasks:
 
 
 def bitmap(mask: RowMask) -> faiss.IDSelector:
-    """A selector that looks up each row. The mask must outlive it."""
+    """Return a selector that looks up each row. The mask must outlive it."""
     return faiss.IDSelectorBitmap(len(mask.bits), faiss.swig_ptr(mask.bits))
 
 
 def listed(mask: RowMask) -> faiss.IDSelector:
-    """A selector that a flat index follows from row to row, for a few of them. The mask must outlive it."""
+    """Return a selector with which a flat index visits only the listed rows, for small masks.
+
+    The mask must outlive it.
+    """
     return faiss.IDSelectorArray(mask.count, faiss.swig_ptr(mask.rows))

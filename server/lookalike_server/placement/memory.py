@@ -1,4 +1,4 @@
-"""How much memory a GPU has left, asked of the driver: faiss does not tell."""
+"""Free memory of a GPU, as the driver reports it; faiss does not."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Memory:
-    """In bytes."""
+    """Memory in bytes."""
 
     free: int
     total: int
 
 
 def device_memory(name: str) -> Memory | None:
-    """The memory of the device "cuda:N", None for other devices and where the driver does not answer.
+    """Return the memory of the device "cuda:N"; None for other devices or if the driver does not answer.
 
-    Devices are numbered as faiss does, so CUDA_VISIBLE_DEVICES counts. The
-    driver answers with what all processes use together.
+    Devices are numbered as in faiss, so CUDA_VISIBLE_DEVICES applies. The figures include all
+    processes.
     """
     kind, _, number = name.partition(":")
     driver = _driver() if kind == "cuda" and number.isdecimal() else None
@@ -31,7 +31,7 @@ def _asked(driver: ctypes.CDLL, number: int) -> Memory | None:
     free, total = ctypes.c_size_t(), ctypes.c_size_t()
     if driver.cuDeviceGet(ctypes.byref(device), number):
         return None
-    # The context that faiss uses, too: no second one takes memory of its own.
+    # The context that faiss uses too, so that no second one takes memory.
     if driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device):
         return None
     try:

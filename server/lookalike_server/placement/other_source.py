@@ -1,4 +1,4 @@
-"""Whatever else answers a search, such as an index on a GPU."""
+"""Source for any other index, such as one on a GPU."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from lookalike_server.placement.sources import by_mask, costs_of
 
 
 class OtherSource:
-    """Whatever else answers a search, such as an index on a GPU."""
+    """Any other index, such as one on a GPU."""
 
     def __init__(self, index: Any, metric: Metric) -> None:
         self._index = index
         self._metric: Metric = metric
         self.ntotal = int(index.ntotal)
-        # faiss's indexes on a GPU ignore a selector without a word.
+        # faiss's GPU indexes silently ignore a selector.
         self.filters = hasattr(index, "search_allowed")
-        # By nprobe: finding out what an index is wrapped in costs a tenth of a quick search.
+        # By nprobe: unwrapping an index takes a tenth of a quick search.
         self._parameters: dict[int, faiss.SearchParameters | None] = {0: None}
 
     def probes(
@@ -36,7 +36,7 @@ class OtherSource:
     def near(
         self, queries: Float32, k: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None = None
     ) -> tuple[Int64, Float32]:
-        """As Source.near; what masks allow among the k nearest of all where the index does not filter."""
+        """Search as Source.near does. If the index does not filter, keep the allowed rows among its k nearest."""
         if masks is not None and self.filters:
             return by_mask(masks, k, lambda mask, lines: self._allowed(queries[lines], k, mask))
         if nprobe not in self._parameters:

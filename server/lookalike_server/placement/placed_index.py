@@ -1,4 +1,4 @@
-"""An index where it was placed, and the way to place it anew."""
+"""A placed index, and the function that places it again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from lookalike_server.placement.searcher import Searcher
 
 @dataclass(frozen=True)
 class PlacedIndex:
-    """Where an index is, and how it is placed anew when its device has failed; None where that is not wanted.
+    """A placed index, and how to place it again after its device has failed.
 
-    `again` raises DeviceError when it cannot be placed. `elsewhere` tells that
-    it places the index on another device, so that it need not wait for one that hangs.
+    `again` is None if that is not wanted; it raises DeviceError if the index cannot be placed.
+    `elsewhere`: it uses another device, so it need not wait for one that hangs.
     """
 
     searcher: Searcher

@@ -1,4 +1,4 @@
-"""Where a server's indexes live, and where they go when a device fails."""
+"""Placement of a server's indexes, and what happens after the loss of a device."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Prepare = Callable[[], None]
 
 @dataclass(frozen=True)
 class Placer:
-    """A placement, its devices, and what to do when one of them is lost."""
+    """A placement, its devices, and the policy for a lost device."""
 
     placement: PlacementMode
     devices: Sequence[Device]
@@ -33,10 +33,10 @@ class Placer:
     def place(
         self, reader: CollectionReader, entry: IndexEntry, index: faiss.Index, prepare: Prepare
     ) -> list[PlacedIndex]:
-        """Put a loaded index where it belongs; DeviceError when the devices cannot hold it.
+        """Place a loaded index. Raises DeviceError if the devices cannot hold it.
 
-        With `on_loss` "cpu" that is no error: a generation that comes after a
-        device was lost is served all the same.
+        With `on_loss` "cpu" the processor searches it instead, so a generation loaded after the
+        loss of a device is still served.
         """
         path = reader.storage.local(entry.path)
         try:
@@ -60,7 +60,7 @@ class Placer:
         placement: PlacementMode = "cpu" if self.on_loss == "cpu" else self.placement
         devices: Sequence[Device] = [Cpu()] if self.on_loss == "cpu" else self.devices
         if placement == "replicate":
-            # The other copies are where they were.
+            # The other replicas stay where they are.
             devices = devices[number : number + 1]
 
         def again() -> Searcher:

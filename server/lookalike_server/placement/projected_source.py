@@ -1,4 +1,4 @@
-"""Indexes of principal components, which find candidates for codes of all dimensions."""
+"""Indexes of principal components, whose candidates are ranked by codes of all dimensions."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from lookalike_server.placement.sources import HARDEST, MARGIN, Source
 class TwoStageSource:
     """Principal components find candidates, and faiss keeps the best of them by the codes of all dimensions.
 
-    Fewer rows than asked for come back: the others are certainly not the nearest, up to the rounding of the queries.
-    `first` is the first stage by itself, which queries with masks are searched in.
+    May return fewer rows than requested: the others are certainly not the nearest, up to the
+    rounding of the queries. `first` is the first stage alone, which searches for queries with
+    masks.
     """
 
     filters = True
@@ -49,7 +50,7 @@ class TwoStageSource:
 
 
 class ProjectedSource:
-    """An index of principal components."""
+    """An index of principal components, as the first stage alone."""
 
     filters = True
 

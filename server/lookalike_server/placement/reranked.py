@@ -1,4 +1,4 @@
-"""Quick codes find candidates, and finer codes put them in order."""
+"""Strategy in two stages: quick codes find candidates, and finer codes order them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lookalike_server.placement.masks import QueryMasks
 from lookalike_server.placement.sources import Source
 from lookalike_server.placement.strategies import RawHits, by_distance, cut_through_a_tie, facts_of, padded
 
-# Candidates of quick codes that are looked at again, where copies tie.
+# Largest number of quick-code candidates to rerank if copies tie.
 MOST_REFINED = 2048
-# So many times the usual candidates of quick codes are looked at where matches are rare near a query.
+# If matches are rare near a query, up to this many times the usual candidates are reranked.
 MOST_CANDIDATES = 4
 
 
 class Reranked:
-    """The `factor` * k best by quick codes, but `least` of them, put in order by what finer codes decode to."""
+    """The best `factor` * k candidates by quick codes, at least `least`, ordered by the decoded finer codes."""
 
     depends_on_k = True
 
@@ -32,7 +32,7 @@ class Reranked:
         self._least = least
 
     def search(self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None = None) -> RawHits:
-        # Precise: scores of the quick codes begin with those of the lists.
+        # Precise, because scores of the quick codes start from those of the lists.
         probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=masks)
         effort = np.full(len(queries), nprobe) if probes is None else probes.counts
         if masks is None:
@@ -49,13 +49,13 @@ class Reranked:
     def _searched(
         self, queries: Float32, k: int, more: int, nprobe: int, probes: Probes | None, masks: QueryMasks | None
     ) -> tuple[Int64, Float32]:
-        """The k nearest (n, k) among `more` times as many candidates as usual."""
+        """Return the k nearest (n, k) among `more` times as many candidates as usual."""
         candidates = min(more * max(math.ceil(k * self._factor), self._least), self._source.ntotal)
         rows, distances = self._refined(queries, k, candidates, nprobe, probes, masks)
         found = padded(rows[:, :k], distances[:, :k], k)
         tied = cut_through_a_tie(rows, distances, k)
         most = min(self._source.ntotal, max(candidates, MOST_REFINED))
-        # More copies than the quick codes were asked for: those of the lowest rows may not be among them.
+        # More copies than requested candidates: those of the lowest rows may be missing.
         while len(tied) and candidates < most:
             candidates = min(4 * candidates, most)
             theirs = None if probes is None else probes.of(tied)
@@ -75,15 +75,16 @@ class Reranked:
         probes: Probes | None,
         masks: QueryMasks | None,
     ) -> tuple[Int64, Float32]:
-        """The candidates of the quick codes; at infinity those that are certainly not among the k nearest."""
+        """Return the candidates of the quick codes; those certainly not among the k nearest are at infinity."""
         rows, _ = first_stage(self._source, queries, candidates, nprobe, probes, masks)
         return by_distance(rows, self._vectors.nearest(queries, rows, k))
 
 
 def candidates_factor(probes: Probes | None, queries: int) -> Int64:
-    """How many times the usual candidates each query needs, 1, 2 or 4.
+    """Return how many times the usual candidates each query needs: 1, 2, or 4.
 
-    Far from a query, quick codes tell vectors apart less well. Where nothing is known, all matches may be far.
+    Quick codes distinguish vectors less well far from a query. If the rarity is unknown, all
+    matches may be far away.
     """
     if probes is None or probes.rarity is None:
         return np.full(queries, MOST_CANDIDATES)

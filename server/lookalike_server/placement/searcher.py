@@ -1,4 +1,4 @@
-"""Searching a placed index. Above this, an index on one device and one on eight look the same."""
+"""Searcher of a placed index. Its users cannot tell one device from eight."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from lookalike_server.placement.strategies import RawHits, by_distance
 
 
 class Searcher(Protocol):
-    """A placed index of `dim` dimensions. `name` says where, such as "cuda:0" or "shard(cuda:0,cuda:1)".
+    """A placed index of `dim` dimensions. `name` is its place, such as "cuda:0" or "shard(cuda:0,cuda:1)".
 
-    `depends_on_k`: the answer to a query depends on the k of its search, so
-    that only searches of equal k may share a call.
+    `depends_on_k`: the answer to a query depends on the k of its search, so only searches of equal
+    k may share a call.
     """
 
     name: str
@@ -31,27 +31,25 @@ class Searcher(Protocol):
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64 | None = None, masks: QueryMasks | None = None
     ) -> RawHits:
-        """The k nearest rows of each query and their distances, both (n, k), nearest first, ties by row.
+        """Return the k nearest rows of each query and their distances, both (n, k), nearest first, ties by row.
 
-        `queries` is (n, dim), prepared for the index's metric. `nprobe` is the
-        number of inverted lists to visit; 0 for an index that has none.
-        `wanted` (n,) is how many of the k each query needs, all by default:
-        further lists are visited where the first hold fewer. Where fewer than
-        k were found, rows end with -1 and distances with infinity. `masks` are of
-        the index's rows: each query finds only what its mask allows, and as
-        large a share of it as it would find of all rows.
+        `queries` is (n, dim), prepared for the index's metric. `nprobe` is the number of inverted
+        lists to visit, 0 if the index has none. `wanted` (n,) is how many of the k each query
+        needs, by default all: more lists are visited if the first hold fewer. If fewer than k were
+        found, rows end with -1 and distances with infinity. `masks` cover the index's rows: each
+        query finds only what its mask allows, with the same recall as without a mask.
         """
         ...
 
     def close(self) -> None:
-        """Give up threads; the memory goes with the last reference."""
+        """Stop threads. The memory is freed with the last reference."""
         ...
 
 
 class OnDevice:
-    """An index as a device hosts it. It is searched by one thread at a time.
+    """An index on one device, searched by one thread at a time.
 
-    `offset` is added to the rows of a shard that counts its own.
+    `offset` is added to the rows of a shard that numbers its own.
     """
 
     def __init__(
@@ -68,7 +66,7 @@ class OnDevice:
         self._index = index
         self._max_selection = max_selection
         self._offset = offset
-        # Shards of inverted lists keep the rows of the whole index, and their masks.
+        # Shards of inverted lists keep the row numbers of the whole index, and its masks.
         lists = measured.membership is not None
         self._own_rows = None if lists else (offset, offset + int(index.ntotal))
         self._transform, self._strategy = strategy_of(index, metric, max_selection, measured)
@@ -98,7 +96,7 @@ class OnDevice:
 
 
 class Sharded:
-    """Pieces of one index, each with its owner thread; their answers are merged."""
+    """Pieces of one index, each with its owner thread. Their answers are merged."""
 
     def __init__(self, pieces: Sequence[Searcher], prepare: Callable[[], None] | None = None) -> None:
         self.name = f"shard({','.join(piece.name for piece in pieces)})"

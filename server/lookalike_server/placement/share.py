@@ -1,8 +1,9 @@
-"""The share of an index that one server of several holds.
+"""Share of an index that one shard server holds.
 
-Shares are cut by rows; every share knows the inverted lists of all rows, so that each visits the same lists as the
-whole index. What ranks candidates by quick codes gives these out with their costs, since only all shards together know
-which are the best. An index that cannot be cut, such as a graph, is held whole by each server.
+Indexes are cut by rows. Every share knows the inverted lists of all rows, so that it visits the
+same lists as the whole index. A share that ranks candidates by quick codes returns them with their
+costs, because only all shards together know which are the best. An index that cannot be cut, such
+as a graph, is held whole by each server.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ShareMode = Literal["rows", "candidates", "whole"]
 
 @dataclass(frozen=True)
 class ShareFacts:
-    """What a router has to know of an index: `dim` and `rows` of the whole, the rest as in shard.proto."""
+    """Facts of an index that a router needs. `dim` and `rows` are of the whole; the rest is as in shard.proto."""
 
     mode: ShareMode
     dim: int
@@ -52,12 +53,12 @@ class ShareFacts:
     least: int = 0
 
     def widest(self, k: int) -> int:
-        """The most rows of an answer to a query for k neighbors."""
+        """Return the largest number of rows in an answer to a query for k neighbors."""
         return k if self.mode != "candidates" else MOST_CANDIDATES * max(math.ceil(k * self.factor), self.least)
 
 
 class Candidates(NamedTuple):
-    """Rows, distances and costs by the first stage, all (n, m), row -1 at infinity where there are fewer.
+    """Rows, distances, and first-stage costs, all (n, m); missing rows are -1 at infinity.
 
     Each query has `sizes` (n,) candidates among all shards. `effort` and `facts` are as in RawHits.
     """
@@ -71,7 +72,7 @@ class Candidates(NamedTuple):
 
 
 class HitsShare:
-    """A share whose nearest rows are merged with those of others; or a whole index, whose rows are the answer."""
+    """A share whose nearest rows are merged with those of other shards, or a whole index."""
 
     def __init__(self, facts: ShareFacts, searcher: OnDevice) -> None:
         self.facts = facts
@@ -80,7 +81,7 @@ class HitsShare:
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None, candidates: int = 0
     ) -> RawHits:
-        """As Searcher.search. `candidates` mean nothing here."""
+        """Search as Searcher.search does; `candidates` is ignored."""
         return self._searcher.search(queries, k, nprobe, wanted, masks)
 
 
@@ -90,7 +91,7 @@ class CandidatesShare:
     def __init__(
         self, facts: ShareFacts, source: Source, vectors: DecodedVectors, rows: tuple[int, int] | None
     ) -> None:
-        """`rows` are those of the share where its first stage counts its own; None where it has those of the whole."""
+        """`rows` are the share's rows if its first stage numbers its own; None if it numbers those of the whole."""
         self.facts = facts
         self._source = source
         self._vectors = vectors
@@ -99,9 +100,9 @@ class CandidatesShare:
     def search(
         self, queries: Float32, k: int, nprobe: int, wanted: Int64, masks: QueryMasks | None, candidates: int = 0
     ) -> Candidates:
-        """The best `candidates` of the first stage for each query (n, dim); the usual number for 0."""
+        """Return the best `candidates` of the first stage for each query (n, dim); 0 means the usual number."""
         own = masks if masks is None or self._own_rows is None else masks.part(*self._own_rows)
-        # Precise: scores of the quick codes begin with those of the lists.
+        # Precise, because scores of the quick codes start from those of the lists.
         probes = self._source.probes(queries, nprobe, wanted, precise=True, masks=own)
         effort = np.full(len(queries), nprobe, np.int64) if probes is None else probes.counts
         usual = max(int(np.ceil(k * self.facts.factor)), self.facts.least)
@@ -126,7 +127,7 @@ ShareIndex = HitsShare | CandidatesShare
 
 
 def share_of(index: faiss.Index, metric: Metric, share: Share, recall: Sequence[RecallPoint]) -> ShareIndex:
-    """The share of a loaded index, of which nothing else may be used afterwards."""
+    """Return the share of a loaded index, which must not be used otherwise afterwards."""
     start, stop = share.range_of(int(index.ntotal))
     kind = faiss.downcast_index(index)
     cut: ShareIndex | None = None
@@ -156,7 +157,7 @@ def _cut_rows(kind: faiss.Index, metric: Metric, rows: tuple[int, int], recall: 
 def _cut_stages(
     kind: faiss.IndexRefine, metric: Metric, rows: tuple[int, int], recall: Sequence[RecallPoint]
 ) -> CandidatesShare | None:
-    """None where the stages cannot be told apart, or not be cut."""
+    """Return None if the stages cannot be separated or cut."""
     refine = faiss.downcast_index(kind.refine_index)
     projected = two_stage.is_two_stage(kind)
     first = two_stage.first_stage(kind) if projected else faiss.downcast_index(kind.base_index)
@@ -168,7 +169,7 @@ def _cut_stages(
     facts = _facts(kind, "candidates", factor=factor, least=least)
     lists = isinstance(first, faiss.IndexIVF)
     measured = Measured(recall, _membership(first) if lists else None)
-    # Each by the object that owns it.
+    # Cut each through the object that owns it.
     kept, base = _kept(refine, rows), _kept(first, rows)
     source = source_of(base, "l2" if projected else metric, measured)
     if projected:
@@ -200,13 +201,13 @@ def _facts(
 
 def _membership(ivf: faiss.IndexIVF) -> Membership:
     membership = Membership(ivf)
-    # Now: the lists are cut next.
+    # Read it now, because the lists are cut next.
     membership.read()
     return membership
 
 
 def _inner(kind: faiss.Index) -> faiss.Index:
-    """The index behind the transforms of the vectors, such as OPQ or PCA."""
+    """Return the index behind vector transforms, such as OPQ or PCA."""
     return faiss.downcast_index(kind.index) if isinstance(kind, faiss.IndexPreTransform) else kind
 
 
@@ -215,7 +216,7 @@ def _cuttable(kind: faiss.Index) -> bool:
 
 
 def _kept(index: faiss.Index, rows: tuple[int, int]) -> faiss.Index:
-    """An index with some rows of another one, which loses the others. Lists keep the rows that they store."""
+    """Return an index with the given rows of another one, which loses all other rows. Lists keep their row numbers."""
     index.remove_ids(faiss.IDSelectorNot(faiss.IDSelectorRange(*rows)))
-    # A copy, since what faiss removes stays in memory.
+    # A copy, because faiss does not free the memory of removed rows.
     return faiss.deserialize_index(faiss.serialize_index(index))

@@ -1,4 +1,4 @@
-"""Cutting an index by rows, so that each piece can live on a device of its own."""
+"""Pieces of an index, cut by rows, for one device each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_indexer.errors import DeviceError
 
 @dataclass(frozen=True)
 class Piece:
-    """Rows `start` to `stop` of an index. `offset` is added to the rows that it answers with."""
+    """Rows `[start, stop)` of an index. `offset` is added to the rows in its answers."""
 
     index: faiss.Index
     start: int
@@ -25,9 +25,9 @@ class Piece:
 def pieces(index: faiss.Index, path: Path, count: int) -> Iterator[Piece]:
     """Yield `count` pieces of an index that was read from `path`, one at a time.
 
-    A piece is a copy, so the caller puts it where it belongs before it takes
-    the next: no more than one is in memory at a time. DeviceError when the
-    index is of a kind that cannot be cut, or has fewer rows than pieces.
+    A piece is a copy. The caller puts it on its device before it takes the next one, so only one is
+    in memory at a time. Raises DeviceError if the index is of a kind that cannot be cut, or has
+    fewer rows than pieces.
     """
     total = index.ntotal
     if total < count:
@@ -38,14 +38,14 @@ def pieces(index: faiss.Index, path: Path, count: int) -> Iterator[Piece]:
         if lists is None:
             yield Piece(_cut_flat(index, start, stop), start, stop, offset=start)
         else:
-            # Inverted lists store the row of each entry, so it stays as it was.
+            # Inverted lists store the row number of each entry, so it is unchanged.
             yield Piece(_cut_lists(lists, path, start, stop), start, stop, offset=0)
 
 
 def _lists_of(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The inverted-file part of an index, or None; DeviceError for an index that cannot be cut at all."""
+    """Return the inverted-file part of an index, or None. Raises DeviceError if the index cannot be cut at all."""
     inner = _inner(index)
-    # Fast-scan lists are packed in blocks of many images.
+    # Fast-scan lists pack many images into one block.
     if isinstance(inner, faiss.IndexIVF) and not isinstance(inner, faiss.IndexIVFFastScan):
         return inner
     if isinstance(inner, faiss.IndexFlatCodes):
@@ -56,7 +56,7 @@ def _lists_of(index: faiss.Index) -> faiss.IndexIVF | None:
 
 
 def _inner(index: faiss.Index) -> faiss.Index:
-    """The index behind the transforms of the vectors, such as OPQ or PCA."""
+    """Return the index behind vector transforms, such as OPQ or PCA."""
     index = faiss.downcast_index(index)
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
 
@@ -68,7 +68,7 @@ def _cut_flat(index: faiss.Index, start: int, stop: int) -> faiss.Index:
 
 
 def _cut_lists(lists: faiss.IndexIVF, path: Path, start: int, stop: int) -> faiss.Index:
-    # Mapping the file gives the quantizer and the transforms without reading the lists.
+    # Memory-mapping gives the quantizer and the transforms without reading the lists.
     piece = faiss.read_index(str(path), faiss.IO_FLAG_MMAP)
     shell = _inner(piece)
     empty = faiss.ArrayInvertedLists(shell.nlist, shell.code_size)

@@ -1,9 +1,9 @@
-"""From candidates to neighbors whose order depends on the query and the index alone.
+"""Strategies that turn candidates into neighbors. Their order depends only on the query and the index.
 
-`Compared`: the index holds vectors or codes that decode to some, so candidates
-are compared again in float64, and none is missed by rounding. `Graph`: so are
-those that a graph finds. reranked.py: quick codes find candidates and finer codes
-order them. index_distances.py: distances are the index's own.
+`Compared`: the index holds vectors or codes that decode to vectors. Candidates are compared again
+in float64, and rounding loses none. `Graph`: the same for what a graph finds. reranked.py: quick
+codes find candidates, and finer codes order them. index_distances.py: distances as the index
+reports them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from lookalike_server.placement.sources import HARDEST, MARGIN, RangeSource, Sou
 
 
 class RawHits(NamedTuple):
-    """Rows and distances (n, k), nearest first, ties by row; row -1 at infinity where fewer were found.
+    """Rows and distances (n, k), nearest first, ties by row; missing rows are -1 at infinity.
 
-    `effort` (n,) is the number of lists that each query visited, of a graph its efSearch, 0 of others. `facts` are
-    there where queries have masks.
+    `effort` (n,) is the number of lists that each query visited, efSearch for a graph, else 0.
+    `facts` is set if queries have masks.
     """
 
     rows: Int64
@@ -41,7 +41,7 @@ class RawHits(NamedTuple):
 class Strategy(Protocol):
     """How one kind of index is searched. `wanted` (n,) is what each query needs, at most k."""
 
-    # Whether the answer to a query depends on the k of the search, so that only equal ones may share a call.
+    # True if the answer to a query depends on the k of the search, so that only equal k may share a call.
     depends_on_k: bool
 
     def search(
@@ -50,7 +50,7 @@ class Strategy(Protocol):
 
 
 class Compared:
-    """All that are as near as the k-th are known, and compared in float64."""
+    """Finds every row as near as the k-th, and compares them in float64."""
 
     depends_on_k = False
 
@@ -80,8 +80,8 @@ class Compared:
         probes: Probes | None,
         masks: QueryMasks | None,
     ) -> None:
-        """Search again where what was not found, at costs from `beyond` (n,) on, may be as near as the k-th."""
-        # Where fewer candidates were found than asked for, there are no others.
+        """Search again for queries whose unseen rows, at costs from `beyond` (n,), may be as near as the k-th."""
+        # If fewer candidates were found than requested, there are no others.
         lines = np.flatnonzero(np.isfinite(beyond))
         last = distances[lines, -1]
         norms = np.sqrt(rowwise.squared_norms(queries[lines]))
@@ -100,7 +100,7 @@ class Compared:
 
 
 class Graph:
-    """What a graph finds, compared in float64. It may miss some, and of equal ones it finds any."""
+    """Results of a graph, compared in float64. It may miss neighbors, and finds arbitrary ones of equal rows."""
 
     depends_on_k = True
 
@@ -130,7 +130,7 @@ class Graph:
 
 
 def facts_of(probes: Probes | None, masks: QueryMasks | None) -> Facts | None:
-    """How queries with masks were searched: where there was no choice, all that match were compared."""
+    """Return how queries with masks were searched. Without a choice, all matches were compared."""
     if masks is None:
         return None
     if probes is not None and probes.facts is not None:
@@ -140,7 +140,7 @@ def facts_of(probes: Probes | None, masks: QueryMasks | None) -> Facts | None:
 
 
 def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:
-    """The places of the k nearest of some rows (n,), by (distance, row), without sorting all of them."""
+    """Return the places of the k nearest of some rows (n,), by (distance, row), without sorting all of them."""
     chosen = np.arange(len(rows))
     if len(rows) > k:
         last = np.partition(distances, k - 1)[k - 1]
@@ -152,20 +152,20 @@ def _nearest(rows: Int64, distances: Float32, k: int) -> Int64:
 
 
 def by_distance(rows: Int64, distances: Float32) -> tuple[Int64, Float32]:
-    """Each line by (distance, row). Places that were not filled have distance infinity and stay at the end."""
+    """Sort each query's rows by (distance, row). Empty places have distance infinity and stay at the end."""
     order = np.lexsort((rows, distances), axis=1)
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1)
 
 
 def cut_through_a_tie(rows: Int64, distances: Float32, k: int) -> Int64:
-    """The lines whose last candidate is as near as the k-th, so that more such may not have been seen."""
+    """Return the queries whose last candidate ties with the k-th, so that more such rows may be unseen."""
     if rows.shape[1] <= k:
         return np.empty(0, np.int64)
     return np.flatnonzero((rows[:, -1] >= 0) & (distances[:, -1] == distances[:, k - 1]))
 
 
 def padded(rows: Int64, distances: Float32, k: int) -> tuple[Int64, Float32]:
-    """With row -1 at infinity, up to k places."""
+    """Pad with row -1 at infinity, up to k places."""
     missing = k - rows.shape[1]
     if missing <= 0:
         return rows, distances
