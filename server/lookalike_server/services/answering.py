@@ -1,4 +1,4 @@
-"""Asking engines, and writing the replies to what they answer: all that arrives together, together."""
+"""Queueing of searches at engines. The replies of all answers that arrive together are written together."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from lookalike_server.services.reply_writer import PIECE, ReplySpec, write_batch
 
 
 class Answered(NamedTuple):
-    """An engine's answer, with a line of hits for each query, and the reply; None where it is large.
+    """An engine's answer, with one row of hits for each query, and the reply, or None if it is large.
 
-    `reply_s` is the seconds that writing it and the others of its batch took.
+    `reply_s` is the seconds that writing the replies of the whole batch took.
     """
 
     answer: Answer[Hits]
@@ -34,7 +34,7 @@ class Answered(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """A call that waits; `lines` are those of the hits that its queries have, None where each has its own."""
+    """A call that waits. `lines` maps its queries to rows of the hits; None if each query has its own row."""
 
     spec: ReplySpec
     images: SpaceImages
@@ -43,13 +43,13 @@ class _Call(NamedTuple):
 
 
 class Answering:
-    """The searches of one event loop that wait for engines, by ticket."""
+    """Searches of one event loop that wait for engines, by ticket."""
 
     def __init__(self) -> None:
         self._inbox: LoopInbox | None = None
         self._calls: dict[int, _Call] = {}
         self._tickets = itertools.count()
-        # Answers whose replies are not written yet.
+        # Answers whose replies have not been written yet.
         self._ready: list[tuple[_Call, Answer[Hits]]] = []
 
     async def ask(
@@ -62,10 +62,10 @@ class Answering:
         deadline: float | None,
         spec: ReplySpec,
     ) -> Answered:
-        """Search for the neighbors of vectors (n, dim), of which equal ones are searched once.
+        """Search for the neighbors of vectors (n, dim). Equal vectors are searched once.
 
-        OverloadedError, ExpiredError, DeviceError: see Engine.put. Who is
-        cancelled leaves the queue.
+        Raises OverloadedError, ExpiredError, or DeviceError as Engine.put does. A canceled call
+        leaves the queue.
         """
         lines = None
         if not distinct.all:
@@ -96,14 +96,14 @@ class Answering:
             try:
                 return await call.answered
             except asyncio.CancelledError:
-                # The only way to end without an answer, and so perhaps still queued.
+                # Only a canceled call ends without an answer, so the search may still be queued.
                 engine.withdraw(queued)
                 raise
         finally:
             self._calls.pop(ticket, None)
 
     def _arrived(self, answers: Arrived) -> None:
-        """Answer the calls of a batch, or let their replies be written."""
+        """Answer the calls of a batch, or schedule the writing of their replies."""
         idle = not self._ready
         for ticket, outcome in answers:
             call = self._calls.get(ticket)
@@ -118,11 +118,11 @@ class Answering:
             else:
                 self._ready.append((call, answer))
         if idle and self._ready:
-            # After other batches that arrived meanwhile: a busy loop writes their replies together.
+            # Scheduled after other batches that have arrived, so that a busy loop writes their replies together.
             self._soon()
 
     def _write(self) -> None:
-        """Write the replies that take a moment together, and the others when the loop has had a turn."""
+        """Write some short replies together, and the others after the event loop has run other tasks."""
         count = _together([call for call, _ in self._ready])
         some, self._ready = self._ready[:count], self._ready[count:]
         began = time.perf_counter()
@@ -131,7 +131,7 @@ class Answering:
                 some[0][0].images, [answer.result for _, answer in some], [call.spec for call, _ in some]
             )
         except Exception as error:
-            # Whatever it was, those who wait must hear of it.
+            # Any error must reach the callers that wait.
             _fail([call for call, _ in some], error)
         else:
             took = time.perf_counter() - began
@@ -146,13 +146,13 @@ class Answering:
 
 
 def _spread(answer: Answer[Hits], lines: list[int]) -> Answer[Hits]:
-    """An answer with the hits of each query, of those that were searched once."""
+    """Return an answer with hits for each query, from those of the distinct queries."""
     hits = answer.result
     return answer._replace(result=hits._replace(rows=hits.rows[lines], distances=hits.distances[lines]))
 
 
 def _together(calls: Sequence[_Call]) -> int:
-    """How many of the first calls to write at once: those of one space, and no more neighbors than a piece has."""
+    """Return how many of the first calls to write at once: of one space, with at most PIECE neighbors."""
     size = 0
     for count, call in enumerate(calls):
         size += call.spec.neighbors

@@ -1,4 +1,4 @@
-"""Live searches as samples for the recall audit."""
+"""Sampling of live searches for the recall audit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lookalike_server.generation.spaces import Space
 from lookalike_server.search.effort import Plan
 from lookalike_server.search.hits import Hits
 
-# A front audits nothing, and loads no faiss.
+# A front process audits nothing, so it does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import AuditEffort, RecallAudit
 
@@ -26,9 +26,9 @@ def offer_to_audit(
     hits: Hits,
     mask: RowMask | None,
 ) -> None:
-    """Let an audit choose one of the queries (n, dim) of a search with its hits (n, k), if it can be told of any.
+    """Let the audit choose one query (n, dim) of a search with its hits (n, k), if the search can be audited.
 
-    It reads the embeddings that are stored, so that it cannot tell of what has changed since.
+    The audit reads the stored embeddings, so it cannot check searches with later changes.
     """
     from lookalike_server.observe.audit import Sample
 

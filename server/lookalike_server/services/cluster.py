@@ -1,4 +1,4 @@
-"""Which cluster an image is in, and who else is."""
+"""ClusterService: the clusters of images, and their members."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     async def GetMembership(
         self, request: cluster_pb2.GetMembershipRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a GetMembershipResponse."""
+        """Return a serialized GetMembershipResponse."""
         watch = Stopwatch()
         if not 0 <= request.members <= self._limits.max_members:
             raise ArgumentError("members", f"members is {request.members}; it must be 0 to {self._limits.max_members}.")
@@ -114,7 +114,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     async def ListMembers(
         self, request: cluster_pb2.ListMembersRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a ListMembersResponse."""
+        """Return a serialized ListMembersResponse."""
         watch = Stopwatch()
         with self._current.lease(sequence_of(request.page_token)) as snapshot:
             clustering = snapshot.clustering(request.clustering)
@@ -155,7 +155,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
     async def ListClusters(
         self, request: cluster_pb2.ListClustersRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a ListClustersResponse."""
+        """Return a serialized ListClustersResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
             clustering = snapshot.clustering(request.clustering)
@@ -165,7 +165,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
             def found() -> bytes:
                 there = filtering.matching(snapshot, clustering, matches)
-                # The mean distances, when they are first asked for, are those of every image.
+                # The mean distances are computed on first use, from all images.
                 return cluster_pb2.ListClustersResponse(
                     sizes=wire.encode(there.sizes),
                     mean_distances=wire.encode(there.mean_distances),
@@ -178,7 +178,7 @@ class ClusterServicer(cluster_pb2_grpc.ClusterServiceServicer):
 
 @dataclass(frozen=True)
 class _Shown:
-    """What a call wants to see of clusters: so many members, those that match, with some columns."""
+    """What a call wants to see of clusters: the matches of its filter, columns, and the number of members."""
 
     matches: Matches | None
     asked: RequestedColumns
@@ -186,7 +186,7 @@ class _Shown:
 
 
 def _notes(snapshot: Snapshot, names: Iterable[str]) -> list[str]:
-    """A sentence for each clustering that lacks images of its space."""
+    """Return a sentence for each clustering that lacks images of its space."""
     return [note for name in names if (note := snapshot.clustering_notes[name])]
 
 
@@ -203,10 +203,10 @@ def _written(
     shown: _Shown,
     watch: Stopwatch,
 ) -> bytes:
-    """The bytes of a GetMembershipResponse, for a thread of its own.
+    """Serialize a GetMembershipResponse. Run it in a worker thread.
 
-    One clustering after another: messages that are written one after another
-    are read as one, and no step holds the interpreter's lock for all of them.
+    The clusterings are serialized one after another: concatenated messages parse as one, and no
+    step holds the GIL for all of them.
     """
     pieces = [
         cluster_pb2.GetMembershipResponse(memberships=[_membership(snapshot, one, assigned, shown)]).SerializeToString()
@@ -218,7 +218,7 @@ def _written(
 
 
 def _named(snapshot: Snapshot, names: Iterable[str]) -> list[Clustering]:
-    # Once each, however often it is named: what a call may cost is bounded by what there is.
+    # Each only once, however often it is named, so that the cost of a call is bounded.
     return [snapshot.clustering(name) for name in dict.fromkeys(names)]
 
 
@@ -235,7 +235,7 @@ def _some(snapshot: Snapshot, clusterings: list[Clustering], space: str = "") ->
 
 
 def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Clustering]:
-    """The clusterings that vectors of a space can be assigned in."""
+    """Return the clusterings in which vectors of a space can be assigned."""
     named = _named(snapshot, names)
     for one in named:
         if one.entry.space != space.name:
@@ -248,7 +248,7 @@ def _of_space(snapshot: Snapshot, space: Space, names: Iterable[str]) -> list[Cl
 
 
 def _spread(assigned: Assigned, queries: Queries) -> Assigned:
-    """The assignment of all queries that were asked: one that has failed is in no cluster."""
+    """Return the assignment of all requested queries. A failed query is in no cluster."""
     if not queries.failed:
         return assigned
     clusters = np.full(queries.asked, -1, assigned.clusters.dtype)

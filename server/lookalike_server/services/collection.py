@@ -1,4 +1,4 @@
-"""What is in the collection."""
+"""CollectionService: what is in the collection."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
         self._limits = limits
         self._thumbnails = thumbnails
         self._workers = workers
-        # The snapshot, space and ids of the graph that was listed last.
+        # Snapshot, space, and ids of the last listed graph.
         self._listed: tuple[weakref.ref[Snapshot], str, Int64] | None = None
 
     async def GetCollection(
         self, request: collection_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a GetCollectionResponse."""
+        """Return a serialized GetCollectionResponse."""
         with self._current.lease() as snapshot:
 
             def found() -> bytes:
@@ -55,7 +55,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     async def GetImages(
         self, request: collection_pb2.GetImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a GetImagesResponse."""
+        """Return a serialized GetImagesResponse."""
         watch = Stopwatch()
         kind = request.WhichOneof("which")
         if kind is None:
@@ -86,7 +86,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     async def ListImages(
         self, request: collection_pb2.ListImagesRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a ListImagesResponse."""
+        """Return a serialized ListImagesResponse."""
         watch = Stopwatch()
         with self._current.lease(sequence_of(request.page_token)) as snapshot:
             columns = snapshot.columns
@@ -128,7 +128,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     async def ListGraph(
         self, request: collection_pb2.ListGraphRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a ListGraphResponse."""
+        """Return a serialized ListGraphResponse."""
         watch = Stopwatch()
         kind = request.WhichOneof("which")
         wanted: Any = () if kind is None else getattr(request, kind).values
@@ -172,17 +172,17 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             return reply
 
     def _listed_in(self, graph: GraphLists) -> Int64:
-        """The ids of all images of a graph, which are found once for the pages of a listing."""
+        """Return the ids of all images of a graph. Cached for the following pages of a listing."""
         listed = self._listed
         if listed is None or listed[0]() is not graph.snapshot or listed[1] != graph.space:
-            # Weakly, so that a generation that is no longer served goes.
+            # A weak reference, so that the generation can be freed.
             listed = self._listed = weakref.ref(graph.snapshot), graph.space, graph.listed()
         return listed[2]
 
     async def ListLabels(
         self, request: collection_pb2.ListLabelsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a ListLabelsResponse."""
+        """Return a serialized ListLabelsResponse."""
         watch = Stopwatch()
         with self._current.lease(sequence_of(request.page_token)) as snapshot:
             columns = snapshot.columns
@@ -209,7 +209,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
     async def GetThumbnails(
         self, request: collection_pb2.GetThumbnailsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a GetThumbnailsResponse."""
+        """Return a serialized GetThumbnailsResponse."""
         watch = Stopwatch()
         limits = self._limits
         size = request.size or limits.default_thumbnail_side
@@ -223,7 +223,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
             )
         ids = np.array(request.ids, np.int64)
         with self._current.lease() as snapshot:
-            # Each image once, however often the call names it.
+            # Each image only once, however often the call names it.
             distinct = Distinct.of(request.ids)
             columns = snapshot.columns
             uris = await self._workers.looked_up(
@@ -240,7 +240,7 @@ class CollectionServicer(collection_pb2_grpc.CollectionServiceServicer):
 
 
 def _described(description: dict[str, Any]) -> collection_pb2.GetCollectionResponse:
-    """The plain description as a message; only metrics are spelled otherwise there."""
+    """Convert the plain description to a message. Only metrics are spelled differently there."""
     spaces = [
         {
             **space,

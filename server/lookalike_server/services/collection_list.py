@@ -1,4 +1,4 @@
-"""The collections of the server."""
+"""The ListCollections method, about all collections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lookalike_server.transport.collection_names import CollectionNames
 
 
 class CollectionList:
-    """Answers ListCollections, the one call that is about no single collection."""
+    """Implementation of ListCollections, the only call that is not about one collection."""
 
     def __init__(self, names: CollectionNames, collections: Mapping[str, Current]) -> None:
         self._names = names
@@ -23,7 +23,7 @@ class CollectionList:
     async def list_collections(
         self, request: server_pb2.ListCollectionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> server_pb2.ListCollectionsResponse:
-        """The collections that the caller may ask about, those that are not loaded with the reason."""
+        """Return the collections that the caller may ask about. Those not loaded have the reason in `problem`."""
         told = [_told(name, self._collections[name]) for name in self._names.visible()]
         return server_pb2.ListCollectionsResponse(collections=told)
 

@@ -1,4 +1,4 @@
-"""Experiments over the collection, and the results that are stored in it."""
+"""ExperimentService: experiments on the collection, and its stored results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _Filtered: TypeAlias = (
     | experiment_pb2.ListQualityFlagsRequest
 )
 
-# Bytes that cost as much to copy as looking up one image.
+# Copying this many bytes costs as much as looking up one image.
 _PER_ITEM = 1 << 14
 
 _METRICS: Final = {
@@ -67,21 +67,21 @@ _METHODS: Final = {
 
 class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     def __init__(self, current: Current, limits: Limits, queue: ExperimentQueue | None, workers: Workers) -> None:
-        """`queue` is None where the server runs no experiments, and answers stored results alone."""
+        """`queue` is None if the server runs no experiments and only returns stored results."""
         self._current = current
         self._limits = limits
         self._queue = queue
         self._workers = workers
 
     async def GetImageClusters(self, request: experiment_pb2.GetImageClustersRequest, context: Context) -> Any:
-        """The bytes of a GetImageClustersResponse."""
+        """Return a serialized GetImageClustersResponse."""
         members = _count("members", request.members, self._limits.max_members)
         with self._current.lease() as snapshot:
             row = _row(snapshot, request.image)
             return await self._ask(snapshot, None, context, "image_clusters", {"row": row, **members})
 
     async def GetClassAccuracies(self, request: experiment_pb2.GetClassAccuraciesRequest, context: Context) -> Any:
-        """The bytes of a GetClassAccuraciesResponse."""
+        """Return a serialized GetClassAccuraciesResponse."""
         given: dict[str, Any] = _count("best", request.best, self._limits.max_page_size)
         if request.metric not in _METRICS:
             raise ArgumentError("metric", f"metric is {request.metric}, which this server does not know.")
@@ -92,14 +92,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, None, context, "class_accuracies", given)
 
     async def GetClassMatrix(self, request: experiment_pb2.GetClassMatrixRequest, context: Context) -> Any:
-        """The bytes of a GetClassMatrixResponse."""
+        """Return a serialized GetClassMatrixResponse."""
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
             given = {"clustering": clustering, **await self._where(snapshot, request)}
             return await self._ask(snapshot, space, context, "class_matrix", given)
 
     async def ListOddballs(self, request: experiment_pb2.ListOddballsRequest, context: Context) -> Any:
-        """The bytes of a ListOddballsResponse."""
+        """Return a serialized ListOddballsResponse."""
         given: dict[str, Any] = _set(label=request.label)
         given |= _count("limit", request.limit, self._limits.max_page_size)
         with self._current.lease() as snapshot:
@@ -108,7 +108,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "oddballs", {"clustering": clustering, **given})
 
     async def ListMistakes(self, request: experiment_pb2.ListMistakesRequest, context: Context) -> Any:
-        """The bytes of a ListMistakesResponse."""
+        """Return a serialized ListMistakesResponse."""
         given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size)
         given |= _set(label=request.label, class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
@@ -117,7 +117,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, None, context, "mistakes", {"model": model, **given})
 
     async def SplitLabel(self, request: experiment_pb2.SplitLabelRequest, context: Context) -> Any:
-        """The bytes of a SplitLabelResponse."""
+        """Return a serialized SplitLabelResponse."""
         if not request.label:
             raise ArgumentError("label", "The call names no label.")
         given: dict[str, Any] = _count("k", request.k, _INT32_MAX) | _seed(request)
@@ -127,14 +127,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "split_label", given)
 
     async def InterpretClusters(self, request: experiment_pb2.InterpretClustersRequest, context: Context) -> Any:
-        """The bytes of an InterpretClustersResponse."""
+        """Return a serialized InterpretClustersResponse."""
         given = _count("samples", request.samples, self._limits.max_members) | _seed(request)
         with self._current.lease() as snapshot:
             clustering, space = _clustering(snapshot, request.clustering)
             return await self._ask(snapshot, space, context, "interpret_clusters", {"clustering": clustering, **given})
 
     async def ExplainImage(self, request: experiment_pb2.ExplainImageRequest, context: Context) -> Any:
-        """The bytes of an ExplainImageResponse."""
+        """Return a serialized ExplainImageResponse."""
         given: dict[str, Any] = _count("neighbours", request.neighbours, self._limits.max_members)
         given |= _set(class_map=await self._class_map(request))
         with self._current.lease() as snapshot:
@@ -142,7 +142,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "explain", {"row": row, "space": space.name, **given})
 
     async def ChooseK(self, request: experiment_pb2.ChooseKRequest, context: Context) -> Any:
-        """The bytes of a ChooseKResponse."""
+        """Return a serialized ChooseKResponse."""
         given = _count("first", request.first, _INT32_MAX) | _count("last", request.last, _INT32_MAX)
         given |= self._sample(request.sample) | _count("seeds", request.seeds, self._limits.max_seeds) | _seed(request)
         with self._current.lease() as snapshot:
@@ -150,7 +150,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "choose_k", {"space": space.name, **given})
 
     async def GetDendrogram(self, request: experiment_pb2.GetDendrogramRequest, context: Context) -> Any:
-        """The bytes of a GetDendrogramResponse."""
+        """Return a serialized GetDendrogramResponse."""
         given = _count("clusters", request.clusters, _INT32_MAX)
         given |= _count("most", request.most, self._limits.max_page_size)
         with self._current.lease() as snapshot:
@@ -159,7 +159,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, None, context, "label_tree", {"model": model, **given})
 
     async def GetMap(self, request: experiment_pb2.GetMapRequest, context: Context) -> Any:
-        """The bytes of a GetMapResponse."""
+        """Return a serialized GetMapResponse."""
         if request.method not in _MAPS:
             raise ArgumentError("method", f"method is {request.method}, which this server does not know.")
         given: dict[str, Any] = _set(method=_MAPS[request.method]) | self._sample(request.sample) | _seed(request)
@@ -169,13 +169,16 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "map2d", given)
 
     async def _where(self, snapshot: Snapshot, request: _Filtered) -> dict[str, str]:
-        """The filter of a call as an experiment reads it: a text, equal for filters that differ in order alone."""
+        """Return the filter of a call as text for an experiment.
+
+        Filters that differ only in order give the same text.
+        """
         if not request.HasField("filter"):
             return {}
         return {"where": await self._workers.run(lambda: snapshot.filters.text(request.filter))}
 
     async def CompareSpaces(self, request: experiment_pb2.CompareSpacesRequest, context: Context) -> Any:
-        """The bytes of a CompareSpacesResponse."""
+        """Return a serialized CompareSpacesResponse."""
         check_names("spaces", request.spaces, self._limits)
         check_names("strategies", request.strategies, self._limits)
         given: dict[str, Any] = _set(spaces=tuple(request.spaces), strategies=tuple(request.strategies))
@@ -184,7 +187,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, None, context, "compare", given)
 
     async def GetEvolution(self, request: experiment_pb2.GetEvolutionRequest, context: Context) -> Any:
-        """The bytes of a GetEvolutionResponse."""
+        """Return a serialized GetEvolutionResponse."""
         neighbours = _count("neighbours", request.neighbours, self._limits.max_k)
         given: dict[str, Any] = _set(model=request.model, k=neighbours.get("neighbours"))
         given |= self._sample(request.sample) | _seed(request)
@@ -192,7 +195,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, None, context, "evolution", given)
 
     async def FindDuplicates(self, request: experiment_pb2.FindDuplicatesRequest, context: Context) -> Any:
-        """The bytes of a FindDuplicatesResponse."""
+        """Return a serialized FindDuplicatesResponse."""
         given: dict[str, Any] = _count("limit", request.limit, _INT32_MAX) | _max_distance(request)
         given |= _set(exact_bytes=request.exact_bytes)
         with self._current.lease() as snapshot:
@@ -202,7 +205,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "duplicates", {"space": space.name, **given})
 
     async def FindLeaks(self, request: experiment_pb2.FindLeaksRequest, context: Context) -> Any:
-        """The bytes of a FindLeaksResponse."""
+        """Return a serialized FindLeaksResponse."""
         if not request.split:
             raise ArgumentError("split", "The call names no column that says the split.")
         given: dict[str, Any] = _count("limit", request.limit, _INT32_MAX) | _max_distance(request)
@@ -213,7 +216,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "leaks", given)
 
     async def ListLabelIssues(self, request: experiment_pb2.ListLabelIssuesRequest, context: Context) -> Any:
-        """The bytes of a ListLabelIssuesResponse."""
+        """Return a serialized ListLabelIssuesResponse."""
         given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size)
         given |= _set(scores=request.scores)
         if request.without_predictions:
@@ -224,7 +227,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "label_issues", {"space": space.name, **given})
 
     async def SampleImages(self, request: experiment_pb2.SampleImagesRequest, context: Context) -> Any:
-        """The bytes of a SampleImagesResponse."""
+        """Return a serialized SampleImagesResponse."""
         if not 1 <= request.count <= self._limits.max_sample:
             raise ArgumentError("count", f"count is {request.count}; it must be 1 to {self._limits.max_sample}.")
         given = _count("among", request.among, self._limits.max_sample) | _seed(request)
@@ -234,14 +237,14 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._ask(snapshot, space, context, "spread_sample", arguments)
 
     async def ListQualityFlags(self, request: experiment_pb2.ListQualityFlagsRequest, context: Context) -> Any:
-        """The bytes of a ListQualityFlagsResponse."""
+        """Return a serialized ListQualityFlagsResponse."""
         given: dict[str, Any] = _count("limit", request.limit, self._limits.max_page_size) | _set(flag=request.flag)
         with self._current.lease() as snapshot:
             given |= await self._where(snapshot, request)
             return await self._ask(snapshot, None, context, "image_quality", given)
 
     async def GetAttribution(self, request: experiment_pb2.GetAttributionRequest, context: Context) -> Any:
-        """The bytes of a GetAttributionResponse."""
+        """Return a serialized GetAttributionResponse."""
         watch = Stopwatch()
         if request.method not in _METHODS:
             raise ArgumentError("method", f"method is {request.method}, which this server does not know.")
@@ -253,13 +256,13 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             if request.HasField("class_index"):
                 given["class_index"] = request.class_index
             answer = await self._answer(snapshot, context, watch, ATTRIBUTION, given)
-            # What is written behind a message is read with it.
+            # Bytes appended to a serialized message parse as part of it.
             rest = experiment_pb2.GetAttributionResponse(served=served_generation(snapshot, None, watch))
             behind = rest.SerializeToString()
             return await self._workers.looked_up(lambda: answer + behind, len(answer) // _PER_ITEM)
 
     async def ListResults(self, request: experiment_pb2.ListResultsRequest, context: Context) -> Any:
-        """The bytes of a ListResultsResponse."""
+        """Return a serialized ListResultsResponse."""
         watch = Stopwatch()
         with self._current.lease() as snapshot:
 
@@ -274,7 +277,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
             return await self._workers.run(found)
 
     async def GetResult(self, request: experiment_pb2.GetResultRequest, context: Context) -> Any:
-        """The bytes of a GetResultResponse."""
+        """Return a serialized GetResultResponse."""
         watch = Stopwatch()
         check_names("tables", request.tables, self._limits)
         with self._current.lease() as snapshot:
@@ -290,7 +293,7 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
     async def _ask(
         self, snapshot: Snapshot, space: Space | None, context: Context, experiment: str, arguments: dict[str, Any]
     ) -> bytes:
-        """The bytes of a reply: each has `result` as its first field and `served` as its second."""
+        """Return a serialized reply. In every reply, `result` is field 1 and `served` is field 2."""
         watch = Stopwatch()
         answer = await self._answer(snapshot, context, watch, experiment, arguments)
         rest = within(2, served_generation(snapshot, space, watch).SerializeToString())
@@ -305,9 +308,9 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
                 "experiment on the collection."
             )
         key = ExperimentKey(snapshot.generation, experiment, tuple(sorted(arguments.items())), snapshot.made)
-        # The process that runs it opens the collection by itself.
+        # The experiment process opens the collection itself.
         await snapshot.base.verified_for_experiment(_spaces_read(snapshot, arguments))
-        # Kept with it. Callers may send a long label, or many.
+        # The key caches its digest. Computed in a worker, because callers may send long or many labels.
         await self._workers.run(lambda: key.digest)
         answer = await self._queue.answer(key, deadline_of(context))
         watch.queue_us, watch.search_us = answer.queue_us, answer.run_us
@@ -322,7 +325,10 @@ class ExperimentServicer(experiment_pb2_grpc.ExperimentServiceServicer):
         | experiment_pb2.ExplainImageRequest
         | experiment_pb2.ListMistakesRequest,
     ) -> ClassMap:
-        """The classes of labels as items, which can be compared; ArgumentError: too many, or a label without any."""
+        """Return the class map as hashable items.
+
+        Raises ArgumentError if it has too many, or a label without classes.
+        """
         if not request.class_map:
             return ()
         most = self._limits.max_class_map
@@ -337,7 +343,7 @@ _ROWS = ("tables",)
 
 
 def _spaces_read(snapshot: Snapshot, arguments: dict[str, Any]) -> set[str]:
-    """The spaces whose embeddings an experiment reads, as far as its arguments tell; none where it may read all."""
+    """Return the spaces whose embeddings an experiment reads, as far as its arguments name them."""
     found = {*arguments.get("spaces", ())}
     if "space" in arguments:
         found.add(arguments["space"])
@@ -347,7 +353,7 @@ def _spaces_read(snapshot: Snapshot, arguments: dict[str, Any]) -> set[str]:
 
 
 def _shown(answer: bytes) -> bytes:
-    """A serialized ExperimentResult as the caller may see it, for a thread of its own."""
+    """Return a serialized ExperimentResult as the caller may see it. Run it in a worker thread."""
     if not visible.hidden():
         return answer
     result = experiment_pb2.ExperimentResult.FromString(answer)
@@ -356,7 +362,7 @@ def _shown(answer: bytes) -> bytes:
 
 
 def _set(**values: Any) -> dict[str, Any]:
-    """The arguments that the caller gave: for the others the experiment's own defaults hold."""
+    """Return the arguments that the caller set. The experiment uses its defaults for the others."""
     return {name: value for name, value in values.items() if value}
 
 
@@ -401,9 +407,10 @@ def _too_many(count: int, most: int) -> ArgumentError:
 
 
 def _row(snapshot: Snapshot, image: experiment_pb2.ImageName) -> int:
-    """The row of an image, which is the same in the columns here and in the experiment's view.
+    """Return the row of an image, which is the same in these columns and in the experiment's view.
 
-    NotFoundError: there is no such image. NotBuiltError: it is not part of the generation yet.
+    Raises NotFoundError if the image does not exist, and NotBuiltError if it is not part of the
+    generation yet.
     """
     kind = image.WhichOneof("name")
     if kind is None:
@@ -420,6 +427,6 @@ def _row(snapshot: Snapshot, image: experiment_pb2.ImageName) -> int:
 
 
 def _clustering(snapshot: Snapshot, name: str) -> tuple[str, Space]:
-    """The clustering meant, and its space."""
+    """Return the name of the chosen clustering, and its space."""
     clustering = View(snapshot.reader).clustering_name(name)
     return clustering, snapshot.space(snapshot.clustering(clustering).entry.space)

@@ -1,4 +1,4 @@
-"""What calls with a filter, or with columns that they ask for, have in common."""
+"""Filters and requested columns, for all services."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from lookalike_server.filters.match_cache import Matches
 from lookalike_server.filters.matching import FilterMatches
 from lookalike_server.generation.snapshot import Snapshot
 
-# A filter of so many bytes is looked for among those that are known on the event loop.
+# A filter of at most this many bytes is looked up in the cache on the event loop.
 _SHORT = 1 << 10
 
 
 async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers) -> FilterMatches:
-    """The matches of a call's filter: at once where they are known, else by a worker."""
+    """Return the matches of a call's filter: from the cache, or computed by a worker."""
     if message.ByteSize() <= _SHORT:
         known = snapshot.filters.known(message)
         if known is not None:
@@ -30,7 +30,7 @@ async def found(snapshot: Snapshot, message: filter_pb2.Filter, workers: Workers
 
 
 def matching(snapshot: Snapshot, clustering: Clustering, matches: Matches | None) -> Clustering | Matching:
-    """A clustering, or the members of it that match."""
+    """Return a clustering, or its matching members if there is a filter."""
     if matches is None:
         return clustering
     columns, images = snapshot.columns, matches.images
@@ -39,28 +39,31 @@ def matching(snapshot: Snapshot, clustering: Clustering, matches: Matches | None
 
 @dataclass(frozen=True)
 class RequestedColumns:
-    """The columns that a call asks for."""
+    """The columns that a call requests."""
 
     snapshot: Snapshot
     names: list[str]
 
     @classmethod
     def of(cls, snapshot: Snapshot, names: Iterable[str], limits: Limits, field: str = "fields") -> RequestedColumns:
-        """ArgumentError: too many, or an unknown one."""
+        """Raises ArgumentError if there are too many columns, or an unknown one."""
         return cls(snapshot, columns_asked(names, snapshot.filters.columns, limits, field))
 
     def __bool__(self) -> bool:
         return bool(self.names)
 
     def of_rows(self, rows: Int64) -> list[filter_pb2.AttributeValues]:
-        """Their values for some rows (n,) of the images. Not for the event loop, unless none is asked for."""
+        """Return the values of these columns for some rows (n,) of the images.
+
+        Reads from the disk unless there are no columns, so do not call it on the event loop.
+        """
         return values(self.snapshot.filters.columns, self.names, rows) if self.names else []
 
 
 def fitting(reply: bytes, limits: Limits) -> bytes:
-    """A reply with columns that the call asked for; LargeReplyError when it is larger than a message may be.
+    """Return a reply with requested columns unchanged. Raises LargeReplyError if it exceeds the message limit.
 
-    How long the values of attributes are is known only when they are there.
+    Checked afterwards, because the lengths of attribute values are unknown before they are read.
     """
     if len(reply) > limits.max_message_bytes:
         raise LargeReplyError(

@@ -1,4 +1,4 @@
-"""The stored graph of a space: which images have lists, and the lists of some."""
+"""Stored k-nearest-neighbor graph of a space: the images with lists, and their lists."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lookalike_server.generation.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class GraphLists:
-    """The k-nearest-neighbor graph of a space in one generation; `reader` reads its parts."""
+    """k-nearest-neighbor graph of a space in one generation. `reader` reads its parts."""
 
     snapshot: Snapshot
     space: str
     entry: GraphEntry
-    # Of the space: the ids in order of its rows, and where the rows of each part of the graph begin and end there.
+    # Ids of the space in row order, and the row range of each part of the graph.
     ids: Int64
     starts: Int64
     ends: Int64
 
     @classmethod
     def of(cls, snapshot: Snapshot, space: str) -> GraphLists:
-        """NotBuiltError: the space has no graph."""
+        """Raises NotBuiltError if the space has no graph."""
         reader = snapshot.reader
         name = snapshot.space(space).name
         entry = reader.graph(name)
@@ -38,22 +38,23 @@ class GraphLists:
         for path in reader.manifest.spaces[name].parts:
             ranges[path] = first, first + (files[path].rows or 0)
             first = ranges[path][1]
-        # Parts that were embedded again since have other paths, and the lists of the former ones no images.
+        # Parts that were embedded again have new paths, so lists of the old parts match no images.
         found = [ranges.get(path, (0, 0)) for path in entry.parts]
         starts, ends = (np.array(each, np.int64) for each in zip(*found, strict=True))
         return cls(snapshot, name, entry, snapshot.base.space(name).ids, starts, ends)
 
     def listed(self) -> Int64:
-        """The ids of the images with a list that are there, in the order of the graph."""
+        """Return the ids of existing images with a list, in the order of the graph."""
         rows = [np.arange(start, end) for start, end in zip(self.starts, self.ends, strict=True)]
         ids = self.ids[np.concatenate([np.empty(0, np.int64), *rows])]
         there: Int64 = ids[self.snapshot.columns.there(ids)]
         return there
 
     def lists(self, ids: Int64, k: int) -> tuple[Int64, Float32]:
-        """The neighbors and distances (n, k) of some images, nearest first; a shorter list ends with -1 at infinity.
+        """Return neighbors and distances (n, k) of some images, nearest first. Short lists end with -1 at infinity.
 
-        Reads from the disk: not for the event loop. NotFoundError: an image has no list.
+        Reads from the disk, so do not call it on the event loop. Raises NotFoundError if an image
+        has no list.
         """
         neighbors = np.full((len(ids), k), -1, np.int64)
         distances = np.full((len(ids), k), np.inf, np.float32)
@@ -66,8 +67,8 @@ class GraphLists:
         return neighbors, distances
 
     def _parts(self, ids: Int64) -> Int64:
-        """The part of the graph that each image is in."""
-        # Ids ascend with the rows of a space.
+        """Return the part of the graph that each image is in."""
+        # The ids of a space ascend with its rows.
         rows = np.searchsorted(self.ids, ids).astype(np.int64)
         known = rows < len(self.ids)
         known[known] = self.ids[rows[known]] == ids[known]
@@ -86,7 +87,7 @@ class GraphLists:
 
 
 def _living(columns: Columns, neighbors: Int64, distances: Float32, k: int) -> tuple[Int64, Float32]:
-    """The first k of lists without deleted images, the others moved up."""
+    """Return the first k entries of each list after deleted images have been removed."""
     gone = ~columns.there(neighbors.ravel()).reshape(neighbors.shape)
     order = np.argsort(gone, axis=1, kind="stable")[:, :k]
     left = np.where(gone, np.int64(-1), neighbors)

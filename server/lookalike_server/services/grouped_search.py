@@ -1,4 +1,4 @@
-"""Searches whose neighbors are grouped by a column: query by query, as each has groups of its own."""
+"""Searches with neighbors grouped by a column. Each query has its own groups, so they run one by one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ALONE = Distinct([0], [0])
 
 @dataclass(frozen=True)
 class FoundGroups:
-    """The neighbors of all queries, group after group; `hits` tells of all searches how they were made."""
+    """Neighbors of all queries, group after group. `hits` summarizes how all searches were done."""
 
     flat: Flat
     group_counts: list[int]
@@ -48,7 +48,10 @@ class GroupedSearch:
         filtered: Filtered | None,
         deadline: float | None,
     ) -> FoundGroups:
-        """The groups of each query. ArgumentError: the column makes no groups. Other errors as in Answering.ask."""
+        """Return the groups of each query.
+
+        Raises ArgumentError if the column cannot form groups, and the errors of Answering.ask.
+        """
         by = await self._workers.run(lambda: _by(snapshot, task))
         remaining = task.space.remaining if filtered is None else filtered.mask
         allowed = None if remaining is None else remaining.bools
@@ -69,7 +72,7 @@ class GroupedSearch:
 
 
 def _by(snapshot: Snapshot, task: SearchTask) -> Grouped:
-    """The groups that the rows of a space are in."""
+    """Return the groups of the rows of a space."""
     name = task.request.grouping.column
     try:
         codes, count = snapshot.filters.columns.groups(name)
@@ -83,7 +86,7 @@ def _by(snapshot: Snapshot, task: SearchTask) -> Grouped:
 
 
 def _rows_of(task: SearchTask, spec: ReplySpec, query: int) -> Int64:
-    """The rows of the images that are left out of a query."""
+    """Return the rows of the images to leave out of a query."""
     if spec.own is None:
         return np.empty(0, np.int64)
     return np.flatnonzero(np.isin(task.space.images.ids, spec.own[query]))
@@ -102,7 +105,7 @@ def _joined(every: list[Groups], searches: list[Hits]) -> FoundGroups:
 
 
 def _told(searches: list[Hits]) -> Hits:
-    """How several searches were made, as if they were one."""
+    """Summarize how several searches were done, as if they were one."""
     if not searches:
         nothing = np.empty((0, 0))
         return Hits(nothing.astype(np.int64), nothing.astype(np.float32), 0, True, "cpu", True)

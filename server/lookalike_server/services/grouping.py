@@ -1,8 +1,7 @@
-"""Neighbors in groups: the nearest images of k different groups, not of one.
+"""Neighbors in groups: the nearest images of k different groups.
 
-The nearest images are searched among those of groups that are not full yet, so
-that a group of a million near images costs one more search, and not a million
-neighbors. It ends when k groups are full, or no image is left.
+Each search covers only groups that are not full yet, so a group of a million near images costs one
+more search, not a million neighbors. It ends when k groups are full or no image is left.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from lookalike_server.batching.workers import Workers
 from lookalike_server.columns.row_mask import RowMask
 from lookalike_server.search.hits import Hits
 
-# A search is for so many times the neighbors that are missing: those of full groups are among them.
+# A search requests this many times the missing neighbors, because some of them belong to groups that fill up.
 _MORE = 2
 
-# Searches for so many neighbors of one query among some rows.
+# Searches for this many neighbors of one query among the rows of a mask.
 Search = Callable[[int, RowMask], Awaitable[Hits]]
 
 
 @dataclass(frozen=True)
 class Grouped:
-    """The rows of a space in groups: `codes` (rows,) are from 0 to before `count`, -1 for a row in none.
+    """Rows of a space in groups. `codes` (rows,) are in `[0, count)`, or -1 for a row in no group.
 
-    `k` groups are wanted with `per_group` rows each, none of them farther than `farthest`.
+    `k` groups of `per_group` rows each are wanted, with no row farther than `farthest`.
     """
 
     codes: Int32
@@ -41,18 +40,18 @@ class Grouped:
 
 @dataclass
 class Groups:
-    """The groups of one query, in the order in which they were found: the rows and distances of each."""
+    """Groups of one query in the order of their discovery, with the rows and distances of each."""
 
     by: Grouped
     members: dict[int, list[tuple[int, float]]] = field(default_factory=dict)
 
     @property
     def missing(self) -> int:
-        """How many neighbors all groups together could still take."""
+        """Number of neighbors that all groups together can still take."""
         return self.by.k * self.by.per_group - sum(map(len, self.members.values()))
 
     def take(self, rows: Int64, distances: Float32) -> None:
-        """Take hits (n,), nearest first."""
+        """Add hits (n,), nearest first."""
         keep = distances <= self.by.farthest
         rows, distances = rows[keep], distances[keep]
         for code, row, distance in zip(self.by.codes[rows].tolist(), rows.tolist(), distances.tolist(), strict=True):
@@ -63,11 +62,11 @@ class Groups:
                 group.append((row, distance))
 
     def left(self, allowed: Bools | None, seen: Sequence[Int64]) -> RowMask:
-        """The rows that may still be taken: of new groups as long as there is room, and of those that are not full."""
+        """Return the rows that may still be added: of new groups while there is room, and of open groups."""
         is_open = np.full(self.by.count + 1, len(self.members) < self.by.k, np.bool_)
         for code, group in self.members.items():
             is_open[code] = len(group) < self.by.per_group
-        # The last one, which -1 reads, stands for rows in no group.
+        # Code -1 reads the last element, which stands for rows in no group.
         is_open[-1] = False
         keep = is_open[self.by.codes]
         if allowed is not None:
@@ -80,10 +79,10 @@ class Groups:
 async def grouped(
     search: Search, by: Grouped, allowed: Bools | None, left_out: Int64, most: int, workers: Workers
 ) -> tuple[Groups, list[Hits]]:
-    """The groups of one query, and the hits of each search for them.
+    """Return the groups of one query, and the hits of each search for them.
 
-    `allowed` (rows,) may be found, all rows when None, but for the rows
-    `left_out`. One search is for at most `most` neighbors.
+    `allowed` (rows,) limits the rows; None allows all. The rows `left_out` are excluded. One search
+    requests at most `most` neighbors.
     """
     found, seen, searches = Groups(by), [left_out], list[Hits]()
     while found.missing:

@@ -1,4 +1,4 @@
-"""Columns of neighbors that are read for a reply: attributes, and stored vectors."""
+"""Columns of neighbors that are read from the disk: attributes and stored vectors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lookalike_server.services.filtering import RequestedColumns
 
 @dataclass(frozen=True)
 class NeighborColumns:
-    """What a call wants of each neighbor besides ids, distances and texts."""
+    """What a call requests of each neighbor besides ids, distances, and texts."""
 
     space: Space
     asked: RequestedColumns
     vectors: bool
 
     def put(self, neighbors: search_pb2.Neighbors, rows: Int64) -> None:
-        """Put the columns for some rows (n,) of the space into a reply. Reads from the disk."""
+        """Put the columns of some rows (n,) of the space into a reply. Reads from the disk."""
         neighbors.attributes.extend(self.asked.of_rows(self.space.images.image_rows(rows)))
         if self.vectors:
             ids = self.space.images.ids[rows]

@@ -1,4 +1,4 @@
-"""Page tokens: opaque, and of use only in the generation and for the request that they were made for."""
+"""Page tokens: opaque, and valid only for the generation and request they were made for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKEN = struct.Struct("<qqq8s")
 
 
 def sequence_of(token: str) -> int | None:
-    """The number of the last change that the pages of a token have; None where it says nothing."""
+    """Return the sequence of the last change that a token's pages include, or None if the token is malformed."""
     try:
         sequence: int = _TOKEN.unpack(base64.b64decode(token, altchars=b"-_", validate=True))[1]
     except (binascii.Error, struct.error, ValueError):
@@ -26,7 +26,7 @@ def sequence_of(token: str) -> int | None:
 
 @dataclass(frozen=True)
 class Page:
-    """A run of rows, `start` to `stop`, of a listing of `total`."""
+    """Rows `[start, stop)` of a listing of `total` rows."""
 
     start: int
     stop: int
@@ -35,9 +35,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Pager:
-    """Pages of one listing: `request` names what is listed, without size and token.
+    """Pages of one listing. `request` identifies what is listed, without size and token.
 
-    They are of a generation with the changes up to a sequence, as long as a server keeps that: see Current.keep.
+    The pages are of a generation with the changes up to `sequence`, while the server keeps that
+    state: see Current.keep.
     """
 
     generation: int
@@ -45,10 +46,10 @@ class Pager:
     sequence: int = 0
 
     def page(self, token: str, size: int, total: int, limits: Limits) -> Page:
-        """The page that a request asks for.
+        """Return the requested page.
 
-        ArgumentError: a size out of range, or a token that was made for
-        something else. MismatchError: a token of another generation.
+        Raises ArgumentError if the size is out of range or the token was made for something else,
+        and MismatchError if it is of another generation.
         """
         if not 0 <= size <= limits.max_page_size:
             raise ArgumentError("page_size", f"page_size is {size}; it must be 0 to {limits.max_page_size}.")
@@ -59,7 +60,7 @@ class Pager:
         return Page(start, min(total, start + rows), total)
 
     def token_after(self, page: Page) -> str:
-        """The token of the page after this one; "" after the last."""
+        """Return the token of the next page; "" after the last."""
         if page.stop >= page.total:
             return ""
         return base64.urlsafe_b64encode(_TOKEN.pack(self.generation, self.sequence, page.stop, self._digest())).decode()

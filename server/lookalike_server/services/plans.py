@@ -1,4 +1,4 @@
-"""How a search was made, as the reply tells it."""
+"""How a search was done, as the reply reports it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lookalike_server.search.hits import Hits
 
 
 class Filtered(NamedTuple):
-    """What the filter of a call comes to in a space."""
+    """Result of a call's filter in a space."""
 
     found: FilterMatches
     mask: RowMask
 
 
 def put_plan(plan: types_pb2.Plan, space: Space, hits: Hits, exact: bool, filtered: Filtered | None) -> None:
-    """Tell how hits were found; `exact`: whatever may be found was compared."""
+    """Fill in how hits were found. `exact`: every allowed row was compared."""
     plan.strategy = "exact" if exact else "index"
     plan.rows = plan.matches = space.count
     plan.lists_visited = 0 if exact or not space.engine.entry.nlist else hits.nprobe

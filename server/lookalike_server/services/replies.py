@@ -1,4 +1,4 @@
-"""What replies have in common: columns of images, and what served them."""
+"""Parts that replies share: columns of images, and what served them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ METRICS: Final[dict[Metric, collection_pb2.Metric.ValueType]] = {
 
 @dataclass
 class Stopwatch:
-    """Times a call from its arrival in the handler; the steps are in microseconds."""
+    """Timer of a call from its arrival in the handler. The steps are in microseconds."""
 
     started: float = field(default_factory=time.perf_counter)
     resolve_us: int = 0
@@ -37,7 +37,7 @@ class Stopwatch:
     lookup_us: int = 0
 
     def put(self, timings: types_pb2.Timings) -> None:
-        """Fill in the steps, and all of it until now."""
+        """Fill in the steps and the total so far."""
         timings.resolve_us, timings.queue_us = self.resolve_us, self.queue_us
         timings.search_us, timings.lookup_us = self.search_us, self.lookup_us
         timings.total_us = round((time.perf_counter() - self.started) * 1e6)
@@ -46,7 +46,7 @@ class Stopwatch:
 def put_served(
     reply: types_pb2.Served, snapshot: Snapshot, space: Space | None, watch: Stopwatch, device: str = "cpu"
 ) -> None:
-    """Fill in who answered. Without a space, the reply is pretrained when every space is."""
+    """Fill in what served the reply. Without a space, `pretrained` is true if all spaces are pretrained."""
     reply.collection, reply.generation, reply.device = snapshot.name, snapshot.generation, device
     reply.sequence = snapshot.sequence
     if space is None:
@@ -59,14 +59,14 @@ def put_served(
 def served(
     snapshot: Snapshot, space: Space | None, watch: Stopwatch, notes: Sequence[str] = (), device: str = "cpu"
 ) -> types_pb2.Served:
-    """Who answered, as `put_served` fills it in, and what the reader of the reply should know."""
+    """Return what `put_served` fills in, with notes for the reader of the reply."""
     reply = types_pb2.Served(notes=visible.texts(notes))
     put_served(reply, snapshot, space, watch, device)
     return reply
 
 
 def served_generation(snapshot: Snapshot, space: Space | None, watch: Stopwatch) -> types_pb2.Served:
-    """As `served`, of a reply that is about the generation as it is stored, without the changes since."""
+    """Return `served` for a reply about the stored generation, without the later changes."""
     base = snapshot.base
     notes = []
     if snapshot.sequence > base.sequence:
@@ -76,15 +76,15 @@ def served_generation(snapshot: Snapshot, space: Space | None, watch: Stopwatch)
             f"{'change is' if changes == 1 else 'changes are'} not part of it; client.fold() makes them so"
         )
     reply = served(base, space, watch, notes)
-    # A view may be called otherwise than its folder.
+    # A view may have another name than its folder.
     reply.collection = snapshot.name
     return reply
 
 
 def within(number: int, message: bytes) -> bytes:
-    """A serialized message as field `number`, below 16, of another one, which goes on behind it.
+    """Return a serialized message as field `number`, below 16, of another message that continues after it.
 
-    So that bytes which are there already are neither read nor written again.
+    So existing bytes are neither parsed nor serialized again.
     """
     length, size = bytearray(), len(message)
     while size > 0x7F:
@@ -109,7 +109,7 @@ def images(columns: Columns, rows: Int64, attributes: Attributes = ()) -> collec
 def members(
     columns: Columns, found: Members, attributes: Callable[[Int64], Attributes] = lambda rows: ()
 ) -> cluster_pb2.Members:
-    """Members as columns; `attributes` gives the values that are asked for of some rows (n,) of the images."""
+    """Return members as columns. `attributes` returns the requested values of some rows (n,) of the images."""
     rows = columns.rows_of_ids(found.ids)
     return cluster_pb2.Members(
         ids=wire.encode(found.ids),
@@ -122,6 +122,6 @@ def members(
 
 
 def deadline_of(context: grpc.aio.ServicerContext[object, object]) -> float | None:
-    """The caller's deadline in the time of `time.monotonic`, or None."""
+    """Return the caller's deadline in the time of `time.monotonic`, or None."""
     remaining = context.time_remaining()
     return None if remaining is None else time.monotonic() + remaining

@@ -1,9 +1,8 @@
-"""Hits as the columns of replies: those of a batch together, and a large reply piece by piece.
+"""Hits as the columns of replies: a batch of short replies at once, or one large reply in pieces.
 
-Replies are bytes of a SearchResponse without what served it. Messages that are
-written one after another are read as one, their lists joined (the encoding
-guide of protobuf promises it): what served the reply is added behind, and a
-large reply is written in pieces.
+Replies are a serialized SearchResponse without `served`. Concatenated messages parse as one, with
+joined lists, as protobuf's encoding guide promises. So `served` is appended, and a large reply is
+written in pieces.
 """
 
 from __future__ import annotations
@@ -23,24 +22,23 @@ from lookalike_server.search.hits import Hits
 _INT64 = types_pb2.ELEMENT_TYPE_INT64
 _FLOAT32 = types_pb2.ELEMENT_TYPE_FLOAT32
 
-# Texts, or numbers, of one call. Up to so many take two milliseconds, for which other calls may wait.
+# Texts or numbers of one call that are written on the event loop. They take two milliseconds.
 _TEXTS, _NUMBERS = 8_192, 65_536
-# Neighbors of one piece: two milliseconds or so, after which others have their turn.
+# Neighbors of one piece. They take about two milliseconds, after which other tasks run.
 PIECE = 8_192
 
 
 def texts_of(fields: search_pb2.NeighborFields) -> Texts:
-    """Which texts the fields of a request name."""
+    """Return which texts the fields of a request name."""
     return Texts(fields.keys, fields.labels, fields.uris)
 
 
 class ReplySpec(NamedTuple):
-    """What a call wants to know: at most `k` neighbors of each of `queries`, and which texts.
+    """Contents of a reply: at most `k` neighbors of each of `queries`, and the requested texts.
 
-    `own` (queries, m) are the ids of images that are left out of each query, -1
-    for none; None where none has to be. `answered` are the rows of these queries among all
-    `asked`, None where they are all. `more`: further columns are read for the
-    reply, which takes as long as the disk does.
+    `own` (queries, m) are the ids of images to leave out of each query, -1 for none; None if
+    nothing is left out. `answered` are the rows of these queries among all `asked`; None if they
+    are all. `more`: the reply has further columns, which are read from the disk.
     """
 
     queries: int
@@ -52,7 +50,7 @@ class ReplySpec(NamedTuple):
     more: bool = False
 
     def spread(self, counts: list[int]) -> list[int]:
-        """The counts of all queries that were asked: one without an answer has no neighbors."""
+        """Return the counts of all requested queries. One without an answer has no neighbors."""
         if self.answered is None:
             return counts
         spread = np.zeros(self.asked, np.int64)
@@ -62,23 +60,23 @@ class ReplySpec(NamedTuple):
 
     @property
     def wanted(self) -> int:
-        """How many neighbors to search for: more where some are left out."""
+        """Number of neighbors to search for: k, plus those that may be left out."""
         return self.k + (0 if self.own is None else self.own.shape[1])
 
     @property
     def neighbors(self) -> int:
-        """The most neighbors that the reply has."""
+        """Largest number of neighbors of the reply."""
         return self.queries * self.k
 
     @property
     def is_large(self) -> bool:
-        """Whether writing the reply takes too long for an event loop."""
+        """True if writing the reply takes too long for the event loop."""
         return self.more or self.neighbors > _NUMBERS or self.neighbors * sum(self.texts) > _TEXTS
 
 
 @dataclass(frozen=True)
 class Flat:
-    """The neighbors of some calls' queries, one after another: `counts` of each query, rows and distances of all."""
+    """Neighbors of the queries of some calls, flattened: `counts` of each query, rows and distances of all."""
 
     counts: list[int]
     rows: Int64
@@ -86,10 +84,10 @@ class Flat:
 
     @classmethod
     def of(cls, rows: Int64, distances: Float32, space_ids: Int64, calls: Sequence[ReplySpec]) -> Flat:
-        """What calls want of the hits (n, k) of all their queries, which are those of one call after another."""
+        """Select what the calls want from the hits (n, k) of their queries, which are in the order of the calls."""
         queries, k = rows.shape
         own = any(call.own is not None for call in calls)
-        # As usual: every place was filled, and everybody wants all of it. Rows that were not found are the last ones.
+        # The usual case: every place is filled, and all of it is wanted. Missing rows come last.
         if not own and all(call.k == k for call in calls) and (rows[:, -1] >= 0).all():
             return cls([k] * queries, rows.ravel(), distances.ravel())
         keep = rows >= 0
@@ -97,31 +95,31 @@ class Flat:
             found = space_ids[rows]
             for one in _own(calls).T:
                 keep &= found != one[:, None]
-        # A call may have been searched for more than it wants, such as one more for its own image.
+        # A search may have found more than its call wants, for example one more for the query's own image.
         most = np.repeat([call.k for call in calls], [call.queries for call in calls])
         keep &= np.cumsum(keep, axis=1) <= most[:, None]
         return cls(keep.sum(axis=1).tolist(), rows[keep], distances[keep])
 
 
 def write_batch(images: SpaceImages, hits: Sequence[Hits], calls: Sequence[ReplySpec]) -> list[bytes]:
-    """The replies of some calls, none of them large, whose hits in one space these are.
+    """Return the replies of some calls, none of them large, for their hits in one space.
 
-    Texts are looked up for all of them at once: Arrow and numpy cost as much
-    for one as for some.
+    Texts are looked up for all calls at once: the overhead of Arrow and numpy is the same for one
+    as for several.
     """
     rows, distances = _stacked(hits)
     return _written(images, rows, distances, calls)
 
 
 def flat(images: SpaceImages, hits: Hits, call: ReplySpec) -> Flat:
-    """The neighbors that one call wants of its hits."""
+    """Return the neighbors that one call wants of its hits."""
     return Flat.of(hits.rows, hits.distances, images.ids, [call])
 
 
 def write_large(images: SpaceImages, found: Flat, call: ReplySpec) -> bytes:
-    """The reply of one call of any size, for a thread of its own.
+    """Return the reply of one call of any size. Run it in a worker thread.
 
-    No step holds the interpreter's lock for as long as writing all at once would.
+    The pieces release the GIL in between; writing all at once would hold it throughout.
     """
     ids = images.ids[found.rows]
     numbers = search_pb2.Neighbors(
@@ -137,7 +135,7 @@ def write_large(images: SpaceImages, found: Flat, call: ReplySpec) -> bytes:
 
 
 def _own(calls: Sequence[ReplySpec]) -> Int64:
-    """The ids that are left out, (queries, m); an id that no image has where there are fewer than m."""
+    """Return the ids to leave out, (queries, m), padded with an id that no image has."""
     most = max(call.own.shape[1] for call in calls if call.own is not None)
     owns = []
     for call in calls:
@@ -151,7 +149,7 @@ def _own(calls: Sequence[ReplySpec]) -> Int64:
 
 
 def _stacked(hits: Sequence[Hits]) -> tuple[Int64, Float32]:
-    """The rows and distances of several calls as if of one, whose k is the largest."""
+    """Return the rows and distances of several calls, padded to the largest k."""
     if len(hits) == 1:
         return hits[0].rows, hits[0].distances
     widths = {one.rows.shape[1] for one in hits}
@@ -170,7 +168,7 @@ def _stacked(hits: Sequence[Hits]) -> tuple[Int64, Float32]:
 def _written(images: SpaceImages, rows: Int64, distances: Float32, calls: Sequence[ReplySpec]) -> list[bytes]:
     found = Flat.of(rows, distances, images.ids, calls)
     texts = images.texts(found.rows, Texts(*map(any, zip(*(call.texts for call in calls), strict=True))))
-    # As wire.encode writes them, but all of them in one step.
+    # As wire.encode writes them, but all in one step.
     ids = images.ids[found.rows].astype("<i8", copy=False).tobytes()
     values = found.distances.astype("<f4", copy=False).tobytes()
     replies: list[bytes] = []
@@ -180,7 +178,7 @@ def _written(images: SpaceImages, rows: Int64, distances: Float32, calls: Sequen
         length = sum(counts)
         end = start + length
         message = search_pb2.SearchResponse()
-        # Filled in place: a message that is given to another one's constructor is copied.
+        # Filled in place, because a constructor copies the messages it is given.
         neighbors = message.neighbors
         neighbors.counts.extend(call.spread(counts))
         _put(neighbors.ids, _INT64, length, ids[8 * start : 8 * end])
@@ -192,7 +190,7 @@ def _written(images: SpaceImages, rows: Int64, distances: Float32, calls: Sequen
 
 
 def _put_texts(message: search_pb2.Neighbors, texts: ImageTexts, wanted: Texts, start: int, end: int) -> None:
-    """Put those that a call wants of images `start` to before `end` into its reply."""
+    """Put the wanted texts of images `[start, end)` into a call's reply."""
     if wanted.keys:
         message.keys.extend(texts.keys[start:end])
     if wanted.labels:

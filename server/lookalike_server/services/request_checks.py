@@ -1,4 +1,4 @@
-"""What is refused before any work, because of what it would cost: names by their number, replies by their size."""
+"""Limits that are checked before any work: the number of names, and the size of the reply."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from lookalike_server.common import reply_room
 from lookalike_server.common.errors import ArgumentError, LargeReplyError
 from lookalike_server.common.limits import Limits
 
-# For what is in a reply besides its neighbors: what served it, and the sizes of its columns.
+# Bytes of a reply besides its neighbors: `served`, and the sizes of its columns.
 _AROUND = 1 << 16
-# An id, two float32 of a member or one of a neighbor.
+# Bytes of an id, and two float32 of a member or one of a neighbor.
 _NUMBERS = 16
-# How many neighbors a query has, or the cluster of one, its size, distance and margin.
+# Bytes of a query: its number of neighbors, or its cluster with size, distance, and margin.
 _QUERY = 32
 
 
 def check_names(field: str, names: Sized, limits: Limits) -> None:
-    """ArgumentError when a call names more models, clusterings or tables than it may."""
+    """Raise ArgumentError if a call names more models, clusterings, or tables than allowed."""
     if len(names) > limits.max_names:
         raise ArgumentError(
             field, f"The call has {len(names)} {field}; it may have {limits.max_names}, which is max_names."
@@ -29,14 +29,11 @@ def check_names(field: str, names: Sized, limits: Limits) -> None:
 def check_reply(
     columns: Columns, queries: int, k: int, texts: Texts, limits: Limits, field: str, vector_bytes: int = 0
 ) -> None:
-    """LargeReplyError when the reply to so many queries, of k images each, may be larger than it may.
+    """Raise LargeReplyError if the reply to `queries` queries with k images each may exceed the limit.
 
-    PiecesNeededError when it may be larger than a message and the call is not in pieces.
-
-    `vector_bytes` are those of the vector of each image.
-
-    The bound is that of the longest texts in the collection, so that whether a
-    call is refused does not depend on what it would find.
+    Raises PiecesNeededError if it may exceed a message and the call is not in pieces.
+    `vector_bytes` is the size of each image's vector. The bound uses the longest texts of the
+    collection, so whether a call is rejected does not depend on its results.
     """
     k = min(k, len(columns))
     wanted = {"keys": columns.key_sizes, "labels": columns.label_sizes, "uris": columns.uri_sizes}
@@ -53,7 +50,7 @@ def check_reply(
 
 
 def check_vectors(queries: int, dim: int, limits: Limits) -> None:
-    """LargeReplyError, PiecesNeededError as `check_reply`, of the vectors of so many images."""
+    """Raise LargeReplyError or PiecesNeededError as `check_reply` does, for the vectors of `queries` images."""
     size = _AROUND + queries * (_QUERY + 4 * dim)
     if size > limits.max_message_bytes:
         raise LargeReplyError(

@@ -1,4 +1,4 @@
-"""Which collection a call is about: each is answered by the servicer of the collection that its request names."""
+"""Routing of calls: the collection that a request names chooses the servicer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def routed(
     servicers: Mapping[str, Any],
     whole: Mapping[str, Call],
 ) -> Any:
-    """A servicer of a service whose methods call those of one of `servicers`, by the names of collections.
+    """Return a servicer that forwards each method to one of `servicers`, by the name of the collection.
 
     The methods in `whole`, by name, are about the whole server.
     """

@@ -1,4 +1,4 @@
-"""Top-k similarity search, and the vectors that it compares."""
+"""SearchService: top-k similarity search, and the vectors that it compares."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from lookalike_server.services.reply_writer import Flat, ReplySpec, flat, write_
 from lookalike_server.services.request_checks import check_vectors
 from lookalike_server.services.search_task import SearchTask, effort_name
 
-# A front has none of these, and loads no faiss.
+# A front process needs no audit, so it does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.observe.audit import RecallAudit
 
-# Bytes that cost as much to copy as looking up one image.
+# Copying this many bytes costs as much as looking up one image.
 _PER_ITEM = 1 << 14
 
 
@@ -57,7 +57,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         self._grouped = GroupedSearch(self._answering, workers, limits)
 
     async def Search(self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        """The bytes of a SearchResponse."""
+        """Return a serialized SearchResponse."""
         if request.after_sequence:
             await self._current.reached(request.after_sequence)
         with self._current.lease() as snapshot:
@@ -66,7 +66,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def GetVectors(
         self, request: search_pb2.GetVectorsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a GetVectorsResponse."""
+        """Return a serialized GetVectorsResponse."""
         watch = Stopwatch()
         if self._resolver.checked_kind(request.query) == "vectors":
             raise ArgumentError("query.vectors", "The call has vectors already; ask for those of images or pictures.")
@@ -132,7 +132,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
     async def _queries(
         self, snapshot: Snapshot, task: SearchTask, deadline: float | None
     ) -> tuple[Queries, Int64 | None]:
-        """The queries of a search, and the ids (queries, m) of images that are left out of each."""
+        """Return the queries of a search, and the ids (queries, m) of images to leave out of each."""
         request, space = task.request, task.space
         queries = None
         if request.query.WhichOneof("kind") is not None:
@@ -156,7 +156,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         deadline: float | None,
         watch: Stopwatch,
     ) -> bytes:
-        """The reply to a search whose neighbors are grouped."""
+        """Return the reply of a search with grouped neighbors."""
         asked = time.perf_counter()
         found = await self._grouped.find(snapshot, task, queries, spec, filtered, deadline)
         took = time.perf_counter() - asked
@@ -170,7 +170,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         return await self._workers.looked_up(lambda: reply + behind, len(reply) // _PER_ITEM)
 
     async def _filtered(self, snapshot: Snapshot, space: Space, request: search_pb2.SearchRequest) -> Filtered:
-        """What the filter of a call comes to in a space."""
+        """Return the result of a call's filter in a space."""
         began = time.perf_counter()
         found = await filtering.found(snapshot, request.filter, self._workers)
         matches = found.matches
@@ -181,7 +181,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
         return Filtered(found, mask)
 
     async def _written(self, task: SearchTask, make: Callable[[], Flat], spec: ReplySpec, watch: Stopwatch) -> bytes:
-        """A large reply, or one with further columns, which would hold up the event loop."""
+        """Write a large reply, or one with further columns, off the event loop."""
         began = time.perf_counter()
 
         def written() -> bytes:
@@ -199,7 +199,7 @@ class SearchServicer(search_pb2_grpc.SearchServiceServicer):
 
 
 def _flat(task: SearchTask, hits: Hits, spec: ReplySpec) -> Flat:
-    """The neighbors of hits that are near enough."""
+    """Return the neighbors of hits within the largest distance."""
     if task.farthest < math.inf:
         hits = hits._replace(rows=np.where(hits.distances <= np.float32(task.farthest), hits.rows, -1))
     return flat(task.space.images, hits, spec)
@@ -214,8 +214,8 @@ def _rest(
     filtered: Filtered | None,
     watch: Stopwatch,
 ) -> bytes:
-    """What follows the neighbors in a reply: what served it, and the rows that failed."""
-    # Filled in place: a message that is given to another one's constructor is copied.
+    """Return what follows the neighbors in a reply: `served`, the metric, and the failed rows."""
+    # Filled in place, because a constructor copies the messages it is given.
     rest = search_pb2.SearchResponse(metric=METRICS[task.space.engine.entry.metric])
     last, space = rest.served, task.space
     put_served(last, snapshot, space, watch, hits.device)
@@ -233,7 +233,7 @@ def _rest(
 
 
 def _unanswered(snapshot: Snapshot, space: Space, queries: Queries, watch: Stopwatch) -> bytes:
-    """The reply to a call none of whose queries has a vector."""
+    """Return the reply of a call none of whose queries has a vector."""
     watch.resolve_us = queries.resolve_us
     reply = search_pb2.SearchResponse(errors=row_errors(queries.failed), metric=METRICS[space.engine.entry.metric])
     reply.neighbors.counts.extend([0] * queries.asked)

@@ -1,4 +1,4 @@
-"""What a search asks for, checked before any work."""
+"""Checked request of a search."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ _DEFAULT = Effort()
 class SearchTask(NamedTuple):
     """A search of a space.
 
-    `queries` is how many there are; `k` the neighbors of each, in all of its
-    groups. `columns` is None where the reply has none besides texts, `per_group` 0
-    where neighbors are not grouped. `farthest` is the largest distance, infinite
-    where none was given.
+    `queries` is the number of queries; `k` is the neighbors of each, in all its groups together.
+    `columns` is None if the reply has only texts. `per_group` is 0 if neighbors are not grouped.
+    `farthest` is the largest distance, infinite by default.
     """
 
     request: search_pb2.SearchRequest
@@ -49,7 +48,7 @@ class SearchTask(NamedTuple):
     def of(
         cls, request: search_pb2.SearchRequest, snapshot: Snapshot, resolver: Resolver, limits: Limits
     ) -> SearchTask:
-        """ArgumentError, ForbiddenError, NotFoundError, NotBuiltError: it cannot be done."""
+        """Check a request. Raises ArgumentError, ForbiddenError, NotFoundError, or NotBuiltError."""
         k, fields = request.k, request.fields
         if not 1 <= k <= limits.max_k:
             raise ArgumentError("k", f"k is {k}; it must be 1 to {limits.max_k}.")
@@ -78,12 +77,12 @@ class SearchTask(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the reply has no more than what is written of the hits of a batch."""
+        """True if the reply contains only what is written from the hits of a batch."""
         return self.columns is None and self.farthest == math.inf
 
 
 def effort_of(request: search_pb2.SearchRequest) -> Effort:
-    """How hard a request asks to look."""
+    """Return the search effort that a request asks for."""
     kind = request.WhichOneof("effort")
     if kind is None:
         return _DEFAULT
@@ -95,13 +94,13 @@ def effort_of(request: search_pb2.SearchRequest) -> Effort:
 
 
 def effort_name(request: search_pb2.SearchRequest) -> AuditEffort:
-    """What a request says of how hard to look, as an audit tells searches apart."""
+    """Return the kind of effort of a request, by which the audit groups searches."""
     kind = request.WhichOneof("effort")
     return "nprobe" if kind == "nprobe" else "recall" if kind == "recall" else "default"
 
 
 def _asked(request: search_pb2.SearchRequest, snapshot: Snapshot, limits: Limits) -> RequestedColumns:
-    """The columns of neighbors that are asked for, the one that they are grouped by among them."""
+    """Return the requested columns of neighbors, including the one that they are grouped by."""
     if not request.HasField("grouping"):
         return RequestedColumns.of(snapshot, request.fields.attributes, limits, "fields.attributes")
     names = [*request.fields.attributes, request.grouping.column]
@@ -123,7 +122,7 @@ def _per_group(request: search_pb2.SearchRequest, limits: Limits) -> int:
 
 def _farthest(request: search_pb2.SearchRequest) -> float:
     farthest: float = request.max_distance
-    # Written so that NaN is refused as well.
+    # Written so that NaN is rejected as well.
     if not farthest >= 0:
         raise ArgumentError("max_distance", f"max_distance is {farthest:g}; it must be at least 0.")
     return farthest

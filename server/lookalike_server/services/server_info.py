@@ -1,4 +1,4 @@
-"""What this server is, and what it allows."""
+"""ServerService: version, settings, and state of this server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from lookalike_server.query.reload import Reloader
 
 @functools.cache
 def _version() -> str:
-    # Looks through the folders of all packages.
+    # Cached, because it searches the folders of all packages.
     return importlib.metadata.version("lookalike")
 
 
 class ServerServicer:
-    """Answers what ServerService is asked about one collection."""
+    """Implementation of ServerService for one collection."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class ServerServicer:
             )
 
     def _devices(self, snapshot: Snapshot) -> list[str]:
-        """Those that were asked for, and where an index is instead, if it is."""
+        """Return the requested devices, or those that hold the indexes after a loss."""
         if self._loader.shards is not None:
             count = len(self._loader.shards.shards)
             return [f"shard {number}/{count}" for number in range(1, count + 1)]

@@ -1,4 +1,4 @@
-"""What a shard answers to routers: what it has, and what it finds in its share of the images."""
+"""ShardService: what a shard has, and what it finds in its share of the images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from lookalike_server.search.share_engine import ShareEngine, ShareWork
 from lookalike_server.services.replies import deadline_of
 from lookalike_server.shards.messages import index_message, mask_of, response_message, work_of
 
-# Bytes that cost as much to copy as looking up one image.
+# Copying this many bytes costs as much as looking up one image.
 _PER_ITEM = 1 << 14
 
 
 class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
-    """Answers for `share`; refuses everything where it is None."""
+    """Servicer of a shard. If `share` is None, it rejects every call."""
 
     def __init__(
         self, current: Current, limits: Limits, share: Share | None, kept: KeptForRouters | None, workers: Workers
@@ -57,7 +57,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
     async def SearchShard(
         self, request: shard_pb2.SearchShardRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Any:
-        """The bytes of a SearchShardResponse, or one that names the masks that are not known."""
+        """Return a serialized SearchShardResponse, or one that names the unknown masks."""
         share = self._own_share()
         with self._current.lease_of(request.digest) as snapshot:
             space = snapshot.space(request.space)
@@ -66,7 +66,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
                 raise NotBuiltError(f"The space {space.name} has no index that is served.")
             large = sum(len(mask.bits) for mask in request.masks) + len(request.queries.data)
             rows = len(space.rows.ids) if request.scan else engine.facts.rows
-            # Before they are unpacked, which takes eight times their bytes.
+            # Checked before they are unpacked, which takes eight times their bytes.
             if any(mask.rows != rows for mask in request.masks):
                 raise ArgumentError("masks", f"The masks must be of {rows} rows.")
 
@@ -89,7 +89,7 @@ class ShardServicer(shard_pb2_grpc.ShardServiceServicer):
 
 
 class _Masks:
-    """The masks that routers sent last, of `most` bytes at most."""
+    """LRU cache of the masks that routers sent, of at most `most` bytes."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -97,7 +97,7 @@ class _Masks:
         self._known: OrderedDict[tuple[str, int], RowMask] = OrderedDict()
 
     def of(self, messages: list[shard_pb2.ShardMask]) -> tuple[list[RowMask], list[str]]:
-        """The masks of a call, or else the digests of those that are not known. From any thread."""
+        """Return the masks of a call, or else the digests of unknown ones. Thread-safe."""
         masks, unknown = [], []
         for message in messages:
             with self._lock:
@@ -121,6 +121,6 @@ class _Masks:
 
 
 def _engines(snapshot: Snapshot) -> dict[str, ShareEngine]:
-    """The engines of the spaces that have an index, by the names of the spaces."""
+    """Return the engines of all spaces with an index, by the name of the space."""
     searchable = {name: space.engine for name, space in snapshot.spaces.items() if space.searchable}
     return {name: engine for name, engine in searchable.items() if isinstance(engine, ShareEngine)}

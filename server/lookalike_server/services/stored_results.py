@@ -1,4 +1,4 @@
-"""Results that are stored in the collection, as messages."""
+"""Stored results of the collection, as messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lookalike_server.services.pagination import Page, Pager
 
 
 def listed(reader: CollectionReader) -> list[experiment_pb2.StoredResult]:
-    """All of them by name, without their rows."""
+    """Return all results by name, without their rows."""
     return [
         experiment_pb2.StoredResult(
             name=name,
@@ -34,16 +34,17 @@ def listed(reader: CollectionReader) -> list[experiment_pb2.StoredResult]:
 def page(
     reader: CollectionReader, request: experiment_pb2.GetResultRequest, limits: Limits
 ) -> experiment_pb2.GetResultResponse:
-    """A page of one: the same run of rows of each of its tables. Reads from the disk: not for the event loop.
+    """Return a page of one result: the same range of rows of each of its tables.
 
-    NotFoundError: no such result or table. ArgumentError: a size or token that
-    cannot be. MismatchError: a token of another generation.
+    Reads from the disk, so do not call it on the event loop. Raises NotFoundError if the result or
+    table does not exist, ArgumentError if the size or token is invalid, and MismatchError if the
+    token is of another generation.
     """
     entry = stored_results.entry(reader, request.name)
     wanted = _wanted(request, entry)
     if not 0 <= request.page_size <= limits.max_table_rows:
         raise ArgumentError("page_size", f"page_size is {request.page_size}; it must be 0 to {limits.max_table_rows}.")
-    # The rows of a table cost other bytes than those of a listing of images, whose pages are shorter.
+    # Rows of a table differ in size from images of a listing, which has shorter pages.
     bounds = dataclasses.replace(limits, max_page_size=limits.max_table_rows, default_page_size=limits.max_table_rows)
     total = max((_rows(reader, entry.tables[table]) for table in wanted), default=0)
     pager = Pager(reader.manifest.generation, f"results/{request.name}/{'/'.join(wanted)}")

@@ -1,4 +1,4 @@
-"""Changes to a served collection."""
+"""UpdateService: changes to a served collection."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
                         )
                         return await committer.commit(images, payload, computed)
 
-                # A caller that leaves ends it at no moment in between.
+                # Shielded, so that a caller that leaves does not interrupt it between the steps.
                 committed = await asyncio.shield(asyncio.ensure_future(stored()))
                 ids[kept] = committed.outcome.ids
                 replaced, sequence = committed.outcome.gone, committed.sequence
@@ -124,7 +124,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         keys = self._named(request.keys)
         if request.HasField("label"):
             _check_label(request.label, "label")
-        # NotFoundError: an unknown one.
+        # Raises NotFoundError if a key is unknown.
         snapshot.columns.rows_of_keys(keys)
         values = checked_values(request.attributes, 1, snapshot.filters.columns, self._limits)[0]
         return Described(keys, request.label if request.HasField("label") else None, values)
@@ -147,7 +147,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
         self, request: update_pb2.FoldRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> update_pb2.FoldResponse:
         if not self._live.writable:
-            # NotBuiltError, which names the fix.
+            # Raises NotBuiltError, which names the fix.
             _ = self._live.committer
         folded = await self._folding.fold()
         return update_pb2.FoldResponse(generation=folded.generation, sequence=folded.sequence)
@@ -161,7 +161,7 @@ class UpdateServicer(update_pb2_grpc.UpdateServiceServicer):
 
 
 def _check(request: update_pb2.UpsertRequest, limits: Limits) -> None:
-    """ArgumentError: keys, labels or the numbers of things are wrong."""
+    """Raise ArgumentError if keys, labels, or their numbers are wrong."""
     keys = checked_keys(request.keys, limits)
     twice = [key for key, count in Counter(keys).items() if count > 1]
     if twice:
