@@ -1,4 +1,4 @@
-"""The snapshot that is served now, and those that calls in flight still use."""
+"""Leases of the served snapshot, and of older ones that calls in flight still use."""
 
 from __future__ import annotations
 
@@ -17,51 +17,54 @@ from lookalike_server.generation.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-# For so long a call waits for a change that it asks for, and looks so often.
+# A call waits this long for a change that it requires, and checks this often.
 _REACHED_S = 0.5
 _REACHED_LOOK_S = 0.01
-# So many states of a collection are kept whose pages are being read.
+# Largest number of states that are kept while their pages are being read.
 _KEPT = 32
 
 
 class Current:
-    """Hands out the newest snapshot; an older one is closed when its last lease ends.
+    """Holder of the newest snapshot. An older one is closed when its last lease ends.
 
-    All of it happens in the event loop's thread, between two awaits, so that
-    counting needs no lock. Without a snapshot, `problem` says why.
+    Everything happens in the event loop's thread, between two awaits, so counting needs no lock.
+    Without a snapshot, `problem` says why.
     """
 
     def __init__(self, snapshot: Snapshot | None = None) -> None:
         self._held = None if snapshot is None else _Held(snapshot.base, snapshot)
         self.problem = ""
         self._retired: set[_Held] = set()
-        # Whether to keep a generation that is no longer the newest, though no call of this server holds it.
+        # Decides whether to keep a generation that is no longer the newest and that no call of this server leases.
         self.keeps: Callable[[Snapshot], bool] = lambda snapshot: False
         self._numbers = itertools.count()
 
     @property
     def snapshot(self) -> Snapshot:
-        """The newest one, for use before the next await only. DeviceError: there is none."""
+        """The newest snapshot, valid only until the next await. Raises DeviceError if there is none."""
         return self._loaded().view
 
     @property
     def newest(self) -> Snapshot | None:
-        """As `snapshot`; None where there is none. From any thread."""
+        """Like `snapshot`, but None if there is none. Thread-safe."""
         held = self._held
         return None if held is None else held.view
 
     def view_of(self, generation: Snapshot) -> Snapshot | None:
-        """A generation with the last changes to it that were served; None where it is not in memory."""
+        """Return a generation with the last changes to it that were served, or None if it is not in memory."""
         return next((held.view for held in self._all() if held.snapshot is generation), None)
 
     def publish(self, view: Snapshot) -> None:
-        """Serve the newest generation with further changes from the next call on. From any thread."""
+        """Serve the newest generation with further changes from the next call on. Thread-safe."""
         held = self._held
         if held is not None and view.base is held.snapshot:
             held.view = view
 
     async def reached(self, sequence: int) -> None:
-        """Wait for a moment until the change of a sequence is served. DeviceError: it is not yet."""
+        """Wait briefly until the change with this sequence is served.
+
+        Raises DeviceError if it is not served in time.
+        """
         until = time.monotonic() + _REACHED_S
         while self.snapshot.sequence < sequence:
             if time.monotonic() > until:
@@ -72,7 +75,7 @@ class Current:
             await asyncio.sleep(_REACHED_LOOK_S)
 
     def keep(self, view: Snapshot) -> None:
-        """Keep a snapshot that was leased for further leases by its sequence; the last few are kept."""
+        """Keep a leased snapshot for further leases by its sequence. Only the last few are kept."""
         held = self._held
         if held is not None and view.base is held.snapshot:
             held.kept[view.sequence] = view
@@ -82,11 +85,10 @@ class Current:
 
     @contextmanager
     def lease(self, sequence: int | None = None) -> Iterator[Snapshot]:
-        """The newest snapshot, which stays open as long as the block runs, whatever is swapped in meanwhile.
+        """Lease the newest snapshot: it stays open while the block runs, even if another one is swapped in.
 
-        With `sequence`, the one with the changes up to that, if it is kept.
-
-        DeviceError: there is none.
+        With `sequence`, lease the snapshot with the changes up to it, if it is still kept. Raises
+        DeviceError if there is none.
         """
         held = self._loaded()
         with self._leased(held):
@@ -94,7 +96,7 @@ class Current:
 
     @contextmanager
     def lease_of(self, made: str) -> Iterator[Snapshot]:
-        """The generation whose manifest has a digest, as `lease`. NotBuiltError: it is not in memory."""
+        """Lease the generation whose manifest has the digest `made`. Raises NotBuiltError if it is not in memory."""
         held = next((one for one in self._all() if one.snapshot.made == made), None)
         if held is None:
             raise NotBuiltError(
@@ -116,14 +118,14 @@ class Current:
                 self._close_if_unused(held)
 
     def close_unused(self) -> None:
-        """Close the generations that were kept, and need not be any more."""
+        """Close generations that were kept and are no longer needed."""
         for held in list(self._retired):
             self._close_if_unused(held)
 
     def swap(self, snapshot: Snapshot) -> None:
-        """Serve another generation from the next call on, with the changes to it that `snapshot` has."""
+        """Serve another generation from the next call on, with the changes that `snapshot` contains."""
         if self._held is not None and self._held.snapshot is snapshot.base:
-            # The same one, with other changes.
+            # The same generation with other changes.
             self._held.view = snapshot
             return
         old, self._held = self._held, _Held(snapshot.base, snapshot)
@@ -140,7 +142,7 @@ class Current:
             self._close_if_unused(old)
 
     def hold(self) -> Callable[[], None]:
-        """Keep the newest generation open until the function that is returned is called; no call is reported."""
+        """Keep the newest generation open until the returned function is called. Not reported as a lease."""
         held = self._loaded()
         held.holders += 1
 
@@ -153,18 +155,18 @@ class Current:
 
     @property
     def snapshots(self) -> list[Snapshot]:
-        """Those that are in memory, the newest last."""
+        """Snapshots in memory, the newest last."""
         return [one.snapshot for one in self._all()]
 
     @property
     def generations(self) -> list[int]:
-        """The generations that are in memory, the newest last."""
+        """Generations in memory, the newest last."""
         return sorted(snapshot.generation for snapshot in self.snapshots)
 
     @property
     def oldest_lease_s(self) -> float:
-        """For how long the oldest lease has been held; 0 where there is none. From any thread."""
-        # One step for each copy, so that no other thread comes between.
+        """Seconds for which the oldest lease has been held; 0 if there is none. Thread-safe."""
+        # Each copy is one step of the interpreter, so no other thread can intervene.
         leases = [lease for held in self._all() for lease in list(held.leases.values())]
         return max((time.monotonic() - lease.since for lease in leases), default=0.0)
 
@@ -200,16 +202,16 @@ class Current:
             log.info("generation %d is no longer in use and was closed", held.snapshot.generation)
 
     def close(self) -> None:
-        """Close the newest snapshot, too; the server must have stopped."""
+        """Close all snapshots, including the newest. Call it after the server has stopped."""
         for held in self._all():
             held.snapshot.close()
 
 
 @dataclass(eq=False)
 class _Held:
-    """A generation, the changes to it that are served, earlier ones by sequence, and its leases by number.
+    """A generation, its served changes, kept earlier states by sequence, and its leases by number.
 
-    `holders` are those who keep it open besides, see `Current.hold`.
+    `holders` is how many `Current.hold` calls keep it open.
     """
 
     snapshot: Snapshot
@@ -221,7 +223,7 @@ class _Held:
 
 @dataclass
 class _Lease:
-    """`since` is in the time of `time.monotonic`, `by` the call that holds it, `told` whether the log tells of it."""
+    """A lease since `since`, in the time of `time.monotonic`, held by the call `by`. `told`: it was logged."""
 
     since: float
     by: str

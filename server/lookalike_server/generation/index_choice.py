@@ -1,4 +1,4 @@
-"""Which index of each space a server searches."""
+"""Choice of the index of each space."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from lookalike_indexer.errors import NotFoundError
 
 
 def chosen_indexes(manifest: Manifest, wanted: Sequence[str] = ()) -> dict[str, IndexEntry]:
-    """The index of each space that has one, by the space's name.
+    """Return the index of each space that has one, by the space's name.
 
-    `wanted` are names that the user gave: "NAME" means the index of that name in
-    each space that has one, "SPACE/NAME" that of one space; later ones win. The
-    other spaces get their current index. NotFoundError: no index has such a
-    name.
+    `wanted` are names from the user: "NAME" means the index of that name in each space that has
+    one, "SPACE/NAME" that of one space; later names win. The other spaces get their current index.
+    Raises NotFoundError if no index has such a name.
     """
     chosen = {}
     for space in manifest.spaces:

@@ -16,14 +16,14 @@ from lookalike_server.common.share import Share
 
 log = logging.getLogger(__name__)
 
-# How long a file that could not be read is left alone before it is tried again.
+# Seconds before an unreadable file is tried again.
 _RETRY_S = 10.0
 
 
 class Progress(NamedTuple):
-    """How many files of a generation a server verifies and has verified; `damage` tells of the first that is damaged.
+    """How many files of a generation are to be verified, and how many are. `damage` describes the first damaged one.
 
-    Those that it reads for few calls, if ever, do not count: vectors of other shards.
+    Files that are read for few calls, such as vectors of other shards, do not count.
     """
 
     files: int
@@ -32,15 +32,15 @@ class Progress(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all files were verified, and are what was written."""
+        """True if all files have been verified and none is damaged."""
         return self.verified == self.files
 
 
 def needed_first(manifest: Manifest, indexes: Iterable[str]) -> set[str]:
-    """The files that a server reads before it answers: all but vectors, and what callers have to ask for.
+    """Return the files that a server reads before it answers: all but vectors and what callers request explicitly.
 
-    `indexes` are the paths of those that it searches. Vectors of images that no index has are needed: their ids are
-    there alone.
+    `indexes` are the paths of the indexes that it searches. Vectors of images that no index
+    contains are needed, because only they hold those images' ids.
     """
     found = {*manifest.images, *manifest.tombstones, *indexes}
     for clustering in manifest.clusterings.values():
@@ -57,12 +57,12 @@ def needed_first(manifest: Manifest, indexes: Iterable[str]) -> set[str]:
 
 
 def of_other_shards(manifest: Manifest, share: Share | None) -> frozenset[str]:
-    """The vectors that a server of one share reads for few calls, if ever; for None all, as a router has no share."""
+    """Return the vectors that a server of one share reads for few calls, if ever. A router, None, has no share: all."""
     found: set[str] = set()
     for name, space in manifest.spaces.items():
         counts = [manifest.files[path].rows or 0 for path in space.parts]
         ends = list(itertools.accumulate(counts))
-        # Rows of the space, and those that an index of some of its parts has.
+        # Rows of the space, and rows of each index of some of its parts.
         totals = {sum(counts), *(entry.rows for entry in manifest.indexes.values() if entry.space == name)}
         own = [] if share is None else [share.range_of(rows) for rows in totals]
         found.update(
@@ -74,9 +74,9 @@ def of_other_shards(manifest: Manifest, share: Share | None) -> frozenset[str]:
 
 
 def read_by_experiments(manifest: Manifest, spaces: Collection[str] = ()) -> dict[str, set[str]]:
-    """The files that an experiment may read, by space; those of no space as "".
+    """Return the files that an experiment may read, by space; those of no space are under "".
 
-    Some `spaces`: no embedding and no graph of another one is read.
+    With `spaces`, it reads embeddings and graphs of those spaces only.
     """
     of_space = {name: set(space.parts) for name, space in manifest.spaces.items()}
     for name, graph in manifest.graphs.items():
@@ -90,7 +90,7 @@ def read_by_experiments(manifest: Manifest, spaces: Collection[str] = ()) -> dic
 
 
 class LaterFiles:
-    """Verifies each of some files once, for the first who needs it; from any thread."""
+    """Verifier that hashes each of some files once, for the first caller that needs it. Thread-safe."""
 
     def __init__(
         self,
@@ -101,8 +101,8 @@ class LaterFiles:
     ) -> None:
         """`others` is the number of the generation's files that were verified before.
 
-        Files of `paths` that are `unhurried` are verified for those who need them alone.
-        `verify` raises DataLossError when a file is not what was written.
+        Files of `paths` that are `unhurried` are verified only when a call needs them. `verify`
+        raises DataLossError if a file is not what was written.
         """
         self._paths = frozenset(paths)
         self._unhurried = self._paths.intersection(unhurried)
@@ -110,7 +110,7 @@ class LaterFiles:
         self._verify = verify
         self._lock = threading.Lock()
         self._outcomes: dict[str, Future[None]] = {}
-        # What `verify_all` hashes now and nobody has asked for meanwhile.
+        # Files that `verify_all` hashes now and that no caller has requested meanwhile.
         self._in_background: set[str] = set()
         self._verified = 0
         self._damage = ""
@@ -119,21 +119,24 @@ class LaterFiles:
 
     @property
     def progress(self) -> Progress:
-        """How far it is now."""
+        """Current progress of the verification."""
         with self._lock:
             files = len(self._paths) - len(self._unhurried) + self._others
             return Progress(files, self._verified + self._others, self._damage)
 
     def require(self, path: str) -> None:
-        """Return once a file was verified; one that need not be is right. DataLossError: it is not what was written."""
+        """Return once a file is verified. Files not in `paths` pass.
+
+        Raises DataLossError if it is not what was written.
+        """
         if path in self._paths:
             self._require(path)
 
     def _require(self, path: str, *, in_background: bool = False) -> None:
         with self._lock:
             outcome = self._outcomes.get(path)
-            # A thread of low priority may take minutes on a busy machine, and its priority cannot be raised again: who
-            # needs its file verifies it, too, and the first to end tells all others.
+            # A low-priority thread may take minutes on a busy machine, and its priority cannot be raised again. So a
+            # caller that needs its file verifies it too, and the first to finish settles it for all.
             is_first = outcome is None or (path in self._in_background and not in_background)
             if outcome is None:
                 outcome = self._outcomes[path] = Future()
@@ -145,37 +148,37 @@ class LaterFiles:
             self._settle(path, outcome)
         error = outcome.exception()
         if error is not None:
-            # Another one for each caller, since raising an error adds to it.
+            # A new error for each caller, because raising an error modifies it.
             raise type(error)(*error.args)
 
     @property
     def is_settled(self) -> bool:
-        """Whether every file was verified, also those that are unhurried, and is right."""
+        """True if every file, including the unhurried ones, is verified and undamaged."""
         with self._lock:
             return len(self._outcomes) == len(self._paths) and all(
                 outcome.done() and outcome.exception() is None for outcome in self._outcomes.values()
             )
 
     def required(self, group: str, paths: Iterable[str]) -> Future[IndexerError | None]:
-        """Require the files of a group in a thread of its own; the first error, or None.
+        """Require the files of a group in a thread of its own. The future's result is the first error, or None.
 
-        Callers who ask for a group while it is under way wait for the same thread.
+        Callers that request a group while it is under way wait for the same thread.
         """
         with self._lock:
             known = self._groups.get(group)
             if known is not None:
                 return known
             found = self._groups[group] = Future()
-            # A caller who leaves ends nothing for the others.
+            # So that a caller that leaves cannot cancel it for the others.
             found.set_running_or_notify_cancel()
         wanted = sorted(self._paths.intersection(paths))
         threading.Thread(target=self._require_group, args=(group, wanted, found), name="verify", daemon=True).start()
         return found
 
     def verify_all(self) -> None:
-        """Verify what nobody has needed yet, until `stop`; what is damaged is logged.
+        """Verify the files that no call has needed yet, until `stop`; log damaged ones.
 
-        Files that the system does not let it read are tried again after a pause.
+        Files that the system does not let it read are retried after a pause.
         """
         waiting, told = sorted(self._paths - self._unhurried), set[str]()
         while waiting:
@@ -197,7 +200,7 @@ class LaterFiles:
                 return
 
     def stop(self) -> None:
-        """Verify no further file but those that are needed."""
+        """Stop verifying files, except those that calls need."""
         self._stopped.set()
 
     def _require_group(self, group: str, paths: Iterable[str], found: Future[IndexerError | None]) -> None:
@@ -236,6 +239,6 @@ class LaterFiles:
             if isinstance(failure, DataLossError):
                 self._damage = self._damage or str(failure)
             else:
-                # The system may let it be read the next time.
+                # The next attempt to read it may succeed.
                 del self._outcomes[path]
             outcome.set_exception(failure)

@@ -1,4 +1,4 @@
-"""Loading a generation: files are verified, indexes placed on devices, columns put into memory."""
+"""Loading of a generation: files are verified, indexes placed on devices, columns put into memory."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Loader:
-    """How generations of a collection are loaded; `indexes` names those to search, see index_choice.py.
+    """How generations of a collection are loaded. `indexes` names those to search; see index_choice.py.
 
-    Callers know the collection as `name`, by its folder's name when empty. With `share`, only that share of each
-    index is kept; with `shards`, none is loaded, and these are asked instead. Where other processes map what is loaded,
-    `mapped` is the folder for it.
+    Callers know the collection as `name`; an empty name means its folder's name. With `share`, only
+    that share of each index is kept. With `shards`, no index is loaded, and those servers search
+    instead. If other processes map what is loaded, `mapped` is the folder for it.
     """
 
     placement: PlacementMode
@@ -74,23 +74,24 @@ class Loader:
     mapped: Path | None = None
 
     def load(self, reader: CollectionReader, *, first: bool = False) -> Snapshot:
-        """Load a generation beside whatever is served; takes seconds, so not for the event loop.
+        """Load a generation beside the served one. Takes seconds, so do not call it on the event loop.
 
-        Images that an index lacks are searched beside it, see rows.py. The `first` generation of a server is served
-        before all of it is verified; its `verify_rest` does the rest.
-        DataLossError: stored bytes are not what was written. NotFoundError: no
-        index has a name in `indexes`. DeviceError: the devices cannot hold an
-        index. ShardsMovedOnError: shards have a newer generation. Nothing is left behind by a failure.
+        Images that an index lacks are searched beside it; see rows.py. The `first` generation of a
+        server is served before all of it is verified; `Snapshot.verify_rest` verifies the rest.
+
+        Raises DataLossError if stored bytes are not what was written, NotFoundError if no index has
+        a name in `indexes`, DeviceError if the devices cannot hold an index, and ShardsMovedOnError
+        if shards have a newer generation. A failure leaves nothing behind.
         """
         started = time.monotonic()
-        # Where pandas is installed, Arrow imports it at its first conversion, for a quarter of a second, whether or not
-        # it is needed. Done now, that is hidden at a start: files are still being hashed then, by other threads.
+        # If pandas is installed, Arrow imports it at its first conversion, needed or not, for a quarter of a second.
+        # Done here, that is hidden at startup, because other threads are still hashing files.
         pa.nulls(0, pa.int64()).to_numpy(zero_copy_only=False)
-        # Before anything is read, so that a mistake is told at once.
+        # Before anything is read, so that a mistake is reported at once.
         chosen = chosen_indexes(reader.manifest, self.indexes)
         indexes = reader.manifest.indexes.values()
         elsewhere = () if self.shards is None else {path for entry in indexes for path in entry.index_files}
-        # Fronts read files that the engine process has verified.
+        # Front processes read files that the engine process has verified.
         early = first and self.mapped is None
         later = self.verifier.later(reader, chosen.values()) if early else ()
         unhurried = of_other_shards(reader.manifest, self.share) if self.share or self.shards else ()
@@ -100,11 +101,11 @@ class Loader:
                 while_loading.enter_context(
                     self.shards.waited_for(reader.manifest.generation, digest_of(reader.manifest))
                 )
-            # Fronts read what they need of a collection, which they do from a disk alone.
+            # Front processes map what they need of a collection, which works only with local files.
             shared = SharedFiles(self.mapped) if self.mapped is not None and reader.storage.is_local else None
             if shared is not None:
                 undo.callback(shared.remove)
-            # Beside the indexes, which faiss reads without holding up anybody.
+            # In parallel to the indexes, because faiss releases the GIL while it reads.
             columns = beside.submit(lambda: self._columns(reader, shared))
             clusterings = beside.submit(
                 lambda: {name: _clustering(reader, name, shared) for name in sorted(reader.manifest.clusterings)}
@@ -148,7 +149,7 @@ class Loader:
                 f"{rows.indexed}; build it again with: {build_command(reader.storage.location, entry)}"
             )
         notes = _told_of(reader, entry, rows)
-        # The columns before anything has to be undone that takes memory of a device.
+        # Columns first, before device memory is allocated that a failure would have to free.
         images = SpaceImages(columns.result(), rows.ids, rows.live)
         if shared is not None:
             images = SpaceImages.of_arrays(columns.result(), shared.mapped(file_of_space(reader, name), images.arrays))
@@ -160,7 +161,7 @@ class Loader:
     def _here(
         self, reader: CollectionReader, entry: IndexEntry, rows: Rows, index: faiss.Index
     ) -> tuple[Engine, Planner]:
-        """The engine of an index that is searched by this server, or the share of it that is."""
+        """Return the engine of an index, or of the share of an index, that this server searches."""
         multiply_from_few(int(index.d), self.budget.search)
         planner = Planner.of(entry, index, incomplete=rows.lacking > MOST_BESIDE)
         claim = self.budget.claim_search
@@ -170,11 +171,11 @@ class Loader:
                 log.warning("the index of the space %s cannot be cut: each shard holds all of it", entry.space)
             return ShareEngine(rows, entry, self.share, part, self.limits, claim, self.observe), planner
         placed = Placer(self.placement, self.devices, self.on_loss).place(reader, entry, index, claim)
-        # Last, because it starts threads: whatever can fail has been done.
+        # Last, because it starts threads and nothing after it can fail.
         return Engine(rows, entry, placed, self.limits, claim, self.observe), planner
 
     def _elsewhere(self, reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[Engine, Planner]:
-        """The engine of an index that shards search."""
+        """Return the engine of an index that shards search."""
         if self.shards is None:
             raise AssertionError("an index that is not here is on shards")
         digest = digest_of(reader.manifest)
@@ -193,7 +194,7 @@ def _clustering(reader: CollectionReader, name: str, shared: SharedFiles | None)
 
 
 def _told_of(reader: CollectionReader, entry: IndexEntry, rows: Rows) -> tuple[str, ...]:
-    """What each reply has to say of an index; what only the log has to say is logged."""
+    """Return the notes for replies about an index. Notes only for the log are logged."""
     note = coverage_note(reader.manifest, entry, reader.storage.location)
     if not note:
         return ()

@@ -1,4 +1,4 @@
-"""Giving memory back to the operating system."""
+"""Return of freed memory to the operating system."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import sys
 
 import pyarrow as pa
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _M_ARENA_MAX = -8
 
 
 def limit_arenas(count: int) -> None:
-    """Let all threads of this process share `count` arenas of glibc's allocator, of those that are made from now on.
+    """Limit glibc's allocator to `count` arenas for all threads of this process. Existing arenas stay.
 
-    By default there are eight for each processor. Each swap loads a generation in
-    other threads, and each arena keeps pieces that the next one cannot use: a
-    server of two processors grew by 100 MB in 14 swaps of a generation of 16 MB,
-    and by 20 MB with two arenas.
+    The default is eight per processor. Each swap loads a generation in other threads, and each
+    arena keeps fragments that the next one cannot use. A server with two processors grew by 100 MB
+    in 14 swaps of a 16 MB generation, and by 20 MB with two arenas.
     """
     if sys.platform == "linux":
         choose = getattr(ctypes.CDLL(None), "mallopt", None)
@@ -27,13 +26,12 @@ def limit_arenas(count: int) -> None:
 
 
 def trim_memory() -> None:
-    """Give back what a generation that was freed has left behind; may take a moment, so not for the event loop.
+    """Return memory of a freed generation to the system. May take a moment, so do not call it on the event loop.
 
-    Allocators keep what they are given back, each thread's apart, and a
-    generation is loaded in whichever thread is free: memory would grow by a
-    generation with each swap.
+    Allocators keep freed memory, separately for each thread, and any free thread loads the next
+    generation. Without this, memory would grow by a generation with each swap.
     """
-    # Of what refers to itself, or a generation would stay until Python's collector happens to look at old objects.
+    # Frees reference cycles. Otherwise a generation would stay until the collector examines old objects.
     gc.collect()
     pa.default_memory_pool().release_unused()
     if sys.platform == "linux":

@@ -1,8 +1,8 @@
-"""Files of a generation that the processes of one server map together, in a folder of its own.
+"""Files of a generation that the processes of one server map, in a folder of their own.
 
-Columns of images, rows of spaces and clusterings are written here once, when a
-generation is loaded. The engine process maps them as well, so that there is one
-copy for all. The folder goes with the generation.
+Columns of images, rows of spaces, and clusterings are written here once, when a generation is
+loaded. The engine process maps them too, so there is one copy for all. The folder is removed with
+the generation.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ from lookalike_server.columns.array_file import Arrays, map_arrays, write_arrays
 
 
 class SharedFiles:
-    """The files of one generation; `digests` are by the name of the file."""
+    """Files of one generation. `digests` maps file names to digests."""
 
     def __init__(self, parent: Path) -> None:
-        """DeviceError: the folder cannot be made."""
+        """Raises DeviceError if the folder cannot be created."""
         with _told(parent):
             parent.mkdir(exist_ok=True)
             self.folder = Path(tempfile.mkdtemp(prefix="generation-", dir=parent))
         self.digests: dict[str, str] = {}
 
     def mapped(self, name: str, arrays: Arrays) -> Arrays:
-        """Write arrays into a file, and return them as they are mapped from there. DeviceError: the disk is full."""
+        """Write arrays to a file and return them mapped from it. Raises DeviceError if the disk is full."""
         with _told(self.folder.parent):
             self.digests[name] = write_arrays(self.folder / name, arrays)
             return map_arrays(self.folder / name, self.digests[name])
 
     def remove(self) -> None:
-        """Remove the folder; what is mapped stays readable."""
+        """Remove the folder; mapped arrays stay readable."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
-    """Tell what the system says as DeviceError, so that loading is tried again: room may be made."""
+    """Convert an OSError to a DeviceError, so that loading is retried: space may be freed meanwhile."""
     try:
         yield
     except OSError as error:
@@ -54,15 +54,18 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def map_shared(folder: Path, digests: Mapping[str, str], name: str) -> Arrays:
-    """The arrays of a file of another process's SharedFiles. DataLossError: it is not what was written."""
+    """Return the arrays of a file of another process's SharedFiles.
+
+    Raises DataLossError if the file is not what was written.
+    """
     return map_arrays(folder / name, digests[name])
 
 
 def file_of_space(reader: CollectionReader, name: str) -> str:
-    """The file with the rows of a space; names of spaces need not be those of files."""
+    """Return the file with the rows of a space. Numbered, because names of spaces may be no valid file names."""
     return f"space-{sorted(reader.manifest.spaces).index(name)}"
 
 
 def file_of_clustering(reader: CollectionReader, name: str) -> str:
-    """The file with a clustering."""
+    """Return the file with a clustering."""
     return f"clustering-{sorted(reader.manifest.clusterings).index(name)}"

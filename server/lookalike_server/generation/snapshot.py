@@ -1,4 +1,4 @@
-"""Everything that is held in memory of one generation. It never changes; a new generation is a new snapshot."""
+"""A loaded generation. It never changes; a new generation is a new snapshot."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lookalike_server.generation.verification import VerifiedStorage
 
 
 class Snapshot:
-    """One generation, loaded."""
+    """A loaded generation."""
 
     def __init__(
         self,
@@ -33,11 +33,11 @@ class Snapshot:
         shared: SharedFiles | None = None,
         description: dict[str, Any] | None = None,
     ) -> None:
-        """`shared` are the files that other processes map; `description` is made where it is None."""
+        """`shared` are the files that other processes map. `description` is computed if it is None."""
         self.reader = reader
         self.shared = shared
         self.filters = filters
-        # Once: every reply names the collection, and resolving its path asks the disk.
+        # Resolved once, because every reply names the collection, and resolving its path accesses the disk.
         self.name = name or reader.name
         self.columns = columns
         self.spaces = spaces
@@ -49,22 +49,23 @@ class Snapshot:
         served = {name: space.index.name for name, space in spaces.items() if space.index is not None}
         described = describe(reader, served) if description is None else description
         self.description = {**described, "name": self.name}
-        # Tells it from a generation of the same number in a collection that was made again.
+        # Distinguishes it from a generation of the same number in a recreated collection.
         self.made = digest_of(reader.manifest)
 
     @property
     def verification(self) -> Progress:
-        """How many files of the generation were compared with their digests, and what was found damaged."""
+        """Progress of the verification of this generation's files, and damage."""
         return self._later.progress
 
     def verify_rest(self) -> None:
-        """Verify the files that no call has needed yet, until the generation is closed; takes minutes."""
+        """Verify the files that no call has needed yet, until the generation is closed. Takes minutes."""
         self._later.verify_all()
 
     async def verified_for_experiment(self, spaces: Collection[str] = ()) -> None:
-        """Wait until the files that an experiment may read are verified, since it reads them in another process.
+        """Wait until the files that an experiment process may read are verified.
 
-        `spaces` are those that it reads embeddings of; none for all. DataLossError: a file is not what was written.
+        `spaces` are those whose embeddings it reads; empty means all. Raises DataLossError if a
+        file is not what was written.
         """
         later = self._later
         if later.is_settled:
@@ -72,7 +73,7 @@ class Snapshot:
         for group, paths in read_by_experiments(self.reader.manifest, spaces).items():
             error = await asyncio.wrap_future(later.required(group, paths))
             if error is not None:
-                # Another one for each caller, since raising an error adds to it.
+                # A new error for each caller, because raising an error modifies it.
                 raise type(error)(*error.args)
 
     @property
@@ -86,33 +87,33 @@ class Snapshot:
 
     @property
     def base(self) -> Snapshot:
-        """The generation as it is stored, where this one has changes to it; itself where not."""
+        """The stored generation, without later changes; itself if there are none."""
         return self
 
     @property
     def sequence(self) -> int:
-        """The number of the last change that it has; 0 for none."""
+        """Sequence number of the last change that it contains; 0 for none."""
         return self.reader.manifest.folded_through
 
     def space(self, name: str = "") -> Space:
-        """A space by name, the default one for ""; NotFoundError names those that there are."""
+        """Return a space by name; "" means the default one. Raises NotFoundError, which lists the existing ones."""
         return self.spaces[self.reader.space(name)[0]]
 
     def clustering(self, name: str) -> Clustering:
-        """A clustering by "space/name", or by its name alone; NotFoundError names those that there are."""
+        """Return a clustering by "space/name" or name. Raises NotFoundError, which lists the existing ones."""
         self.reader.clustering(name)
         return self.clusterings[clustering_called(self.reader.manifest, name)]
 
     def waiting(self, lane: Literal["search", "scan"]) -> int:
-        """The queries that wait in one of the lanes of all spaces."""
+        """Return the number of queued queries in one lane of all spaces."""
         return sum(space.engine.waiting[lane] for space in self.spaces.values() if space.searchable)
 
     def look(self) -> list[tuple[str, str]]:
-        """Give up threads of its engines that hang, see Engine.look."""
+        """Give up hung threads of the engines; see Engine.look."""
         return [told for space in self.spaces.values() if space.searchable for told in space.engine.look()]
 
     def close(self) -> None:
-        """End its threads and remove its files; the memory goes with the last reference."""
+        """Stop its threads and remove its files. The memory is freed with the last reference."""
         self._later.stop()
         for space in self.spaces.values():
             space.close()

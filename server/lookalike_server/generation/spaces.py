@@ -1,4 +1,4 @@
-"""One embedding space as it is served."""
+"""A served embedding space."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from lookalike_server.columns.stored_vectors import StoredVectors
 from lookalike_server.search.effort import Planner
 from lookalike_server.search.search_engine import SearchEngine
 
-# A front has none of these, and loads no faiss.
+# A front process does not need it, so it does not load faiss.
 if TYPE_CHECKING:
     from lookalike_server.columns.rows import Rows
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a space with an index is searched by. `notes` are what each reply has to say of the index.
+    """What a space with an index is searched with. `notes` are added to each reply.
 
-    `rows` is None where another process has the index.
+    `rows` is None if another process has the index.
     """
 
     engine: SearchEngine
@@ -39,7 +39,7 @@ class Search:
 
 
 class Space:
-    """A space's rows and ids, its stored vectors and, when it has an index, the engine that searches it."""
+    """A space: rows, ids, stored vectors, and the engine that searches it if it has an index."""
 
     def __init__(
         self, reader: CollectionReader, name: str, ids: Int64, stored: StoredVectors, search: Search | None
@@ -59,45 +59,45 @@ class Space:
 
     @property
     def searchable(self) -> bool:
-        """Whether it has an index."""
+        """True if it has an index."""
         return self._search is not None
 
     @property
     def engine(self) -> SearchEngine:
-        """NotBuiltError when the space has no index."""
+        """Engine that searches the space. Raises NotBuiltError if it has no index."""
         return self._built().engine
 
     @property
     def planner(self) -> Planner:
-        """NotBuiltError when the space has no index."""
+        """Planner of searches. Raises NotBuiltError if the space has no index."""
         return self._built().planner
 
     @property
     def images(self) -> SpaceImages:
-        """The ids and texts of its hits. NotBuiltError when the space has no index."""
+        """Ids and texts of its hits. Raises NotBuiltError if the space has no index."""
         return self._built().images
 
     @property
     def remaining(self) -> Remaining | None:
-        """The rows whose images were not deleted; None where all are there. NotBuiltError when it has no index."""
+        """Rows of images that are not deleted; None if none is deleted. Raises NotBuiltError if it has no index."""
         return self._built().images.remaining
 
     @property
     def count(self) -> int:
-        """How many images a search can find. NotBuiltError when the space has no index."""
+        """Number of images that a search can find. Raises NotBuiltError if the space has no index."""
         images = self._built().images
         return len(images.ids) if images.remaining is None else images.remaining.count
 
     def mask(self, images: Bools) -> RowMask:
-        """What `search` may return where only those images may be that are true in `images`, the rows of `Columns`.
+        """Return the rows that a search may return, given the allowed `images`, indexed by rows of `Columns`.
 
-        NotBuiltError when the space has no index.
+        Raises NotBuiltError if the space has no index.
         """
         return self._built().images.mask(images)
 
     @property
     def rows(self) -> Rows:
-        """What the rows of its hits stand for. NotBuiltError when the space has no index."""
+        """Images that its rows stand for. Raises NotBuiltError if the space has no index."""
         rows = self._built().rows
         if rows is None:
             raise RuntimeError(f"The index of the space {self.name} is in another process.")
@@ -105,16 +105,19 @@ class Space:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What each reply to a search has to say of the index. NotBuiltError when the space has no index."""
+        """Notes about the index for each reply. Raises NotBuiltError if the space has no index."""
         return self._built().notes
 
     @property
     def index(self) -> IndexEntry | None:
-        """The index that is served, None when the space has none."""
+        """The served index, or None if the space has none."""
         return None if self._search is None else self._search.engine.entry
 
     def rows_of_ids(self, ids: Int64, names: Sequence[object]) -> Int64:
-        """The rows of some images; `names` are what the caller calls them. NotFoundError: one has no embedding."""
+        """Return the rows of some images. `names` are the caller's names for them.
+
+        Raises NotFoundError if one has no embedding.
+        """
         rows, found = self._rows_by_id.rows(ids)
         if not found.all():
             raise NotFoundError(
@@ -124,7 +127,7 @@ class Space:
         return rows
 
     def vectors(self, rows: Int64) -> Float32:
-        """The stored embeddings of some rows, (n, dim). Reads from the disk: not for the event loop."""
+        """Return the stored embeddings of some rows, (n, dim). Reads from the disk: not for the event loop."""
         return self._stored.read(rows)
 
     def close(self) -> None:

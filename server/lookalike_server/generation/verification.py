@@ -1,7 +1,7 @@
-"""Only what was verified is served, and the very same files after.
+"""Verification of files before they are served, and of their identity afterwards.
 
-Every file of a generation is verified before it takes another one's place. When a server starts, nothing serves
-meanwhile: files that loading does not read are verified after that, or when a call first needs them.
+Every file of a new generation is verified before it replaces the served one. At startup nothing is
+served yet, so files that loading does not read are verified later, or when a call first needs them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lookalike_server.common.share import Share
 from lookalike_server.generation.index_choice import chosen_indexes
 from lookalike_server.generation.later_files import LaterFiles, needed_first, of_other_shards
 
-# Hashing has no haste; the searches that run beside it have.
+# Hashing is not urgent; the concurrent searches are.
 _NICENESS = 10
 
 
 class FileVerifier:
-    """Remembers which files were found right, so that a new generation costs the hashing of what is new in it."""
+    """Verifier that remembers verified files, so that a new generation costs only the hashing of new files."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str], Stamp] = {}
@@ -36,10 +36,10 @@ class FileVerifier:
         self._abandoned = False
 
     def verify_ahead(self, root: str, indexes: Sequence[str] = (), share: Share | None = None) -> None:
-        """Verify what is needed first of the newest generation in the background, such as while a server imports.
+        """Verify the files that are needed first, in the background, while the server imports its modules.
 
-        `indexes` are the names of those that it will search, as `chosen_indexes` takes them, `share` that of them.
-        What fails then fails again, and is told, when the generation is checked.
+        `indexes` are the names of the indexes to search, as in `chosen_indexes`; `share` is the
+        share of them. An error here occurs again, and is reported, when the generation is loaded.
         """
         self._ahead = threading.Thread(
             target=self._verify_newest, args=(root, indexes, share), name="verify ahead", daemon=True
@@ -53,11 +53,11 @@ class FileVerifier:
         later: Collection[str] = (),
         unhurried: Collection[str] = (),
     ) -> CollectionReader:
-        """Verify a generation; returns a reader of it that reads no file but those that were verified.
+        """Verify a generation and return a reader that reads only verified files.
 
-        The files `but` are left alone: nobody reads them. The files `later` are verified when they are first read, or
-        by `later_files` of the reader's storage; those that are `unhurried` only when they are read.
-        DataLossError: a file is missing, or not what was written.
+        The files `but` are skipped, because nothing reads them. The files `later` are verified when
+        they are first read, or by `later_files` of the reader's storage; those in `unhurried` only
+        when they are read. Raises DataLossError if a file is missing, or is not what was written.
         """
         if self._ahead is not None:
             self._ahead.join()
@@ -72,11 +72,11 @@ class FileVerifier:
         return pinned
 
     def abandon(self) -> None:
-        """Let what was begun end with the file that it is at."""
+        """End the verification after the current file."""
         self._abandoned = True
 
     def _verify_newest(self, root: str, indexes: Sequence[str], share: Share | None) -> None:
-        # RuntimeError: the process ends, because of a mistake that is told, and no thread can be started any more.
+        # RuntimeError: the process is exiting after a reported mistake, so no thread can be started.
         with contextlib.suppress(IndexerError, RuntimeError):
             reader = CollectionReader.open(root)
             later = self.later(reader, chosen_indexes(reader.manifest, indexes).values())
@@ -84,7 +84,10 @@ class FileVerifier:
 
     @staticmethod
     def later(reader: CollectionReader, indexes: Iterable[IndexEntry]) -> frozenset[str]:
-        """The files that a server that starts need not verify first; none on an object store, from where all come."""
+        """Return the files that need no verification before serving.
+
+        None on an object store, which delivers all files.
+        """
         if not reader.storage.is_local:
             return frozenset()
         needed = needed_first(reader.manifest, [path for entry in indexes for path in entry.index_files])
@@ -102,7 +105,7 @@ class FileVerifier:
     def _all_verified(self, reader: CollectionReader, but: Collection[str] = ()) -> dict[str, Stamp]:
         check_files(reader)
         files = reader.manifest.files
-        # The largest first, so that no thread is left alone with one at the end.
+        # The largest first, so that no thread is left with a large file at the end.
         paths = sorted(files.keys() - set(but), key=lambda path: -files[path].bytes)
         with ThreadPoolExecutor(processors(), "verify", initializer=step_back) as pool:
             stamps = dict(zip(paths, pool.map(lambda path: self._verified_file(reader, path), paths), strict=True))
@@ -119,16 +122,15 @@ class FileVerifier:
 
 
 class VerifiedStorage(Storage):
-    """Gives a file to read only while it is the one that was verified.
+    """Storage that raises DataLossError if a file changed after its verification.
 
-    A collection may be deleted and made again while it is served, and its
-    files have the same names then.
+    A collection may be deleted and recreated while it is served, with the same file names.
     """
 
     def __init__(
         self, storage: Storage, manifest: Manifest, stamps: dict[str, Stamp], later: LaterFiles | None = None
     ) -> None:
-        """`stamps` are those of the files, by path; those that are `later` are verified when they are first read."""
+        """`stamps` are those of the files, by path. Files in `later` are verified when they are first read."""
         super().__init__(storage.root)
         self._storage = storage
         self.later_files = later or LaterFiles((), len(stamps), lambda path: None)
@@ -137,7 +139,7 @@ class VerifiedStorage(Storage):
 
     @property
     def stamps(self) -> Mapping[str, Stamp]:
-        """Those of the files that were verified or will be, by path."""
+        """Stamps of the files that were, or will be, verified, by path."""
         return self._stamps
 
     @property
@@ -182,14 +184,14 @@ class VerifiedStorage(Storage):
         self._storage.prefetch(paths)
 
     def digest(self, path: str) -> str:
-        """As Storage.digest, without reading again what was verified and is still that file."""
+        """Return what Storage.digest does, without rereading an unchanged verified file."""
         if path not in self._stamps:
             return self._storage.digest(path)
         self.local(path)
         return self._digests[path]
 
     def local(self, path: str) -> Path:
-        """As Storage.local; DataLossError when the file is gone, or another one."""
+        """Return what Storage.local does. Raises DataLossError if the file is gone or was replaced."""
         verified = self._stamps.get(path)
         if verified is not None:
             try:
@@ -203,11 +205,11 @@ class VerifiedStorage(Storage):
 
 
 def check_files(reader: CollectionReader) -> None:
-    """DataLossError when a file of the generation is missing or has another length: that is quickly told."""
+    """Raise DataLossError if a file of the generation is missing or has the wrong length. This check is fast."""
     sizes: dict[str, dict[str, int]] = {}
     for path, entry in reader.manifest.files.items():
         folder, _, name = path.rpartition("/")
-        # One listing for a folder, since an object store answers each question after some milliseconds.
+        # One listing per folder, because each request to an object store takes some milliseconds.
         if folder not in sizes:
             sizes[folder] = reader.storage.sizes(folder)
         size = sizes[folder].get(name)
@@ -225,5 +227,5 @@ def _changed(storage: Storage, path: str) -> DataLossError:
 
 
 def step_back() -> None:
-    """Let other threads run before this one."""
+    """Lower the priority of this thread."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
